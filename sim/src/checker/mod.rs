@@ -1,0 +1,97 @@
+//! What must be true of every run, one rule to a file; checkers see the trace and nothing else.
+
+use std::fmt;
+
+mod connection;
+mod echo;
+mod history;
+mod ping;
+mod quiescence;
+mod registry;
+mod timenow;
+
+pub use self::connection::Connection;
+pub use self::echo::Echo;
+pub use self::history::{History, Life, Said};
+pub use self::ping::Ping;
+pub use self::quiescence::Quiescence;
+pub use self::registry::Registry;
+pub use self::timenow::Timenow;
+
+/// A rule that a run keeps or breaks.
+pub trait Checker {
+    /// Its name, one word.
+    fn name(&self) -> &'static str;
+
+    /// Looks for the first breach.
+    ///
+    /// # Errors
+    ///
+    /// The breach.
+    fn check(&self, history: &History<'_>) -> Result<(), Breach>;
+}
+
+/// Where a rule was broken, and how.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Breach {
+    /// Virtual microseconds.
+    pub t: u64,
+    /// What should have been, and what was.
+    pub text: String,
+}
+
+impl Breach {
+    /// A breach at this time.
+    pub fn new(t: u64, text: impl Into<String>) -> Self {
+        let text = text.into();
+        Self { t, text }
+    }
+}
+
+/// A broken rule.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Violation {
+    /// The name of the checker.
+    pub checker: &'static str,
+    /// Where and how.
+    pub breach: Breach,
+}
+
+impl fmt::Display for Violation {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let Breach { t, text } = &self.breach;
+        write!(f, "{}: at {} us: {text}", self.checker, t)
+    }
+}
+
+/// Every checker there is.
+pub fn all() -> Vec<Box<dyn Checker>> {
+    vec![
+        Box::new(Connection),
+        Box::new(Echo),
+        Box::new(Ping),
+        Box::new(Quiescence),
+        Box::new(Registry),
+        Box::new(Timenow),
+    ]
+}
+
+/// The rules that the run broke, with the first breach of each.
+pub fn judge(checkers: &[Box<dyn Checker>], history: &History<'_>) -> Vec<Violation> {
+    let broken = |checker: &dyn Checker| {
+        let breach = checker.check(history).err()?;
+        let checker = checker.name();
+        Some(Violation { checker, breach })
+    };
+    let checkers = checkers.iter().map(Box::as_ref);
+    checkers.filter_map(broken).collect()
+}
+
+/// A text as it is shown in a breach.
+fn shorten(text: &str) -> String {
+    const CHARS_MAX: usize = 40;
+    match text.char_indices().nth(CHARS_MAX) {
+        None => text.to_owned(),
+        Some((end, _)) => format!("{}...", &text[..end]),
+    }
+}

@@ -1,0 +1,167 @@
+//! A client: real WebSocket framing over a simulated connection, doing what its script says.
+
+use std::time::Duration;
+
+use futures::StreamExt;
+use futures::{SinkExt, Stream};
+use tokio::io::{AsyncRead, AsyncWrite};
+use tokio::time::{Instant, sleep_until, timeout, timeout_at};
+use tokio_tungstenite::tungstenite::protocol::frame::coding::CloseCode;
+use tokio_tungstenite::tungstenite::protocol::{CloseFrame, WebSocketConfig};
+use tokio_tungstenite::tungstenite::{Error, Message};
+use tokio_tungstenite::{WebSocketStream, client_async_with_config};
+
+use crate::net::Dial;
+use crate::plan::{Script, Step};
+use crate::trace::{Digest, Ending, Event, Recorder};
+
+/// How long a client waits for its handshake, and for the server's close frame.
+const PATIENCE: Duration = Duration::from_secs(60);
+
+/// tungstenite clears its whole buffer at every read, and the default is 128 KiB.
+const READ_BUFFER_BYTES: usize = 2048;
+
+/// Does what the script says, from the connection to its end.
+///
+/// # Panics
+///
+/// When polled outside of a host.
+pub(crate) async fn run(script: Script, dial: impl Dial, recorder: Recorder) {
+    #[expect(
+        clippy::disallowed_methods,
+        reason = "the clock of the host, which is virtual"
+    )]
+    let beginning = Instant::now();
+    let Script {
+        client,
+        service,
+        zone,
+        start,
+        steps,
+    } = script;
+    let at = |elapsed: Duration| beginning + elapsed;
+    sleep_until(at(start)).await;
+    let url = format!("ws://server/ws/{service}");
+    recorder.record(Event::Connecting {
+        client,
+        service,
+        zone,
+    });
+    let opening = timeout(PATIENCE, connect(&url, &dial)).await;
+    let socket = match opening.unwrap_or_else(|_| Err("no answer".to_owned())) {
+        Ok(socket) => socket,
+        Err(reason) => return recorder.record(Event::Refused { client, reason }),
+    };
+    recorder.record(Event::Connected { client });
+    let talk = Talk {
+        client,
+        socket,
+        recorder: recorder.clone(),
+    };
+    let steps = steps.into_iter().map(|(elapsed, step)| (at(elapsed), step));
+    let ending = talk.follow(steps).await;
+    recorder.record(Event::Ended { client, ending });
+}
+
+async fn connect<D: Dial>(url: &str, dial: &D) -> Result<WebSocketStream<D::Io>, String> {
+    let io = dial.dial().await.map_err(|error| error.to_string())?;
+    let config = WebSocketConfig::default().read_buffer_size(READ_BUFFER_BYTES);
+    let opened = client_async_with_config(url, io, Some(config)).await;
+    let (socket, _) = opened.map_err(|error| error.to_string())?;
+    Ok(socket)
+}
+
+/// A connected client.
+struct Talk<Io> {
+    client: u32,
+    socket: WebSocketStream<Io>,
+    recorder: Recorder,
+}
+
+/// Whether the socket is still of use.
+enum Heard {
+    End(Ending),
+    More,
+}
+
+impl<Io: AsyncRead + AsyncWrite + Unpin> Talk<Io>
+where
+    WebSocketStream<Io>: Stream<Item = Result<Message, Error>> + Unpin,
+{
+    /// Takes the steps at their times and receives in between.
+    async fn follow(mut self, steps: impl Iterator<Item = (Instant, Step)>) -> Ending {
+        for (at, step) in steps {
+            if let Heard::End(ending) = self.listen_until(at).await {
+                return ending;
+            }
+            match step {
+                Step::Abort => return Ending::Aborted,
+                Step::Leave(code) => return self.leave(code).await,
+                Step::Text(text) => {
+                    let client = self.client;
+                    let message = Message::text(text.as_str());
+                    self.recorder.record(Event::Sent { client, text });
+                    if self.socket.send(message).await.is_err() {
+                        return Ending::Broken;
+                    }
+                }
+            }
+        }
+        self.listen().await
+    }
+
+    async fn listen_until(&mut self, at: Instant) -> Heard {
+        let ending = timeout_at(at, self.listen()).await;
+        ending.map_or(Heard::More, Heard::End)
+    }
+
+    /// Receives until the end of the connection; dropping the future loses nothing.
+    async fn listen(&mut self) -> Ending {
+        let mut ending = Ending::Broken;
+        loop {
+            match self.socket.next().await {
+                None => return ending,
+                Some(Ok(message)) => {
+                    if let Message::Close(_) = message {
+                        ending = Ending::Closed;
+                    }
+                    self.hear(message);
+                }
+                // After the close frames, the end of the stream comes as this error or as `None`.
+                Some(Err(Error::ConnectionClosed)) => return ending,
+                Some(Err(_)) => return Ending::Broken,
+            }
+        }
+    }
+
+    fn hear(&self, message: Message) {
+        let client = self.client;
+        let text = match message {
+            Message::Text(text) => text.to_string(),
+            Message::Binary(bytes) => format!("binary {}", Digest::of(&bytes)),
+            Message::Close(frame) => {
+                let code = frame.map(|frame| u16::from(frame.code));
+                return self.recorder.record(Event::Closed { client, code });
+            }
+            // Pings are answered below, and frames are not given out.
+            Message::Ping(_) | Message::Pong(_) | Message::Frame(_) => return,
+        };
+        self.recorder.record(Event::Received { client, text });
+    }
+
+    async fn leave(mut self, code: u16) -> Ending {
+        let client = self.client;
+        self.recorder.record(Event::Leaving { client, code });
+        let frame = CloseFrame {
+            code: CloseCode::from(code),
+            reason: "".into(),
+        };
+        let closing = async {
+            match self.socket.close(Some(frame)).await {
+                Ok(()) => self.listen().await,
+                Err(_) => Ending::Broken,
+            }
+        };
+        timeout(PATIENCE, closing).await.unwrap_or(Ending::GaveUp)
+    }
+}

@@ -1,0 +1,173 @@
+//! The server of a run: the product as it is, and what is seen of it from outside.
+
+use std::collections::BTreeMap;
+use std::net::SocketAddr;
+use std::time::Duration;
+
+use axum::serve::Listener;
+use busline::App;
+use busline::bus::ServiceName;
+use busline::registry::{ServiceStatus, State};
+use busline::server::serve;
+use busline::service::{echo, ping, timenow};
+use futures::FutureExt;
+use futures::channel::oneshot;
+use futures::future::Shared as SharedFuture;
+
+use crate::net::TracedListener;
+use crate::rt::SimRuntime;
+use crate::shared::Shared;
+use crate::trace::{Event, Held, Recorder};
+
+/// Virtual time that what is left of a server has to end after `serve` has returned.
+const SETTLE: Duration = Duration::from_secs(1);
+
+/// The software of the server's host; clones are the same server, started again.
+#[derive(Clone)]
+pub(crate) struct Server {
+    seed: u64,
+    recorder: Recorder,
+    shutdown: SharedFuture<oneshot::Receiver<()>>,
+    seen: Seen,
+}
+
+/// The server from outside.
+#[derive(Clone, Default)]
+pub(crate) struct Seen(Shared<Inner>);
+
+#[derive(Default)]
+struct Inner {
+    /// The application and its runtime, once the host runs.
+    app: Option<App<SimRuntime>>,
+    /// The last status recorded of each service.
+    statuses: BTreeMap<ServiceName, ServiceStatus>,
+}
+
+impl Server {
+    /// A server that drains when `shutdown` completes.
+    pub(crate) fn new(seed: u64, recorder: Recorder, shutdown: oneshot::Receiver<()>) -> Self {
+        Self {
+            seed,
+            recorder,
+            shutdown: shutdown.shared(),
+            seen: Seen::default(),
+        }
+    }
+
+    /// What is seen of it.
+    pub(crate) fn seen(&self) -> Seen {
+        self.seen.clone()
+    }
+
+    /// Serves until it is drained.
+    pub(crate) async fn run<L: Listener<Addr = SocketAddr>>(self, listener: L) {
+        let app = application(SimRuntime::current(self.seed, self.recorder.clone()));
+        self.seen.0.with(|inner| inner.app = Some(app.clone()));
+        let listener = TracedListener::new(listener, self.recorder.clone());
+        let served = serve(listener, app, self.shutdown.map(drop)).await;
+        let error = served.err().map(|error| error.to_string());
+        self.recorder.record(Event::Served { error });
+        tokio::time::sleep(SETTLE).await;
+    }
+}
+
+fn application(rt: SimRuntime) -> App<SimRuntime> {
+    let services = App::builder(rt)
+        .service("echo", echo)
+        .and_then(|app| app.service("ping", ping))
+        .and_then(|app| app.service("timenow", timenow));
+    services.expect("the names are valid and different").build()
+}
+
+impl Seen {
+    /// Records the status of every service whose status is another one than before.
+    pub(crate) fn record_statuses(&self, recorder: &Recorder) {
+        let changed = self.0.with(Inner::changed);
+        for status in changed {
+            recorder.record(status);
+        }
+    }
+
+    /// Records what the application has done and holds.
+    pub(crate) fn record_held(&self, recorder: &Recorder) {
+        let held = self.0.with(|inner| inner.app.as_ref().map(held));
+        if let Some(held) = held {
+            recorder.record(Event::Held(Box::new(held)));
+        }
+    }
+}
+
+impl Inner {
+    fn changed(&mut self) -> Vec<Event> {
+        let Some(app) = &self.app else {
+            return Vec::new();
+        };
+        let mut changed = Vec::new();
+        for name in app.registry().names() {
+            let Some(status) = app.registry().status(name.as_str()) else {
+                continue;
+            };
+            if self.statuses.get(name) != Some(&status) {
+                self.statuses.insert(name.clone(), status);
+                changed.push(event(app, name, &status));
+            }
+        }
+        changed
+    }
+}
+
+fn event(app: &App<SimRuntime>, service: &ServiceName, status: &ServiceStatus) -> Event {
+    let state = match status.state {
+        State::Backoff { .. } => "backoff",
+        State::Failed { .. } => "failed",
+        State::Lingering { .. } => "lingering",
+        State::Running => "running",
+        State::Stopped => "stopped",
+        State::Stopping { .. } => "stopping",
+    };
+    Event::Status {
+        service: service.to_string(),
+        state,
+        generation: status.generation.to_string(),
+        clients: status.clients,
+        starts: status.counts.starts,
+        exits: status.counts.exits,
+        sessions_open: app.sessions_open(),
+    }
+}
+
+fn held(app: &App<SimRuntime>) -> Held {
+    let counts = app.counts();
+    let (bus, sessions) = (counts.bus, counts.sessions);
+    let registry = app.registry();
+    let is_busy = |name: &&str| {
+        registry
+            .status(name)
+            .is_some_and(|status| !status.is_idle())
+    };
+    let names = registry.names().map(ServiceName::as_str);
+    Held {
+        topics: bus.topics,
+        subscriptions: bus.subscriptions,
+        bytes: bus.bytes,
+        published: bus.messages.published,
+        owed: bus.messages.owed,
+        delivered: bus.messages.delivered,
+        lost_lagged: bus.messages.lost_lagged,
+        lost_unsubscribed: bus.messages.lost_unsubscribed,
+        pending: bus.messages.pending,
+        opened: sessions.opened,
+        closed: sessions.closed,
+        refused: sessions.refused,
+        messages_in: sessions.messages_in,
+        messages_out: sessions.messages_out,
+        lost_no_service: sessions.lost_no_service,
+        lost_not_taken: sessions.lost_not_taken,
+        lost_unsent: sessions.lost_unsent,
+        stale: sessions.stale,
+        pings: sessions.pings,
+        sessions_open: counts.sessions_open,
+        tasks: app.rt().tasks(),
+        busy: names.filter(is_busy).map(str::to_owned).collect(),
+    }
+}

@@ -1,0 +1,41 @@
+//! The simulator of busline: the whole server under virtual time, from a seed.
+//!
+//! One seed makes one [`Plan`], one plan makes one [`Trace`], and the [`checker`]s judge the trace.
+//! Nothing else goes in: the same seed gives the same trace, byte for byte, in any process.
+//!
+//! ```text
+//!   seed -> scenario -> Plan -> run --------------------------------> Trace -> checkers -> Report
+//!                               |  a fresh thread: its entropy and    ^
+//!                               |  its clocks are the run's           | accepts, reads, writes,
+//!                               +- net: turmoil ----------------------+ logs, what clients see
+//!                                    server: busline::server::serve
+//!                                    zones:  clients with real WebSocket framing
+//! ```
+//!
+//! The modules, in reading order:
+//!
+//! - [`plan`]: what will happen, as data; `scenario`: how a seed becomes one.
+//! - [`run`]: carries a plan out.
+//! - [`net`]: the network between the server and the zones of its clients.
+//! - [`entropy`] and [`rt`]: where randomness and time come from.
+//! - [`trace`]: what happened, as data.
+//! - [`checker`] and [`report`]: whether that was right.
+#![deny(unsafe_code)]
+
+pub mod checker;
+mod client;
+pub mod entropy;
+mod host;
+pub mod net;
+pub mod plan;
+pub mod report;
+pub mod rng;
+pub mod rt;
+pub mod run;
+pub mod scenario;
+mod shared;
+pub mod trace;
+
+pub use crate::plan::Plan;
+pub use crate::report::{Report, scenario};
+pub use crate::trace::Trace;

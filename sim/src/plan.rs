@@ -1,0 +1,215 @@
+//! What will happen in a run, as data: everything is drawn before the run begins.
+//!
+//! Any part of the actions of a plan is a plan: an action whose client is not there does nothing.
+
+use std::collections::BTreeMap;
+use std::time::Duration;
+
+use serde::{Deserialize, Serialize};
+
+/// Everything that is done to the server, and the seed of what the run draws below the plan.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Plan {
+    /// The seed it was drawn from.
+    pub seed: u64,
+    /// The network.
+    pub network: Network,
+    /// What is done, in the order of time.
+    pub actions: Vec<Timed>,
+    /// When the run ends, in virtual milliseconds.
+    pub end_ms: u64,
+}
+
+/// The network between the server and the zones of its clients.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Network {
+    /// Zones of clients, each with a link of its own to the server; 1 to 8.
+    pub zones: u8,
+    /// Steps of time in which hosts are run one after another, in milliseconds.
+    pub tick_ms: u64,
+    /// The least latency of one direction, at least a tick.
+    pub latency_ms_min: u64,
+    /// The most.
+    pub latency_ms_max: u64,
+}
+
+/// An action and when it is done.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Timed {
+    /// In virtual milliseconds since the beginning.
+    pub at_ms: u64,
+    /// What.
+    pub action: Action,
+}
+
+/// Something that is done.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(tag = "do", rename_all = "snake_case")]
+pub enum Action {
+    /// A client drops its connection without a word.
+    Abort {
+        /// Which client.
+        client: u32,
+    },
+    /// A client connects; a number connects once.
+    Connect {
+        /// Which client.
+        client: u32,
+        /// To which service.
+        service: String,
+        /// From where.
+        zone: u8,
+    },
+    /// The server is told to shut down.
+    Drain,
+    /// Nothing passes between a zone and the server until the release, and nothing is lost.
+    Hold {
+        /// Which zone.
+        zone: u8,
+    },
+    /// A client closes with a close frame.
+    Leave {
+        /// Which client.
+        client: u32,
+        /// With this code.
+        code: u16,
+    },
+    /// What passes between a zone and the server is lost, and the connections with it.
+    Partition {
+        /// Which zone.
+        zone: u8,
+    },
+    /// The end of a hold: what was held arrives.
+    Release {
+        /// Which zone.
+        zone: u8,
+    },
+    /// The end of a partition, for new connections.
+    Repair {
+        /// Which zone.
+        zone: u8,
+    },
+    /// A client sends a text.
+    Text {
+        /// Which client.
+        client: u32,
+        /// The text.
+        text: String,
+    },
+}
+
+/// What one client does in its life.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub(crate) struct Script {
+    pub(crate) client: u32,
+    pub(crate) service: String,
+    pub(crate) zone: u8,
+    pub(crate) start: Duration,
+    pub(crate) steps: Vec<(Duration, Step)>,
+}
+
+/// One of the things a connected client does.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub(crate) enum Step {
+    Abort,
+    Leave(u16),
+    Text(String),
+}
+
+impl Plan {
+    /// The instant of the end.
+    pub fn end(&self) -> Duration {
+        Duration::from_millis(self.end_ms)
+    }
+
+    /// What each client does, by its number.
+    pub(crate) fn scripts(&self) -> BTreeMap<u32, Script> {
+        let mut scripts: BTreeMap<u32, Script> = BTreeMap::new();
+        for Timed { at_ms, action } in &self.actions {
+            let at = Duration::from_millis(*at_ms);
+            let (client, step) = match action {
+                Action::Abort { client } => (client, Step::Abort),
+                Action::Connect {
+                    client,
+                    service,
+                    zone,
+                } => {
+                    scripts.entry(*client).or_insert_with(|| Script {
+                        client: *client,
+                        service: service.clone(),
+                        zone: *zone,
+                        start: at,
+                        steps: Vec::new(),
+                    });
+                    continue;
+                }
+                Action::Leave { client, code } => (client, Step::Leave(*code)),
+                Action::Text { client, text } => (client, Step::Text(text.clone())),
+                Action::Drain
+                | Action::Hold { .. }
+                | Action::Partition { .. }
+                | Action::Release { .. }
+                | Action::Repair { .. } => continue,
+            };
+            if let Some(script) = scripts.get_mut(client) {
+                script.steps.push((at, step));
+            }
+        }
+        scripts
+    }
+
+    /// What is done to the network and the server, in the order of time.
+    pub(crate) fn outside(&self) -> Vec<Timed> {
+        let is_outside = |timed: &&Timed| match timed.action {
+            Action::Abort { .. }
+            | Action::Connect { .. }
+            | Action::Leave { .. }
+            | Action::Text { .. } => false,
+            Action::Drain
+            | Action::Hold { .. }
+            | Action::Partition { .. }
+            | Action::Release { .. }
+            | Action::Repair { .. } => true,
+        };
+        self.actions.iter().filter(is_outside).cloned().collect()
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn actions_of_absent_clients_do_nothing() {
+        let text = |client| Action::Text {
+            client,
+            text: "x".to_owned(),
+        };
+        let connect = |client| Action::Connect {
+            client,
+            service: "ping".to_owned(),
+            zone: 0,
+        };
+        let actions = [text(1), connect(1), text(1), text(2), connect(1)];
+        let timed = |(at, action): (usize, Action)| Timed {
+            at_ms: at as u64,
+            action,
+        };
+        let plan = Plan {
+            seed: 1,
+            network: Network {
+                zones: 1,
+                tick_ms: 1,
+                latency_ms_min: 1,
+                latency_ms_max: 1,
+            },
+            actions: actions.into_iter().enumerate().map(timed).collect(),
+            end_ms: 10,
+        };
+        let scripts = plan.scripts();
+        assert_eq!(scripts.len(), 1);
+        assert_eq!(scripts[&1].start, Duration::from_millis(1));
+        let step = (Duration::from_millis(2), Step::Text("x".to_owned()));
+        assert_eq!(scripts[&1].steps, [step]);
+    }
+}

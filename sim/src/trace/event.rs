@@ -1,0 +1,225 @@
+//! What can happen in a run.
+
+use std::collections::BTreeMap;
+
+use serde::Serialize;
+
+use super::Digest;
+use crate::plan::Action;
+
+/// One thing that happened.
+///
+/// No part of it may differ between two runs of one plan: no id of a process, thread or task, no
+/// address in memory, no real time.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize)]
+#[serde(tag = "ev", rename_all = "snake_case")]
+pub enum Event {
+    /// The server accepted a connection.
+    Accepted {
+        /// Its number, from 1.
+        conn: u32,
+        /// The address of the client.
+        peer: String,
+    },
+    /// The plan's turn: a fault, or the order to drain.
+    Acted {
+        /// What was done.
+        action: Action,
+    },
+    /// A client saw the server's close frame.
+    Closed {
+        /// Which client.
+        client: u32,
+        /// The code, if the frame had one.
+        code: Option<u16>,
+    },
+    /// A client's handshake was answered with 101.
+    Connected {
+        /// Which client.
+        client: u32,
+    },
+    /// A client begins to connect.
+    Connecting {
+        /// Which client.
+        client: u32,
+        /// To which service.
+        service: String,
+        /// From where.
+        zone: u8,
+    },
+    /// The server dropped a connection's socket.
+    Dropped {
+        /// Which connection.
+        conn: u32,
+    },
+    /// A client that was connected has no connection any more.
+    Ended {
+        /// Which client.
+        client: u32,
+        /// In what way.
+        ending: Ending,
+    },
+    /// An operation of the server on a socket failed.
+    Failed {
+        /// Which connection.
+        conn: u32,
+        /// What it tried.
+        operation: Operation,
+        /// The kind of the error.
+        error: String,
+    },
+    /// What the application has done and holds.
+    Held(Box<Held>),
+    /// A client begins to leave with a close frame.
+    Leaving {
+        /// Which client.
+        client: u32,
+        /// With this code.
+        code: u16,
+    },
+    /// The product logged.
+    Log {
+        /// How loud.
+        level: &'static str,
+        /// Which module.
+        target: &'static str,
+        /// What.
+        message: String,
+        /// With what.
+        fields: BTreeMap<&'static str, String>,
+    },
+    /// A task of the product panicked.
+    Panicked {
+        /// What the panic said.
+        text: String,
+    },
+    /// The server read bytes.
+    Read {
+        /// From which connection.
+        conn: u32,
+        /// How many.
+        bytes: usize,
+        /// Their hash.
+        hash: Digest,
+    },
+    /// The server read the end of a stream.
+    ReadEnd {
+        /// Of which connection.
+        conn: u32,
+    },
+    /// A client received a message.
+    Received {
+        /// Which client.
+        client: u32,
+        /// Its text; of a binary message the hash.
+        text: String,
+    },
+    /// A client was not connected.
+    Refused {
+        /// Which client.
+        client: u32,
+        /// Why not.
+        reason: String,
+    },
+    /// A client sent a text.
+    Sent {
+        /// Which client.
+        client: u32,
+        /// The text.
+        text: String,
+    },
+    /// `serve` has returned.
+    Served {
+        /// Its error, if it was one.
+        error: Option<String>,
+    },
+    /// The server ended its side of a stream.
+    Shutdown {
+        /// Of which connection.
+        conn: u32,
+    },
+    /// A service is in another state than before.
+    Status {
+        /// Which service.
+        service: String,
+        /// Its state, without times.
+        state: &'static str,
+        /// The generation of its last start.
+        generation: String,
+        /// Its leases.
+        clients: usize,
+        /// Instances started and gone.
+        starts: u64,
+        /// Instances gone.
+        exits: u64,
+        /// Sessions of all services at the same moment.
+        sessions_open: usize,
+    },
+    /// The server wrote bytes.
+    Written {
+        /// To which connection.
+        conn: u32,
+        /// How many.
+        bytes: usize,
+        /// Their hash.
+        hash: Digest,
+    },
+}
+
+/// How a client's connection came to its end.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize)]
+#[serde(rename_all = "snake_case")]
+pub enum Ending {
+    /// The client dropped it without a close frame.
+    Aborted,
+    /// It broke.
+    Broken,
+    /// It ended after close frames.
+    Closed,
+    /// The client waited for the server's close frame in vain.
+    GaveUp,
+}
+
+/// What the server does to a socket.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize)]
+#[serde(rename_all = "snake_case")]
+pub enum Operation {
+    /// To flush what was written.
+    Flush,
+    /// To read.
+    Read,
+    /// To end its side.
+    Shutdown,
+    /// To write.
+    Write,
+}
+
+/// What an application has done and holds, and the simulator for it.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize)]
+#[expect(missing_docs, reason = "named and documented as in busline's counts")]
+pub struct Held {
+    pub topics: usize,
+    pub subscriptions: usize,
+    pub bytes: usize,
+    pub published: u64,
+    pub owed: u64,
+    pub delivered: u64,
+    pub lost_lagged: u64,
+    pub lost_unsubscribed: u64,
+    pub pending: u64,
+    pub opened: u64,
+    pub closed: u64,
+    pub refused: u64,
+    pub messages_in: u64,
+    pub messages_out: u64,
+    pub lost_no_service: u64,
+    pub lost_not_taken: u64,
+    pub lost_unsent: u64,
+    pub stale: u64,
+    pub pings: u64,
+    pub sessions_open: usize,
+    /// Tasks of the product that have not ended.
+    pub tasks: usize,
+    /// Services that are not idle.
+    pub busy: Vec<String>,
+}

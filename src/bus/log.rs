@@ -1,0 +1,366 @@
+//! The bounded log of one topic and the cursors of its subscribers: a pure machine.
+//!
+//! ```text
+//!   head                                tail
+//!    |                                   |
+//!    v                                   v
+//!   [ 7 | 8 | 9 | 10 | 11 | 12 ] ......  13      offsets
+//!     2   0   1    0    0    0           5       readers whose next message is this one
+//! ```
+//!
+//! Each entry counts the readers that stand exactly before it. So an eviction knows at once how
+//! many messages it loses and for how many readers, an entry that everybody has read is freed at
+//! once, and no operation depends on how many subscribers there are.
+
+use std::collections::VecDeque;
+
+use super::message::Message;
+use super::subscription::Received;
+use crate::limits::Window;
+
+/// Capacity above which an emptied log gives its memory back.
+const SPARE_ENTRIES: usize = 32;
+
+#[derive(Debug)]
+pub(crate) struct Log {
+    entries: VecDeque<Entry>,
+    /// Offset of the first entry.
+    head: u64,
+    /// Payload bytes of all entries.
+    bytes: usize,
+    /// Readers that have read everything.
+    caught_up: usize,
+    readers: usize,
+    window: Window,
+    counts: TopicCounts,
+}
+
+#[derive(Debug)]
+struct Entry {
+    message: Message,
+    /// Readers whose next message is this one.
+    readers: usize,
+}
+
+/// One subscriber's place in a log: the offset of its next message.
+///
+/// Not `Clone`: the log has counted it once.
+#[derive(Debug, PartialEq, Eq)]
+pub(crate) struct Cursor(u64);
+
+/// What a topic has done with the messages published on it.
+///
+/// At every moment `owed = delivered + lost_lagged + lost_unsubscribed + pending`.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct TopicCounts {
+    /// Messages published.
+    pub published: u64,
+    /// Deliveries due: for each message published, the subscribers it then had.
+    pub owed: u64,
+    /// Deliveries made.
+    pub delivered: u64,
+    /// Deliveries lost because the subscriber fell out of the window.
+    pub lost_lagged: u64,
+    /// Deliveries given up because the subscriber left with the message unread.
+    pub lost_unsubscribed: u64,
+    /// Deliveries still in the window.
+    pub pending: u64,
+}
+
+impl TopicCounts {
+    /// Adds another topic's counts to these.
+    pub(crate) fn add(&mut self, other: &Self) {
+        self.published += other.published;
+        self.owed += other.owed;
+        self.delivered += other.delivered;
+        self.lost_lagged += other.lost_lagged;
+        self.lost_unsubscribed += other.lost_unsubscribed;
+        self.pending += other.pending;
+    }
+}
+
+impl Log {
+    pub(crate) fn new(window: Window) -> Self {
+        Self {
+            entries: VecDeque::new(),
+            head: 0,
+            bytes: 0,
+            caught_up: 0,
+            readers: 0,
+            window,
+            counts: TopicCounts::default(),
+        }
+    }
+
+    pub(crate) fn readers(&self) -> usize {
+        self.readers
+    }
+
+    /// Adds a reader that gets what is published from now on.
+    pub(crate) fn attach(&mut self) -> Cursor {
+        self.readers += 1;
+        self.caught_up += 1;
+        Cursor(self.tail())
+    }
+
+    /// Removes a reader; what it has not read counts as unsubscribed.
+    pub(crate) fn detach(&mut self, cursor: Cursor) {
+        let position = self.position(&cursor);
+        let unread = self.tail() - position;
+        self.counts.lost_unsubscribed += unread;
+        self.counts.pending -= unread;
+        *self.readers_at(position) -= 1;
+        self.readers -= 1;
+        self.free_read();
+    }
+
+    /// Whether a message of this length fits without anybody losing one.
+    pub(crate) fn has_room(&self, message_bytes: usize) -> bool {
+        self.entries.is_empty()
+            || (self.entries.len() < self.window.messages.get()
+                && self.bytes + message_bytes <= self.window.bytes)
+    }
+
+    /// Appends a message and evicts the oldest ones that no longer fit.
+    pub(crate) fn append(&mut self, message: Message) {
+        let owed = self.readers as u64;
+        self.counts.published += 1;
+        self.counts.owed += owed;
+        if owed == 0 {
+            return;
+        }
+        self.counts.pending += owed;
+        self.bytes += message.len();
+        let readers = std::mem::take(&mut self.caught_up);
+        self.entries.push_back(Entry { message, readers });
+        while self.overflows() {
+            self.evict();
+        }
+    }
+
+    /// The next message, or the number of messages lost before it; `None` at the tail.
+    pub(crate) fn next(&mut self, cursor: &mut Cursor) -> Option<Received> {
+        let lost = self.position(cursor) - cursor.0;
+        if lost > 0 {
+            cursor.0 += lost;
+            return Some(Received::Lagged(lost));
+        }
+        let message = self.entries.get(self.index(cursor.0))?.message.clone();
+        self.advance(cursor, cursor.0 + 1);
+        Some(Received::Message(message))
+    }
+
+    /// Moves the cursor over the next messages, into `into`: up to `bytes_max` payload bytes, but
+    /// at least one message if there is one. Returns how many had been lost before them.
+    pub(crate) fn read(
+        &mut self,
+        cursor: &mut Cursor,
+        bytes_max: usize,
+        into: &mut Vec<Message>,
+    ) -> u64 {
+        let start = self.position(cursor);
+        let lost = start - cursor.0;
+        let before = into.len();
+        let mut bytes = 0;
+        for entry in self.entries.range(self.index(start)..) {
+            bytes += entry.message.len();
+            if into.len() > before && bytes > bytes_max {
+                break;
+            }
+            into.push(entry.message.clone());
+        }
+        cursor.0 = start;
+        self.advance(cursor, start + (into.len() - before) as u64);
+        lost
+    }
+
+    /// Messages between the cursor and the tail that are still kept.
+    pub(crate) fn unread(&self, cursor: &Cursor) -> u64 {
+        self.tail() - self.position(cursor)
+    }
+
+    /// Whether a read would return anything: a message or a loss.
+    pub(crate) fn is_ready(&self, cursor: &Cursor) -> bool {
+        cursor.0 != self.tail()
+    }
+
+    pub(crate) fn counts(&self) -> TopicCounts {
+        self.counts
+    }
+
+    /// Payload bytes kept for subscribers that have not read them.
+    pub(crate) fn bytes(&self) -> usize {
+        self.bytes
+    }
+
+    /// Delivers the messages from the cursor, which has not lagged, up to `end`.
+    fn advance(&mut self, cursor: &mut Cursor, end: u64) {
+        let read = end - cursor.0;
+        self.counts.delivered += read;
+        self.counts.pending -= read;
+        *self.readers_at(cursor.0) -= 1;
+        *self.readers_at(end) += 1;
+        cursor.0 = end;
+        self.free_read();
+    }
+
+    fn tail(&self) -> u64 {
+        self.head + self.entries.len() as u64
+    }
+
+    /// Where the cursor's reader is counted: evictions have moved it along.
+    fn position(&self, cursor: &Cursor) -> u64 {
+        debug_assert!(cursor.0 <= self.tail(), "a cursor is never past the tail");
+        cursor.0.max(self.head)
+    }
+
+    fn index(&self, offset: u64) -> usize {
+        usize::try_from(offset - self.head).expect("an offset in the window fits usize")
+    }
+
+    fn readers_at(&mut self, offset: u64) -> &mut usize {
+        let index = self.index(offset);
+        match self.entries.get_mut(index) {
+            Some(entry) => &mut entry.readers,
+            None => &mut self.caught_up,
+        }
+    }
+
+    fn overflows(&self) -> bool {
+        self.entries.len() > self.window.messages.get()
+            || (self.entries.len() > 1 && self.bytes > self.window.bytes)
+    }
+
+    /// Drops the oldest entry; its readers lose it and stand before the next one.
+    fn evict(&mut self) {
+        let Some(entry) = self.entries.pop_front() else {
+            return;
+        };
+        let lost = entry.readers as u64;
+        self.counts.lost_lagged += lost;
+        self.counts.pending -= lost;
+        self.bytes -= entry.message.len();
+        self.head += 1;
+        *self.readers_at(self.head) += entry.readers;
+    }
+
+    /// Frees the entries that no reader stands before.
+    fn free_read(&mut self) {
+        while self.entries.front().is_some_and(|entry| entry.readers == 0) {
+            self.evict();
+        }
+        if self.entries.is_empty() && self.entries.capacity() > SPARE_ENTRIES {
+            self.entries = VecDeque::new();
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::num::NonZeroUsize;
+
+    use super::*;
+
+    const ALL: usize = usize::MAX;
+
+    fn log(messages: usize, bytes: usize) -> Log {
+        let messages = NonZeroUsize::new(messages).expect("not zero");
+        Log::new(Window { messages, bytes })
+    }
+
+    fn read(log: &mut Log, cursor: &mut Cursor, bytes_max: usize) -> (u64, Vec<String>) {
+        let mut into = Vec::new();
+        let lost = log.read(cursor, bytes_max, &mut into);
+        let texts = into.iter().filter_map(|m| m.as_text().map(str::to_owned));
+        (lost, texts.collect())
+    }
+
+    fn texts(range: std::ops::Range<u32>) -> Vec<String> {
+        range.map(|n| n.to_string()).collect()
+    }
+
+    #[test]
+    fn a_full_window_loses_nothing_and_one_more_loses_the_oldest() {
+        let mut log = log(4, 1000);
+        let mut cursor = log.attach();
+        (0..4).for_each(|n| log.append(n.to_string().into()));
+        assert_eq!(log.counts().lost_lagged, 0);
+        log.append("4".into());
+        assert_eq!(log.counts().lost_lagged, 1);
+        assert_eq!(read(&mut log, &mut cursor, ALL), (1, texts(1..5)));
+        assert_eq!(read(&mut log, &mut cursor, ALL), (0, vec![]));
+    }
+
+    #[test]
+    fn the_byte_bound_evicts_and_the_newest_message_always_stays() {
+        let mut log = log(100, 10);
+        let mut cursor = log.attach();
+        log.append("12345".into());
+        log.append("67890".into());
+        assert_eq!(log.counts().lost_lagged, 0, "exactly the bound fits");
+        log.append("x".into());
+        assert_eq!(log.counts().lost_lagged, 1);
+        log.append("far more than ten".into());
+        assert_eq!(log.counts().lost_lagged, 3);
+        let (lost, texts) = read(&mut log, &mut cursor, ALL);
+        assert_eq!((lost, texts.len()), (3, 1));
+    }
+
+    #[test]
+    fn room_ends_exactly_where_a_message_would_be_lost() {
+        let mut log = log(2, 10);
+        assert!(log.has_room(11), "an empty log takes any one message");
+        let mut cursor = log.attach();
+        log.append("12345".into());
+        assert!(log.has_room(5));
+        assert!(!log.has_room(6));
+        log.append("12345".into());
+        assert!(!log.has_room(0), "the count is full");
+        read(&mut log, &mut cursor, ALL);
+        assert!(log.has_room(10));
+    }
+
+    #[test]
+    fn what_everybody_has_read_is_freed_at_once() {
+        let mut log = log(256, 1 << 20);
+        let mut fast = log.attach();
+        let mut slow = log.attach();
+        (0..200).for_each(|n| log.append(n.to_string().into()));
+        read(&mut log, &mut fast, ALL);
+        assert_eq!(log.entries.len(), 200, "slow has read nothing");
+        let first_100 = 10 + 90 * 2;
+        assert_eq!(read(&mut log, &mut slow, first_100), (0, texts(0..100)));
+        assert_eq!(log.entries.len(), 100);
+        log.detach(slow);
+        assert_eq!((log.entries.len(), log.bytes()), (0, 0));
+        assert_eq!(
+            log.entries.capacity(),
+            0,
+            "the burst's memory is given back"
+        );
+        assert_eq!(log.counts().lost_unsubscribed, 100);
+    }
+
+    #[test]
+    fn a_read_stops_at_its_limits_but_takes_at_least_one() {
+        let mut log = log(10, 1000);
+        let mut cursor = log.attach();
+        (0..10).for_each(|n| log.append(n.to_string().into()));
+        assert_eq!(read(&mut log, &mut cursor, 2).1, texts(0..2));
+        assert_eq!(read(&mut log, &mut cursor, 3).1, texts(2..5));
+        assert_eq!(read(&mut log, &mut cursor, 1).1, texts(5..6));
+        assert_eq!(read(&mut log, &mut cursor, 0).1, texts(6..7));
+        assert_eq!(log.unread(&cursor), 3);
+    }
+
+    #[test]
+    fn a_message_for_nobody_is_counted_and_not_kept() {
+        let mut log = log(4, 100);
+        log.append("x".into());
+        let counts = log.counts();
+        assert_eq!((counts.published, counts.owed), (1, 0));
+        assert_eq!((log.entries.len(), log.bytes()), (0, 0));
+        let mut late = log.attach();
+        assert_eq!(read(&mut log, &mut late, ALL), (0, vec![]));
+    }
+}

@@ -1,0 +1,181 @@
+//! A message: an immutable payload, encoded for the wire once, shared by all its receivers.
+
+use std::fmt;
+use std::sync::Arc;
+
+use super::topic::ClientId;
+use crate::wire::{Frame, Payload};
+
+/// One message on the bus; cheap to clone.
+#[derive(Clone)]
+pub struct Message(Arc<Inner>);
+
+struct Inner {
+    frame: Frame,
+    origin: Origin,
+}
+
+/// Who published a message.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub enum Origin {
+    /// A client, through its session.
+    Client(ClientId),
+    /// One instance of a service.
+    Service(Generation),
+    /// Anybody else on the bus.
+    #[default]
+    Unknown,
+}
+
+/// The number of an instance of a service: 1 for its first start, one more for each further one.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, PartialOrd, Ord, Hash)]
+pub struct Generation(u64);
+
+impl Generation {
+    /// The generation of this number.
+    pub const fn new(number: u64) -> Self {
+        Self(number)
+    }
+
+    /// The generation after this one.
+    #[must_use]
+    pub const fn next(self) -> Self {
+        Self(self.0 + 1)
+    }
+}
+
+impl fmt::Display for Generation {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        self.0.fmt(f)
+    }
+}
+
+impl Message {
+    pub(crate) fn new(frame: Frame, origin: Origin) -> Self {
+        Self(Arc::new(Inner { frame, origin }))
+    }
+
+    /// A text message of unknown origin.
+    pub fn text(text: impl AsRef<str>) -> Self {
+        Frame::text(text).into()
+    }
+
+    /// A binary message of unknown origin.
+    pub fn binary(bytes: impl AsRef<[u8]>) -> Self {
+        Frame::binary(bytes).into()
+    }
+
+    /// The same payload, not copied, as published by `origin`.
+    #[must_use]
+    pub fn from_origin(&self, origin: Origin) -> Self {
+        Self::new(self.0.frame.clone(), origin)
+    }
+
+    /// Text or bytes.
+    pub fn payload(&self) -> &Payload {
+        self.0.frame.payload()
+    }
+
+    /// The text, or `None` for a binary message.
+    pub fn as_text(&self) -> Option<&str> {
+        match self.payload() {
+            Payload::Text(text) => Some(text),
+            Payload::Binary(_) => None,
+        }
+    }
+
+    /// The payload's bytes, of a text as well.
+    pub fn as_bytes(&self) -> &[u8] {
+        match self.payload() {
+            Payload::Text(text) => text.as_bytes(),
+            Payload::Binary(bytes) => bytes,
+        }
+    }
+
+    /// The payload's length in bytes.
+    pub fn len(&self) -> usize {
+        self.0.frame.len()
+    }
+
+    /// Whether the payload is empty, which is a message like any other.
+    pub fn is_empty(&self) -> bool {
+        self.len() == 0
+    }
+
+    /// Who published it.
+    pub fn origin(&self) -> Origin {
+        self.0.origin
+    }
+
+    /// The client that sent it, if a client did.
+    pub fn sender(&self) -> Option<ClientId> {
+        match self.0.origin {
+            Origin::Client(client) => Some(client),
+            Origin::Service(_) | Origin::Unknown => None,
+        }
+    }
+
+    /// The message as the WebSocket frame every client receives.
+    pub fn frame(&self) -> &Frame {
+        &self.0.frame
+    }
+}
+
+impl From<Frame> for Message {
+    fn from(frame: Frame) -> Self {
+        Self::new(frame, Origin::Unknown)
+    }
+}
+
+impl From<&str> for Message {
+    fn from(text: &str) -> Self {
+        Self::text(text)
+    }
+}
+
+impl From<String> for Message {
+    fn from(text: String) -> Self {
+        Self::text(text)
+    }
+}
+
+impl From<&[u8]> for Message {
+    fn from(bytes: &[u8]) -> Self {
+        Self::binary(bytes)
+    }
+}
+
+impl From<Vec<u8>> for Message {
+    fn from(bytes: Vec<u8>) -> Self {
+        Self::binary(bytes)
+    }
+}
+
+impl From<&Self> for Message {
+    fn from(message: &Self) -> Self {
+        message.clone()
+    }
+}
+
+impl PartialEq for Message {
+    /// Equal payload of the same kind and equal origin.
+    fn eq(&self, other: &Self) -> bool {
+        self.payload() == other.payload() && self.origin() == other.origin()
+    }
+}
+
+impl fmt::Debug for Message {
+    /// Kind, length and origin; never the payload, which is a client's and may be a secret.
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let kind = match self.payload() {
+            Payload::Text(_) => "text",
+            Payload::Binary(_) => "binary",
+        };
+        write!(
+            f,
+            "Message({kind}, {} bytes, {:?})",
+            self.len(),
+            self.origin()
+        )
+    }
+}

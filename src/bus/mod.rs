@@ -1,0 +1,63 @@
+//! The message bus: topics are the only contract between clients and services.
+
+mod topic;
+
+mod message;
+
+mod log;
+
+mod subscription;
+
+mod memory;
+
+pub mod contract;
+
+#[cfg(all(test, feature = "loom"))]
+mod models;
+
+pub use self::log::TopicCounts;
+pub use self::memory::{BusCounts, InMemoryMessageBus};
+pub use self::message::{Generation, Message, Origin};
+pub use self::subscription::{Publisher, Received, Subscription};
+pub use self::topic::{ClientId, NameError, ServiceName, Topic};
+
+/// Publish and subscribe by topic.
+///
+/// The contract, which [`contract`] checks of any implementation:
+///
+/// - All subscribers of a topic see its messages in one order, none twice.
+/// - A subscription receives what is published after [`subscribe`](Self::subscribe) has returned
+///   and nothing after [`unsubscribe`](Self::unsubscribe) has.
+/// - [`publish`](Self::publish) never waits. A subscriber that falls out of the window loses the
+///   oldest unread messages and is told exactly how many.
+/// - A topic without subscribers leaves nothing behind.
+pub trait MessageBus: Send + Sync + 'static {
+    /// Subscribes to what is published on the topic from now on.
+    ///
+    /// # Errors
+    ///
+    /// When the topic is a new one and there are as many topics as the bus allows.
+    fn subscribe(&self, topic: &Topic) -> Result<Subscription, SubscribeError>;
+
+    /// Publishes to those subscribed to the topic, and returns how many that are.
+    fn publish(&self, topic: &Topic, message: Message) -> usize;
+
+    /// Ends the subscription, as dropping it does.
+    fn unsubscribe(&self, subscription: Subscription) {
+        drop(subscription);
+    }
+
+    /// A publisher that waits for room, for those who can: see [`Publisher::poll_publish`].
+    fn publisher(&self, topic: &Topic) -> Publisher;
+}
+
+/// Why a subscription was refused.
+#[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
+pub enum SubscribeError {
+    /// The bus has as many topics as it may.
+    #[error("the bus already has {max} topics, the most it may; raise `Limits::topics`")]
+    TooManyTopics {
+        /// The limit.
+        max: usize,
+    },
+}

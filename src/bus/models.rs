@@ -1,0 +1,316 @@
+//! loom models of the bus: every interleaving of a few threads, within the stated bound.
+//!
+//! Each model asks one question and names the bug it catches; CONTRIBUTING.md tells which planted
+//! bug made it fail.
+
+use std::num::NonZeroUsize;
+use std::task::{Context, Poll, Waker};
+
+use loom::future::block_on;
+use loom::thread;
+
+use super::{InMemoryMessageBus, Message, MessageBus, Received, Subscription, Topic};
+use crate::limits::Window;
+use crate::sync::model;
+
+fn bus(window: usize) -> InMemoryMessageBus {
+    let messages = NonZeroUsize::new(window).expect("a window is not empty");
+    let window = Window {
+        messages,
+        ..Window::default()
+    };
+    InMemoryMessageBus::new(window, 8)
+}
+
+fn topic() -> Topic {
+    "t".parse().expect("a valid name")
+}
+
+fn subscribe(bus: &InMemoryMessageBus) -> Subscription {
+    bus.subscribe(&topic())
+        .expect("there is room for the topic")
+}
+
+fn publish(bus: &InMemoryMessageBus, text: &str) -> usize {
+    bus.publish(&topic(), text.into())
+}
+
+/// What is there now, without waiting.
+fn poll(subscription: &mut Subscription) -> Option<Received> {
+    let mut cx = Context::from_waker(Waker::noop());
+    match subscription.poll_recv(&mut cx) {
+        Poll::Ready(received) => Some(received),
+        Poll::Pending => None,
+    }
+}
+
+/// Waits for the texts of so many messages; a loss is none.
+fn texts(subscription: &mut Subscription, count: usize) -> Vec<String> {
+    let mut texts = Vec::new();
+    while texts.len() < count {
+        match block_on(subscription.recv()) {
+            Received::Message(message) => texts.extend(message.as_text().map(str::to_owned)),
+            Received::Lagged(lost) => panic!("{lost} lost inside of the window"),
+        }
+    }
+    texts
+}
+
+fn assert_conserved(bus: &InMemoryMessageBus) {
+    let counts = bus.counts().messages;
+    let done = counts.delivered + counts.lost_lagged + counts.lost_unsubscribed;
+    assert_eq!(counts.owed, done + counts.pending, "{counts:?}");
+}
+
+fn assert_empty(bus: &InMemoryMessageBus) {
+    let counts = bus.counts();
+    assert_eq!(
+        (counts.topics, counts.subscriptions, counts.bytes),
+        (0, 0, 0)
+    );
+    assert_eq!(counts.messages.pending, 0);
+    assert_conserved(bus);
+}
+
+/// 2 publishers x 2 messages, 2 readers after them; preemptions unbounded.
+///
+/// Catches: an append that is not atomic with its offset (an order swap, a message twice or lost).
+#[test]
+fn two_publishers_make_one_order_for_all_readers() {
+    model(None, || {
+        let bus = bus(4);
+        let mut readers = [subscribe(&bus), subscribe(&bus)];
+        let publisher = |texts: [&'static str; 2]| {
+            let bus = bus.clone();
+            thread::spawn(move || texts.map(|text| publish(&bus, text)))
+        };
+        let publishers = [publisher(["a", "b"]), publisher(["c", "d"])];
+        for publisher in publishers {
+            assert_eq!(publisher.join().expect("no panic"), [2, 2]);
+        }
+        let [first, second] = readers.each_mut().map(|reader| texts(reader, 4));
+        assert_eq!(first, second, "one order");
+        let position = |text| first.iter().position(|t| t == text).expect("not lost");
+        assert!(position("a") < position("b") && position("c") < position("d"));
+        drop(readers);
+        assert_empty(&bus);
+    });
+}
+
+/// 2 publishers x 1 message against a reader that parks; bound 3.
+///
+/// Catches: a wake before the append, and a park after the look under another lock (lost wakeup:
+/// loom reports the deadlock).
+#[test]
+fn a_parked_reader_is_woken_by_every_append() {
+    model(Some(3), || {
+        let bus = bus(4);
+        let mut reader = subscribe(&bus);
+        let publishers = ["a", "b"].map(|text| {
+            let bus = bus.clone();
+            thread::spawn(move || publish(&bus, text))
+        });
+        assert_eq!(texts(&mut reader, 2).len(), 2);
+        for publisher in publishers {
+            publisher.join().expect("no panic");
+        }
+        drop(reader);
+        assert_empty(&bus);
+    });
+}
+
+/// 1 publisher x 4 messages through a window of 2 against a reader; bound 3.
+///
+/// Catches: an off-by-one at the edge of the window, and a loss that is counted twice or not.
+#[test]
+fn what_is_read_and_what_is_reported_lost_is_what_was_published() {
+    model(Some(3), || {
+        let bus = bus(2);
+        let mut reader = subscribe(&bus);
+        let publisher = {
+            let bus = bus.clone();
+            thread::spawn(move || (0..4).map(|n| publish(&bus, &n.to_string())).sum::<usize>())
+        };
+        let mut next = 0;
+        while next < 4 {
+            match block_on(reader.recv()) {
+                Received::Lagged(lost) => next += lost,
+                Received::Message(message) => {
+                    assert_eq!(message.as_text(), Some(next.to_string().as_str()));
+                    next += 1;
+                }
+            }
+        }
+        publisher.join().expect("no panic");
+        assert_eq!(next, 4);
+        let counts = bus.counts().messages;
+        assert_eq!(counts.delivered + counts.lost_lagged, 4);
+        drop(reader);
+        assert_empty(&bus);
+    });
+}
+
+/// 1 publisher x 2 against a reader that unsubscribes; preemptions unbounded.
+///
+/// Catches: a topic or subscriber that stays behind, a delivery after the unsubscribe, a message of
+/// a topic that is being removed that nobody counts.
+#[test]
+fn unsubscribing_while_publishing_leaves_nothing_behind() {
+    model(None, || {
+        let bus = bus(4);
+        let mut reader = subscribe(&bus);
+        let publisher = {
+            let bus = bus.clone();
+            thread::spawn(move || publish(&bus, "a") + publish(&bus, "b"))
+        };
+        let received = u64::from(poll(&mut reader).is_some());
+        bus.unsubscribe(reader);
+        assert_eq!(publish(&bus, "after"), 0, "nobody is subscribed any more");
+        let to_reader = publisher.join().expect("no panic");
+        let counts = bus.counts().messages;
+        assert_eq!(counts.published, 3);
+        assert_eq!(counts.owed, to_reader as u64);
+        assert_eq!(counts.delivered, received);
+        assert_empty(&bus);
+    });
+}
+
+/// The last unsubscribe against a new subscribe on the same topic; preemptions unbounded.
+///
+/// Catches: a topic removed outside of the map's lock, so that the new subscriber sits on a dead
+/// one.
+#[test]
+fn a_new_subscriber_is_never_attached_to_a_dead_topic() {
+    model(None, || {
+        let bus = bus(4);
+        let last = subscribe(&bus);
+        let leaver = thread::spawn(move || drop(last));
+        let mut new = subscribe(&bus);
+        assert!(publish(&bus, "a") >= 1);
+        assert_eq!(texts(&mut new, 1), ["a"]);
+        leaver.join().expect("no panic");
+        assert_eq!(publish(&bus, "b"), 1);
+        assert_eq!(texts(&mut new, 1), ["b"]);
+        drop(new);
+        assert_empty(&bus);
+    });
+}
+
+/// 2 publishers wait for room in a window of 1 against the reader; bound 2.
+///
+/// Catches: a publisher that is not woken when room comes, and two that take the same room.
+#[test]
+fn publishers_that_wait_for_room_all_get_it_and_lose_nothing() {
+    model(Some(2), || {
+        let bus = bus(1);
+        let mut reader = subscribe(&bus);
+        let publishers = ["a", "b"].map(|text| {
+            let bus = bus.clone();
+            thread::spawn(move || {
+                let mut publisher = bus.publisher(&topic());
+                let message = Message::text(text);
+                block_on(std::future::poll_fn(|cx| {
+                    publisher.poll_publish(cx, &message)
+                }))
+            })
+        });
+        let mut all = texts(&mut reader, 2);
+        all.sort_unstable();
+        assert_eq!(all, ["a", "b"]);
+        for publisher in publishers {
+            assert_eq!(publisher.join().expect("no panic"), 1);
+        }
+        drop(reader);
+        assert_empty(&bus);
+    });
+}
+
+/// A publisher waits for room while the only reader leaves; preemptions unbounded.
+///
+/// Catches: a publisher that waits for ever for a reader that is gone.
+#[test]
+fn a_publisher_does_not_wait_for_a_reader_that_left() {
+    model(None, || {
+        let bus = bus(1);
+        let reader = subscribe(&bus);
+        assert_eq!(publish(&bus, "full"), 1);
+        let waiter = {
+            let bus = bus.clone();
+            thread::spawn(move || {
+                let mut publisher = bus.publisher(&topic());
+                let message = Message::text("a");
+                block_on(std::future::poll_fn(|cx| {
+                    publisher.poll_publish(cx, &message)
+                }))
+            })
+        };
+        drop(reader);
+        assert_eq!(waiter.join().expect("no panic"), 0);
+        assert_empty(&bus);
+    });
+}
+
+/// One waiting publisher is dropped while the reader makes room for the other; bound 3.
+///
+/// Catches: a wake that is spent on a waiter that is gone, and a place that is never given back.
+#[test]
+fn a_waiter_that_is_dropped_takes_nobodys_room() {
+    model(Some(3), || {
+        let bus = bus(1);
+        let mut reader = subscribe(&bus);
+        assert_eq!(publish(&bus, "full"), 1);
+        let message = Message::text("a");
+        let mut cx = Context::from_waker(Waker::noop());
+        let mut dropped = bus.publisher(&topic());
+        assert_eq!(dropped.poll_publish(&mut cx, &message), Poll::Pending);
+        let waiter = {
+            let bus = bus.clone();
+            thread::spawn(move || {
+                let mut publisher = bus.publisher(&topic());
+                let message = Message::text("b");
+                block_on(std::future::poll_fn(|cx| {
+                    publisher.poll_publish(cx, &message)
+                }))
+            })
+        };
+        let dropper = thread::spawn(move || drop(dropped));
+        assert_eq!(texts(&mut reader, 2), ["full", "b"]);
+        assert_eq!(waiter.join().expect("no panic"), 1);
+        dropper.join().expect("no panic");
+        drop(reader);
+        assert_empty(&bus);
+    });
+}
+
+/// A publisher, a reader and a reader that leaves, looked at from outside all the while; bound 2.
+///
+/// Catches: a count that is changed outside of the lock of what it counts.
+#[test]
+fn the_counts_are_conserved_at_every_moment() {
+    model(Some(2), || {
+        let bus = bus(1);
+        let mut stays = subscribe(&bus);
+        let leaves = subscribe(&bus);
+        let publisher = {
+            let bus = bus.clone();
+            thread::spawn(move || {
+                for n in 0..3 {
+                    publish(&bus, &n.to_string());
+                }
+            })
+        };
+        let leaver = thread::spawn(move || drop(leaves));
+        let observer = {
+            let bus = bus.clone();
+            thread::spawn(move || assert_conserved(&bus))
+        };
+        while poll(&mut stays).is_some() {}
+        assert_conserved(&bus);
+        for thread in [publisher, leaver, observer] {
+            thread.join().expect("no panic");
+        }
+        drop(stays);
+        assert_empty(&bus);
+        assert_eq!(bus.counts().messages.published, 3);
+    });
+}

@@ -1,0 +1,150 @@
+//! One subscriber's end of a topic, and the end of a publisher that waits for room.
+
+use std::future::poll_fn;
+use std::task::{Context, Poll};
+
+use super::log::Cursor;
+use super::memory::{Cell, Shared};
+use super::message::Message;
+use super::topic::Topic;
+use crate::sync::{Arc, Place};
+
+/// A subscription to one topic; dropping it unsubscribes.
+///
+/// It receives every message published after it was made, in the one order that all subscribers of
+/// the topic see, except those it was too slow for: of these it learns the exact number.
+#[derive(Debug)]
+pub struct Subscription {
+    shared: Arc<Shared>,
+    topic: Topic,
+    cell: Arc<Cell>,
+    /// `None` only while it is being dropped.
+    seat: Option<Seat>,
+}
+
+/// What the topic keeps for one subscriber.
+#[derive(Debug)]
+pub(super) struct Seat {
+    pub(super) cursor: Cursor,
+    pub(super) place: Place,
+}
+
+/// One item of a subscription.
+#[derive(Clone, Debug, PartialEq)]
+pub enum Received {
+    /// This many messages were lost here, because the subscriber fell out of the window.
+    Lagged(u64),
+    /// The next message.
+    Message(Message),
+}
+
+impl Subscription {
+    pub(super) fn new(shared: Arc<Shared>, topic: Topic, cell: Arc<Cell>, seat: Seat) -> Self {
+        Self {
+            shared,
+            topic,
+            cell,
+            seat: Some(seat),
+        }
+    }
+
+    /// The topic it is subscribed to.
+    pub fn topic(&self) -> &Topic {
+        &self.topic
+    }
+
+    /// The next message, or the number of messages lost before it.
+    ///
+    /// # Cancel safety
+    ///
+    /// Dropping the future loses nothing.
+    pub async fn recv(&mut self) -> Received {
+        poll_fn(|cx| self.poll_recv(cx)).await
+    }
+
+    /// Polls for the next message, or the number of messages lost before it.
+    pub fn poll_recv(&mut self, cx: &mut Context<'_>) -> Poll<Received> {
+        let seat = self.seat.as_mut().expect("only drop takes the seat");
+        self.cell.poll_recv(seat, cx)
+    }
+
+    /// Polls for everything that is due, up to `bytes_max` payload bytes but at least one message:
+    /// appends it to `into` and returns how many messages were lost before the first of them.
+    pub fn poll_batch(
+        &mut self,
+        cx: &mut Context<'_>,
+        bytes_max: usize,
+        into: &mut Vec<Message>,
+    ) -> Poll<u64> {
+        let seat = self.seat.as_mut().expect("only drop takes the seat");
+        self.cell.poll_batch(seat, cx, bytes_max, into)
+    }
+
+    /// Messages that wait to be received.
+    pub fn pending(&self) -> u64 {
+        let seat = self.seat.as_ref().expect("only drop takes the seat");
+        self.cell.unread(seat)
+    }
+}
+
+impl Drop for Subscription {
+    fn drop(&mut self) {
+        if let Some(seat) = self.seat.take() {
+            self.shared.unsubscribe(&self.topic, &self.cell, seat);
+        }
+    }
+}
+
+/// A publisher to one topic that waits, rather than make its subscribers lose a message.
+#[derive(Debug)]
+pub struct Publisher {
+    shared: Arc<Shared>,
+    topic: Topic,
+    /// Where it is parked, if it is.
+    parked: Option<(Arc<Cell>, Place)>,
+}
+
+impl Publisher {
+    pub(super) fn new(shared: Arc<Shared>, topic: Topic) -> Self {
+        Self {
+            shared,
+            topic,
+            parked: None,
+        }
+    }
+
+    /// Publishes the message once no subscriber loses another one by it, and returns the number of
+    /// subscribers it then had: 0 means that nobody will get it.
+    ///
+    /// While it is pending the task is woken when there may be room, or nobody to wait for.
+    pub fn poll_publish(&mut self, cx: &mut Context<'_>, message: &Message) -> Poll<usize> {
+        let Some(cell) = self.shared.cell(&self.topic) else {
+            self.leave();
+            return Poll::Ready(self.shared.count(0));
+        };
+        let elsewhere = |(at, _): &(Arc<Cell>, Place)| !Arc::ptr_eq(at, &cell);
+        if self.parked.as_ref().is_some_and(elsewhere) {
+            self.leave();
+        }
+        let place = self.parked.take().map(|(_, place)| place);
+        match cell.offer(message, place, cx.waker()) {
+            Ok(subscribers) => Poll::Ready(self.shared.count(subscribers)),
+            Err(place) => {
+                self.parked = Some((cell, place));
+                Poll::Pending
+            }
+        }
+    }
+
+    fn leave(&mut self) {
+        if let Some((cell, place)) = self.parked.take() {
+            cell.leave(place);
+        }
+    }
+}
+
+impl Drop for Publisher {
+    fn drop(&mut self) {
+        self.leave();
+    }
+}

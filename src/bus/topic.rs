@@ -1,0 +1,235 @@
+//! Names: of topics, of services, and of the topics between a service and its clients.
+
+use std::fmt;
+use std::str::FromStr;
+use std::sync::Arc;
+
+use crate::limits::{SERVICE_NAME_BYTES_MAX, TOPIC_BYTES_MAX};
+
+/// The name of a topic: 1 to [`TOPIC_BYTES_MAX`] visible ASCII characters, without spaces.
+///
+/// Cheap to clone; any two topics with the same name are the same topic.
+#[derive(Clone, PartialEq, Eq, PartialOrd, Ord, Hash)]
+pub struct Topic(Arc<str>);
+
+impl Topic {
+    /// The topic on which a service receives what its clients send: `ping:from-ws-to-service`.
+    pub fn from_ws_to_service(service: &ServiceName) -> Self {
+        Self(format!("{service}:from-ws-to-service").into())
+    }
+
+    /// The topic on which a service reaches every client: `ping:from-service-to-ws`.
+    pub fn from_service_to_ws(service: &ServiceName) -> Self {
+        Self(format!("{service}:from-service-to-ws").into())
+    }
+
+    /// The topic on which a service reaches one client: `echo:from-service-to-ws:42`.
+    pub fn from_service_to_client(service: &ServiceName, client: ClientId) -> Self {
+        Self(format!("{service}:from-service-to-ws:{client}").into())
+    }
+
+    /// The name.
+    pub fn as_str(&self) -> &str {
+        &self.0
+    }
+}
+
+impl FromStr for Topic {
+    type Err = NameError;
+
+    fn from_str(name: &str) -> Result<Self, NameError> {
+        check(name, TOPIC_BYTES_MAX, u8::is_ascii_graphic)?;
+        Ok(Self(name.into()))
+    }
+}
+
+impl fmt::Display for Topic {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(&self.0)
+    }
+}
+
+impl fmt::Debug for Topic {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        fmt::Debug::fmt(&self.0, f)
+    }
+}
+
+/// The name of a service: 1 to [`SERVICE_NAME_BYTES_MAX`] of `a-z 0-9 . _ -`, the first a letter
+/// or digit, so that it stands in a path and in a topic as it is.
+#[derive(Clone, PartialEq, Eq, PartialOrd, Ord, Hash)]
+pub struct ServiceName(Arc<str>);
+
+impl ServiceName {
+    /// The name.
+    pub fn as_str(&self) -> &str {
+        &self.0
+    }
+}
+
+impl FromStr for ServiceName {
+    type Err = NameError;
+
+    fn from_str(name: &str) -> Result<Self, NameError> {
+        check(
+            name,
+            SERVICE_NAME_BYTES_MAX,
+            |byte| matches!(byte, b'a'..=b'z' | b'0'..=b'9' | b'.' | b'_' | b'-'),
+        )?;
+        match name.as_bytes()[0] {
+            first if first.is_ascii_alphanumeric() => Ok(Self(name.into())),
+            _ => Err(NameError::BadByte { at: 0 }),
+        }
+    }
+}
+
+impl fmt::Display for ServiceName {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(&self.0)
+    }
+}
+
+impl fmt::Debug for ServiceName {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        fmt::Debug::fmt(&self.0, f)
+    }
+}
+
+impl std::borrow::Borrow<str> for ServiceName {
+    fn borrow(&self) -> &str {
+        &self.0
+    }
+}
+
+/// The number of one connected client, unique within one running application.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
+pub struct ClientId(u64);
+
+impl ClientId {
+    /// The client of this number.
+    pub const fn new(number: u64) -> Self {
+        Self(number)
+    }
+}
+
+impl fmt::Display for ClientId {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        self.0.fmt(f)
+    }
+}
+
+/// Why a text is no name of a topic or service.
+#[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
+pub enum NameError {
+    /// The byte at this position is not allowed there.
+    #[error("the character at byte {at} is not allowed there")]
+    BadByte {
+        /// Position of the first such byte.
+        at: usize,
+    },
+    /// There is no text.
+    #[error("a name needs at least one character")]
+    Empty,
+    /// The text is too long.
+    #[error("the name has {bytes} bytes, {max} are allowed")]
+    TooLong {
+        /// Its length.
+        bytes: usize,
+        /// The limit.
+        max: usize,
+    },
+}
+
+fn check(name: &str, max: usize, allowed: impl Fn(&u8) -> bool) -> Result<(), NameError> {
+    if name.is_empty() {
+        return Err(NameError::Empty);
+    }
+    if name.len() > max {
+        let bytes = name.len();
+        return Err(NameError::TooLong { bytes, max });
+    }
+    match name.bytes().position(|byte| !allowed(&byte)) {
+        Some(at) => Err(NameError::BadByte { at }),
+        None => Ok(()),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn topic_takes_visible_ascii_up_to_its_limit() {
+        for good in ["a", "ping:from-ws-to-service", "!~", &"x".repeat(255)] {
+            assert_eq!(
+                good.parse::<Topic>().map(|t| t.to_string()),
+                Ok(good.to_owned())
+            );
+        }
+        assert_eq!("".parse::<Topic>(), Err(NameError::Empty));
+        assert_eq!("a b".parse::<Topic>(), Err(NameError::BadByte { at: 1 }));
+        assert_eq!("\u{7f}".parse::<Topic>(), Err(NameError::BadByte { at: 0 }));
+        assert_eq!(
+            "ab\u{e9}".parse::<Topic>(),
+            Err(NameError::BadByte { at: 2 })
+        );
+        let error = NameError::TooLong {
+            bytes: 256,
+            max: 255,
+        };
+        assert_eq!("x".repeat(256).parse::<Topic>(), Err(error));
+    }
+
+    #[test]
+    fn service_name_is_lower_case_and_starts_with_a_letter_or_digit() {
+        for good in ["a", "0", "time-now_2.b", &"z".repeat(64)] {
+            assert_eq!(
+                good.parse::<ServiceName>().map(|t| t.to_string()),
+                Ok(good.to_owned())
+            );
+        }
+        for (bad, at) in [
+            ("Ping", 0),
+            (".", 0),
+            ("..", 0),
+            ("-a", 0),
+            ("a/b", 1),
+            ("a:b", 1),
+        ] {
+            assert_eq!(
+                bad.parse::<ServiceName>(),
+                Err(NameError::BadByte { at }),
+                "{bad}"
+            );
+        }
+        assert!("z".repeat(65).parse::<ServiceName>().is_err());
+    }
+
+    #[test]
+    fn every_topic_of_the_longest_service_is_a_valid_topic() {
+        let service: ServiceName = "z".repeat(64).parse().expect("valid");
+        let client = ClientId::new(u64::MAX);
+        for topic in [
+            Topic::from_ws_to_service(&service),
+            Topic::from_service_to_ws(&service),
+            Topic::from_service_to_client(&service, client),
+        ] {
+            assert_eq!(topic.as_str().parse::<Topic>(), Ok(topic.clone()));
+        }
+    }
+
+    #[test]
+    fn topics_have_the_names_the_contract_states() {
+        let ping: ServiceName = "ping".parse().expect("valid");
+        assert_eq!(
+            Topic::from_ws_to_service(&ping).as_str(),
+            "ping:from-ws-to-service"
+        );
+        assert_eq!(
+            Topic::from_service_to_ws(&ping).as_str(),
+            "ping:from-service-to-ws"
+        );
+        let one = Topic::from_service_to_client(&ping, ClientId::new(7));
+        assert_eq!(one.as_str(), "ping:from-service-to-ws:7");
+    }
+}

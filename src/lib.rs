@@ -1,0 +1,44 @@
+//! busline is a WebSocket service host on a message bus.
+//!
+//! A service is one async function of a [`Context`]; clients reach it at `/ws/<service>`; it runs
+//! while somebody is connected. Clients and services never know each other: they meet on topics.
+//!
+//! The modules, from the ground up:
+//!
+//! - [`limits`]: every bound by name.
+//! - [`rt`]: what the core asks of a runtime.
+//! - [`wire`]: the WebSocket protocol, bytes in and bytes out.
+//! - [`bus`]: topics, messages, subscriptions.
+//! - [`service`]: what a service is; `ping`, `echo`, `timenow`.
+//! - [`registry`]: starts a service with its first client, stops it with its last.
+//! - [`app`]: all of these put together.
+//! - [`session`]: one client's socket on the bus.
+//! - `server`: the shell that binds it to HTTP and real sockets (feature `server`).
+//!
+//! Everything but the shell does no I/O, reads no clock and spawns nothing by itself.
+#![forbid(unsafe_code)]
+
+pub mod app;
+pub mod bus;
+pub mod limits;
+mod metrics;
+mod permits;
+pub mod registry;
+pub mod rt;
+#[cfg(feature = "server")]
+pub mod server;
+pub mod service;
+pub mod session;
+mod sync;
+pub mod wire;
+
+/// The README's examples compile.
+#[cfg(all(doctest, feature = "server"))]
+#[doc = include_str!("../README.md")]
+struct Readme;
+
+pub use crate::app::App;
+pub use crate::bus::Message;
+pub use crate::limits::Limits;
+pub use crate::metrics::SessionCounts;
+pub use crate::service::{Context, Service};

@@ -1,0 +1,265 @@
+//! One service: carries out what its [`Lifecycle`] says.
+//!
+//! An event is taken and the instance is prepared under the service's one lock; spawning, aborting
+//! and waking happen after it is released, in any order: an instance can be told to stop before its
+//! task is spawned, and none can exit before that.
+
+use std::panic::AssertUnwindSafe;
+use std::sync::Arc as StdArc;
+
+use futures::future::{AbortHandle, Abortable, BoxFuture, FutureExt};
+use tracing::{debug, error, info, warn};
+
+use super::Registration;
+use super::exit::{Exit, ExitGuard, Run};
+use super::lease::Status;
+use super::lifecycle::{Effect, Event, Lifecycle, Refusal, State};
+use crate::bus::{Generation, MessageBus, ServiceName, Subscription, Topic};
+use crate::rt::{Instant, Runtime};
+use crate::service::{Context, Seed, Service, Stop};
+use crate::sync::{Arc, Mutex, Waiters};
+
+/// One service.
+pub(crate) struct Entry<R: Runtime> {
+    pub(super) name: ServiceName,
+    inbox: Topic,
+    service: StdArc<dyn Service>,
+    bus: StdArc<dyn MessageBus>,
+    rt: R,
+    pub(super) slot: Mutex<Slot>,
+}
+
+/// What the lock of a service guards.
+pub(super) struct Slot {
+    pub(super) lifecycle: Lifecycle,
+    instance: Option<Instance>,
+    timer: Option<Timer>,
+    pub(super) watchers: Waiters,
+}
+
+impl Slot {
+    fn new(lifecycle: Lifecycle) -> Self {
+        Self {
+            lifecycle,
+            instance: None,
+            timer: None,
+            watchers: Waiters::default(),
+        }
+    }
+}
+
+/// The handles on the running instance.
+struct Instance {
+    stop: Stop,
+    abort: AbortHandle,
+}
+
+/// The task that waits for the lifecycle's deadline.
+struct Timer {
+    at: Instant,
+    abort: AbortHandle,
+}
+
+/// What came of an event.
+pub(super) struct Turn {
+    /// The generation that serves those who joined with it.
+    since: Generation,
+    /// Only a join can be refused.
+    refused: Option<Refusal>,
+}
+
+/// What an event makes necessary once the lock is released.
+#[derive(Default)]
+struct Afterwards {
+    abort: Option<AbortHandle>,
+    disarm: Option<AbortHandle>,
+    stop: Option<Stop>,
+    spawn: Vec<BoxFuture<'static, ()>>,
+    exited: Option<Instance>,
+}
+
+impl Afterwards {
+    fn carry_out<R: Runtime>(self, rt: &R) {
+        if let Some(stop) = self.stop {
+            stop.raise();
+        }
+        for handle in [self.abort, self.disarm].into_iter().flatten() {
+            handle.abort();
+        }
+        for task in self.spawn {
+            rt.spawn(task);
+        }
+        drop(self.exited);
+    }
+}
+
+impl<R: Runtime> Entry<R> {
+    pub(super) fn new(
+        name: ServiceName,
+        registration: Registration,
+        bus: &StdArc<dyn MessageBus>,
+        rt: &R,
+    ) -> Self {
+        let Registration { service, policy } = registration;
+        Self {
+            inbox: Topic::from_ws_to_service(&name),
+            name,
+            service,
+            bus: StdArc::clone(bus),
+            slot: Mutex::new(Slot::new(Lifecycle::new(policy, rt.random()))),
+            rt: rt.clone(),
+        }
+    }
+
+    /// The generation that serves a client which joins now, if it may.
+    pub(super) fn join(this: &Arc<Self>) -> Result<Generation, Refusal> {
+        let turn = Self::on(this, Event::Join);
+        turn.refused.map_or(Ok(turn.since), Err)
+    }
+
+    /// Takes an event and carries its effect out.
+    pub(super) fn on(this: &Arc<Self>, event: Event) -> Turn {
+        let now = this.rt.now();
+        let mut slot = this.slot.lock();
+        let before = Status::of(&slot.lifecycle);
+        let state = slot.lifecycle.state();
+        let generation = slot.lifecycle.generation();
+        let since = slot.lifecycle.next_to_serve();
+        let effect = slot.lifecycle.on(now, event);
+        let mut afterwards = Afterwards::default();
+        let refused = match effect {
+            Some(Effect::Refuse(refusal)) => Some(refusal),
+            Some(effect) => {
+                Self::prepare(this, &mut slot, effect, &mut afterwards);
+                None
+            }
+            None => None,
+        };
+        if !slot.lifecycle.has_instance() {
+            afterwards.exited = slot.instance.take();
+        }
+        Self::arm(this, &mut slot, &mut afterwards);
+        let changed = Status::of(&slot.lifecycle) != before || slot.lifecycle.is_idle();
+        let watchers = changed.then(|| slot.watchers.unpark());
+        let (state_now, generation_now) = (slot.lifecycle.state(), slot.lifecycle.generation());
+        drop(slot);
+        if (state_now, generation_now) != (state, generation) {
+            this.log(state_now, generation_now);
+        }
+        watchers.unwrap_or_default().wake();
+        afterwards.carry_out(&this.rt);
+        Turn { since, refused }
+    }
+
+    fn prepare(this: &Arc<Self>, slot: &mut Slot, effect: Effect, afterwards: &mut Afterwards) {
+        match effect {
+            Effect::Abort(_) => {
+                afterwards.abort = slot.instance.as_ref().map(|i| i.abort.clone());
+            }
+            Effect::Refuse(_) => {}
+            Effect::Start(generation) => {
+                let (instance, task) = Self::start(this, generation);
+                afterwards.exited = slot.instance.replace(instance);
+                afterwards.spawn.push(task);
+            }
+            Effect::Stop(_) => afterwards.stop = slot.instance.as_ref().map(|i| i.stop.clone()),
+        }
+    }
+
+    /// Makes an instance and the task that runs it; the task reports its exit however it ends.
+    fn start(this: &Arc<Self>, generation: Generation) -> (Instance, BoxFuture<'static, ()>) {
+        let stop = Stop::new();
+        let (abort, registration) = AbortHandle::new_pair();
+        // Here and not in the task: the inbox is there before any client learns of the instance.
+        let inbox = this.bus.subscribe(&this.inbox);
+        let mut guard = ExitGuard::new(Arc::clone(this), generation, inbox);
+        let instance = Instance {
+            stop: stop.clone(),
+            abort,
+        };
+        let task = async move {
+            let run = AssertUnwindSafe(guard.run(stop)).catch_unwind();
+            let exit = Abortable::new(run, registration).await;
+            guard.exited(&Exit::from_result(exit));
+        };
+        (instance, task.boxed())
+    }
+
+    /// The run of one instance.
+    pub(super) async fn run(&self, generation: Generation, inbox: Subscription, stop: Stop) -> Run {
+        let seed = Seed {
+            service: self.name.clone(),
+            generation,
+            inbox,
+            stop,
+        };
+        let clock = StdArc::new(self.rt.clone());
+        let context = Context::new(seed, StdArc::clone(&self.bus), clock);
+        self.service.run(context).await
+    }
+
+    pub(super) fn exited(this: &Arc<Self>, generation: Generation, exit: &Exit) {
+        let service = this.name.as_str();
+        match exit {
+            Exit::Returned => debug!(service, %generation, "instance returned"),
+            Exit::Aborted | Exit::Error(_) | Exit::Panicked(_) => {
+                warn!(service, %generation, reason = %exit, "instance ended");
+            }
+        }
+        let exit = exit.kind();
+        Self::on(this, Event::Exited { generation, exit });
+    }
+
+    /// Tells the operator where the service went.
+    fn log(&self, state: State, generation: Generation) {
+        let service = self.name.as_str();
+        match state {
+            State::Backoff { until } => {
+                let wait = until.saturating_since(self.rt.now());
+                warn!(
+                    service,
+                    ?wait,
+                    "service crashed, it is started again after a wait"
+                );
+            }
+            State::Failed { until } => {
+                let wait = until.saturating_since(self.rt.now());
+                error!(
+                    service,
+                    ?wait,
+                    "service failed, it takes no clients for a while"
+                );
+            }
+            State::Lingering { .. } => debug!(service, %generation, "service lingers"),
+            State::Running => info!(service, %generation, "service started"),
+            State::Stopped => info!(service, %generation, "service stopped"),
+            State::Stopping { until: Some(_) } => debug!(service, %generation, "service stops"),
+            State::Stopping { until: None } => {
+                warn!(service, %generation, "service did not return in its grace, it is aborted");
+            }
+        }
+    }
+
+    /// Keeps one timer task that waits for the lifecycle's deadline, and none if it has none.
+    fn arm(this: &Arc<Self>, slot: &mut Slot, afterwards: &mut Afterwards) {
+        let deadline = slot.lifecycle.deadline();
+        if slot.timer.as_ref().map(|timer| timer.at) == deadline {
+            return;
+        }
+        afterwards.disarm = slot.timer.take().map(|timer| timer.abort);
+        let Some(at) = deadline else {
+            return;
+        };
+        let (abort, registration) = AbortHandle::new_pair();
+        slot.timer = Some(Timer { at, abort });
+        let entry = Arc::clone(this);
+        let timer = Abortable::new(
+            async move {
+                entry.rt.sleep_until(at).await;
+                Self::on(&entry, Event::Timer);
+            },
+            registration,
+        );
+        afterwards.spawn.push(timer.map(drop).boxed());
+    }
+}

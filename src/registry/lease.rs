@@ -1,0 +1,117 @@
+//! One client's share of a running service.
+
+use std::task::{Context, Poll};
+
+use super::entry::Entry;
+use super::lifecycle::{Event, Lifecycle, State};
+use crate::bus::{Generation, ServiceName};
+use crate::rt::Runtime;
+use crate::sync::{Arc, Place};
+
+/// One client's share of a service: the number of live leases is the service's reference count.
+///
+/// It cannot be cloned; dropping it leaves, at once and whatever the service is doing.
+pub struct Lease<R: Runtime> {
+    watch: Watch<R>,
+    since: Generation,
+}
+
+/// What a lease is worth at the moment.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Status {
+    /// The application stops: leave.
+    Draining,
+    /// The service crashed for good: leave.
+    Failed,
+    /// The instance of this generation serves it.
+    Running(Generation),
+    /// No instance serves it yet.
+    Waiting,
+}
+
+impl Status {
+    pub(super) fn of(lifecycle: &Lifecycle) -> Self {
+        if lifecycle.is_draining() {
+            return Self::Draining;
+        }
+        match lifecycle.state() {
+            State::Failed { .. } => Self::Failed,
+            State::Running | State::Lingering { .. } => Self::Running(lifecycle.generation()),
+            State::Backoff { .. } | State::Stopped | State::Stopping { .. } => Self::Waiting,
+        }
+    }
+}
+
+impl<R: Runtime> Lease<R> {
+    pub(super) fn new(watch: Watch<R>, since: Generation) -> Self {
+        Self { watch, since }
+    }
+
+    /// The service it is a lease of.
+    pub fn service(&self) -> &ServiceName {
+        &self.watch.entry.name
+    }
+
+    /// The oldest generation that serves this lease: what an older one publishes is not for it.
+    pub fn since(&self) -> Generation {
+        self.since
+    }
+
+    /// What it is worth at the moment.
+    pub fn status(&self) -> Status {
+        Status::of(&self.watch.entry.slot.lock().lifecycle)
+    }
+
+    /// Ready as soon as the status is another one than `seen`.
+    pub fn poll_status(&mut self, cx: &mut Context<'_>, seen: Status) -> Poll<Status> {
+        self.watch.poll(cx, |lifecycle| {
+            let status = Status::of(lifecycle);
+            (status != seen).then_some(status)
+        })
+    }
+}
+
+impl<R: Runtime> Drop for Lease<R> {
+    fn drop(&mut self) {
+        Entry::on(&self.watch.entry, Event::Leave);
+    }
+}
+
+/// A place among those who wait for a service to change.
+pub(super) struct Watch<R: Runtime> {
+    entry: Arc<Entry<R>>,
+    /// `None` until it first waits.
+    place: Option<Place>,
+}
+
+impl<R: Runtime> Watch<R> {
+    pub(super) fn new(entry: Arc<Entry<R>>) -> Self {
+        Self { entry, place: None }
+    }
+
+    /// Ready with what `look` finds; parks the task while it finds nothing.
+    pub(super) fn poll<T>(
+        &mut self,
+        cx: &mut Context<'_>,
+        look: impl FnOnce(&Lifecycle) -> Option<T>,
+    ) -> Poll<T> {
+        let mut slot = self.entry.slot.lock();
+        if let Some(found) = look(&slot.lifecycle) {
+            return Poll::Ready(found);
+        }
+        let place = self.place.get_or_insert_with(|| slot.watchers.enter());
+        let replaced = slot.watchers.park(place, cx.waker());
+        drop(slot);
+        drop(replaced);
+        Poll::Pending
+    }
+}
+
+impl<R: Runtime> Drop for Watch<R> {
+    fn drop(&mut self) {
+        if let Some(place) = self.place.take() {
+            let waker = self.entry.slot.lock().watchers.leave(place);
+            drop(waker);
+        }
+    }
+}

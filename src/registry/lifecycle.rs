@@ -1,0 +1,444 @@
+//! When a service runs: a pure machine, events in, at most one effect out.
+//!
+//! ```text
+//!              first Join: Start                 last Leave, linger > 0
+//!   Stopped ----------------------> Running <-----------------------------> Lingering
+//!     ^ ^ ^                         |  |  ^          Join                      |
+//!     | | |        Exited: a crash  |  |  |                                    | Timer, Drain:
+//!     | | |    +--------------------+  |  | Exited with clients: Start         | Stop
+//!     | | |    |                       |  |                                    |
+//!     | | |    |      last Leave, linger 0: Stop                               v
+//!     | | |    |                       +--+---------------------------> Stopping (after grace:
+//!     | | +----|--------------------------------------------------------   |   Abort)
+//!     | |      v                          Exited without clients           | a crash
+//!     | +-- Backoff <------------------------------------------------------+
+//!     |        |  Timer: Start if there are clients, else Stopped
+//!     |        v  too many crashes
+//!     +---- Failed   joins are refused; Timer: one trial Start if there are clients, else Stopped
+//! ```
+//!
+//! The machine reads no clock: every event comes with the present time, and [`Lifecycle::deadline`]
+//! says when the next [`Event::Timer`] is due.
+
+use std::collections::VecDeque;
+use std::time::Duration;
+
+use crate::bus::Generation;
+use crate::limits::LifecyclePolicy;
+use crate::rt::Instant;
+
+/// The state machine of one service.
+#[derive(Clone, Debug)]
+pub struct Lifecycle {
+    policy: LifecyclePolicy,
+    state: State,
+    generation: Generation,
+    clients: usize,
+    draining: bool,
+    /// When the present instance was started.
+    started: Instant,
+    /// Crashes within the window, oldest first; at most as many as make the service Failed.
+    crashes: VecDeque<Instant>,
+    /// Crashes in a row, each of an instance that did not outlive the window.
+    streak: u32,
+    /// Whether the next crash within the window fails the service at once.
+    trial: bool,
+    jitter: Jitter,
+    counts: LifecycleCounts,
+}
+
+/// Where a service is in its life.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum State {
+    /// It crashed and will be started again, if it still has clients then.
+    Backoff {
+        /// When.
+        until: Instant,
+    },
+    /// It crashed too often; joins are refused.
+    Failed {
+        /// Until then.
+        until: Instant,
+    },
+    /// An instance runs without clients, kept warm.
+    Lingering {
+        /// Until then.
+        until: Instant,
+    },
+    /// An instance runs for at least one client.
+    Running,
+    /// No instance and no clients.
+    Stopped,
+    /// An instance was told to return; clients that join wait for the next one.
+    Stopping {
+        /// When it is aborted; `None` once it has been.
+        until: Option<Instant>,
+    },
+}
+
+/// What happened.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum Event {
+    /// The application stops: no more clients, no more starts than needed.
+    Drain,
+    /// An instance is gone.
+    Exited {
+        /// Which one.
+        generation: Generation,
+        /// How.
+        exit: ExitKind,
+    },
+    /// A client wants the service.
+    Join,
+    /// A client that had joined is gone.
+    Leave,
+    /// The deadline may have come.
+    Timer,
+}
+
+/// How an instance ended.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum ExitKind {
+    /// It was aborted, by us after its grace or by its runtime.
+    Aborted,
+    /// It panicked, or returned an error.
+    Crashed,
+    /// It returned.
+    Returned,
+}
+
+/// What to do about it.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[must_use = "an effect that is not carried out is lost"]
+pub enum Effect {
+    /// Abort the instance of this generation.
+    Abort(Generation),
+    /// Refuse the client that wanted to join; it has not joined.
+    Refuse(Refusal),
+    /// Start an instance of this generation.
+    Start(Generation),
+    /// Tell the instance of this generation to return.
+    Stop(Generation),
+}
+
+/// Why a client may not join.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Refusal {
+    /// The application stops.
+    Draining,
+    /// The service crashed too often.
+    Failed {
+        /// The next start may be tried after this time.
+        retry_after: Duration,
+    },
+}
+
+/// What the machine has done.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct LifecycleCounts {
+    /// Instances started.
+    pub starts: u64,
+    /// Instances gone.
+    pub exits: u64,
+    /// Of these, crashes.
+    pub crashes: u64,
+    /// Instances that did not return within their grace.
+    pub aborts: u64,
+    /// Exits of another generation and timers before their deadline, which were ignored.
+    pub stale: u64,
+    /// Clients refused.
+    pub refused: u64,
+}
+
+impl Lifecycle {
+    /// A stopped service; `seed` feeds the jitter of its backoff.
+    pub fn new(policy: LifecyclePolicy, seed: u64) -> Self {
+        Self {
+            policy,
+            state: State::Stopped,
+            generation: Generation::default(),
+            clients: 0,
+            draining: false,
+            started: Instant::ZERO,
+            crashes: VecDeque::new(),
+            streak: 0,
+            trial: false,
+            jitter: Jitter(seed),
+            counts: LifecycleCounts::default(),
+        }
+    }
+
+    /// Takes an event at time `now` and returns what to do, if anything.
+    ///
+    /// # Panics
+    ///
+    /// On a [`Event::Leave`] without a client, which a move-only lease cannot produce.
+    pub fn on(&mut self, now: Instant, event: Event) -> Option<Effect> {
+        let effect = match event {
+            Event::Drain => self.on_drain(now),
+            Event::Exited { generation, exit } => self.on_exited(now, generation, exit),
+            Event::Join => self.on_join(now),
+            Event::Leave => self.on_leave(now),
+            Event::Timer => self.on_timer(now),
+        };
+        self.check();
+        effect
+    }
+
+    /// The present state.
+    pub fn state(&self) -> State {
+        self.state
+    }
+
+    /// Clients that have joined and not left.
+    pub fn clients(&self) -> usize {
+        self.clients
+    }
+
+    /// The generation of the last start; 0 before the first.
+    pub fn generation(&self) -> Generation {
+        self.generation
+    }
+
+    /// The generation that serves those who join now: the running one, else the next.
+    pub fn next_to_serve(&self) -> Generation {
+        match self.state {
+            State::Running | State::Lingering { .. } => self.generation,
+            State::Backoff { .. }
+            | State::Failed { .. }
+            | State::Stopped
+            | State::Stopping { .. } => self.generation.next(),
+        }
+    }
+
+    /// Whether the application stops.
+    pub fn is_draining(&self) -> bool {
+        self.draining
+    }
+
+    /// Whether an instance exists.
+    pub fn has_instance(&self) -> bool {
+        match self.state {
+            State::Running | State::Lingering { .. } | State::Stopping { .. } => true,
+            State::Backoff { .. } | State::Failed { .. } | State::Stopped => false,
+        }
+    }
+
+    /// Whether neither an instance nor a client is left.
+    pub fn is_idle(&self) -> bool {
+        !self.has_instance() && self.clients == 0
+    }
+
+    /// When the next [`Event::Timer`] is due.
+    pub fn deadline(&self) -> Option<Instant> {
+        match self.state {
+            State::Backoff { until } | State::Failed { until } | State::Lingering { until } => {
+                Some(until)
+            }
+            State::Stopping { until } => until,
+            State::Running | State::Stopped => None,
+        }
+    }
+
+    /// What it has done.
+    pub fn counts(&self) -> LifecycleCounts {
+        self.counts
+    }
+
+    fn on_join(&mut self, now: Instant) -> Option<Effect> {
+        if self.draining {
+            return self.refuse(Refusal::Draining);
+        }
+        match self.state {
+            State::Failed { until } => {
+                let retry_after = until.saturating_since(now);
+                return self.refuse(Refusal::Failed { retry_after });
+            }
+            State::Backoff { .. } | State::Running | State::Stopping { .. } => {}
+            State::Lingering { .. } => self.state = State::Running,
+            State::Stopped => {
+                self.clients += 1;
+                return self.start(now);
+            }
+        }
+        self.clients += 1;
+        None
+    }
+
+    fn on_leave(&mut self, now: Instant) -> Option<Effect> {
+        let Some(clients) = self.clients.checked_sub(1) else {
+            unreachable!("a leave without a client: {:?}", self.state);
+        };
+        self.clients = clients;
+        match self.state {
+            State::Running if clients == 0 => {
+                if self.policy.linger.is_zero() || self.draining {
+                    return self.stop(now);
+                }
+                let until = now + self.policy.linger;
+                self.state = State::Lingering { until };
+            }
+            State::Backoff { .. } if clients == 0 && self.draining => self.state = State::Stopped,
+            State::Backoff { .. } | State::Failed { .. } | State::Running => {}
+            State::Stopping { .. } => {}
+            State::Lingering { .. } | State::Stopped => {
+                unreachable!("a client in a state without clients: {:?}", self.state)
+            }
+        }
+        None
+    }
+
+    fn on_exited(
+        &mut self,
+        now: Instant,
+        generation: Generation,
+        exit: ExitKind,
+    ) -> Option<Effect> {
+        if generation != self.generation || !self.has_instance() {
+            self.counts.stale += 1;
+            return None;
+        }
+        self.counts.exits += 1;
+        let stopping = matches!(self.state, State::Stopping { .. });
+        match exit {
+            ExitKind::Returned if self.clients == 0 => self.state = State::Stopped,
+            ExitKind::Aborted if stopping && self.clients == 0 => self.state = State::Stopped,
+            ExitKind::Aborted | ExitKind::Returned if stopping => return self.start(now),
+            ExitKind::Aborted | ExitKind::Crashed | ExitKind::Returned => self.crash(now),
+        }
+        None
+    }
+
+    fn on_timer(&mut self, now: Instant) -> Option<Effect> {
+        if self.deadline().is_none_or(|deadline| now < deadline) {
+            self.counts.stale += 1;
+            return None;
+        }
+        match self.state {
+            State::Backoff { .. } | State::Failed { .. } if self.clients > 0 => self.start(now),
+            State::Backoff { .. } | State::Failed { .. } => {
+                self.state = State::Stopped;
+                None
+            }
+            State::Lingering { .. } => self.stop(now),
+            State::Stopping { .. } => {
+                self.counts.aborts += 1;
+                self.state = State::Stopping { until: None };
+                Some(Effect::Abort(self.generation))
+            }
+            State::Running | State::Stopped => unreachable!("{:?} has no deadline", self.state),
+        }
+    }
+
+    fn on_drain(&mut self, now: Instant) -> Option<Effect> {
+        self.draining = true;
+        match self.state {
+            State::Lingering { .. } => return self.stop(now),
+            State::Backoff { .. } if self.clients == 0 => self.state = State::Stopped,
+            State::Backoff { .. } | State::Failed { .. } | State::Running => {}
+            State::Stopped | State::Stopping { .. } => {}
+        }
+        None
+    }
+
+    fn start(&mut self, now: Instant) -> Option<Effect> {
+        self.generation = self.generation.next();
+        self.started = now;
+        self.state = State::Running;
+        self.counts.starts += 1;
+        Some(Effect::Start(self.generation))
+    }
+
+    fn stop(&mut self, now: Instant) -> Option<Effect> {
+        let until = Some(now + self.policy.stop_grace);
+        self.state = State::Stopping { until };
+        Some(Effect::Stop(self.generation))
+    }
+
+    fn refuse(&mut self, refusal: Refusal) -> Option<Effect> {
+        self.counts.refused += 1;
+        Some(Effect::Refuse(refusal))
+    }
+
+    /// Chooses between Backoff and Failed; a service without clients goes there too, so that
+    /// clients that come and go cannot start a broken service without end.
+    fn crash(&mut self, now: Instant) {
+        self.counts.crashes += 1;
+        let window = self.policy.crash_window;
+        let short_lived = now.saturating_since(self.started) < window;
+        self.streak = if short_lived {
+            self.streak.saturating_add(1)
+        } else {
+            1
+        };
+        while self
+            .crashes
+            .front()
+            .is_some_and(|at| now.saturating_since(*at) >= window)
+        {
+            self.crashes.pop_front();
+        }
+        self.crashes.push_back(now);
+        let too_many = self.crashes.len() >= self.policy.crashes_max.get() as usize;
+        if too_many || (self.trial && short_lived) {
+            self.crashes.clear();
+            self.trial = true;
+            let until = now + self.policy.cooldown;
+            self.state = State::Failed { until };
+        } else if self.draining && self.clients == 0 {
+            self.trial = false;
+            self.state = State::Stopped;
+        } else {
+            self.trial = false;
+            let until = now + self.backoff();
+            self.state = State::Backoff { until };
+        }
+    }
+
+    /// Doubles with each crash in a row up to the maximum; between half and all of that, so that
+    /// services that crashed together do not start together.
+    fn backoff(&mut self) -> Duration {
+        let doublings = self.streak.saturating_sub(1).min(31);
+        let full = self.policy.backoff_min.saturating_mul(1 << doublings);
+        let full = full.min(self.policy.backoff_max);
+        let half = full / 2;
+        half + self.jitter.up_to(full - half)
+    }
+
+    /// The invariants, after every event.
+    fn check(&self) {
+        let alive = self.counts.starts - self.counts.exits;
+        assert!(
+            alive == u64::from(self.has_instance()),
+            "one instance or none: {self:?}"
+        );
+        match self.state {
+            State::Running => assert!(self.clients > 0, "Running without clients"),
+            State::Stopped => assert!(self.clients == 0, "Stopped with clients"),
+            State::Lingering { .. } => {
+                assert!(self.clients == 0, "Lingering with clients");
+                assert!(!self.draining, "Lingering while draining");
+            }
+            State::Backoff { .. } | State::Failed { .. } | State::Stopping { .. } => {}
+        }
+    }
+}
+
+/// A small sequence of numbers that look random and repeat from their seed (SplitMix64).
+#[derive(Clone, Debug)]
+struct Jitter(u64);
+
+impl Jitter {
+    fn up_to(&mut self, max: Duration) -> Duration {
+        self.0 = self.0.wrapping_add(0x9e37_79b9_7f4a_7c15);
+        let mut z = self.0;
+        z = (z ^ (z >> 30)).wrapping_mul(0xbf58_476d_1ce4_e5b9);
+        z = (z ^ (z >> 27)).wrapping_mul(0x94d0_49bb_1331_11eb);
+        z ^= z >> 31;
+        let nanos = u64::try_from(max.as_nanos()).unwrap_or(u64::MAX);
+        Duration::from_nanos(z % nanos.saturating_add(1).max(1))
+    }
+}
+
+#[cfg(test)]
+mod tests;

@@ -1,0 +1,63 @@
+//! The production runtime: the only file that reads the OS clock or spawns on tokio.
+#![expect(
+    clippy::disallowed_methods,
+    reason = "this file is where the clock, the spawner and the entropy come from"
+)]
+
+use std::hash::{BuildHasher, RandomState};
+use std::time::SystemTime;
+
+use futures::future::BoxFuture;
+use tokio::runtime::Handle;
+
+use super::{Clock, Instant, Random, Sleep, Spawn};
+
+/// The tokio runtime that was current when this was made.
+#[derive(Clone, Debug)]
+pub struct Tokio {
+    handle: Handle,
+    start: tokio::time::Instant,
+}
+
+impl Tokio {
+    /// The runtime of the caller.
+    ///
+    /// # Panics
+    ///
+    /// When called outside of a tokio runtime.
+    pub fn current() -> Self {
+        Self {
+            handle: Handle::current(),
+            start: tokio::time::Instant::now(),
+        }
+    }
+}
+
+impl Clock for Tokio {
+    fn now(&self) -> Instant {
+        Instant::from_start(self.start.elapsed())
+    }
+
+    fn wall(&self) -> SystemTime {
+        SystemTime::now()
+    }
+
+    fn sleep_until(&self, at: Instant) -> Sleep {
+        // tokio caps what lies beyond its horizon by itself, but the addition may overflow.
+        let far = self.start + std::time::Duration::from_secs(86_400 * 365 * 30);
+        let deadline = self.start.checked_add(at.since_start()).unwrap_or(far);
+        Box::pin(tokio::time::sleep_until(deadline))
+    }
+}
+
+impl Spawn for Tokio {
+    fn spawn(&self, future: BoxFuture<'static, ()>) {
+        self.handle.spawn(future);
+    }
+}
+
+impl Random for Tokio {
+    fn random(&self) -> u64 {
+        RandomState::new().hash_one(0_u8)
+    }
+}

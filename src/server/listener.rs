@@ -1,0 +1,179 @@
+//! TCP listeners for an address as people write it.
+
+use std::future::poll_fn;
+use std::io;
+use std::net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr};
+use std::task::{Context, Poll};
+use std::time::Duration;
+
+use axum::serve::Listener;
+use tokio::net::{TcpListener, TcpStream};
+use tracing::warn;
+
+/// Pause of the accept loop when the system is out of something, such as file descriptors.
+const EXHAUSTED_PAUSE: Duration = Duration::from_millis(200);
+
+/// One or more listening TCP sockets, served as one.
+#[derive(Debug)]
+pub struct Listeners {
+    sockets: Vec<TcpListener>,
+    /// The one that is asked first, so that a busy family cannot keep the others waiting.
+    first: usize,
+}
+
+/// Why an address could not be listened on.
+#[derive(Debug, thiserror::Error)]
+pub enum BindError {
+    /// It is no address.
+    #[error("`{address}` is no address to listen on: write HOST:PORT, such as localhost:8080")]
+    BadAddress {
+        /// What was given.
+        address: String,
+    },
+    /// The operating system said no.
+    #[error("cannot listen on {address}: {}", hint(source))]
+    Io {
+        /// What was given.
+        address: String,
+        /// What it said.
+        source: io::Error,
+    },
+}
+
+/// Listens on `host:port`; `localhost` is both loopback families, as far as the machine has them.
+///
+/// Port 0 takes a free port, the same for all.
+///
+/// # Errors
+///
+/// When the text is no address, or the operating system does not allow it.
+pub async fn bind(address: &str) -> Result<Listeners, BindError> {
+    let failed = |source| BindError::Io {
+        address: address.to_owned(),
+        source,
+    };
+    let addresses = resolve(address).await?;
+    let mut listeners: Vec<TcpListener> = Vec::new();
+    let mut missing = None;
+    for mut socket in addresses {
+        if let (0, Some(first)) = (socket.port(), listeners.first()) {
+            socket.set_port(first.local_addr().map_err(failed)?.port());
+        }
+        match TcpListener::bind(socket).await {
+            Ok(listener) => listeners.push(listener),
+            Err(error) if is_missing_family(&error) => missing = Some(error),
+            Err(error) => return Err(failed(error)),
+        }
+    }
+    match missing {
+        Some(error) if listeners.is_empty() => Err(failed(error)),
+        Some(_) | None => Ok(Listeners {
+            sockets: listeners,
+            first: 0,
+        }),
+    }
+}
+
+impl Listeners {
+    /// The addresses that are listened on, at least one.
+    ///
+    /// # Errors
+    ///
+    /// When the operating system cannot tell.
+    pub fn addresses(&self) -> io::Result<Vec<SocketAddr>> {
+        self.sockets.iter().map(TcpListener::local_addr).collect()
+    }
+
+    fn poll_accept(&mut self, cx: &mut Context<'_>) -> Poll<io::Result<(TcpStream, SocketAddr)>> {
+        let count = self.sockets.len();
+        for turn in 0..count {
+            let index = (self.first + turn) % count;
+            if let Poll::Ready(accepted) = self.sockets[index].poll_accept(cx) {
+                self.first = (index + 1) % count;
+                return Poll::Ready(accepted);
+            }
+        }
+        Poll::Pending
+    }
+}
+
+impl Listener for Listeners {
+    type Io = TcpStream;
+    type Addr = SocketAddr;
+
+    async fn accept(&mut self) -> (TcpStream, SocketAddr) {
+        loop {
+            match poll_fn(|cx| self.poll_accept(cx)).await {
+                Ok((stream, peer)) => {
+                    // A socket that cannot be set is about to fail anyway.
+                    if let Err(error) = stream.set_nodelay(true) {
+                        warn!(%error, "cannot set TCP_NODELAY");
+                    }
+                    return (stream, peer);
+                }
+                Err(error) if is_peer_gone(&error) => {}
+                Err(error) => {
+                    warn!(%error, "cannot accept connections, trying again");
+                    tokio::time::sleep(EXHAUSTED_PAUSE).await;
+                }
+            }
+        }
+    }
+
+    fn local_addr(&self) -> io::Result<SocketAddr> {
+        let none = || io::Error::from(io::ErrorKind::NotConnected);
+        self.sockets.first().ok_or_else(none)?.local_addr()
+    }
+}
+
+async fn resolve(address: &str) -> Result<Vec<SocketAddr>, BindError> {
+    let bad = || BindError::BadAddress {
+        address: address.to_owned(),
+    };
+    let (host, port) = address.rsplit_once(':').ok_or_else(bad)?;
+    let port: u16 = port.parse().map_err(|_| bad())?;
+    if host.eq_ignore_ascii_case("localhost") {
+        let families = [
+            IpAddr::from(Ipv4Addr::LOCALHOST),
+            IpAddr::from(Ipv6Addr::LOCALHOST),
+        ];
+        return Ok(families.map(|ip| SocketAddr::new(ip, port)).to_vec());
+    }
+    if host.is_empty() {
+        return Err(bad());
+    }
+    let found = tokio::net::lookup_host(address).await;
+    let found = found.map_err(|source| BindError::Io {
+        address: address.to_owned(),
+        source,
+    })?;
+    Ok(found.collect())
+}
+
+fn is_missing_family(error: &io::Error) -> bool {
+    matches!(error.kind(), io::ErrorKind::AddrNotAvailable | io::ErrorKind::Unsupported)
+        // EAFNOSUPPORT of a kernel without IPv6 has no kind of its own.
+        || error.raw_os_error() == Some(97)
+}
+
+fn is_peer_gone(error: &io::Error) -> bool {
+    matches!(
+        error.kind(),
+        io::ErrorKind::ConnectionAborted
+            | io::ErrorKind::ConnectionRefused
+            | io::ErrorKind::ConnectionReset
+    )
+}
+
+fn hint(error: &io::Error) -> String {
+    let kind = error.kind();
+    if kind == io::ErrorKind::AddrInUse {
+        "another program listens there; stop it, or choose another port with --listen".into()
+    } else if kind == io::ErrorKind::AddrNotAvailable {
+        "this machine does not have that address".into()
+    } else if kind == io::ErrorKind::PermissionDenied {
+        "not permitted; ports below 1024 need a privilege, choose another with --listen".into()
+    } else {
+        error.to_string()
+    }
+}

@@ -1,0 +1,108 @@
+//! The shell: HTTP, the upgrade to WebSocket, real sockets; the only code that knows axum.
+
+use std::future::{Future, poll_fn};
+use std::pin::pin;
+use std::task::Poll;
+
+use axum::serve::Listener;
+use futures::FutureExt;
+use futures::future::{Either, select};
+
+use crate::app::App;
+use crate::rt::Runtime;
+
+#[cfg(feature = "cli")]
+mod config;
+mod connection;
+mod handshake;
+mod listener;
+mod page;
+mod routes;
+
+#[cfg(feature = "cli")]
+pub use self::config::Config;
+pub use self::listener::{BindError, Listeners, bind};
+pub use self::routes::routes;
+
+use self::connection::Connections;
+use self::routes::Shell;
+
+/// Serves the application's clients until `shutdown`, and then until they are gone.
+///
+/// The caller owns the listener and the signal. After the signal no client is admitted any more
+/// (503), every session is closed with 1001 once it has what was published to it, and the services
+/// stop; `serve` returns when nothing is left, or when [`Limits::drain_timeout`] is over.
+///
+/// # Errors
+///
+/// [`Undrained`] tells what was left at the end of that time; it is dropped, without a word.
+///
+/// # Cancel safety
+///
+/// Dropping the future drops the listener, all connections and all sessions at once.
+///
+/// [`Limits::drain_timeout`]: crate::Limits::drain_timeout
+pub async fn serve<L, R>(
+    listener: L,
+    app: App<R>,
+    shutdown: impl Future<Output = ()>,
+) -> Result<(), Undrained>
+where
+    L: Listener,
+    R: Runtime,
+{
+    let (alive, end) = futures::channel::oneshot::channel::<()>();
+    let shell = Shell::new(app.clone(), end.map(drop).boxed().shared());
+    let connections = Connections::new(&shell);
+    let accept = pin!(connections.accept(listener));
+    let drain = pin!(async {
+        shutdown.await;
+        drain(&app).await
+    });
+    let drained = match select(drain, accept).await {
+        Either::Left((drained, _)) => drained,
+        Either::Right((never, _)) => match never {},
+    };
+    drop(alive);
+    drained
+}
+
+/// What was left when a drain had to end.
+#[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
+#[error("{sessions} sessions and the services [{}] were left at the deadline", services.join(", "))]
+pub struct Undrained {
+    /// Sessions that had not ended.
+    pub sessions: usize,
+    /// Services that had not stopped.
+    pub services: Vec<String>,
+}
+
+async fn drain<R: Runtime>(app: &App<R>) -> Result<(), Undrained> {
+    let limit = app.limits().drain_timeout;
+    tracing::info!(sessions = app.sessions_open(), ?limit, "draining");
+    app.drain();
+    let mut timeout = app.rt().sleep_until(app.rt().now() + limit);
+    let mut drained = pin!(app.drained());
+    let in_time = poll_fn(|cx| match drained.as_mut().poll(cx) {
+        Poll::Ready(()) => Poll::Ready(true),
+        Poll::Pending => timeout.as_mut().poll(cx).map(|()| false),
+    });
+    if in_time.await {
+        tracing::info!("drained");
+        return Ok(());
+    }
+    let registry = app.registry();
+    let left = |name: &&crate::bus::ServiceName| {
+        registry
+            .status(name.as_str())
+            .is_some_and(|status| !status.is_idle())
+    };
+    Err(Undrained {
+        sessions: app.sessions_open(),
+        services: registry
+            .names()
+            .filter(left)
+            .map(ToString::to_string)
+            .collect(),
+    })
+}

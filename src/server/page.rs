@@ -1,0 +1,48 @@
+//! `/`: tells a person what is served and how to try it.
+
+use axum::http::{HeaderMap, header};
+use axum::response::{Html, IntoResponse, Response};
+
+use crate::bus::ServiceName;
+
+/// The page for a browser; `{{services}}` stands for one option a service.
+const PAGE: &str = include_str!("page.html");
+
+/// A small page for a browser, plain text for everything else; `nest` is the path the routes are
+/// nested under.
+pub(super) fn index<'a>(
+    services: impl Iterator<Item = &'a ServiceName>,
+    nest: &str,
+    headers: &HeaderMap,
+) -> Response {
+    let accept = headers
+        .get(header::ACCEPT)
+        .and_then(|value| value.to_str().ok());
+    if accept.is_some_and(|accept| accept.contains("text/html")) {
+        let options = services.map(|name| format!("<option>{name}</option>"));
+        let page = PAGE.replace("{{services}}", &options.collect::<String>());
+        let policy = "default-src 'none'; style-src 'unsafe-inline'; script-src 'unsafe-inline'; \
+                      connect-src 'self' ws: wss:; frame-ancestors 'none'";
+        ([(header::CONTENT_SECURITY_POLICY, policy)], Html(page)).into_response()
+    } else {
+        text(services, &format!("{}{nest}", host(headers))).into_response()
+    }
+}
+
+/// What is served, with a command line to try each.
+fn text<'a>(services: impl Iterator<Item = &'a ServiceName>, host: &str) -> String {
+    let lines = services.map(|name| format!("  websocat ws://{host}/ws/{name}\n"));
+    format!(
+        "busline: services on a message bus. Try one:\n\n{}",
+        lines.collect::<String>()
+    )
+}
+
+/// The host the client used, if it is one.
+fn host(headers: &HeaderMap) -> &str {
+    let host = headers
+        .get(header::HOST)
+        .and_then(|value| value.to_str().ok());
+    host.filter(|host| !host.is_empty())
+        .unwrap_or("localhost:8080")
+}

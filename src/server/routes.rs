@@ -1,0 +1,179 @@
+//! The routes: `/`, `/healthz`, `/ws/{service}`.
+
+use std::time::Duration;
+
+use axum::Router;
+use axum::extract::rejection::{NestedPathRejection, PathRejection};
+use axum::extract::{NestedPath, Path, Request, State};
+use axum::http::{HeaderMap, StatusCode, header};
+use axum::response::{IntoResponse, Response};
+use axum::routing::get;
+use futures::FutureExt;
+use futures::future::{BoxFuture, Either, Shared, select};
+use hyper::upgrade::OnUpgrade;
+use hyper_util::rt::TokioIo;
+use tokio_util::compat::TokioAsyncReadCompatExt;
+use tracing::debug;
+
+use super::handshake::Handshake;
+use super::page;
+use crate::app::App;
+use crate::bus::ServiceName;
+use crate::registry::{JoinError, Refusal};
+use crate::rt::Runtime;
+use crate::session::{Admission, AdmitError, Session};
+
+/// The routes of an application, for an axum server of your own.
+///
+/// Clients then are as [`serve`](super::serve) would have them, but the accept loop, its limits and
+/// the drain are yours: [`App::drain`] and [`App::drained`] do the latter.
+pub fn routes<R: Runtime>(app: App<R>) -> Router {
+    Shell::new(app, futures::future::pending().boxed().shared()).router()
+}
+
+/// What the routes know.
+pub(super) struct Shell<R: Runtime> {
+    app: App<R>,
+    end: End,
+}
+
+/// Completes when everything that is left is to be dropped.
+type End = Shared<BoxFuture<'static, ()>>;
+
+impl<R: Runtime> Clone for Shell<R> {
+    fn clone(&self) -> Self {
+        Self {
+            app: self.app.clone(),
+            end: self.end.clone(),
+        }
+    }
+}
+
+impl<R: Runtime> Shell<R> {
+    pub(super) fn new(app: App<R>, end: End) -> Self {
+        Self { app, end }
+    }
+
+    pub(super) fn app(&self) -> &App<R> {
+        &self.app
+    }
+
+    pub(super) fn end(&self) -> End {
+        self.end.clone()
+    }
+
+    pub(super) fn router(&self) -> Router {
+        Router::new()
+            .route("/", get(index))
+            .route("/healthz", get(async || "ok\n"))
+            // A HEAD would be answered as a GET, without the body an upgrade is.
+            .route("/ws/{service}", get(join).head(no_head))
+            .fallback(not_found)
+            .with_state(self.clone())
+    }
+}
+
+async fn index<R: Runtime>(
+    State(shell): State<Shell<R>>,
+    nested: Result<NestedPath, NestedPathRejection>,
+    headers: HeaderMap,
+) -> Response {
+    let nest = nested.as_ref().map_or("", NestedPath::as_str);
+    page::index(shell.app.registry().names(), nest, &headers)
+}
+
+async fn no_head() -> Response {
+    (StatusCode::METHOD_NOT_ALLOWED, [(header::ALLOW, "GET")]).into_response()
+}
+
+async fn not_found() -> Response {
+    let text = "there is nothing here; / tells what is served\n";
+    (StatusCode::NOT_FOUND, text).into_response()
+}
+
+/// Admits a client to a service and upgrades its connection.
+async fn join<R: Runtime>(
+    State(shell): State<Shell<R>>,
+    service: Result<Path<String>, PathRejection>,
+    mut request: Request,
+) -> Response {
+    // A path that is not UTF-8 names no service.
+    let Ok(Path(service)) = service else {
+        return unknown(&shell.app);
+    };
+    if shell.app.registry().name(&service).is_none() {
+        return unknown(&shell.app);
+    }
+    let handshake = match Handshake::parse(request.version(), request.headers()) {
+        Ok(handshake) => handshake,
+        Err(error) => return error.into_response(),
+    };
+    let admission = match Admission::request(&shell.app, &service) {
+        Ok(admission) => admission,
+        Err(error) => return refused(&shell.app, &error),
+    };
+    let upgrade = hyper::upgrade::on(&mut request);
+    let session = run(admission, upgrade);
+    let end = shell.end();
+    // Whichever is first; the other one is dropped.
+    let task = async move { drop(select(Box::pin(session), end).await) };
+    shell.app.rt().spawn(task.boxed());
+    handshake.into_response()
+}
+
+/// Runs the session on what follows the upgrade.
+async fn run<R: Runtime>(admission: Admission<R>, upgrade: OnUpgrade) {
+    let client = admission.client();
+    let service = admission.service().clone();
+    let deadline = admission.app().rt().now() + admission.app().limits().handshake_timeout;
+    let timeout = admission.app().rt().sleep_until(deadline);
+    let upgraded = match select(upgrade, timeout).await {
+        Either::Left((Ok(upgraded), _)) => upgraded,
+        Either::Left((Err(error), _)) => {
+            debug!(%client, %service, %error, "upgrade failed");
+            return;
+        }
+        Either::Right(((), _)) => {
+            debug!(%client, %service, "upgrade took too long");
+            return;
+        }
+    };
+    debug!(%client, %service, "session opened");
+    let cause = Session::new(admission, TokioIo::new(upgraded).compat()).await;
+    debug!(%client, %service, ?cause, "session closed");
+}
+
+fn unknown<R: Runtime>(app: &App<R>) -> Response {
+    let names: Vec<_> = app.registry().names().map(ServiceName::as_str).collect();
+    let text = format!(
+        "there is no such service; there are: {}\n",
+        names.join(", ")
+    );
+    (StatusCode::NOT_FOUND, text).into_response()
+}
+
+fn refused<R: Runtime>(app: &App<R>, error: &AdmitError) -> Response {
+    let (text, retry_after) = match error {
+        AdmitError::Join(JoinError::Unknown) => return unknown(app),
+        AdmitError::Join(JoinError::Refused(Refusal::Draining)) => (
+            "the server is going away".to_owned(),
+            Duration::from_secs(1),
+        ),
+        AdmitError::Join(JoinError::Refused(Refusal::Failed { retry_after })) => (
+            "the service failed and takes no clients for a while".to_owned(),
+            *retry_after,
+        ),
+        AdmitError::Subscribe(_) | AdmitError::TooManySessions { .. } => {
+            (error.to_string(), Duration::from_secs(1))
+        }
+    };
+    // Whole seconds, and never early.
+    let seconds = retry_after.as_secs() + u64::from(retry_after.subsec_nanos() > 0);
+    let headers = [(header::RETRY_AFTER, seconds.to_string())];
+    (
+        StatusCode::SERVICE_UNAVAILABLE,
+        headers,
+        format!("{text}\n"),
+    )
+        .into_response()
+}

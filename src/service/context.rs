@@ -1,0 +1,158 @@
+//! What a running service sees of the world.
+
+use std::future::poll_fn;
+use std::sync::Arc;
+use std::task::Poll;
+use std::time::{Duration, SystemTime};
+
+use super::Stop;
+use crate::bus::{
+    Generation, Message, MessageBus, Origin, Received, ServiceName, Subscription, Topic,
+};
+use crate::rt::{Clock, Instant};
+
+/// One run of a service: its inbox, its clients' topics, and time.
+pub struct Context {
+    service: ServiceName,
+    generation: Generation,
+    inbox: Subscription,
+    outbox: Topic,
+    stop: Stop,
+    bus: Arc<dyn MessageBus>,
+    clock: Arc<dyn Clock>,
+    lost: u64,
+}
+
+/// What [`Context::next_until`] came to first.
+#[derive(Clone, Debug, PartialEq)]
+pub enum Next {
+    /// The time is reached.
+    Elapsed,
+    /// A client sent this.
+    Message(Message),
+    /// The last client has left and there are no more messages: return soon.
+    Stopped,
+}
+
+/// What the registry makes an instance's [`Context`] from.
+pub(crate) struct Seed {
+    pub(crate) service: ServiceName,
+    pub(crate) generation: Generation,
+    pub(crate) inbox: Subscription,
+    pub(crate) stop: Stop,
+}
+
+impl Context {
+    pub(crate) fn new(seed: Seed, bus: Arc<dyn MessageBus>, clock: Arc<dyn Clock>) -> Self {
+        Self {
+            outbox: Topic::from_service_to_ws(&seed.service),
+            service: seed.service,
+            generation: seed.generation,
+            inbox: seed.inbox,
+            stop: seed.stop,
+            bus,
+            clock,
+            lost: 0,
+        }
+    }
+
+    /// The name under which the service runs.
+    pub fn service(&self) -> &ServiceName {
+        &self.service
+    }
+
+    /// Which run of the service this is: 1 for the first.
+    pub fn generation(&self) -> Generation {
+        self.generation
+    }
+
+    /// The next message of a client, or `None` once the last client has left and everything that
+    /// clients had sent is received: then return soon, you are aborted after the grace.
+    ///
+    /// # Cancel safety
+    ///
+    /// Dropping the future loses no message.
+    pub async fn recv(&mut self) -> Option<Message> {
+        poll_fn(|cx| self.poll_recv(cx)).await
+    }
+
+    /// The next message of a client, if there is one before `at`.
+    ///
+    /// A deadline that has passed comes before a message that is there, so that no client can delay
+    /// it by sending without pause; both come before the stop.
+    ///
+    /// # Cancel safety
+    ///
+    /// Dropping the future loses no message.
+    pub async fn next_until(&mut self, at: Instant) -> Next {
+        let mut sleep = self.clock.sleep_until(at);
+        poll_fn(|cx| match sleep.as_mut().poll(cx) {
+            Poll::Ready(()) => Poll::Ready(Next::Elapsed),
+            Poll::Pending => self
+                .poll_recv(cx)
+                .map(|m| m.map_or(Next::Stopped, Next::Message)),
+        })
+        .await
+    }
+
+    /// Waits this long, or until the last client has left: then `None`, return soon.
+    ///
+    /// What clients send meanwhile waits in the inbox; when that is full, their sockets wait.
+    pub async fn sleep(&mut self, wait: Duration) -> Option<()> {
+        let mut sleep = self.clock.sleep_until(self.now() + wait);
+        poll_fn(|cx| match self.stop.poll_raised(cx) {
+            Poll::Ready(()) => Poll::Ready(None),
+            Poll::Pending => sleep.as_mut().poll(cx).map(Some),
+        })
+        .await
+    }
+
+    /// Sends a message to every client of this service, and returns how many that are.
+    ///
+    /// It never waits; a client that is too slow loses its oldest unread messages.
+    pub fn publish(&self, message: impl Into<Message>) -> usize {
+        self.publish_on(&self.outbox, &message.into())
+    }
+
+    /// Sends a message to the one client that sent `to`, over a topic of its own.
+    ///
+    /// Returns how many subscribers got it: 0 if the client has left or no client sent `to`.
+    pub fn reply(&self, to: &Message, message: impl Into<Message>) -> usize {
+        let Some(client) = to.sender() else {
+            return 0;
+        };
+        let topic = Topic::from_service_to_client(&self.service, client);
+        self.publish_on(&topic, &message.into())
+    }
+
+    /// The present instant of the runtime's clock, for deadlines.
+    pub fn now(&self) -> Instant {
+        self.clock.now()
+    }
+
+    /// The present date and time.
+    pub fn wall(&self) -> SystemTime {
+        self.clock.wall()
+    }
+
+    /// Messages of clients that this run has lost, because others published on its inbox without
+    /// waiting for room.
+    pub fn lost(&self) -> u64 {
+        self.lost
+    }
+
+    fn publish_on(&self, topic: &Topic, message: &Message) -> usize {
+        let origin = Origin::Service(self.generation);
+        self.bus.publish(topic, message.from_origin(origin))
+    }
+
+    fn poll_recv(&mut self, cx: &mut std::task::Context<'_>) -> Poll<Option<Message>> {
+        loop {
+            match self.inbox.poll_recv(cx) {
+                Poll::Ready(Received::Message(message)) => return Poll::Ready(Some(message)),
+                Poll::Ready(Received::Lagged(lost)) => self.lost += lost,
+                Poll::Pending => return self.stop.poll_raised(cx).map(|()| None),
+            }
+        }
+    }
+}

@@ -1,0 +1,10 @@
+//! The service `echo`: what a client sends, that client receives.
+
+use super::Context;
+
+/// Answers every message of a client to that client alone.
+pub async fn echo(mut ctx: Context) {
+    while let Some(message) = ctx.recv().await {
+        ctx.reply(&message, &message);
+    }
+}

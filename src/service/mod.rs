@@ -1,0 +1,74 @@
+//! A service: one async function of a [`Context`], run while somebody is connected to it.
+
+use futures::future::{BoxFuture, FutureExt};
+
+mod context;
+mod echo;
+mod ping;
+mod stop;
+mod timenow;
+
+pub(crate) use self::context::Seed;
+pub use self::context::{Context, Next};
+pub use self::echo::echo;
+pub use self::ping::ping;
+pub(crate) use self::stop::Stop;
+pub use self::timenow::timenow;
+
+/// Something that clients reach at `/ws/<service>`.
+///
+/// Every async function of a [`Context`] is one; it returns nothing, or a `Result` whose error
+/// makes the run a crash.
+///
+/// ```
+/// use busline::Context;
+///
+/// async fn shout(mut ctx: Context) {
+///     while let Some(message) = ctx.recv().await {
+///         if let Some(text) = message.as_text() {
+///             ctx.publish(text.to_uppercase());
+///         }
+///     }
+/// }
+/// # fn check(_: impl busline::Service) {}
+/// # check(shout);
+/// ```
+pub trait Service: Send + Sync + 'static {
+    /// One run of the service; it should return soon after [`Context::recv`] has returned `None`.
+    ///
+    /// It must not block its thread: it shares it with the sessions.
+    fn run(&self, ctx: Context) -> BoxFuture<'static, Result<(), String>>;
+}
+
+impl<F, Fut> Service for F
+where
+    F: Fn(Context) -> Fut + Send + Sync + 'static,
+    Fut: Future + Send + 'static,
+    Fut::Output: Outcome,
+{
+    fn run(&self, ctx: Context) -> BoxFuture<'static, Result<(), String>> {
+        self(ctx).map(Outcome::into_result).boxed()
+    }
+}
+
+/// What the function of a service may return.
+pub trait Outcome {
+    /// The error's text, if it is one.
+    ///
+    /// # Errors
+    ///
+    /// When the service ended by an error.
+    fn into_result(self) -> Result<(), String>;
+}
+
+impl Outcome for () {
+    fn into_result(self) -> Result<(), String> {
+        Ok(())
+    }
+}
+
+impl<E: std::fmt::Display> Outcome for Result<(), E> {
+    fn into_result(self) -> Result<(), String> {
+        self.map_err(|error| error.to_string())
+    }
+}

@@ -1,0 +1,10 @@
+//! The service `ping`: what one client sends, every client receives.
+
+use super::Context;
+
+/// Publishes every message of a client to all clients.
+pub async fn ping(mut ctx: Context) {
+    while let Some(message) = ctx.recv().await {
+        ctx.publish(message);
+    }
+}

@@ -1,0 +1,71 @@
+//! The word to an instance that its last client has left.
+
+use std::task::{Context, Poll, Waker};
+
+use crate::sync::{Arc, Mutex};
+
+/// A flag that is raised once, and the task to wake when it is; clones share it.
+#[derive(Clone, Debug)]
+pub(crate) struct Stop(Arc<Mutex<State>>);
+
+#[derive(Debug, Default)]
+struct State {
+    raised: bool,
+    waker: Option<Waker>,
+}
+
+impl Stop {
+    pub(crate) fn new() -> Self {
+        Self(Arc::new(Mutex::new(State::default())))
+    }
+
+    pub(crate) fn raise(&self) {
+        let mut state = self.0.lock();
+        state.raised = true;
+        let waker = state.waker.take();
+        drop(state);
+        if let Some(waker) = waker {
+            waker.wake();
+        }
+    }
+
+    /// Ready once the flag is raised; wakes the task that asked last.
+    pub(crate) fn poll_raised(&self, cx: &mut Context<'_>) -> Poll<()> {
+        let mut state = self.0.lock();
+        if state.raised {
+            return Poll::Ready(());
+        }
+        let replaced = match &state.waker {
+            Some(waker) if waker.will_wake(cx.waker()) => None,
+            Some(_) | None => state.waker.replace(cx.waker().clone()),
+        };
+        drop(state);
+        drop(replaced);
+        Poll::Pending
+    }
+}
+
+#[cfg(all(test, feature = "loom"))]
+mod models {
+    use loom::future::block_on;
+    use loom::thread;
+
+    use super::*;
+    use crate::sync::model;
+
+    /// A task that waits against the word to stop; preemptions unbounded.
+    ///
+    /// Catches: a waker parked after the flag was looked at under another lock.
+    #[test]
+    fn the_word_to_stop_always_reaches_the_task_that_waits() {
+        model(None, || {
+            let stop = Stop::new();
+            let raiser = thread::spawn({
+                let stop = stop.clone();
+                move || stop.raise()
+            });
+            block_on(std::future::poll_fn(|cx| stop.poll_raised(cx)));
+            raiser.join().expect("no panic");
+        });
+    }
+}

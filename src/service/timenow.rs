@@ -1,0 +1,96 @@
+//! The service `timenow`: the time in UTC, every two seconds.
+
+use std::time::{Duration, SystemTime};
+
+use time::OffsetDateTime;
+use time::format_description::well_known::Rfc3339;
+
+use super::{Context, Next};
+
+const PERIOD: Duration = Duration::from_secs(2);
+
+/// Publishes the RFC 3339 UTC time every 2 s to all clients, the first as soon as it runs.
+///
+/// Its first client is subscribed before it runs, so that client is told the time at once; a later
+/// client waits for the next tick. The ticks stay on the 2 s raster of the first one, however long
+/// it runs; those that fall into a pause of the whole machine are left out.
+pub async fn timenow(mut ctx: Context) {
+    let mut due = ctx.now();
+    loop {
+        match ctx.next_until(due).await {
+            // Clients have nothing to say here; an inbox left full would stop their sockets.
+            Next::Message(_) => {}
+            Next::Elapsed => {
+                ctx.publish(rfc3339(ctx.wall()));
+                let late = ctx.now().saturating_since(due).as_nanos() / PERIOD.as_nanos();
+                let missed = u32::try_from(late).unwrap_or(u32::MAX);
+                due = due + PERIOD.saturating_mul(missed.saturating_add(1));
+            }
+            Next::Stopped => return,
+        }
+    }
+}
+
+/// `2025-12-22T10:30:00Z`, the second that has begun; a time outside of the years 0 to 9999, which
+/// RFC 3339 cannot write, as the nearest inside.
+fn rfc3339(time: SystemTime) -> String {
+    let second = match time.duration_since(SystemTime::UNIX_EPOCH) {
+        Ok(since) => i64::try_from(since.as_secs()).unwrap_or(i64::MAX),
+        Err(before) => {
+            let before = before.duration();
+            let whole = before.as_secs() + u64::from(before.subsec_nanos() > 0);
+            i64::try_from(whole).map_or(i64::MIN, |whole| -whole)
+        }
+    };
+    OffsetDateTime::from_unix_timestamp(second.clamp(YEAR_0, YEAR_9999_END))
+        .ok()
+        .and_then(|time| time.format(&Rfc3339).ok())
+        .expect("the years 0 to 9999 can be written")
+}
+
+/// 0000-01-01T00:00:00Z.
+const YEAR_0: i64 = -62_167_219_200;
+
+/// 9999-12-31T23:59:59Z.
+const YEAR_9999_END: i64 = 253_402_300_799;
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn at(second: i64, nanos: u32) -> String {
+        let far = Duration::from_secs(second.unsigned_abs());
+        let base = match second {
+            0.. => SystemTime::UNIX_EPOCH.checked_add(far),
+            _ => SystemTime::UNIX_EPOCH.checked_sub(far),
+        };
+        rfc3339(base.expect("in range") + Duration::from_nanos(u64::from(nanos)))
+    }
+
+    #[test]
+    fn writes_whole_seconds_of_utc() {
+        assert_eq!(at(0, 0), "1970-01-01T00:00:00Z");
+        assert_eq!(at(1_766_399_400, 999_999_999), "2025-12-22T10:30:00Z");
+        assert_eq!(at(951_782_400, 0), "2000-02-29T00:00:00Z", "a leap day");
+        assert_eq!(at(4_107_542_400, 0), "2100-03-01T00:00:00Z", "no leap day");
+        assert_eq!(at(253_402_300_799, 0), "9999-12-31T23:59:59Z");
+    }
+
+    #[test]
+    fn writes_times_before_1970() {
+        assert_eq!(at(-1, 0), "1969-12-31T23:59:59Z");
+        assert_eq!(
+            at(-1, 1),
+            "1969-12-31T23:59:59Z",
+            "the second that has begun"
+        );
+        assert_eq!(at(-2_203_977_600, 0), "1900-02-28T00:00:00Z");
+    }
+
+    #[test]
+    fn a_time_that_rfc_3339_cannot_write_is_the_nearest_it_can() {
+        assert_eq!(at(YEAR_9999_END + 1, 0), "9999-12-31T23:59:59Z");
+        assert_eq!(at(YEAR_0, 0), "0000-01-01T00:00:00Z");
+        assert_eq!(at(YEAR_0 - 1, 0), "0000-01-01T00:00:00Z");
+    }
+}

@@ -1,0 +1,176 @@
+//! The phase in which a session ends: RFC 6455 7.1.
+//!
+//! ```text
+//!   Finish ---> Await ---> Flush ---> Discard ---> done
+//!   send what   the peer's  send it    until the peer ends its side, so that no reset
+//!   is due,     close       all, then  overtakes our close frame
+//!   then close  frame       end ours
+//! ```
+//!
+//! One deadline bounds all of it.
+
+use std::io;
+use std::pin::Pin;
+use std::task::{Context, Poll, ready};
+
+use futures::io::{AsyncRead, AsyncWrite};
+
+use super::Link;
+use super::admission::Admission;
+use super::cause::{Cause, Farewell};
+use super::feed::Feed;
+use super::inlet::{Inbound, Inlet};
+use crate::metrics::Metrics;
+use crate::permits::Permit;
+use crate::rt::{Instant, Runtime};
+use crate::wire::{CloseFrame, ControlKind, ControlPayload, Event};
+
+/// Events ignored in one poll before other tasks may run.
+const IGNORED_MAX: usize = 64;
+
+pub(super) struct Closing {
+    cause: Cause,
+    deadline: Instant,
+    step: Step,
+    /// The session counts as one until its socket is closed.
+    _permit: Permit,
+}
+
+enum Step {
+    Await,
+    Discard,
+    Done,
+    Finish(Feed, CloseFrame),
+    Flush,
+    /// A close frame to be sent without waiting for the peer's.
+    Say(Option<CloseFrame>),
+}
+
+impl Closing {
+    /// Leaves the service; the feed is kept only if what is in it shall still be sent.
+    pub(super) fn new<R: Runtime>(cause: Cause, admission: Admission<R>, now: Instant) -> Self {
+        let deadline = now + admission.app().limits().close_timeout;
+        let (feed, permit) = admission.leave();
+        let step = match cause.farewell() {
+            Farewell::Drop => Step::Done,
+            Farewell::Finish(frame) => Step::Finish(feed, frame),
+            Farewell::Now(frame) => Step::Say(frame),
+        };
+        Self {
+            cause,
+            deadline,
+            step,
+            _permit: permit,
+        }
+    }
+
+    pub(super) fn cause(&self) -> &Cause {
+        &self.cause
+    }
+
+    pub(super) fn deadline(&self) -> Instant {
+        self.deadline
+    }
+
+    /// Ready when the stream may be dropped.
+    pub(super) fn poll<S: AsyncRead + AsyncWrite + Unpin>(
+        &mut self,
+        cx: &mut Context<'_>,
+        link: &mut Link<S>,
+        metrics: &Metrics,
+        now: Instant,
+    ) -> Poll<()> {
+        if now >= self.deadline {
+            return Poll::Ready(());
+        }
+        loop {
+            // A connection that breaks while it is closed is closed.
+            match self.poll_step(cx, link, metrics, now) {
+                Poll::Pending => return Poll::Pending,
+                Poll::Ready(Err(_) | Ok(Step::Done)) => return Poll::Ready(()),
+                Poll::Ready(Ok(next)) => self.step = next,
+            }
+        }
+    }
+}
+
+impl Closing {
+    fn poll_step<S: AsyncRead + AsyncWrite + Unpin>(
+        &mut self,
+        cx: &mut Context<'_>,
+        link: &mut Link<S>,
+        metrics: &Metrics,
+        now: Instant,
+    ) -> Poll<io::Result<Step>> {
+        match &mut self.step {
+            Step::Finish(feed, frame) => {
+                ready!(link.poll_feed(cx, feed, metrics, now))?;
+                push_close(link, Some(frame));
+                Poll::Ready(Ok(Step::Await))
+            }
+            Step::Await => {
+                // Both at once: the peer's frame may come while ours is stuck.
+                let sent = link.poll_send(cx, metrics, now)?;
+                ready!(poll_peer_closed(cx, link))?;
+                ready!(sent);
+                Poll::Ready(Ok(Step::Flush))
+            }
+            Step::Say(frame) => {
+                push_close(link, frame.as_ref());
+                Poll::Ready(Ok(Step::Flush))
+            }
+            Step::Flush => {
+                ready!(link.poll_send(cx, metrics, now))?;
+                ready!(Pin::new(&mut link.stream).poll_close(cx))?;
+                Poll::Ready(Ok(Step::Discard))
+            }
+            Step::Discard => {
+                ready!(Inlet::poll_discard(cx, &mut link.stream))?;
+                Poll::Ready(Ok(Step::Done))
+            }
+            Step::Done => Poll::Ready(Ok(Step::Done)),
+        }
+    }
+}
+
+impl<S: AsyncWrite + Unpin> Link<S> {
+    /// Sends what had been published to the client before it left.
+    fn poll_feed(
+        &mut self,
+        cx: &mut Context<'_>,
+        feed: &mut Feed,
+        metrics: &Metrics,
+        now: Instant,
+    ) -> Poll<io::Result<()>> {
+        loop {
+            ready!(self.poll_send(cx, metrics, now))?;
+            feed.pull(cx, &mut self.outbox, metrics);
+            if self.outbox.is_empty() {
+                return Poll::Ready(Ok(()));
+            }
+        }
+    }
+}
+
+fn push_close<S>(link: &mut Link<S>, frame: Option<&CloseFrame>) {
+    let payload = frame.map_or(ControlPayload::EMPTY, CloseFrame::encode);
+    link.outbox.push_control(ControlKind::Close, &payload);
+}
+
+/// Reads up to the peer's close frame, or to what takes its place.
+fn poll_peer_closed<S: AsyncRead + Unpin>(
+    cx: &mut Context<'_>,
+    link: &mut Link<S>,
+) -> Poll<io::Result<()>> {
+    for _ in 0..IGNORED_MAX {
+        match ready!(link.inlet.poll_next(cx, &mut link.stream))? {
+            Inbound::End | Inbound::Violation(_) | Inbound::Event(Event::Close(_)) => {
+                return Poll::Ready(Ok(()));
+            }
+            Inbound::Partial
+            | Inbound::Event(Event::Message(_) | Event::Ping(_) | Event::Pong(_)) => {}
+        }
+    }
+    cx.waker().wake_by_ref();
+    Poll::Pending
+}

@@ -1,0 +1,101 @@
+//! What a session is writing: whole frames, gathered for one write.
+
+use std::io;
+use std::pin::Pin;
+use std::task::{Context, Poll, ready};
+
+use futures::io::AsyncWrite;
+
+use crate::metrics::Metrics;
+use crate::wire::{ControlKind, ControlPayload, Frame, append_control};
+
+/// Frames on their way to the socket; holds no memory while it is empty.
+#[derive(Debug, Default)]
+pub(super) struct Outbox {
+    bytes: Vec<u8>,
+    written: usize,
+    /// Where each data frame in `bytes` ends.
+    ends: Vec<usize>,
+    unflushed: bool,
+}
+
+impl Outbox {
+    pub(super) fn is_empty(&self) -> bool {
+        self.bytes.is_empty()
+    }
+
+    pub(super) fn len(&self) -> usize {
+        self.bytes.len()
+    }
+
+    /// Makes room for frames of this many bytes in all.
+    pub(super) fn reserve(&mut self, frames: usize, bytes: usize) {
+        self.bytes.reserve(bytes);
+        self.ends.reserve(frames);
+    }
+
+    pub(super) fn push(&mut self, frame: &Frame) {
+        self.bytes.extend_from_slice(frame.as_bytes());
+        self.ends.push(self.bytes.len());
+    }
+
+    pub(super) fn push_control(&mut self, kind: ControlKind, payload: &ControlPayload) {
+        append_control(&mut self.bytes, kind, payload);
+    }
+
+    /// Bytes of the present content that the socket has taken.
+    pub(super) fn written(&self) -> usize {
+        self.written
+    }
+
+    /// Writes and flushes everything.
+    pub(super) fn poll_send<S: AsyncWrite + Unpin>(
+        &mut self,
+        cx: &mut Context<'_>,
+        stream: &mut S,
+        metrics: &Metrics,
+    ) -> Poll<io::Result<()>> {
+        while !self.is_empty() {
+            let rest = &self.bytes[self.written..];
+            let taken = ready!(Pin::new(&mut *stream).poll_write(cx, rest))?;
+            if taken == 0 {
+                return Poll::Ready(Err(io::ErrorKind::WriteZero.into()));
+            }
+            self.written += taken;
+            metrics.bytes_out.add(taken as u64);
+            if self.written == self.bytes.len() {
+                self.finish(metrics);
+            }
+        }
+        self.poll_flush(cx, stream)
+    }
+
+    fn poll_flush<S: AsyncWrite + Unpin>(
+        &mut self,
+        cx: &mut Context<'_>,
+        stream: &mut S,
+    ) -> Poll<io::Result<()>> {
+        if self.unflushed {
+            ready!(Pin::new(stream).poll_flush(cx))?;
+            self.unflushed = false;
+        }
+        Poll::Ready(Ok(()))
+    }
+
+    /// Everything is written: counts it and gives the memory back.
+    fn finish(&mut self, metrics: &Metrics) {
+        metrics.messages_out.add(self.ends.len() as u64);
+        *self = Self {
+            unflushed: true,
+            ..Self::default()
+        };
+    }
+
+    /// Counts what is and what is not written at the end of the session.
+    pub(super) fn abandon(&mut self, metrics: &Metrics) {
+        let written = self.ends.partition_point(|end| *end <= self.written);
+        metrics.messages_out.add(written as u64);
+        metrics.lost_unsent.add((self.ends.len() - written) as u64);
+        *self = Self::default();
+    }
+}

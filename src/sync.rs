@@ -1,0 +1,232 @@
+//! The only import of locks, shared pointers and atomics: std, or loom in this crate's loom tests.
+//!
+//! Nothing behind a lock of this crate runs foreign code: wakers are taken out under the lock and
+//! woken or dropped after it ([`Waiters`]), so a poisoned lock still guards a whole value.
+
+#![expect(
+    clippy::disallowed_types,
+    reason = "this file is where the locks come from"
+)]
+
+use std::task::Waker;
+
+use slab::Slab;
+
+#[cfg(all(test, feature = "loom"))]
+mod imp {
+    pub(crate) use loom::sync::atomic::{AtomicU64, Ordering};
+    pub(crate) use loom::sync::{Arc, Mutex as RawMutex, MutexGuard};
+}
+
+#[cfg(not(all(test, feature = "loom")))]
+mod imp {
+    pub(crate) use std::sync::atomic::{AtomicU64, Ordering};
+    pub(crate) use std::sync::{Arc, Mutex as RawMutex, MutexGuard};
+}
+
+pub(crate) use imp::{Arc, AtomicU64, MutexGuard, Ordering};
+
+/// A lock that is never held across an await or a wake, and ignores poison.
+#[derive(Debug)]
+pub(crate) struct Mutex<T>(imp::RawMutex<T>);
+
+impl<T> Mutex<T> {
+    pub(crate) fn new(value: T) -> Self {
+        Self(imp::RawMutex::new(value))
+    }
+
+    pub(crate) fn lock(&self) -> MutexGuard<'_, T> {
+        self.0
+            .lock()
+            .unwrap_or_else(std::sync::PoisonError::into_inner)
+    }
+}
+
+/// The tasks that wait for one thing, kept under the lock that guards the thing.
+///
+/// Every call that takes a waker out hands it to the caller, who wakes or drops it after unlocking:
+/// both run foreign code, which may come back for the same lock.
+#[derive(Debug, Default)]
+pub(crate) struct Waiters {
+    /// For each waiter, where in `parked` its waker lies.
+    places: Slab<Option<usize>>,
+    parked: Vec<(usize, Waker)>,
+}
+
+/// One waiter's place among [`Waiters`]; give it back with [`Waiters::leave`].
+#[derive(Debug)]
+pub(crate) struct Place(usize);
+
+impl Waiters {
+    pub(crate) fn enter(&mut self) -> Place {
+        Place(self.places.insert(None))
+    }
+
+    /// Parks the task at this place and returns the waker it replaces, to drop after unlocking.
+    #[must_use]
+    pub(crate) fn park(&mut self, place: &Place, waker: &Waker) -> Option<Waker> {
+        match self.places[place.0] {
+            Some(index) if self.parked[index].1.will_wake(waker) => None,
+            Some(index) => Some(std::mem::replace(&mut self.parked[index].1, waker.clone())),
+            None => {
+                self.places[place.0] = Some(self.parked.len());
+                self.parked.push((place.0, waker.clone()));
+                None
+            }
+        }
+    }
+
+    /// Gives the place back and returns its waker, if it was parked, to drop after unlocking.
+    #[must_use]
+    pub(crate) fn leave(&mut self, place: Place) -> Option<Waker> {
+        let index = self.places.remove(place.0)?;
+        let (_, waker) = self.parked.swap_remove(index);
+        if let Some((moved, _)) = self.parked.get(index) {
+            self.places[*moved] = Some(index);
+        }
+        Some(waker)
+    }
+
+    /// Takes every parked waker out, to wake after unlocking.
+    pub(crate) fn unpark(&mut self) -> Wakers {
+        let parked = std::mem::take(&mut self.parked);
+        for (place, _) in &parked {
+            self.places[*place] = None;
+        }
+        Wakers(parked)
+    }
+
+    /// Places that are taken.
+    #[cfg(test)]
+    pub(crate) fn len(&self) -> usize {
+        self.places.len()
+    }
+}
+
+/// Wakers taken out of [`Waiters`], to be woken without any lock held.
+#[must_use = "the tasks stay asleep until these are woken"]
+#[derive(Debug, Default)]
+pub(crate) struct Wakers(Vec<(usize, Waker)>);
+
+impl Wakers {
+    pub(crate) fn wake(self) {
+        for (_, waker) in self.0 {
+            waker.wake();
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::sync::Arc as StdArc;
+    use std::sync::atomic::{AtomicUsize, Ordering as StdOrdering};
+    use std::task::Wake;
+
+    use super::*;
+
+    #[derive(Default)]
+    struct Count(AtomicUsize);
+
+    impl Wake for Count {
+        fn wake(self: StdArc<Self>) {
+            self.0.fetch_add(1, StdOrdering::SeqCst);
+        }
+    }
+
+    fn waker() -> (StdArc<Count>, Waker) {
+        let count = StdArc::new(Count::default());
+        (StdArc::clone(&count), Waker::from(count))
+    }
+
+    fn woken(count: &Count) -> usize {
+        count.0.load(StdOrdering::SeqCst)
+    }
+
+    #[test]
+    fn each_parked_task_is_woken_once() {
+        let mut waiters = Waiters::default();
+        let places = [(); 3].map(|()| waiters.enter());
+        let (count, waker) = waker();
+        for place in &places {
+            assert!(waiters.park(place, &waker).is_none());
+            assert!(
+                waiters.park(place, &waker).is_none(),
+                "the same task parks again"
+            );
+        }
+        waiters.unpark().wake();
+        assert_eq!(woken(&count), 3);
+        waiters.unpark().wake();
+        assert_eq!(woken(&count), 3, "nobody is parked any more");
+        assert!(waiters.park(&places[1], &waker).is_none());
+        waiters.unpark().wake();
+        assert_eq!(woken(&count), 4);
+    }
+
+    #[test]
+    fn a_task_that_parks_in_anothers_stead_is_the_one_that_is_woken() {
+        let mut waiters = Waiters::default();
+        let place = waiters.enter();
+        let ((old, old_waker), (new, new_waker)) = (waker(), waker());
+        assert!(waiters.park(&place, &old_waker).is_none());
+        assert!(
+            waiters.park(&place, &new_waker).is_some(),
+            "the old waker comes back"
+        );
+        waiters.unpark().wake();
+        assert_eq!((woken(&old), woken(&new)), (0, 1));
+    }
+
+    #[test]
+    fn who_leaves_takes_its_own_waker_and_nobody_elses() {
+        for leaver in 0..3 {
+            let mut waiters = Waiters::default();
+            let mut places: Vec<_> = (0..3).map(|_| waiters.enter()).collect();
+            let counts: Vec<_> = places
+                .iter()
+                .map(|place| {
+                    let (count, waker) = waker();
+                    assert!(waiters.park(place, &waker).is_none());
+                    count
+                })
+                .collect();
+            assert!(waiters.leave(places.remove(leaver)).is_some());
+            // Those that stay are found where they now lie.
+            let (count, again) = waker();
+            for place in &places {
+                assert!(waiters.park(place, &again).is_some());
+            }
+            waiters.unpark().wake();
+            assert_eq!(woken(&count), 2);
+            assert!(counts.iter().all(|count| woken(count) == 0));
+            for place in places {
+                assert!(waiters.leave(place).is_none(), "it was not parked");
+            }
+            assert!(
+                waiters.places.is_empty() && waiters.parked.is_empty(),
+                "nothing stays"
+            );
+        }
+    }
+}
+
+/// Runs a loom model to its end: every interleaving with at most so many preemptions.
+///
+/// Prints how many there were; a model that has but a few tests nothing.
+#[cfg(all(test, feature = "loom"))]
+pub(crate) fn model(preemptions: Option<usize>, run: impl Fn() + Send + Sync + 'static) {
+    use std::sync::atomic::{AtomicU64, Ordering};
+
+    let executions = std::sync::Arc::new(AtomicU64::new(0));
+    let counted = std::sync::Arc::clone(&executions);
+    let mut builder = loom::model::Builder::new();
+    builder.preemption_bound = preemptions;
+    builder.max_branches = 10_000;
+    builder.check(move || {
+        counted.fetch_add(1, Ordering::Relaxed);
+        run();
+    });
+    let executions = executions.load(Ordering::Relaxed);
+    println!("{executions} interleavings");
+    assert!(executions > 1, "the model has no interleavings");
+}

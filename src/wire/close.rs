@@ -1,0 +1,128 @@
+//! Why a connection ends, as its close frame says it (RFC 6455 5.5.1 and 7.4).
+
+use std::fmt;
+
+use bytestring::ByteString;
+
+use crate::wire::control::{CONTROL_BYTES_MAX, ControlPayload};
+use crate::wire::error::WireError;
+
+/// The longest reason of a close frame: a control payload without the code (RFC 6455 5.5.1).
+pub const CLOSE_REASON_BYTES_MAX: usize = CONTROL_BYTES_MAX - 2;
+
+/// A status code of RFC 6455 7.4 or of IANA's WebSocket close code registry.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
+pub struct CloseCode(u16);
+
+impl CloseCode {
+    /// The connection has done what it was for.
+    pub const NORMAL: Self = Self(1000);
+    /// The endpoint leaves: a server stops, a browser navigates away.
+    pub const GOING_AWAY: Self = Self(1001);
+    /// The peer broke the protocol.
+    pub const PROTOCOL_ERROR: Self = Self(1002);
+    /// The peer sent a kind of data this endpoint does not take.
+    pub const UNSUPPORTED: Self = Self(1003);
+    /// The close frame had no code; never on the wire.
+    pub const NO_STATUS: Self = Self(1005);
+    /// The connection ended without a close frame; never on the wire.
+    pub const ABNORMAL: Self = Self(1006);
+    /// The peer's data did not match its kind: a text that is not UTF-8.
+    pub const INVALID_PAYLOAD: Self = Self(1007);
+    /// The peer broke a rule of this endpoint's own.
+    pub const POLICY: Self = Self(1008);
+    /// The peer's message is longer than this endpoint takes.
+    pub const TOO_BIG: Self = Self(1009);
+    /// The server failed.
+    pub const INTERNAL_ERROR: Self = Self(1011);
+    /// The server restarts; the client may come back after a while.
+    pub const SERVICE_RESTART: Self = Self(1012);
+    /// The server is overloaded; the client may try again later.
+    pub const TRY_AGAIN_LATER: Self = Self(1013);
+
+    /// Makes a code of any number; see [`CloseCode::allowed_on_wire`].
+    pub const fn new(code: u16) -> Self {
+        Self(code)
+    }
+
+    /// The code's number.
+    pub const fn get(self) -> u16 {
+        self.0
+    }
+
+    /// Whether a close frame may carry this code.
+    ///
+    /// 1000 to 1003 and 1007 to 1014 may (RFC 6455 7.4.1 and the registry), and 3000 to 4999,
+    /// which are for libraries and applications (7.4.2). The rest is reserved or local.
+    pub const fn allowed_on_wire(self) -> bool {
+        matches!(self.0, 1000..=1003 | 1007..=1014 | 3000..=4999)
+    }
+}
+
+impl fmt::Display for CloseCode {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        self.0.fmt(f)
+    }
+}
+
+/// The body of a close frame that has one (RFC 6455 5.5.1).
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct CloseFrame {
+    code: CloseCode,
+    reason: ByteString,
+}
+
+impl CloseFrame {
+    /// Makes a body, cutting `reason` to [`CLOSE_REASON_BYTES_MAX`] at a character's end.
+    pub fn new(code: CloseCode, reason: impl AsRef<str>) -> Self {
+        let reason = reason.as_ref();
+        let end = reason.floor_char_boundary(CLOSE_REASON_BYTES_MAX);
+        Self {
+            code,
+            reason: ByteString::from(&reason[..end]),
+        }
+    }
+
+    /// The status code.
+    pub fn code(&self) -> CloseCode {
+        self.code
+    }
+
+    /// The reason, empty or for a developer to read; at most [`CLOSE_REASON_BYTES_MAX`].
+    pub fn reason(&self) -> &ByteString {
+        &self.reason
+    }
+
+    /// Reads a close frame's unmasked payload; an empty one has no status and is `None`.
+    ///
+    /// # Errors
+    ///
+    /// [`WireError::CloseTooShort`] for one byte, [`WireError::BadCloseCode`] for a code that
+    /// is not [allowed on the wire](CloseCode::allowed_on_wire), [`WireError::InvalidUtf8`]
+    /// for a reason that is not UTF-8 (RFC 6455 7.1.5, 8.1).
+    pub fn parse(payload: &ControlPayload) -> Result<Option<Self>, WireError> {
+        let (code, reason) = match payload.as_slice() {
+            [] => return Ok(None),
+            [_] => return Err(WireError::CloseTooShort),
+            [high, low, reason @ ..] => (CloseCode(u16::from_be_bytes([*high, *low])), reason),
+        };
+        if !code.allowed_on_wire() {
+            return Err(WireError::BadCloseCode(code));
+        }
+        let reason = ByteString::try_from(reason).map_err(|_invalid| WireError::InvalidUtf8)?;
+        Ok(Some(Self { code, reason }))
+    }
+
+    /// The payload of a close frame with this body.
+    ///
+    /// A code that is not [allowed on the wire](CloseCode::allowed_on_wire) makes it empty,
+    /// reason included: RFC 6455 7.4.1 forbids to send such a code.
+    pub fn encode(&self) -> ControlPayload {
+        let mut payload = ControlPayload::EMPTY;
+        if self.code.allowed_on_wire() {
+            payload.append(&self.code.0.to_be_bytes());
+            payload.append(self.reason.as_bytes());
+        }
+        payload
+    }
+}

@@ -1,0 +1,312 @@
+//! The state machine that turns a client's bytes into events.
+
+use std::fmt;
+
+use crate::wire::close::CloseFrame;
+use crate::wire::control::{ControlKind, ControlPayload};
+use crate::wire::error::WireError;
+use crate::wire::frame::{DataKind, Frame, FrameBuffer, OpCode};
+use crate::wire::header::{Header, PartialHeader};
+use crate::wire::mask::Mask;
+use crate::wire::utf8::Utf8Validator;
+
+/// The most empty fragments of one message.
+///
+/// Fragments with bytes are bounded by the message's own limit. Empty ones would never end,
+/// and RFC 6455 5.4 allows them.
+pub const EMPTY_FRAGMENTS_MAX: u16 = 1024;
+
+/// What a client said.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum Event {
+    /// A complete data message, its fragments joined and already encoded for other clients.
+    Message(Frame),
+    /// A ping, to be answered by a pong with the same payload (RFC 6455 5.5.2).
+    Ping(ControlPayload),
+    /// A pong, asked for or not (RFC 6455 5.5.3).
+    Pong(ControlPayload),
+    /// The closing handshake's frame, with its status if it had one (RFC 6455 5.5.1).
+    ///
+    /// Nothing follows it.
+    Close(Option<CloseFrame>),
+}
+
+/// Decodes the frames of one client, in chunks cut anywhere.
+///
+/// Between messages it holds no memory but its own few words. During a message it holds the
+/// bytes that have arrived, in a buffer of at most twice that and at most the limit, and
+/// never the length that a header merely announces. Text is checked as it arrives.
+#[derive(Debug)]
+pub struct Decoder {
+    stage: Stage,
+    /// The message whose fragments are arriving.
+    message: Option<Message>,
+    message_bytes_max: usize,
+}
+
+impl Decoder {
+    /// Makes a decoder that takes messages of up to `message_bytes_max` bytes of payload.
+    pub fn new(message_bytes_max: usize) -> Self {
+        Self {
+            stage: Stage::default(),
+            message: None,
+            message_bytes_max,
+        }
+    }
+
+    /// Decodes the next event from the front of `input`, and takes its bytes off.
+    ///
+    /// `Ok(None)` took all of `input` and needs more; until then, call it again. After a
+    /// close or an error it takes all input and yields nothing, as RFC 6455 7.1.7 wants it.
+    ///
+    /// # Errors
+    ///
+    /// The first [`WireError`] in the order of the bytes, however they are cut into chunks;
+    /// `input` is then empty. [`WireError::TooBig`] comes with the header that announces it.
+    pub fn decode(&mut self, input: &mut &[u8]) -> Result<Option<Event>, WireError> {
+        let outcome = self.advance(input);
+        match &outcome {
+            Ok(None | Some(Event::Message(_) | Event::Ping(_) | Event::Pong(_))) => {}
+            Ok(Some(Event::Close(_))) => self.end(),
+            Err(_) => {
+                self.end();
+                *input = &[];
+            }
+        }
+        outcome
+    }
+
+    /// The heap memory held for a partial frame or message, in bytes; zero when idle.
+    pub fn heap_bytes(&self) -> usize {
+        let message = self.message.as_ref().map_or(0, |m| m.buffer.capacity());
+        message + self.stage.heap_bytes()
+    }
+
+    fn advance(&mut self, input: &mut &[u8]) -> Result<Option<Event>, WireError> {
+        loop {
+            match &mut self.stage {
+                Stage::Header(partial) => match partial.read(input)? {
+                    Some(header) => self.stage = self.begin(&header)?,
+                    None => return Ok(None),
+                },
+                Stage::Data(_) => match self.read_data(input)? {
+                    Read::Missing => return Ok(None),
+                    Read::Done(None) => {}
+                    Read::Done(Some(frame)) => return Ok(Some(Event::Message(frame))),
+                },
+                Stage::Control(control) => {
+                    let Read::Done(payload) = control.read(input) else {
+                        return Ok(None);
+                    };
+                    let kind = control.kind;
+                    self.stage = Stage::default();
+                    return control_event(kind, payload).map(Some);
+                }
+                Stage::Ended => {
+                    *input = &[];
+                    return Ok(None);
+                }
+            }
+        }
+    }
+
+    /// Judges a header in its context and says how to go on.
+    fn begin(&mut self, header: &Header) -> Result<Stage, WireError> {
+        let kind = match (header.opcode, &self.message) {
+            (OpCode::Control(kind), _) => return Ok(Stage::control(kind, header)),
+            (OpCode::Continuation, None) => return Err(WireError::UnexpectedContinuation),
+            (OpCode::Data(_), Some(_)) => return Err(WireError::ExpectedContinuation),
+            (OpCode::Continuation, Some(message)) => message.kind,
+            (OpCode::Data(kind), None) => kind,
+        };
+        let message = self.message.get_or_insert_with(|| Message::new(kind));
+        let limit = self.message_bytes_max;
+        let total = message.total_with(header.payload_len, limit)?;
+        if header.payload_len == 0 {
+            message.count_empty()?;
+        }
+        Ok(Stage::Data(DataFrame {
+            fin: header.fin,
+            mask: header.mask,
+            left: total - message.buffer.payload_len(),
+            message_bytes_max: if header.fin { total } else { limit },
+        }))
+    }
+
+    fn read_data(&mut self, input: &mut &[u8]) -> Result<Read<Option<Frame>>, WireError> {
+        let (Stage::Data(frame), Some(message)) = (&mut self.stage, &mut self.message) else {
+            unreachable!("a data frame's header makes its message")
+        };
+        message.read(frame, input)?;
+        if frame.left > 0 {
+            return Ok(Read::Missing);
+        }
+        let fin = frame.fin;
+        self.stage = Stage::default();
+        match self.message.take_if(|_| fin) {
+            Some(message) => Ok(Read::Done(Some(message.finish()?))),
+            None => Ok(Read::Done(None)),
+        }
+    }
+
+    /// Drops all that is partial, for good.
+    fn end(&mut self) {
+        self.stage = Stage::Ended;
+        self.message = None;
+    }
+}
+
+/// What the next byte belongs to.
+#[derive(Debug)]
+enum Stage {
+    Header(PartialHeader),
+    Data(DataFrame),
+    Control(ControlFrame),
+    /// After a close or an error: to nothing.
+    Ended,
+}
+
+impl Stage {
+    fn control(kind: ControlKind, header: &Header) -> Self {
+        Self::Control(ControlFrame {
+            kind,
+            mask: header.mask,
+            left: u8::try_from(header.payload_len).expect("a control frame has at most 125"),
+            partial: None,
+        })
+    }
+
+    fn heap_bytes(&self) -> usize {
+        match self {
+            Self::Control(control) => control.partial.as_deref().map_or(0, size_of_val),
+            Self::Header(_) | Self::Data(_) | Self::Ended => 0,
+        }
+    }
+}
+
+impl Default for Stage {
+    fn default() -> Self {
+        Self::Header(PartialHeader::default())
+    }
+}
+
+/// Whether the input sufficed.
+enum Read<T> {
+    Done(T),
+    Missing,
+}
+
+/// A data frame after its header.
+#[derive(Debug)]
+struct DataFrame {
+    fin: bool,
+    mask: Mask,
+    left: usize,
+    /// The message's length if this frame ends it, the decoder's limit otherwise.
+    message_bytes_max: usize,
+}
+
+/// A control frame after its header.
+#[derive(Debug)]
+struct ControlFrame {
+    kind: ControlKind,
+    mask: Mask,
+    left: u8,
+    /// Boxed because it is seldom needed, and far larger than the decoder.
+    partial: Option<Box<ControlPayload>>,
+}
+
+impl ControlFrame {
+    fn read(&mut self, input: &mut &[u8]) -> Read<ControlPayload> {
+        let chunk = take(input, usize::from(self.left));
+        self.left -= u8::try_from(chunk.len()).expect("no more than was left");
+        if self.left == 0 {
+            let mut payload = self.partial.take().map_or(ControlPayload::EMPTY, |p| *p);
+            self.mask.apply(payload.append(chunk));
+            return Read::Done(payload);
+        }
+        if !chunk.is_empty() {
+            let payload = self.partial.get_or_insert_default();
+            self.mask.apply(payload.append(chunk));
+        }
+        Read::Missing
+    }
+}
+
+fn control_event(kind: ControlKind, payload: ControlPayload) -> Result<Event, WireError> {
+    match kind {
+        ControlKind::Close => CloseFrame::parse(&payload).map(Event::Close),
+        ControlKind::Ping => Ok(Event::Ping(payload)),
+        ControlKind::Pong => Ok(Event::Pong(payload)),
+    }
+}
+
+/// A message whose last fragment has not arrived in full.
+struct Message {
+    kind: DataKind,
+    empty_fragments: u16,
+    utf8: Utf8Validator,
+    buffer: FrameBuffer,
+}
+
+impl Message {
+    fn new(kind: DataKind) -> Self {
+        Self {
+            kind,
+            empty_fragments: 0,
+            utf8: Utf8Validator::default(),
+            buffer: FrameBuffer::default(),
+        }
+    }
+
+    /// The length with a further fragment of `payload_len`, if that is within `limit`.
+    fn total_with(&self, payload_len: u64, limit: usize) -> Result<usize, WireError> {
+        let announced = (self.buffer.payload_len() as u64).saturating_add(payload_len);
+        usize::try_from(announced)
+            .ok()
+            .filter(|total| *total <= limit)
+            .ok_or(WireError::TooBig { announced, limit })
+    }
+
+    fn count_empty(&mut self) -> Result<(), WireError> {
+        if self.empty_fragments == EMPTY_FRAGMENTS_MAX {
+            return Err(WireError::TooManyFragments);
+        }
+        self.empty_fragments += 1;
+        Ok(())
+    }
+
+    /// Takes what `input` has of `frame`.
+    fn read(&mut self, frame: &mut DataFrame, input: &mut &[u8]) -> Result<(), WireError> {
+        let chunk = take(input, frame.left);
+        frame.left -= chunk.len();
+        let whole = frame.fin && frame.left == 0 && self.buffer.payload_len() == 0;
+        let payload = self.buffer.append(chunk, frame.message_bytes_max);
+        frame.mask.apply(payload);
+        match self.kind {
+            // A message in one piece is checked when it becomes a frame, and only then.
+            DataKind::Text if !whole => self.utf8.push(payload),
+            DataKind::Text | DataKind::Binary => Ok(()),
+        }
+    }
+
+    fn finish(self) -> Result<Frame, WireError> {
+        self.buffer.into_frame(self.kind)
+    }
+}
+
+impl fmt::Debug for Message {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Message")
+            .field("kind", &self.kind)
+            .field("len", &self.buffer.payload_len())
+            .finish_non_exhaustive()
+    }
+}
+
+/// Takes up to `max` bytes off the front of `input`.
+fn take<'a>(input: &mut &'a [u8], max: usize) -> &'a [u8] {
+    let (chunk, rest) = input.split_at(max.min(input.len()));
+    *input = rest;
+    chunk
+}

@@ -1,0 +1,32 @@
+//! The server's half of the WebSocket wire format (RFC 6455), without any IO.
+//!
+//! Bytes of a client go into a [`Decoder`], which yields [`Event`]s or one [`WireError`].
+//! What the server sends is a [`Frame`], encoded once for any number of receivers, or a
+//! control frame written by [`append_control`] around a [`ControlPayload`].
+//!
+//! - `control` and `frame`: what is sent, control frames and data messages.
+//! - `close` and `error`: how a connection ends, by intent or by a client's mistake.
+//! - `decoder`: what is received; a state machine on top of `header`, `mask` and `utf8`.
+//!
+//! Extensions are not negotiated; `header` is the one place that looks at the reserved bits.
+
+mod control;
+mod frame;
+
+mod close;
+mod error;
+
+mod decoder;
+
+mod header;
+mod mask;
+mod utf8;
+
+pub use self::close::{CLOSE_REASON_BYTES_MAX, CloseCode, CloseFrame};
+pub use self::control::{CONTROL_BYTES_MAX, ControlKind, ControlPayload, append_control};
+pub use self::decoder::{Decoder, EMPTY_FRAGMENTS_MAX, Event};
+pub use self::error::WireError;
+pub use self::frame::{DataKind, Frame, HEADER_BYTES_MAX, OpCode, Payload};
+
+#[cfg(test)]
+mod tests;

@@ -1,0 +1,242 @@
+//! What is answered before, and instead of, an upgrade.
+
+use tokio::io::{AsyncReadExt, AsyncWriteExt};
+
+use crate::raw::{Raw, TEXT, frame, wish};
+use crate::server::{Server, soon};
+
+pub(crate) struct Answer {
+    pub(crate) status: u16,
+    head: String,
+    body: String,
+}
+
+impl Answer {
+    fn parse(text: &str) -> Self {
+        let (head, body) = text.split_once("\r\n\r\n").expect("a whole head");
+        let status = head.split(' ').nth(1).expect("a status");
+        Self {
+            status: status.parse().expect("a status is a number"),
+            head: head.to_owned(),
+            body: body.to_owned(),
+        }
+    }
+
+    pub(crate) fn header(&self, name: &str) -> Option<&str> {
+        let mut fields = self.head.lines().filter_map(|line| line.split_once(": "));
+        let found = fields.find(|(field, _)| field.eq_ignore_ascii_case(name));
+        found.map(|(_, value)| value)
+    }
+}
+
+/// Sends a request and reads to the end of the connection.
+pub(crate) async fn ask(server: &Server, request: &str) -> Answer {
+    let mut raw = Raw::connect(server).await;
+    raw.send(request.as_bytes()).await;
+    let answer = raw.end().await;
+    Answer::parse(&String::from_utf8(answer).expect("text"))
+}
+
+async fn get(server: &Server, path: &str, accept: &str) -> Answer {
+    let head = format!("GET {path} HTTP/1.1\r\nHost: bus:1\r\nAccept: {accept}\r\n\r\n");
+    ask(server, &head).await
+}
+
+#[tokio::test]
+async fn the_index_names_every_service_as_text_for_a_shell() {
+    let server = Server::standard().await;
+    let answer = get(&server, "/", "*/*").await;
+    assert_eq!(answer.status, 200);
+    let kind = answer.header("content-type");
+    assert!(
+        kind.is_some_and(|kind| kind.starts_with("text/plain")),
+        "{kind:?}"
+    );
+    for name in ["echo", "ping", "timenow"] {
+        let line = format!("websocat ws://bus:1/ws/{name}\n");
+        assert!(answer.body.contains(&line), "{name}: {}", answer.body);
+    }
+}
+
+#[tokio::test]
+async fn the_index_names_every_service_as_a_page_for_a_browser() {
+    let server = Server::standard().await;
+    let answer = get(&server, "/", "text/html,application/xhtml+xml;q=0.9").await;
+    assert_eq!(answer.status, 200);
+    let kind = answer.header("content-type");
+    assert!(
+        kind.is_some_and(|kind| kind.starts_with("text/html")),
+        "{kind:?}"
+    );
+    for name in ["echo", "ping", "timenow"] {
+        assert!(
+            answer.body.contains(&format!("<option>{name}</option>")),
+            "{name}"
+        );
+    }
+}
+
+#[tokio::test]
+async fn healthz_is_ok() {
+    let server = Server::standard().await;
+    let answer = get(&server, "/healthz", "*/*").await;
+    assert_eq!((answer.status, answer.body.as_str()), (200, "ok\n"));
+}
+
+#[tokio::test]
+async fn an_unknown_service_is_not_found_and_the_known_ones_are_named() {
+    let server = Server::standard().await;
+    let plain = get(&server, "/ws/pong", "*/*").await;
+    let upgrade = ask(&server, &wish("/ws/pong")).await;
+    for answer in [plain, upgrade] {
+        assert_eq!(answer.status, 404);
+        assert!(
+            answer.body.contains("echo, ping, timenow"),
+            "{}",
+            answer.body
+        );
+    }
+}
+
+#[tokio::test]
+async fn what_is_no_name_of_a_service_is_not_found() {
+    let server = Server::standard().await;
+    let long = "p".repeat(4000);
+    for name in [
+        "..",
+        "../",
+        "../healthz",
+        "%2e%2e",
+        "ping%2f",
+        "ping%00",
+        "%ff",
+        "%70ing%",
+        "PING",
+        "Ping",
+        "ping/",
+        "ping/x",
+        "",
+        "ping%20",
+        &long,
+    ] {
+        let answer = ask(&server, &wish(&format!("/ws/{name}"))).await;
+        assert_eq!(answer.status, 404, "{name}: {}", answer.head);
+    }
+}
+
+#[tokio::test]
+async fn a_name_written_with_escapes_is_that_name() {
+    let server = Server::standard().await;
+    assert_eq!(get(&server, "/ws/%70ing", "*/*").await.status, 426);
+}
+
+#[tokio::test]
+async fn a_plain_get_is_told_to_upgrade_and_to_which_version() {
+    let server = Server::standard().await;
+    let plain = get(&server, "/ws/ping", "*/*").await;
+    let old = wish("/ws/ping").replace("Version: 13", "Version: 12");
+    let old = ask(&server, &old).await;
+    for answer in [plain, old] {
+        assert_eq!(answer.status, 426);
+        assert_eq!(answer.header("sec-websocket-version"), Some("13"));
+        assert_eq!(answer.header("upgrade"), Some("websocket"));
+    }
+}
+
+#[tokio::test]
+async fn a_key_that_is_not_16_bytes_is_a_bad_request() {
+    let server = Server::standard().await;
+    for key in ["", "c2hvcnQ=", "!", "dGhlIHNhbXBsZSBub25jZQ"] {
+        let bad = wish("/ws/ping").replace("dGhlIHNhbXBsZSBub25jZQ==", key);
+        assert_eq!(ask(&server, &bad).await.status, 400, "{key:?}");
+    }
+    assert_eq!(server.status("ping").counts.starts, 0, "nobody was let in");
+}
+
+#[tokio::test]
+async fn another_method_than_get_is_not_allowed() {
+    let server = Server::standard().await;
+    for path in ["/", "/healthz", "/ws/ping"] {
+        let post = wish(path).replace("GET", "POST");
+        assert_eq!(ask(&server, &post).await.status, 405, "{path}");
+    }
+    assert_eq!(server.status("ping").counts.starts, 0, "nobody was let in");
+}
+
+/// RFC 6455 4.1: the method must be GET.
+#[tokio::test]
+async fn a_head_cannot_upgrade() {
+    let server = Server::standard().await;
+    let head = wish("/ws/ping").replace("GET", "HEAD");
+    assert_eq!(status(&server, &head).await, "405");
+    assert_eq!(server.status("ping").counts.starts, 0, "nobody was let in");
+}
+
+/// RFC 6455 4.1: the version of HTTP must be at least 1.1; RFC 9110 7.8: 1.0 cannot upgrade.
+#[tokio::test]
+async fn http_1_0_cannot_upgrade() {
+    let server = Server::standard().await;
+    let old = wish("/ws/ping").replace("HTTP/1.1", "HTTP/1.0");
+    assert_eq!(status(&server, &old).await, "426");
+    assert_eq!(server.status("ping").counts.starts, 0, "nobody was let in");
+}
+
+/// The status of the answer, which may be one that does not end the connection.
+async fn status(server: &Server, request: &str) -> String {
+    let mut raw = Raw::connect(server).await;
+    raw.send(request.as_bytes()).await;
+    let head = raw.head().await;
+    head.split(' ').nth(1).expect("a status").to_owned()
+}
+
+/// Clients compare the whole value of `Connection`: `Upgrade, close` is none to some of them.
+#[tokio::test]
+async fn the_handshake_proves_that_the_key_was_read_and_keeps_the_connection() {
+    let server = Server::standard().await;
+    let mut raw = Raw::connect(&server).await;
+    raw.send(wish("/ws/ping").as_bytes()).await;
+    let head = raw.head().await.to_lowercase();
+    for line in [
+        "connection: upgrade",
+        "upgrade: websocket",
+        "sec-websocket-accept: s3pplmbitxaq9kygzzhzrbk+xoo=",
+    ] {
+        assert!(head.lines().any(|found| found == line), "{line}: {head}");
+    }
+}
+
+#[tokio::test]
+async fn frames_sent_together_with_the_request_are_not_lost() {
+    let server = Server::standard().await;
+    let mut raw = Raw::connect(&server).await;
+    let mut bytes = wish("/ws/echo").into_bytes();
+    bytes.extend(frame(TEXT, b"early"));
+    raw.send(&bytes).await;
+    assert!(raw.head().await.starts_with("HTTP/1.1 101 "));
+    assert_eq!(raw.frame().await, (TEXT, b"early".to_vec()));
+}
+
+#[tokio::test]
+async fn a_head_of_a_megabyte_is_refused_and_the_connection_ends() {
+    let server = Server::standard().await;
+    let (mut reader, mut writer) = Raw::connect(&server).await.into_stream().into_split();
+    let head = format!(
+        "GET / HTTP/1.1\r\nHost: a\r\nX-Long: {}\r\n\r\n",
+        "x".repeat(1 << 20)
+    );
+    let write = async {
+        // It need not be taken to its end.
+        drop(writer.write_all(head.as_bytes()).await);
+    };
+    let mut answer = Vec::new();
+    let read = async {
+        let mut chunk = [0; 1024];
+        // What is not read of the head makes the end a reset.
+        while let Ok(length @ 1..) = reader.read(&mut chunk).await {
+            answer.extend_from_slice(&chunk[..length]);
+        }
+    };
+    soon(futures::future::join(write, read)).await;
+    let answer = String::from_utf8(answer).expect("text");
+    assert_eq!(Answer::parse(&answer).status, 431, "{answer}");
+}

@@ -1,0 +1,134 @@
+//! The bounds that protect a server from its clients.
+
+use std::num::{NonZeroU32, NonZeroUsize};
+use std::time::Duration;
+
+use busline::Limits;
+use busline::limits::KeepalivePolicy;
+use busline::service::echo;
+use tokio::time::Instant;
+
+use crate::client::Client;
+use crate::http::ask;
+use crate::raw::{PING, Raw, wish};
+use crate::server::{Server, soon};
+
+async fn limited(limits: Limits) -> Server {
+    Server::start(|app| app.limits(limits).service("echo", echo)).await
+}
+
+#[tokio::test]
+async fn a_client_above_the_limit_of_sessions_is_refused_until_one_leaves() {
+    let limits = Limits {
+        sessions: 2,
+        ..Limits::default()
+    };
+    let server = limited(limits).await;
+    let first = Client::connect(&server, "echo").await;
+    let mut second = Client::connect(&server, "echo").await;
+    let answer = ask(&server, &wish("/ws/echo")).await;
+    assert_eq!(answer.status, 503);
+    assert_eq!(answer.header("retry-after"), Some("1"));
+    assert_eq!(server.app().counts().sessions.refused, 1);
+    first.close(1000, "").await;
+    server
+        .until("there is room", |server| server.app().sessions_open() == 1)
+        .await;
+    let mut third = Client::connect(&server, "echo").await;
+    second.round_trip("was here").await;
+    third.round_trip("is new").await;
+}
+
+#[tokio::test]
+async fn a_connection_that_says_nothing_is_closed_at_the_handshake_timeout() {
+    slow_handshake(b"").await;
+}
+
+#[tokio::test]
+async fn a_request_that_is_never_finished_is_closed_at_the_handshake_timeout() {
+    slow_handshake(b"GET /ws/echo HTTP/1.1\r\nHost: a\r\nX-Slow: ").await;
+}
+
+async fn slow_handshake(start: &[u8]) {
+    let limits = Limits {
+        handshake_timeout: Duration::from_millis(100),
+        ..Limits::default()
+    };
+    let server = limited(limits).await;
+    let begin = Instant::now();
+    let mut raw = Raw::connect(&server).await;
+    raw.send(start).await;
+    raw.end().await;
+    assert!(begin.elapsed() >= Duration::from_millis(100), "not before");
+    assert!(
+        begin.elapsed() < Duration::from_secs(5),
+        "and not by another timeout"
+    );
+}
+
+#[tokio::test]
+async fn a_session_outlives_the_handshake_timeout() {
+    let limits = Limits {
+        handshake_timeout: Duration::from_millis(50),
+        ..Limits::default()
+    };
+    let server = limited(limits).await;
+    let mut client = Client::connect(&server, "echo").await;
+    // Another connection shows that the time has passed.
+    Raw::connect(&server).await.end().await;
+    Raw::connect(&server).await.end().await;
+    client.round_trip("still here").await;
+}
+
+#[tokio::test]
+async fn a_connection_above_the_limit_of_handshakes_waits_for_its_turn() {
+    let limits = Limits {
+        handshakes: NonZeroUsize::MIN,
+        handshake_timeout: Duration::from_millis(100),
+        ..Limits::default()
+    };
+    let server = limited(limits).await;
+    let mut silent = Raw::connect(&server).await;
+    let mut client = Client::connect(&server, "echo").await;
+    client.round_trip("after the silent one").await;
+    silent.end().await;
+    // A session is no handshake: there is room for the next one.
+    let mut other = Client::connect(&server, "echo").await;
+    other.round_trip("beside it").await;
+}
+
+#[tokio::test]
+async fn a_client_that_answers_no_ping_loses_its_lease() {
+    let keepalive = KeepalivePolicy {
+        interval: Duration::from_millis(50),
+        missed_max: NonZeroU32::new(2).expect("2 is not 0"),
+    };
+    let limits = Limits {
+        keepalive,
+        ..Limits::default()
+    };
+    let server = limited(limits).await;
+    let mut silent = Raw::join(&server, "echo").await;
+    assert_eq!(silent.frame().await.0, PING);
+    silent.end().await;
+    server.until_left("echo").await;
+}
+
+#[tokio::test]
+async fn a_client_that_answers_pings_stays() {
+    let keepalive = KeepalivePolicy {
+        interval: Duration::from_millis(20),
+        missed_max: NonZeroU32::MIN,
+    };
+    let limits = Limits {
+        keepalive,
+        ..Limits::default()
+    };
+    let server = limited(limits).await;
+    let mut client = Client::connect(&server, "echo").await;
+    for _ in 0..5 {
+        let ping = soon(client.next()).await;
+        assert!(ping.is_ping(), "{ping:?}");
+    }
+    client.round_trip("alive").await;
+}

@@ -1,0 +1,35 @@
+//! The whole server on real sockets of 127.0.0.1: what its clients and its operator see.
+//!
+//! Tests wait for events (a frame, the end of a stream, the exit of a process), never for time;
+//! where only a counter shows what happened they yield until it does.
+#![cfg(feature = "cli")]
+#![expect(
+    clippy::disallowed_methods,
+    reason = "a test is a user of the tokio runtime like any other"
+)]
+
+mod server;
+
+mod client;
+
+mod raw;
+
+mod http;
+
+mod services;
+
+mod closing;
+
+mod crash;
+
+mod limits;
+
+mod slow;
+
+mod drain;
+
+mod churn;
+
+mod process;
+
+mod embed;

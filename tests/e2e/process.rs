@@ -1,0 +1,219 @@
+//! The executable: what it prints, how it ends.
+
+use std::net::{SocketAddr, TcpListener};
+use std::process::{Output, Stdio};
+
+use tokio::io::{AsyncBufReadExt, AsyncReadExt, AsyncWriteExt, BufReader, Lines};
+use tokio::net::TcpStream;
+use tokio::process::{Child, ChildStdout, Command};
+
+use crate::raw::wish;
+use crate::server::soon;
+
+fn busline(arguments: &[&str]) -> Command {
+    let mut command = Command::new(env!("CARGO_BIN_EXE_busline"));
+    for variable in ["LISTEN", "LOG", "LINGER", "WINDOW", "MAX_MESSAGE_BYTES"] {
+        command.env_remove(format!("BUSLINE_{variable}"));
+    }
+    command
+        .args(arguments)
+        .stdin(Stdio::null())
+        .stdout(Stdio::piped())
+        .stderr(Stdio::piped())
+        .kill_on_drop(true);
+    command
+}
+
+/// Runs it to its end.
+async fn output(command: &mut Command) -> Output {
+    soon(command.output()).await.expect("it can be run")
+}
+
+fn text(bytes: &[u8]) -> &str {
+    std::str::from_utf8(bytes).expect("text")
+}
+
+/// A running server.
+struct Process {
+    child: Child,
+    greeting: Vec<String>,
+    address: SocketAddr,
+    // Kept open: a closed pipe is no business of these tests.
+    _stdout: Lines<BufReader<ChildStdout>>,
+}
+
+impl Process {
+    async fn start(mut command: Command) -> Self {
+        let mut child = command.spawn().expect("it can be run");
+        let stdout = child.stdout.take().expect("it is piped");
+        let mut lines = BufReader::new(stdout).lines();
+        let mut greeting = Vec::new();
+        while greeting
+            .last()
+            .is_none_or(|line| line != "Ctrl-C stops it.")
+        {
+            let line = soon(lines.next_line()).await.expect("it can be read");
+            greeting.push(line.expect("a whole greeting"));
+        }
+        let address = greeting[0].split("http://").nth(1).expect("an address");
+        let address = address.trim_end_matches('/').parse().expect("an address");
+        Self {
+            child,
+            greeting,
+            address,
+            _stdout: lines,
+        }
+    }
+
+    async fn signal(&self, name: &str) {
+        let id = self.child.id().expect("it runs").to_string();
+        let killed = Command::new("kill").args(["-s", name, &id]).status();
+        assert!(soon(killed).await.expect("kill can be run").success());
+    }
+
+    /// Waits for its end and returns how it ended and what it wrote to standard error.
+    async fn end(mut self) -> (Option<i32>, String) {
+        let status = soon(self.child.wait()).await.expect("it ends");
+        let mut log = String::new();
+        let mut stderr = self.child.stderr.take().expect("it is piped");
+        soon(stderr.read_to_string(&mut log)).await.expect("text");
+        (status.code(), log)
+    }
+
+    /// Joins a service and keeps the connection, which says nothing by itself.
+    async fn join(&self, service: &str) -> TcpStream {
+        let mut stream = soon(TcpStream::connect(self.address))
+            .await
+            .expect("it listens");
+        let request = wish(&format!("/ws/{service}"));
+        stream
+            .write_all(request.as_bytes())
+            .await
+            .expect("it reads");
+        let mut head = Vec::new();
+        while !head.ends_with(b"\r\n\r\n") {
+            head.push(soon(stream.read_u8()).await.expect("a whole head"));
+        }
+        assert!(head.starts_with(b"HTTP/1.1 101 "), "{}", text(&head));
+        stream
+    }
+}
+
+/// Waits for the close frame of a server that goes away.
+async fn going_away(stream: &mut TcpStream) {
+    let mut start = [0; 4];
+    soon(stream.read_exact(&mut start))
+        .await
+        .expect("a close frame");
+    assert_eq!((start[0], &start[2..]), (0x88, &1001_u16.to_be_bytes()[..]));
+}
+
+#[tokio::test]
+async fn the_greeting_names_every_service_with_a_command_to_try_it() {
+    let process = Process::start(busline(&["--listen", "127.0.0.1:0"])).await;
+    let address = process.address;
+    assert_ne!(address.port(), 0);
+    for name in ["echo", "ping", "timenow"] {
+        let line = format!("  websocat ws://{address}/ws/{name}");
+        assert!(
+            process.greeting.contains(&line),
+            "{name}: {:?}",
+            process.greeting
+        );
+    }
+    process.join("echo").await;
+}
+
+#[tokio::test]
+async fn the_address_can_be_given_by_the_environment() {
+    let taken = TcpListener::bind("127.0.0.1:0").expect("loopback has free ports");
+    let port = taken.local_addr().expect("it is bound").port();
+    drop(taken);
+    let mut command = busline(&[]);
+    command.env("BUSLINE_LISTEN", format!("127.0.0.1:{port}"));
+    let process = Process::start(command).await;
+    assert_eq!(process.address.port(), port);
+}
+
+#[tokio::test]
+async fn a_port_in_use_is_one_clear_line() {
+    let taken = TcpListener::bind("127.0.0.1:0").expect("loopback has free ports");
+    let address = taken.local_addr().expect("it is bound").to_string();
+    let output = output(busline(&["--listen", &address]).env("RUST_BACKTRACE", "1")).await;
+    let error = text(&output.stderr);
+    assert_eq!(output.status.code(), Some(1), "{error}");
+    assert_eq!(error.lines().count(), 1, "{error}");
+    assert!(
+        error.contains(&address) && error.contains("--listen"),
+        "{error}"
+    );
+    assert_eq!(text(&output.stdout), "", "no greeting");
+}
+
+#[tokio::test]
+async fn a_bad_address_is_one_clear_line() {
+    for address in [
+        "nonsense",
+        "localhost",
+        "localhost:http",
+        "127.0.0.1:99999",
+        ":8080",
+        "",
+    ] {
+        let output = output(&mut busline(&["--listen", address])).await;
+        let error = text(&output.stderr);
+        assert_eq!(output.status.code(), Some(1), "{address}: {error}");
+        assert_eq!(error.lines().count(), 1, "{address}: {error}");
+        assert!(error.contains("HOST:PORT"), "{address}: {error}");
+    }
+}
+
+#[tokio::test]
+async fn an_unknown_flag_is_an_error_of_usage() {
+    let output = output(&mut busline(&["--lisen", "localhost:8080"])).await;
+    let error = text(&output.stderr);
+    assert_eq!(output.status.code(), Some(2));
+    assert!(
+        error.contains("--lisen") && error.contains("--listen"),
+        "{error}"
+    );
+}
+
+#[tokio::test]
+async fn version_and_help_are_answered() {
+    let version = output(&mut busline(&["--version"])).await;
+    assert!(version.status.success());
+    assert_eq!(
+        text(&version.stdout),
+        concat!("busline ", env!("CARGO_PKG_VERSION"), "\n")
+    );
+    let help = output(&mut busline(&["--help"])).await;
+    assert!(help.status.success());
+    assert!(text(&help.stdout).contains("BUSLINE_LISTEN"));
+}
+
+#[tokio::test]
+async fn a_signal_drains_and_ends_it_well() {
+    for name in ["TERM", "INT"] {
+        let process = Process::start(busline(&["--listen", "127.0.0.1:0"])).await;
+        let mut stream = process.join("ping").await;
+        process.signal(name).await;
+        going_away(&mut stream).await;
+        drop(stream);
+        let (code, log) = process.end().await;
+        assert_eq!(code, Some(0), "{name}: {log}");
+    }
+}
+
+#[tokio::test]
+async fn a_second_signal_ends_it_at_once() {
+    let process = Process::start(busline(&["--listen", "127.0.0.1:0"])).await;
+    let mut holding = process.join("ping").await;
+    process.signal("TERM").await;
+    going_away(&mut holding).await;
+    process.signal("TERM").await;
+    let (code, log) = process.end().await;
+    assert_eq!(code, Some(1), "{log}");
+    assert!(log.contains("second signal"), "{log}");
+    drop(holding);
+}

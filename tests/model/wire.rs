@@ -1,0 +1,44 @@
+//! The decoder: one verdict, wherever the bytes are cut.
+
+use busline::wire::{Decoder, Event, WireError};
+
+use super::bytes::Bytes;
+
+/// The body of the fuzz target: a byte of limit, a byte of cuts, then what a client sends.
+pub(crate) fn fuzz(data: &[u8]) {
+    let mut bytes = Bytes(data);
+    let (Some(limit), Some(cut)) = (bytes.next(), bytes.next()) else {
+        return;
+    };
+    let limit = usize::from(limit) * 16;
+    let whole = decode(limit, bytes.0, usize::MAX);
+    let cut = decode(limit, bytes.0, usize::from(cut % 16) + 1);
+    assert_eq!(whole, cut, "the verdict depends on how the bytes are cut");
+}
+
+/// All events, and the error that ended them.
+fn decode(limit: usize, input: &[u8], chunk: usize) -> (Vec<Event>, Option<WireError>) {
+    let mut decoder = Decoder::new(limit);
+    let mut events = Vec::new();
+    // A message that has doubled its buffer, and a control frame between its fragments.
+    let memory = 2 * (limit + 16) + 256;
+    for mut chunk in input.chunks(chunk.min(input.len()).max(1)) {
+        while !chunk.is_empty() {
+            match decoder.decode(&mut chunk) {
+                Ok(Some(event)) => events.push(event),
+                Ok(None) => assert!(chunk.is_empty(), "the decoder left bytes it did not want"),
+                Err(error) => return (events, Some(error)),
+            }
+            assert!(
+                decoder.heap_bytes() <= memory,
+                "more memory than the limit allows"
+            );
+        }
+    }
+    for event in &events {
+        if let Event::Message(frame) = event {
+            assert!(frame.len() <= limit, "a message above the limit");
+        }
+    }
+    (events, None)
+}

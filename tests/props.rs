@@ -1,0 +1,130 @@
+//! Properties: random runs against reference models, and the fuzzers' corpora on stable.
+
+mod model;
+
+use std::time::Duration;
+
+use busline::limits::SlowConsumer;
+use proptest::prelude::*;
+
+use model::{bus, registry, session, wire};
+
+/// So many cases, times `PROPS_FACTOR` for a long run.
+fn config(cases: u32) -> ProptestConfig {
+    let factor =
+        std::env::var("PROPS_FACTOR").map_or(1, |factor| factor.parse().expect("a number"));
+    ProptestConfig {
+        cases: cases * factor,
+        failure_persistence: None,
+        ..ProptestConfig::default()
+    }
+}
+
+fn bus_op() -> impl Strategy<Value = bus::Op> {
+    use bus::Op;
+    let bytes = prop_oneof![4 => 0..20_u8, 1 => any::<u8>()];
+    prop_oneof![
+        2 => (any::<u8>(), bytes.clone())
+            .prop_map(|(subscription, bytes)| Op::Batch { subscription, bytes }),
+        1 => (any::<u8>(), bytes.clone()).prop_map(|(topic, bytes)| Op::Offer { topic, bytes }),
+        4 => (any::<u8>(), bytes).prop_map(|(topic, bytes)| Op::Publish { topic, bytes }),
+        2 => any::<u8>().prop_map(|subscription| Op::Recv { subscription }),
+        2 => any::<u8>().prop_map(|topic| Op::Subscribe { topic }),
+        1 => any::<u8>().prop_map(|subscription| Op::Unsubscribe { subscription }),
+    ]
+}
+
+fn registry_op() -> impl Strategy<Value = registry::Op> {
+    use registry::{Op, Order};
+    prop_oneof![
+        3 => any::<u8>().prop_map(Op::Advance),
+        1 => Just(Op::Drain),
+        8 => Just(Op::Join),
+        6 => any::<u8>().prop_map(Op::Leave),
+        8 => any::<u8>().prop_map(Op::Run),
+        4 => prop::sample::select(vec![Order::Fail, Order::Hang, Order::Obey, Order::Return])
+            .prop_map(Op::Tell),
+    ]
+}
+
+fn session_op() -> impl Strategy<Value = session::Op> {
+    use session::Op;
+    prop_oneof![
+        8 => any::<u8>().prop_map(Op::Advance),
+        1 => any::<u8>().prop_map(Op::Close),
+        1 => Just(Op::Drain),
+        1 => Just(Op::End),
+        1 => Just(Op::Fail),
+        6 => (0..100_u8).prop_map(Op::Fragments),
+        6 => any::<u8>().prop_map(Op::Ping),
+        6 => Just(Op::Pong),
+        12 => any::<u8>().prop_map(Op::Publish),
+        1 => any::<u8>().prop_map(Op::Raw),
+        1 => Just(Op::Reset),
+        24 => any::<u8>().prop_map(Op::Room),
+        16 => any::<u8>().prop_map(Op::Run),
+        8 => Just(Op::Settle),
+        24 => (0..200_u8).prop_map(Op::Text),
+    ]
+}
+
+proptest! {
+    #![proptest_config(config(1000))]
+
+    #[test]
+    fn the_bus_does_what_topics_as_vectors_do(
+        messages in 1..8_usize,
+        bytes in prop_oneof![0..64_usize, Just(1 << 20)],
+        ops in prop::collection::vec(bus_op(), 0..200),
+    ) {
+        bus::run(messages, bytes, &ops);
+    }
+
+    #[test]
+    fn the_leases_are_the_reference_count_whatever_happens(
+        linger in prop_oneof![Just(0), Just(500)],
+        ops in prop::collection::vec(registry_op(), 0..120),
+    ) {
+        registry::run(Duration::from_millis(linger), &ops);
+    }
+
+    #[test]
+    fn a_session_ends_is_legal_and_is_counted_whatever_its_peer_does(
+        window in 1..8_usize,
+        slow_consumer in prop::sample::select(vec![SlowConsumer::Skip, SlowConsumer::Close]),
+        ops in prop::collection::vec(session_op(), 0..120),
+    ) {
+        session::run(window, slow_consumer, &ops);
+    }
+
+    #[test]
+    fn the_fuzz_targets_pass_on_any_bytes(
+        data in prop::collection::vec(any::<u8>(), 0..300),
+    ) {
+        session::fuzz(&data);
+        registry::fuzz(&data);
+        bus::fuzz(&data);
+        wire::fuzz(&data);
+    }
+}
+
+/// Runs a fuzz target's body over its corpus.
+fn replay(target: &str, body: impl Fn(&[u8])) {
+    let corpus = format!("{}/fuzz/corpus/{target}", env!("CARGO_MANIFEST_DIR"));
+    let files = std::fs::read_dir(&corpus).expect("the corpus is in the tree");
+    let mut count = 0;
+    for file in files {
+        let path = file.expect("a readable folder").path();
+        body(&std::fs::read(path).expect("a readable file"));
+        count += 1;
+    }
+    assert!(count > 0, "the corpus of {target} is empty");
+}
+
+#[test]
+fn the_corpus_of_each_fuzz_target_passes() {
+    replay("bus", bus::fuzz);
+    replay("registry", registry::fuzz);
+    replay("session", session::fuzz);
+    replay("wire", wire::fuzz);
+}
