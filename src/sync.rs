@@ -3,9 +3,12 @@
 //! Nothing behind a lock of this crate runs foreign code: wakers are taken out under the lock and
 //! woken or dropped after it ([`Waiters`]), so a poisoned lock still guards a whole value.
 
-#![expect(
-    clippy::disallowed_types,
-    reason = "this file is where the locks come from"
+#![cfg_attr(
+    not(all(test, feature = "loom")),
+    expect(
+        clippy::disallowed_types,
+        reason = "this file is where the locks come from"
+    )
 )]
 
 use std::task::Waker;
@@ -97,7 +100,7 @@ impl Waiters {
     }
 
     /// Places that are taken.
-    #[cfg(test)]
+    #[cfg(all(test, not(feature = "loom")))]
     pub(crate) fn len(&self) -> usize {
         self.places.len()
     }
@@ -114,6 +117,27 @@ impl Wakers {
             waker.wake();
         }
     }
+}
+
+/// Runs a loom model to its end: every interleaving with at most so many preemptions.
+///
+/// Prints how many there were; a model that has but a few tests nothing.
+#[cfg(all(test, feature = "loom"))]
+pub(crate) fn model(preemptions: Option<usize>, run: impl Fn() + Send + Sync + 'static) {
+    use std::sync::atomic::{AtomicU64, Ordering};
+
+    let executions = std::sync::Arc::new(AtomicU64::new(0));
+    let counted = std::sync::Arc::clone(&executions);
+    let mut builder = loom::model::Builder::new();
+    builder.preemption_bound = preemptions;
+    builder.max_branches = 10_000;
+    builder.check(move || {
+        counted.fetch_add(1, Ordering::Relaxed);
+        run();
+    });
+    let executions = executions.load(Ordering::Relaxed);
+    println!("{executions} interleavings");
+    assert!(executions > 1, "the model has no interleavings");
 }
 
 #[cfg(test)]
@@ -208,25 +232,4 @@ mod tests {
             );
         }
     }
-}
-
-/// Runs a loom model to its end: every interleaving with at most so many preemptions.
-///
-/// Prints how many there were; a model that has but a few tests nothing.
-#[cfg(all(test, feature = "loom"))]
-pub(crate) fn model(preemptions: Option<usize>, run: impl Fn() + Send + Sync + 'static) {
-    use std::sync::atomic::{AtomicU64, Ordering};
-
-    let executions = std::sync::Arc::new(AtomicU64::new(0));
-    let counted = std::sync::Arc::clone(&executions);
-    let mut builder = loom::model::Builder::new();
-    builder.preemption_bound = preemptions;
-    builder.max_branches = 10_000;
-    builder.check(move || {
-        counted.fetch_add(1, Ordering::Relaxed);
-        run();
-    });
-    let executions = executions.load(Ordering::Relaxed);
-    println!("{executions} interleavings");
-    assert!(executions > 1, "the model has no interleavings");
 }

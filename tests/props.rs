@@ -4,13 +4,15 @@ mod model;
 
 use std::time::Duration;
 
-use busline::limits::SlowConsumer;
+use busline::limits::{KeepalivePolicy, SlowConsumer};
+use busline::rt::Instant;
+use busline::session::{Keepalive, Pulse};
 use proptest::prelude::*;
 
-use model::{bus, registry, session, wire};
+use model::{bus, config, names, registry, session, wire};
 
 /// So many cases, times `PROPS_FACTOR` for a long run.
-fn config(cases: u32) -> ProptestConfig {
+fn cases(cases: u32) -> ProptestConfig {
     let factor =
         std::env::var("PROPS_FACTOR").map_or(1, |factor| factor.parse().expect("a number"));
     ProptestConfig {
@@ -69,7 +71,7 @@ fn session_op() -> impl Strategy<Value = session::Op> {
 }
 
 proptest! {
-    #![proptest_config(config(1000))]
+    #![proptest_config(cases(1000))]
 
     #[test]
     fn the_bus_does_what_topics_as_vectors_do(
@@ -106,6 +108,64 @@ proptest! {
         bus::fuzz(&data);
         wire::fuzz(&data);
     }
+
+    #[test]
+    fn names_are_what_the_grammar_allows(
+        text in prop_oneof!["[a-z0-9._:-]{0,70}", "[!-~]{0,260}", ".{0,40}"],
+    ) {
+        names::fuzz(text.as_bytes());
+    }
+
+    #[test]
+    fn arguments_are_taken_or_refused_with_a_word(
+        lines in prop::collection::vec(
+            prop_oneof![
+                prop::sample::select(vec!["--listen", "--window", "--linger", "--log", "-V", "-h"])
+                    .prop_map(str::to_owned),
+                "--max-message-bytes=[0-9-]{0,12}",
+                "[0-9]{0,4} ?(ms|s|m|h|d)?",
+                ".{0,20}",
+            ],
+            0..6,
+        ),
+    ) {
+        config::fuzz(lines.join("\n").as_bytes());
+    }
+
+    /// Polled at each deadline, a peer is dead exactly when it was silent for all its intervals.
+    #[test]
+    fn a_peer_is_dead_after_its_longest_silence_and_not_before(
+        interval in 1..100_u64,
+        missed_max in 1..5_u32,
+        silences in prop::collection::vec(0..600_u64, 1..20),
+    ) {
+        let policy = KeepalivePolicy {
+            interval: Duration::from_secs(interval),
+            missed_max: missed_max.try_into().expect("not zero"),
+        };
+        let longest = Keepalive::longest_silence(policy);
+        let mut heard = Instant::ZERO;
+        let mut keepalive = Keepalive::new(policy, heard);
+        for silence in silences {
+            let silence = Duration::from_secs(silence);
+            let mut pings = 0;
+            while keepalive.deadline() < heard + silence {
+                let now = keepalive.deadline();
+                match keepalive.on_time(now) {
+                    Pulse::Ping => pings += 1,
+                    Pulse::Dead => {
+                        prop_assert_eq!(now, heard + longest);
+                        prop_assert_eq!(pings, missed_max);
+                        return Ok(());
+                    }
+                    Pulse::Wait => prop_assert!(false, "a deadline at which nothing is due"),
+                }
+            }
+            prop_assert!(silence <= longest, "alive after {:?} of silence", silence);
+            heard = heard + silence;
+            keepalive.heard(heard);
+        }
+    }
 }
 
 /// Runs a fuzz target's body over its corpus.
@@ -124,6 +184,8 @@ fn replay(target: &str, body: impl Fn(&[u8])) {
 #[test]
 fn the_corpus_of_each_fuzz_target_passes() {
     replay("bus", bus::fuzz);
+    replay("config", config::fuzz);
+    replay("names", names::fuzz);
     replay("registry", registry::fuzz);
     replay("session", session::fuzz);
     replay("wire", wire::fuzz);

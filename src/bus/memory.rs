@@ -108,7 +108,7 @@ struct Map {
 
 impl Shared {
     pub(super) fn cell(&self, topic: &Topic) -> Option<Arc<Cell>> {
-        self.map.lock().cells.get(topic).map(Arc::clone)
+        self.map.lock().cells.get(topic).cloned()
     }
 
     /// Counts a message published to this many subscribers: a topic counts its own, but there is no

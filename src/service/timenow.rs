@@ -93,4 +93,43 @@ mod tests {
         assert_eq!(at(YEAR_0, 0), "0000-01-01T00:00:00Z");
         assert_eq!(at(YEAR_0 - 1, 0), "0000-01-01T00:00:00Z");
     }
+
+    /// The date of a day, counted by years and months: slow, and nothing like what is tested.
+    fn date(mut days: i64) -> (i64, i64, i64) {
+        let leap = |year: i64| (year % 4 == 0 && year % 100 != 0) || year % 400 == 0;
+        let mut year = 1970;
+        while days < 0 {
+            year -= 1;
+            days += 365 + i64::from(leap(year));
+        }
+        while days >= 365 + i64::from(leap(year)) {
+            days -= 365 + i64::from(leap(year));
+            year += 1;
+        }
+        let february = 28 + i64::from(leap(year));
+        let mut month = 1;
+        for length in [31, february, 31, 30, 31, 30, 31, 31, 30, 31, 30] {
+            if days < length {
+                break;
+            }
+            days -= length;
+            month += 1;
+        }
+        (year, month, days + 1)
+    }
+
+    proptest::proptest! {
+        #[test]
+        fn every_second_of_ten_thousand_years_is_written_as_the_calendar_counts_it(
+            second in YEAR_0..=YEAR_9999_END,
+            nanos in 0..1_000_000_000_u32,
+        ) {
+            let (year, month, day) = date(second.div_euclid(86_400));
+            let of_day = second.rem_euclid(86_400);
+            let (hour, minute) = (of_day / 3600, of_day / 60 % 60);
+            let expected =
+                format!("{year:04}-{month:02}-{day:02}T{hour:02}:{minute:02}:{:02}Z", of_day % 60);
+            proptest::prop_assert_eq!(at(second, nanos), expected);
+        }
+    }
 }

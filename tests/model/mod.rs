@@ -5,7 +5,9 @@
 
 pub(crate) mod bus;
 pub(crate) mod bytes;
+pub(crate) mod config;
 pub(crate) mod executor;
+pub(crate) mod names;
 pub(crate) mod peer;
 pub(crate) mod registry;
 pub(crate) mod session;

@@ -1,0 +1,61 @@
+//! Names of topics and services: what parses is what the grammar allows, and comes back as it was.
+
+use busline::bus::{NameError, ServiceName, Topic};
+
+/// The body of the fuzz target: any bytes as a name.
+pub(crate) fn fuzz(data: &[u8]) {
+    let text = String::from_utf8_lossy(data);
+    topic(&text);
+    service(&text);
+}
+
+fn topic(text: &str) {
+    let allowed = |byte: u8| (0x21..=0x7e).contains(&byte);
+    let parsed = text.parse::<Topic>();
+    assert_eq!(
+        parsed.clone().map(|topic| topic.to_string()),
+        expected(text, 255, allowed)
+    );
+    if let Ok(topic) = parsed {
+        assert_eq!(topic.as_str(), text);
+    }
+}
+
+fn service(text: &str) {
+    let allowed = |byte: u8| byte.is_ascii_lowercase() || b"0123456789._-".contains(&byte);
+    let first = |byte: u8| byte.is_ascii_lowercase() || byte.is_ascii_digit();
+    let expected = expected(text, 64, allowed).and_then(|name| {
+        let good = name.bytes().next().is_some_and(first);
+        if good {
+            Ok(name)
+        } else {
+            Err(NameError::BadByte { at: 0 })
+        }
+    });
+    let parsed = text.parse::<ServiceName>();
+    assert_eq!(parsed.clone().map(|name| name.to_string()), expected);
+    let Ok(name) = parsed else {
+        return;
+    };
+    // The topics of a service are told apart from those of any other.
+    let topic = Topic::from_ws_to_service(&name);
+    assert_eq!(
+        topic.as_str().split_once(':').map(|(service, _)| service),
+        Some(text)
+    );
+    assert_eq!(topic.as_str().parse(), Ok(topic.clone()));
+}
+
+fn expected(text: &str, max: usize, allowed: impl Fn(u8) -> bool) -> Result<String, NameError> {
+    if text.is_empty() {
+        return Err(NameError::Empty);
+    }
+    if text.len() > max {
+        let bytes = text.len();
+        return Err(NameError::TooLong { bytes, max });
+    }
+    match text.bytes().position(|byte| !allowed(byte)) {
+        Some(at) => Err(NameError::BadByte { at }),
+        None => Ok(text.to_owned()),
+    }
+}
