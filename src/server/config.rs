@@ -9,15 +9,11 @@ use tracing_subscriber::filter::Targets;
 
 use crate::limits::{LifecyclePolicy, Limits, Window};
 
-/// A WebSocket service host on a message bus.
-///
-/// Serves ws://localhost:8080/ws/<SERVICE> with the services `ping` (what you send reaches every
-/// client of it), `echo` (what you send comes back to you) and `timenow` (the UTC time every 2 s).
-/// Each runs while somebody is connected to it.
+/// The flags of the binary, each with an environment variable and a default.
 #[derive(Clone, Debug, Parser)]
-#[command(version, styles = STYLES, after_help = EXAMPLES)]
+#[command(version, about = ABOUT, long_about = LONG_ABOUT, styles = STYLES, after_help = EXAMPLES)]
 pub struct Config {
-    /// Address to listen on; `localhost` is 127.0.0.1 and [::1]
+    /// Address to listen on; `localhost` is both loopback addresses, of IPv4 and of IPv6
     #[arg(
         long,
         env = "BUSLINE_LISTEN",
@@ -59,6 +55,14 @@ pub struct Config {
     )]
     pub log: Targets,
 }
+
+const ABOUT: &str = "A WebSocket service host on a message bus";
+
+const LONG_ABOUT: &str = "A WebSocket service host on a message bus.
+
+Serves ws://localhost:8080/ws/<SERVICE> with the services ping (what you send reaches every client \
+of it), echo (what you send comes back to you) and timenow (the UTC time every 2 s). Each runs \
+while somebody is connected to it.";
 
 const STYLES: Styles = Styles::styled()
     .header(AnsiColor::Green.on_default().bold())
