@@ -187,7 +187,7 @@ impl<R: Runtime> Builder<R> {
         Ok(self)
     }
 
-    /// Replaces the default limits.
+    /// Replaces the default limits; before the first service, as they bound the number of those.
     pub fn limits(mut self, limits: Limits) -> Self {
         self.limits = limits;
         self

@@ -24,7 +24,7 @@ pub struct Limits {
     pub services: usize,
     /// Most topics with a subscriber at once. Default 1,048,576.
     pub topics: usize,
-    /// Bytes a session gathers for one write before it waits for the socket. Default 16 KiB.
+    /// Bytes a session gathers for one write, at least one message. Default 16 KiB.
     pub outbox_bytes: usize,
     /// Messages a session takes from its socket before it lets other tasks run. Default 64.
     pub inbound_batch: NonZeroUsize,
@@ -33,6 +33,9 @@ pub struct Limits {
     /// Longest time a session waits to hand one message to its service before it is closed with
     /// 1013. Default 60 s: longer than the longest backoff.
     pub accept_timeout: Duration,
+    /// Longest time a session holds a client's message back because answers to earlier ones still
+    /// wait for its socket. Default 10 s.
+    pub answers_timeout: Duration,
     /// Longest time a write may make no progress before the connection is dropped. Default 60 s.
     pub write_timeout: Duration,
     /// Longest time a closing session may take: flush, close handshake, end of stream.
@@ -62,6 +65,7 @@ impl Default for Limits {
             inbound_batch: nonzero(64),
             keepalive: KeepalivePolicy::default(),
             accept_timeout: Duration::from_secs(60),
+            answers_timeout: Duration::from_secs(10),
             write_timeout: Duration::from_secs(60),
             close_timeout: Duration::from_secs(5),
             handshakes: nonzero(4_096),
@@ -94,7 +98,7 @@ impl Default for Window {
 /// When a session sends pings and when it takes its peer for dead.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct KeepalivePolicy {
-    /// Silence after which a ping is sent, and between pings. Default 30 s.
+    /// Silence after which a ping is sent, and between pings; zero sends none. Default 30 s.
     pub interval: Duration,
     /// Pings left unanswered, each for an interval, before the peer counts as dead. Default 2.
     pub missed_max: NonZeroU32,

@@ -35,16 +35,17 @@ impl Counter {
 
 /// What all sessions of an application have done.
 ///
-/// Of the messages that clients sent, `messages_in = taken by the bus + lost_not_taken`, and of the
-/// messages that subscriptions delivered to sessions,
-/// `delivered = messages_out + lost_unsent + stale + in the sessions' write buffers`.
+/// Of the messages that clients sent,
+/// `messages_in = taken by the bus + lost_not_taken + at hand in the sessions`, and of the messages
+/// that subscriptions delivered to sessions, `delivered = messages_out + lost_unsent + stale + in
+/// the sessions' write buffers`.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub struct SessionCounts {
     /// Sessions that were opened.
     pub opened: u64,
     /// Sessions that have ended.
     pub closed: u64,
-    /// Clients that were refused, for whatever reason.
+    /// Clients of a service there is that were refused: it takes none, or a limit is reached.
     pub refused: u64,
     /// Messages received from clients.
     pub messages_in: u64,
@@ -60,7 +61,7 @@ pub struct SessionCounts {
     pub lost_not_taken: u64,
     /// Messages to clients that were not written when the session ended.
     pub lost_unsent: u64,
-    /// Messages to clients from an instance that ended before they had joined, left out.
+    /// Messages to clients from an instance that was told to stop before they joined, left out.
     pub stale: u64,
     /// Pings sent.
     pub pings: u64,

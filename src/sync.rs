@@ -1,6 +1,6 @@
 //! The only import of locks, shared pointers and atomics: std, or loom in this crate's loom tests.
 //!
-//! Nothing behind a lock of this crate runs foreign code: wakers are taken out under the lock and
+//! Behind a lock of this crate a waker is cloned at most: wakers are taken out under the lock and
 //! woken or dropped after it ([`Waiters`]), so a poisoned lock still guards a whole value.
 
 #![cfg_attr(

@@ -1,6 +1,8 @@
 //! Properties: random runs against reference models, and the fuzzers' corpora on stable.
 
 mod model;
+#[path = "model/regressions.rs"]
+mod regressions;
 
 use std::time::Duration;
 

@@ -19,7 +19,7 @@ pub struct InMemoryMessageBus {
     shared: Arc<Shared>,
 }
 
-/// What the bus holds and has done, all at one moment.
+/// What the bus holds and has done; each topic's part is of one moment.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub struct BusCounts {
     /// Topics that have a subscriber.

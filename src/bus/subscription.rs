@@ -114,13 +114,13 @@ impl Publisher {
     }
 
     /// Publishes the message once no subscriber loses another one by it, and returns the number of
-    /// subscribers it then had: 0 means that nobody will get it.
+    /// subscribers it then had: 0 means that there are none, and that it was not published.
     ///
     /// While it is pending the task is woken when there may be room, or nobody to wait for.
     pub fn poll_publish(&mut self, cx: &mut Context<'_>, message: &Message) -> Poll<usize> {
         let Some(cell) = self.shared.cell(&self.topic) else {
             self.leave();
-            return Poll::Ready(self.shared.count(0));
+            return Poll::Ready(0);
         };
         let elsewhere = |(at, _): &(Arc<Cell>, Place)| !Arc::ptr_eq(at, &cell);
         if self.parked.as_ref().is_some_and(elsewhere) {
@@ -128,7 +128,7 @@ impl Publisher {
         }
         let place = self.parked.take().map(|(_, place)| place);
         match cell.offer(message, place, cx.waker()) {
-            Ok(subscribers) => Poll::Ready(self.shared.count(subscribers)),
+            Ok(subscribers) => Poll::Ready(subscribers),
             Err(place) => {
                 self.parked = Some((cell, place));
                 Poll::Pending

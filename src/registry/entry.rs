@@ -144,7 +144,10 @@ impl<R: Runtime> Entry<R> {
         let (state_now, generation_now) = (slot.lifecycle.state(), slot.lifecycle.generation());
         drop(slot);
         if (state_now, generation_now) != (state, generation) {
-            this.log(state_now, generation_now);
+            // A rejoin while it lingers starts nothing.
+            if (state_now, generation_now) != (State::Running, generation) {
+                this.log(state_now, generation_now);
+            }
         }
         watchers.unwrap_or_default().wake();
         afterwards.carry_out(&this.rt);
@@ -210,6 +213,16 @@ impl<R: Runtime> Entry<R> {
         Self::on(this, Event::Exited { generation, exit });
     }
 
+    /// A timer has fired: one that fired too early is armed again.
+    fn fired(this: &Arc<Self>, at: Instant) {
+        let mut slot = this.slot.lock();
+        let own = slot.timer.as_ref().is_some_and(|timer| timer.at == at);
+        let timer = if own { slot.timer.take() } else { None };
+        drop(slot);
+        drop(timer);
+        Self::on(this, Event::Timer);
+    }
+
     /// Tells the operator where the service went.
     fn log(&self, state: State, generation: Generation) {
         let service = self.name.as_str();
@@ -256,7 +269,7 @@ impl<R: Runtime> Entry<R> {
         let timer = Abortable::new(
             async move {
                 entry.rt.sleep_until(at).await;
-                Self::on(&entry, Event::Timer);
+                Self::fired(&entry, at);
             },
             registration,
         );

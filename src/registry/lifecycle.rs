@@ -299,6 +299,11 @@ impl Lifecycle {
             return None;
         }
         self.counts.exits += 1;
+        if now.saturating_since(self.started) >= self.policy.crash_window {
+            // It lived long enough, however it ended.
+            self.trial = false;
+            self.streak = 0;
+        }
         let stopping = matches!(self.state, State::Stopping { .. });
         match exit {
             ExitKind::Returned if self.clients == 0 => self.state = State::Stopped,
@@ -365,12 +370,7 @@ impl Lifecycle {
     fn crash(&mut self, now: Instant) {
         self.counts.crashes += 1;
         let window = self.policy.crash_window;
-        let short_lived = now.saturating_since(self.started) < window;
-        self.streak = if short_lived {
-            self.streak.saturating_add(1)
-        } else {
-            1
-        };
+        self.streak = self.streak.saturating_add(1);
         while self
             .crashes
             .front()
@@ -380,7 +380,7 @@ impl Lifecycle {
         }
         self.crashes.push_back(now);
         let too_many = self.crashes.len() >= self.policy.crashes_max.get() as usize;
-        if too_many || (self.trial && short_lived) {
+        if too_many || self.trial {
             self.crashes.clear();
             self.trial = true;
             let until = now + self.policy.cooldown;

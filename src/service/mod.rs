@@ -34,7 +34,10 @@ pub use self::timenow::timenow;
 /// # check(shout);
 /// ```
 pub trait Service: Send + Sync + 'static {
-    /// One run of the service; it should return soon after [`Context::recv`] has returned `None`.
+    /// One run of the service, for as long as it has clients: to return before the last one has
+    /// left is a crash like an error or a panic, and the service is started again after a wait.
+    ///
+    /// It should return soon after [`Context::recv`] has returned `None`.
     ///
     /// It must not block its thread: it shares it with the sessions.
     fn run(&self, ctx: Context) -> BoxFuture<'static, Result<(), String>>;

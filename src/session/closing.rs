@@ -110,9 +110,8 @@ impl Closing {
             }
             Step::Await => {
                 // Both at once: the peer's frame may come while ours is stuck.
-                let sent = link.poll_send(cx, metrics, now)?;
-                ready!(poll_peer_closed(cx, link))?;
-                ready!(sent);
+                let _sent_or_pending = link.poll_send(cx, metrics, now)?;
+                ready!(poll_peer_closed(cx, link, metrics))?;
                 Poll::Ready(Ok(Step::Flush))
             }
             Step::Say(frame) => {
@@ -161,14 +160,19 @@ fn push_close<S>(link: &mut Link<S>, frame: Option<&CloseFrame>) {
 fn poll_peer_closed<S: AsyncRead + Unpin>(
     cx: &mut Context<'_>,
     link: &mut Link<S>,
+    metrics: &Metrics,
 ) -> Poll<io::Result<()>> {
     for _ in 0..IGNORED_MAX {
         match ready!(link.inlet.poll_next(cx, &mut link.stream))? {
             Inbound::End | Inbound::Violation(_) | Inbound::Event(Event::Close(_)) => {
                 return Poll::Ready(Ok(()));
             }
-            Inbound::Partial
-            | Inbound::Event(Event::Message(_) | Event::Ping(_) | Event::Pong(_)) => {}
+            Inbound::Event(Event::Message(frame)) => {
+                metrics.messages_in.add(1);
+                metrics.bytes_in.add(frame.len() as u64);
+                metrics.lost_not_taken.add(1);
+            }
+            Inbound::Partial | Inbound::Event(Event::Ping(_) | Event::Pong(_)) => {}
         }
     }
     cx.waker().wake_by_ref();

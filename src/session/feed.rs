@@ -20,7 +20,7 @@ pub(super) struct Feed {
 impl Feed {
     /// Moves what is due into the outbox, up to its limit, and returns how many messages were lost.
     ///
-    /// The task is parked on each subscription that has nothing.
+    /// The task is parked on both subscriptions, unless the outbox has something to be sent first.
     pub(super) fn pull(
         &mut self,
         cx: &mut Context<'_>,
@@ -30,14 +30,15 @@ impl Feed {
         let mut lost = 0;
         let mut batch = Vec::new();
         for subscription in [&mut self.to_one, &mut self.to_all] {
-            let room = self.outbox_bytes.saturating_sub(outbox.len());
-            if room == 0 {
-                break;
+            // Until there is no more: what is left out fills nothing, and must not end the reading.
+            while outbox.is_empty() || outbox.len() < self.outbox_bytes {
+                let room = self.outbox_bytes.saturating_sub(outbox.len());
+                match subscription.poll_batch(cx, room, &mut batch) {
+                    Poll::Ready(lagged) => lost += lagged,
+                    Poll::Pending => break,
+                }
+                push(&mut batch, self.since, outbox, metrics);
             }
-            if let Poll::Ready(lagged) = subscription.poll_batch(cx, room, &mut batch) {
-                lost += lagged;
-            }
-            push(&mut batch, self.since, outbox, metrics);
         }
         lost
     }

@@ -34,17 +34,18 @@ impl Keepalive {
         Self {
             policy,
             unanswered: 0,
-            deadline: now + policy.interval,
+            deadline: after(policy, now),
         }
     }
 
     /// The peer has sent something.
     pub fn heard(&mut self, now: Instant) {
         self.unanswered = 0;
-        self.deadline = now + self.policy.interval;
+        self.deadline = after(self.policy, now);
     }
 
-    /// We do not read, so the peer's answers cannot be heard: pings go on, none counts as missed.
+    /// The peer cannot be heard, because we do not read, or cannot have been asked, because the
+    /// ping waits for the socket: no ping counts as missed.
     pub fn excuse(&mut self) {
         self.unanswered = 0;
     }
@@ -63,7 +64,7 @@ impl Keepalive {
             return Pulse::Dead;
         }
         self.unanswered += 1;
-        self.deadline = now + self.policy.interval;
+        self.deadline = after(self.policy, now);
         Pulse::Ping
     }
 
@@ -72,6 +73,15 @@ impl Keepalive {
         policy
             .interval
             .saturating_mul(policy.missed_max.get().saturating_add(1))
+    }
+}
+
+/// One interval after `now`; never, if there is none.
+fn after(policy: KeepalivePolicy, now: Instant) -> Instant {
+    if policy.interval.is_zero() {
+        Instant::from_start(Duration::MAX)
+    } else {
+        now + policy.interval
     }
 }
 
@@ -137,5 +147,17 @@ mod tests {
             keepalive.excuse();
             assert_eq!(keepalive.on_time(at(second)), Pulse::Ping, "{second}");
         }
+    }
+
+    #[test]
+    fn an_interval_of_zero_pings_nobody() {
+        let policy = KeepalivePolicy {
+            interval: Duration::ZERO,
+            ..KeepalivePolicy::default()
+        };
+        let mut keepalive = Keepalive::new(policy, at(0));
+        assert_eq!(keepalive.on_time(at(1_000_000)), Pulse::Wait);
+        keepalive.heard(at(5));
+        assert_eq!(keepalive.on_time(at(1_000_000)), Pulse::Wait);
     }
 }

@@ -6,8 +6,9 @@
 //!                              +- everybody's <----------- service:from-service-to-ws
 //! ```
 //!
-//! Neither direction ever waits for the other: one poll serves both, and whatever cannot be done at
-//! once has a deadline.
+//! One poll serves both directions, and whatever cannot be done at once has a deadline. The only
+//! wait of one for the other is that questions wait a while for the answers to earlier ones to be
+//! sent.
 
 use std::io;
 use std::pin::Pin;
@@ -111,7 +112,7 @@ where
                         this.phase = Phase::Closing(closing);
                         continue;
                     }
-                    Poll::Pending => open.deadline(&this.link),
+                    Poll::Pending => open.deadline(&this.link, now),
                 },
                 Phase::Closing(closing) => {
                     let metrics = this.app.metrics();

@@ -73,32 +73,35 @@ impl<R: Runtime> Open<R> {
         if let Some(cause) = self.poll_status(cx) {
             return Poll::Ready(cause);
         }
-        if let Some(cause) = self.on_time(link, now) {
-            return Poll::Ready(cause);
-        }
         if let Some(cause) = self.poll_out(cx, link, now) {
             return Poll::Ready(cause);
         }
         if let Some(cause) = self.poll_in(cx, link, now) {
             return Poll::Ready(cause);
         }
-        // Reading may have brought a ping, and the socket may be free for its answer.
-        let cause = match self.pong {
-            Some(_) if link.outbox.is_empty() => self.poll_out(cx, link, now),
-            Some(_) | None => None,
+        // Only now: after a pause of the whole machine everything is overdue, and most of it goes.
+        if let Some(cause) = self.on_time(link, now) {
+            return Poll::Ready(cause);
+        }
+        let owed = self.pong.is_some() || self.ping == Ping::Due;
+        let cause = if owed && link.outbox.is_empty() {
+            self.poll_out(cx, link, now)
+        } else {
+            None
         };
         cause.map_or(Poll::Pending, Poll::Ready)
     }
 
     /// The next moment at which something is due even if nothing happens.
-    pub(super) fn deadline<S>(&self, link: &Link<S>) -> Instant {
+    pub(super) fn deadline<S>(&self, link: &Link<S>, now: Instant) -> Instant {
         let limits = self.admission().app().limits();
-        let taken = self
-            .at_hand
-            .as_ref()
-            .map(|at_hand| at_hand.since + limits.accept_timeout);
+        let held = self.at_hand.as_ref().map(|at_hand| at_hand.since);
+        let taken = held.map(|since| since + limits.accept_timeout);
+        // Once it is over, the message waits for nothing but the service.
+        let answered = held.map(|since| since + limits.answers_timeout);
+        let answered = answered.filter(|deadline| now < *deadline);
         let written = link.stuck_since.map(|since| since + limits.write_timeout);
-        let deadlines = [Some(self.keepalive.deadline()), taken, written];
+        let deadlines = [Some(self.keepalive.deadline()), taken, answered, written];
         deadlines
             .into_iter()
             .flatten()
@@ -157,6 +160,10 @@ impl<R: Runtime> Open<R> {
             if since(at_hand.since) >= limits.accept_timeout {
                 return Some(Cause::Stalled);
             }
+            self.keepalive.excuse();
+        }
+        if self.ping == Ping::Due {
+            // It waits behind what is being written; `write_timeout` sees to that.
             self.keepalive.excuse();
         }
         match self.keepalive.on_time(now) {
@@ -225,7 +232,7 @@ impl<R: Runtime> Open<R> {
         now: Instant,
     ) -> Option<Cause> {
         for _ in 0..self.admission().app().limits().inbound_batch.get() {
-            match self.poll_hand_over(cx) {
+            match self.poll_hand_over(cx, now) {
                 Taken::No => return None,
                 Taken::Yes => {}
             }
@@ -258,7 +265,7 @@ impl<R: Runtime> Open<R> {
     }
 
     /// Hands the message at hand to the service, if that is there and has room for it.
-    fn poll_hand_over(&mut self, cx: &mut Context<'_>) -> Taken {
+    fn poll_hand_over(&mut self, cx: &mut Context<'_>, now: Instant) -> Taken {
         let Some(at_hand) = &self.at_hand else {
             return Taken::Yes;
         };
@@ -270,14 +277,18 @@ impl<R: Runtime> Open<R> {
             Status::Running(_) => true,
             Status::Draining | Status::Failed | Status::Waiting => false,
         };
-        // As long as answers to earlier messages wait here for the socket, further messages could
-        // only push those answers out of their window.
-        if !running || admission.feed.owes_answers() {
+        if !running {
+            return Taken::No;
+        }
+        // While answers to earlier messages wait here for the socket, further ones could only push
+        // those out of their window. But not for ever: it may be the word to stop answering.
+        let held = now.saturating_since(at_hand.since);
+        if held < admission.app.limits().answers_timeout && admission.feed.owes_answers() {
             return Taken::No;
         }
         match admission.publisher.poll_publish(cx, &at_hand.message) {
-            Poll::Pending => return Taken::No,
-            Poll::Ready(0) => admission.app.metrics().lost_no_service.add(1),
+            // Without an inbox the instance is ending; the next one gets the message.
+            Poll::Pending | Poll::Ready(0) => return Taken::No,
             Poll::Ready(_) => {}
         }
         self.at_hand = None;

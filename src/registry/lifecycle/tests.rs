@@ -476,6 +476,32 @@ fn a_trial_that_outlives_the_window_is_forgiven() {
 }
 
 #[test]
+fn a_trial_that_outlives_the_window_and_ends_well_is_forgiven_too() {
+    let mut lifecycle = failed();
+    assert_eq!(lifecycle.on(at(600), Event::Leave), None);
+    assert_eq!(lifecycle.on(at(700), Event::Timer), None);
+    assert!(lifecycle.on(at(700), Event::Join).is_some(), "the trial");
+    assert!(lifecycle.on(at(1700), Event::Leave).is_some());
+    let generation = lifecycle.generation();
+    let exit = ExitKind::Returned;
+    assert_eq!(
+        lifecycle.on(at(1701), Event::Exited { generation, exit }),
+        None
+    );
+    assert!(lifecycle.on(at(9000), Event::Join).is_some());
+    assert_eq!(crash(&mut lifecycle, at(9001)), None);
+    let until = lifecycle.deadline().expect("backs off");
+    assert!(
+        matches!(lifecycle.state(), State::Backoff { .. }),
+        "one crash is not too many"
+    );
+    assert!(
+        until.saturating_since(at(9001)) <= Duration::from_millis(10),
+        "the first of a row"
+    );
+}
+
+#[test]
 fn a_broken_service_is_not_started_anew_by_clients_that_come_and_go() {
     let mut lifecycle = Lifecycle::new(policy(0), 1);
     assert!(lifecycle.on(at(0), Event::Join).is_some());
