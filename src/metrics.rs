@@ -12,7 +12,6 @@ pub(crate) struct Metrics {
     pub(crate) bytes_in: Counter,
     pub(crate) messages_out: Counter,
     pub(crate) bytes_out: Counter,
-    pub(crate) lost_no_service: Counter,
     pub(crate) lost_not_taken: Counter,
     pub(crate) lost_unsent: Counter,
     pub(crate) stale: Counter,
@@ -55,8 +54,6 @@ pub struct SessionCounts {
     pub messages_out: u64,
     /// Bytes written to clients' sockets, with the frames of the protocol.
     pub bytes_out: u64,
-    /// Messages of clients published while their service had no inbox.
-    pub lost_no_service: u64,
     /// Messages of clients that the session ended with before its service took them.
     pub lost_not_taken: u64,
     /// Messages to clients that were not written when the session ended.
@@ -77,7 +74,6 @@ impl Metrics {
             bytes_in: self.bytes_in.value(),
             messages_out: self.messages_out.value(),
             bytes_out: self.bytes_out.value(),
-            lost_no_service: self.lost_no_service.value(),
             lost_not_taken: self.lost_not_taken.value(),
             lost_unsent: self.lost_unsent.value(),
             stale: self.stale.value(),

@@ -16,7 +16,7 @@ use crate::plan::{Script, Step};
 use crate::trace::{Digest, Ending, Event, Recorder};
 
 /// How long a client waits for its handshake, and for the server's close frame.
-const PATIENCE: Duration = Duration::from_secs(60);
+pub(crate) const PATIENCE: Duration = Duration::from_secs(60);
 
 /// tungstenite clears its whole buffer at every read, and the default is 128 KiB.
 const READ_BUFFER_BYTES: usize = 2048;
@@ -47,7 +47,7 @@ pub(crate) async fn run(script: Script, dial: impl Dial, recorder: Recorder) {
         service,
         zone,
     });
-    let opening = timeout(PATIENCE, connect(&url, &dial)).await;
+    let opening = timeout(PATIENCE, connect(&url, &dial, client)).await;
     let socket = match opening.unwrap_or_else(|_| Err("no answer".to_owned())) {
         Ok(socket) => socket,
         Err(reason) => return recorder.record(Event::Refused { client, reason }),
@@ -63,8 +63,12 @@ pub(crate) async fn run(script: Script, dial: impl Dial, recorder: Recorder) {
     recorder.record(Event::Ended { client, ending });
 }
 
-async fn connect<D: Dial>(url: &str, dial: &D) -> Result<WebSocketStream<D::Io>, String> {
-    let io = dial.dial().await.map_err(|error| error.to_string())?;
+async fn connect<D: Dial>(
+    url: &str,
+    dial: &D,
+    client: u32,
+) -> Result<WebSocketStream<D::Io>, String> {
+    let io = dial.dial(client).await.map_err(|error| error.to_string())?;
     let config = WebSocketConfig::default().read_buffer_size(READ_BUFFER_BYTES);
     let opened = client_async_with_config(url, io, Some(config)).await;
     let (socket, _) = opened.map_err(|error| error.to_string())?;
@@ -95,6 +99,8 @@ where
                 return ending;
             }
             match step {
+                // Scripts with deeds are those of raw clients.
+                Step::Act(_) => {}
                 Step::Abort => return Ending::Aborted,
                 Step::Leave(code) => return self.leave(code).await,
                 Step::Text(text) => {

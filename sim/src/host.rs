@@ -15,9 +15,11 @@ use futures::channel::oneshot;
 use futures::future::Shared as SharedFuture;
 
 use crate::net::TracedListener;
+use crate::plan::Plan;
 use crate::rt::SimRuntime;
 use crate::shared::Shared;
 use crate::trace::{Event, Held, Recorder};
+use crate::wild::{Wild, script};
 
 /// Virtual time that what is left of a server has to end after `serve` has returned.
 const SETTLE: Duration = Duration::from_secs(1);
@@ -26,6 +28,7 @@ const SETTLE: Duration = Duration::from_secs(1);
 #[derive(Clone)]
 pub(crate) struct Server {
     seed: u64,
+    wild: Option<Wild>,
     recorder: Recorder,
     shutdown: SharedFuture<oneshot::Receiver<()>>,
     seen: Seen,
@@ -45,9 +48,10 @@ struct Inner {
 
 impl Server {
     /// A server that drains when `shutdown` completes.
-    pub(crate) fn new(seed: u64, recorder: Recorder, shutdown: oneshot::Receiver<()>) -> Self {
+    pub(crate) fn new(plan: &Plan, recorder: Recorder, shutdown: oneshot::Receiver<()>) -> Self {
         Self {
-            seed,
+            seed: plan.seed,
+            wild: plan.wild.clone(),
             recorder,
             shutdown: shutdown.shared(),
             seen: Seen::default(),
@@ -61,7 +65,10 @@ impl Server {
 
     /// Serves until it is drained.
     pub(crate) async fn run<L: Listener<Addr = SocketAddr>>(self, listener: L) {
-        let app = application(SimRuntime::current(self.seed, self.recorder.clone()));
+        let app = application(
+            SimRuntime::current(self.seed, self.recorder.clone()),
+            self.wild.as_ref(),
+        );
         self.seen.0.with(|inner| inner.app = Some(app.clone()));
         let listener = TracedListener::new(listener, self.recorder.clone());
         let served = serve(listener, app, self.shutdown.map(drop)).await;
@@ -71,11 +78,22 @@ impl Server {
     }
 }
 
-fn application(rt: SimRuntime) -> App<SimRuntime> {
-    let services = App::builder(rt)
+fn application(rt: SimRuntime, wild: Option<&Wild>) -> App<SimRuntime> {
+    let builder = match wild {
+        None => App::builder(rt),
+        Some(wild) => App::builder(rt)
+            .limits(wild.limits())
+            .lifecycle(wild.lifecycle())
+            .slow_consumer(wild.slow_consumer()),
+    };
+    let services = builder
         .service("echo", echo)
         .and_then(|app| app.service("ping", ping))
         .and_then(|app| app.service("timenow", timenow));
+    let services = match wild {
+        None => services,
+        Some(_) => services.and_then(|app| app.service("script", script)),
+    };
     services.expect("the names are valid and different").build()
 }
 
@@ -161,7 +179,6 @@ fn held(app: &App<SimRuntime>) -> Held {
         refused: sessions.refused,
         messages_in: sessions.messages_in,
         messages_out: sessions.messages_out,
-        lost_no_service: sessions.lost_no_service,
         lost_not_taken: sessions.lost_not_taken,
         lost_unsent: sessions.lost_unsent,
         stale: sessions.stale,

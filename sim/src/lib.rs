@@ -19,22 +19,30 @@
 //! - [`net`]: the network between the server and the zones of its clients.
 //! - [`entropy`] and [`rt`]: where randomness and time come from.
 //! - [`trace`]: what happened, as data.
-//! - [`checker`] and [`report`]: whether that was right.
+//! - [`checker`] and [`report`]: whether that was right, in words and as a page.
+//! - [`shrink`] and [`plan_file`]: a plan that fails, made small and kept.
 #![deny(unsafe_code)]
 
 pub mod checker;
 mod client;
 pub mod entropy;
+mod frames;
 mod host;
+pub mod marks;
 pub mod net;
 pub mod plan;
+pub mod plan_file;
+mod raw;
 pub mod report;
 pub mod rng;
 pub mod rt;
 pub mod run;
 pub mod scenario;
 mod shared;
+pub mod shrink;
+pub mod swarm;
 pub mod trace;
+pub mod wild;
 
 pub use crate::plan::Plan;
 pub use crate::report::{Report, scenario};

@@ -7,6 +7,8 @@ use std::time::Duration;
 
 use serde::{Deserialize, Serialize};
 
+use crate::wild::{Deed, Wild};
+
 /// Everything that is done to the server, and the seed of what the run draws below the plan.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Plan {
@@ -18,6 +20,9 @@ pub struct Plan {
     pub actions: Vec<Timed>,
     /// When the run ends, in virtual milliseconds.
     pub end_ms: u64,
+    /// What makes a plan wild, to be run on the network of our own; a calm one is for turmoil.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub wild: Option<Wild>,
 }
 
 /// The network between the server and the zones of its clients.
@@ -46,6 +51,14 @@ pub struct Timed {
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(tag = "do", rename_all = "snake_case")]
 pub enum Action {
+    /// A client does something that needs raw bytes.
+    Act {
+        /// Which client.
+        client: u32,
+        /// What.
+        #[serde(flatten)]
+        deed: Deed,
+    },
     /// A client drops its connection without a word.
     Abort {
         /// Which client.
@@ -112,6 +125,7 @@ pub(crate) struct Script {
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub(crate) enum Step {
     Abort,
+    Act(Deed),
     Leave(u16),
     Text(String),
 }
@@ -128,6 +142,7 @@ impl Plan {
         for Timed { at_ms, action } in &self.actions {
             let at = Duration::from_millis(*at_ms);
             let (client, step) = match action {
+                Action::Act { client, deed } => (client, Step::Act(deed.clone())),
                 Action::Abort { client } => (client, Step::Abort),
                 Action::Connect {
                     client,
@@ -162,6 +177,7 @@ impl Plan {
     pub(crate) fn outside(&self) -> Vec<Timed> {
         let is_outside = |timed: &&Timed| match timed.action {
             Action::Abort { .. }
+            | Action::Act { .. }
             | Action::Connect { .. }
             | Action::Leave { .. }
             | Action::Text { .. } => false,
@@ -205,6 +221,7 @@ mod tests {
             },
             actions: actions.into_iter().enumerate().map(timed).collect(),
             end_ms: 10,
+            wild: None,
         };
         let scripts = plan.scripts();
         assert_eq!(scripts.len(), 1);

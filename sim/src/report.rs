@@ -3,11 +3,13 @@
 use std::fmt;
 use std::time::Duration;
 
-use crate::checker::{self, History, Violation};
+use crate::checker::{self, Checker, History, Violation};
 use crate::plan::Plan;
 use crate::run::{RunError, run};
 use crate::scenario::gathering;
 use crate::trace::Trace;
+
+pub mod page;
 
 /// A run that was judged.
 #[derive(Clone, Debug)]
@@ -69,8 +71,13 @@ pub fn scenario(seed: u64) -> Result<Report, RunError> {
 impl Report {
     /// Judges a run by every checker.
     pub fn new(plan: Plan, trace: Trace) -> Self {
+        Self::judged_by(&checker::all(), plan, trace)
+    }
+
+    /// Judges a run by these checkers.
+    pub fn judged_by(checkers: &[Box<dyn Checker>], plan: Plan, trace: Trace) -> Self {
         let history = History::new(&plan, &trace);
-        let violations = checker::judge(&checker::all(), &history);
+        let violations = checker::judge(checkers, &history);
         let summary = Summary::new(&plan, &history);
         Self {
             plan,

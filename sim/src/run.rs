@@ -4,14 +4,16 @@ use std::collections::BTreeMap;
 use std::thread;
 use std::time::Duration;
 
+use futures::FutureExt;
 use futures::channel::oneshot;
 use futures::future::join_all;
 
 use crate::client;
 use crate::entropy;
 use crate::host::{Seen, Server};
-use crate::net::{Dial, Fault, Net, Turmoil};
-use crate::plan::{Action, Plan, Script, Timed};
+use crate::net::{Dial, Fault, Net, Simnet, Turmoil};
+use crate::plan::{Action, Plan, Script, Step, Timed};
+use crate::raw;
 use crate::rt::{panic_text, wall_at};
 use crate::trace::{Event, LogTap, Recorder, Trace};
 
@@ -32,18 +34,47 @@ impl std::fmt::Display for RunError {
 
 impl std::error::Error for RunError {}
 
-/// Carries the plan out on turmoil.
+/// The network of a run.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Backend {
+    /// Our own.
+    Simnet,
+    /// That of the crate turmoil.
+    Turmoil,
+}
+
+/// Carries the plan out on the network it is meant for.
+///
+/// # Errors
+///
+/// As [`run_on`].
+pub fn run(plan: &Plan) -> Result<Trace, RunError> {
+    let backend = match plan.wild {
+        None => Backend::Turmoil,
+        Some(_) => Backend::Simnet,
+    };
+    run_on(plan, backend)
+}
+
+/// Carries the plan out on this network.
 ///
 /// # Errors
 ///
 /// When the platform cannot repeat runs, or the network, a client or the simulator panicked.
-pub fn run(plan: &Plan) -> Result<Trace, RunError> {
+pub fn run_on(plan: &Plan, backend: Backend) -> Result<Trace, RunError> {
     let seed = plan.seed;
     let failed = |text| RunError { seed, text };
     entropy::canary().map_err(|error| failed(error.to_string()))?;
     let plan = plan.clone();
     isolated(seed, move || {
-        drive(Turmoil::new(seed, &plan.network), &plan)
+        let network = &plan.network;
+        match backend {
+            Backend::Simnet => {
+                let tcp = plan.wild.as_ref().map(|wild| wild.tcp.clone());
+                drive(Simnet::new(seed, network, &tcp.unwrap_or_default()), &plan)
+            }
+            Backend::Turmoil => drive(Turmoil::new(seed, network), &plan),
+        }
     })
     .and_then(|result| result)
     .map_err(failed)
@@ -77,7 +108,7 @@ fn drive<N: Net>(net: N, plan: &Plan) -> Result<Trace, String> {
     let recorder = Recorder::new(N::host_clock());
     let _logs = tracing::subscriber::set_default(LogTap::new(recorder.clone()));
     let (shutdown, stop) = oneshot::channel();
-    let server = Server::new(plan.seed, recorder.clone(), stop);
+    let server = Server::new(plan, recorder.clone(), stop);
     let mut drive = Drive {
         net,
         recorder,
@@ -139,6 +170,7 @@ impl<N: Net> Drive<N> {
             Action::Repair { zone } => Some((zone, Fault::Repair)),
             Action::Drain => None,
             Action::Abort { .. }
+            | Action::Act { .. }
             | Action::Connect { .. }
             | Action::Leave { .. }
             | Action::Text { .. } => return,
@@ -154,8 +186,16 @@ impl<N: Net> Drive<N> {
 
 /// All clients of one zone.
 async fn crowd(scripts: Vec<Script>, dial: impl Dial, recorder: Recorder) {
-    let clients = scripts.into_iter();
-    join_all(clients.map(|script| client::run(script, dial.clone(), recorder.clone()))).await;
+    let clients = scripts.into_iter().map(|script| {
+        let (dial, recorder) = (dial.clone(), recorder.clone());
+        let needs_raw = |(_, step): &(Duration, Step)| matches!(step, Step::Act(_));
+        if script.steps.iter().any(needs_raw) {
+            raw::run(script, dial, recorder).left_future()
+        } else {
+            client::run(script, dial, recorder).right_future()
+        }
+    });
+    join_all(clients).await;
 }
 
 #[cfg(test)]

@@ -47,6 +47,7 @@ pub fn gathering(seed: u64) -> Plan {
         network,
         actions,
         end_ms: drain + 20_000,
+        wild: None,
     }
 }
 

@@ -1,7 +1,7 @@
 //! Connections: whoever asks is served, stays as long as it likes, and is told why it must go.
 
 use super::history::{History, Life};
-use super::{Breach, Checker};
+use super::{Breach, Checker, Scope};
 use crate::trace::Ending;
 
 /// Longer holds than this, in microseconds, may cost a handshake its deadline.
@@ -17,6 +17,10 @@ pub struct Connection;
 impl Checker for Connection {
     fn name(&self) -> &'static str {
         "connection"
+    }
+
+    fn scope(&self) -> Scope {
+        Scope::Calm
     }
 
     fn check(&self, history: &History<'_>) -> Result<(), Breach> {

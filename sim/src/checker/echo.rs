@@ -1,7 +1,7 @@
 //! `echo`: what a client sends comes back to it, in order, and to nobody else.
 
 use super::history::History;
-use super::{Breach, Checker, shorten};
+use super::{Breach, Checker, Scope, shorten};
 
 const SERVICE: &str = "echo";
 
@@ -11,6 +11,10 @@ pub struct Echo;
 impl Checker for Echo {
     fn name(&self) -> &'static str {
         SERVICE
+    }
+
+    fn scope(&self) -> Scope {
+        Scope::Calm
     }
 
     fn check(&self, history: &History<'_>) -> Result<(), Breach> {

@@ -4,6 +4,7 @@ use std::collections::BTreeMap;
 
 use crate::plan::{Action, Plan};
 use crate::trace::{Ending, Entry, Event, Held, Trace};
+use crate::wild::Wild;
 
 /// A run, arranged for checkers. All times are virtual microseconds.
 pub struct History<'a> {
@@ -15,6 +16,8 @@ pub struct History<'a> {
     pub drained: Option<u64>,
     /// What the application had done and held at the end.
     pub held: Option<&'a Held>,
+    /// What is set, if the plan is wild.
+    pub wild: Option<Wild>,
     holds: Vec<Outage>,
     cuts: Vec<Outage>,
     /// The longest time that one direction of a healthy link takes.
@@ -72,6 +75,7 @@ impl<'a> History<'a> {
             clients: BTreeMap::new(),
             drained: None,
             held: None,
+            wild: plan.wild.clone(),
             holds: Vec::new(),
             cuts: Vec::new(),
             // Sent within a tick, and received at the beginning of one.
@@ -91,10 +95,11 @@ impl<'a> History<'a> {
     /// The latest time at which something arrives that is sent at `t` between the server and this
     /// zone, unless it is lost.
     pub fn arrival(&self, zone: u8, t: u64) -> u64 {
-        let mut arrival = t + self.one_way;
+        // A hold that is never released has no end.
+        let mut arrival = t.saturating_add(self.one_way);
         for hold in self.holds.iter().filter(|hold| hold.zone == zone) {
             if hold.from <= arrival && t <= hold.to {
-                arrival = arrival.max(hold.to + self.one_way);
+                arrival = arrival.max(hold.to.saturating_add(self.one_way));
             }
         }
         arrival
@@ -116,6 +121,17 @@ impl<'a> History<'a> {
             self.drained,
         ];
         ends.into_iter().flatten().min().unwrap_or(u64::MAX)
+    }
+
+    /// When the server was told to drain, or the end of time.
+    pub fn until_drained(&self) -> u64 {
+        self.drained.unwrap_or(u64::MAX)
+    }
+
+    /// Whether clients or services may be closed because they are slow.
+    pub fn is_slow(&self) -> bool {
+        let lost = |held: &Held| held.lost_lagged + held.lost_not_taken > 0;
+        self.held.is_some_and(lost)
     }
 
     /// The clients of a service, with their numbers.
@@ -167,6 +183,8 @@ impl<'a> History<'a> {
             Event::Acted { action } => self.take_action(t, action),
             Event::Held(held) => self.held = Some(held),
             Event::Accepted { .. }
+            | Event::Blocked { .. }
+            | Event::Did { .. }
             | Event::Dropped { .. }
             | Event::Failed { .. }
             | Event::Log { .. }
@@ -200,6 +218,7 @@ impl<'a> History<'a> {
             Action::Release { zone } => heal(&mut self.holds, zone),
             Action::Repair { zone } => heal(&mut self.cuts, zone),
             Action::Abort { .. }
+            | Action::Act { .. }
             | Action::Connect { .. }
             | Action::Leave { .. }
             | Action::Text { .. } => {}

@@ -9,6 +9,7 @@ mod ping;
 mod quiescence;
 mod registry;
 mod timenow;
+pub mod wild;
 
 pub use self::connection::Connection;
 pub use self::echo::Echo;
@@ -23,12 +24,28 @@ pub trait Checker {
     /// Its name, one word.
     fn name(&self) -> &'static str;
 
+    /// The plans whose runs it judges.
+    fn scope(&self) -> Scope {
+        Scope::Every
+    }
+
     /// Looks for the first breach.
     ///
     /// # Errors
     ///
     /// The breach.
     fn check(&self, history: &History<'_>) -> Result<(), Breach>;
+}
+
+/// Which plans a rule is for.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Scope {
+    /// Those in which nothing is lost but by faults of the network.
+    Calm,
+    /// All.
+    Every,
+    /// Those that are wild.
+    Wild,
 }
 
 /// Where a rule was broken, and how.
@@ -73,6 +90,13 @@ pub fn all() -> Vec<Box<dyn Checker>> {
         Box::new(Quiescence),
         Box::new(Registry),
         Box::new(Timenow),
+        Box::new(wild::Closing),
+        Box::new(wild::Conservation),
+        Box::new(wild::Isolation),
+        Box::new(wild::Liveness),
+        Box::new(wild::Order),
+        Box::new(wild::Protocol),
+        Box::new(wild::Rest),
     ]
 }
 
@@ -83,8 +107,13 @@ pub fn judge(checkers: &[Box<dyn Checker>], history: &History<'_>) -> Vec<Violat
         let checker = checker.name();
         Some(Violation { checker, breach })
     };
+    let is_for = |checker: &&dyn Checker| match checker.scope() {
+        Scope::Calm => history.wild.is_none(),
+        Scope::Every => true,
+        Scope::Wild => history.wild.is_some(),
+    };
     let checkers = checkers.iter().map(Box::as_ref);
-    checkers.filter_map(broken).collect()
+    checkers.filter(is_for).filter_map(broken).collect()
 }
 
 /// A text as it is shown in a breach.

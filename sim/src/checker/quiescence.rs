@@ -1,7 +1,7 @@
 //! Quiescence: after everybody has left and the server has drained, nothing is left.
 
 use super::history::History;
-use super::{Breach, Checker};
+use super::{Breach, Checker, Scope};
 use crate::trace::{Event, Held};
 
 /// `serve` has returned without an error; no topic, subscription, byte, session, instance, task or
@@ -12,6 +12,10 @@ pub struct Quiescence;
 impl Checker for Quiescence {
     fn name(&self) -> &'static str {
         "quiescence"
+    }
+
+    fn scope(&self) -> Scope {
+        Scope::Calm
     }
 
     fn check(&self, history: &History<'_>) -> Result<(), Breach> {
@@ -45,7 +49,7 @@ fn sound(history: &History<'_>) -> Result<(), Breach> {
     Ok(())
 }
 
-fn served(history: &History<'_>) -> Result<(), String> {
+pub(super) fn served(history: &History<'_>) -> Result<(), String> {
     let served = history.entries.iter().find_map(|entry| {
         if let Event::Served { error } = &entry.event {
             return Some(error);
@@ -59,7 +63,7 @@ fn served(history: &History<'_>) -> Result<(), String> {
     }
 }
 
-fn idle(held: &Held) -> Result<(), String> {
+pub(super) fn idle(held: &Held) -> Result<(), String> {
     let left = [
         ("topics", held.topics),
         ("subscriptions", held.subscriptions),
@@ -80,7 +84,7 @@ fn idle(held: &Held) -> Result<(), String> {
     Ok(())
 }
 
-fn conserved(held: &Held) -> Result<(), String> {
+pub(super) fn conserved(held: &Held) -> Result<(), String> {
     let lost = held.lost_lagged + held.lost_unsubscribed;
     if held.owed == held.delivered + lost + held.pending {
         return Ok(());
@@ -91,7 +95,7 @@ fn conserved(held: &Held) -> Result<(), String> {
     ))
 }
 
-fn sockets(history: &History<'_>) -> Result<(), String> {
+pub(super) fn sockets(history: &History<'_>) -> Result<(), String> {
     let count = |is_it: fn(&Event) -> bool| {
         let events = history.entries.iter().map(|entry| &entry.event);
         events.filter(|event| is_it(event)).count()

@@ -3,7 +3,7 @@
 use jiff::Timestamp;
 
 use super::history::{History, Life, Said};
-use super::{Breach, Checker};
+use super::{Breach, Checker, Scope};
 use crate::rt::WALL_START;
 
 const SERVICE: &str = "timenow";
@@ -16,6 +16,10 @@ pub struct Timenow;
 impl Checker for Timenow {
     fn name(&self) -> &'static str {
         SERVICE
+    }
+
+    fn scope(&self) -> Scope {
+        Scope::Calm
     }
 
     fn check(&self, history: &History<'_>) -> Result<(), Breach> {

@@ -10,9 +10,11 @@ use tokio::io::{AsyncRead, AsyncWrite};
 
 use crate::trace::HostClock;
 
+mod simnet;
 mod traced;
 mod turmoil;
 
+pub use self::simnet::Simnet;
 pub use self::traced::{TracedIo, TracedListener};
 pub use self::turmoil::Turmoil;
 
@@ -55,10 +57,21 @@ pub trait Net {
 /// Connects clients to the server.
 pub trait Dial: Clone + 'static {
     /// A connection.
-    type Io: AsyncRead + AsyncWrite + Unpin + 'static;
+    type Io: Wire + 'static;
 
-    /// A new connection.
-    fn dial(&self) -> impl Future<Output = io::Result<Self::Io>>;
+    /// A new connection of this client, whose number decides what is drawn for it.
+    fn dial(&self, client: u32) -> impl Future<Output = io::Result<Self::Io>>;
+}
+
+/// A client's end of a connection.
+pub trait Wire: AsyncRead + AsyncWrite + Unpin {
+    /// Resets the connection, where the network can.
+    fn reset(self);
+
+    /// Is gone without a trace, and returns what must be kept for that.
+    fn vanish(self) -> Option<Self>
+    where
+        Self: Sized;
 }
 
 /// What can be done to the link between a zone and the server.

@@ -45,6 +45,7 @@ impl<L: Listener<Addr = SocketAddr>> Listener for TracedListener<L> {
             inner,
             conn,
             recorder,
+            flow: Flow::Free,
         };
         (io, peer)
     }
@@ -59,6 +60,14 @@ pub struct TracedIo<Io> {
     inner: Io,
     conn: u32,
     recorder: Recorder,
+    flow: Flow,
+}
+
+/// Whether the socket took what was written last.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Flow {
+    Blocked,
+    Free,
 }
 
 impl<Io> TracedIo<Io> {
@@ -103,13 +112,20 @@ impl<Io: AsyncWrite + Unpin> AsyncWrite for TracedIo<Io> {
         cx: &mut Context<'_>,
         bytes: &[u8],
     ) -> Poll<io::Result<usize>> {
-        let result = ready!(Pin::new(&mut self.inner).poll_write(cx, bytes));
+        let Poll::Ready(result) = Pin::new(&mut self.inner).poll_write(cx, bytes) else {
+            if std::mem::replace(&mut self.flow, Flow::Blocked) == Flow::Free {
+                self.recorder.record(Event::Blocked { conn: self.conn });
+            }
+            return Poll::Pending;
+        };
+        self.flow = Flow::Free;
         match &result {
             Err(error) => self.failed(Operation::Write, error),
             Ok(taken) => self.recorder.record(Event::Written {
                 conn: self.conn,
                 bytes: *taken,
                 hash: Digest::of(&bytes[..*taken]),
+                data: bytes[..*taken].to_vec(),
             }),
         }
         Poll::Ready(result)

@@ -8,7 +8,7 @@ use std::time::Duration;
 use axum::serve::Listener;
 use turmoil::net::{TcpListener, TcpStream};
 
-use super::{Dial, Fault, Net};
+use super::{Dial, Fault, Net, Wire};
 use crate::plan::Network;
 use crate::trace::HostClock;
 
@@ -111,8 +111,18 @@ pub struct TurmoilDial;
 impl Dial for TurmoilDial {
     type Io = TcpStream;
 
-    async fn dial(&self) -> io::Result<TcpStream> {
+    async fn dial(&self, _: u32) -> io::Result<TcpStream> {
         TcpStream::connect((SERVER, PORT)).await
+    }
+}
+
+impl Wire for TcpStream {
+    // turmoil resets a stream that is dropped with bytes unread, and ends any other.
+    fn reset(self) {}
+
+    // A peer that neither reads nor writes is the nearest there is.
+    fn vanish(self) -> Option<Self> {
+        Some(self)
     }
 }
 

@@ -6,6 +6,7 @@ use serde::Serialize;
 
 use super::Digest;
 use crate::plan::Action;
+use crate::wild::Deed;
 
 /// One thing that happened.
 ///
@@ -25,6 +26,11 @@ pub enum Event {
     Acted {
         /// What was done.
         action: Action,
+    },
+    /// A socket takes nothing of what the server writes, the first time since it last did.
+    Blocked {
+        /// Which connection.
+        conn: u32,
     },
     /// A client saw the server's close frame.
     Closed {
@@ -46,6 +52,14 @@ pub enum Event {
         service: String,
         /// From where.
         zone: u8,
+    },
+    /// A client did something that needs raw bytes.
+    Did {
+        /// Which client.
+        client: u32,
+        /// What.
+        #[serde(flatten)]
+        deed: Deed,
     },
     /// The server dropped a connection's socket.
     Dropped {
@@ -163,6 +177,9 @@ pub enum Event {
         bytes: usize,
         /// Their hash.
         hash: Digest,
+        /// Themselves, for checkers; the hash stands for them in the trace.
+        #[serde(skip)]
+        data: Vec<u8>,
     },
 }
 
@@ -212,7 +229,6 @@ pub struct Held {
     pub refused: u64,
     pub messages_in: u64,
     pub messages_out: u64,
-    pub lost_no_service: u64,
     pub lost_not_taken: u64,
     pub lost_unsent: u64,
     pub stale: u64,

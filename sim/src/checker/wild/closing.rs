@@ -1,0 +1,66 @@
+//! Closing: the code of a close frame tells its cause.
+
+use std::collections::BTreeMap;
+
+use crate::checker::{Breach, Checker, History, Scope};
+use crate::trace::Event;
+use crate::wild::Deed;
+
+/// A client is closed with its own code, with that of a rule it has broken, with 1001 after the
+/// drain, with 1013 where it or its service is slow, or with 1011 where its service crashed.
+pub struct Closing;
+
+impl Checker for Closing {
+    fn name(&self) -> &'static str {
+        "closing"
+    }
+
+    fn scope(&self) -> Scope {
+        Scope::Wild
+    }
+
+    fn check(&self, history: &History<'_>) -> Result<(), Breach> {
+        let mut offended: BTreeMap<u32, Vec<u16>> = BTreeMap::new();
+        for entry in history.entries {
+            if let Event::Did { client, deed } = &entry.event {
+                let codes = offended.entry(*client).or_default();
+                match deed {
+                    Deed::Offend { offence } => codes.push(offence.code()),
+                    // What follows it is a part of it, or a frame without sense.
+                    Deed::Partial => codes.extend([1002, 1007, 1009]),
+                    // 1005 is seen as a frame without a code.
+                    Deed::Binary { .. }
+                    | Deed::Fragments { .. }
+                    | Deed::HalfClose
+                    | Deed::Ping
+                    | Deed::Reset
+                    | Deed::Resume
+                    | Deed::Stop
+                    | Deed::Trickle { .. }
+                    | Deed::Vanish => {}
+                }
+            }
+        }
+        for (client, life) in &history.clients {
+            let Some((t, code)) = life.closed else {
+                continue;
+            };
+            let is_own = life.leaving.is_some_and(|(_, own)| Some(own) == code);
+            let codes = offended.get(client);
+            let is_earned = code.is_some_and(|code| codes.is_some_and(|c| c.contains(&code)));
+            let is_right = match code {
+                Some(1001) => history.drained.is_some_and(|drained| drained <= t),
+                Some(1011) => life.service == super::CRASHES,
+                Some(1013) => history.is_slow(),
+                _ => false,
+            };
+            if !is_own && !is_earned && !is_right {
+                return Err(Breach::new(
+                    t,
+                    format!("client {client} was closed with {code:?}"),
+                ));
+            }
+        }
+        Ok(())
+    }
+}

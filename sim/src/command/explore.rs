@@ -1,0 +1,182 @@
+//! `sim run`: many seeds of wild plans on our own network, until one breaks a rule.
+
+use std::collections::BTreeMap;
+use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
+use std::sync::mpsc::{Receiver, RecvTimeoutError, Sender, channel};
+use std::thread;
+use std::time::{Duration, Instant};
+
+use clap::Args;
+use sim::plan_file::PlanFile;
+use sim::report::Report;
+use sim::{Plan, marks, swarm};
+
+use super::{Done, Outcome};
+
+/// Runs many seeds, up to the first that breaks a rule
+#[derive(Args)]
+pub(crate) struct Arguments {
+    /// The seeds, the last one excluded
+    #[arg(
+        long,
+        value_name = "A..B",
+        default_value = "0..18446744073709551615",
+        value_parser = range
+    )]
+    seeds: (u64, u64),
+    /// Runs at a time
+    #[arg(long, value_name = "JOBS", default_value_t = 1)]
+    jobs: usize,
+    /// The longest time to look, such as 60s or 10m
+    #[arg(long, value_name = "TIME", default_value = "60s", value_parser = time)]
+    time: Duration,
+    /// Saves the plan of the seed that breaks a rule
+    #[arg(long, value_name = "FILE")]
+    save: Option<std::path::PathBuf>,
+}
+
+fn range(text: &str) -> Result<(u64, u64), String> {
+    let parse = |part: &str| part.parse().map_err(|_| format!("`{part}` is no seed"));
+    let (from, to) = text.split_once("..").ok_or("write A..B")?;
+    Ok((parse(from)?, parse(to)?))
+}
+
+fn time(text: &str) -> Result<Duration, String> {
+    let (number, unit) = match text.strip_suffix('m') {
+        Some(number) => (number, 60),
+        None => (text.strip_suffix('s').ok_or("write 60s or 10m")?, 1),
+    };
+    let number: u64 = number
+        .parse()
+        .map_err(|_| format!("`{number}` is no number"))?;
+    Ok(Duration::from_secs(number * unit))
+}
+
+/// What came of one seed.
+enum Came {
+    Broken(Box<Plan>, String),
+    Kept {
+        elapsed: Duration,
+        marks: Vec<&'static str>,
+    },
+}
+
+#[derive(Default)]
+struct Tally {
+    seeds: u64,
+    virtual_time: Duration,
+    marks: BTreeMap<&'static str, u64>,
+}
+
+pub(crate) fn execute(arguments: &Arguments) -> Done {
+    let start = now();
+    let (next, stop) = (AtomicU64::new(arguments.seeds.0), AtomicBool::new(false));
+    let (sender, receiver) = channel();
+    let done = thread::scope(|scope| {
+        for _ in 0..arguments.jobs.max(1) {
+            let sender = sender.clone();
+            scope.spawn(|| work(arguments, (&next, &stop), start, sender));
+        }
+        drop(sender);
+        let done = collect(arguments, &receiver, start);
+        stop.store(true, Ordering::Relaxed);
+        done
+    });
+    eprintln!();
+    done
+}
+
+fn work(
+    arguments: &Arguments,
+    (next, stop): (&AtomicU64, &AtomicBool),
+    start: Instant,
+    sender: Sender<Came>,
+) {
+    while !stop.load(Ordering::Relaxed) && start.elapsed() < arguments.time {
+        let seed = next.fetch_add(1, Ordering::Relaxed);
+        if seed >= arguments.seeds.1 || sender.send(look(seed)).is_err() {
+            return;
+        }
+    }
+}
+
+fn look(seed: u64) -> Came {
+    let plan = swarm::swarm(seed);
+    let trace = match sim::run::run(&plan) {
+        Ok(trace) => trace,
+        Err(error) => return Came::Broken(Box::new(plan), error.to_string()),
+    };
+    let marks = marks::reached(&trace).into_iter().collect();
+    let report = Report::new(plan, trace);
+    match report.violations.first() {
+        None => Came::Kept {
+            elapsed: report.summary.elapsed,
+            marks,
+        },
+        Some(violation) => Came::Broken(Box::new(report.plan.clone()), violation.to_string()),
+    }
+}
+
+fn collect(arguments: &Arguments, receiver: &Receiver<Came>, start: Instant) -> Done {
+    let mut tally = Tally::default();
+    let mut told = start;
+    loop {
+        match receiver.recv_timeout(Duration::from_secs(1)) {
+            Ok(Came::Broken(plan, text)) => {
+                tally.tell(start);
+                let (seed, next) = (plan.seed, plan.seed + 1);
+                eprintln!("\ncargo run --release -p sim -- run --seeds {seed}..{next}  # {text}");
+                if let Some(path) = &arguments.save {
+                    PlanFile::new(*plan, text).write(path)?;
+                    eprintln!("saved     {}", path.display());
+                }
+                return Ok(Outcome::Bad);
+            }
+            Ok(Came::Kept { elapsed, marks }) => tally.add(elapsed, &marks),
+            Err(RecvTimeoutError::Timeout) => {}
+            Err(RecvTimeoutError::Disconnected) => {
+                tally.tell(start);
+                println!();
+                for mark in marks::ALL {
+                    let count = tally.marks.get(mark).copied().unwrap_or(0);
+                    println!("{count:>9}  {mark}");
+                }
+                return Ok(Outcome::Good);
+            }
+        }
+        if told.elapsed() >= Duration::from_secs(1) {
+            told = now();
+            tally.tell(start);
+        }
+    }
+}
+
+impl Tally {
+    fn add(&mut self, elapsed: Duration, marks: &[&'static str]) {
+        self.seeds += 1;
+        self.virtual_time += elapsed;
+        for mark in marks {
+            *self.marks.entry(*mark).or_default() += 1;
+        }
+    }
+
+    fn tell(&self, start: Instant) {
+        let seconds = start.elapsed().as_secs_f64().max(0.001);
+        eprint!(
+            "\r{} seeds, {:.0} a second, {:.1} virtual hours, {} of {} marks ",
+            self.seeds,
+            self.seeds as f64 / seconds,
+            self.virtual_time.as_secs_f64() / 3600.0,
+            self.marks.len(),
+            marks::ALL.len()
+        );
+    }
+}
+
+fn now() -> Instant {
+    #[expect(
+        clippy::disallowed_methods,
+        reason = "how long it takes is told to people and goes into nothing"
+    )]
+    Instant::now()
+}

@@ -1,0 +1,201 @@
+//! What a server may send, by RFC 6455, written apart from the product.
+
+/// Reads a server's bytes: the head of its response, then frames.
+#[derive(Clone, Debug, Default)]
+pub(crate) struct Frames {
+    bytes: Vec<u8>,
+    state: State,
+    /// The kind and the bytes of the message of which fragments have come.
+    message: Option<(u8, Vec<u8>)>,
+}
+
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+enum State {
+    Closed,
+    #[default]
+    Head,
+    Open,
+    /// Not upgraded: the rest is a body.
+    Refused,
+}
+
+/// What was read.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub(crate) enum Seen {
+    /// The status of the response.
+    Head(u16),
+    Binary(Vec<u8>),
+    Close(Option<u16>),
+    Ping(Vec<u8>),
+    Pong,
+    Text(String),
+}
+
+impl Frames {
+    pub(crate) fn push(&mut self, bytes: &[u8]) {
+        self.bytes.extend_from_slice(bytes);
+    }
+
+    /// The next thing that is there as a whole.
+    ///
+    /// # Errors
+    ///
+    /// The rule that the server has broken.
+    pub(crate) fn next(&mut self) -> Result<Option<Seen>, String> {
+        loop {
+            match self.state {
+                State::Head => return self.head(),
+                State::Refused => return Ok(None),
+                State::Closed if self.bytes.is_empty() => return Ok(None),
+                State::Closed => return Err("bytes after the close frame".to_owned()),
+                State::Open => {}
+            }
+            let Some((first, payload)) = self.frame()? else {
+                return Ok(None);
+            };
+            if let Some(seen) = self.take(first, payload)? {
+                return Ok(Some(seen));
+            }
+        }
+    }
+
+    fn head(&mut self) -> Result<Option<Seen>, String> {
+        let Some(end) = self.bytes.windows(4).position(|part| part == b"\r\n\r\n") else {
+            return Ok(None);
+        };
+        let head: Vec<u8> = self.bytes.drain(..end + 4).collect();
+        let head = String::from_utf8_lossy(&head);
+        let status = head
+            .strip_prefix("HTTP/1.1 ")
+            .and_then(|rest| rest.get(..3));
+        let status = status.and_then(|digits| digits.parse().ok());
+        let status: u16 = status.ok_or_else(|| format!("no response: {head}"))?;
+        self.state = if status == 101 {
+            State::Open
+        } else {
+            State::Refused
+        };
+        Ok(Some(Seen::Head(status)))
+    }
+
+    /// The first byte and the payload of the next frame, if it is there as a whole.
+    fn frame(&mut self) -> Result<Option<(u8, Vec<u8>)>, String> {
+        let [first, second, rest @ ..] = self.bytes.as_slice() else {
+            return Ok(None);
+        };
+        if second & 0x80 != 0 {
+            return Err("a masked frame".to_owned());
+        }
+        let (length, header) = match second & 0x7f {
+            126 => match rest {
+                [a, b, ..] => (u64::from(u16::from_be_bytes([*a, *b])), 4),
+                _ => return Ok(None),
+            },
+            127 => match rest.first_chunk::<8>() {
+                Some(bytes) => (u64::from_be_bytes(*bytes), 10),
+                None => return Ok(None),
+            },
+            length => (u64::from(length), 2),
+        };
+        let is_short = match header {
+            2 => true,
+            4 => length >= 126,
+            _ => length > 0xffff,
+        };
+        if !is_short {
+            return Err(format!("a length of {length} in {} bytes", header - 2));
+        }
+        let end = header + usize::try_from(length).map_err(|error| error.to_string())?;
+        if self.bytes.len() < end {
+            return Ok(None);
+        }
+        let first = *first;
+        let payload = self.bytes.drain(..end).skip(header).collect();
+        Ok(Some((first, payload)))
+    }
+
+    fn take(&mut self, first: u8, payload: Vec<u8>) -> Result<Option<Seen>, String> {
+        let (is_final, opcode) = (first & 0x80 != 0, first & 0x0f);
+        if first & 0x70 != 0 {
+            return Err(format!("reserved bits in {first:#04x}"));
+        }
+        if opcode >= 8 && (!is_final || payload.len() > 125) {
+            return Err(format!(
+                "a control frame of {} bytes, final: {is_final}",
+                payload.len()
+            ));
+        }
+        match (opcode, self.message.take()) {
+            (0, Some((kind, mut bytes))) => {
+                bytes.extend(payload);
+                self.data(is_final, kind, bytes)
+            }
+            (1 | 2, None) => self.data(is_final, opcode, payload),
+            (8, message) => {
+                self.message = message;
+                self.state = State::Closed;
+                close(&payload).map(Some)
+            }
+            (9, message) => {
+                self.message = message;
+                Ok(Some(Seen::Ping(payload)))
+            }
+            (10, message) => {
+                self.message = message;
+                Ok(Some(Seen::Pong))
+            }
+            (opcode, message) => Err(format!(
+                "opcode {opcode}, inside of a message: {}",
+                message.is_some()
+            )),
+        }
+    }
+
+    fn data(&mut self, is_final: bool, kind: u8, bytes: Vec<u8>) -> Result<Option<Seen>, String> {
+        if !is_final {
+            self.message = Some((kind, bytes));
+            return Ok(None);
+        }
+        if kind == 2 {
+            return Ok(Some(Seen::Binary(bytes)));
+        }
+        let text = String::from_utf8(bytes).map_err(|_| "a text that is no UTF-8".to_owned())?;
+        Ok(Some(Seen::Text(text)))
+    }
+}
+
+fn close(payload: &[u8]) -> Result<Seen, String> {
+    match payload {
+        [] => Ok(Seen::Close(None)),
+        [a, b, reason @ ..] => {
+            let code = u16::from_be_bytes([*a, *b]);
+            let is_legal = matches!(code, 1000..=1003 | 1007..=1014 | 3000..=4999);
+            if !is_legal || std::str::from_utf8(reason).is_err() {
+                return Err(format!("a close frame with {code}"));
+            }
+            Ok(Seen::Close(Some(code)))
+        }
+        [_] => Err("a close frame of one byte".to_owned()),
+    }
+}
+
+/// A client's frame with this first byte, masked.
+pub(crate) fn masked(first: u8, payload: &[u8]) -> Vec<u8> {
+    const MASK: [u8; 4] = [0x12, 0x34, 0x56, 0x78];
+    let mut frame = vec![first];
+    match payload.len() {
+        length @ 0..=125 => frame.push(0x80 | length as u8),
+        length @ 126..=0xffff => {
+            frame.push(0x80 | 126);
+            frame.extend((length as u16).to_be_bytes());
+        }
+        length => {
+            frame.push(0x80 | 127);
+            frame.extend((length as u64).to_be_bytes());
+        }
+    }
+    frame.extend(MASK);
+    let mask = MASK.iter().cycle();
+    frame.extend(payload.iter().zip(mask).map(|(byte, mask)| byte ^ mask));
+    frame
+}

@@ -1,0 +1,180 @@
+//! What happened, in sentences: for tooltips, and as a table around the violation.
+
+use std::fmt::Write as _;
+
+use super::svg::{brief, escape};
+use super::{Scene, seconds};
+use crate::plan::Action;
+use crate::trace::{Ending, Entry, Event};
+
+/// Events of the table; of longer runs it has those around the violation.
+const ROWS_MAX: usize = 300;
+/// Of these, the part before the violation.
+const ROWS_BEFORE: usize = 240;
+
+/// Who did something, and what, for people.
+pub(super) struct Told {
+    pub(super) who: String,
+    pub(super) what: String,
+}
+
+/// An event in words; `None` for what the sockets carry, which would fill the page.
+#[allow(
+    clippy::wildcard_enum_match_arm,
+    reason = "an event without words of its own is told as it is in the trace"
+)]
+pub(super) fn told(entry: &Entry) -> Option<Told> {
+    let client = |client: &u32| format!("client {client}");
+    let (who, what) = match &entry.event {
+        Event::Accepted { .. }
+        | Event::Dropped { .. }
+        | Event::Held(_)
+        | Event::Read { .. }
+        | Event::ReadEnd { .. }
+        | Event::Shutdown { .. }
+        | Event::Written { .. } => return None,
+        Event::Acted { action } => acted(action),
+        Event::Blocked { conn } => {
+            let what = format!("connection {conn} takes nothing more for now");
+            ("server".to_owned(), what)
+        }
+        Event::Connecting {
+            client: c, service, ..
+        } => (client(c), format!("asks for {service}")),
+        Event::Connected { client: c } => (client(c), "is connected".to_owned()),
+        Event::Refused { client: c, reason } => (client(c), format!("is refused: {reason}")),
+        Event::Sent { client: c, text } => (client(c), format!("sends `{}`", brief(text))),
+        Event::Received { client: c, text } => (client(c), format!("receives `{}`", brief(text))),
+        Event::Leaving { client: c, code } => (client(c), format!("closes with code {code}")),
+        Event::Closed { client: c, code } => {
+            let code = code.map_or("no code".to_owned(), |code| format!("code {code}"));
+            (client(c), format!("gets the server's close frame: {code}"))
+        }
+        Event::Did { client: c, deed } => (client(c), brief(&format!("does {deed:?}"))),
+        Event::Ended { client: c, ending } => (client(c), ended(*ending).to_owned()),
+        Event::Panicked { text } => ("server".to_owned(), format!("a task panicked: {text}")),
+        Event::Status {
+            service,
+            state,
+            generation,
+            clients,
+            ..
+        } => {
+            let what = format!("{state}, generation {generation}, {clients} clients");
+            (service.clone(), what)
+        }
+        Event::Log {
+            level,
+            message,
+            fields,
+            ..
+        } => {
+            let mut what = format!("{level} {message}");
+            for (name, value) in fields {
+                let _ = write!(what, " {name}={}", brief(value));
+            }
+            ("log".to_owned(), what)
+        }
+        Event::Served { error } => {
+            let how = error
+                .as_ref()
+                .map_or(String::new(), |error| format!(" with {error}"));
+            ("server".to_owned(), format!("serve has returned{how}"))
+        }
+        other => {
+            let what = serde_json::to_string(other).unwrap_or_else(|error| error.to_string());
+            ("server".to_owned(), brief(&what))
+        }
+    };
+    Some(Told { who, what })
+}
+
+#[expect(
+    clippy::wildcard_enum_match_arm,
+    reason = "an action without words of its own is told as it is in the plan"
+)]
+fn acted(action: &Action) -> (String, String) {
+    let network = |what: String| ("network".to_owned(), what);
+    match action {
+        Action::Drain => ("server".to_owned(), "is told to shut down".to_owned()),
+        Action::Hold { zone } => network(format!("zone {zone} is held: all waits, none is lost")),
+        Action::Partition { zone } => network(format!("zone {zone} is cut off: all is lost")),
+        Action::Release { zone } => network(format!("zone {zone} is released")),
+        Action::Repair { zone } => network(format!("zone {zone} is repaired")),
+        other => {
+            let what = serde_json::to_string(other).unwrap_or_else(|error| error.to_string());
+            network(brief(&what))
+        }
+    }
+}
+
+fn ended(ending: Ending) -> &'static str {
+    match ending {
+        Ending::Aborted => "drops its connection without a word",
+        Ending::Broken => "finds its connection broken",
+        Ending::Closed => "has no connection any more, after close frames",
+        Ending::GaveUp => "waited for the server's close frame in vain",
+    }
+}
+
+/// Whether this is done from outside.
+pub(super) fn is_fault(event: &Event) -> bool {
+    matches!(event, Event::Acted { .. })
+}
+
+/// The events around the violation, or from the beginning.
+pub(super) fn table(scene: &mut Scene<'_>) -> String {
+    let entries = scene.history.entries;
+    let rows: Vec<(&Entry, Told)> = entries
+        .iter()
+        .filter_map(|entry| Some((entry, told(entry)?)))
+        .collect();
+    let breach = scene.violation().map(|violation| violation.breach.clone());
+    let place = breach
+        .as_ref()
+        .map_or(0, |b| rows.partition_point(|(entry, _)| entry.t <= b.t));
+    let first = place.saturating_sub(ROWS_BEFORE);
+    let first = if rows.len() <= ROWS_MAX { 0 } else { first };
+    let mut html = String::new();
+    let shown = rows.iter().enumerate().skip(first).take(ROWS_MAX);
+    for (at, (entry, told)) in shown {
+        if let Some(breach) = breach.as_ref().filter(|_| at == place) {
+            violation_row(&mut html, breach.t, &breach.text);
+        }
+        row(&mut html, scene, entry, told);
+    }
+    if let Some(breach) = breach.filter(|_| place == rows.len()) {
+        violation_row(&mut html, breach.t, &breach.text);
+    }
+    if rows.len() > ROWS_MAX {
+        let note = format!(
+            "The table has {ROWS_MAX} of {} events; --trace FILE writes all of them.",
+            rows.len()
+        );
+        scene.notes.push(note);
+    }
+    html
+}
+
+fn violation_row(html: &mut String, t: u64, text: &str) {
+    let (t, text) = (seconds(t), escape(text));
+    let _ = writeln!(
+        html,
+        "<tr class=\"bad\"><td>{t}</td><td>rule</td><td>{text}</td></tr>"
+    );
+}
+
+fn row(html: &mut String, scene: &Scene<'_>, entry: &Entry, told: &Told) {
+    let suspect = scene.suspect().map(|client| format!("client {client}"));
+    let class = match told.who.as_str() {
+        who if suspect.as_deref() == Some(who) => " class=\"suspect\"",
+        "network" => " class=\"fault\"",
+        "log" => " class=\"log\"",
+        _ => "",
+    };
+    let (t, who, what) = (seconds(entry.t), escape(&told.who), escape(&told.what));
+    let _ = writeln!(
+        html,
+        "<tr{class}><td>{t}</td><td>{who}</td><td>{what}</td></tr>"
+    );
+}

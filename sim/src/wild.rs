@@ -1,0 +1,226 @@
+//! What a wild plan sets: limits of the server, sizes of the network, and what raw clients do.
+
+use std::num::{NonZeroU32, NonZeroUsize};
+use std::time::Duration;
+
+use busline::Context;
+use busline::limits::{KeepalivePolicy, LifecyclePolicy, Limits, SlowConsumer, Window};
+use serde::{Deserialize, Serialize};
+
+/// The parts of a plan that a calm one leaves as they are.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[expect(missing_docs, reason = "named and documented as in busline's limits")]
+pub struct Wild {
+    /// The network below the clients.
+    pub tcp: Tcp,
+    pub window_messages: usize,
+    pub window_bytes: usize,
+    pub message_bytes: usize,
+    pub outbox_bytes: usize,
+    pub inbound_batch: usize,
+    pub sessions: usize,
+    pub keepalive_ms: u64,
+    pub missed_max: u32,
+    pub accept_timeout_ms: u64,
+    pub write_timeout_ms: u64,
+    pub close_timeout_ms: u64,
+    pub linger_ms: u64,
+    pub stop_grace_ms: u64,
+    pub crashes_max: u32,
+    /// Whether a slow consumer is closed.
+    pub closes_slow: bool,
+    /// When the faults are over.
+    pub healed_ms: u64,
+}
+
+/// The buffers and the rate of every connection.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Tcp {
+    /// Bytes a writer gets rid of while nothing is sent.
+    pub send_bytes: usize,
+    /// Bytes that arrive while nothing is read.
+    pub receive_bytes: usize,
+    /// The rate of a link, if it has one; at least 1.
+    pub bytes_per_second: Option<u64>,
+    /// How much is read, written and sent at once.
+    pub lengths: Lengths,
+}
+
+impl Default for Tcp {
+    fn default() -> Self {
+        Self {
+            send_bytes: 1 << 20,
+            receive_bytes: 1 << 20,
+            bytes_per_second: None,
+            lengths: Lengths::Full,
+        }
+    }
+}
+
+/// How much is read, written and sent at once.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum Lengths {
+    /// As much as there is.
+    Full,
+    /// One byte.
+    Ones,
+    /// In half of the cases less than there is.
+    Short,
+}
+
+/// What only a raw client can do.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(tag = "deed", rename_all = "snake_case")]
+pub enum Deed {
+    /// Sends a binary message of this many bytes.
+    Binary {
+        /// How many.
+        bytes: usize,
+    },
+    /// Sends a text in fragments, with a ping between each two.
+    Fragments {
+        /// The text.
+        text: String,
+        /// Bytes of a fragment.
+        bytes: usize,
+    },
+    /// Ends its writing half.
+    HalfClose,
+    /// Breaks a rule.
+    Offend {
+        /// Which.
+        offence: Offence,
+    },
+    /// Sends the beginning of a frame and nothing more.
+    Partial,
+    /// Sends a ping.
+    Ping,
+    /// Resets the connection.
+    Reset,
+    /// Reads again.
+    Resume,
+    /// Stops reading.
+    Stop,
+    /// Sends a text one byte at a time.
+    Trickle {
+        /// The text.
+        text: String,
+    },
+    /// Is gone without a trace.
+    Vanish,
+}
+
+/// A rule that a client breaks.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum Offence {
+    /// A close frame with a code that may not be sent.
+    BadCloseCode,
+    /// A handshake without a key; only as the first deed, at the time of connecting.
+    BadHandshake,
+    /// A text that is no UTF-8.
+    BadUtf8,
+    /// A ping in fragments.
+    FragmentedPing,
+    /// A continuation of nothing.
+    LoneContinuation,
+    /// A ping with more than 125 bytes.
+    LongPing,
+    /// An opcode without a meaning.
+    ReservedOpcode,
+    /// A message over the limit.
+    TooLong,
+    /// A frame without a mask.
+    Unmasked,
+}
+
+impl Offence {
+    /// The close code it is answered with: RFC 6455 7.4.1.
+    pub fn code(self) -> u16 {
+        match self {
+            Self::BadCloseCode
+            | Self::BadHandshake
+            | Self::FragmentedPing
+            | Self::LoneContinuation
+            | Self::LongPing
+            | Self::ReservedOpcode
+            | Self::Unmasked => 1002,
+            Self::BadUtf8 => 1007,
+            Self::TooLong => 1009,
+        }
+    }
+}
+
+impl Wild {
+    pub(crate) fn limits(&self) -> Limits {
+        let nonzero = |value| NonZeroUsize::new(value).unwrap_or(NonZeroUsize::MIN);
+        let millis = Duration::from_millis;
+        Limits {
+            message_bytes: self.message_bytes,
+            window: Window {
+                messages: nonzero(self.window_messages),
+                bytes: self.window_bytes,
+            },
+            sessions: self.sessions,
+            outbox_bytes: self.outbox_bytes,
+            inbound_batch: nonzero(self.inbound_batch),
+            keepalive: KeepalivePolicy {
+                interval: millis(self.keepalive_ms),
+                missed_max: NonZeroU32::new(self.missed_max).unwrap_or(NonZeroU32::MIN),
+            },
+            accept_timeout: millis(self.accept_timeout_ms),
+            write_timeout: millis(self.write_timeout_ms),
+            close_timeout: millis(self.close_timeout_ms),
+            // Longer than all others together, so that a drain that is cut off is a mistake.
+            drain_timeout: DRAIN_TIMEOUT,
+            ..Limits::default()
+        }
+    }
+
+    pub(crate) fn lifecycle(&self) -> LifecyclePolicy {
+        LifecyclePolicy {
+            linger: Duration::from_millis(self.linger_ms),
+            stop_grace: Duration::from_millis(self.stop_grace_ms),
+            backoff_max: Duration::from_secs(1),
+            crashes_max: NonZeroU32::new(self.crashes_max).unwrap_or(NonZeroU32::MIN),
+            crash_window: Duration::from_secs(5),
+            cooldown: Duration::from_secs(2),
+            ..LifecyclePolicy::default()
+        }
+    }
+
+    pub(crate) fn slow_consumer(&self) -> SlowConsumer {
+        if self.closes_slow {
+            SlowConsumer::Close
+        } else {
+            SlowConsumer::Skip
+        }
+    }
+}
+
+/// The longest drain of a wild plan.
+pub(crate) const DRAIN_TIMEOUT: Duration = Duration::from_secs(40);
+
+/// The service `script`, which does what the first word of a message says.
+pub(crate) async fn script(mut ctx: Context) -> Result<(), String> {
+    let mut is_slow = false;
+    while let Some(message) = ctx.recv().await {
+        let word = message.as_text().and_then(|text| text.split(' ').next());
+        match word {
+            Some("doze") => drop(ctx.sleep(Duration::from_secs(4)).await),
+            Some("error") => return Err("as it was told".to_owned()),
+            // Planned: the hook that prints panics is not to know.
+            Some("panic") => std::panic::resume_unwind(Box::new("as it was told")),
+            Some("slow") => is_slow = true,
+            Some(_) | None => drop(ctx.publish(message)),
+        }
+    }
+    if is_slow {
+        for _ in 0..20 {
+            tokio::time::sleep(Duration::from_millis(100)).await;
+            ctx.publish("still there");
+        }
+    }
+    Ok(())
+}
