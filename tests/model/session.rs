@@ -129,6 +129,8 @@ fn limits(window: usize) -> Limits {
             ..KeepalivePolicy::default()
         },
         accept_timeout: Duration::from_secs(20),
+        // Longer than any run: within it no answer may be lost.
+        answers_timeout: Duration::from_secs(1000),
         write_timeout: Duration::from_secs(15),
         outbox_bytes: 64,
         ..Limits::default()
