@@ -10,7 +10,8 @@ use crate::permits::{Permit, Permits};
 use crate::registry::{Registration, Registry};
 use crate::rt::Runtime;
 use crate::service::Service;
-use crate::sync::{Arc, AtomicU64, Ordering};
+use crate::sync::{Arc, AtomicU64, Mutex, Ordering};
+use crate::wire::Deflater;
 
 /// Services on a bus, ready to take clients; clones are handles on the same application.
 pub struct App<R: Runtime> {
@@ -26,6 +27,7 @@ struct Inner<R: Runtime> {
     metrics: Metrics,
     clients: AtomicU64,
     permits: Permits,
+    deflater: Arc<Mutex<Deflater>>,
 }
 
 /// The parts of an [`App`], before it takes clients.
@@ -130,6 +132,11 @@ impl<R: Runtime> App<R> {
         self.inner.slow_consumer
     }
 
+    /// The compressor of all its sessions.
+    pub(crate) fn deflater(&self) -> &Arc<Mutex<Deflater>> {
+        &self.inner.deflater
+    }
+
     pub(crate) fn next_client(&self) -> ClientId {
         // The number need only be unique.
         ClientId::new(self.inner.clients.fetch_add(1, Ordering::Relaxed) + 1)
@@ -225,6 +232,7 @@ impl<R: Runtime> Builder<R> {
                 metrics: Metrics::default(),
                 clients: AtomicU64::new(0),
                 permits: Permits::new(self.limits.sessions),
+                deflater: Arc::new(Mutex::new(Deflater::default())),
                 limits: self.limits,
             }),
         }

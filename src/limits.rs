@@ -24,6 +24,9 @@ pub struct Limits {
     pub services: usize,
     /// Most topics with a subscriber at once. Default 1,048,576.
     pub topics: usize,
+    /// Smallest message that is compressed for clients that can read it, in bytes; `None` agrees
+    /// with nobody on permessage-deflate (RFC 7692). Default 512.
+    pub compress_bytes_min: Option<NonZeroUsize>,
     /// Bytes a session gathers for one write, at least one message. Default 16 KiB.
     pub outbox_bytes: usize,
     /// Messages a session takes from its socket before it lets other tasks run. Default 64.
@@ -61,6 +64,7 @@ impl Default for Limits {
             sessions: 131_072,
             services: 65_536,
             topics: 1_048_576,
+            compress_bytes_min: Some(nonzero(512)),
             outbox_bytes: 16 * 1024,
             inbound_batch: nonzero(64),
             keepalive: KeepalivePolicy::default(),

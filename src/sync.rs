@@ -27,6 +27,9 @@ mod imp {
     pub(crate) use std::sync::{Arc, Mutex as RawMutex, MutexGuard};
 }
 
+/// A value that is made once, by whoever needs it first; to a loom model that is one step.
+pub(crate) use std::sync::OnceLock;
+
 pub(crate) use imp::{Arc, AtomicU64, MutexGuard, Ordering};
 
 /// A lock that is never held across an await or a wake, and ignores poison.

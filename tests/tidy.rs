@@ -120,7 +120,7 @@ fn collect(directory: &Path, files: &mut Vec<PathBuf>) {
         let foreign = ["target", ".git", "corpus", "artifacts"].contains(&name.as_ref());
         if path.is_dir() && !foreign {
             collect(&path, files);
-        } else if path.is_file() {
+        } else if path.is_file() && !foreign {
             files.push(path);
         }
     }

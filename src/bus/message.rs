@@ -4,7 +4,7 @@ use std::fmt;
 use std::sync::Arc;
 
 use super::topic::ClientId;
-use crate::wire::{Frame, Payload};
+use crate::wire::{Deflations, Frame, Payload};
 
 /// One message on the bus; cheap to clone.
 #[derive(Clone)]
@@ -13,6 +13,7 @@ pub struct Message(Arc<Inner>);
 struct Inner {
     frame: Frame,
     origin: Origin,
+    deflations: Deflations,
 }
 
 /// Who published a message.
@@ -52,7 +53,11 @@ impl fmt::Display for Generation {
 
 impl Message {
     pub(crate) fn new(frame: Frame, origin: Origin) -> Self {
-        Self(Arc::new(Inner { frame, origin }))
+        Self(Arc::new(Inner {
+            frame,
+            origin,
+            deflations: Deflations::default(),
+        }))
     }
 
     /// A text message of unknown origin.
@@ -118,6 +123,11 @@ impl Message {
     /// The message as the WebSocket frame every client receives.
     pub fn frame(&self) -> &Frame {
         &self.0.frame
+    }
+
+    /// The compressed forms of that frame, shared by all clients who can read them.
+    pub(crate) fn deflations(&self) -> &Deflations {
+        &self.0.deflations
     }
 }
 

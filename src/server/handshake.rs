@@ -6,6 +6,8 @@ use base64::Engine;
 use base64::engine::general_purpose::STANDARD as BASE64;
 use sha1::{Digest, Sha1};
 
+use crate::wire::Deflate;
+
 /// The GUID every server appends to the client's key.
 const GUID: &[u8] = b"258EAFA5-E914-47DA-95CA-C5AB0DC85B11";
 
@@ -16,6 +18,7 @@ const VERSION: &str = "13";
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub(super) struct Handshake {
     accept: HeaderValue,
+    deflate: Option<Deflate>,
 }
 
 /// What is wrong with a client's wish.
@@ -46,21 +49,43 @@ impl Handshake {
         }
         let mut keys = headers.get_all(header::SEC_WEBSOCKET_KEY).iter();
         match (keys.next(), keys.next()) {
-            (Some(key), None) => Self::accept(key.as_bytes()),
+            (Some(key), None) => Ok(Self {
+                accept: accept(key.as_bytes())?,
+                deflate: offered(headers),
+            }),
             (Some(_), Some(_)) | (None, _) => Err(HandshakeError::BadKey),
         }
     }
 
-    fn accept(key: &[u8]) -> Result<Self, HandshakeError> {
-        match BASE64.decode(key) {
-            Ok(nonce) if nonce.len() == 16 => {}
-            Ok(_) | Err(_) => return Err(HandshakeError::BadKey),
-        }
-        let digest = Sha1::new().chain_update(key).chain_update(GUID).finalize();
-        let accept = HeaderValue::try_from(BASE64.encode(digest));
-        let accept = accept.expect("base64 is visible ASCII");
-        Ok(Self { accept })
+    /// What is agreed on of the extensions that the client offered.
+    pub(super) fn deflate(&self) -> Option<Deflate> {
+        self.deflate
     }
+
+    /// The same wish without an extension.
+    pub(super) fn without_extensions(self) -> Self {
+        Self {
+            deflate: None,
+            ..self
+        }
+    }
+}
+
+/// Proves that we speak WebSocket: RFC 6455 4.2.2.
+fn accept(key: &[u8]) -> Result<HeaderValue, HandshakeError> {
+    match BASE64.decode(key) {
+        Ok(nonce) if nonce.len() == 16 => {}
+        Ok(_) | Err(_) => return Err(HandshakeError::BadKey),
+    }
+    let digest = Sha1::new().chain_update(key).chain_update(GUID).finalize();
+    let accept = HeaderValue::try_from(BASE64.encode(digest));
+    Ok(accept.expect("base64 is visible ASCII"))
+}
+
+/// The first extension of those offered that can be served; what is no text offers nothing.
+fn offered(headers: &HeaderMap) -> Option<Deflate> {
+    let values = headers.get_all(header::SEC_WEBSOCKET_EXTENSIONS);
+    Deflate::negotiate(values.iter().filter_map(|value| value.to_str().ok()))
 }
 
 impl IntoResponse for Handshake {
@@ -70,7 +95,14 @@ impl IntoResponse for Handshake {
             (header::UPGRADE, HeaderValue::from_static("websocket")),
             (header::SEC_WEBSOCKET_ACCEPT, self.accept),
         ];
-        (StatusCode::SWITCHING_PROTOCOLS, headers).into_response()
+        let mut response = (StatusCode::SWITCHING_PROTOCOLS, headers).into_response();
+        if let Some(deflate) = self.deflate {
+            let value = HeaderValue::try_from(deflate.to_string());
+            let value = value.expect("an agreement is visible ASCII");
+            let headers = response.headers_mut();
+            headers.insert(header::SEC_WEBSOCKET_EXTENSIONS, value);
+        }
+        response
     }
 }
 

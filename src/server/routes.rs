@@ -105,11 +105,15 @@ async fn join<R: Runtime>(
         return unknown(&shell.app);
     }
     let handshake = match Handshake::parse(request.version(), request.headers()) {
-        Ok(handshake) => handshake,
+        Ok(handshake) if shell.app.limits().compress_bytes_min.is_some() => handshake,
+        Ok(handshake) => handshake.without_extensions(),
         Err(error) => return error.into_response(),
     };
     let admission = match Admission::request(&shell.app, &service) {
-        Ok(admission) => admission,
+        Ok(admission) => match handshake.deflate() {
+            Some(deflate) => admission.compressing(deflate),
+            None => admission,
+        },
         Err(error) => return refused(&shell.app, &error),
     };
     let upgrade = hyper::upgrade::on(&mut request);

@@ -1,5 +1,6 @@
 //! A client's way in: everything a session needs, or the reason why there is none.
 
+use super::encoding::Encoding;
 use super::feed::Feed;
 use crate::app::App;
 use crate::bus::{ClientId, MessageBus, Publisher, ServiceName, SubscribeError, Topic};
@@ -7,6 +8,7 @@ use crate::limits::SlowConsumer;
 use crate::permits::Permit;
 use crate::registry::{JoinError, Lease};
 use crate::rt::Runtime;
+use crate::wire::{Deflate, Inflation};
 
 /// A client that may have a session: it is subscribed, and it has joined its service.
 ///
@@ -74,12 +76,33 @@ impl<R: Runtime> Admission<R> {
                 to_one,
                 since: lease.since(),
                 outbox_bytes: app.limits().outbox_bytes,
+                encoding: Encoding::Plain,
             },
             publisher: bus.publisher(&Topic::from_ws_to_service(name)),
             lease,
             slow_consumer: app.slow_consumer(),
             permit,
         })
+    }
+
+    /// The same client, with whom permessage-deflate is agreed on: both sides may compress.
+    ///
+    /// Nothing changes where [`Limits::compress_bytes_min`](crate::Limits::compress_bytes_min) is
+    /// `None`.
+    #[must_use]
+    pub fn compressing(mut self, deflate: Deflate) -> Self {
+        if let Some(bytes_min) = self.app.limits().compress_bytes_min {
+            self.feed.encoding = Encoding::new(deflate, bytes_min, self.app.deflater());
+        }
+        self
+    }
+
+    /// Whether the client may compress what it sends.
+    pub(super) fn inflation(&self) -> Inflation {
+        match self.feed.encoding {
+            Encoding::Deflated { .. } => Inflation::Agreed,
+            Encoding::Plain => Inflation::None,
+        }
     }
 
     /// The application that admitted it.

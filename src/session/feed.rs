@@ -2,6 +2,7 @@
 
 use std::task::{Context, Poll};
 
+use super::encoding::Encoding;
 use super::outbox::Outbox;
 use crate::bus::{Generation, Message, Origin, Subscription};
 use crate::metrics::Metrics;
@@ -15,6 +16,7 @@ pub(super) struct Feed {
     pub(super) since: Generation,
     /// Bytes gathered for one write.
     pub(super) outbox_bytes: usize,
+    pub(super) encoding: Encoding,
 }
 
 impl Feed {
@@ -37,7 +39,8 @@ impl Feed {
                     Poll::Ready(lagged) => lost += lagged,
                     Poll::Pending => break,
                 }
-                push(&mut batch, self.since, outbox, metrics);
+                metrics.stale.add(leave_out_stale(&mut batch, self.since));
+                push(&mut batch, &self.encoding, outbox);
             }
         }
         lost
@@ -49,20 +52,24 @@ impl Feed {
     }
 }
 
-/// Moves the batch into the outbox, but for what an instance said that this client has not joined.
-fn push(batch: &mut Vec<Message>, since: Generation, outbox: &mut Outbox, metrics: &Metrics) {
+/// Leaves out what an instance said that this client has not joined, and returns how much that is.
+fn leave_out_stale(batch: &mut Vec<Message>, since: Generation) -> u64 {
     let all = batch.len();
     batch.retain(|message| match message.origin() {
         Origin::Service(generation) => generation >= since,
         Origin::Client(_) | Origin::Unknown => true,
     });
-    metrics.stale.add((all - batch.len()) as u64);
+    (all - batch.len()) as u64
+}
+
+/// Moves the batch into the outbox.
+fn push(batch: &mut Vec<Message>, encoding: &Encoding, outbox: &mut Outbox) {
     let bytes = batch
         .iter()
-        .map(|message| message.frame().as_bytes().len())
+        .map(|message| encoding.encode(message).len())
         .sum();
     outbox.reserve(batch.len(), bytes);
     for message in batch.drain(..) {
-        outbox.push(message.frame());
+        outbox.push(encoding.encode(&message));
     }
 }

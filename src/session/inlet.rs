@@ -6,7 +6,7 @@ use std::task::{Context, Poll, ready};
 
 use futures::io::AsyncRead;
 
-use crate::wire::{Decoder, Event, WireError};
+use crate::wire::{Decoder, Event, Inflation, WireError};
 
 /// Bytes asked of the socket in one read.
 const READ_BYTES: usize = 8 * 1024;
@@ -34,9 +34,9 @@ pub(super) enum Inbound {
 }
 
 impl Inlet {
-    pub(super) fn new(message_bytes_max: usize) -> Self {
+    pub(super) fn new(message_bytes_max: usize, inflation: Inflation) -> Self {
         Self {
-            decoder: Decoder::new(message_bytes_max),
+            decoder: Decoder::new(message_bytes_max).inflating(inflation),
             ahead: Vec::new(),
             decoded: 0,
         }

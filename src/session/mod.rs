@@ -23,11 +23,13 @@ use crate::rt::{Instant, Runtime, Sleep};
 mod admission;
 mod cause;
 mod closing;
+mod encoding;
 mod feed;
 mod inlet;
 mod keepalive;
 mod open;
 mod outbox;
+mod pongs;
 
 pub use self::admission::{Admission, AdmitError};
 pub use self::cause::Cause;
@@ -81,7 +83,7 @@ where
         app.metrics().opened.add(1);
         let link = Link {
             stream,
-            inlet: Inlet::new(app.limits().message_bytes),
+            inlet: Inlet::new(app.limits().message_bytes, admission.inflation()),
             outbox: Outbox::default(),
             stuck_since: None,
         };

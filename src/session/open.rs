@@ -5,12 +5,14 @@ use std::task::{Context, Poll};
 
 use futures::io::{AsyncRead, AsyncWrite};
 
+use super::Link;
 use super::admission::Admission;
 use super::cause::Cause;
 use super::closing::Closing;
 use super::inlet::Inbound;
 use super::keepalive::{Keepalive, Pulse};
-use super::{Link, outbox::Outbox};
+use super::outbox::Outbox;
+use super::pongs::Pongs;
 use crate::bus::{Message, Origin};
 use crate::limits::SlowConsumer;
 use crate::registry::Status;
@@ -26,8 +28,7 @@ pub(super) struct Open<R: Runtime> {
     status: Status,
     keepalive: Keepalive,
     at_hand: Option<AtHand>,
-    /// The peer's last ping, still to be answered: earlier ones need no answer (RFC 6455 5.5.3).
-    pong: Option<Box<ControlPayload>>,
+    pongs: Pongs,
     ping: Ping,
 }
 
@@ -58,7 +59,7 @@ impl<R: Runtime> Open<R> {
             keepalive: Keepalive::new(app.limits().keepalive, app.rt().now()),
             admission: Some(admission),
             at_hand: None,
-            pong: None,
+            pongs: Pongs::default(),
             ping: Ping::NotDue,
         }
     }
@@ -83,7 +84,7 @@ impl<R: Runtime> Open<R> {
         if let Some(cause) = self.on_time(link, now) {
             return Poll::Ready(cause);
         }
-        let owed = self.pong.is_some() || self.ping == Ping::Due;
+        let owed = !self.pongs.is_empty() || self.ping == Ping::Due;
         let cause = if owed && link.outbox.is_empty() {
             self.poll_out(cx, link, now)
         } else {
@@ -203,9 +204,7 @@ impl<R: Runtime> Open<R> {
     }
 
     fn push_control(&mut self, outbox: &mut Outbox) {
-        if let Some(payload) = self.pong.take() {
-            outbox.push_control(ControlKind::Pong, &payload);
-        }
+        self.pongs.pay(outbox);
         if std::mem::replace(&mut self.ping, Ping::NotDue) == Ping::Due {
             outbox.push_control(ControlKind::Ping, &ControlPayload::EMPTY);
             self.admission().app().metrics().pings.add(1);
@@ -246,7 +245,7 @@ impl<R: Runtime> Open<R> {
                 Inbound::End => return Some(Cause::Lost(io::ErrorKind::UnexpectedEof)),
                 Inbound::Violation(error) => return Some(Cause::Protocol(error)),
                 Inbound::Partial | Inbound::Event(Event::Pong(_)) => {}
-                Inbound::Event(Event::Ping(payload)) => self.pong = Some(Box::new(payload)),
+                Inbound::Event(Event::Ping(payload)) => self.pongs.owe(payload),
                 Inbound::Event(Event::Close(frame)) => return Some(Cause::PeerClosed(frame)),
                 Inbound::Event(Event::Message(frame)) => self.take_in(frame, now),
             }

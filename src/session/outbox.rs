@@ -7,7 +7,7 @@ use std::task::{Context, Poll, ready};
 use futures::io::AsyncWrite;
 
 use crate::metrics::Metrics;
-use crate::wire::{ControlKind, ControlPayload, Frame, append_control};
+use crate::wire::{ControlKind, ControlPayload, append_control};
 
 /// Frames on their way to the socket; holds no memory while it is empty.
 #[derive(Debug, Default)]
@@ -34,8 +34,8 @@ impl Outbox {
         self.ends.reserve(frames);
     }
 
-    pub(super) fn push(&mut self, frame: &Frame) {
-        self.bytes.extend_from_slice(frame.as_bytes());
+    pub(super) fn push(&mut self, frame: &[u8]) {
+        self.bytes.extend_from_slice(frame);
         self.ends.push(self.bytes.len());
     }
 

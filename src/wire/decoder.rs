@@ -4,9 +4,11 @@ use std::fmt;
 
 use crate::wire::close::CloseFrame;
 use crate::wire::control::{ControlKind, ControlPayload};
+use crate::wire::deflate::{deflated_bytes_max, inflate};
 use crate::wire::error::WireError;
 use crate::wire::frame::{DataKind, Frame, FrameBuffer, OpCode};
-use crate::wire::header::{Header, PartialHeader};
+pub use crate::wire::header::Inflation;
+use crate::wire::header::{Coding, Header, PartialHeader};
 use crate::wire::mask::Mask;
 use crate::wire::utf8::Utf8Validator;
 
@@ -42,6 +44,7 @@ pub struct Decoder {
     /// The message whose fragments are arriving.
     message: Option<Message>,
     message_bytes_max: usize,
+    inflation: Inflation,
 }
 
 impl Decoder {
@@ -51,7 +54,18 @@ impl Decoder {
             stage: Stage::default(),
             message: None,
             message_bytes_max,
+            inflation: Inflation::None,
         }
+    }
+
+    /// The same decoder, for a client with which permessage-deflate is agreed on or not.
+    ///
+    /// A compressed message is held as it came until it is whole; restored, it keeps to the limit
+    /// that all messages have.
+    #[must_use]
+    pub fn inflating(mut self, inflation: Inflation) -> Self {
+        self.inflation = inflation;
+        self
     }
 
     /// Decodes the next event from the front of `input`, and takes its bytes off.
@@ -85,7 +99,7 @@ impl Decoder {
     fn advance(&mut self, input: &mut &[u8]) -> Result<Option<Event>, WireError> {
         loop {
             match &mut self.stage {
-                Stage::Header(partial) => match partial.read(input)? {
+                Stage::Header(partial) => match partial.read(input, self.inflation)? {
                     Some(header) => self.stage = self.begin(&header)?,
                     None => return Ok(None),
                 },
@@ -119,8 +133,11 @@ impl Decoder {
             (OpCode::Continuation, Some(message)) => message.kind,
             (OpCode::Data(kind), None) => kind,
         };
-        let message = self.message.get_or_insert_with(|| Message::new(kind));
-        let limit = self.message_bytes_max;
+        let coding = header.coding;
+        let message = self
+            .message
+            .get_or_insert_with(|| Message::new(kind, coding));
+        let limit = message.bytes_max(self.message_bytes_max);
         let total = message.total_with(header.payload_len, limit)?;
         if header.payload_len == 0 {
             message.count_empty()?;
@@ -144,7 +161,7 @@ impl Decoder {
         let fin = frame.fin;
         self.stage = Stage::default();
         match self.message.take_if(|_| fin) {
-            Some(message) => Ok(Read::Done(Some(message.finish()?))),
+            Some(message) => Ok(Read::Done(Some(message.finish(self.message_bytes_max)?))),
             None => Ok(Read::Done(None)),
         }
     }
@@ -244,18 +261,28 @@ fn control_event(kind: ControlKind, payload: ControlPayload) -> Result<Event, Wi
 /// A message whose last fragment has not arrived in full.
 struct Message {
     kind: DataKind,
+    coding: Coding,
     empty_fragments: u16,
     utf8: Utf8Validator,
     buffer: FrameBuffer,
 }
 
 impl Message {
-    fn new(kind: DataKind) -> Self {
+    fn new(kind: DataKind, coding: Coding) -> Self {
         Self {
             kind,
+            coding,
             empty_fragments: 0,
             utf8: Utf8Validator::default(),
             buffer: FrameBuffer::default(),
+        }
+    }
+
+    /// The most bytes of all its fragments.
+    fn bytes_max(&self, message_bytes_max: usize) -> usize {
+        match self.coding {
+            Coding::Deflated => deflated_bytes_max(message_bytes_max),
+            Coding::Plain => message_bytes_max,
         }
     }
 
@@ -283,15 +310,19 @@ impl Message {
         let whole = frame.fin && frame.left == 0 && self.buffer.payload_len() == 0;
         let payload = self.buffer.append(chunk, frame.message_bytes_max);
         frame.mask.apply(payload);
-        match self.kind {
+        match (self.kind, self.coding) {
             // A message in one piece is checked when it becomes a frame, and only then.
-            DataKind::Text if !whole => self.utf8.push(payload),
-            DataKind::Text | DataKind::Binary => Ok(()),
+            (DataKind::Text, Coding::Plain) if !whole => self.utf8.push(payload),
+            (DataKind::Text | DataKind::Binary, Coding::Deflated | Coding::Plain) => Ok(()),
         }
     }
 
-    fn finish(self) -> Result<Frame, WireError> {
-        self.buffer.into_frame(self.kind)
+    fn finish(self, message_bytes_max: usize) -> Result<Frame, WireError> {
+        let buffer = match self.coding {
+            Coding::Deflated => inflate(self.buffer.payload(), message_bytes_max)?,
+            Coding::Plain => self.buffer,
+        };
+        buffer.into_frame(self.kind)
     }
 }
 

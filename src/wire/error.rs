@@ -11,7 +11,7 @@ use crate::wire::decoder::EMPTY_FRAGMENTS_MAX;
 pub enum WireError {
     /// A frame without a mask (RFC 6455 5.1).
     Unmasked,
-    /// A reserved bit that no extension claims (RFC 6455 5.2).
+    /// A reserved bit that no agreed extension claims there (RFC 6455 5.2).
     ReservedBits,
     /// One of the opcodes 3 to 7 and 11 to 15 (RFC 6455 5.2).
     ReservedOpcode(u8),
@@ -33,7 +33,14 @@ pub enum WireError {
     BadCloseCode(CloseCode),
     /// A text or a close reason that is not UTF-8 (RFC 6455 8.1).
     InvalidUtf8,
-    /// A message longer than the decoder's limit.
+    /// A compressed message that no compressor wrote (RFC 7692 7.2.2).
+    BadDeflate,
+    /// A compressed message that is longer than the decoder's limit once it is restored.
+    InflatesTooBig {
+        /// The decoder's limit, in bytes.
+        limit: usize,
+    },
+    /// A message longer than the decoder's limit; compressed, longer than any such message can be.
     TooBig {
         /// The message's length as far as announced, in bytes.
         announced: u64,
@@ -59,8 +66,8 @@ impl WireError {
             | Self::ExpectedContinuation
             | Self::CloseTooShort
             | Self::BadCloseCode(_) => CloseCode::PROTOCOL_ERROR,
-            Self::InvalidUtf8 => CloseCode::INVALID_PAYLOAD,
-            Self::TooBig { .. } => CloseCode::TOO_BIG,
+            Self::BadDeflate | Self::InvalidUtf8 => CloseCode::INVALID_PAYLOAD,
+            Self::InflatesTooBig { .. } | Self::TooBig { .. } => CloseCode::TOO_BIG,
             Self::TooManyFragments => CloseCode::POLICY,
         }
     }
@@ -81,6 +88,13 @@ impl fmt::Display for WireError {
             Self::CloseTooShort => f.write_str("close frame has half a code"),
             Self::BadCloseCode(code) => write!(f, "close code {code} must not be sent"),
             Self::InvalidUtf8 => f.write_str("text is not utf-8"),
+            Self::BadDeflate => f.write_str("compressed message cannot be restored"),
+            Self::InflatesTooBig { limit } => {
+                write!(
+                    f,
+                    "message exceeds the limit of {limit} bytes once restored"
+                )
+            }
             Self::TooBig { announced, limit } => {
                 write!(
                     f,

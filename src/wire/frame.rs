@@ -14,6 +14,9 @@ pub const HEADER_BYTES_MAX: usize = 10;
 /// The FIN bit of a frame's first byte (RFC 6455 5.2).
 pub(super) const FIN: u8 = 0x80;
 
+/// The first reserved bit, which marks a compressed message (RFC 7692 6).
+pub(super) const RSV1: u8 = 0x40;
+
 /// What a frame is, as its first byte's low four bits say (RFC 6455 5.2).
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum OpCode {
@@ -188,9 +191,14 @@ impl FrameBuffer {
         &mut self.bytes[start..]
     }
 
+    /// The payload so far.
+    pub(super) fn payload(&self) -> &[u8] {
+        self.bytes.get(HEADER_BYTES_MAX..).unwrap_or_default()
+    }
+
     /// The length of the payload so far.
     pub(super) fn payload_len(&self) -> usize {
-        self.bytes.len().saturating_sub(HEADER_BYTES_MAX)
+        self.payload().len()
     }
 
     /// The bytes allocated, room for the header included.
@@ -237,7 +245,11 @@ impl FrameBuffer {
 }
 
 /// Writes the minimal header at the end of `room` and returns its length.
-fn write_header(room: &mut [u8; HEADER_BYTES_MAX], kind: DataKind, payload_len: usize) -> usize {
+pub(super) fn write_header(
+    room: &mut [u8; HEADER_BYTES_MAX],
+    kind: DataKind,
+    payload_len: usize,
+) -> usize {
     let first = FIN | OpCode::Data(kind).bits();
     match (u8::try_from(payload_len), u16::try_from(payload_len)) {
         (Ok(short @ 0..=125), _) => {

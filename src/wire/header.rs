@@ -2,22 +2,40 @@
 
 use crate::wire::control::CONTROL_BYTES_MAX;
 use crate::wire::error::WireError;
-use crate::wire::frame::{FIN, OpCode};
+use crate::wire::frame::{FIN, OpCode, RSV1};
 use crate::wire::mask::Mask;
 
 /// The longest header of a client's frame: two bytes, a 64-bit length, a masking key.
 const CLIENT_HEADER_BYTES_MAX: usize = 14;
 
-/// RSV1 to RSV3, which only a negotiated extension may set; none is.
+/// RSV1 to RSV3, which only an agreed extension may set.
 const RESERVED: u8 = 0x70;
 
 /// The bit of a frame's second byte that announces a masking key.
 const MASKED: u8 = 0x80;
 
+/// Whether clients may compress their messages.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub enum Inflation {
+    /// permessage-deflate is agreed on.
+    Agreed,
+    /// It is not: a compressed message is an error.
+    #[default]
+    None,
+}
+
+/// Whether a message is compressed.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum Coding {
+    Deflated,
+    Plain,
+}
+
 /// A legal header, as far as a header alone can be judged.
 #[derive(Debug)]
 pub(super) struct Header {
     pub(super) fin: bool,
+    pub(super) coding: Coding,
     pub(super) opcode: OpCode,
     /// At most 125 for a control frame.
     pub(super) payload_len: u64,
@@ -39,12 +57,16 @@ impl PartialHeader {
     /// # Errors
     ///
     /// What [`parse`] finds, the first in the order of the header's bytes.
-    pub(super) fn read(&mut self, input: &mut &[u8]) -> Result<Option<Header>, WireError> {
+    pub(super) fn read(
+        &mut self,
+        input: &mut &[u8],
+        inflation: Inflation,
+    ) -> Result<Option<Header>, WireError> {
         let old = usize::from(self.len);
         let more = input.len().min(CLIENT_HEADER_BYTES_MAX - old);
         let new = old + more;
         self.bytes[old..new].copy_from_slice(&input[..more]);
-        if let Some((header, size)) = parse(&self.bytes[..new])? {
+        if let Some((header, size)) = parse(&self.bytes[..new], inflation)? {
             *input = &input[size - old..];
             return Ok(Some(header));
         }
@@ -55,12 +77,12 @@ impl PartialHeader {
 }
 
 /// Reads a header from the front of `bytes`, with its size; `None` if it goes on.
-fn parse(bytes: &[u8]) -> Result<Option<(Header, usize)>, WireError> {
+fn parse(bytes: &[u8], inflation: Inflation) -> Result<Option<(Header, usize)>, WireError> {
     let Some((&[first, second], rest)) = bytes.split_first_chunk() else {
         return Ok(None);
     };
     let fin = first & FIN != 0;
-    let opcode = parse_opcode(first)?;
+    let (opcode, coding) = parse_first(first, inflation)?;
     if second & MASKED == 0 {
         return Err(WireError::Unmasked);
     }
@@ -76,6 +98,7 @@ fn parse(bytes: &[u8]) -> Result<Option<(Header, usize)>, WireError> {
     };
     let header = Header {
         fin,
+        coding,
         opcode,
         payload_len,
         mask: Mask::new(key),
@@ -83,11 +106,15 @@ fn parse(bytes: &[u8]) -> Result<Option<(Header, usize)>, WireError> {
     Ok(Some((header, bytes.len() - rest.len())))
 }
 
-fn parse_opcode(first: u8) -> Result<OpCode, WireError> {
-    if first & RESERVED != 0 {
-        return Err(WireError::ReservedBits);
+fn parse_first(first: u8, inflation: Inflation) -> Result<(OpCode, Coding), WireError> {
+    let opcode = OpCode::from_bits(first);
+    match (first & RESERVED, opcode, inflation) {
+        (0, Some(opcode), _) => Ok((opcode, Coding::Plain)),
+        (0, None, _) => Err(WireError::ReservedOpcode(first & 0x0F)),
+        // On the first frame of a message alone (RFC 7692 6.1).
+        (RSV1, Some(opcode @ OpCode::Data(_)), Inflation::Agreed) => Ok((opcode, Coding::Deflated)),
+        (_, Some(_) | None, Inflation::Agreed | Inflation::None) => Err(WireError::ReservedBits),
     }
-    OpCode::from_bits(first).ok_or(WireError::ReservedOpcode(first & 0x0F))
 }
 
 fn check_control(fin: bool, short_len: u8) -> Result<(), WireError> {

@@ -7,8 +7,7 @@
 //! - `control` and `frame`: what is sent, control frames and data messages.
 //! - `close` and `error`: how a connection ends, by intent or by a client's mistake.
 //! - `decoder`: what is received; a state machine on top of `header`, `mask` and `utf8`.
-//!
-//! Extensions are not negotiated; `header` is the one place that looks at the reserved bits.
+//! - `extension` and `deflate`: permessage-deflate (RFC 7692), the one extension there is.
 
 mod control;
 mod frame;
@@ -18,14 +17,19 @@ mod error;
 
 mod decoder;
 
+mod deflate;
+mod extension;
+
 mod header;
 mod mask;
 mod utf8;
 
 pub use self::close::{CLOSE_REASON_BYTES_MAX, CloseCode, CloseFrame};
 pub use self::control::{CONTROL_BYTES_MAX, ControlKind, ControlPayload, append_control};
-pub use self::decoder::{Decoder, EMPTY_FRAGMENTS_MAX, Event};
+pub use self::decoder::{Decoder, EMPTY_FRAGMENTS_MAX, Event, Inflation};
+pub use self::deflate::{Deflater, Deflations};
 pub use self::error::WireError;
+pub use self::extension::{Deflate, WindowBits};
 pub use self::frame::{DataKind, Frame, HEADER_BYTES_MAX, OpCode, Payload};
 
 #[cfg(test)]

@@ -5,6 +5,7 @@ use proptest::prelude::ProptestConfig;
 use super::{Decoder, Event, WireError};
 
 mod arbitrary;
+mod deflate;
 mod differential;
 mod encoding;
 mod illegal;

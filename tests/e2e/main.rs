@@ -18,6 +18,8 @@ mod http;
 
 mod services;
 
+mod deflate;
+
 mod closing;
 
 mod crash;

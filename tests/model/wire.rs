@@ -1,6 +1,6 @@
 //! The decoder: one verdict, wherever the bytes are cut.
 
-use busline::wire::{Decoder, Event, WireError};
+use busline::wire::{Decoder, Event, Inflation, WireError};
 
 use super::bytes::Bytes;
 
@@ -10,18 +10,36 @@ pub(crate) fn fuzz(data: &[u8]) {
     let (Some(limit), Some(cut)) = (bytes.next(), bytes.next()) else {
         return;
     };
+    let inflation = if limit & 1 == 0 {
+        Inflation::None
+    } else {
+        Inflation::Agreed
+    };
     let limit = usize::from(limit) * 16;
-    let whole = decode(limit, bytes.0, usize::MAX);
-    let cut = decode(limit, bytes.0, usize::from(cut % 16) + 1);
+    let decode = |chunk| {
+        decode(
+            Decoder::new(limit).inflating(inflation),
+            bytes.0,
+            chunk,
+            limit,
+        )
+    };
+    let whole = decode(usize::MAX);
+    let cut = decode(usize::from(cut % 16) + 1);
     assert_eq!(whole, cut, "the verdict depends on how the bytes are cut");
 }
 
 /// All events, and the error that ended them.
-fn decode(limit: usize, input: &[u8], chunk: usize) -> (Vec<Event>, Option<WireError>) {
-    let mut decoder = Decoder::new(limit);
+fn decode(
+    mut decoder: Decoder,
+    input: &[u8],
+    chunk: usize,
+    limit: usize,
+) -> (Vec<Event>, Option<WireError>) {
     let mut events = Vec::new();
     // A message that has doubled its buffer, and a control frame between its fragments.
-    let memory = 2 * (limit + 16) + 256;
+    // Compressed it may be an eighth longer.
+    let memory = 2 * (limit + limit / 8 + 80) + 256;
     for mut chunk in input.chunks(chunk.min(input.len()).max(1)) {
         while !chunk.is_empty() {
             match decoder.decode(&mut chunk) {

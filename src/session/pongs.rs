@@ -1,0 +1,61 @@
+//! The peer's pings that are still to be answered.
+
+use crate::wire::{ControlKind, ControlPayload};
+
+use super::outbox::Outbox;
+
+/// Most pings that wait for an answer at a time.
+const PONGS_MAX: usize = 16;
+
+/// Pings in the order they came; beyond [`PONGS_MAX`] the newest takes the place of the one before,
+/// as RFC 6455 5.5.3 allows, so that a peer that pings and does not read costs no more than that.
+///
+/// Holds no memory while all are answered.
+#[derive(Debug, Default)]
+pub(super) struct Pongs {
+    owed: Vec<ControlPayload>,
+}
+
+impl Pongs {
+    pub(super) fn is_empty(&self) -> bool {
+        self.owed.is_empty()
+    }
+
+    /// The peer has sent a ping.
+    pub(super) fn owe(&mut self, ping: ControlPayload) {
+        self.owed.truncate(PONGS_MAX - 1);
+        self.owed.push(ping);
+    }
+
+    /// Answers all of them.
+    pub(super) fn pay(&mut self, outbox: &mut Outbox) {
+        for payload in std::mem::take(&mut self.owed) {
+            outbox.push_control(ControlKind::Pong, &payload);
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn payload(number: u8) -> ControlPayload {
+        ControlPayload::try_from(&[number][..]).expect("it is short")
+    }
+
+    #[test]
+    fn as_many_pings_as_may_wait_are_answered_in_order_and_then_the_newest() {
+        for pings in [1, 15, 16, 17, 100] {
+            let (mut pongs, mut outbox) = (Pongs::default(), Outbox::default());
+            (0..pings).for_each(|number| pongs.owe(payload(number)));
+            let kept = pongs.owed.iter().map(|payload| payload.as_slice()[0]);
+            let mut expected: Vec<u8> = (0..pings).collect();
+            expected.truncate(PONGS_MAX - 1);
+            expected.extend((pings > 15).then_some(pings - 1));
+            assert_eq!(kept.collect::<Vec<_>>(), expected, "{pings}");
+            pongs.pay(&mut outbox);
+            assert_eq!(outbox.len(), 3 * expected.len());
+            assert!(pongs.is_empty() && pongs.owed.capacity() == 0);
+        }
+    }
+}

@@ -1,0 +1,123 @@
+//! The payload of a compressed message (RFC 7692 7.2).
+
+use bytes::Bytes;
+use flate2::{Compress, Compression, Decompress, FlushCompress, FlushDecompress, Status};
+
+use crate::sync::OnceLock;
+use crate::wire::error::WireError;
+use crate::wire::extension::WindowBits;
+use crate::wire::frame::{Frame, FrameBuffer, HEADER_BYTES_MAX, RSV1, write_header};
+
+/// What ends a flushed block, left out on the wire (RFC 7692 7.2.1).
+const TAIL: [u8; 4] = [0x00, 0x00, 0xFF, 0xFF];
+
+/// How hard the compressor tries: the fastest level of zlib-rs 0.6.8 but 1, which makes messages a
+/// quarter longer in the same time, and panics when its output is short of room.
+const LEVEL: u32 = 2;
+
+/// Bytes inflated at once.
+const STEP_BYTES: usize = 8 * 1024;
+
+/// The most compressed bytes of a message of up to `message_bytes_max` bytes: what a compressor
+/// makes of bytes that cannot be compressed, in the worst form there is (fixed codes).
+pub(super) fn deflated_bytes_max(message_bytes_max: usize) -> usize {
+    message_bytes_max
+        .saturating_add(message_bytes_max / 8)
+        .saturating_add(64)
+}
+
+/// Restores a message's payload, never more than `message_bytes_max` bytes of it.
+///
+/// # Errors
+///
+/// [`WireError::BadDeflate`] for bytes that no compressor wrote, [`WireError::InflatesTooBig`] as
+/// soon as there is one byte too many.
+pub(super) fn inflate(deflated: &[u8], message_bytes_max: usize) -> Result<FrameBuffer, WireError> {
+    let mut inflated = FrameBuffer::default();
+    let mut inflater = Decompress::new(false);
+    let mut step = [0; STEP_BYTES];
+    for input in [deflated, &TAIL] {
+        let mut rest = input;
+        loop {
+            let (read, written) = (inflater.total_in(), inflater.total_out());
+            let status = inflater
+                .decompress(rest, &mut step, FlushDecompress::Sync)
+                .map_err(|_bad| WireError::BadDeflate)?;
+            let read = usize::try_from(inflater.total_in() - read).unwrap_or(rest.len());
+            let written = usize::try_from(inflater.total_out() - written).unwrap_or(STEP_BYTES);
+            rest = &rest[read..];
+            if written > message_bytes_max - inflated.payload_len() {
+                let limit = message_bytes_max;
+                return Err(WireError::InflatesTooBig { limit });
+            }
+            inflated.append(&step[..written], message_bytes_max);
+            match status {
+                // What follows a final block is a stream of its own (RFC 7692 7.2.3.4).
+                Status::StreamEnd => inflater.reset(false),
+                Status::Ok | Status::BufError if read == 0 && written == 0 => break,
+                Status::Ok | Status::BufError => {}
+            }
+            if rest.is_empty() && written < STEP_BYTES {
+                break;
+            }
+        }
+        if !rest.is_empty() {
+            return Err(WireError::BadDeflate);
+        }
+    }
+    Ok(inflated)
+}
+
+/// The compressed forms of one frame, each made when the first client needs it, for all of them.
+#[derive(Debug, Default)]
+pub struct Deflations(OnceLock<Box<[Deflation; WindowBits::COUNT]>>);
+
+/// One form, or that it would not be shorter.
+type Deflation = OnceLock<Option<Bytes>>;
+
+impl Deflations {
+    /// The form for this window, made by `make` if nobody has asked for it yet.
+    pub fn get_or_make(
+        &self,
+        window: WindowBits,
+        make: impl FnOnce() -> Option<Bytes>,
+    ) -> Option<&Bytes> {
+        let forms = self.0.get_or_init(Box::default);
+        forms[window.index()].get_or_init(make).as_ref()
+    }
+}
+
+/// Compresses messages, each for itself; keeps its memory, about 200 KiB a size of window used.
+#[derive(Debug, Default)]
+pub struct Deflater {
+    by_window: [Option<Compress>; WindowBits::COUNT],
+}
+
+impl Deflater {
+    /// The frame of the same message with its payload compressed, if that makes it shorter.
+    pub fn frame(&mut self, frame: &Frame, window: WindowBits) -> Option<Bytes> {
+        let payload = frame.payload();
+        let deflated = self.deflate(payload.as_bytes(), window)?;
+        let mut room = [0; HEADER_BYTES_MAX];
+        let header_len = write_header(&mut room, payload.kind(), deflated.len());
+        let header = &mut room[HEADER_BYTES_MAX - header_len..];
+        header[0] |= RSV1;
+        // In one allocation of just this size.
+        Some([&*header, &deflated].concat().into())
+    }
+
+    /// The compressed payload, if it is shorter than the payload.
+    fn deflate(&mut self, payload: &[u8], window: WindowBits) -> Option<Vec<u8>> {
+        let compress = self.by_window[window.index()].get_or_insert_with(|| {
+            Compress::new_with_window_bits(Compression::new(LEVEL), false, window.get())
+        });
+        compress.reset();
+        let mut deflated = Vec::with_capacity(deflated_bytes_max(payload.len()));
+        let status = compress.compress_vec(payload, &mut deflated, FlushCompress::Sync);
+        let all_read = compress.total_in() == payload.len() as u64;
+        let is_whole = status.is_ok() && all_read && deflated.ends_with(&TAIL);
+        debug_assert!(is_whole, "there is room for the longest form");
+        deflated.truncate(deflated.len().saturating_sub(TAIL.len()));
+        (is_whole && deflated.len() < payload.len()).then_some(deflated)
+    }
+}
