@@ -3,10 +3,12 @@
 use std::collections::BTreeMap;
 use std::sync::Arc as StdArc;
 
+use crate::backlog::{Account, Backlog};
 use crate::bus::{BusCounts, ClientId, InMemoryMessageBus, MessageBus, NameError, ServiceName};
 use crate::limits::{LifecyclePolicy, Limits, SlowConsumer};
 use crate::metrics::{Metrics, SessionCounts};
-use crate::permits::{Permit, Permits};
+use crate::peer::Peer;
+use crate::permits::{Bounds, Full, Permit, Permits};
 use crate::registry::{Registration, Registry};
 use crate::rt::Runtime;
 use crate::service::Service;
@@ -24,6 +26,7 @@ struct Inner<R: Runtime> {
     bus: InMemoryMessageBus,
     registry: Registry<R>,
     metrics: Metrics,
+    backlog: Backlog,
     clients: AtomicU64,
     permits: Permits,
 }
@@ -69,6 +72,9 @@ pub struct Counts {
     pub sessions: SessionCounts,
     /// Sessions there are.
     pub sessions_open: usize,
+    /// Bytes that all sessions together hold for clients; see
+    /// [`Limits::queue_bytes`](crate::Limits::queue_bytes).
+    pub queued_bytes: u64,
 }
 
 impl<R: Runtime> App<R> {
@@ -109,6 +115,7 @@ impl<R: Runtime> App<R> {
             bus: self.inner.bus.counts(),
             sessions: self.inner.metrics.counts(),
             sessions_open: self.sessions_open(),
+            queued_bytes: self.inner.backlog.total(),
         }
     }
 
@@ -135,9 +142,14 @@ impl<R: Runtime> App<R> {
         ClientId::new(self.inner.clients.fetch_add(1, Ordering::Relaxed) + 1)
     }
 
-    /// The right to one more session, unless all are taken.
-    pub(crate) fn permit(&self) -> Option<Permit> {
-        self.inner.permits.take()
+    /// The right to one more session, unless all are taken, or all that this peer may have.
+    pub(crate) fn permit(&self, peer: &Peer) -> Result<Permit, Full> {
+        self.inner.permits.take(peer)
+    }
+
+    /// The client's part of what all sessions hold.
+    pub(crate) fn account(&self, client: ClientId) -> Account {
+        self.inner.backlog.account(client.number())
     }
 
     /// Refuses every further client and asks those there are to leave; see
@@ -224,7 +236,12 @@ impl<R: Runtime> Builder<R> {
                 registry,
                 metrics: Metrics::default(),
                 clients: AtomicU64::new(0),
-                permits: Permits::new(self.limits.sessions),
+                backlog: Backlog::new(self.limits.queue_bytes),
+                permits: Permits::new(Bounds {
+                    in_all: self.limits.sessions,
+                    per_address: self.limits.sessions_per_address,
+                    per_subject: self.limits.sessions_per_subject,
+                }),
                 limits: self.limits,
             }),
         }

@@ -1,5 +1,7 @@
 //! Properties: random runs against reference models, and the fuzzers' corpora on stable.
 
+#[path = "model/bounds.rs"]
+mod bounds;
 mod model;
 #[path = "model/regressions.rs"]
 mod regressions;

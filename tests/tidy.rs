@@ -5,9 +5,10 @@ use std::path::{Path, PathBuf};
 
 /// Modules from the ground up; those on one line know nothing of each other.
 const LAYERS: &[&[&str]] = &[
-    &["sync", "limits"],
-    &["metrics", "permits", "rt", "wire"],
-    &["bus"],
+    &["address", "sync"],
+    &["limits", "peer"],
+    &["backlog", "metrics", "permits", "rt", "wire"],
+    &["bucket", "bus"],
     &["service"],
     &["registry"],
     &["app"],
@@ -120,7 +121,7 @@ fn collect(directory: &Path, files: &mut Vec<PathBuf>) {
         let foreign = ["target", ".git", "corpus", "artifacts"].contains(&name.as_ref());
         if path.is_dir() && !foreign {
             collect(&path, files);
-        } else if path.is_file() {
+        } else if path.is_file() && !foreign {
             files.push(path);
         }
     }

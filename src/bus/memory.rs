@@ -293,6 +293,16 @@ impl Cell {
         Poll::Ready(item)
     }
 
+    /// Parks the task whatever there is, and returns the payload bytes kept.
+    pub(super) fn watch(&self, seat: &Seat, cx: &mut Context<'_>) -> usize {
+        let mut state = self.0.lock();
+        let replaced = state.subscribers.park(&seat.place, cx.waker());
+        let bytes = state.log.bytes();
+        drop(state);
+        drop(replaced);
+        bytes
+    }
+
     pub(super) fn unread(&self, seat: &Seat) -> u64 {
         self.0.lock().log.unread(&seat.cursor)
     }

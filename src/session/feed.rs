@@ -43,6 +43,11 @@ impl Feed {
         lost
     }
 
+    /// Payload bytes that wait for this client alone; the task is woken when there are more.
+    pub(super) fn watch(&mut self, cx: &mut Context<'_>) -> usize {
+        self.to_one.watch(cx)
+    }
+
     /// Whether messages to this client alone wait for its socket.
     pub(super) fn owes_answers(&self) -> bool {
         self.to_one.pending() > 0
