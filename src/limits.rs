@@ -247,9 +247,21 @@ impl Default for LifecyclePolicy {
 pub enum SlowConsumer {
     /// Its session is closed with 1013 and the number of lost messages.
     Close,
+    /// Of the messages to all it always gets the newest and never an older one: those that a newer
+    /// one has overtaken are counted as superseded. For services that publish a state.
+    Latest,
     /// It loses the oldest unread messages and stays; the losses are counted.
     #[default]
     Skip,
+}
+
+/// How one service is run and how it treats its clients.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct ServicePolicy {
+    /// How it is started again, stopped and given up.
+    pub lifecycle: LifecyclePolicy,
+    /// What happens to a client that reads more slowly than it publishes.
+    pub slow_consumer: SlowConsumer,
 }
 
 const fn nonzero(value: usize) -> NonZeroUsize {

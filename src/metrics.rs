@@ -69,6 +69,8 @@ impl Counters<{ RefuseReason::ALL.len() }> {
 pub enum CloseReason {
     /// It was as old as it may be.
     Aged,
+    /// A text that is not of the dialect the client asked for.
+    BadEnvelope,
     /// Its task was dropped: the server stopped without waiting for it.
     Dropped,
     /// The application drains.
@@ -107,8 +109,9 @@ pub enum CloseReason {
 
 impl CloseReason {
     /// All of them, in the order of [`SessionCounts::closed_by`].
-    pub const ALL: [Self; 18] = [
+    pub const ALL: [Self; 19] = [
         Self::Aged,
+        Self::BadEnvelope,
         Self::Dropped,
         Self::Drained,
         Self::Failed,
@@ -132,6 +135,7 @@ impl CloseReason {
     pub fn name(self) -> &'static str {
         match self {
             Self::Aged => "aged",
+            Self::BadEnvelope => "bad_envelope",
             Self::Dropped => "dropped",
             Self::Drained => "drained",
             Self::Failed => "failed",

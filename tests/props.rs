@@ -2,6 +2,8 @@
 
 #[path = "model/bounds.rs"]
 mod bounds;
+#[path = "model/consumers.rs"]
+mod consumers;
 mod model;
 #[path = "model/regressions.rs"]
 mod regressions;

@@ -274,6 +274,15 @@ impl Cell {
         })
     }
 
+    /// Takes the newest message and leaves out what is older, or parks the task.
+    pub(super) fn poll_latest(
+        &self,
+        seat: &mut Seat,
+        cx: &mut Context<'_>,
+    ) -> Poll<(u64, Message)> {
+        self.poll_with(&seat.place, cx, |log| log.latest(&mut seat.cursor))
+    }
+
     fn poll_with<T>(
         &self,
         place: &Place,

@@ -117,6 +117,7 @@ async fn join<R: Runtime>(
         Ok(admission) => admission,
         Err(error) => return refused(&shell.app, &error),
     };
+    let admission = admission.speaking(handshake.dialect());
     let upgrade = hyper::upgrade::on(&mut request);
     let session = run(admission, upgrade);
     let end = shell.end();

@@ -1,6 +1,7 @@
 //! A client's way in: everything a session needs, or the reason why there is none.
 
-use super::feed::Feed;
+use super::dialect::{Dialect, Voice};
+use super::feed::{Feed, Pick};
 use crate::app::App;
 use crate::bus::{ClientId, MessageBus, Publisher, ServiceName, SubscribeError, Topic};
 use crate::limits::SlowConsumer;
@@ -20,6 +21,7 @@ pub struct Admission<R: Runtime> {
     pub(super) lease: Lease<R>,
     pub(super) publisher: Publisher,
     pub(super) slow_consumer: SlowConsumer,
+    pub(super) dialect: Dialect,
     peer: Peer,
     permit: Permit,
 }
@@ -103,6 +105,7 @@ impl<R: Runtime> Admission<R> {
         let to_all = bus.subscribe(&Topic::from_service_to_ws(name))?;
         let to_one = bus.subscribe(&Topic::from_service_to_client(name, client))?;
         let lease = app.registry().join(service)?;
+        let slow_consumer = app.slow_consumer(name);
         Ok(Self {
             app: app.clone(),
             client,
@@ -110,11 +113,14 @@ impl<R: Runtime> Admission<R> {
                 to_all,
                 to_one,
                 since: lease.since(),
+                voice: Voice::Plain,
+                pick: Pick::from(slow_consumer),
                 outbox_bytes: app.limits().outbox_bytes,
             },
             publisher: bus.publisher(&Topic::from_ws_to_service(name)),
             lease,
-            slow_consumer: app.slow_consumer(),
+            slow_consumer,
+            dialect: Dialect::Plain,
             peer,
             permit,
         })
@@ -138,6 +144,14 @@ impl<R: Runtime> Admission<R> {
     /// The application that admitted it.
     pub fn app(&self) -> &App<R> {
         &self.app
+    }
+
+    /// Speaks this dialect with the client instead of the plain one.
+    #[must_use]
+    pub fn speaking(mut self, dialect: Dialect) -> Self {
+        self.dialect = dialect;
+        self.feed.voice = Voice::of(dialect);
+        self
     }
 
     /// The client's number.

@@ -10,6 +10,8 @@ use crate::wire::{CloseCode, CloseFrame, WireError};
 pub enum Cause {
     /// The session is as old as it may be: 1001.
     Aged,
+    /// The peer sent a text that is not of the dialect it asked for: 1007.
+    BadEnvelope,
     /// The application stops: 1001.
     Drained,
     /// The service crashed for good: 1011.
@@ -57,6 +59,7 @@ impl Cause {
         let now = |code, reason: &'static str| Farewell::Now(Some(CloseFrame::new(code, reason)));
         match self {
             Self::Aged => finish(CloseCode::GOING_AWAY, "the session is old: connect again"),
+            Self::BadEnvelope => now(CloseCode::INVALID_PAYLOAD, "write {\"text\":\"...\"}"),
             Self::Drained => finish(CloseCode::GOING_AWAY, "the server is going away"),
             Self::Failed => finish(CloseCode::INTERNAL_ERROR, "the service failed"),
             Self::Idle => finish(CloseCode::GOING_AWAY, "the session is idle"),
@@ -84,6 +87,7 @@ impl Cause {
     pub fn reason(&self) -> CloseReason {
         match self {
             Self::Aged => CloseReason::Aged,
+            Self::BadEnvelope => CloseReason::BadEnvelope,
             Self::Drained => CloseReason::Drained,
             Self::Failed => CloseReason::Failed,
             Self::Idle => CloseReason::Idle,

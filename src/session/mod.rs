@@ -25,6 +25,7 @@ mod admission;
 mod age;
 mod cause;
 mod closing;
+mod dialect;
 mod feed;
 mod inlet;
 mod intake;
@@ -34,6 +35,7 @@ mod outbox;
 
 pub use self::admission::{Admission, AdmitError};
 pub use self::cause::Cause;
+pub use self::dialect::Dialect;
 pub use self::keepalive::{Keepalive, Pulse};
 
 use self::closing::Closing;

@@ -182,7 +182,8 @@ impl<R: Runtime> Open<R> {
             match status {
                 Status::Draining => return Some(Cause::Drained),
                 Status::Failed => return Some(Cause::Failed),
-                Status::Running(_) | Status::Waiting => {}
+                Status::Running(generation) => admission.feed.voice.runs(generation),
+                Status::Waiting => {}
             }
         }
         None
@@ -273,7 +274,7 @@ impl<R: Runtime> Open<R> {
         }
         match admission.slow_consumer {
             SlowConsumer::Close if lost > 0 => Some(Cause::SlowConsumer(lost)),
-            SlowConsumer::Close | SlowConsumer::Skip => None,
+            SlowConsumer::Close | SlowConsumer::Latest | SlowConsumer::Skip => None,
         }
     }
 
@@ -319,6 +320,9 @@ impl<R: Runtime> Open<R> {
             },
             Inbound::Event(Event::Close(frame)) => return Some(Cause::PeerClosed(frame)),
             Inbound::Event(Event::Message(frame)) => {
+                let Some(frame) = self.admission().dialect.read(frame) else {
+                    return Some(self.refuse_envelope());
+                };
                 self.take_in(frame, now);
                 if self.intake.message(now) == Within::No {
                     return Some(Cause::RateExceeded);
@@ -326,6 +330,14 @@ impl<R: Runtime> Open<R> {
             }
         }
         None
+    }
+
+    /// Counts a message that is none.
+    fn refuse_envelope(&self) -> Cause {
+        let metrics = self.admission().app().metrics();
+        metrics.messages_in.add(1);
+        metrics.lost_not_taken.add(1);
+        Cause::BadEnvelope
     }
 
     /// Bytes that may be read; none while the client has sent what it may.

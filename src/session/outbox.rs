@@ -44,6 +44,11 @@ impl Outbox {
         self.ends.push(self.bytes.len());
     }
 
+    /// What is said of messages, and is none itself.
+    pub(super) fn push_notice(&mut self, frame: &Frame) {
+        self.bytes.extend_from_slice(frame.as_bytes());
+    }
+
     pub(super) fn push_control(&mut self, kind: ControlKind, payload: &ControlPayload) {
         append_control(&mut self.bytes, kind, payload);
     }

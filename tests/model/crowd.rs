@@ -5,7 +5,7 @@ use std::time::Duration;
 use busline::app::{App, Builder};
 use busline::bus::{Message, MessageBus, Topic};
 use busline::rt::Spawn;
-use busline::session::{Admission, Session};
+use busline::session::{Admission, Dialect, Session};
 use busline::{Context, Limits};
 use futures::FutureExt;
 
@@ -48,7 +48,12 @@ impl Crowd {
 
     /// One more client, whose socket takes so many bytes.
     pub(crate) fn join(&mut self, room: usize) -> Peer {
+        self.join_speaking(Dialect::Plain, room)
+    }
+
+    pub(crate) fn join_speaking(&mut self, dialect: Dialect, room: usize) -> Peer {
         let admission = Admission::request(&self.app, "s").expect("admitted");
+        let admission = admission.speaking(dialect);
         let peer = Peer::default();
         peer.make_room(room);
         let session = Session::new(admission, peer.socket());
