@@ -3,10 +3,12 @@
 use std::collections::BTreeMap;
 use std::sync::Arc as StdArc;
 
+use crate::backlog::{Account, Backlog};
 use crate::bus::{BusCounts, ClientId, InMemoryMessageBus, MessageBus, NameError, ServiceName};
-use crate::limits::{LifecyclePolicy, Limits, SlowConsumer};
+use crate::limits::{LifecyclePolicy, Limits, ServicePolicy, SlowConsumer};
 use crate::metrics::{Metrics, SessionCounts};
-use crate::permits::{Permit, Permits};
+use crate::peer::Peer;
+use crate::permits::{Bounds, Full, Permit, Permits};
 use crate::registry::{Registration, Registry};
 use crate::rt::Runtime;
 use crate::service::Service;
@@ -21,10 +23,11 @@ pub struct App<R: Runtime> {
 struct Inner<R: Runtime> {
     rt: R,
     limits: Limits,
-    slow_consumer: SlowConsumer,
+    slow_consumers: BTreeMap<ServiceName, SlowConsumer>,
     bus: InMemoryMessageBus,
     registry: Registry<R>,
     metrics: Metrics,
+    backlog: Backlog,
     clients: AtomicU64,
     permits: Permits,
     deflater: Arc<Mutex<Deflater>>,
@@ -35,10 +38,12 @@ struct Inner<R: Runtime> {
 pub struct Builder<R: Runtime> {
     rt: R,
     limits: Limits,
-    lifecycle: LifecyclePolicy,
-    slow_consumer: SlowConsumer,
-    services: BTreeMap<ServiceName, StdArc<dyn Service>>,
+    policy: ServicePolicy,
+    services: BTreeMap<ServiceName, Registered>,
 }
+
+/// A service, and its policy if it has one of its own.
+type Registered = (StdArc<dyn Service>, Option<ServicePolicy>);
 
 /// Why a service could not be registered.
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
@@ -71,6 +76,9 @@ pub struct Counts {
     pub sessions: SessionCounts,
     /// Sessions there are.
     pub sessions_open: usize,
+    /// Bytes that all sessions together hold for clients; see
+    /// [`Limits::queue_bytes`](crate::Limits::queue_bytes).
+    pub queued_bytes: u64,
 }
 
 impl<R: Runtime> App<R> {
@@ -79,8 +87,7 @@ impl<R: Runtime> App<R> {
         Builder {
             rt,
             limits: Limits::default(),
-            lifecycle: LifecyclePolicy::default(),
-            slow_consumer: SlowConsumer::default(),
+            policy: ServicePolicy::default(),
             services: BTreeMap::new(),
         }
     }
@@ -111,6 +118,7 @@ impl<R: Runtime> App<R> {
             bus: self.inner.bus.counts(),
             sessions: self.inner.metrics.counts(),
             sessions_open: self.sessions_open(),
+            queued_bytes: self.inner.backlog.total(),
         }
     }
 
@@ -128,8 +136,9 @@ impl<R: Runtime> App<R> {
         &self.inner.metrics
     }
 
-    pub(crate) fn slow_consumer(&self) -> SlowConsumer {
-        self.inner.slow_consumer
+    pub(crate) fn slow_consumer(&self, service: &ServiceName) -> SlowConsumer {
+        let policies = &self.inner.slow_consumers;
+        policies.get(service).copied().unwrap_or_default()
     }
 
     /// The compressor of all its sessions.
@@ -142,9 +151,14 @@ impl<R: Runtime> App<R> {
         ClientId::new(self.inner.clients.fetch_add(1, Ordering::Relaxed) + 1)
     }
 
-    /// The right to one more session, unless all are taken.
-    pub(crate) fn permit(&self) -> Option<Permit> {
-        self.inner.permits.take()
+    /// The right to one more session, unless all are taken, or all that this peer may have.
+    pub(crate) fn permit(&self, peer: &Peer) -> Result<Permit, Full> {
+        self.inner.permits.take(peer)
+    }
+
+    /// The client's part of what all sessions hold.
+    pub(crate) fn account(&self, client: ClientId) -> Account {
+        self.inner.backlog.account(client.number())
     }
 
     /// Refuses every further client and asks those there are to leave; see
@@ -172,12 +186,30 @@ impl<R: Runtime> Clone for App<R> {
 }
 
 impl<R: Runtime> Builder<R> {
-    /// Registers a service at `/ws/<name>`.
+    /// Registers a service at `/ws/<name>`, with the policies that all have.
     ///
     /// # Errors
     ///
     /// When the name is no [`ServiceName`] or is taken, or there are too many services.
-    pub fn service(mut self, name: &str, service: impl Service) -> Result<Self, RegisterError> {
+    pub fn service(self, name: &str, service: impl Service) -> Result<Self, RegisterError> {
+        self.register(name, (StdArc::new(service), None))
+    }
+
+    /// Registers a service at `/ws/<name>`, with a policy of its own.
+    ///
+    /// # Errors
+    ///
+    /// As those of [`service`](Self::service).
+    pub fn service_with(
+        self,
+        name: &str,
+        service: impl Service,
+        policy: ServicePolicy,
+    ) -> Result<Self, RegisterError> {
+        self.register(name, (StdArc::new(service), Some(policy)))
+    }
+
+    fn register(mut self, name: &str, registered: Registered) -> Result<Self, RegisterError> {
         let parsed = name.parse().map_err(|error| {
             let name = name.to_owned();
             RegisterError::BadName { name, error }
@@ -190,7 +222,7 @@ impl<R: Runtime> Builder<R> {
         if self.services.len() >= max {
             return Err(RegisterError::TooMany { max });
         }
-        self.services.insert(name, StdArc::new(service));
+        self.services.insert(name, registered);
         Ok(self)
     }
 
@@ -202,36 +234,43 @@ impl<R: Runtime> Builder<R> {
 
     /// Replaces the default way in which services are started, stopped and given up.
     pub fn lifecycle(mut self, policy: LifecyclePolicy) -> Self {
-        self.lifecycle = policy;
+        self.policy.lifecycle = policy;
         self
     }
 
     /// Replaces what happens to clients that read too slowly.
     pub fn slow_consumer(mut self, policy: SlowConsumer) -> Self {
-        self.slow_consumer = policy;
+        self.policy.slow_consumer = policy;
         self
     }
 
     /// The application, ready to take clients.
     pub fn build(self) -> App<R> {
         let bus = InMemoryMessageBus::new(self.limits.window, self.limits.topics);
-        let policy = self.lifecycle;
-        let register = |(name, service)| {
-            let policy = policy.clone();
-            (name, Registration { service, policy })
-        };
-        let registrations = self.services.into_iter().map(register).collect();
+        let mut registrations = BTreeMap::new();
+        let mut slow_consumers = BTreeMap::new();
+        for (name, (service, own)) in self.services {
+            let policy = own.unwrap_or_else(|| self.policy.clone());
+            slow_consumers.insert(name.clone(), policy.slow_consumer);
+            let policy = policy.lifecycle;
+            registrations.insert(name, Registration { service, policy });
+        }
         let shared: StdArc<dyn MessageBus> = StdArc::new(bus.clone());
         let registry = Registry::new(registrations, &shared, &self.rt);
         App {
             inner: Arc::new(Inner {
                 rt: self.rt,
-                slow_consumer: self.slow_consumer,
+                slow_consumers,
                 bus,
                 registry,
                 metrics: Metrics::default(),
                 clients: AtomicU64::new(0),
-                permits: Permits::new(self.limits.sessions),
+                backlog: Backlog::new(self.limits.queue_bytes),
+                permits: Permits::new(Bounds {
+                    in_all: self.limits.sessions,
+                    per_address: self.limits.sessions_per_address,
+                    per_subject: self.limits.sessions_per_subject,
+                }),
                 deflater: Arc::new(Mutex::new(Deflater::default())),
                 limits: self.limits,
             }),

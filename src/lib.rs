@@ -5,7 +5,8 @@
 //!
 //! The modules, from the ground up:
 //!
-//! - [`limits`]: every bound by name.
+//! - [`limits`]: every bound by name; [`address`] and [`Peer`]: whom they are counted for;
+//!   [`Bucket`]: how a rate is kept.
 //! - [`rt`]: what the core asks of a runtime.
 //! - [`wire`]: the WebSocket protocol, bytes in and bytes out.
 //! - [`bus`]: topics, messages, subscriptions.
@@ -18,10 +19,14 @@
 //! Everything but the shell does no I/O, reads no clock and spawns nothing by itself.
 #![forbid(unsafe_code)]
 
+pub mod address;
 pub mod app;
+mod backlog;
+mod bucket;
 pub mod bus;
 pub mod limits;
 mod metrics;
+mod peer;
 mod permits;
 pub mod registry;
 pub mod rt;
@@ -38,7 +43,9 @@ pub mod wire;
 struct Readme;
 
 pub use crate::app::App;
+pub use crate::bucket::Bucket;
 pub use crate::bus::Message;
 pub use crate::limits::Limits;
-pub use crate::metrics::SessionCounts;
+pub use crate::metrics::{CloseReason, RefuseReason, SessionCounts};
+pub use crate::peer::Peer;
 pub use crate::service::{Context, Service};

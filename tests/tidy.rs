@@ -5,9 +5,10 @@ use std::path::{Path, PathBuf};
 
 /// Modules from the ground up; those on one line know nothing of each other.
 const LAYERS: &[&[&str]] = &[
-    &["sync", "limits"],
-    &["metrics", "permits", "rt", "wire"],
-    &["bus"],
+    &["address", "sync"],
+    &["limits", "peer"],
+    &["backlog", "metrics", "permits", "rt", "wire"],
+    &["bucket", "bus"],
     &["service"],
     &["registry"],
     &["app"],

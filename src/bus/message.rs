@@ -4,16 +4,18 @@ use std::fmt;
 use std::sync::Arc;
 
 use super::topic::ClientId;
-use crate::wire::{Deflations, Frame, Payload};
+use crate::sync::OnceLock;
+use crate::wire::{Encoded, Frame, Payload};
 
 /// One message on the bus; cheap to clone.
 #[derive(Clone)]
 pub struct Message(Arc<Inner>);
 
 struct Inner {
-    frame: Frame,
+    plain: Encoded,
     origin: Origin,
-    deflations: Deflations,
+    /// The frame of a text for clients that speak JSON, made for the first of them.
+    json: OnceLock<Box<Encoded>>,
 }
 
 /// Who published a message.
@@ -54,9 +56,9 @@ impl fmt::Display for Generation {
 impl Message {
     pub(crate) fn new(frame: Frame, origin: Origin) -> Self {
         Self(Arc::new(Inner {
-            frame,
+            plain: frame.into(),
             origin,
-            deflations: Deflations::default(),
+            json: OnceLock::new(),
         }))
     }
 
@@ -73,12 +75,12 @@ impl Message {
     /// The same payload, not copied, as published by `origin`.
     #[must_use]
     pub fn from_origin(&self, origin: Origin) -> Self {
-        Self::new(self.0.frame.clone(), origin)
+        Self::new(self.frame().clone(), origin)
     }
 
     /// Text or bytes.
     pub fn payload(&self) -> &Payload {
-        self.0.frame.payload()
+        self.frame().payload()
     }
 
     /// The text, or `None` for a binary message.
@@ -99,7 +101,7 @@ impl Message {
 
     /// The payload's length in bytes.
     pub fn len(&self) -> usize {
-        self.0.frame.len()
+        self.frame().len()
     }
 
     /// Whether the payload is empty, which is a message like any other.
@@ -122,12 +124,30 @@ impl Message {
 
     /// The message as the WebSocket frame every client receives.
     pub fn frame(&self) -> &Frame {
-        &self.0.frame
+        self.0.plain.frame()
     }
 
-    /// The compressed forms of that frame, shared by all clients who can read them.
-    pub(crate) fn deflations(&self) -> &Deflations {
-        &self.0.deflations
+    /// The message as the frame of those clients that speak `busline.v1.json`: a text is
+    /// `{"text":"..."}`, a binary message is as it is. Encoded once, for all of them.
+    pub fn json_frame(&self) -> &Frame {
+        self.json().frame()
+    }
+
+    /// [`frame`](Self::frame), with its compressed forms.
+    pub(crate) fn plain(&self) -> &Encoded {
+        &self.0.plain
+    }
+
+    /// [`json_frame`](Self::json_frame), with its compressed forms.
+    pub(crate) fn json(&self) -> &Encoded {
+        let Payload::Text(text) = self.payload() else {
+            return self.plain();
+        };
+        self.0.json.get_or_init(|| {
+            let text: &str = text;
+            let json = serde_json::json!({ "text": text });
+            Box::new(Frame::text(json.to_string()).into())
+        })
     }
 }
 
@@ -187,5 +207,19 @@ impl fmt::Debug for Message {
             self.len(),
             self.origin()
         )
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_text_is_encoded_as_json_once_for_all_receivers() {
+        let message = Message::text("hello");
+        let other = message.clone();
+        assert!(std::ptr::eq(message.json_frame(), other.json_frame()));
+        assert_eq!(message.json_frame(), &Frame::text(r#"{"text":"hello"}"#));
+        assert_eq!(message.len(), 5, "the message itself is as it was");
     }
 }

@@ -6,6 +6,7 @@ use base64::Engine;
 use base64::engine::general_purpose::STANDARD as BASE64;
 use sha1::{Digest, Sha1};
 
+use crate::session::Dialect;
 use crate::wire::Deflate;
 
 /// The GUID every server appends to the client's key.
@@ -19,6 +20,7 @@ const VERSION: &str = "13";
 pub(super) struct Handshake {
     accept: HeaderValue,
     deflate: Option<Deflate>,
+    dialect: Dialect,
 }
 
 /// What is wrong with a client's wish.
@@ -52,6 +54,7 @@ impl Handshake {
             (Some(key), None) => Ok(Self {
                 accept: accept(key.as_bytes())?,
                 deflate: offered(headers),
+                dialect: dialect(headers),
             }),
             (Some(_), Some(_)) | (None, _) => Err(HandshakeError::BadKey),
         }
@@ -60,6 +63,11 @@ impl Handshake {
     /// What is agreed on of the extensions that the client offered.
     pub(super) fn deflate(&self) -> Option<Deflate> {
         self.deflate
+    }
+
+    /// What the client wants to speak, of what we do.
+    pub(super) fn dialect(&self) -> Dialect {
+        self.dialect
     }
 
     /// The same wish without an extension.
@@ -82,6 +90,16 @@ fn accept(key: &[u8]) -> Result<HeaderValue, HandshakeError> {
     Ok(accept.expect("base64 is visible ASCII"))
 }
 
+/// The subprotocol the client has listed, if it is one of ours; others it lists in vain.
+fn dialect(headers: &HeaderMap) -> Dialect {
+    let json = Dialect::Json.name().unwrap_or_default();
+    if lists(headers, header::SEC_WEBSOCKET_PROTOCOL, json) {
+        Dialect::Json
+    } else {
+        Dialect::Plain
+    }
+}
+
 /// The first extension of those offered that can be served; what is no text offers nothing.
 fn offered(headers: &HeaderMap) -> Option<Deflate> {
     let values = headers.get_all(header::SEC_WEBSOCKET_EXTENSIONS);
@@ -96,10 +114,14 @@ impl IntoResponse for Handshake {
             (header::SEC_WEBSOCKET_ACCEPT, self.accept),
         ];
         let mut response = (StatusCode::SWITCHING_PROTOCOLS, headers).into_response();
+        let headers = response.headers_mut();
+        if let Some(name) = self.dialect.name() {
+            let name = HeaderValue::from_static(name);
+            headers.insert(header::SEC_WEBSOCKET_PROTOCOL, name);
+        }
         if let Some(deflate) = self.deflate {
             let value = HeaderValue::try_from(deflate.to_string());
             let value = value.expect("an agreement is visible ASCII");
-            let headers = response.headers_mut();
             headers.insert(header::SEC_WEBSOCKET_EXTENSIONS, value);
         }
         response
@@ -159,6 +181,24 @@ mod tests {
     fn accepts_the_example_of_rfc_6455() {
         let handshake = Handshake::parse(Version::HTTP_11, &headers(&[])).expect("valid");
         assert_eq!(handshake.accept, "s3pPLMBiTxaQ9kYGzzhZRbK+xOo=");
+    }
+
+    #[test]
+    fn the_subprotocol_is_chosen_from_the_list() {
+        for (offered, dialect) in [
+            (None, Dialect::Plain),
+            (Some("chat, superchat"), Dialect::Plain),
+            (Some("busline.v1.json"), Dialect::Json),
+            (Some("chat,busline.v1.json"), Dialect::Json),
+            (Some("busline.v2.json"), Dialect::Plain),
+        ] {
+            let headers = headers(&[("sec-websocket-protocol", offered)]);
+            let handshake = Handshake::parse(Version::HTTP_11, &headers).expect("valid");
+            assert_eq!(handshake.dialect(), dialect, "{offered:?}");
+            let response = handshake.into_response();
+            let chosen = response.headers().get("sec-websocket-protocol");
+            assert_eq!(chosen.and_then(|name| name.to_str().ok()), dialect.name());
+        }
     }
 
     #[test]

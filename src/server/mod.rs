@@ -11,14 +11,17 @@ use futures::future::{Either, select};
 use crate::app::App;
 use crate::rt::Runtime;
 
+mod address;
 #[cfg(feature = "cli")]
 mod config;
 mod connection;
+mod forwarded;
 mod handshake;
 mod listener;
 mod page;
 mod routes;
 
+pub use self::address::PeerAddress;
 #[cfg(feature = "cli")]
 pub use self::config::Config;
 pub use self::listener::{BindError, Listeners, bind};
@@ -48,7 +51,7 @@ pub async fn serve<L, R>(
     shutdown: impl Future<Output = ()>,
 ) -> Result<(), Undrained>
 where
-    L: Listener,
+    L: Listener<Addr: PeerAddress>,
     R: Runtime,
 {
     let (alive, end) = futures::channel::oneshot::channel::<()>();

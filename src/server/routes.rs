@@ -1,10 +1,11 @@
 //! The routes: `/`, `/healthz`, `/ws/{service}`.
 
+use std::net::SocketAddr;
 use std::time::Duration;
 
 use axum::Router;
 use axum::extract::rejection::{NestedPathRejection, PathRejection};
-use axum::extract::{NestedPath, Path, Request, State};
+use axum::extract::{ConnectInfo, NestedPath, Path, Request, State};
 use axum::http::{HeaderMap, StatusCode, header};
 use axum::response::{IntoResponse, Response};
 use axum::routing::get;
@@ -15,10 +16,12 @@ use hyper_util::rt::TokioIo;
 use tokio_util::compat::TokioAsyncReadCompatExt;
 use tracing::debug;
 
+use super::forwarded::client_address;
 use super::handshake::Handshake;
 use super::page;
 use crate::app::App;
 use crate::bus::ServiceName;
+use crate::peer::Peer;
 use crate::registry::{JoinError, Refusal};
 use crate::rt::Runtime;
 use crate::session::{Admission, AdmitError, Session};
@@ -26,7 +29,8 @@ use crate::session::{Admission, AdmitError, Session};
 /// The routes of an application, for an axum server of your own.
 ///
 /// Clients then are as [`serve`](super::serve) would have them, but the accept loop, its limits and
-/// the drain are yours: [`App::drain`] and [`App::drained`] do the latter.
+/// the drain are yours: [`App::drain`] and [`App::drained`] do the latter. Limits by address need
+/// the address: serve with `into_make_service_with_connect_info::<SocketAddr>()`.
 pub fn routes<R: Runtime>(app: App<R>) -> Router {
     Shell::new(app, futures::future::pending().boxed().shared()).router()
 }
@@ -109,13 +113,14 @@ async fn join<R: Runtime>(
         Ok(handshake) => handshake.without_extensions(),
         Err(error) => return error.into_response(),
     };
-    let admission = match Admission::request(&shell.app, &service) {
-        Ok(admission) => match handshake.deflate() {
-            Some(deflate) => admission.compressing(deflate),
-            None => admission,
-        },
+    let peer = peer(&shell.app, &request);
+    let admission = match Admission::request_as(&shell.app, &service, peer) {
+        Ok(admission) => admission,
         Err(error) => return refused(&shell.app, &error),
     };
+    let admission = admission
+        .speaking(handshake.dialect())
+        .compressing(handshake.deflate());
     let upgrade = hyper::upgrade::on(&mut request);
     let session = run(admission, upgrade);
     let end = shell.end();
@@ -123,6 +128,16 @@ async fn join<R: Runtime>(
     let task = async move { drop(select(Box::pin(session), end).await) };
     shell.app.rt().spawn(task.boxed());
     handshake.into_response()
+}
+
+/// Who asks.
+fn peer<R: Runtime>(app: &App<R>, request: &Request) -> Peer {
+    let connection = request.extensions().get::<ConnectInfo<SocketAddr>>();
+    let connection = connection.map(|ConnectInfo(address)| address.ip());
+    Peer {
+        address: client_address(connection, request.headers(), &app.limits().proxies),
+        subject: None,
+    }
 }
 
 /// Runs the session on what follows the upgrade.
@@ -167,9 +182,10 @@ fn refused<R: Runtime>(app: &App<R>, error: &AdmitError) -> Response {
             "the service failed and takes no clients for a while".to_owned(),
             *retry_after,
         ),
-        AdmitError::Subscribe(_) | AdmitError::TooManySessions { .. } => {
-            (error.to_string(), Duration::from_secs(1))
-        }
+        AdmitError::Subscribe(_)
+        | AdmitError::TooManySessions { .. }
+        | AdmitError::TooManyOfAddress { .. }
+        | AdmitError::TooManyOfSubject { .. } => (error.to_string(), Duration::from_secs(1)),
     };
     // Whole seconds, and never early.
     let seconds = retry_after.as_secs() + u64::from(retry_after.subsec_nanos() > 0);

@@ -1,12 +1,15 @@
 //! A client's way in: everything a session needs, or the reason why there is none.
 
+use super::dialect::{Dialect, Voice};
 use super::encoding::Encoding;
-use super::feed::Feed;
+use super::feed::{Feed, Pick};
 use crate::app::App;
 use crate::bus::{ClientId, MessageBus, Publisher, ServiceName, SubscribeError, Topic};
 use crate::limits::SlowConsumer;
-use crate::permits::Permit;
-use crate::registry::{JoinError, Lease};
+use crate::metrics::RefuseReason;
+use crate::peer::Peer;
+use crate::permits::{Full, Permit};
+use crate::registry::{JoinError, Lease, Refusal};
 use crate::rt::Runtime;
 use crate::wire::{Deflate, Inflation};
 
@@ -20,6 +23,8 @@ pub struct Admission<R: Runtime> {
     pub(super) lease: Lease<R>,
     pub(super) publisher: Publisher,
     pub(super) slow_consumer: SlowConsumer,
+    pub(super) dialect: Dialect,
+    peer: Peer,
     permit: Permit,
 }
 
@@ -38,9 +43,46 @@ pub enum AdmitError {
         /// The limit.
         max: usize,
     },
+    /// There are as many sessions of its address as there may be.
+    #[error("all {max} sessions of your address are taken")]
+    TooManyOfAddress {
+        /// The limit.
+        max: usize,
+    },
+    /// There are as many sessions of its subject as there may be.
+    #[error("all your {max} sessions are taken")]
+    TooManyOfSubject {
+        /// The limit.
+        max: usize,
+    },
+}
+
+impl AdmitError {
+    /// The reason to count it by; a service that is unknown refuses nobody.
+    fn reason(&self) -> Option<RefuseReason> {
+        match self {
+            Self::Join(JoinError::Unknown) => None,
+            Self::Join(JoinError::Refused(Refusal::Draining)) => Some(RefuseReason::Draining),
+            Self::Join(JoinError::Refused(Refusal::Failed { .. })) => Some(RefuseReason::Failed),
+            Self::Subscribe(_) => Some(RefuseReason::Topics),
+            Self::TooManySessions { .. } => Some(RefuseReason::Sessions),
+            Self::TooManyOfAddress { .. } => Some(RefuseReason::SessionsPerAddress),
+            Self::TooManyOfSubject { .. } => Some(RefuseReason::SessionsPerSubject),
+        }
+    }
 }
 
 impl<R: Runtime> Admission<R> {
+    /// Admits a client to a service of which nothing is known; see
+    /// [`request_as`](Self::request_as).
+    ///
+    /// # Errors
+    ///
+    /// As those of [`request_as`](Self::request_as).
+    pub fn request(app: &App<R>, service: &str) -> Result<Self, AdmitError> {
+        Self::request_as(app, service, Peer::default())
+    }
+
     /// Admits a client to a service.
     ///
     /// It is subscribed before it joins, and so before its service starts: it misses nothing.
@@ -49,25 +91,23 @@ impl<R: Runtime> Admission<R> {
     ///
     /// When the service is unknown or takes no clients, or a limit is reached; nothing is left
     /// behind then.
-    pub fn request(app: &App<R>, service: &str) -> Result<Self, AdmitError> {
-        let admitted = Self::admit(app, service);
-        if admitted.is_err() {
-            app.metrics().refused.add(1);
+    pub fn request_as(app: &App<R>, service: &str, peer: Peer) -> Result<Self, AdmitError> {
+        let admitted = Self::admit(app, service, peer);
+        if let Some(reason) = admitted.as_ref().err().and_then(AdmitError::reason) {
+            app.metrics().refused.add(reason);
         }
         admitted
     }
 
-    fn admit(app: &App<R>, service: &str) -> Result<Self, AdmitError> {
+    fn admit(app: &App<R>, service: &str, peer: Peer) -> Result<Self, AdmitError> {
         let name = app.registry().name(service).ok_or(JoinError::Unknown)?;
-        let Some(permit) = app.permit() else {
-            let max = app.limits().sessions;
-            return Err(AdmitError::TooManySessions { max });
-        };
+        let permit = app.permit(&peer).map_err(|full| Self::full(app, full))?;
         let client = app.next_client();
         let bus = app.bus();
         let to_all = bus.subscribe(&Topic::from_service_to_ws(name))?;
         let to_one = bus.subscribe(&Topic::from_service_to_client(name, client))?;
         let lease = app.registry().join(service)?;
+        let slow_consumer = app.slow_consumer(name);
         Ok(Self {
             app: app.clone(),
             client,
@@ -75,23 +115,55 @@ impl<R: Runtime> Admission<R> {
                 to_all,
                 to_one,
                 since: lease.since(),
+                voice: Voice::Plain,
+                pick: Pick::from(slow_consumer),
                 outbox_bytes: app.limits().outbox_bytes,
                 encoding: Encoding::Plain,
             },
             publisher: bus.publisher(&Topic::from_ws_to_service(name)),
             lease,
-            slow_consumer: app.slow_consumer(),
+            slow_consumer,
+            dialect: Dialect::Plain,
+            peer,
             permit,
         })
     }
 
-    /// The same client, with whom permessage-deflate is agreed on: both sides may compress.
+    fn full(app: &App<R>, full: Full) -> AdmitError {
+        let limits = app.limits();
+        match full {
+            Full::InAll => AdmitError::TooManySessions {
+                max: limits.sessions,
+            },
+            Full::Address => AdmitError::TooManyOfAddress {
+                max: limits.sessions_per_address,
+            },
+            Full::Subject => AdmitError::TooManyOfSubject {
+                max: limits.sessions_per_subject,
+            },
+        }
+    }
+
+    /// The application that admitted it.
+    pub fn app(&self) -> &App<R> {
+        &self.app
+    }
+
+    /// Speaks this dialect with the client instead of the plain one.
+    #[must_use]
+    pub fn speaking(mut self, dialect: Dialect) -> Self {
+        self.dialect = dialect;
+        self.feed.voice = Voice::of(dialect);
+        self
+    }
+
+    /// Both sides may compress what they send, as agreed on with the client, if it was.
     ///
     /// Nothing changes where [`Limits::compress_bytes_min`](crate::Limits::compress_bytes_min) is
     /// `None`.
     #[must_use]
-    pub fn compressing(mut self, deflate: Deflate) -> Self {
-        if let Some(bytes_min) = self.app.limits().compress_bytes_min {
+    pub fn compressing(mut self, agreed: Option<Deflate>) -> Self {
+        if let (Some(deflate), Some(bytes_min)) = (agreed, self.app.limits().compress_bytes_min) {
             self.feed.encoding = Encoding::new(deflate, bytes_min, self.app.deflater());
         }
         self
@@ -105,11 +177,6 @@ impl<R: Runtime> Admission<R> {
         }
     }
 
-    /// The application that admitted it.
-    pub fn app(&self) -> &App<R> {
-        &self.app
-    }
-
     /// The client's number.
     pub fn client(&self) -> ClientId {
         self.client
@@ -118,6 +185,11 @@ impl<R: Runtime> Admission<R> {
     /// The service it has joined.
     pub fn service(&self) -> &ServiceName {
         self.lease.service()
+    }
+
+    /// Who it is, as far as is known.
+    pub fn peer(&self) -> &Peer {
+        &self.peer
     }
 
     /// Leaves the service; what had been published to the client may still be sent.

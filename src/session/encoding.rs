@@ -4,9 +4,8 @@ use std::num::NonZeroUsize;
 
 use bytes::Bytes;
 
-use crate::bus::Message;
 use crate::sync::{Arc, Mutex};
-use crate::wire::{Deflate, Deflater, WindowBits};
+use crate::wire::{Deflate, Deflater, Encoded, WindowBits};
 
 /// How messages are encoded for one client; whatever it is, each message is encoded once for all.
 #[derive(Clone, Debug)]
@@ -35,19 +34,17 @@ impl Encoding {
         }
     }
 
-    /// The message as this client receives it.
-    pub(super) fn encode<'a>(&self, message: &'a Message) -> &'a Bytes {
-        let plain = message.frame();
+    /// The frame as this client receives it.
+    pub(super) fn encode<'a>(&self, encoded: &'a Encoded) -> &'a Bytes {
+        let plain = encoded.frame();
         match self {
             Self::Deflated {
                 window,
                 bytes_min,
                 deflater,
-            } if plain.len() >= bytes_min.get() => {
-                let make = || deflater.lock().frame(plain, *window);
-                let deflated = message.deflations().get_or_make(*window, make);
-                deflated.unwrap_or_else(|| plain.as_bytes())
-            }
+            } if plain.len() >= bytes_min.get() => encoded
+                .deflated(*window, |frame| deflater.lock().frame(frame, *window))
+                .unwrap_or_else(|| plain.as_bytes()),
             Self::Deflated { .. } | Self::Plain => plain.as_bytes(),
         }
     }

@@ -1,10 +1,12 @@
 //! What a client receives: the service's topic to everybody and its topic to this client.
 
-use std::task::{Context, Poll};
+use std::task::{Context, Poll, ready};
 
+use super::dialect::Voice;
 use super::encoding::Encoding;
 use super::outbox::Outbox;
 use crate::bus::{Generation, Message, Origin, Subscription};
+use crate::limits::SlowConsumer;
 use crate::metrics::Metrics;
 
 /// The two subscriptions of one client.
@@ -14,9 +16,28 @@ pub(super) struct Feed {
     pub(super) to_one: Subscription,
     /// The oldest generation that serves this client.
     pub(super) since: Generation,
+    pub(super) voice: Voice,
+    /// Which of the messages to all it gets.
+    pub(super) pick: Pick,
     /// Bytes gathered for one write.
     pub(super) outbox_bytes: usize,
     pub(super) encoding: Encoding,
+}
+
+/// Which messages are taken of those that are due.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum Pick {
+    All,
+    Newest,
+}
+
+impl From<SlowConsumer> for Pick {
+    fn from(policy: SlowConsumer) -> Self {
+        match policy {
+            SlowConsumer::Close | SlowConsumer::Skip => Self::All,
+            SlowConsumer::Latest => Self::Newest,
+        }
+    }
 }
 
 impl Feed {
@@ -31,19 +52,37 @@ impl Feed {
     ) -> u64 {
         let mut lost = 0;
         let mut batch = Vec::new();
-        for subscription in [&mut self.to_one, &mut self.to_all] {
+        for (subscription, pick) in [(&mut self.to_one, Pick::All), (&mut self.to_all, self.pick)] {
             // Until there is no more: what is left out fills nothing, and must not end the reading.
             while outbox.is_empty() || outbox.len() < self.outbox_bytes {
                 let room = self.outbox_bytes.saturating_sub(outbox.len());
-                match subscription.poll_batch(cx, room, &mut batch) {
-                    Poll::Ready(lagged) => lost += lagged,
-                    Poll::Pending => break,
+                let Poll::Ready(missed) = poll_batch(subscription, pick, (cx, room), &mut batch)
+                else {
+                    break;
+                };
+                lost += missed;
+                if let Some(notice) = self.voice.lagged(missed) {
+                    outbox.push_notice(&notice);
                 }
-                metrics.stale.add(leave_out_stale(&mut batch, self.since));
-                push(&mut batch, &self.encoding, outbox);
+                leave_out(&mut batch, self.since, metrics);
+                push(&mut batch, &mut self.voice, &self.encoding, outbox);
+                if pick == Pick::Newest && !outbox.is_empty() {
+                    // The next one may be newer still once this is sent.
+                    break;
+                }
             }
         }
+        if outbox.is_empty()
+            && let Some(notice) = self.voice.at_rest()
+        {
+            outbox.push_notice(&notice);
+        }
         lost
+    }
+
+    /// Payload bytes that wait for this client alone; the task is woken when there are more.
+    pub(super) fn watch(&mut self, cx: &mut Context<'_>) -> usize {
+        self.to_one.watch(cx)
     }
 
     /// Whether messages to this client alone wait for its socket.
@@ -52,24 +91,45 @@ impl Feed {
     }
 }
 
-/// Leaves out what an instance said that this client has not joined, and returns how much that is.
-fn leave_out_stale(batch: &mut Vec<Message>, since: Generation) -> u64 {
+fn poll_batch(
+    subscription: &mut Subscription,
+    pick: Pick,
+    (cx, room): (&mut Context<'_>, usize),
+    batch: &mut Vec<Message>,
+) -> Poll<u64> {
+    match pick {
+        Pick::All => subscription.poll_batch(cx, room, batch),
+        Pick::Newest => {
+            let (missed, newest) = ready!(subscription.poll_latest(cx));
+            batch.push(newest);
+            Poll::Ready(missed)
+        }
+    }
+}
+
+/// Leaves out what an instance said that this client has not joined.
+fn leave_out(batch: &mut Vec<Message>, since: Generation, metrics: &Metrics) {
     let all = batch.len();
     batch.retain(|message| match message.origin() {
         Origin::Service(generation) => generation >= since,
         Origin::Client(_) | Origin::Unknown => true,
     });
-    (all - batch.len()) as u64
+    metrics.stale.add((all - batch.len()) as u64);
 }
 
 /// Moves the batch into the outbox.
-fn push(batch: &mut Vec<Message>, encoding: &Encoding, outbox: &mut Outbox) {
+fn push(batch: &mut Vec<Message>, voice: &mut Voice, encoding: &Encoding, outbox: &mut Outbox) {
     let bytes = batch
         .iter()
-        .map(|message| encoding.encode(message).len())
+        .map(|message| encoding.encode(voice.encoded(message)).len())
         .sum();
     outbox.reserve(batch.len(), bytes);
     for message in batch.drain(..) {
-        outbox.push(encoding.encode(&message));
+        if let Origin::Service(generation) = message.origin()
+            && let Some(notice) = voice.before(generation)
+        {
+            outbox.push_notice(&notice);
+        }
+        outbox.push(encoding.encode(voice.encoded(&message)));
     }
 }

@@ -68,22 +68,42 @@ pub(super) fn inflate(deflated: &[u8], message_bytes_max: usize) -> Result<Frame
     Ok(inflated)
 }
 
-/// The compressed forms of one frame, each made when the first client needs it, for all of them.
-#[derive(Debug, Default)]
-pub struct Deflations(OnceLock<Box<[Deflation; WindowBits::COUNT]>>);
+/// A frame with its compressed forms, each made when the first client needs it, for all of them.
+#[derive(Debug)]
+pub struct Encoded {
+    frame: Frame,
+    deflated: OnceLock<Box<[Deflated; WindowBits::COUNT]>>,
+}
 
-/// One form, or that it would not be shorter.
-type Deflation = OnceLock<Option<Bytes>>;
+/// One compressed form, or that it would not be shorter.
+type Deflated = OnceLock<Option<Bytes>>;
 
-impl Deflations {
-    /// The form for this window, made by `make` if nobody has asked for it yet.
-    pub fn get_or_make(
+impl Encoded {
+    /// The frame as it is.
+    pub fn frame(&self) -> &Frame {
+        &self.frame
+    }
+
+    /// The form for this window, made by `deflate` if nobody has asked for it yet; `None` if it
+    /// would not be shorter.
+    pub fn deflated(
         &self,
         window: WindowBits,
-        make: impl FnOnce() -> Option<Bytes>,
+        deflate: impl FnOnce(&Frame) -> Option<Bytes>,
     ) -> Option<&Bytes> {
-        let forms = self.0.get_or_init(Box::default);
-        forms[window.index()].get_or_init(make).as_ref()
+        let forms = self.deflated.get_or_init(Box::default);
+        forms[window.index()]
+            .get_or_init(|| deflate(&self.frame))
+            .as_ref()
+    }
+}
+
+impl From<Frame> for Encoded {
+    fn from(frame: Frame) -> Self {
+        Self {
+            frame,
+            deflated: OnceLock::new(),
+        }
     }
 }
 
