@@ -278,7 +278,9 @@ impl Lifecycle {
                 let until = now + self.policy.linger;
                 self.state = State::Lingering { until };
             }
-            State::Backoff { .. } if clients == 0 && self.draining => self.state = State::Stopped,
+            State::Backoff { .. } | State::Failed { .. } if clients == 0 && self.draining => {
+                self.state = State::Stopped;
+            }
             State::Backoff { .. } | State::Failed { .. } | State::Running => {}
             State::Stopping { .. } => {}
             State::Lingering { .. } | State::Stopped => {
@@ -339,7 +341,10 @@ impl Lifecycle {
         self.draining = true;
         match self.state {
             State::Lingering { .. } => return self.stop(now),
-            State::Backoff { .. } if self.clients == 0 => self.state = State::Stopped,
+            // Nobody joins any more: there is nothing to wait for.
+            State::Backoff { .. } | State::Failed { .. } if self.clients == 0 => {
+                self.state = State::Stopped;
+            }
             State::Backoff { .. } | State::Failed { .. } | State::Running => {}
             State::Stopped | State::Stopping { .. } => {}
         }
@@ -380,14 +385,14 @@ impl Lifecycle {
         }
         self.crashes.push_back(now);
         let too_many = self.crashes.len() >= self.policy.crashes_max.get() as usize;
-        if too_many || self.trial {
+        if self.draining && self.clients == 0 {
+            self.trial = false;
+            self.state = State::Stopped;
+        } else if too_many || self.trial {
             self.crashes.clear();
             self.trial = true;
             let until = now + self.policy.cooldown;
             self.state = State::Failed { until };
-        } else if self.draining && self.clients == 0 {
-            self.trial = false;
-            self.state = State::Stopped;
         } else {
             self.trial = false;
             let until = now + self.backoff();
