@@ -23,6 +23,10 @@ pub mod bus;
 pub mod limits;
 mod metrics;
 mod permits;
+#[cfg(not(feature = "planted"))]
+mod planted;
+#[cfg(feature = "planted")]
+pub mod planted;
 pub mod registry;
 pub mod rt;
 #[cfg(feature = "server")]

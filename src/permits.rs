@@ -3,6 +3,7 @@
 use std::future::poll_fn;
 use std::task::{Context, Poll};
 
+use crate::planted::{self, Bug};
 use crate::sync::{Arc, Mutex, Place, Waiters};
 
 /// A pool of rights to a session; clones share it.
@@ -34,7 +35,9 @@ impl Permits {
     /// One more, unless all are taken.
     pub(crate) fn take(&self) -> Option<Permit> {
         let mut state = self.state.lock();
-        if state.taken >= self.max {
+        let more = usize::from(planted::is(Bug::SessionTooMany));
+        let less = usize::from(planted::is(Bug::SessionTooFew) && self.max > 1);
+        if state.taken + less >= self.max + more {
             return None;
         }
         state.taken += 1;
@@ -59,7 +62,7 @@ impl Permits {
 impl Drop for Permit {
     fn drop(&mut self) {
         let mut state = self.0.state.lock();
-        state.taken -= 1;
+        state.taken -= usize::from(!planted::is(Bug::PermitKept));
         let watchers = (state.taken == 0).then(|| state.watchers.unpark());
         drop(state);
         watchers.unwrap_or_default().wake();

@@ -2,6 +2,7 @@
 
 use std::io;
 
+use crate::planted::{self, Bug};
 use crate::wire::{CloseCode, CloseFrame, WireError};
 
 /// Why a session ended.
@@ -42,6 +43,16 @@ impl Cause {
     pub(super) fn farewell(&self) -> Farewell {
         let finish = |code, reason: &'static str| Farewell::Finish(CloseFrame::new(code, reason));
         match self {
+            Self::Drained if planted::is(Bug::DrainDropsPublished) => {
+                Farewell::Now(Some(CloseFrame::new(CloseCode::GOING_AWAY, "at once")))
+            }
+            Self::PeerClosed(_) if planted::is(Bug::CloseNotEchoed) => Farewell::Drop,
+            Self::SlowConsumer(_) if planted::is(Bug::SlowCodeWrong) => {
+                Farewell::Now(Some(CloseFrame::new(CloseCode::POLICY, "too slow")))
+            }
+            Self::Stalled if planted::is(Bug::StalledCodeWrong) => {
+                finish(CloseCode::GOING_AWAY, "stalled")
+            }
             Self::Drained => finish(CloseCode::GOING_AWAY, "the server is going away"),
             Self::Failed => finish(CloseCode::INTERNAL_ERROR, "the service failed"),
             Self::Lost(_) | Self::Silent | Self::Unwritable => Farewell::Drop,

@@ -13,6 +13,7 @@ use super::keepalive::{Keepalive, Pulse};
 use super::{Link, outbox::Outbox};
 use crate::bus::{Message, Origin};
 use crate::limits::SlowConsumer;
+use crate::planted::{self, Bug};
 use crate::registry::Status;
 use crate::rt::{Instant, Runtime};
 use crate::wire::{ControlKind, ControlPayload, Event, Frame};
@@ -118,7 +119,7 @@ impl<R: Runtime> Open<R> {
 
     /// Counts the message that its service will not get.
     pub(super) fn abandon(&mut self) {
-        if self.at_hand.take().is_some() {
+        if self.at_hand.take().is_some() && !planted::is(Bug::AtHandNotCounted) {
             self.admission().app().metrics().lost_not_taken.add(1);
         }
     }
@@ -160,7 +161,9 @@ impl<R: Runtime> Open<R> {
             if since(at_hand.since) >= limits.accept_timeout {
                 return Some(Cause::Stalled);
             }
-            self.keepalive.excuse();
+            if !planted::is(Bug::ExcuseForgotten) {
+                self.keepalive.excuse();
+            }
         }
         if self.ping == Ping::Due {
             // It waits behind what is being written; `write_timeout` sees to that.
@@ -169,7 +172,11 @@ impl<R: Runtime> Open<R> {
         match self.keepalive.on_time(now) {
             Pulse::Dead => Some(Cause::Silent),
             Pulse::Ping => {
-                self.ping = Ping::Due;
+                self.ping = if planted::is(Bug::PingNotSent) {
+                    Ping::NotDue
+                } else {
+                    Ping::Due
+                };
                 None
             }
             Pulse::Wait => None,
@@ -219,6 +226,7 @@ impl<R: Runtime> Open<R> {
             .expect("an open session has its admission");
         let lost = admission.feed.pull(cx, outbox, admission.app.metrics());
         match admission.slow_consumer {
+            SlowConsumer::Close if planted::is(Bug::SlowConsumerKept) => None,
             SlowConsumer::Close if lost > 0 => Some(Cause::SlowConsumer(lost)),
             SlowConsumer::Close | SlowConsumer::Skip => None,
         }
@@ -246,6 +254,7 @@ impl<R: Runtime> Open<R> {
                 Inbound::End => return Some(Cause::Lost(io::ErrorKind::UnexpectedEof)),
                 Inbound::Violation(error) => return Some(Cause::Protocol(error)),
                 Inbound::Partial | Inbound::Event(Event::Pong(_)) => {}
+                Inbound::Event(Event::Ping(_)) if planted::is(Bug::PongDropped) => {}
                 Inbound::Event(Event::Ping(payload)) => self.pong = Some(Box::new(payload)),
                 Inbound::Event(Event::Close(frame)) => return Some(Cause::PeerClosed(frame)),
                 Inbound::Event(Event::Message(frame)) => self.take_in(frame, now),
@@ -283,7 +292,9 @@ impl<R: Runtime> Open<R> {
         // While answers to earlier messages wait here for the socket, further ones could only push
         // those out of their window. But not for ever: it may be the word to stop answering.
         let held = now.saturating_since(at_hand.since);
-        if held < admission.app.limits().answers_timeout && admission.feed.owes_answers() {
+        let is_over = held >= admission.app.limits().answers_timeout
+            && !planted::is(Bug::AnswersTimeoutIgnored);
+        if !is_over && admission.feed.owes_answers() {
             return Taken::No;
         }
         match admission.publisher.poll_publish(cx, &at_hand.message) {
