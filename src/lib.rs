@@ -28,6 +28,10 @@ pub mod limits;
 mod metrics;
 mod peer;
 mod permits;
+#[cfg(not(feature = "planted"))]
+mod planted;
+#[cfg(feature = "planted")]
+pub mod planted;
 pub mod registry;
 pub mod rt;
 #[cfg(feature = "server")]

@@ -9,6 +9,7 @@ use std::task::{Context, Poll};
 
 use crate::address::group;
 use crate::peer::Peer;
+use crate::planted::{self, Bug};
 use crate::sync::{Arc, Mutex, Place, Waiters};
 
 /// A pool of rights to a session; clones share it.
@@ -66,7 +67,9 @@ impl Permits {
         let address = peer.address.map(group);
         let subject = peer.subject.clone();
         let mut state = self.state.lock();
-        if state.taken >= self.bounds.in_all {
+        let more = usize::from(planted::is(Bug::SessionTooMany));
+        let less = usize::from(planted::is(Bug::SessionTooFew) && self.bounds.in_all > 1);
+        if state.taken + less >= self.bounds.in_all + more {
             return Err(Full::InAll);
         }
         if is_full(&state.by_address, address.as_ref(), self.bounds.per_address) {
@@ -122,7 +125,7 @@ fn give_back<K: Ord>(taken: &mut BTreeMap<K, usize>, key: Option<&K>) {
 impl Drop for Permit {
     fn drop(&mut self) {
         let mut state = self.permits.state.lock();
-        state.taken -= 1;
+        state.taken -= usize::from(!planted::is(Bug::PermitKept));
         give_back(&mut state.by_address, self.address.as_ref());
         give_back(&mut state.by_subject, self.subject.as_ref());
         let watchers = (state.taken == 0).then(|| state.watchers.unpark());

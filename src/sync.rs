@@ -15,6 +15,8 @@ use std::task::Waker;
 
 use slab::Slab;
 
+use crate::planted::{self, Bug};
+
 #[cfg(all(test, feature = "loom"))]
 mod imp {
     pub(crate) use loom::sync::atomic::{AtomicU64, Ordering};
@@ -116,7 +118,12 @@ pub(crate) struct Wakers(Vec<(usize, Waker)>);
 
 impl Wakers {
     pub(crate) fn wake(self) {
-        for (_, waker) in self.0 {
+        let most = if planted::is(Bug::OneWoken) {
+            1
+        } else {
+            usize::MAX
+        };
+        for (_, waker) in self.0.into_iter().take(most) {
             waker.wake();
         }
     }

@@ -5,6 +5,7 @@ use std::path::{Path, PathBuf};
 
 /// Modules from the ground up; those on one line know nothing of each other.
 const LAYERS: &[&[&str]] = &[
+    &["planted"],
     &["address", "sync"],
     &["limits", "peer"],
     &["backlog", "metrics", "permits", "rt", "wire"],
@@ -482,6 +483,42 @@ fn every_file_says_what_it_is() {
     assert_none(
         &breaches,
         "start the file with a `//!` sentence that would fit the tree's listing",
+    );
+}
+
+#[test]
+fn deliberate_bugs_are_compiled_for_the_simulator_alone() {
+    let manifests = ["Cargo.toml", "sim/Cargo.toml", "fuzz/Cargo.toml"];
+    let mut breaches = Vec::new();
+    for source in tree() {
+        if !manifests.contains(&source.path.as_str()) {
+            continue;
+        }
+        for (number, line) in numbered(&source.text) {
+            let code = line.split('#').next().unwrap_or(line);
+            let allowed = match source.path.as_str() {
+                // It is off, turns nothing on, and nothing turns it on.
+                "Cargo.toml" => ["planted = []", ""],
+                // Of the same name, and for the one test that is built with it.
+                "sim/Cargo.toml" => [
+                    "planted = [\"busline/planted\"]",
+                    "required-features = [\"planted\"]",
+                ],
+                _ => ["", ""],
+            };
+            let names = code.contains("planted") && code.trim() != "name = \"planted\"";
+            if names && !allowed.contains(&code.trim()) {
+                breaches.push(source.breach(number, line.trim()));
+            }
+        }
+    }
+    let declared = tree()
+        .iter()
+        .any(|source| source.path == "Cargo.toml" && source.text.contains("\nplanted = []\n"));
+    assert!(declared, "the feature is declared, and turns nothing on");
+    assert_none(
+        &breaches,
+        "the feature `planted` is for the simulator's own test: no other feature has it",
     );
 }
 

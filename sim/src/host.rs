@@ -8,6 +8,7 @@ use axum::serve::Listener;
 use busline::App;
 use busline::bus::ServiceName;
 use busline::registry::{ServiceStatus, State};
+use busline::rt::Runtime;
 use busline::server::serve;
 use busline::service::{echo, ping, timenow};
 use futures::FutureExt;
@@ -108,7 +109,10 @@ impl Seen {
 
     /// Records what the application has done and holds.
     pub(crate) fn record_held(&self, recorder: &Recorder) {
-        let held = self.0.with(|inner| inner.app.as_ref().map(held));
+        let held = self.0.with(|inner| {
+            let app = inner.app.as_ref()?;
+            Some(held(app, app.rt().tasks()))
+        });
         if let Some(held) = held {
             recorder.record(Event::Held(Box::new(held)));
         }
@@ -127,14 +131,19 @@ impl Inner {
             };
             if self.statuses.get(name) != Some(&status) {
                 self.statuses.insert(name.clone(), status);
-                changed.push(event(app, name, &status));
+                changed.push(self::status(app, name, &status));
             }
         }
         changed
     }
 }
 
-fn event(app: &App<SimRuntime>, service: &ServiceName, status: &ServiceStatus) -> Event {
+/// The status of a service as an event.
+pub(crate) fn status<R: Runtime>(
+    app: &App<R>,
+    service: &ServiceName,
+    status: &ServiceStatus,
+) -> Event {
     let state = match status.state {
         State::Backoff { .. } => "backoff",
         State::Failed { .. } => "failed",
@@ -154,7 +163,8 @@ fn event(app: &App<SimRuntime>, service: &ServiceName, status: &ServiceStatus) -
     }
 }
 
-fn held(app: &App<SimRuntime>) -> Held {
+/// What an application has done and holds, with so many tasks of its own.
+pub(crate) fn held<R: Runtime>(app: &App<R>, tasks: usize) -> Held {
     let counts = app.counts();
     let (bus, sessions) = (counts.bus, counts.sessions);
     let registry = app.registry();
@@ -184,7 +194,7 @@ fn held(app: &App<SimRuntime>) -> Held {
         stale: sessions.stale,
         pings: sessions.pings,
         sessions_open: counts.sessions_open,
-        tasks: app.rt().tasks(),
+        tasks,
         busy: names.filter(is_busy).map(str::to_owned).collect(),
     }
 }

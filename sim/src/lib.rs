@@ -25,6 +25,7 @@
 
 pub mod checker;
 mod client;
+pub mod core;
 pub mod entropy;
 mod frames;
 mod host;

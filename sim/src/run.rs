@@ -86,7 +86,11 @@ fn isolated<T: Send + 'static>(
     body: impl FnOnce() -> T + Send + 'static,
 ) -> Result<T, String> {
     let thread = thread::Builder::new().name(format!("seed-{seed}"));
+    #[cfg(feature = "planted")]
+    let bug = busline::planted::planted();
     let running = thread.spawn(move || {
+        #[cfg(feature = "planted")]
+        busline::planted::plant(bug);
         let _armed = entropy::arm(seed, wall_at(Duration::ZERO));
         body()
     });

@@ -28,7 +28,7 @@ const TO_END: u64 = 50_000;
 pub fn swarm(seed: u64) -> Plan {
     let mut rng = Rng::keyed(seed, "swarm", 0);
     let healed = rng.within(5_000..=30_000);
-    let wild = wild(&mut rng, healed);
+    let wild = settings(&mut rng, healed);
     let latency_ms_min = rng.within(0..=20);
     let network = Network {
         zones: ZONES,
@@ -70,7 +70,8 @@ fn at(at_ms: u64, action: Action) -> Timed {
     Timed { at_ms, action }
 }
 
-fn wild(rng: &mut Rng, healed_ms: u64) -> Wild {
+/// Limits and sizes of a wild plan.
+pub(crate) fn settings(rng: &mut Rng, healed_ms: u64) -> Wild {
     let buffers = [64, 200, 1_000, 4_096, 65_536];
     let tcp = Tcp {
         send_bytes: *rng.pick(&buffers),

@@ -4,7 +4,7 @@ use std::num::{NonZeroU32, NonZeroUsize};
 use std::time::Duration;
 
 use busline::Context;
-use busline::limits::{KeepalivePolicy, LifecyclePolicy, Limits, SlowConsumer, Window};
+use busline::limits::{KeepalivePolicy, LifecyclePolicy, Limits, Rate, SlowConsumer, Window};
 use serde::{Deserialize, Serialize};
 
 /// The parts of a plan that a calm one leaves as they are.
@@ -172,6 +172,8 @@ impl Wild {
             accept_timeout: millis(self.accept_timeout_ms),
             write_timeout: millis(self.write_timeout_ms),
             close_timeout: millis(self.close_timeout_ms),
+            // No client of a plan floods.
+            pings: Rate::new(1_000_000, 1_000_000),
             // Longer than all others together, so that a drain that is cut off is a mistake.
             drain_timeout: DRAIN_TIMEOUT,
             ..Limits::default()

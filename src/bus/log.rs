@@ -17,6 +17,7 @@ use std::collections::VecDeque;
 use super::message::Message;
 use super::subscription::Received;
 use crate::limits::Window;
+use crate::planted::{self, Bug};
 
 /// Capacity above which an emptied log gives its memory back.
 const SPARE_ENTRIES: usize = 32;
@@ -111,7 +112,7 @@ impl Log {
     pub(crate) fn detach(&mut self, cursor: Cursor) {
         let position = self.position(&cursor);
         let unread = self.tail() - position;
-        self.counts.lost_unsubscribed += unread;
+        self.counts.lost_unsubscribed += unread * u64::from(!planted::is(Bug::UnreadNotCounted));
         self.counts.pending -= unread;
         *self.readers_at(position) -= 1;
         self.readers -= 1;
@@ -121,6 +122,7 @@ impl Log {
     /// Whether a message of this length fits without anybody losing one.
     pub(crate) fn has_room(&self, message_bytes: usize) -> bool {
         self.entries.is_empty()
+            || planted::is(Bug::RoomInvented)
             || (self.entries.len() < self.window.messages.get()
                 && self.bytes + message_bytes <= self.window.bytes)
     }
@@ -147,7 +149,7 @@ impl Log {
         let lost = self.position(cursor) - cursor.0;
         if lost > 0 {
             cursor.0 += lost;
-            return Some(Received::Lagged(lost));
+            return Some(Received::Lagged(told(lost)));
         }
         let message = self.entries.get(self.index(cursor.0))?.message.clone();
         self.advance(cursor, cursor.0 + 1);
@@ -173,9 +175,13 @@ impl Log {
             }
             into.push(entry.message.clone());
         }
+        if planted::is(Bug::BatchSwapped) && into.len() - before > 1 {
+            into.swap(before, before + 1);
+        }
         cursor.0 = start;
-        self.advance(cursor, start + (into.len() - before) as u64);
-        lost
+        let again = u64::from(planted::is(Bug::DeliveredTwice) && into.len() - before > 1);
+        self.advance(cursor, start + (into.len() - before) as u64 - again);
+        told(lost)
     }
 
     /// The newest message, and how many before it were lost or are now left out; `None` at the
@@ -249,7 +255,9 @@ impl Log {
     }
 
     fn overflows(&self) -> bool {
-        self.entries.len() > self.window.messages.get()
+        let spare = usize::from(planted::is(Bug::WindowTooLarge));
+        let spent = usize::from(planted::is(Bug::WindowTooSmall) && self.entries.len() > 1);
+        self.entries.len() + spent > self.window.messages.get() + spare
             || (self.entries.len() > 1 && self.bytes > self.window.bytes)
     }
 
@@ -259,9 +267,9 @@ impl Log {
             return;
         };
         let lost = entry.readers as u64;
-        self.counts.lost_lagged += lost;
+        self.counts.lost_lagged += lost * u64::from(!planted::is(Bug::LagNotCounted));
         self.counts.pending -= lost;
-        self.bytes -= entry.message.len();
+        self.bytes -= entry.message.len() * usize::from(!planted::is(Bug::BytesKept));
         self.head += 1;
         *self.readers_at(self.head) += entry.readers;
     }
@@ -275,6 +283,11 @@ impl Log {
             self.entries = VecDeque::new();
         }
     }
+}
+
+/// The losses that a subscriber is told of.
+fn told(lost: u64) -> u64 {
+    lost - u64::from(planted::is(Bug::LagTooLow) && lost > 0)
 }
 
 #[cfg(test)]

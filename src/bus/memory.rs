@@ -11,6 +11,7 @@ use super::subscription::{Publisher, Received, Seat, Subscription};
 use super::topic::Topic;
 use super::{MessageBus, SubscribeError};
 use crate::limits::Window;
+use crate::planted::{self, Bug};
 use crate::sync::{Arc, Mutex, Place, Waiters, Wakers};
 
 /// A [`MessageBus`] of this process; clones are handles on the same bus.
@@ -147,9 +148,10 @@ impl Shared {
         let waker = state.leave(seat);
         let publishers = state.unpark_publishers();
         let last = state.log.readers() == 0;
-        if last {
+        if last && !planted::is(Bug::CountsForgotten) {
             map.retired.add(&state.log.counts());
         }
+        let last = last && !planted::is(Bug::TopicLeaked);
         drop(state);
         let gone = last.then(|| map.cells.remove(topic));
         drop(map);
@@ -298,7 +300,9 @@ impl Cell {
         };
         let publishers = state.unpark_publishers();
         drop(state);
-        publishers.wake();
+        if !planted::is(Bug::RoomWakesNobody) {
+            publishers.wake();
+        }
         Poll::Ready(item)
     }
 

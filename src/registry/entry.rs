@@ -15,6 +15,7 @@ use super::exit::{Exit, ExitGuard, Run};
 use super::lease::Status;
 use super::lifecycle::{Effect, Event, Lifecycle, Refusal, State};
 use crate::bus::{Generation, MessageBus, ServiceName, Subscription, Topic};
+use crate::planted::{self, Bug};
 use crate::rt::{Instant, Runtime};
 use crate::service::{Context, Seed, Service, Stop};
 use crate::sync::{Arc, Mutex, Waiters};
@@ -80,7 +81,9 @@ struct Afterwards {
 
 impl Afterwards {
     fn carry_out<R: Runtime>(self, rt: &R) {
-        if let Some(stop) = self.stop {
+        if let Some(stop) = self.stop
+            && !planted::is(Bug::StopNotSignalled)
+        {
             stop.raise();
         }
         for handle in [self.abort, self.disarm].into_iter().flatten() {
@@ -140,6 +143,7 @@ impl<R: Runtime> Entry<R> {
         }
         Self::arm(this, &mut slot, &mut afterwards);
         let changed = Status::of(&slot.lifecycle) != before || slot.lifecycle.is_idle();
+        let changed = changed && !planted::is(Bug::StatusWakesNobody);
         let watchers = changed.then(|| slot.watchers.unpark());
         let (state_now, generation_now) = (slot.lifecycle.state(), slot.lifecycle.generation());
         drop(slot);
@@ -256,7 +260,8 @@ impl<R: Runtime> Entry<R> {
     /// Keeps one timer task that waits for the lifecycle's deadline, and none if it has none.
     fn arm(this: &Arc<Self>, slot: &mut Slot, afterwards: &mut Afterwards) {
         let deadline = slot.lifecycle.deadline();
-        if slot.timer.as_ref().map(|timer| timer.at) == deadline {
+        let is_kept = planted::is(Bug::TimerKept) && slot.timer.is_some();
+        if slot.timer.as_ref().map(|timer| timer.at) == deadline || is_kept {
             return;
         }
         afterwards.disarm = slot.timer.take().map(|timer| timer.abort);

@@ -8,6 +8,7 @@ use futures::future::Aborted;
 use super::entry::Entry;
 use super::lifecycle::ExitKind;
 use crate::bus::{Generation, SubscribeError, Subscription};
+use crate::planted::{self, Bug};
 use crate::rt::Runtime;
 use crate::service::Stop;
 use crate::sync::Arc;
@@ -105,7 +106,7 @@ impl<R: Runtime> ExitGuard<R> {
 
 impl<R: Runtime> Drop for ExitGuard<R> {
     fn drop(&mut self) {
-        if !self.reported {
+        if !self.reported && !planted::is(Bug::DroppedNotReported) {
             self.exited(&Exit::Aborted);
         }
     }

@@ -5,6 +5,7 @@ use std::task::{Context, Poll};
 use super::entry::Entry;
 use super::lifecycle::{Event, Lifecycle, State};
 use crate::bus::{Generation, ServiceName};
+use crate::planted::{self, Bug};
 use crate::rt::Runtime;
 use crate::sync::{Arc, Place};
 
@@ -73,7 +74,14 @@ impl<R: Runtime> Lease<R> {
 
 impl<R: Runtime> Drop for Lease<R> {
     fn drop(&mut self) {
+        if planted::is(Bug::LeaseKept) {
+            return;
+        }
         Entry::on(&self.watch.entry, Event::Leave);
+        let clients = || self.watch.entry.slot.lock().lifecycle.clients();
+        if planted::is(Bug::LeaseReleasedTwice) && clients() > 0 {
+            Entry::on(&self.watch.entry, Event::Leave);
+        }
     }
 }
 

@@ -25,6 +25,7 @@ use std::time::Duration;
 
 use crate::bus::Generation;
 use crate::limits::LifecyclePolicy;
+use crate::planted::{self, Bug};
 use crate::rt::Instant;
 
 /// The state machine of one service.
@@ -246,7 +247,7 @@ impl Lifecycle {
     }
 
     fn on_join(&mut self, now: Instant) -> Option<Effect> {
-        if self.draining {
+        if self.draining && !planted::is(Bug::DrainAdmits) {
             return self.refuse(Refusal::Draining);
         }
         match self.state {
@@ -272,13 +273,16 @@ impl Lifecycle {
         self.clients = clients;
         match self.state {
             State::Running if clients == 0 => {
-                if self.policy.linger.is_zero() || self.draining {
+                let skipped = planted::is(Bug::LingerSkipped);
+                if self.policy.linger.is_zero() || self.draining || skipped {
                     return self.stop(now);
                 }
                 let until = now + self.policy.linger;
                 self.state = State::Lingering { until };
             }
-            State::Backoff { .. } if clients == 0 && self.draining => self.state = State::Stopped,
+            State::Backoff { .. } | State::Failed { .. } if clients == 0 && self.draining => {
+                self.state = State::Stopped;
+            }
             State::Backoff { .. } | State::Failed { .. } | State::Running => {}
             State::Stopping { .. } => {}
             State::Lingering { .. } | State::Stopped => {
@@ -329,7 +333,8 @@ impl Lifecycle {
             State::Stopping { .. } => {
                 self.counts.aborts += 1;
                 self.state = State::Stopping { until: None };
-                Some(Effect::Abort(self.generation))
+                let effect = Effect::Abort(self.generation);
+                (!planted::is(Bug::GraceIgnored)).then_some(effect)
             }
             State::Running | State::Stopped => unreachable!("{:?} has no deadline", self.state),
         }
@@ -339,7 +344,10 @@ impl Lifecycle {
         self.draining = true;
         match self.state {
             State::Lingering { .. } => return self.stop(now),
-            State::Backoff { .. } if self.clients == 0 => self.state = State::Stopped,
+            // Nobody joins any more: there is nothing to wait for.
+            State::Backoff { .. } | State::Failed { .. } if self.clients == 0 => {
+                self.state = State::Stopped;
+            }
             State::Backoff { .. } | State::Failed { .. } | State::Running => {}
             State::Stopped | State::Stopping { .. } => {}
         }
@@ -357,6 +365,10 @@ impl Lifecycle {
     fn stop(&mut self, now: Instant) -> Option<Effect> {
         let until = Some(now + self.policy.stop_grace);
         self.state = State::Stopping { until };
+        if planted::is(Bug::StopNotAwaited) {
+            self.counts.exits += 1;
+            self.state = State::Stopped;
+        }
         Some(Effect::Stop(self.generation))
     }
 
@@ -379,15 +391,20 @@ impl Lifecycle {
             self.crashes.pop_front();
         }
         self.crashes.push_back(now);
-        let too_many = self.crashes.len() >= self.policy.crashes_max.get() as usize;
-        if too_many || self.trial {
-            self.crashes.clear();
-            self.trial = true;
-            let until = now + self.policy.cooldown;
-            self.state = State::Failed { until };
-        } else if self.draining && self.clients == 0 {
+        let tolerated = usize::from(planted::is(Bug::CrashTolerated));
+        let too_many = self.crashes.len() >= self.policy.crashes_max.get() as usize + tolerated;
+        if self.draining && self.clients == 0 {
             self.trial = false;
             self.state = State::Stopped;
+        } else if too_many || self.trial {
+            self.crashes.clear();
+            self.trial = true;
+            let until = if planted::is(Bug::CooldownIgnored) {
+                now
+            } else {
+                now + self.policy.cooldown
+            };
+            self.state = State::Failed { until };
         } else {
             self.trial = false;
             let until = now + self.backoff();
@@ -402,6 +419,9 @@ impl Lifecycle {
         let full = self.policy.backoff_min.saturating_mul(1 << doublings);
         let full = full.min(self.policy.backoff_max);
         let half = full / 2;
+        if planted::is(Bug::BackoffSkipped) {
+            return Duration::ZERO;
+        }
         half + self.jitter.up_to(full - half)
     }
 

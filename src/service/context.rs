@@ -9,6 +9,7 @@ use super::Stop;
 use crate::bus::{
     Generation, Message, MessageBus, Origin, Received, ServiceName, Subscription, Topic,
 };
+use crate::planted::{self, Bug};
 use crate::rt::{Clock, Instant};
 
 /// One run of a service: its inbox, its clients' topics, and time.
@@ -147,6 +148,10 @@ impl Context {
     }
 
     fn poll_recv(&mut self, cx: &mut std::task::Context<'_>) -> Poll<Option<Message>> {
+        let is_hasty = planted::is(Bug::InboxLeftUnread);
+        if is_hasty && self.stop.poll_raised(cx).is_ready() {
+            return Poll::Ready(None);
+        }
         loop {
             match self.inbox.poll_recv(cx) {
                 Poll::Ready(Received::Message(message)) => return Poll::Ready(Some(message)),

@@ -3,6 +3,7 @@
 use std::io;
 
 use crate::metrics::CloseReason;
+use crate::planted::{self, Bug};
 use crate::wire::{CloseCode, CloseFrame, WireError};
 
 /// Why a session ended.
@@ -58,6 +59,16 @@ impl Cause {
         let finish = |code, reason: &'static str| Farewell::Finish(CloseFrame::new(code, reason));
         let now = |code, reason: &'static str| Farewell::Now(Some(CloseFrame::new(code, reason)));
         match self {
+            Self::Drained if planted::is(Bug::DrainDropsPublished) => {
+                Farewell::Now(Some(CloseFrame::new(CloseCode::GOING_AWAY, "at once")))
+            }
+            Self::PeerClosed(_) if planted::is(Bug::CloseNotEchoed) => Farewell::Drop,
+            Self::SlowConsumer(_) if planted::is(Bug::SlowCodeWrong) => {
+                Farewell::Now(Some(CloseFrame::new(CloseCode::POLICY, "too slow")))
+            }
+            Self::Stalled if planted::is(Bug::StalledCodeWrong) => {
+                finish(CloseCode::GOING_AWAY, "stalled")
+            }
             Self::Aged => finish(CloseCode::GOING_AWAY, "the session is old: connect again"),
             Self::BadEnvelope => now(CloseCode::INVALID_PAYLOAD, "write {\"text\":\"...\"}"),
             Self::Drained => finish(CloseCode::GOING_AWAY, "the server is going away"),

@@ -22,6 +22,7 @@ use super::feed::Feed;
 use super::inlet::{Inbound, Inlet};
 use crate::metrics::Metrics;
 use crate::permits::Permit;
+use crate::planted::{self, Bug};
 use crate::rt::{Instant, Runtime};
 use crate::wire::{CloseFrame, ControlKind, ControlPayload, Event};
 
@@ -51,7 +52,8 @@ enum Step {
 impl Closing {
     /// Leaves the service; the feed is kept only if what is in it shall still be sent.
     pub(super) fn new<R: Runtime>(cause: Cause, admission: Admission<R>, now: Instant) -> Self {
-        let deadline = now + admission.app().limits().close_timeout;
+        let times = 1 + u32::from(planted::is(Bug::CloseTooLong));
+        let deadline = now + admission.app().limits().close_timeout * times;
         let (feed, permit) = admission.leave();
         let step = match cause.farewell() {
             Farewell::Cut(frame) => Step::Cut(frame),
@@ -107,6 +109,9 @@ impl Closing {
     ) -> Poll<io::Result<Step>> {
         match &mut self.step {
             Step::Finish(feed, frame) => {
+                if planted::is(Bug::DataAfterClose) {
+                    push_close(link, Some(frame));
+                }
                 ready!(link.poll_feed(cx, feed, metrics, now))?;
                 push_close(link, Some(frame));
                 Poll::Ready(Ok(Step::Await))
@@ -132,7 +137,9 @@ impl Closing {
                 Poll::Ready(Ok(Step::Discard))
             }
             Step::Discard => {
-                ready!(Inlet::poll_discard(cx, &mut link.stream))?;
+                if !planted::is(Bug::EndNotAwaited) {
+                    ready!(Inlet::poll_discard(cx, &mut link.stream))?;
+                }
                 Poll::Ready(Ok(Step::Done))
             }
             Step::Done => Poll::Ready(Ok(Step::Done)),

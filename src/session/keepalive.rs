@@ -3,6 +3,7 @@
 use std::time::Duration;
 
 use crate::limits::KeepalivePolicy;
+use crate::planted::{self, Bug};
 use crate::rt::Instant;
 
 /// The keepalive of one session.
@@ -60,7 +61,9 @@ impl Keepalive {
         if now < self.deadline {
             return Pulse::Wait;
         }
-        if self.unanswered >= self.policy.missed_max.get() {
+        let early = u32::from(planted::is(Bug::SilentTooEarly));
+        if self.unanswered + early >= self.policy.missed_max.get() && !planted::is(Bug::SilentKept)
+        {
             return Pulse::Dead;
         }
         self.unanswered += 1;
@@ -81,7 +84,8 @@ fn after(policy: KeepalivePolicy, now: Instant) -> Instant {
     if policy.interval.is_zero() {
         Instant::from_start(Duration::MAX)
     } else {
-        now + policy.interval
+        let times = 1 + u32::from(planted::is(Bug::IntervalDoubled));
+        now + policy.interval.saturating_mul(times)
     }
 }
 

@@ -19,6 +19,7 @@ use futures::io::{AsyncRead, AsyncWrite};
 use crate::app::App;
 use crate::backlog::Account;
 use crate::metrics::{CloseReason, Metrics};
+use crate::planted::{self, Bug};
 use crate::rt::{Instant, Runtime, Sleep};
 
 mod admission;
@@ -179,7 +180,11 @@ impl<S: AsyncWrite + Unpin> Link<S> {
         let sent = self.outbox.poll_send(cx, &mut self.stream, metrics);
         if sent.is_ready() {
             self.stuck_since = None;
-        } else if self.stuck_since.is_none() || self.outbox.written() != before {
+        } else if planted::is(Bug::WriteNeverStuck) {
+            return sent;
+        } else if self.stuck_since.is_none()
+            || (self.outbox.written() != before && !planted::is(Bug::ProgressIgnored))
+        {
             self.stuck_since = Some(now);
         }
         sent
@@ -200,7 +205,7 @@ impl Timer {
     fn poll<R: Runtime>(&mut self, cx: &mut Context<'_>, rt: &R, deadline: Instant) -> Poll<()> {
         loop {
             match &mut self.armed {
-                Some((at, sleep)) if *at <= deadline => {
+                Some((at, sleep)) if *at <= deadline || planted::is(Bug::DeadlineNotMoved) => {
                     if sleep.as_mut().poll(cx).is_pending() {
                         return Poll::Pending;
                     }

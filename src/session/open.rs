@@ -18,6 +18,7 @@ use super::pongs::Pongs;
 use crate::backlog::Account;
 use crate::bus::{Message, Origin};
 use crate::limits::SlowConsumer;
+use crate::planted::{self, Bug};
 use crate::registry::Status;
 use crate::rt::{Instant, Runtime};
 use crate::wire::{ControlKind, ControlPayload, Event, Frame};
@@ -161,7 +162,7 @@ impl<R: Runtime> Open<R> {
 
     /// Counts the message that its service will not get.
     pub(super) fn abandon(&mut self) {
-        if self.at_hand.take().is_some() {
+        if self.at_hand.take().is_some() && !planted::is(Bug::AtHandNotCounted) {
             self.admission().app().metrics().lost_not_taken.add(1);
         }
     }
@@ -204,7 +205,9 @@ impl<R: Runtime> Open<R> {
             if since(at_hand.since) >= limits.accept_timeout {
                 return Some(Cause::Stalled);
             }
-            self.keepalive.excuse();
+            if !planted::is(Bug::ExcuseForgotten) {
+                self.keepalive.excuse();
+            }
         }
         if self.paused.is_some() {
             self.keepalive.excuse();
@@ -221,7 +224,11 @@ impl<R: Runtime> Open<R> {
         match self.keepalive.on_time(now) {
             Pulse::Dead => Some(Cause::Silent),
             Pulse::Ping => {
-                self.ping = Ping::Due;
+                self.ping = if planted::is(Bug::PingNotSent) {
+                    Ping::NotDue
+                } else {
+                    Ping::Due
+                };
                 None
             }
             Pulse::Wait => None,
@@ -272,6 +279,7 @@ impl<R: Runtime> Open<R> {
             self.age.active(now);
         }
         match admission.slow_consumer {
+            SlowConsumer::Close if planted::is(Bug::SlowConsumerKept) => None,
             SlowConsumer::Close if lost > 0 => Some(Cause::SlowConsumer(lost)),
             SlowConsumer::Close | SlowConsumer::Latest | SlowConsumer::Skip => None,
         }
@@ -315,6 +323,7 @@ impl<R: Runtime> Open<R> {
             Inbound::Partial | Inbound::Event(Event::Pong(_)) => {}
             Inbound::Event(Event::Ping(payload)) => match self.intake.ping(now) {
                 Within::No => return Some(Cause::PingFlood),
+                Within::Yes if planted::is(Bug::PongDropped) => {}
                 Within::Yes => self.pongs.owe(payload),
             },
             Inbound::Event(Event::Close(frame)) => return Some(Cause::PeerClosed(frame)),
@@ -385,7 +394,9 @@ impl<R: Runtime> Open<R> {
         // While answers to earlier messages wait here for the socket, further ones could only push
         // those out of their window. But not for ever: it may be the word to stop answering.
         let held = now.saturating_since(at_hand.since);
-        if held < admission.app.limits().answers_timeout && admission.feed.owes_answers() {
+        let is_over = held >= admission.app.limits().answers_timeout
+            && !planted::is(Bug::AnswersTimeoutIgnored);
+        if !is_over && admission.feed.owes_answers() {
             return Taken::No;
         }
         match admission.publisher.poll_publish(cx, &at_hand.message) {

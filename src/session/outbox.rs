@@ -7,6 +7,7 @@ use std::task::{Context, Poll, ready};
 use futures::io::AsyncWrite;
 
 use crate::metrics::Metrics;
+use crate::planted::{self, Bug};
 use crate::wire::{ControlKind, ControlPayload, Frame, append_control};
 
 /// Frames on their way to the socket; holds no memory while it is empty.
@@ -71,7 +72,8 @@ impl Outbox {
             if taken == 0 {
                 return Poll::Ready(Err(io::ErrorKind::WriteZero.into()));
             }
-            self.written += taken;
+            let is_repeated = planted::is(Bug::ShortWriteRepeated) && taken < rest.len();
+            self.written += if is_repeated { taken - 1 } else { taken };
             metrics.bytes_out.add(taken as u64);
             if self.written == self.bytes.len() {
                 self.finish(metrics);
@@ -96,7 +98,7 @@ impl Outbox {
     fn finish(&mut self, metrics: &Metrics) {
         metrics.messages_out.add(self.ends.len() as u64);
         *self = Self {
-            unflushed: true,
+            unflushed: !planted::is(Bug::FlushForgotten),
             ..Self::default()
         };
     }

@@ -2,6 +2,7 @@
 
 use std::fmt;
 
+use crate::planted::{self, Bug};
 use crate::wire::close::CloseFrame;
 use crate::wire::control::{ControlKind, ControlPayload};
 use crate::wire::deflate::{deflated_bytes_max, inflate};
@@ -114,6 +115,9 @@ impl Decoder {
                     };
                     let kind = control.kind;
                     self.stage = Stage::default();
+                    if planted::is(Bug::FragmentsForgotten) {
+                        self.message = None;
+                    }
                     return control_event(kind, payload).map(Some);
                 }
                 Stage::Ended => {
@@ -288,6 +292,8 @@ impl Message {
 
     /// The length with a further fragment of `payload_len`, if that is within `limit`.
     fn total_with(&self, payload_len: u64, limit: usize) -> Result<usize, WireError> {
+        let limit = limit + usize::from(planted::is(Bug::LimitTooLarge));
+        let limit = limit - usize::from(planted::is(Bug::LimitTooSmall));
         let announced = (self.buffer.payload_len() as u64).saturating_add(payload_len);
         usize::try_from(announced)
             .ok()

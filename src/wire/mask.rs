@@ -1,5 +1,7 @@
 //! The mask over a client's payload (RFC 6455 5.3).
 
+use crate::planted::{self, Bug};
+
 /// A frame's masking key, turned so that it starts with the next byte's.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) struct Mask([u8; 4]);
@@ -23,6 +25,8 @@ impl Mask {
             *byte ^= key;
         }
         // A word is two turns of the key, so only the rest moves its phase.
-        self.0.rotate_left(rest.len() % 4);
+        if !planted::is(Bug::MaskRestarted) {
+            self.0.rotate_left(rest.len() % 4);
+        }
     }
 }

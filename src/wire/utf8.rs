@@ -2,6 +2,7 @@
 
 use std::str;
 
+use crate::planted::{self, Bug};
 use crate::wire::error::WireError;
 
 /// Checks a text chunk by chunk (RFC 6455 8.1), keeping at most three bytes between chunks.
@@ -31,6 +32,9 @@ impl Utf8Validator {
             rest = after;
         }
         let incomplete = incomplete_end(rest)?;
+        if planted::is(Bug::CharacterCutRefused) && !incomplete.is_empty() {
+            return Err(WireError::InvalidUtf8);
+        }
         self.tail[..incomplete.len()].copy_from_slice(incomplete);
         self.tail_len = u8::try_from(incomplete.len()).expect("a character has four bytes");
         Ok(())

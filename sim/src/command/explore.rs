@@ -35,7 +35,7 @@ pub(crate) struct Arguments {
     save: Option<std::path::PathBuf>,
 }
 
-fn range(text: &str) -> Result<(u64, u64), String> {
+pub(super) fn range(text: &str) -> Result<(u64, u64), String> {
     let parse = |part: &str| part.parse().map_err(|_| format!("`{part}` is no seed"));
     let (from, to) = text.split_once("..").ok_or("write A..B")?;
     Ok((parse(from)?, parse(to)?))

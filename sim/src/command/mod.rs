@@ -5,6 +5,7 @@ use std::process::ExitCode;
 
 use clap::{Parser, Subcommand};
 
+mod core;
 mod diff;
 mod explore;
 mod replay;
@@ -33,6 +34,7 @@ struct Cli {
 
 #[derive(Subcommand)]
 enum Command {
+    Core(core::Arguments),
     Diff(diff::Arguments),
     Replay(replay::Arguments),
     Run(explore::Arguments),
@@ -55,6 +57,7 @@ pub(crate) fn main() -> ExitCode {
     let cli = Cli::parse();
     let done = match cli.command {
         None => seed::execute(&cli.seed),
+        Some(Command::Core(arguments)) => core::execute(&arguments),
         Some(Command::Diff(arguments)) => diff::execute(&arguments),
         Some(Command::Run(arguments)) => explore::execute(&arguments),
         Some(Command::Replay(arguments)) => replay::execute(&arguments),
@@ -89,6 +92,9 @@ mod tests {
         assert!(parsed("sim shrink --seed 7 -o out.json"));
         assert!(parsed("sim shrink plan.json -o out.json"));
         assert!(parsed("sim diff a b"));
+        assert!(parsed("sim core --seed 7 --trace t"));
+        assert!(parsed("sim core --seeds 0..9"));
+        assert!(!parsed("sim core"));
         assert!(!parsed("sim shrink plan.json --seed 7 -o out.json"));
         assert!(!parsed("sim shrink -o out.json"));
         assert!(!parsed("sim --trace t"));

@@ -435,6 +435,28 @@ fn failed() -> Lifecycle {
 }
 
 #[test]
+fn a_failed_service_waits_for_nothing_once_nobody_can_join() {
+    let mut lifecycle = failed();
+    assert_eq!(lifecycle.on(at(300), Event::Leave), None);
+    assert_eq!(lifecycle.on(at(301), Event::Drain), None);
+    assert_eq!(
+        (lifecycle.state(), lifecycle.deadline()),
+        (State::Stopped, None)
+    );
+    let mut lifecycle = failed();
+    assert_eq!(lifecycle.on(at(300), Event::Drain), None);
+    assert!(
+        lifecycle.deadline().is_some(),
+        "its client is told to leave"
+    );
+    assert_eq!(lifecycle.on(at(301), Event::Leave), None);
+    assert_eq!(
+        (lifecycle.state(), lifecycle.deadline()),
+        (State::Stopped, None)
+    );
+}
+
+#[test]
 fn a_failed_service_refuses_until_its_cooldown_and_then_has_one_trial() {
     let mut lifecycle = failed();
     let retry_after = Duration::from_millis(1);

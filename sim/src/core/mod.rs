@@ -1,0 +1,136 @@
+//! The core alone, without sockets, HTTP or tokio, on a runtime that draws the order of its tasks.
+//!
+//! Sessions run over pipes in memory; a peer at the other end is a task too. Which of the ready
+//! tasks is polled next, the seed says, so that many seeds are many interleavings: in production,
+//! and on our own network, tasks run first come, first served. Tasks are dropped, the clock jumps,
+//! and whenever nothing is ready the [`rules`] say what must be true, exactly.
+
+use std::collections::BTreeSet;
+use std::panic::{AssertUnwindSafe, catch_unwind};
+
+mod executor;
+mod observers;
+mod peer;
+mod pipe;
+mod plan;
+mod rules;
+mod services;
+mod world;
+
+pub use self::executor::Order;
+pub use self::plan::{Plan, Step};
+use self::world::World;
+use crate::checker::{self, Checker, History, Violation, wild};
+use crate::marks;
+use crate::rt::panic_text;
+use crate::trace::{LogTap, Recorder, Trace};
+
+/// The hard situations that a batch of seeds must have reached, beside those of [`marks::ALL`] that
+/// the core has too.
+pub const MARKS: [&str; 29] = [
+    "cause Drained",
+    "cause Failed",
+    "cause Lost",
+    "cause PeerClosed",
+    "cause Protocol",
+    "cause Silent",
+    "cause SlowConsumer",
+    "cause Stalled",
+    "cause Unwritable",
+    "client of a failed service refused",
+    "client over the limit refused",
+    "crash with clients waiting",
+    "drain of clients that only talked",
+    "drain with sessions",
+    "inbox full",
+    "instance aborted after its grace",
+    "instance dropped",
+    "join while lingering",
+    "join while stopping",
+    "jump of the clock",
+    "loss told to an observer",
+    "message at hand at the end",
+    "message of an instance that has ended left out",
+    "nothing was left of a drain",
+    "reset during a blocked write",
+    "session dropped",
+    "several clients of one instance",
+    "window overrun",
+    "write blocked",
+];
+
+/// A run of the core that was judged.
+#[derive(Clone, Debug)]
+pub struct Report {
+    /// What was to happen.
+    pub plan: Plan,
+    /// What happened.
+    pub trace: Trace,
+    /// The rules it broke.
+    pub violations: Vec<Violation>,
+    /// Which of [`MARKS`] it reached.
+    pub marks: BTreeSet<&'static str>,
+}
+
+/// Carries the plan out on this thread and judges it.
+pub fn run(plan: &Plan) -> Report {
+    let recorder = Recorder::new(|| None);
+    let logs = tracing::subscriber::set_default(LogTap::new(recorder.clone()));
+    let mut world = World::new(plan, recorder.clone());
+    let carried_out = catch_unwind(AssertUnwindSafe(|| world.carry_out()));
+    if let Err(panic) = carried_out {
+        let text = panic_text(panic.as_ref());
+        world.judge("rest", Err(format!("panicked: {text}")));
+    }
+    // What is dropped with the world is no part of the run.
+    let trace = recorder.finish();
+    drop(logs);
+    let mut marks = marks::reached(&trace);
+    marks.extend(world.marks.iter().copied().chain(world.marks_at_end()));
+    marks.retain(|mark| MARKS.contains(mark));
+    let violations = judge(&mut world, &trace);
+    Report {
+        plan: plan.clone(),
+        trace,
+        violations,
+        marks,
+    }
+}
+
+/// What the rules of the run have found, or else what the checkers of its trace find.
+fn judge(world: &mut World, trace: &Trace) -> Vec<Violation> {
+    if world.violations.is_empty() {
+        let outline = rules::outline(world);
+        let history = History::new(&outline, trace);
+        let checkers: [Box<dyn Checker>; 7] = [
+            Box::new(checker::Registry),
+            Box::new(wild::Closing),
+            Box::new(wild::Conservation),
+            Box::new(wild::Isolation),
+            Box::new(wild::Order),
+            Box::new(wild::Protocol),
+            Box::new(wild::Rest),
+        ];
+        world.violations.extend(checker::judge(&checkers, &history));
+    }
+    std::mem::take(&mut world.violations)
+}
+
+impl Report {
+    /// The first broken rule, with the command that shows it, in one line.
+    ///
+    /// # Errors
+    ///
+    /// That line, if a rule was broken.
+    pub fn verdict(&self) -> Result<(), String> {
+        match self.violations.first() {
+            None => Ok(()),
+            Some(violation) => {
+                let seed = self.plan.seed;
+                Err(format!(
+                    "cargo run -p sim -- core --seed {seed}  # {violation}"
+                ))
+            }
+        }
+    }
+}

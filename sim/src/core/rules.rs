@@ -1,0 +1,31 @@
+//! What must be true of the core while it runs, exactly, one rule to a file.
+//!
+//! These rules see more than a trace: every pipe, every instance and the clock. The checkers of
+//! traces judge the run besides.
+
+mod admission;
+mod cause;
+mod deadlines;
+mod end;
+mod lifecycle;
+mod served;
+
+pub(crate) use self::admission::admission;
+pub(crate) use self::cause::cause;
+pub(crate) use self::end::{at_end, outline};
+pub(crate) use self::lifecycle::Lives;
+
+use super::world::World;
+
+/// What is wrong, if anything is.
+pub(crate) type Found = Result<(), String>;
+
+/// What must be true whenever no task is ready.
+pub(crate) fn at_rest(world: &mut World) -> [(&'static str, Found); 4] {
+    [
+        ("served", served::served(world)),
+        ("deadlines", deadlines::deadlines(world)),
+        ("lifecycle", lifecycle::at_rest(world)),
+        ("drain", end::drain(world)),
+    ]
+}

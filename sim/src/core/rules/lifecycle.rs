@@ -1,0 +1,200 @@
+//! The lifecycle, told again from outside: no state is left too early or too late, one instance at
+//! most is there, and the clients are counted.
+
+use std::collections::BTreeMap;
+use std::time::Duration;
+
+use busline::limits::LifecyclePolicy;
+use busline::registry::{ServiceStatus, State};
+
+use super::Found;
+use crate::core::services::{SCRIPT, SERVICES};
+use crate::core::world::World;
+
+/// The lives of all services.
+pub(crate) struct Lives {
+    policy: LifecyclePolicy,
+    lives: BTreeMap<&'static str, Life>,
+}
+
+#[derive(Default)]
+struct Life {
+    /// The present status, and since when its state is what it is.
+    last: Option<(Duration, ServiceStatus)>,
+    started: Duration,
+    /// Since the last time it failed.
+    crashes: Vec<Duration>,
+    is_trial: bool,
+}
+
+impl Lives {
+    pub(crate) fn new(policy: LifecyclePolicy) -> Self {
+        let lives = BTreeMap::new();
+        Self { policy, lives }
+    }
+
+    /// A service has another status than before.
+    pub(crate) fn take(
+        &mut self,
+        service: &'static str,
+        now: Duration,
+        status: &ServiceStatus,
+        is_draining: bool,
+    ) -> Found {
+        let life = self.lives.entry(service).or_default();
+        let Some((since, last)) = life.last else {
+            life.last = Some((now, *status));
+            life.started = now;
+            return Ok(());
+        };
+        let kind = |state: &State| std::mem::discriminant(state);
+        let is_same =
+            kind(&last.state) == kind(&status.state) && last.generation == status.generation;
+        if !is_same {
+            let stay = now.saturating_sub(since);
+            let found = left(&self.policy, last.state, status.state, (stay, is_draining));
+            found.map_err(|text| format!("{service} {text} after {stay:?} {:?}", last.state))?;
+        }
+        if status.generation != last.generation {
+            life.started = now;
+        }
+        if status.counts.crashes != last.counts.crashes {
+            let found = life.crash(&self.policy, now, (status.state, is_draining));
+            found.map_err(|text| format!("{service} {text}"))?;
+        }
+        life.last = Some((if is_same { since } else { now }, *status));
+        Ok(())
+    }
+}
+
+/// Whether a state may be left for another one after this stay, while draining or not.
+fn left(
+    policy: &LifecyclePolicy,
+    from: State,
+    to: State,
+    (stay, is_draining): (Duration, bool),
+) -> Found {
+    let goes = match to {
+        State::Stopping { .. } | State::Stopped => true,
+        State::Backoff { .. } | State::Failed { .. } | State::Lingering { .. } | State::Running => {
+            false
+        }
+    };
+    let early = match from {
+        State::Running => goes && !policy.linger.is_zero() && !is_draining,
+        State::Lingering { .. } => goes && stay < policy.linger && !is_draining,
+        // Half of it is jitter.
+        State::Backoff { .. } => stay < policy.backoff_min / 2 && !(goes && is_draining),
+        State::Failed { .. } => stay < policy.cooldown && !(goes && is_draining),
+        State::Stopped | State::Stopping { .. } => false,
+    };
+    if early {
+        return Err(format!("is {to:?} too early,"));
+    }
+    Ok(())
+}
+
+impl Life {
+    /// An instance has crashed: too many within the window make the service fail, and so does one
+    /// that follows a failure.
+    fn crash(
+        &mut self,
+        policy: &LifecyclePolicy,
+        now: Duration,
+        (state, is_draining): (State, bool),
+    ) -> Found {
+        if now.saturating_sub(self.started) >= policy.crash_window {
+            self.is_trial = false;
+        }
+        self.crashes
+            .retain(|at| now.saturating_sub(*at) < policy.crash_window);
+        self.crashes.push(now);
+        let too_many = self.crashes.len() >= policy.crashes_max.get() as usize;
+        let must_fail = too_many || self.is_trial;
+        self.is_trial = must_fail;
+        let crashes = self.crashes.len();
+        if must_fail {
+            self.crashes.clear();
+        }
+        // For nobody it need not be anything while the core drains.
+        let is_over = is_draining && state == State::Stopped;
+        if !is_over && must_fail != matches!(state, State::Failed { .. }) {
+            let max = policy.crashes_max;
+            return Err(format!("is {state:?} after {crashes} of {max} crashes"));
+        }
+        Ok(())
+    }
+}
+
+/// What must be true of all services whenever no task is ready.
+pub(crate) fn at_rest(world: &mut World) -> Found {
+    for service in SERVICES {
+        if world.bodies(service).most() > 1 {
+            return Err(format!("{service} had two instances at once"));
+        }
+        let found = overdue(world, service)
+            .and_then(|()| instance(world, service))
+            .and_then(|()| clients(world, service));
+        found.map_err(|text| format!("{service} {text}"))?;
+    }
+    Ok(())
+}
+
+/// No state lasts longer than it may.
+fn overdue(world: &World, service: &str) -> Found {
+    let policy = &world.lives.policy;
+    let life = world.lives.lives.get(service);
+    let Some((since, status)) = life.and_then(|life| life.last) else {
+        return Ok(());
+    };
+    let stay = world.rt.time().saturating_sub(since);
+    let limit = match status.state {
+        State::Backoff { .. } => policy.backoff_max,
+        State::Failed { .. } => policy.cooldown,
+        State::Lingering { .. } => policy.linger,
+        // The others return at once.
+        State::Stopping { .. } if service != SCRIPT => Duration::ZERO,
+        State::Stopping { .. } if !world.bodies(service).is_busy() => Duration::ZERO,
+        State::Stopping { .. } => policy.stop_grace,
+        State::Running | State::Stopped => return Ok(()),
+    };
+    if stay >= limit {
+        return Err(format!("is {:?} for {stay:?}", status.state));
+    }
+    Ok(())
+}
+
+/// An instance is there if the service says so.
+fn instance(world: &World, service: &str) -> Found {
+    let Some(status) = world.app.registry().status(service) else {
+        return Ok(());
+    };
+    let says = match status.state {
+        State::Lingering { .. } | State::Running | State::Stopping { .. } => 1,
+        State::Backoff { .. } | State::Failed { .. } | State::Stopped => 0,
+    };
+    let there = world.bodies(service).tasks().len();
+    if there != says {
+        return Err(format!("is {:?} with {there} instances", status.state));
+    }
+    Ok(())
+}
+
+/// It counts all clients that are there, and none that are not.
+fn clients(world: &World, service: &str) -> Found {
+    let status = world.app.registry().status(service);
+    let counted = status.map_or(0, |status| status.clients);
+    let of = || {
+        world
+            .clients
+            .values()
+            .filter(|client| client.service == service)
+    };
+    let most = of().filter(|client| !client.is_ended()).count();
+    let is_sure = world.drained.is_none();
+    let least = of().filter(|client| is_sure && client.is_sound()).count();
+    if counted < least || counted > most {
+        return Err(format!("counts {counted} clients of {least} to {most}"));
+    }
+    Ok(())
+}

@@ -1,0 +1,162 @@
+//! Every deliberate bug of the product is found, within the seeds that are stated here.
+//!
+//! `cargo test -p sim --features planted --test planted -- --nocapture` prints what found each of
+//! them, and when. Without a bug the same seeds are clean.
+
+use std::fmt::Write as _;
+
+use busline::planted::{Bug, plant};
+use sim::{Report, core, run, swarm};
+
+/// Seeds of the core that find the bug, and seeds of the whole server, if those find it too.
+struct Found {
+    bug: Bug,
+    core: u64,
+    server: Option<u64>,
+}
+
+const fn found(bug: Bug, core: u64, server: Option<u64>) -> Found {
+    Found { bug, core, server }
+}
+
+/// With a margin: the first seed is mostly a third of what is stated.
+const FOUND: &[Found] = &[
+    found(Bug::OneWoken, 20, Some(200)),
+    found(Bug::RoomWakesNobody, 50, None),
+    found(Bug::WindowTooSmall, 100, None),
+    found(Bug::WindowTooLarge, 200, None),
+    found(Bug::LagTooLow, 100, None),
+    found(Bug::LagNotCounted, 50, Some(100)),
+    found(Bug::UnreadNotCounted, 100, Some(200)),
+    found(Bug::BytesKept, 100, None),
+    found(Bug::TopicLeaked, 10, Some(10)),
+    found(Bug::CountsForgotten, 10, Some(10)),
+    found(Bug::BatchSwapped, 20, Some(50)),
+    found(Bug::DeliveredTwice, 10, Some(50)),
+    found(Bug::RoomInvented, 50, None),
+    found(Bug::LeaseKept, 10, Some(10)),
+    found(Bug::LeaseReleasedTwice, 10, Some(10)),
+    found(Bug::StopNotSignalled, 10, None),
+    found(Bug::StopNotAwaited, 10, Some(10)),
+    found(Bug::GraceIgnored, 50, None),
+    found(Bug::BackoffSkipped, 100, None),
+    found(Bug::CooldownIgnored, 100, None),
+    found(Bug::CrashTolerated, 100, None),
+    found(Bug::LingerSkipped, 20, None),
+    found(Bug::TimerKept, 10, None),
+    found(Bug::StatusWakesNobody, 10, None),
+    found(Bug::DroppedNotReported, 50, None),
+    found(Bug::StaleDelivered, 50, None),
+    found(Bug::InboxLeftUnread, 50, None),
+    found(Bug::DrainAdmits, 10, None),
+    found(Bug::DrainForgetsService, 10, Some(20)),
+    found(Bug::DrainNotAwaited, 10, None),
+    found(Bug::DrainDropsPublished, 1000, None),
+    found(Bug::PermitKept, 10, Some(10)),
+    found(Bug::SessionTooMany, 10, None),
+    found(Bug::SessionTooFew, 20, None),
+    found(Bug::StalledCodeWrong, 500, Some(200)),
+    found(Bug::SlowCodeWrong, 200, Some(200)),
+    found(Bug::CloseNotEchoed, 50, None),
+    found(Bug::DataAfterClose, 10, Some(10)),
+    found(Bug::CloseTooLong, 10, None),
+    found(Bug::EndNotAwaited, 100, None),
+    found(Bug::AtHandNotCounted, 100, None),
+    found(Bug::PongDropped, 50, None),
+    found(Bug::PingNotSent, 10, None),
+    found(Bug::ReadAheadLost, 20, Some(10)),
+    found(Bug::ShortWriteRepeated, 10, Some(10)),
+    found(Bug::FlushForgotten, 10, None),
+    found(Bug::WriteNeverStuck, 200, None),
+    found(Bug::ProgressIgnored, 1000, None),
+    found(Bug::AnswersTimeoutIgnored, 500, None),
+    found(Bug::AnswersNotAwaited, 50, None),
+    found(Bug::DeadlineNotMoved, 10, None),
+    found(Bug::SlowConsumerKept, 500, None),
+    found(Bug::IntervalDoubled, 20, None),
+    found(Bug::SilentKept, 20, None),
+    found(Bug::SilentTooEarly, 10, None),
+    found(Bug::ExcuseForgotten, 3000, None),
+    found(Bug::MaskRestarted, 50, Some(10)),
+    found(Bug::CharacterCutRefused, 50, None),
+    found(Bug::LimitTooSmall, 20, Some(10)),
+    found(Bug::LimitTooLarge, 500, None),
+    found(Bug::FragmentsForgotten, 50, Some(10)),
+    found(Bug::CloseCodeTaken, 500, Some(50)),
+];
+
+/// The rule that is broken first by one of the seeds.
+fn first(seeds: u64, violation: impl Fn(u64) -> Option<String>) -> Option<(u64, String)> {
+    (0..seeds).find_map(|seed| violation(seed).map(|text| (seed, text)))
+}
+
+fn core(seed: u64) -> Option<String> {
+    let report = core::run(&core::Plan::draw(seed));
+    report.violations.first().map(ToString::to_string)
+}
+
+fn server(seed: u64) -> Option<String> {
+    let plan = swarm::swarm(seed);
+    match run::run(&plan) {
+        Ok(trace) => {
+            let report = Report::new(plan, trace);
+            report.violations.first().map(ToString::to_string)
+        }
+        Err(error) => Some(error.to_string()),
+    }
+}
+
+/// Whether the bug was found, told in a line.
+fn look(bug: Bug, runs: &str, found: Option<(u64, String)>, missed: &mut String) {
+    let told = match found {
+        Some((seed, text)) => format!("{bug:?}: {runs}, seed {seed}: {text}"),
+        None => {
+            // Writing to a string succeeds.
+            let _ = writeln!(missed, "{bug:?} by {runs}");
+            format!("{bug:?}: {runs}: NOT FOUND")
+        }
+    };
+    let end = told
+        .char_indices()
+        .nth(160)
+        .map_or(told.len(), |(end, _)| end);
+    println!("{}", &told[..end]);
+}
+
+#[test]
+fn every_bug_is_found_within_its_seeds() {
+    // A bug may make the product panic, which is then told as a broken rule.
+    std::panic::set_hook(Box::new(|_| {}));
+    let mut missed = String::new();
+    for Found {
+        bug,
+        core: of_core,
+        server: of_server,
+    } in FOUND
+    {
+        plant(Some(*bug));
+        look(*bug, "core", first(*of_core, core), &mut missed);
+        if let Some(seeds) = of_server {
+            look(*bug, "server", first(*seeds, server), &mut missed);
+        }
+        plant(None);
+    }
+    drop(std::panic::take_hook());
+    assert!(missed.is_empty(), "not found within their seeds:\n{missed}");
+}
+
+#[test]
+fn every_bug_is_in_the_table() {
+    let missing: Vec<_> = Bug::ALL
+        .iter()
+        .filter(|bug| FOUND.iter().all(|found| found.bug != **bug))
+        .collect();
+    assert!(missing.is_empty(), "add to FOUND: {missing:?}");
+}
+
+#[test]
+fn without_a_bug_the_same_seeds_are_clean() {
+    let most = |of: fn(&Found) -> u64| FOUND.iter().map(of).max().unwrap_or(0);
+    assert_eq!(first(most(|found| found.core), core), None);
+    assert_eq!(first(most(|found| found.server.unwrap_or(0)), server), None);
+}

@@ -1,0 +1,198 @@
+//! Deliberate bugs, to see whether the simulator finds them (feature `planted`, its tests' only).
+//!
+//! Each site asks [`is`]. Without the feature that is a constant `false`: nothing of a bug is
+//! compiled, and no bug can be had by any other means.
+
+/// Declares the bugs and the list of all of them.
+macro_rules! bugs {
+    ($($(#[$doc:meta])* $bug:ident,)*) => {
+        /// A deliberate bug, named by what it does.
+        #[derive(Clone, Copy, Debug, PartialEq, Eq)]
+        #[cfg_attr(
+            not(feature = "planted"),
+            expect(unreachable_pub, reason = "it is reached where the feature is on")
+        )]
+        pub enum Bug {
+            $($(#[$doc])* $bug,)*
+        }
+
+        #[cfg(feature = "planted")]
+        impl Bug {
+            /// Every bug there is.
+            pub const ALL: &[Self] = &[$(Self::$bug,)*];
+        }
+    };
+}
+
+bugs! {
+    // Of the bus.
+    /// Of several tasks that wait for one thing, only one is woken.
+    OneWoken,
+    /// A read that makes room wakes no publisher that waits for it.
+    RoomWakesNobody,
+    /// The window keeps one message less than its limit.
+    WindowTooSmall,
+    /// The window keeps one message more than its limit.
+    WindowTooLarge,
+    /// A subscriber that lagged is told of one loss too few.
+    LagTooLow,
+    /// What falls out of the window unread is not counted.
+    LagNotCounted,
+    /// What a subscriber leaves unread is not counted.
+    UnreadNotCounted,
+    /// The bytes of a message that everybody has read are kept in the sum.
+    BytesKept,
+    /// A topic stays when its last subscriber has left.
+    TopicLeaked,
+    /// What a topic has counted is forgotten with the topic.
+    CountsForgotten,
+    /// The first two messages of a batch change places.
+    BatchSwapped,
+    /// The last message of a batch is delivered again.
+    DeliveredTwice,
+    /// A waiting publisher takes a window that is full for one with room.
+    RoomInvented,
+
+    // Of the registry.
+    /// A client that leaves is not counted as gone.
+    LeaseKept,
+    /// A client that leaves is counted as gone twice, if others are there.
+    LeaseReleasedTwice,
+    /// The word to stop does not reach the instance.
+    StopNotSignalled,
+    /// An instance that was told to stop counts as gone at once.
+    StopNotAwaited,
+    /// An instance that overstays its grace is not aborted.
+    GraceIgnored,
+    /// A service that crashed is started again without a wait.
+    BackoffSkipped,
+    /// A service that failed takes clients again at once.
+    CooldownIgnored,
+    /// A service is given up one crash too late.
+    CrashTolerated,
+    /// A service stops with its last client although it is to linger.
+    LingerSkipped,
+    /// The timer of a lingering service stays armed when a client comes and goes.
+    TimerKept,
+    /// A change of a service's status wakes nobody.
+    StatusWakesNobody,
+    /// An instance whose task was dropped is not reported as gone.
+    DroppedNotReported,
+    /// What an instance that stops has said is given to clients that came after.
+    StaleDelivered,
+    /// An instance that is to stop does not read what is left in its inbox.
+    InboxLeftUnread,
+
+    // Of the drain and the permits.
+    /// A drain lets clients join.
+    DrainAdmits,
+    /// A drain forgets the first service.
+    DrainForgetsService,
+    /// A drain does not wait for the sessions to end.
+    DrainNotAwaited,
+    /// A drain drops what was published before it.
+    DrainDropsPublished,
+    /// A session that ends does not give its permit back.
+    PermitKept,
+    /// One session more than the limit is admitted.
+    SessionTooMany,
+    /// One session less than the limit is admitted.
+    SessionTooFew,
+
+    // Of the sessions.
+    /// A session that stalls is closed with the code of a drain.
+    StalledCodeWrong,
+    /// A session that reads too slowly is closed with a code of its own fault.
+    SlowCodeWrong,
+    /// A peer's close frame is not sent back.
+    CloseNotEchoed,
+    /// A closing session sends its close frame before what is due.
+    DataAfterClose,
+    /// A closing session has twice the time it is allowed.
+    CloseTooLong,
+    /// A closing session drops its socket without waiting for the peer's end.
+    EndNotAwaited,
+    /// A message that no service has taken is not counted when its session ends.
+    AtHandNotCounted,
+    /// A peer's ping is not answered.
+    PongDropped,
+    /// A silent peer is not pinged.
+    PingNotSent,
+    /// Bytes that were read with a message, but not decoded yet, are lost.
+    ReadAheadLost,
+    /// The last byte that a short write has taken is sent again.
+    ShortWriteRepeated,
+    /// What was written is not flushed.
+    FlushForgotten,
+    /// A socket that takes nothing has no deadline.
+    WriteNeverStuck,
+    /// The deadline of a write is not put off by progress.
+    ProgressIgnored,
+    /// Answers that wait for the socket hold a client's messages back for ever.
+    AnswersTimeoutIgnored,
+    /// Answers that wait for the socket do not hold a client's messages back.
+    AnswersNotAwaited,
+    /// A timer that is armed is not moved to an earlier deadline.
+    DeadlineNotMoved,
+    /// Messages that a slow client has lost do not close its session where they should.
+    SlowConsumerKept,
+
+    // Of the keepalive.
+    /// The interval of the keepalive is doubled.
+    IntervalDoubled,
+    /// A silent peer is pinged for ever.
+    SilentKept,
+    /// A peer counts as dead one ping too early.
+    SilentTooEarly,
+    /// A peer that is not read from counts as silent.
+    ExcuseForgotten,
+
+    // Of the wire.
+    /// The mask starts afresh with each part of a frame that is read.
+    MaskRestarted,
+    /// A character that is cut by the end of a read counts as none.
+    CharacterCutRefused,
+    /// A message of exactly the limit is too big.
+    LimitTooSmall,
+    /// A message that is one byte too big is taken.
+    LimitTooLarge,
+    /// A control frame between two fragments ends the message.
+    FragmentsForgotten,
+    /// A code that may not be sent is taken in a close frame.
+    CloseCodeTaken,
+}
+
+#[cfg(not(feature = "planted"))]
+pub(crate) const fn is(_: Bug) -> bool {
+    false
+}
+
+#[cfg(feature = "planted")]
+mod plot {
+    use std::cell::Cell;
+
+    use super::Bug;
+
+    thread_local! {
+        static PLANTED: Cell<Option<Bug>> = const { Cell::new(None) };
+    }
+
+    /// Plants a bug, or none, for all that this thread does: a run of the simulator is one thread.
+    pub fn plant(bug: Option<Bug>) {
+        PLANTED.set(bug);
+    }
+
+    /// The bug that this thread has.
+    pub fn planted() -> Option<Bug> {
+        PLANTED.get()
+    }
+
+    pub(crate) fn is(bug: Bug) -> bool {
+        PLANTED.get() == Some(bug)
+    }
+}
+
+#[cfg(feature = "planted")]
+pub(crate) use self::plot::is;
+#[cfg(feature = "planted")]
+pub use self::plot::{plant, planted};
