@@ -21,7 +21,7 @@ mod routes;
 
 #[cfg(feature = "cli")]
 pub use self::config::Config;
-pub use self::listener::{BindError, Listeners, bind};
+pub use self::listener::{Accept, BindError, Listeners, bind};
 pub use self::routes::routes;
 
 use self::connection::Connections;
