@@ -44,8 +44,8 @@ pub struct Limits {
     /// Most connections that are not yet upgraded, each a handshake or a plain request; further
     /// ones wait in the kernel's queue. Default 4,096.
     pub handshakes: NonZeroUsize,
-    /// Longest time from a connection's first byte due to the end of its request head.
-    /// Default 10 s.
+    /// Longest time from a connection's first byte due to the end of its request head; its client
+    /// has as long again to take the response. Default 10 s.
     pub handshake_timeout: Duration,
     /// Largest request head, in bytes. Default 16 KiB.
     pub request_head_bytes: usize,
