@@ -28,6 +28,7 @@ mod client;
 pub mod entropy;
 mod frames;
 mod host;
+mod inbound;
 pub mod marks;
 pub mod net;
 pub mod plan;

@@ -2,9 +2,9 @@
 
 use std::collections::BTreeMap;
 
-use crate::plan::{Action, Plan};
+use crate::plan::{Action, Plan, Timed};
 use crate::trace::{Ending, Entry, Event, Held, Trace};
-use crate::wild::Wild;
+use crate::wild::{Deed, Tcp, Wild};
 
 /// A run, arranged for checkers. All times are virtual microseconds.
 pub struct History<'a> {
@@ -22,6 +22,11 @@ pub struct History<'a> {
     pub wild: Option<Wild>,
     /// How much later than by the numbers of the plan anything may happen.
     pub slack: u64,
+    /// How much later than its deadline something is done: timers have steps, and so has the time
+    /// of some networks.
+    pub grace: u64,
+    /// Whether no connection waits for anything but the latency of its link.
+    pub is_wide: bool,
     /// Where in `entries` the last server was started.
     started: usize,
     holds: Vec<Outage>,
@@ -57,6 +62,10 @@ pub struct Life {
     pub closed: Option<(u64, Option<u16>)>,
     /// When its connection ended, and how.
     pub ended: Option<(u64, Ending)>,
+    /// When it was refused, and why.
+    pub refused: Option<(u64, String)>,
+    /// What it did that needs raw bytes, and when.
+    pub deeds: Vec<(u64, Deed)>,
 }
 
 /// A message at a client.
@@ -96,6 +105,8 @@ impl<'a> History<'a> {
             helds: Vec::new(),
             wild: plan.wild.clone(),
             slack,
+            grace: slack + 2_000 + 2_000 * network.tick_ms.min(10),
+            is_wide: is_wide(plan),
             started: 0,
             holds: Vec::new(),
             cuts: Vec::new(),
@@ -135,6 +146,24 @@ impl<'a> History<'a> {
     pub fn is_exhausted(&self, from: u64, to: u64) -> bool {
         let hits = |time: &Outage| time.from <= to && from <= time.to;
         self.exhausted.iter().any(hits)
+    }
+
+    /// The end of the last shortage of file descriptors that a client met which began to connect at
+    /// `t`, if it met one within this time.
+    pub fn exhausted_at(&self, t: u64, within: u64) -> Option<u64> {
+        let hits = |time: &&Outage| time.from <= t + within && t <= time.to;
+        let met = self
+            .exhausted
+            .iter()
+            .filter(hits)
+            .map(|time| time.to)
+            .max()?;
+        // One may follow another.
+        let later = self
+            .exhausted
+            .iter()
+            .filter(|time| time.from <= met + within);
+        later.map(|time| time.to).max()
     }
 
     /// What the wall clock may have shown at `t`, in microseconds since the beginning of the run on
@@ -263,6 +292,12 @@ impl<'a> History<'a> {
             Event::Ended { client, ending } => {
                 self.with(*client, |life| life.ended = Some((t, *ending)));
             }
+            Event::Did { client, deed } => {
+                self.with(*client, |life| life.deeds.push((t, deed.clone())));
+            }
+            Event::Refused { client, reason } => {
+                self.with(*client, |life| life.refused = Some((t, reason.clone())));
+            }
             Event::Acted { action } => self.take_action(t, action),
             Event::Held(held) => {
                 self.held = Some(held);
@@ -275,14 +310,12 @@ impl<'a> History<'a> {
             Event::AcceptFailed
             | Event::Accepted { .. }
             | Event::Blocked { .. }
-            | Event::Did { .. }
             | Event::Dropped { .. }
             | Event::Failed { .. }
             | Event::Log { .. }
             | Event::Panicked { .. }
             | Event::Read { .. }
             | Event::ReadEnd { .. }
-            | Event::Refused { .. }
             | Event::Served { .. }
             | Event::Shutdown { .. }
             | Event::Status { .. }
@@ -331,6 +364,18 @@ impl<'a> History<'a> {
     }
 }
 
+/// Whether buffers are large and links without a bound of their rate.
+fn is_wide(plan: &Plan) -> bool {
+    let is_slowed = |timed: &Timed| matches!(timed.action, Action::Bandwidth { .. });
+    let default = Tcp::default();
+    let has_room = |wild: &Wild| {
+        wild.tcp.bytes_per_second.is_none()
+            && wild.tcp.send_bytes >= default.send_bytes
+            && wild.tcp.receive_bytes >= default.receive_bytes
+    };
+    plan.wild.as_ref().is_none_or(has_room) && !plan.actions.iter().any(is_slowed)
+}
+
 /// Ends those that have no end yet.
 fn end(outages: &mut [Outage], t: u64, is_it: impl Fn(&Outage) -> bool) {
     let open = |outage: &&mut Outage| outage.to == u64::MAX && is_it(outage);
@@ -352,7 +397,40 @@ impl Life {
             leaving: None,
             closed: None,
             ended: None,
+            refused: None,
+            deeds: Vec::new(),
         }
+    }
+
+    /// Whether it does nothing but what a client should, as far as the server can see.
+    pub fn is_polite(&self) -> bool {
+        self.deeds.iter().all(|(_, deed)| match deed {
+            Deed::Binary { .. }
+            | Deed::Fragments { .. }
+            | Deed::Ping
+            | Deed::Resume
+            | Deed::Trickle { .. } => true,
+            Deed::Flood { .. }
+            | Deed::HalfClose
+            | Deed::Offend { .. }
+            | Deed::Opening { .. }
+            | Deed::Partial
+            | Deed::Reset
+            | Deed::Sip { .. }
+            | Deed::Stop
+            | Deed::Vanish => false,
+        })
+    }
+
+    /// When it was gone, by its own doing or not.
+    pub fn gone(&self) -> u64 {
+        let ends = [
+            self.leaving.map(|(t, _)| t),
+            self.closed.map(|(t, _)| t),
+            self.ended.map(|(t, _)| t),
+            self.refused.as_ref().map(|(t, _)| *t),
+        ];
+        ends.into_iter().flatten().min().unwrap_or(u64::MAX)
     }
 
     /// Whether its connection is gone before `t`, and not by a close frame of its own.
