@@ -75,8 +75,8 @@ pub struct Limits {
     /// Networks of proxies, whose `X-Forwarded-For` and `Forwarded` name the client. Default none:
     /// anybody can write such a header.
     pub proxies: Vec<Network>,
-    /// Longest time from a connection's first byte due to the end of its request head.
-    /// Default 10 s.
+    /// Longest time from a connection's first byte due to the end of its request head; its client
+    /// has as long again to take the response. Default 10 s.
     pub handshake_timeout: Duration,
     /// Largest request head, in bytes. Default 16 KiB.
     pub request_head_bytes: usize,

@@ -5,7 +5,7 @@ use std::time::Duration;
 use futures::StreamExt;
 use futures::{SinkExt, Stream};
 use tokio::io::{AsyncRead, AsyncWrite};
-use tokio::time::{Instant, sleep_until, timeout, timeout_at};
+use tokio::time::{Instant, sleep, sleep_until, timeout, timeout_at};
 use tokio_tungstenite::tungstenite::protocol::frame::coding::CloseCode;
 use tokio_tungstenite::tungstenite::protocol::{CloseFrame, WebSocketConfig};
 use tokio_tungstenite::tungstenite::{Error, Message};
@@ -15,8 +15,30 @@ use crate::net::Dial;
 use crate::plan::{Script, Step};
 use crate::trace::{Digest, Ending, Event, Recorder};
 
+impl Script {
+    /// How often it tries to connect.
+    pub(crate) fn attempts(&self) -> u32 {
+        if self.again { ATTEMPTS } else { 1 }
+    }
+
+    /// That it begins to.
+    pub(crate) fn connecting(&self) -> Event {
+        Event::Connecting {
+            client: self.client,
+            service: self.service.clone(),
+            zone: self.zone,
+        }
+    }
+}
+
+/// Attempts of a client that tries again.
+const ATTEMPTS: u32 = 60;
+
 /// How long a client waits for its handshake, and for the server's close frame.
 pub(crate) const PATIENCE: Duration = Duration::from_secs(60);
+
+/// How long a client waits before it tries again.
+pub(crate) const RETRY: Duration = Duration::from_millis(500);
 
 /// tungstenite clears its whole buffer at every read, and the default is 128 KiB.
 const READ_BUFFER_BYTES: usize = 2048;
@@ -32,26 +54,12 @@ pub(crate) async fn run(script: Script, dial: impl Dial, recorder: Recorder) {
         reason = "the clock of the host, which is virtual"
     )]
     let beginning = Instant::now();
-    let Script {
-        client,
-        service,
-        zone,
-        start,
-        steps,
-    } = script;
     let at = |elapsed: Duration| beginning + elapsed;
-    sleep_until(at(start)).await;
-    let url = format!("ws://server/ws/{service}");
-    recorder.record(Event::Connecting {
-        client,
-        service,
-        zone,
-    });
-    let opening = timeout(PATIENCE, connect(&url, &dial, client)).await;
-    let socket = match opening.unwrap_or_else(|_| Err("no answer".to_owned())) {
-        Ok(socket) => socket,
-        Err(reason) => return recorder.record(Event::Refused { client, reason }),
+    sleep_until(at(script.start)).await;
+    let Some(socket) = open(&script, &dial, &recorder).await else {
+        return;
     };
+    let Script { client, steps, .. } = script;
     recorder.record(Event::Connected { client });
     let talk = Talk {
         client,
@@ -61,6 +69,26 @@ pub(crate) async fn run(script: Script, dial: impl Dial, recorder: Recorder) {
     let steps = steps.into_iter().map(|(elapsed, step)| (at(elapsed), step));
     let ending = talk.follow(steps).await;
     recorder.record(Event::Ended { client, ending });
+}
+
+/// A connection with a handshake, after as many attempts as the script asks for.
+async fn open<D: Dial>(
+    script: &Script,
+    dial: &D,
+    recorder: &Recorder,
+) -> Option<WebSocketStream<D::Io>> {
+    let client = script.client;
+    let url = format!("ws://server/ws/{}", script.service);
+    for _ in 0..script.attempts() {
+        recorder.record(script.connecting());
+        let opening = timeout(PATIENCE, connect(&url, dial, client)).await;
+        match opening.unwrap_or_else(|_| Err("no answer".to_owned())) {
+            Ok(socket) => return Some(socket),
+            Err(reason) => recorder.record(Event::Refused { client, reason }),
+        }
+        sleep(RETRY).await;
+    }
+    None
 }
 
 async fn connect<D: Dial>(

@@ -1,5 +1,7 @@
 //! What a server may send, by RFC 6455, written apart from the product.
 
+use crate::wild::is_legal_code;
+
 /// Reads a server's bytes: the head of its response, then frames.
 #[derive(Clone, Debug, Default)]
 pub(crate) struct Frames {
@@ -169,8 +171,7 @@ fn close(payload: &[u8]) -> Result<Seen, String> {
         [] => Ok(Seen::Close(None)),
         [a, b, reason @ ..] => {
             let code = u16::from_be_bytes([*a, *b]);
-            let is_legal = matches!(code, 1000..=1003 | 1007..=1014 | 3000..=4999);
-            if !is_legal || std::str::from_utf8(reason).is_err() {
+            if !is_legal_code(code) || std::str::from_utf8(reason).is_err() {
                 return Err(format!("a close frame with {code}"));
             }
             Ok(Seen::Close(Some(code)))

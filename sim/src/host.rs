@@ -1,26 +1,26 @@
 //! The server of a run: the product as it is, and what is seen of it from outside.
 
 use std::collections::BTreeMap;
-use std::net::SocketAddr;
 use std::time::Duration;
 
-use axum::serve::Listener;
 use busline::App;
 use busline::bus::ServiceName;
 use busline::registry::{ServiceStatus, State};
 use busline::rt::Runtime;
-use busline::server::serve;
+use busline::server::{Accept, Listeners, serve};
 use busline::service::{echo, ping, timenow};
 use futures::FutureExt;
 use futures::channel::oneshot;
 use futures::future::Shared as SharedFuture;
 
-use crate::net::TracedListener;
+use crate::net::{Descriptors, Exhausted, TracedListener};
 use crate::plan::Plan;
+use crate::process::Process;
 use crate::rt::SimRuntime;
+use crate::script::{Start, script};
 use crate::shared::Shared;
 use crate::trace::{Event, Held, Recorder};
-use crate::wild::{Wild, script};
+use crate::wild::Wild;
 
 /// Virtual time that what is left of a server has to end after `serve` has returned.
 const SETTLE: Duration = Duration::from_secs(1);
@@ -32,6 +32,10 @@ pub(crate) struct Server {
     wild: Option<Wild>,
     recorder: Recorder,
     shutdown: SharedFuture<oneshot::Receiver<()>>,
+    /// Connections that were accepted, by all that were started.
+    accepted: Shared<u32>,
+    descriptors: Descriptors,
+    start: Shared<Start>,
     seen: Seen,
 }
 
@@ -41,8 +45,9 @@ pub(crate) struct Seen(Shared<Inner>);
 
 #[derive(Default)]
 struct Inner {
-    /// The application and its runtime, once the host runs.
+    /// The application and its runtime, while the host runs.
     app: Option<App<SimRuntime>>,
+    process: Process,
     /// The last status recorded of each service.
     statuses: BTreeMap<ServiceName, ServiceStatus>,
 }
@@ -55,6 +60,9 @@ impl Server {
             wild: plan.wild.clone(),
             recorder,
             shutdown: shutdown.shared(),
+            accepted: Shared::default(),
+            descriptors: Descriptors::default(),
+            start: Shared::default(),
             seen: Seen::default(),
         }
     }
@@ -64,14 +72,35 @@ impl Server {
         self.seen.clone()
     }
 
-    /// Serves until it is drained.
-    pub(crate) async fn run<L: Listener<Addr = SocketAddr>>(self, listener: L) {
-        let app = application(
-            SimRuntime::current(self.seed, self.recorder.clone()),
-            self.wild.as_ref(),
-        );
-        self.seen.0.with(|inner| inner.app = Some(app.clone()));
-        let listener = TracedListener::new(listener, self.recorder.clone());
+    /// What its system has for connections.
+    pub(crate) fn descriptors(&self) -> Descriptors {
+        self.descriptors.clone()
+    }
+
+    /// How its service `script` starts.
+    pub(crate) fn start(&self) -> Shared<Start> {
+        self.start.clone()
+    }
+
+    /// Serves until it is drained, in a process of its own.
+    pub(crate) async fn run(self, accept: impl Accept) {
+        let process = Process::default();
+        self.seen.0.with(|inner| inner.process = process.clone());
+        let body = self.serve(accept, process.clone());
+        process.task(body.boxed()).await;
+    }
+
+    async fn serve(self, accept: impl Accept, process: Process) {
+        self.recorder.record(Event::Started);
+        let rt = SimRuntime::current(self.seed, process, self.recorder.clone());
+        let app = application(rt, self.wild.as_ref(), self.start);
+        self.seen.0.with(|inner| {
+            inner.statuses.clear();
+            inner.app = Some(app.clone());
+        });
+        let accept = Exhausted::new(accept, self.descriptors, self.recorder.clone());
+        let listeners = Listeners::new(vec![accept]);
+        let listener = TracedListener::new(listeners, self.recorder.clone(), self.accepted);
         let served = serve(listener, app, self.shutdown.map(drop)).await;
         let error = served.err().map(|error| error.to_string());
         self.recorder.record(Event::Served { error });
@@ -79,7 +108,7 @@ impl Server {
     }
 }
 
-fn application(rt: SimRuntime, wild: Option<&Wild>) -> App<SimRuntime> {
+fn application(rt: SimRuntime, wild: Option<&Wild>, start: Shared<Start>) -> App<SimRuntime> {
     let builder = match wild {
         None => App::builder(rt),
         Some(wild) => App::builder(rt)
@@ -93,12 +122,27 @@ fn application(rt: SimRuntime, wild: Option<&Wild>) -> App<SimRuntime> {
         .and_then(|app| app.service("timenow", timenow));
     let services = match wild {
         None => services,
-        Some(_) => services.and_then(|app| app.service("script", script)),
+        Some(_) => services.and_then(|app| {
+            let start = move |ctx| script(ctx, start.with(|start| *start));
+            app.service("script", start)
+        }),
     };
     services.expect("the names are valid and different").build()
 }
 
 impl Seen {
+    /// The process of the server that runs; `None` if none does.
+    pub(crate) fn process(&self) -> Option<Process> {
+        self.0
+            .with(|inner| inner.app.is_some().then(|| inner.process.clone()))
+    }
+
+    /// The server that runs does so no more, and what it held is gone.
+    pub(crate) fn forget(&self) {
+        let app = self.0.with(|inner| inner.app.take());
+        drop(app);
+    }
+
     /// Records the status of every service whose status is another one than before.
     pub(crate) fn record_statuses(&self, recorder: &Recorder) {
         let changed = self.0.with(Inner::changed);
@@ -189,6 +233,8 @@ pub(crate) fn held<R: Runtime>(app: &App<R>, tasks: usize) -> Held {
         refused: sessions.refused,
         messages_in: sessions.messages_in,
         messages_out: sessions.messages_out,
+        bytes_in: sessions.bytes_in,
+        bytes_out: sessions.bytes_out,
         lost_not_taken: sessions.lost_not_taken,
         lost_unsent: sessions.lost_unsent,
         stale: sessions.stale,

@@ -94,7 +94,8 @@ impl Marks {
                 self.mark("crash with clients waiting", is_crash);
             }
             Event::Written { conn, .. } => drop(self.blocked.remove(conn)),
-            Event::Accepted { .. }
+            Event::AcceptFailed
+            | Event::Accepted { .. }
             | Event::Closed { .. }
             | Event::Dropped { .. }
             | Event::Leaving { .. }
@@ -103,7 +104,8 @@ impl Marks {
             | Event::ReadEnd { .. }
             | Event::Sent { .. }
             | Event::Served { .. }
-            | Event::Shutdown { .. } => {}
+            | Event::Shutdown { .. }
+            | Event::Started => {}
         }
     }
 
@@ -112,11 +114,14 @@ impl Marks {
             Deed::Partial => drop(self.partial.insert(client)),
             Deed::Resume => drop(self.resumed.insert(client, false)),
             Deed::Binary { .. }
+            | Deed::Flood { .. }
             | Deed::Fragments { .. }
             | Deed::HalfClose
             | Deed::Offend { .. }
+            | Deed::Opening { .. }
             | Deed::Ping
             | Deed::Reset
+            | Deed::Sip { .. }
             | Deed::Stop
             | Deed::Trickle { .. }
             | Deed::Vanish => {}

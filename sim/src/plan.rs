@@ -7,6 +7,7 @@ use std::time::Duration;
 
 use serde::{Deserialize, Serialize};
 
+use crate::script::Start;
 use crate::wild::{Deed, Wild};
 
 /// Everything that is done to the server, and the seed of what the run draws below the plan.
@@ -20,7 +21,7 @@ pub struct Plan {
     pub actions: Vec<Timed>,
     /// When the run ends, in virtual milliseconds.
     pub end_ms: u64,
-    /// What makes a plan wild, to be run on the network of our own; a calm one is for turmoil.
+    /// What makes a plan wild; in a calm one nothing is lost but by the network.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub wild: Option<Wild>,
 }
@@ -36,6 +37,14 @@ pub struct Network {
     pub latency_ms_min: u64,
     /// The most.
     pub latency_ms_max: u64,
+    /// How much later than by these numbers anything may happen; 0 under virtual time.
+    #[serde(default, skip_serializing_if = "is_zero")]
+    pub slack_ms: u64,
+}
+
+#[expect(clippy::trivially_copy_pass_by_ref, reason = "serde passes references")]
+fn is_zero(number: &u64) -> bool {
+    *number == 0
 }
 
 /// An action and when it is done.
@@ -64,6 +73,15 @@ pub enum Action {
         /// Which client.
         client: u32,
     },
+    /// From now on the link of a zone sends this much in each direction.
+    Bandwidth {
+        /// Which zone.
+        zone: u8,
+        /// At least 1; `None` is without a bound.
+        bytes_per_second: Option<u64>,
+    },
+    /// A server is started on the address of one that crashed or lost its power.
+    Bounce,
     /// A client connects; a number connects once.
     Connect {
         /// Which client.
@@ -72,13 +90,32 @@ pub enum Action {
         service: String,
         /// From where.
         zone: u8,
+        /// Whether it tries again when it is not let in, as clients do that reconnect.
+        #[serde(default, skip_serializing_if = "std::ops::Not::not")]
+        again: bool,
     },
+    /// The server's process is gone; its system ends the connections.
+    Crash,
     /// The server is told to shut down.
     Drain,
+    /// The server's system has no file descriptors left.
+    Exhaust {
+        /// For this many virtual milliseconds.
+        ms: u64,
+    },
     /// Nothing passes between a zone and the server until the release, and nothing is lost.
     Hold {
         /// Which zone.
         zone: u8,
+    },
+    /// From now on the link of a zone has another latency.
+    Latency {
+        /// Which zone.
+        zone: u8,
+        /// The least of one direction, in milliseconds.
+        ms_min: u64,
+        /// The most; the least, if that is more.
+        ms_max: u64,
     },
     /// A client closes with a close frame.
     Leave {
@@ -91,7 +128,12 @@ pub enum Action {
     Partition {
         /// Which zone.
         zone: u8,
+        /// In which direction.
+        #[serde(default, skip_serializing_if = "Way::is_both")]
+        way: Way,
     },
+    /// The server's machine is dark: it says nothing more, not even that its connections are gone.
+    PowerLoss,
     /// The end of a hold: what was held arrives.
     Release {
         /// Which zone.
@@ -102,6 +144,11 @@ pub enum Action {
         /// Which zone.
         zone: u8,
     },
+    /// How the service `script` starts from now on.
+    Start {
+        /// In which way.
+        how: Start,
+    },
     /// A client sends a text.
     Text {
         /// Which client.
@@ -109,6 +156,57 @@ pub enum Action {
         /// The text.
         text: String,
     },
+    /// Somebody sets the wall clock of the server.
+    Wall {
+        /// By this many milliseconds, forwards or backwards.
+        by_ms: i64,
+    },
+}
+
+/// A direction of a link.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum Way {
+    /// Both directions.
+    #[default]
+    Both,
+    /// From the server to the clients.
+    Down,
+    /// From the clients to the server.
+    Up,
+}
+
+impl Way {
+    #[expect(clippy::trivially_copy_pass_by_ref, reason = "serde passes references")]
+    fn is_both(&self) -> bool {
+        *self == Self::Both
+    }
+}
+
+impl Action {
+    /// The client that does it; `None` of what is done to the network and the server.
+    pub fn client(&self) -> Option<u32> {
+        match self {
+            Self::Abort { client }
+            | Self::Act { client, .. }
+            | Self::Connect { client, .. }
+            | Self::Leave { client, .. }
+            | Self::Text { client, .. } => Some(*client),
+            Self::Bandwidth { .. }
+            | Self::Bounce
+            | Self::Crash
+            | Self::Drain
+            | Self::Exhaust { .. }
+            | Self::Hold { .. }
+            | Self::Latency { .. }
+            | Self::Partition { .. }
+            | Self::PowerLoss
+            | Self::Release { .. }
+            | Self::Repair { .. }
+            | Self::Start { .. }
+            | Self::Wall { .. } => None,
+        }
+    }
 }
 
 /// What one client does in its life.
@@ -117,6 +215,7 @@ pub(crate) struct Script {
     pub(crate) client: u32,
     pub(crate) service: String,
     pub(crate) zone: u8,
+    pub(crate) again: bool,
     pub(crate) start: Duration,
     pub(crate) steps: Vec<(Duration, Step)>,
 }
@@ -144,27 +243,37 @@ impl Plan {
             let (client, step) = match action {
                 Action::Act { client, deed } => (client, Step::Act(deed.clone())),
                 Action::Abort { client } => (client, Step::Abort),
+                Action::Leave { client, code } => (client, Step::Leave(*code)),
+                Action::Text { client, text } => (client, Step::Text(text.clone())),
                 Action::Connect {
                     client,
                     service,
                     zone,
+                    again,
                 } => {
                     scripts.entry(*client).or_insert_with(|| Script {
                         client: *client,
                         service: service.clone(),
                         zone: *zone,
+                        again: *again,
                         start: at,
                         steps: Vec::new(),
                     });
                     continue;
                 }
-                Action::Leave { client, code } => (client, Step::Leave(*code)),
-                Action::Text { client, text } => (client, Step::Text(text.clone())),
-                Action::Drain
+                Action::Bandwidth { .. }
+                | Action::Bounce
+                | Action::Crash
+                | Action::Drain
+                | Action::Exhaust { .. }
                 | Action::Hold { .. }
+                | Action::Latency { .. }
                 | Action::Partition { .. }
+                | Action::PowerLoss
                 | Action::Release { .. }
-                | Action::Repair { .. } => continue,
+                | Action::Repair { .. }
+                | Action::Start { .. }
+                | Action::Wall { .. } => continue,
             };
             if let Some(script) = scripts.get_mut(client) {
                 script.steps.push((at, step));
@@ -175,18 +284,7 @@ impl Plan {
 
     /// What is done to the network and the server, in the order of time.
     pub(crate) fn outside(&self) -> Vec<Timed> {
-        let is_outside = |timed: &&Timed| match timed.action {
-            Action::Abort { .. }
-            | Action::Act { .. }
-            | Action::Connect { .. }
-            | Action::Leave { .. }
-            | Action::Text { .. } => false,
-            Action::Drain
-            | Action::Hold { .. }
-            | Action::Partition { .. }
-            | Action::Release { .. }
-            | Action::Repair { .. } => true,
-        };
+        let is_outside = |timed: &&Timed| timed.action.client().is_none();
         self.actions.iter().filter(is_outside).cloned().collect()
     }
 }
@@ -205,6 +303,7 @@ mod tests {
             client,
             service: "ping".to_owned(),
             zone: 0,
+            again: false,
         };
         let actions = [text(1), connect(1), text(1), text(2), connect(1)];
         let timed = |(at, action): (usize, Action)| Timed {
@@ -218,6 +317,7 @@ mod tests {
                 tick_ms: 1,
                 latency_ms_min: 1,
                 latency_ms_max: 1,
+                slack_ms: 0,
             },
             actions: actions.into_iter().enumerate().map(timed).collect(),
             end_ms: 10,

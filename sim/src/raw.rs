@@ -2,17 +2,18 @@
 
 use std::future::{Future, poll_fn};
 use std::pin::{Pin, pin};
-use std::task::{Context, Poll};
+use std::task::{Context, Poll, ready};
+use std::time::Duration;
 
 use tokio::io::ReadBuf;
-use tokio::time::{Instant, sleep_until, timeout};
+use tokio::time::{Instant, Sleep, sleep, sleep_until, timeout};
 
-use crate::client::PATIENCE;
+use crate::client::{PATIENCE, RETRY};
 use crate::frames::{Frames, Seen, masked};
 use crate::net::{Dial, Wire};
 use crate::plan::{Script, Step};
 use crate::trace::{Digest, Ending, Event, Recorder};
-use crate::wild::{Deed, Offence};
+use crate::wild::{Deed, Head, Offence};
 
 /// Opcodes of RFC 6455 5.2 with the bit of a final frame.
 const TEXT: u8 = 0x81;
@@ -31,66 +32,86 @@ pub(crate) async fn run(script: Script, dial: impl Dial, recorder: Recorder) {
         reason = "the clock of the host, which is virtual"
     )]
     let beginning = Instant::now();
-    let Script {
-        client,
-        service,
-        zone,
-        start,
-        steps,
-    } = script;
-    sleep_until(beginning + start).await;
-    let bad = Step::Act(Deed::Offend {
-        offence: Offence::BadHandshake,
-    });
-    let is_bad = steps.first() == Some(&(start, bad));
-    let request = request(&service, is_bad);
-    recorder.record(Event::Connecting {
-        client,
-        service,
-        zone,
-    });
-    let io = match timeout(PATIENCE, dial.dial(client)).await {
-        Ok(Ok(io)) => io,
-        Ok(Err(error)) => {
-            let reason = error.to_string();
-            return recorder.record(Event::Refused { client, reason });
+    sleep_until(beginning + script.start).await;
+    for _ in 0..script.attempts() {
+        let outcome = attempt(&script, &dial, &recorder, beginning).await;
+        let client = script.client;
+        match outcome {
+            Ok(ending) => return recorder.record(Event::Ended { client, ending }),
+            Err(reason) => recorder.record(Event::Refused { client, reason }),
         }
-        Err(_) => {
-            let reason = "no answer".to_owned();
-            return recorder.record(Event::Refused { client, reason });
-        }
-    };
+        sleep(RETRY).await;
+    }
+}
+
+/// One connection; the error is why it came to none.
+async fn attempt(
+    script: &Script,
+    dial: &impl Dial,
+    recorder: &Recorder,
+    beginning: Instant,
+) -> Result<Ending, String> {
+    recorder.record(script.connecting());
+    let client = script.client;
+    let dialled = timeout(PATIENCE, dial.dial(client)).await;
+    let io = dialled
+        .map_err(|_| "no answer".to_owned())?
+        .map_err(|error| error.to_string())?;
+    #[expect(
+        clippy::disallowed_methods,
+        reason = "the clock of the host, which is virtual"
+    )]
+    let now = Instant::now();
+    let (out, writes) = opening(script);
     let raw = Raw {
         client,
         io,
         recorder: recorder.clone(),
         frames: Frames::default(),
-        out: request.into_bytes(),
+        out,
         reads: Reads::Yes,
-        writes: Writes::Whole,
+        writes,
+        pause: Pause::default(),
         status: None,
         ending: Ending::Broken,
     };
-    let steps = steps.into_iter().map(|(at, step)| (beginning + at, step));
-    let (ending, status) = raw.follow(steps, beginning + start + PATIENCE).await;
-    if status == Some(101) {
-        recorder.record(Event::Ended { client, ending });
-    } else {
-        let reason = format!("status {status:?}");
-        recorder.record(Event::Refused { client, reason });
+    let steps = script.steps.iter().cloned();
+    let steps = steps.map(|(at, step)| (beginning + at, step));
+    // Of a later attempt what is not too late; of the first one everything.
+    let is_due = |(at, _): &(Instant, Step)| !script.again || *at >= now;
+    let (ending, status) = raw.follow(steps.filter(is_due), now + PATIENCE).await;
+    match status {
+        Some(101) => Ok(ending),
+        status => Err(format!("status {status:?}")),
     }
 }
 
-fn request(service: &str, is_bad: bool) -> String {
-    let key = if is_bad {
-        ""
-    } else {
-        "Sec-WebSocket-Key: dGhlIHNhbXBsZSBub25jZQ==\r\n"
+/// What it sends first, and in which way.
+fn opening(script: &Script) -> (Vec<u8>, Writes) {
+    let head = |key| {
+        let service = &script.service;
+        format!(
+            "GET /ws/{service} HTTP/1.1\r\nHost: server\r\nConnection: Upgrade\r\n\
+             Upgrade: websocket\r\nSec-WebSocket-Version: 13\r\n{key}\r\n"
+        )
+        .into_bytes()
     };
-    format!(
-        "GET /ws/{service} HTTP/1.1\r\nHost: server\r\nConnection: Upgrade\r\n\
-         Upgrade: websocket\r\nSec-WebSocket-Version: 13\r\n{key}\r\n"
-    )
+    let request = || head("Sec-WebSocket-Key: dGhlIHNhbXBsZSBub25jZQ==\r\n");
+    let first = script.steps.first().filter(|(at, _)| *at == script.start);
+    match first {
+        Some((_, Step::Act(Deed::Opening { head }))) => match head {
+            Head::Garbage => (
+                b"\x16\x03\x01 this is no HTTP\r\n\r\n".to_vec(),
+                Writes::Whole,
+            ),
+            Head::Half => (request()[..60].to_vec(), Writes::Whole),
+            Head::Slow => (request(), Writes::Slowly),
+        },
+        Some((_, Step::Act(Deed::Offend { offence }))) if *offence == Offence::BadHandshake => {
+            (head(""), Writes::Whole)
+        }
+        Some(_) | None => (request(), Writes::Whole),
+    }
 }
 
 struct Raw<Io> {
@@ -102,6 +123,7 @@ struct Raw<Io> {
     out: Vec<u8>,
     reads: Reads,
     writes: Writes,
+    pause: Pause,
     /// Of the response.
     status: Option<u16>,
     /// How it ends if the connection does.
@@ -111,8 +133,29 @@ struct Raw<Io> {
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 enum Reads {
     No,
+    /// So many bytes a second.
+    Sips(u64),
     Yes,
 }
+
+/// Until when a client that is slow on purpose does nothing in a direction.
+#[derive(Default)]
+struct Pause {
+    reading: Option<Pin<Box<Sleep>>>,
+    writing: Option<Pin<Box<Sleep>>>,
+}
+
+/// Whether the pause is over; parks the task while it is not.
+fn poll_pause(pause: &mut Option<Pin<Box<Sleep>>>, cx: &mut Context<'_>) -> Poll<()> {
+    if let Some(sleep) = pause {
+        ready!(sleep.as_mut().poll(cx));
+        *pause = None;
+    }
+    Poll::Ready(())
+}
+
+/// Between the bytes of a slow request.
+const SLOW: Duration = Duration::from_millis(200);
 
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 enum Writes {
@@ -121,6 +164,8 @@ enum Writes {
     /// The end, once everything is written.
     End,
     Ended,
+    /// One byte at a time, and then a pause.
+    Slowly,
     Whole,
 }
 
@@ -201,6 +246,11 @@ impl<Io: Wire> Raw<Io> {
                 self.out.extend(masked(0x80, b""));
                 self.sent(text);
             }
+            Deed::Flood { pings } => {
+                for _ in 0..pings {
+                    self.out.extend(masked(PING, b"flood"));
+                }
+            }
             Deed::HalfClose => self.writes = Writes::End,
             Deed::Offend { offence } => self.offend(offence),
             Deed::Partial => {
@@ -209,6 +259,7 @@ impl<Io: Wire> Raw<Io> {
             }
             Deed::Ping => self.out.extend(masked(PING, b"?")),
             Deed::Resume => self.reads = Reads::Yes,
+            Deed::Sip { bytes_per_second } => self.reads = Reads::Sips(bytes_per_second.max(1)),
             Deed::Stop => self.reads = Reads::No,
             Deed::Trickle { text } => {
                 self.out.extend(masked(TEXT, text.as_bytes()));
@@ -217,8 +268,8 @@ impl<Io: Wire> Raw<Io> {
                 }
                 self.sent(text);
             }
-            // Taken care of by the caller.
-            Deed::Reset | Deed::Vanish => {}
+            // Taken care of by the caller, or before.
+            Deed::Opening { .. } | Deed::Reset | Deed::Vanish => {}
         }
     }
 
@@ -255,16 +306,24 @@ impl<Io: Wire> Raw<Io> {
             if self.poll_out(cx).is_err() {
                 return Poll::Ready(());
             }
-            if self.reads == Reads::No {
-                return Poll::Pending;
-            }
+            let most = match self.reads {
+                Reads::No => return Poll::Pending,
+                // Ten times a second.
+                Reads::Sips(rate) => (rate / 10).clamp(1, 4096) as usize,
+                Reads::Yes => 4096,
+            };
+            ready!(poll_pause(&mut self.pause.reading, cx));
             let mut bytes = [0; 4096];
-            let mut buffer = ReadBuf::new(&mut bytes);
+            let mut buffer = ReadBuf::new(&mut bytes[..most]);
             match Pin::new(&mut self.io).poll_read(cx, &mut buffer) {
                 Poll::Pending => return Poll::Pending,
                 Poll::Ready(Err(_)) => return Poll::Ready(()),
                 Poll::Ready(Ok(())) if buffer.filled().is_empty() => return Poll::Ready(()),
                 Poll::Ready(Ok(())) => self.frames.push(buffer.filled()),
+            }
+            if let Reads::Sips(rate) = self.reads {
+                let micros = buffer.filled().len() as u64 * 1_000_000 / rate;
+                self.pause.reading = Some(Box::pin(sleep(Duration::from_micros(micros))));
             }
             // What is against the rules is found by a checker that sees all bytes.
             while let Ok(Some(seen)) = self.frames.next() {
@@ -275,8 +334,11 @@ impl<Io: Wire> Raw<Io> {
 
     fn poll_out(&mut self, cx: &mut Context<'_>) -> Result<(), ()> {
         while !self.out.is_empty() && self.writes != Writes::Ended {
+            if poll_pause(&mut self.pause.writing, cx).is_pending() {
+                return Ok(());
+            }
             let most = match self.writes {
-                Writes::Bytes => 1,
+                Writes::Bytes | Writes::Slowly => 1,
                 Writes::End | Writes::Ended | Writes::Whole => self.out.len(),
             };
             match Pin::new(&mut self.io).poll_write(cx, &self.out[..most]) {
@@ -284,16 +346,19 @@ impl<Io: Wire> Raw<Io> {
                 // What the peer said before it closed may still be read.
                 Poll::Ready(Err(_) | Ok(0)) => {
                     self.out.clear();
-                    return if self.reads == Reads::Yes {
-                        Ok(())
-                    } else {
+                    return if self.reads == Reads::No {
                         Err(())
+                    } else {
+                        Ok(())
                     };
                 }
                 Poll::Ready(Ok(taken)) => drop(self.out.drain(..taken)),
             }
+            if self.writes == Writes::Slowly {
+                self.pause.writing = Some(Box::pin(sleep(SLOW)));
+            }
         }
-        if self.out.is_empty() && self.writes == Writes::Bytes {
+        if self.out.is_empty() && matches!(self.writes, Writes::Bytes | Writes::Slowly) {
             self.writes = Writes::Whole;
         }
         if self.writes == Writes::End {

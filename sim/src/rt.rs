@@ -8,6 +8,7 @@ use busline::rt::{Clock, Instant, Random, Sleep, Spawn, Tokio};
 use futures::FutureExt;
 use futures::future::BoxFuture;
 
+use crate::process::Process;
 use crate::rng::Rng;
 use crate::shared::Shared;
 use crate::trace::{Event, Recorder};
@@ -27,20 +28,22 @@ pub fn wall_at(now: Duration) -> SystemTime {
 pub struct SimRuntime {
     tokio: Tokio,
     recorder: Recorder,
+    process: Process,
     random: Shared<Rng>,
     tasks: Shared<usize>,
 }
 
 impl SimRuntime {
-    /// The runtime of the host that is running.
+    /// The runtime of the host that is running, for this process.
     ///
     /// # Panics
     ///
     /// When called outside of a host.
-    pub fn current(seed: u64, recorder: Recorder) -> Self {
+    pub fn current(seed: u64, process: Process, recorder: Recorder) -> Self {
         Self {
             tokio: Tokio::current(),
             recorder,
+            process,
             random: Shared::new(Rng::keyed(seed, "runtime", 0)),
             tasks: Shared::default(),
         }
@@ -58,7 +61,7 @@ impl Clock for SimRuntime {
     }
 
     fn wall(&self) -> SystemTime {
-        wall_at(self.recorder.now())
+        self.recorder.wall()
     }
 
     fn sleep_until(&self, at: Instant) -> Sleep {
@@ -78,7 +81,7 @@ impl Spawn for SimRuntime {
             }
             drop(alive);
         };
-        self.tokio.spawn(task.boxed());
+        self.tokio.spawn(self.process.task(task.boxed()).boxed());
     }
 }
 

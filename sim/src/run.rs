@@ -11,11 +11,14 @@ use futures::future::join_all;
 use crate::client;
 use crate::entropy;
 use crate::host::{Seen, Server};
-use crate::net::{Dial, Fault, Net, Simnet, Turmoil};
+use crate::net::{Death, Descriptors, Dial, Fault, Loopback, Net, Simnet, Turmoil};
 use crate::plan::{Action, Plan, Script, Step, Timed};
 use crate::raw;
 use crate::rt::{panic_text, wall_at};
+use crate::script::Start;
+use crate::shared::Shared;
 use crate::trace::{Event, LogTap, Recorder, Trace};
+use crate::wild::is_legal_code;
 
 /// A run that came to no result.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -37,10 +40,76 @@ impl std::error::Error for RunError {}
 /// The network of a run.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Backend {
+    /// Real sockets on the loopback interface, in real time: no run is like another.
+    Loopback,
     /// Our own.
     Simnet,
     /// That of the crate turmoil.
     Turmoil,
+}
+
+/// Steps and the least latency of what runs on turmoil, unless the plan has its own.
+const TURMOIL_TICK_MS: u64 = 10;
+/// Steps on real sockets.
+const LOOPBACK_TICK_MS: u64 = 5;
+/// How late a busy machine may be in real time.
+const LOOPBACK_SLACK_MS: u64 = 700;
+
+impl Backend {
+    /// All there are.
+    pub const ALL: [Self; 3] = [Self::Loopback, Self::Simnet, Self::Turmoil];
+
+    /// The network on which a plan is run when nobody says which.
+    pub fn of(plan: &Plan) -> Self {
+        match plan.wild {
+            None => Self::Turmoil,
+            Some(_) => Self::Simnet,
+        }
+    }
+
+    /// The plan with what this network can do: it is run, and judged, as that.
+    pub fn fit(self, plan: &Plan) -> Plan {
+        let mut plan = plan.clone();
+        let network = &mut plan.network;
+        match self {
+            Self::Simnet => network.slack_ms = 0,
+            Self::Turmoil => {
+                network.slack_ms = 0;
+                // A latency is at least a tick there, and what sends in steps looks slow.
+                if network.latency_ms_min < network.tick_ms {
+                    network.tick_ms = network.tick_ms.min(TURMOIL_TICK_MS);
+                    network.latency_ms_min = network.latency_ms_min.max(network.tick_ms);
+                    network.latency_ms_max = network.latency_ms_max.max(network.latency_ms_min);
+                }
+            }
+            Self::Loopback => {
+                network.slack_ms = LOOPBACK_SLACK_MS;
+                network.tick_ms = LOOPBACK_TICK_MS;
+            }
+        }
+        plan
+    }
+}
+
+impl std::str::FromStr for Backend {
+    type Err = String;
+
+    fn from_str(name: &str) -> Result<Self, String> {
+        let known = Self::ALL
+            .into_iter()
+            .find(|backend| backend.to_string() == name);
+        known.ok_or_else(|| format!("`{name}` is none of simnet, turmoil, loopback"))
+    }
+}
+
+impl std::fmt::Display for Backend {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.write_str(match self {
+            Self::Loopback => "loopback",
+            Self::Simnet => "simnet",
+            Self::Turmoil => "turmoil",
+        })
+    }
 }
 
 /// Carries the plan out on the network it is meant for.
@@ -49,14 +118,10 @@ pub enum Backend {
 ///
 /// As [`run_on`].
 pub fn run(plan: &Plan) -> Result<Trace, RunError> {
-    let backend = match plan.wild {
-        None => Backend::Turmoil,
-        Some(_) => Backend::Simnet,
-    };
-    run_on(plan, backend)
+    run_on(plan, Backend::of(plan))
 }
 
-/// Carries the plan out on this network.
+/// Carries the plan out on this network; the plan must be [fit](Backend::fit) for it.
 ///
 /// # Errors
 ///
@@ -64,12 +129,19 @@ pub fn run(plan: &Plan) -> Result<Trace, RunError> {
 pub fn run_on(plan: &Plan, backend: Backend) -> Result<Trace, RunError> {
     let seed = plan.seed;
     let failed = |text| RunError { seed, text };
-    entropy::canary().map_err(|error| failed(error.to_string()))?;
     let plan = plan.clone();
+    if backend == Backend::Loopback {
+        // In real time with real randomness.
+        let network = plan.network.clone();
+        let net = move || Loopback::new(&network).map_err(|error| error.to_string());
+        let ran = on_thread(seed, move || net().and_then(|net| drive(net, &plan)));
+        return ran.and_then(|result| result).map_err(failed);
+    }
+    entropy::canary().map_err(|error| failed(error.to_string()))?;
     isolated(seed, move || {
         let network = &plan.network;
         match backend {
-            Backend::Simnet => {
+            Backend::Loopback | Backend::Simnet => {
                 let tcp = plan.wild.as_ref().map(|wild| wild.tcp.clone());
                 drive(Simnet::new(seed, network, &tcp.unwrap_or_default()), &plan)
             }
@@ -85,16 +157,25 @@ fn isolated<T: Send + 'static>(
     seed: u64,
     body: impl FnOnce() -> T + Send + 'static,
 ) -> Result<T, String> {
-    let thread = thread::Builder::new().name(format!("seed-{seed}"));
     #[cfg(feature = "planted")]
     let bug = busline::planted::planted();
-    let running = thread.spawn(move || {
+    on_thread(seed, move || {
         #[cfg(feature = "planted")]
         busline::planted::plant(bug);
         let _armed = entropy::arm(seed, wall_at(Duration::ZERO));
         body()
-    });
-    let running = running.map_err(|error| format!("no thread: {error}"))?;
+    })
+}
+
+/// Runs `body` on a fresh thread; a panic becomes an error.
+fn on_thread<T: Send + 'static>(
+    seed: u64,
+    body: impl FnOnce() -> T + Send + 'static,
+) -> Result<T, String> {
+    let thread = thread::Builder::new().name(format!("seed-{seed}"));
+    let running = thread
+        .spawn(body)
+        .map_err(|error| format!("no thread: {error}"))?;
     running
         .join()
         .map_err(|panic| format!("panicked: {}", panic_text(panic.as_ref())))
@@ -105,6 +186,9 @@ struct Drive<N> {
     net: N,
     recorder: Recorder,
     seen: Seen,
+    descriptors: Descriptors,
+    start: Shared<Start>,
+    zones: u8,
     shutdown: Option<oneshot::Sender<()>>,
 }
 
@@ -117,11 +201,12 @@ fn drive<N: Net>(net: N, plan: &Plan) -> Result<Trace, String> {
         net,
         recorder,
         seen: server.seen(),
+        descriptors: server.descriptors(),
+        start: server.start(),
+        zones: plan.network.zones,
         shutdown: Some(shutdown),
     };
-    drive
-        .net
-        .server(move |listener| server.clone().run(listener));
+    drive.net.server(move |accept| server.clone().run(accept))?;
     drive.populate(plan);
     drive.act(plan)?;
     drive.seen.record_held(&drive.recorder);
@@ -154,10 +239,10 @@ impl<N: Net> Drive<N> {
         while self.net.now() < plan.end() {
             let now = self.net.now();
             self.recorder.set_now(now);
-            entropy::set_clocks(now, wall_at(now));
+            entropy::set_clocks(now, self.recorder.wall());
             let is_due = |timed: &Timed| Duration::from_millis(timed.at_ms) <= now;
             while let Some(timed) = due.next_if(is_due) {
-                self.strike(timed.action);
+                self.strike(timed.action)?;
             }
             self.net.step()?;
             self.recorder.set_now(self.net.now());
@@ -166,25 +251,84 @@ impl<N: Net> Drive<N> {
         Ok(())
     }
 
-    fn strike(&mut self, action: Action) {
-        let struck = match action {
-            Action::Hold { zone } => Some((zone, Fault::Hold)),
-            Action::Partition { zone } => Some((zone, Fault::Partition)),
-            Action::Release { zone } => Some((zone, Fault::Release)),
-            Action::Repair { zone } => Some((zone, Fault::Repair)),
-            Action::Drain => None,
+    /// Does what comes from outside, unless there is nothing that it could be done to.
+    fn strike(&mut self, action: Action) -> Result<(), String> {
+        let now = self.net.now();
+        match action {
             Action::Abort { .. }
             | Action::Act { .. }
             | Action::Connect { .. }
             | Action::Leave { .. }
-            | Action::Text { .. } => return,
-        };
-        self.recorder.record(Event::Acted { action });
-        match struck {
-            Some((zone, fault)) => self.net.strike(zone, fault),
-            // The second of two drains finds nobody to tell.
-            None => drop(self.shutdown.take().map(|shutdown| shutdown.send(()))),
+            | Action::Text { .. } => {}
+            Action::Bandwidth {
+                zone,
+                bytes_per_second,
+            } => self.fault(zone, Fault::Bandwidth(bytes_per_second), action),
+            Action::Bounce => {
+                if self.seen.process().is_none() {
+                    self.act_out(action);
+                    let (net, recorder) = (&mut self.net, &self.recorder);
+                    recorder.muted(|| net.bounce())?;
+                }
+            }
+            Action::Crash => self.crash(Death::Crash, action),
+            Action::Drain => {
+                self.act_out(action);
+                // The second of two drains finds nobody to tell, and so does one of no server.
+                if let Some(shutdown) = self.shutdown.take() {
+                    let _nobody = shutdown.send(());
+                }
+            }
+            Action::Exhaust { ms } => {
+                self.act_out(action);
+                self.descriptors.exhaust(now + Duration::from_millis(ms));
+            }
+            Action::Hold { zone } => self.fault(zone, Fault::Hold, action),
+            Action::Latency {
+                zone,
+                ms_min,
+                ms_max,
+            } => self.fault(zone, Fault::Latency(ms_min, ms_max), action),
+            Action::Partition { zone, way } => self.fault(zone, Fault::Partition(way), action),
+            Action::PowerLoss => self.crash(Death::PowerLoss, action),
+            Action::Release { zone } => self.fault(zone, Fault::Release, action),
+            Action::Repair { zone } => self.fault(zone, Fault::Repair, action),
+            Action::Start { how } => {
+                self.act_out(action);
+                self.start.with(|start| *start = how);
+            }
+            Action::Wall { by_ms } => {
+                self.act_out(action);
+                self.recorder.set_wall(by_ms);
+                entropy::set_clocks(now, self.recorder.wall());
+            }
         }
+        Ok(())
+    }
+
+    fn act_out(&self, action: Action) {
+        self.recorder.record(Event::Acted { action });
+    }
+
+    fn fault(&mut self, zone: u8, fault: Fault, action: Action) {
+        if zone < self.zones {
+            self.act_out(action);
+            self.net.strike(zone, fault);
+        }
+    }
+
+    fn crash(&mut self, death: Death, action: Action) {
+        let Some(process) = self.seen.process() else {
+            return;
+        };
+        // What it has counted is told before it is gone.
+        self.seen.record_held(&self.recorder);
+        self.act_out(action);
+        let (net, seen) = (&mut self.net, &self.seen);
+        self.recorder.muted(|| {
+            net.crash(death, &process);
+            seen.forget();
+        });
     }
 }
 
@@ -192,7 +336,11 @@ impl<N: Net> Drive<N> {
 async fn crowd(scripts: Vec<Script>, dial: impl Dial, recorder: Recorder) {
     let clients = scripts.into_iter().map(|script| {
         let (dial, recorder) = (dial.clone(), recorder.clone());
-        let needs_raw = |(_, step): &(Duration, Step)| matches!(step, Step::Act(_));
+        let needs_raw = |(_, step): &(Duration, Step)| match step {
+            Step::Act(_) => true,
+            Step::Leave(code) => !is_legal_code(*code),
+            Step::Abort | Step::Text(_) => false,
+        };
         if script.steps.iter().any(needs_raw) {
             raw::run(script, dial, recorder).left_future()
         } else {

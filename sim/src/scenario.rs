@@ -1,6 +1,6 @@
 //! How a seed becomes a plan.
 
-use crate::plan::{Action, Network, Plan, Timed};
+use crate::plan::{Action, Network, Plan, Timed, Way};
 use crate::rng::Rng;
 
 const CLIENTS: u32 = 50;
@@ -63,6 +63,7 @@ fn network(rng: &mut Rng) -> Network {
         tick_ms,
         latency_ms_min,
         latency_ms_max: latency_ms_min + rng.within(0..=40),
+        slack_ms: 0,
     }
 }
 
@@ -74,7 +75,13 @@ fn faults(rng: &mut Rng) -> Vec<Timed> {
     vec![
         at(held, Action::Hold { zone: HELD }),
         at(released, Action::Release { zone: HELD }),
-        at(cut, Action::Partition { zone: CUT }),
+        at(
+            cut,
+            Action::Partition {
+                zone: CUT,
+                way: Way::Both,
+            },
+        ),
         at(repaired, Action::Repair { zone: CUT }),
     ]
 }
@@ -109,6 +116,7 @@ fn life(mut rng: Rng, client: u32, temper: Temper) -> Vec<Timed> {
         client,
         service: service.to_owned(),
         zone,
+        again: false,
     };
     let mut actions = vec![at(joins, connect)];
     actions.extend(texts(&mut rng, client, (joins, leaves)));

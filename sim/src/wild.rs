@@ -3,7 +3,6 @@
 use std::num::{NonZeroU32, NonZeroUsize};
 use std::time::Duration;
 
-use busline::Context;
 use busline::limits::{KeepalivePolicy, LifecyclePolicy, Limits, Rate, SlowConsumer, Window};
 use serde::{Deserialize, Serialize};
 
@@ -31,6 +30,19 @@ pub struct Wild {
     pub closes_slow: bool,
     /// When the faults are over.
     pub healed_ms: u64,
+    #[serde(default = "ten_seconds")]
+    pub handshake_timeout_ms: u64,
+    /// How long a client that comes after the faults may wait to be served.
+    #[serde(default = "twenty_seconds")]
+    pub served_ms: u64,
+}
+
+fn ten_seconds() -> u64 {
+    10_000
+}
+
+fn twenty_seconds() -> u64 {
+    20_000
 }
 
 /// The buffers and the rate of every connection.
@@ -85,12 +97,22 @@ pub enum Deed {
         /// Bytes of a fragment.
         bytes: usize,
     },
+    /// Sends this many pings at once.
+    Flood {
+        /// How many.
+        pings: u32,
+    },
     /// Ends its writing half.
     HalfClose,
     /// Breaks a rule.
     Offend {
         /// Which.
         offence: Offence,
+    },
+    /// Connects without a proper request; only as the first deed, at the time of connecting.
+    Opening {
+        /// What it sends instead.
+        head: Head,
     },
     /// Sends the beginning of a frame and nothing more.
     Partial,
@@ -100,6 +122,11 @@ pub enum Deed {
     Reset,
     /// Reads again.
     Resume,
+    /// Reads no more than this.
+    Sip {
+        /// At least 1.
+        bytes_per_second: u64,
+    },
     /// Stops reading.
     Stop,
     /// Sends a text one byte at a time.
@@ -109,6 +136,18 @@ pub enum Deed {
     },
     /// Is gone without a trace.
     Vanish,
+}
+
+/// What a client sends for a request.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum Head {
+    /// What is no HTTP.
+    Garbage,
+    /// Half of a request, and nothing more.
+    Half,
+    /// A whole request, a byte every 200 ms.
+    Slow,
 }
 
 /// A rule that a client breaks.
@@ -172,6 +211,7 @@ impl Wild {
             accept_timeout: millis(self.accept_timeout_ms),
             write_timeout: millis(self.write_timeout_ms),
             close_timeout: millis(self.close_timeout_ms),
+            handshake_timeout: millis(self.handshake_timeout_ms),
             // No client of a plan floods.
             pings: Rate::new(1_000_000, 1_000_000),
             // Longer than all others together, so that a drain that is cut off is a mistake.
@@ -204,25 +244,7 @@ impl Wild {
 /// The longest drain of a wild plan.
 pub(crate) const DRAIN_TIMEOUT: Duration = Duration::from_secs(40);
 
-/// The service `script`, which does what the first word of a message says.
-pub(crate) async fn script(mut ctx: Context) -> Result<(), String> {
-    let mut is_slow = false;
-    while let Some(message) = ctx.recv().await {
-        let word = message.as_text().and_then(|text| text.split(' ').next());
-        match word {
-            Some("doze") => drop(ctx.sleep(Duration::from_secs(4)).await),
-            Some("error") => return Err("as it was told".to_owned()),
-            // Planned: the hook that prints panics is not to know.
-            Some("panic") => std::panic::resume_unwind(Box::new("as it was told")),
-            Some("slow") => is_slow = true,
-            Some(_) | None => drop(ctx.publish(message)),
-        }
-    }
-    if is_slow {
-        for _ in 0..20 {
-            tokio::time::sleep(Duration::from_millis(100)).await;
-            ctx.publish("still there");
-        }
-    }
-    Ok(())
+/// Whether a close frame may have this code: RFC 6455 7.4.
+pub(crate) fn is_legal_code(code: u16) -> bool {
+    matches!(code, 1000..=1003 | 1007..=1014 | 3000..=4999)
 }

@@ -17,6 +17,7 @@ fn leaky() -> Plan {
             client: 90,
             service: "echo".to_owned(),
             zone: 2,
+            again: false,
         },
         Action::Text {
             client: 90,

@@ -4,9 +4,9 @@ use std::collections::BTreeMap;
 use std::sync::atomic::{AtomicUsize, Ordering};
 use std::thread;
 
-use sim::run::{Backend, run, run_on};
+use sim::run::run;
 use sim::trace::diff;
-use sim::{Report, marks, scenario, swarm};
+use sim::{Report, marks, swarm};
 
 const SEEDS: u64 = 300;
 
@@ -103,27 +103,5 @@ fn one_seed_gives_one_trace_on_our_own_network() {
         if let Some(difference) = diff(&runs[0], &runs[1]) {
             panic!("seed {seed}: {difference}");
         }
-    }
-}
-
-#[test]
-fn a_calm_plan_keeps_every_rule_on_our_own_network_too() {
-    for seed in 0..4 {
-        let plan = scenario::gathering(seed);
-        let trace = run_on(&plan, Backend::Simnet).expect("a result");
-        Report::new(plan, trace).assert_ok();
-    }
-}
-
-#[test]
-fn a_wild_plan_keeps_every_rule_on_turmoil_too() {
-    for seed in 0..4 {
-        let mut plan = swarm::swarm(seed);
-        // Its latencies are no shorter than its ticks.
-        plan.network.tick_ms = 10;
-        plan.network.latency_ms_min += 10;
-        plan.network.latency_ms_max += 10;
-        let trace = run_on(&plan, Backend::Turmoil).expect("a result");
-        Report::new(plan, trace).assert_ok();
     }
 }

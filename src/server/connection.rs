@@ -24,7 +24,7 @@ use super::routes::Shell;
 use crate::bucket::Bucket;
 use crate::peer::Peer;
 use crate::permits::{Bounds, Full, Permit, Permits};
-use crate::rt::Runtime;
+use crate::rt::{Runtime, Sleep};
 
 /// Accepts connections and serves requests on them.
 pub(super) struct Connections<R: Runtime> {
@@ -55,6 +55,15 @@ impl<R: Runtime> Connections<R> {
                 per_subject: usize::MAX,
             }),
         }
+    }
+
+    /// Completes when a connection that begins now must have been upgraded, or have its response.
+    ///
+    /// hyper gives a client any time it likes to take that.
+    fn timeout(&self) -> Sleep {
+        let app = self.shell.app();
+        let limit = app.limits().handshake_timeout.saturating_mul(2);
+        app.rt().sleep_until(app.rt().now() + limit)
     }
 
     /// Accepts connections for ever, as many at a time as may be without an upgrade.
@@ -111,7 +120,7 @@ impl<R: Runtime> Connections<R> {
             .http
             .serve_connection(TokioIo::new(io), service)
             .with_upgrades();
-        let end = self.shell.end();
+        let end = select(self.shell.end(), self.timeout());
         let task = async move {
             // However it ends, the connection is done; a handshake that fails is its client's
             // matter, and it was answered where HTTP has an answer.

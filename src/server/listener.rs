@@ -3,22 +3,62 @@
 use std::future::poll_fn;
 use std::io;
 use std::net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr};
-use std::task::{Context, Poll};
+use std::task::{Context, Poll, ready};
 use std::time::Duration;
 
 use axum::serve::Listener;
+use tokio::io::{AsyncRead, AsyncWrite};
 use tokio::net::{TcpListener, TcpStream};
 use tracing::warn;
 
 /// Pause of the accept loop when the system is out of something, such as file descriptors.
 const EXHAUSTED_PAUSE: Duration = Duration::from_millis(200);
 
-/// One or more listening TCP sockets, served as one.
+/// One or more listening sockets, served as one, which an error of the system does not stop.
+///
+/// What is wrong with one connection costs that one; what the system is short of is waited for.
 #[derive(Debug)]
-pub struct Listeners {
-    sockets: Vec<TcpListener>,
+pub struct Listeners<A = TcpListener> {
+    sockets: Vec<A>,
     /// The one that is asked first, so that a busy family cannot keep the others waiting.
     first: usize,
+}
+
+/// A listening socket, which may fail to accept now and do so later.
+pub trait Accept: Send + 'static {
+    /// An accepted connection.
+    type Io: AsyncRead + AsyncWrite + Unpin + Send + 'static;
+
+    /// The next connection with the address of its peer.
+    ///
+    /// # Errors
+    ///
+    /// When that connection is gone already, or the system is out of something.
+    fn poll_accept(&mut self, cx: &mut Context<'_>) -> Poll<io::Result<(Self::Io, SocketAddr)>>;
+
+    /// The address that is listened on.
+    ///
+    /// # Errors
+    ///
+    /// When the system cannot tell.
+    fn local_addr(&self) -> io::Result<SocketAddr>;
+}
+
+impl Accept for TcpListener {
+    type Io = TcpStream;
+
+    fn poll_accept(&mut self, cx: &mut Context<'_>) -> Poll<io::Result<(TcpStream, SocketAddr)>> {
+        let (stream, peer) = ready!(Self::poll_accept(self, cx))?;
+        // A socket that cannot be set is about to fail anyway.
+        if let Err(error) = stream.set_nodelay(true) {
+            warn!(%error, "cannot set TCP_NODELAY");
+        }
+        Poll::Ready(Ok((stream, peer)))
+    }
+
+    fn local_addr(&self) -> io::Result<SocketAddr> {
+        Self::local_addr(self)
+    }
 }
 
 /// Why an address could not be listened on.
@@ -74,17 +114,22 @@ pub async fn bind(address: &str) -> Result<Listeners, BindError> {
     }
 }
 
-impl Listeners {
+impl<A: Accept> Listeners<A> {
+    /// Serves these sockets as one; of none, nothing is ever accepted.
+    pub fn new(sockets: Vec<A>) -> Self {
+        Self { sockets, first: 0 }
+    }
+
     /// The addresses that are listened on, at least one.
     ///
     /// # Errors
     ///
     /// When the operating system cannot tell.
     pub fn addresses(&self) -> io::Result<Vec<SocketAddr>> {
-        self.sockets.iter().map(TcpListener::local_addr).collect()
+        self.sockets.iter().map(A::local_addr).collect()
     }
 
-    fn poll_accept(&mut self, cx: &mut Context<'_>) -> Poll<io::Result<(TcpStream, SocketAddr)>> {
+    fn poll_accept(&mut self, cx: &mut Context<'_>) -> Poll<io::Result<(A::Io, SocketAddr)>> {
         let count = self.sockets.len();
         for turn in 0..count {
             let index = (self.first + turn) % count;
@@ -97,20 +142,14 @@ impl Listeners {
     }
 }
 
-impl Listener for Listeners {
-    type Io = TcpStream;
+impl<A: Accept> Listener for Listeners<A> {
+    type Io = A::Io;
     type Addr = SocketAddr;
 
-    async fn accept(&mut self) -> (TcpStream, SocketAddr) {
+    async fn accept(&mut self) -> (A::Io, SocketAddr) {
         loop {
             match poll_fn(|cx| self.poll_accept(cx)).await {
-                Ok((stream, peer)) => {
-                    // A socket that cannot be set is about to fail anyway.
-                    if let Err(error) = stream.set_nodelay(true) {
-                        warn!(%error, "cannot set TCP_NODELAY");
-                    }
-                    return (stream, peer);
-                }
+                Ok(accepted) => return accepted,
                 Err(error) if is_peer_gone(&error) => {}
                 Err(error) => {
                     warn!(%error, "cannot accept connections, trying again");

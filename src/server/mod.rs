@@ -24,7 +24,7 @@ mod routes;
 pub use self::address::PeerAddress;
 #[cfg(feature = "cli")]
 pub use self::config::Config;
-pub use self::listener::{BindError, Listeners, bind};
+pub use self::listener::{Accept, BindError, Listeners, bind};
 pub use self::routes::routes;
 
 use self::connection::Connections;

@@ -43,6 +43,7 @@ fn admitted(history: &History<'_>, life: &Life) -> Found {
     let by = (0..4).fold(life.connecting, arrive);
     let is_sure = by - life.connecting < HANDSHAKE
         && !history.is_cut(life, by)
+        && !history.is_exhausted(life.connecting, by)
         && history.drained.is_none_or(|drained| by < drained);
     if is_sure && life.connected.is_none_or(|connected| connected > by) {
         return Err((by, "was not admitted".to_owned()));

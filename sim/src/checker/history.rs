@@ -2,9 +2,9 @@
 
 use std::collections::BTreeMap;
 
-use crate::plan::{Action, Plan};
+use crate::plan::{Action, Plan, Timed};
 use crate::trace::{Ending, Entry, Event, Held, Trace};
-use crate::wild::Wild;
+use crate::wild::{Deed, Tcp, Wild};
 
 /// A run, arranged for checkers. All times are virtual microseconds.
 pub struct History<'a> {
@@ -14,12 +14,29 @@ pub struct History<'a> {
     pub clients: BTreeMap<u32, Life>,
     /// When the server was told to drain.
     pub drained: Option<u64>,
-    /// What the application had done and held at the end.
+    /// What the application had done and held at the end; `None` if no server was there then.
     pub held: Option<&'a Held>,
+    /// The same of every application, also of those that were killed.
+    pub helds: Vec<&'a Held>,
     /// What is set, if the plan is wild.
     pub wild: Option<Wild>,
+    /// How much later than by the numbers of the plan anything may happen.
+    pub slack: u64,
+    /// How much later than its deadline something is done: timers have steps, and so has the time
+    /// of some networks.
+    pub grace: u64,
+    /// Whether no connection waits for anything but the latency of its link.
+    pub is_wide: bool,
+    /// Where in `entries` the last server was started.
+    started: usize,
     holds: Vec<Outage>,
     cuts: Vec<Outage>,
+    /// Times without a server; the zone means nothing.
+    downs: Vec<Outage>,
+    /// Times without a file descriptor.
+    exhausted: Vec<Outage>,
+    /// When the wall clock was set, and by how many microseconds.
+    walls: Vec<(u64, i64)>,
     /// The longest time that one direction of a healthy link takes.
     one_way: u64,
 }
@@ -45,6 +62,10 @@ pub struct Life {
     pub closed: Option<(u64, Option<u16>)>,
     /// When its connection ended, and how.
     pub ended: Option<(u64, Ending)>,
+    /// When it was refused, and why.
+    pub refused: Option<(u64, String)>,
+    /// What it did that needs raw bytes, and when.
+    pub deeds: Vec<(u64, Deed)>,
 }
 
 /// A message at a client.
@@ -70,21 +91,105 @@ impl<'a> History<'a> {
     /// Arranges a trace of this plan.
     pub fn new(plan: &Plan, trace: &'a Trace) -> Self {
         let network = &plan.network;
+        let slack = network.slack_ms * 1000;
+        let steps = plan.actions.iter().filter_map(|timed| {
+            if let Action::Latency { ms_min, ms_max, .. } = timed.action {
+                return Some(ms_min.max(ms_max));
+            }
+            None
+        });
+        let latency_ms = steps.fold(network.latency_ms_max, u64::max);
         let mut history = Self {
             entries: trace.entries(),
             clients: BTreeMap::new(),
             drained: None,
             held: None,
+            helds: Vec::new(),
             wild: plan.wild.clone(),
+            slack,
+            grace: slack + 2_000 + 2_000 * network.tick_ms.min(10),
+            is_wide: is_wide(plan),
+            started: 0,
             holds: Vec::new(),
             cuts: Vec::new(),
+            downs: Vec::new(),
+            exhausted: Vec::new(),
+            walls: Vec::new(),
             // Sent within a tick, and received at the beginning of one.
-            one_way: (network.latency_ms_max + 2 * network.tick_ms) * 1000,
+            one_way: (latency_ms + 2 * network.tick_ms) * 1000 + slack,
         };
         for entry in trace.entries() {
             history.take(entry);
         }
         history
+    }
+
+    /// What happened since the last server was started, which counts from nothing.
+    pub fn epoch(&self) -> &'a [Entry] {
+        &self.entries[self.started..]
+    }
+
+    /// When the last server was started.
+    pub fn started(&self) -> u64 {
+        self.epoch().first().map_or(0, |entry| entry.t)
+    }
+
+    /// Whether the last server has crashed, and none was started in its place.
+    pub fn is_down(&self) -> bool {
+        self.downs.last().is_some_and(|down| down.to == u64::MAX)
+    }
+
+    /// The times at which servers crashed.
+    pub fn crashes(&self) -> impl Iterator<Item = u64> {
+        self.downs.iter().map(|down| down.from)
+    }
+
+    /// Whether new connections may not have been accepted at some time between these.
+    pub fn is_exhausted(&self, from: u64, to: u64) -> bool {
+        let hits = |time: &Outage| time.from <= to && from <= time.to;
+        self.exhausted.iter().any(hits)
+    }
+
+    /// The end of the last shortage of file descriptors that a client met which began to connect at
+    /// `t`, if it met one within this time.
+    pub fn exhausted_at(&self, t: u64, within: u64) -> Option<u64> {
+        let hits = |time: &&Outage| time.from <= t + within && t <= time.to;
+        let met = self
+            .exhausted
+            .iter()
+            .filter(hits)
+            .map(|time| time.to)
+            .max()?;
+        // One may follow another.
+        let later = self
+            .exhausted
+            .iter()
+            .filter(|time| time.from <= met + within);
+        later.map(|time| time.to).max()
+    }
+
+    /// What the wall clock may have shown at `t`, in microseconds since the beginning of the run on
+    /// the wall: another time if it was set at about that time.
+    pub fn walls(&self, t: u64, tolerance: u64) -> Vec<i64> {
+        let mut by = 0;
+        let mut shown = Vec::new();
+        for (set, step) in &self.walls {
+            if *set > t + tolerance {
+                break;
+            }
+            if *set + tolerance >= t {
+                shown.push(t.cast_signed() + by);
+            }
+            by += step;
+        }
+        shown.push(t.cast_signed() + by);
+        shown
+    }
+
+    /// The messages that all applications have counted as lost on their way to a reader.
+    pub fn lost(&self) -> u64 {
+        let lost = |held: &&Held| held.lost_lagged + held.lost_unsubscribed;
+        self.helds.iter().map(lost).sum()
     }
 
     /// The longest time that one direction of a healthy link takes.
@@ -105,11 +210,20 @@ impl<'a> History<'a> {
         arrival
     }
 
-    /// Whether a partition may have killed this client's connection before `to`.
+    /// Whether a partition or a crash may have killed this client's connection before `to`.
     pub fn is_cut(&self, life: &Life, to: u64) -> bool {
-        let hits =
-            |cut: &Outage| cut.zone == life.zone && cut.from <= to && life.connecting <= cut.to;
-        self.cuts.iter().any(hits)
+        let hits = |cut: &Outage| cut.from <= to && life.connecting <= cut.to;
+        let mut cuts = self.cuts.iter().filter(|cut| cut.zone == life.zone);
+        cuts.any(hits) || self.downs.iter().any(hits)
+    }
+
+    /// Whether this client's link was held, cut or slowed at some time of its life.
+    pub fn is_hurt(&self, life: &Life) -> bool {
+        let end = life.ended.map_or(u64::MAX, |(t, _)| t);
+        let hits = |hold: &Outage| {
+            hold.zone == life.zone && hold.from <= end && life.connecting <= hold.to + self.one_way
+        };
+        self.is_cut(life, end) || self.holds.iter().any(hits)
     }
 
     /// Until when a client is there: it leaves, or it is gone, or the server drains.
@@ -130,8 +244,8 @@ impl<'a> History<'a> {
 
     /// Whether clients or services may be closed because they are slow.
     pub fn is_slow(&self) -> bool {
-        let lost = |held: &Held| held.lost_lagged + held.lost_not_taken > 0;
-        self.held.is_some_and(lost)
+        let lost = |held: &&Held| held.lost_lagged + held.lost_not_taken > 0;
+        self.helds.iter().any(lost)
     }
 
     /// The clients of a service, with their numbers.
@@ -180,18 +294,30 @@ impl<'a> History<'a> {
             Event::Ended { client, ending } => {
                 self.with(*client, |life| life.ended = Some((t, *ending)));
             }
+            Event::Did { client, deed } => {
+                self.with(*client, |life| life.deeds.push((t, deed.clone())));
+            }
+            Event::Refused { client, reason } => {
+                self.with(*client, |life| life.refused = Some((t, reason.clone())));
+            }
             Event::Acted { action } => self.take_action(t, action),
-            Event::Held(held) => self.held = Some(held),
-            Event::Accepted { .. }
+            Event::Held(held) => {
+                self.held = Some(held);
+                self.helds.push(held);
+            }
+            Event::Started => {
+                self.started = usize::try_from(n).unwrap_or(0);
+                end(&mut self.downs, t, |_| true);
+            }
+            Event::AcceptFailed
+            | Event::Accepted { .. }
             | Event::Blocked { .. }
-            | Event::Did { .. }
             | Event::Dropped { .. }
             | Event::Failed { .. }
             | Event::Log { .. }
             | Event::Panicked { .. }
             | Event::Read { .. }
             | Event::ReadEnd { .. }
-            | Event::Refused { .. }
             | Event::Served { .. }
             | Event::Shutdown { .. }
             | Event::Status { .. }
@@ -205,22 +331,30 @@ impl<'a> History<'a> {
             from: t,
             to: u64::MAX,
         };
-        let heal = |outages: &mut Vec<Outage>, zone| {
-            let open = |outage: &&mut Outage| outage.zone == zone && outage.to == u64::MAX;
-            if let Some(outage) = outages.iter_mut().find(open) {
-                outage.to = t;
-            }
-        };
+        let of = |zone: u8| move |outage: &Outage| outage.zone == zone;
         match *action {
+            Action::Crash | Action::PowerLoss => {
+                self.downs.push(outage(0));
+                self.held = None;
+            }
             Action::Drain => self.drained = self.drained.or(Some(t)),
+            Action::Exhaust { ms } => self.exhausted.push(Outage {
+                to: t + ms * 1000,
+                ..outage(0)
+            }),
             Action::Hold { zone } => self.holds.push(outage(zone)),
-            Action::Partition { zone } => self.cuts.push(outage(zone)),
-            Action::Release { zone } => heal(&mut self.holds, zone),
-            Action::Repair { zone } => heal(&mut self.cuts, zone),
+            Action::Partition { zone, .. } => self.cuts.push(outage(zone)),
+            Action::Release { zone } => end(&mut self.holds, t, of(zone)),
+            Action::Repair { zone } => end(&mut self.cuts, t, of(zone)),
+            Action::Wall { by_ms } => self.walls.push((t, by_ms.saturating_mul(1000))),
             Action::Abort { .. }
             | Action::Act { .. }
+            | Action::Bandwidth { .. }
+            | Action::Bounce
             | Action::Connect { .. }
+            | Action::Latency { .. }
             | Action::Leave { .. }
+            | Action::Start { .. }
             | Action::Text { .. } => {}
         }
     }
@@ -230,6 +364,27 @@ impl<'a> History<'a> {
             change(life);
         }
     }
+}
+
+/// Whether buffers are large and links without a bound of their rate.
+fn is_wide(plan: &Plan) -> bool {
+    let is_slowed = |timed: &Timed| matches!(timed.action, Action::Bandwidth { .. });
+    let default = Tcp::default();
+    let has_room = |wild: &Wild| {
+        wild.tcp.bytes_per_second.is_none()
+            && wild.tcp.send_bytes >= default.send_bytes
+            && wild.tcp.receive_bytes >= default.receive_bytes
+    };
+    plan.wild.as_ref().is_none_or(has_room) && !plan.actions.iter().any(is_slowed)
+}
+
+/// Ends those that have no end yet.
+fn end(outages: &mut [Outage], t: u64, is_it: impl Fn(&Outage) -> bool) {
+    let open = |outage: &&mut Outage| outage.to == u64::MAX && is_it(outage);
+    outages
+        .iter_mut()
+        .filter(open)
+        .for_each(|outage| outage.to = t);
 }
 
 impl Life {
@@ -244,7 +399,40 @@ impl Life {
             leaving: None,
             closed: None,
             ended: None,
+            refused: None,
+            deeds: Vec::new(),
         }
+    }
+
+    /// Whether it does nothing but what a client should, as far as the server can see.
+    pub fn is_polite(&self) -> bool {
+        self.deeds.iter().all(|(_, deed)| match deed {
+            Deed::Binary { .. }
+            | Deed::Fragments { .. }
+            | Deed::Ping
+            | Deed::Resume
+            | Deed::Trickle { .. } => true,
+            Deed::Flood { .. }
+            | Deed::HalfClose
+            | Deed::Offend { .. }
+            | Deed::Opening { .. }
+            | Deed::Partial
+            | Deed::Reset
+            | Deed::Sip { .. }
+            | Deed::Stop
+            | Deed::Vanish => false,
+        })
+    }
+
+    /// When it was gone, by its own doing or not.
+    pub fn gone(&self) -> u64 {
+        let ends = [
+            self.leaving.map(|(t, _)| t),
+            self.closed.map(|(t, _)| t),
+            self.ended.map(|(t, _)| t),
+            self.refused.as_ref().map(|(t, _)| *t),
+        ];
+        ends.into_iter().flatten().min().unwrap_or(u64::MAX)
     }
 
     /// Whether its connection is gone before `t`, and not by a close frame of its own.

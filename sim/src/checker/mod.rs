@@ -2,19 +2,36 @@
 
 use std::fmt;
 
+mod accepting;
+mod bounds;
+mod codes;
 mod connection;
+mod conns;
+mod deadlines;
+mod drain;
 mod echo;
 mod history;
+mod leases;
+mod metrics;
 mod ping;
+mod prompt;
 mod quiescence;
 mod registry;
 mod timenow;
 pub mod wild;
 
+pub use self::accepting::Accepting;
+pub use self::bounds::Bounds;
+pub use self::codes::Codes;
 pub use self::connection::Connection;
+pub use self::deadlines::Deadlines;
+pub use self::drain::Drain;
 pub use self::echo::Echo;
 pub use self::history::{History, Life, Said};
+pub use self::leases::Leases;
+pub use self::metrics::Metrics;
 pub use self::ping::Ping;
+pub use self::prompt::Prompt;
 pub use self::quiescence::Quiescence;
 pub use self::registry::Registry;
 pub use self::timenow::Timenow;
@@ -84,9 +101,17 @@ impl fmt::Display for Violation {
 /// Every checker there is.
 pub fn all() -> Vec<Box<dyn Checker>> {
     vec![
+        Box::new(Accepting),
+        Box::new(Bounds),
+        Box::new(Codes),
         Box::new(Connection),
+        Box::new(Deadlines),
+        Box::new(Drain),
         Box::new(Echo),
+        Box::new(Leases),
+        Box::new(Metrics),
         Box::new(Ping),
+        Box::new(Prompt),
         Box::new(Quiescence),
         Box::new(Registry),
         Box::new(Timenow),

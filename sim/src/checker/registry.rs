@@ -19,6 +19,9 @@ impl Checker for Registry {
     fn check(&self, history: &History<'_>) -> Result<(), Breach> {
         let mut logs = Logs::default();
         for entry in history.entries {
+            if entry.event == Event::Started {
+                logs = Logs::default();
+            }
             let found = logs.take(entry).and_then(|()| status(entry));
             found.map_err(|text| Breach::new(entry.t, text))?;
         }

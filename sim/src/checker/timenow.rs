@@ -2,15 +2,21 @@
 
 use jiff::Timestamp;
 
-use super::history::{History, Life, Said};
-use super::{Breach, Checker, Scope};
+use super::history::{History, Life, Said, lifecycle};
+use super::{Breach, Checker};
 use crate::rt::WALL_START;
+use crate::trace::Event;
 
 const SERVICE: &str = "timenow";
 const PERIOD: u64 = 2_000_000;
 
-/// What a client receives is a tick of the instance that runs, told as the wall clock was at that
-/// tick; no tick is missing while it is connected, and the first is told to the first client.
+/// What a client receives are ticks of the instances that run, in order and none twice, each told
+/// as the wall clock was at that tick, whoever has set it; ticks are whole periods of the monotonic
+/// clock after the start of their instance, however long it runs. Between two ticks that a client
+/// was told none is missing that was not counted as lost.
+///
+/// Over a sound link none comes late, none is missing while the client is connected, and the first
+/// is told to the first client.
 pub struct Timenow;
 
 impl Checker for Timenow {
@@ -18,46 +24,121 @@ impl Checker for Timenow {
         SERVICE
     }
 
-    fn scope(&self) -> Scope {
-        Scope::Calm
-    }
-
     fn check(&self, history: &History<'_>) -> Result<(), Breach> {
-        let starts: Vec<u64> = starts(history);
-        let counted = history.held.map_or(0, |held| held.lost_lagged);
+        let instances = Instance::all(history);
+        let lost = history.lost();
+        let mut missing = 0;
         for (client, life) in history.clients_of(SERVICE) {
-            let mut ticks: Vec<u64> = Vec::new();
-            for said in &life.received {
-                let told = tick(history, &starts, (life, said))
-                    .map_err(|text| Breach::new(said.t, format!("client {client}: {text}")))?;
-                if ticks.last().is_some_and(|last| told <= *last) {
-                    let text = format!("client {client} was told {} again", said.text);
-                    return Err(Breach::new(said.t, text));
-                }
-                ticks.push(told);
-            }
-            if counted == 0 {
-                complete(history, &starts, life, &ticks).map_err(|tick| {
+            let ticks = ticks(history, &instances, life)
+                .map_err(|(t, text)| Breach::new(t, format!("client {client} {text}")))?;
+            if lost == 0 && is_sound(history, life) {
+                complete(history, &instances, life, &ticks).map_err(|tick| {
                     let text = format!("client {client} was not told the tick of {tick} us");
                     Breach::new(tick, text)
                 })?;
             }
+            missing += ticks
+                .windows(2)
+                .map(|pair| gap(&instances, pair))
+                .sum::<u64>();
+            if missing > lost {
+                let t = ticks.last().copied().unwrap_or(0);
+                let text = format!("client {client} misses ticks: {missing} in all, {lost} lost");
+                return Err(Breach::new(t, text));
+            }
         }
-        first_ticks(history, &starts)
+        if history.wild.is_none() {
+            first_ticks(history, &instances)?;
+        }
+        Ok(())
     }
 }
 
-/// When instances were started.
-fn starts(history: &History<'_>) -> Vec<u64> {
-    let started = history.logged(SERVICE, "service started");
-    started.map(|(t, _)| t).collect()
+/// Whether nothing but the latency of its link keeps a client from what it is told.
+fn is_sound(history: &History<'_>, life: &Life) -> bool {
+    history.is_wide && life.is_polite() && (history.wild.is_none() || !history.is_hurt(life))
 }
 
-/// The tick that a client was told: the time at which it was due.
+/// One run of the service.
+#[derive(Clone, Copy, Debug)]
+struct Instance {
+    start: u64,
+    /// When it was gone.
+    end: u64,
+}
+
+impl Instance {
+    /// All that were started, in order.
+    fn all(history: &History<'_>) -> Vec<Self> {
+        let mut instances: Vec<Self> = Vec::new();
+        let mut last = None;
+        for entry in history.entries {
+            if entry.event == Event::Started {
+                // Whatever ran was killed with the server.
+                end(&mut instances, entry.t);
+                last = None;
+            }
+            let Some((SERVICE, message, generation)) = lifecycle(&entry.event) else {
+                continue;
+            };
+            match message {
+                // An instance that lingered is started once only.
+                "service started" if last != Some(generation) => {
+                    last = Some(generation);
+                    instances.push(Self {
+                        start: entry.t,
+                        end: u64::MAX,
+                    });
+                }
+                "instance returned" | "instance ended" => end(&mut instances, entry.t),
+                _ => {}
+            }
+        }
+        instances
+    }
+
+    /// Its ticks between two times.
+    fn ticks(self, from: u64, to: u64) -> impl Iterator<Item = u64> {
+        let first = from.max(self.start) - self.start;
+        let first = self.start + first.next_multiple_of(PERIOD);
+        let last = to.min(self.end);
+        let ticks = std::iter::successors(Some(first), |tick| tick.checked_add(PERIOD));
+        ticks.take_while(move |tick| *tick <= last)
+    }
+}
+
+fn end(instances: &mut [Instance], t: u64) {
+    if let Some(last) = instances.last_mut().filter(|last| last.end == u64::MAX) {
+        last.end = t;
+    }
+}
+
+/// The ticks that a client was told: the times at which they were due.
+fn ticks(
+    history: &History<'_>,
+    instances: &[Instance],
+    life: &Life,
+) -> Result<Vec<u64>, (u64, String)> {
+    let mut ticks: Vec<u64> = Vec::new();
+    for (place, said) in life.received.iter().enumerate() {
+        let after = ticks.last().map_or(0, |last| last + 1);
+        let before = place.checked_sub(1).map(|before| &life.received[before]);
+        let tick = tick(history, instances, (life, said), after).map_err(|text| {
+            let is_again = before.is_some_and(|before| before.text == said.text);
+            let again = format!("was told {} again", said.text);
+            (said.t, if is_again { again } else { text })
+        })?;
+        ticks.push(tick);
+    }
+    Ok(ticks)
+}
+
+/// The first tick from `after` on that could be told in these words, at this time.
 fn tick(
     history: &History<'_>,
-    starts: &[u64],
+    instances: &[Instance],
     (life, said): (&Life, &Said),
+    after: u64,
 ) -> Result<u64, String> {
     let timestamp: Timestamp = said
         .text
@@ -66,54 +147,69 @@ fn tick(
     if timestamp.to_string() != said.text {
         return Err(format!("`{}` is not in whole seconds of UTC", said.text));
     }
-    let wall = timestamp.as_second() - WALL_START.as_secs().cast_signed();
-    let told = u64::try_from(wall).map_err(|_| format!("{} is before the run", said.text))?;
-    let fits = |(index, start): (usize, &u64)| {
-        // The tick of this instance within the second that was told.
-        let phase = start % 1_000_000;
-        let tick = told * 1_000_000 + phase;
-        let is_tick = tick >= *start && (tick - start).is_multiple_of(PERIOD);
-        // What is held for long could as well be a tick of an instance that has ended.
-        let is_tick = is_tick && starts.get(index + 1).is_none_or(|next| tick < *next);
-        let in_time = tick <= said.t && said.t <= history.arrival(life.zone, tick);
-        (is_tick && in_time).then_some(tick)
+    let second = timestamp.as_second() - WALL_START.as_secs().cast_signed();
+    // In real time a tick is told a little after it is due.
+    let shows = |tick: u64| {
+        let walls = history.walls(tick, history.grace);
+        walls.into_iter().any(|wall| {
+            let late = wall + history.slack.cast_signed();
+            (wall.div_euclid(1_000_000)..=late.div_euclid(1_000_000)).contains(&second)
+        })
     };
-    starts.iter().enumerate().find_map(fits).ok_or_else(|| {
-        let starts: Vec<_> = starts.iter().map(ToString::to_string).collect();
+    let is_in_time = |tick: u64| {
+        !is_sound(history, life) || said.t <= history.arrival(life.zone, tick) + history.grace
+    };
+    // A tick from before it was connected is not for it.
+    let from = after.max(life.connecting);
+    let mut all = instances
+        .iter()
+        .flat_map(|instance| instance.ticks(from, said.t));
+    all.find(|tick| shows(*tick) && is_in_time(*tick)).ok_or_else(|| {
+        let starts: Vec<_> = instances.iter().map(|i| i.start.to_string()).collect();
         format!(
-            "{} is no tick of an instance that arrives now; instances started at [{}] us",
+            "was told {}, which is no tick of an instance that arrives now; instances started at \
+             [{}] us",
             said.text,
             starts.join(", ")
         )
     })
 }
 
+/// How many ticks are missing between two that a client was told.
+fn gap(instances: &[Instance], pair: &[u64]) -> u64 {
+    let between = instances
+        .iter()
+        .flat_map(|i| i.ticks(pair[0] + 1, pair[1] - 1));
+    between.count() as u64
+}
+
 /// No tick is missing: the first that is, if there is one.
-fn complete(history: &History<'_>, starts: &[u64], life: &Life, told: &[u64]) -> Result<(), u64> {
+fn complete(
+    history: &History<'_>,
+    instances: &[Instance],
+    life: &Life,
+    told: &[u64],
+) -> Result<(), u64> {
     let Some(connected) = life.connected else {
         return Ok(());
     };
     // The instance that is there when the client is stays as long as the client does.
-    let Some(start) = starts.iter().rev().find(|start| **start <= connected) else {
-        return Ok(());
-    };
-    let gone = connected.saturating_sub(*start);
-    let mut tick = start + gone.next_multiple_of(PERIOD);
-    loop {
+    let there = instances.iter().rev().find(|i| i.start <= connected);
+    for tick in there.into_iter().flat_map(|i| i.ticks(connected, u64::MAX)) {
         let by = history.arrival(life.zone, tick);
         if by >= history.until(life) || history.is_cut(life, by) {
-            return Ok(());
+            break;
         }
         if told.binary_search(&tick).is_err() {
             return Err(tick);
         }
-        tick += PERIOD;
     }
+    Ok(())
 }
 
 /// The first tick of each instance is told to a client that had asked for it before, at once.
-fn first_ticks(history: &History<'_>, starts: &[u64]) -> Result<(), Breach> {
-    for start in starts {
+fn first_ticks(history: &History<'_>, instances: &[Instance]) -> Result<(), Breach> {
+    for Instance { start, .. } in instances {
         let asked: Vec<_> = history
             .clients_of(SERVICE)
             .filter(|(_, life)| life.connecting <= *start)

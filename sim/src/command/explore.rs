@@ -9,6 +9,7 @@ use std::time::{Duration, Instant};
 use clap::Args;
 use sim::plan_file::PlanFile;
 use sim::report::Report;
+use sim::run::{Backend, run_on};
 use sim::{Plan, marks, swarm};
 
 use super::{Done, Outcome};
@@ -24,6 +25,10 @@ pub(crate) struct Arguments {
         value_parser = range
     )]
     seeds: (u64, u64),
+    /// Runs on simnet, turmoil or loopback; there the plans are short ones, and a run is no
+    /// proof, as no two are alike
+    #[arg(long, value_name = "NETWORK", default_value_t = Backend::Simnet)]
+    network: Backend,
     /// Runs at a time
     #[arg(long, value_name = "JOBS", default_value_t = 1)]
     jobs: usize,
@@ -94,15 +99,19 @@ fn work(
 ) {
     while !stop.load(Ordering::Relaxed) && start.elapsed() < arguments.time {
         let seed = next.fetch_add(1, Ordering::Relaxed);
-        if seed >= arguments.seeds.1 || sender.send(look(seed)).is_err() {
+        if seed >= arguments.seeds.1 || sender.send(look(seed, arguments.network)).is_err() {
             return;
         }
     }
 }
 
-fn look(seed: u64) -> Came {
-    let plan = swarm::swarm(seed);
-    let trace = match sim::run::run(&plan) {
+fn look(seed: u64, network: Backend) -> Came {
+    let plan = match network {
+        Backend::Loopback => swarm::brief(seed),
+        Backend::Simnet | Backend::Turmoil => swarm::swarm(seed),
+    };
+    let plan = network.fit(&plan);
+    let trace = match run_on(&plan, network) {
         Ok(trace) => trace,
         Err(error) => return Came::Broken(Box::new(plan), error.to_string()),
     };
@@ -125,7 +134,15 @@ fn collect(arguments: &Arguments, receiver: &Receiver<Came>, start: Instant) -> 
             Ok(Came::Broken(plan, text)) => {
                 tally.tell(start);
                 let (seed, next) = (plan.seed, plan.seed + 1);
-                eprintln!("\ncargo run --release -p sim -- run --seeds {seed}..{next}  # {text}");
+                let on = match arguments.network {
+                    Backend::Simnet => String::new(),
+                    network @ (Backend::Loopback | Backend::Turmoil) => {
+                        format!(" --network {network}")
+                    }
+                };
+                eprintln!(
+                    "\ncargo run --release -p sim -- run --seeds {seed}..{next}{on}  # {text}"
+                );
                 if let Some(path) = &arguments.save {
                     PlanFile::new(*plan, text).write(path)?;
                     eprintln!("saved     {}", path.display());

@@ -25,7 +25,11 @@ pub(crate) struct Arguments {
 pub(crate) fn execute(arguments: &Arguments) -> Done {
     let file = PlanFile::read(&arguments.plan)?;
     let telling = Telling {
-        line: format!("replay {}", arguments.plan.display()),
+        line: format!(
+            "replay {}{}",
+            arguments.plan.display(),
+            arguments.judge.line()
+        ),
         output: &arguments.output,
         judge: &arguments.judge,
     };

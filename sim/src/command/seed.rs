@@ -23,7 +23,7 @@ pub(crate) struct Arguments {
 pub(crate) fn execute(arguments: &Arguments) -> Done {
     let seed = arguments.seed.ok_or("a seed or a command is needed")?;
     let telling = Telling {
-        line: format!("--seed {seed}"),
+        line: format!("--seed {seed}{}", arguments.judge.line()),
         output: &arguments.output,
         judge: &arguments.judge,
     };

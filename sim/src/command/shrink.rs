@@ -35,7 +35,7 @@ pub(crate) fn execute(arguments: &Arguments) -> Done {
         (None, Some(seed)) => gathering(seed),
         (None, None) => return Err("a seed or a plan is needed".into()),
     };
-    let report = arguments.judge.report(plan)?;
+    let report = arguments.judge.report(&plan)?;
     let Some(violation) = report.violations.first() else {
         return Err("nothing to shrink: every rule was kept".into());
     };

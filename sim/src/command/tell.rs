@@ -10,7 +10,7 @@ use clap::Args;
 use sim::checker::{self, Breach, Checker, History, Violation};
 use sim::plan_file::PlanFile;
 use sim::report::page;
-use sim::run::RunError;
+use sim::run::{Backend, RunError, run_on};
 use sim::shrink::{RUNS_MAX, Symptom, shrink};
 use sim::{Plan, Report};
 
@@ -42,9 +42,13 @@ pub(crate) struct Rescue {
     save: Option<PathBuf>,
 }
 
-/// By what a run is judged.
+/// Where a plan is run, and by what it is judged.
 #[derive(Args)]
 pub(crate) struct Judge {
+    /// Runs on simnet, turmoil or loopback (real sockets in real time, where no run is like
+    /// another) [default: simnet if the plan is wild, else turmoil]
+    #[arg(long, value_name = "NETWORK")]
+    network: Option<Backend>,
     /// Adds the rule that no client receives TEXT, to see how a broken rule is told
     #[arg(long, value_name = "TEXT", hide_short_help = true)]
     forbid: Option<String>,
@@ -74,9 +78,17 @@ impl Checker for Forbidden {
 }
 
 impl Judge {
+    /// The arguments that say the same again, with a space before each.
+    pub(crate) fn line(&self) -> String {
+        let network = self.network.map(|network| format!(" --network {network}"));
+        network.unwrap_or_default()
+    }
+
     /// Runs and judges a plan.
-    pub(crate) fn report(&self, plan: Plan) -> Result<Report, RunError> {
-        let trace = sim::run::run(&plan)?;
+    pub(crate) fn report(&self, plan: &Plan) -> Result<Report, RunError> {
+        let network = self.network.unwrap_or_else(|| Backend::of(plan));
+        let plan = network.fit(plan);
+        let trace = run_on(&plan, network)?;
         let mut checkers = checker::all();
         if let Some(text) = &self.forbid {
             checkers.push(Box::new(Forbidden(text.clone())));
@@ -102,7 +114,7 @@ impl Telling<'_> {
     /// Runs and judges the plan, writes the files and prints the summary.
     pub(crate) fn run(&self, plan: Plan) -> Result<Report, Box<dyn Error>> {
         let start = now();
-        let report = self.judge.report(plan)?;
+        let report = self.judge.report(&plan)?;
         let seconds = start.elapsed().as_secs_f64();
         if let Some(path) = &self.output.trace {
             write(path, |file| report.trace.write(file))?;
@@ -147,7 +159,7 @@ pub(crate) fn shrunk(
     let start = now();
     let symptom = Symptom::of(violation);
     let fails = |plan: &Plan| {
-        let report = judge.report(plan.clone());
+        let report = judge.report(plan);
         report.is_ok_and(|report| symptom.is_among(&report.violations))
     };
     let Some(shrunk) = shrink(plan, runs_max, fails) else {

@@ -247,8 +247,12 @@ impl AsyncRead for Socket {
                 Ok(0)
             }
             Some(bytes) => {
-                let hash = Digest::of(&into[..bytes]);
-                self.recorder.record(Event::Read { conn, bytes, hash });
+                self.recorder.record(Event::Read {
+                    conn,
+                    bytes,
+                    hash: Digest::of(&into[..bytes]),
+                    data: into[..bytes].to_vec(),
+                });
                 Ok(bytes)
             }
         })

@@ -9,26 +9,28 @@
 //! Nothing is lost and sent again: what would be late by a retransmission is a hold, what would
 //! never arrive is a partition or a peer that vanished, which is for ever.
 
-use std::cell::Cell;
 use std::future::{Future, poll_fn};
 use std::io;
 use std::net::SocketAddr;
 use std::pin::Pin;
-use std::task::{Context, Poll};
+use std::task::{Context, Poll, ready};
 use std::time::Duration;
 
-use axum::serve::Listener;
+use busline::server::Accept;
 use tokio::io::{AsyncRead, AsyncWrite, ReadBuf};
-use tokio::runtime::{Builder, Handle, Runtime};
+use tokio::runtime::{Builder, Runtime};
 use tokio::task::LocalSet;
 use tokio::time::{Instant, sleep, sleep_until};
 
-use super::{Dial, Fault, Net, Wire};
+use super::clock::{begin, elapsed};
+use super::{Death, Dial, Fault, Net, Wire};
 use crate::plan::Network;
+use crate::process::Process;
 use crate::shared::Shared;
 use crate::trace::HostClock;
 use crate::wild::Tcp;
 
+mod link;
 mod pipe;
 mod world;
 
@@ -37,28 +39,18 @@ use self::world::{Side, World};
 /// The port of the server, which its address shows.
 const PORT: u16 = 8080;
 
-thread_local! {
-    /// When the network of this thread began.
-    static START: Cell<Option<Instant>> = const { Cell::new(None) };
-}
-
-/// The virtual time of this thread's network, while its runtime runs.
-fn elapsed() -> Option<Duration> {
-    let start = START.get()?;
-    Handle::try_current().ok()?;
-    #[expect(clippy::disallowed_methods, reason = "tokio's clock is paused")]
-    let now = Instant::now();
-    Some(now - start)
-}
-
 /// A network in one paused runtime.
 pub struct Simnet {
     runtime: Runtime,
     tasks: LocalSet,
     world: Shared<World>,
+    launch: Launch,
     now: Duration,
     tick: Duration,
 }
+
+/// Starts the server's software.
+type Launch = Box<dyn Fn(&LocalSet, SimAccept)>;
 
 impl Simnet {
     /// A network without hosts.
@@ -72,9 +64,7 @@ impl Simnet {
             .start_paused(true)
             .build()
             .expect("a runtime without I/O needs nothing of the system");
-        #[expect(clippy::disallowed_methods, reason = "tokio's clock is paused")]
-        let start = runtime.block_on(async { Instant::now() });
-        START.set(Some(start));
+        let start = begin(&runtime);
         let world = Shared::new(World::new(seed, network, tcp));
         let tasks = LocalSet::new();
         tasks.spawn_local(drive(world.clone(), start));
@@ -82,6 +72,7 @@ impl Simnet {
             runtime,
             tasks,
             world,
+            launch: Box::new(|_, _| {}),
             now: Duration::ZERO,
             tick: Duration::from_millis(network.tick_ms),
         }
@@ -118,17 +109,18 @@ fn touch<T>(world: &Shared<World>, visit: impl FnOnce(&mut World) -> T) -> T {
 
 impl Net for Simnet {
     type Dial = SimDial;
-    type Listener = SimListener;
+    type Accept = SimAccept;
 
-    fn server<F, Fut>(&mut self, software: F)
+    fn server<F, Fut>(&mut self, software: F) -> Result<(), String>
     where
-        F: Fn(Self::Listener) -> Fut + Clone + 'static,
+        F: Fn(Self::Accept) -> Fut + Clone + 'static,
         Fut: Future<Output = ()> + 'static,
     {
-        let world = self.world.clone();
-        let listener = SimListener { world };
-        self.tasks
-            .spawn_local(async move { software(listener).await });
+        self.launch = Box::new(move |tasks, accept| {
+            let software = software.clone();
+            tasks.spawn_local(async move { software(accept).await });
+        });
+        self.bounce()
     }
 
     fn zone<F, Fut>(&mut self, zone: u8, clients: F)
@@ -143,6 +135,24 @@ impl Net for Simnet {
 
     fn strike(&mut self, zone: u8, fault: Fault) {
         touch(&self.world, |world| world.strike(zone, fault));
+    }
+
+    fn crash(&mut self, death: Death, process: &Process) {
+        if death == Death::PowerLoss {
+            self.world.with(World::darken);
+        }
+        // What is dropped asks for the time.
+        let _inside = self.runtime.enter();
+        drop(process.kill());
+    }
+
+    fn bounce(&mut self) -> Result<(), String> {
+        let _inside = self.runtime.enter();
+        let now = self.now;
+        touch(&self.world, |world| world.listen(now));
+        let world = self.world.clone();
+        (self.launch)(&self.tasks, SimAccept { world });
+        Ok(())
     }
 
     fn step(&mut self) -> Result<(), String> {
@@ -187,25 +197,23 @@ impl Dial for SimDial {
 }
 
 /// Accepts the connections of all zones.
-pub struct SimListener {
+pub struct SimAccept {
     world: Shared<World>,
 }
 
-impl Listener for SimListener {
+impl Accept for SimAccept {
     type Io = SimIo;
-    type Addr = SocketAddr;
 
-    async fn accept(&mut self) -> (SimIo, SocketAddr) {
+    fn poll_accept(&mut self, cx: &mut Context<'_>) -> Poll<io::Result<(SimIo, SocketAddr)>> {
         let world = &self.world;
-        let accepted = poll_fn(|cx| touch(world, |world| world.poll_accept(cx))).await;
-        let (conn, zone) = accepted;
+        let (conn, zone) = ready!(touch(world, |world| world.poll_accept(cx)));
         let io = SimIo {
             world: world.clone(),
             conn,
             side: Side::Server,
         };
         let port = 1024 + u16::try_from(conn % 60_000).unwrap_or(0);
-        (io, SocketAddr::from(([192, 168, 0, zone], port)))
+        Poll::Ready(Ok((io, SocketAddr::from(([192, 168, 0, zone], port)))))
     }
 
     fn local_addr(&self) -> io::Result<SocketAddr> {
@@ -213,7 +221,7 @@ impl Listener for SimListener {
     }
 }
 
-impl Drop for SimListener {
+impl Drop for SimAccept {
     fn drop(&mut self) {
         let now = elapsed().unwrap_or_default();
         touch(&self.world, |world| world.unlisten(now));

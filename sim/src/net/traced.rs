@@ -8,22 +8,23 @@ use std::task::{Context, Poll, ready};
 use axum::serve::Listener;
 use tokio::io::{AsyncRead, AsyncWrite, ReadBuf};
 
+use crate::shared::Shared;
 use crate::trace::{Digest, Event, Operation, Recorder};
 
 /// Records every connection that another listener accepts, and what is done with it.
 pub struct TracedListener<L> {
     inner: L,
     recorder: Recorder,
-    accepted: u32,
+    accepted: Shared<u32>,
 }
 
 impl<L> TracedListener<L> {
-    /// Wraps a listener that has accepted nothing yet.
-    pub fn new(inner: L, recorder: Recorder) -> Self {
+    /// Wraps a listener; `accepted` numbers the connections of all listeners of a run.
+    pub(crate) fn new(inner: L, recorder: Recorder, accepted: Shared<u32>) -> Self {
         Self {
             inner,
             recorder,
-            accepted: 0,
+            accepted,
         }
     }
 }
@@ -34,8 +35,10 @@ impl<L: Listener<Addr = SocketAddr>> Listener for TracedListener<L> {
 
     async fn accept(&mut self) -> (Self::Io, SocketAddr) {
         let (inner, peer) = self.inner.accept().await;
-        self.accepted += 1;
-        let conn = self.accepted;
+        let conn = self.accepted.with(|accepted| {
+            *accepted += 1;
+            *accepted
+        });
         let recorder = self.recorder.clone();
         recorder.record(Event::Accepted {
             conn,
@@ -99,6 +102,7 @@ impl<Io: AsyncRead + Unpin> AsyncRead for TracedIo<Io> {
                     conn,
                     bytes: read.len(),
                     hash: Digest::of(read),
+                    data: read.to_vec(),
                 }),
             },
         }

@@ -1,15 +1,21 @@
 //! The network of the crate turmoil: hosts with runtimes of their own, stepped in turn.
 
+use std::collections::BTreeMap;
 use std::future::Future;
 use std::io;
 use std::net::SocketAddr;
+use std::sync::Arc;
+use std::task::{Context, Poll, ready};
 use std::time::Duration;
 
-use axum::serve::Listener;
+use busline::server::Accept;
+use futures::FutureExt;
+use futures::future::BoxFuture;
 use turmoil::net::{TcpListener, TcpStream};
 
-use super::{Dial, Fault, Net, Wire};
-use crate::plan::Network;
+use super::{Death, Dial, Fault, Net, Wire};
+use crate::plan::{Network, Way};
+use crate::process::Process;
 use crate::trace::HostClock;
 
 const SERVER: &str = "server";
@@ -25,6 +31,23 @@ const TCP_CAPACITY: usize = 8192;
 /// and what a partition drops is never sent again: a connection that meets one is dead for ever.
 pub struct Turmoil {
     sim: turmoil::Sim<'static>,
+    links: BTreeMap<u8, Link>,
+    power: Power,
+    latency_least: Duration,
+}
+
+/// What is done to a zone's link; turmoil itself knows one thing at a time.
+#[derive(Clone, Copy, Debug, Default)]
+struct Link {
+    is_held: bool,
+    cut: Option<Way>,
+}
+
+/// Whether the server's machine runs.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Power {
+    Off,
+    On,
 }
 
 impl Turmoil {
@@ -40,7 +63,41 @@ impl Turmoil {
             .tcp_capacity(TCP_CAPACITY)
             .ephemeral_ports(1024..=65535)
             .build();
-        Self { sim }
+        Self {
+            sim,
+            links: BTreeMap::new(),
+            power: Power::On,
+            latency_least: Duration::from_millis(network.tick_ms),
+        }
+    }
+
+    /// Puts a link into the state it should be in.
+    fn apply(&self, zone: u8) {
+        let link = self.links.get(&zone).copied().unwrap_or_default();
+        let zone = zone_name(zone);
+        let (sim, zone) = (&self.sim, zone.as_str());
+        match (self.power, link.cut, link.is_held) {
+            (Power::Off, _, _) | (Power::On, Some(Way::Both), _) => sim.partition(SERVER, zone),
+            (Power::On, _, true) => sim.hold(SERVER, zone),
+            (Power::On, cut, false) => {
+                sim.release(SERVER, zone);
+                sim.repair(SERVER, zone);
+                match cut {
+                    Some(Way::Down) => sim.partition_oneway(SERVER, zone),
+                    Some(Way::Up) => sim.partition_oneway(zone, SERVER),
+                    Some(Way::Both) | None => {}
+                }
+            }
+        }
+    }
+
+    fn set_latency(&self, zone: u8, (least, most): (u64, u64)) {
+        let at_least = |ms| Duration::from_millis(ms).max(self.latency_least);
+        let zone = zone_name(zone);
+        // The first sets both.
+        self.sim.set_link_latency(SERVER, &*zone, at_least(least));
+        let most = at_least(most.max(least));
+        self.sim.set_link_max_message_latency(SERVER, &*zone, most);
     }
 }
 
@@ -50,21 +107,22 @@ fn zone_name(zone: u8) -> String {
 
 impl Net for Turmoil {
     type Dial = TurmoilDial;
-    type Listener = TurmoilListener;
+    type Accept = TurmoilAccept;
 
-    fn server<F, Fut>(&mut self, software: F)
+    fn server<F, Fut>(&mut self, software: F) -> Result<(), String>
     where
-        F: Fn(Self::Listener) -> Fut + Clone + 'static,
+        F: Fn(Self::Accept) -> Fut + Clone + 'static,
         Fut: Future<Output = ()> + 'static,
     {
         self.sim.host(SERVER, move || {
             let software = software.clone();
             async move {
                 let listener = TcpListener::bind(("0.0.0.0", PORT)).await?;
-                software(TurmoilListener(listener)).await;
+                software(TurmoilAccept::new(listener)).await;
                 Ok(())
             }
         });
+        Ok(())
     }
 
     fn zone<F, Fut>(&mut self, zone: u8, clients: F)
@@ -72,6 +130,7 @@ impl Net for Turmoil {
         F: FnOnce(Self::Dial) -> Fut + 'static,
         Fut: Future<Output = ()> + 'static,
     {
+        self.links.insert(zone, Link::default());
         self.sim.client(zone_name(zone), async {
             clients(TurmoilDial).await;
             Ok(())
@@ -79,13 +138,34 @@ impl Net for Turmoil {
     }
 
     fn strike(&mut self, zone: u8, fault: Fault) {
-        let zone = zone_name(zone);
+        let link = self.links.entry(zone).or_default();
         match fault {
-            Fault::Hold => self.sim.hold(SERVER, zone),
-            Fault::Partition => self.sim.partition(SERVER, zone),
-            Fault::Release => self.sim.release(SERVER, zone),
-            Fault::Repair => self.sim.repair(SERVER, zone),
+            // Its links are as fast as their latency.
+            Fault::Bandwidth(_) => return,
+            Fault::Hold => link.is_held = true,
+            Fault::Latency(least, most) => return self.set_latency(zone, (least, most)),
+            Fault::Partition(way) => link.cut = Some(way),
+            Fault::Release => link.is_held = false,
+            Fault::Repair => link.cut = None,
         }
+        self.apply(zone);
+    }
+
+    fn crash(&mut self, death: Death, _: &Process) {
+        if death == Death::PowerLoss {
+            self.power = Power::Off;
+            let zones: Vec<u8> = self.links.keys().copied().collect();
+            zones.into_iter().for_each(|zone| self.apply(zone));
+        }
+        self.sim.crash(SERVER);
+    }
+
+    fn bounce(&mut self) -> Result<(), String> {
+        self.power = Power::On;
+        let zones: Vec<u8> = self.links.keys().copied().collect();
+        zones.into_iter().for_each(|zone| self.apply(zone));
+        self.sim.bounce(SERVER);
+        Ok(())
     }
 
     fn step(&mut self) -> Result<(), String> {
@@ -127,21 +207,37 @@ impl Wire for TcpStream {
 }
 
 /// Listens on turmoil.
-pub struct TurmoilListener(TcpListener);
+pub struct TurmoilAccept {
+    listener: Arc<TcpListener>,
+    /// Its listener knows no polling.
+    accepting: Option<Accepting>,
+}
 
-impl Listener for TurmoilListener {
-    type Io = TcpStream;
-    type Addr = SocketAddr;
+type Accepting = BoxFuture<'static, io::Result<(TcpStream, SocketAddr)>>;
 
-    async fn accept(&mut self) -> (TcpStream, SocketAddr) {
-        loop {
-            if let Ok(accepted) = self.0.accept().await {
-                return accepted;
-            }
+impl TurmoilAccept {
+    fn new(listener: TcpListener) -> Self {
+        Self {
+            listener: Arc::new(listener),
+            accepting: None,
         }
+    }
+}
+
+impl Accept for TurmoilAccept {
+    type Io = TcpStream;
+
+    fn poll_accept(&mut self, cx: &mut Context<'_>) -> Poll<io::Result<(TcpStream, SocketAddr)>> {
+        let accepting = self.accepting.get_or_insert_with(|| {
+            let listener = Arc::clone(&self.listener);
+            async move { listener.accept().await }.boxed()
+        });
+        let accepted = ready!(accepting.as_mut().poll(cx));
+        self.accepting = None;
+        Poll::Ready(accepted)
     }
 
     fn local_addr(&self) -> io::Result<SocketAddr> {
-        self.0.local_addr()
+        self.listener.local_addr()
     }
 }

@@ -22,6 +22,8 @@ pub enum Event {
         /// The address of the client.
         peer: String,
     },
+    /// The server's system had no file descriptor for a connection.
+    AcceptFailed,
     /// The plan's turn: a fault, or the order to drain.
     Acted {
         /// What was done.
@@ -115,6 +117,9 @@ pub enum Event {
         bytes: usize,
         /// Their hash.
         hash: Digest,
+        /// Themselves, for checkers; the hash stands for them in the trace.
+        #[serde(skip)]
+        data: Vec<u8>,
     },
     /// The server read the end of a stream.
     ReadEnd {
@@ -152,6 +157,8 @@ pub enum Event {
         /// Of which connection.
         conn: u32,
     },
+    /// A server was started; the first one at the beginning.
+    Started,
     /// A service is in another state than before.
     Status {
         /// Which service.
@@ -229,6 +236,8 @@ pub struct Held {
     pub refused: u64,
     pub messages_in: u64,
     pub messages_out: u64,
+    pub bytes_in: u64,
+    pub bytes_out: u64,
     pub lost_not_taken: u64,
     pub lost_unsent: u64,
     pub stale: u64,

@@ -2,7 +2,7 @@
 
 use std::fmt::Write as _;
 use std::io;
-use std::time::Duration;
+use std::time::{Duration, SystemTime};
 
 use serde::Serialize;
 
@@ -15,6 +15,7 @@ pub use self::diff::{Difference, diff, diff_lines};
 pub use self::event::{Ending, Event, Held, Operation};
 pub use self::fnv::{Digest, Fnv};
 pub(crate) use self::log::LogTap;
+use crate::rt::wall_at;
 use crate::shared::Shared;
 
 /// One event with its place in the run.
@@ -101,6 +102,8 @@ struct Book {
     host_clock: HostClock,
     /// The time outside of all hosts.
     now: Duration,
+    /// What the wall clock was set by, in milliseconds.
+    wall_ms: i64,
     state: State,
 }
 
@@ -110,6 +113,8 @@ pub type HostClock = fn() -> Option<Duration>;
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 enum State {
     Closed,
+    /// What happens is that a program is taken apart, which nobody sees.
+    Muted,
     Open,
 }
 
@@ -120,6 +125,7 @@ impl Recorder {
             trace: Trace::default(),
             host_clock,
             now: Duration::ZERO,
+            wall_ms: 0,
             state: State::Open,
         }))
     }
@@ -137,6 +143,38 @@ impl Recorder {
     /// The virtual time: of the host that is running, else of the run.
     pub fn now(&self) -> Duration {
         self.0.with(|book| (book.host_clock)().unwrap_or(book.now))
+    }
+
+    /// The wall clock of the server.
+    pub fn wall(&self) -> SystemTime {
+        let (now, by) = self.0.with(|book| {
+            let now = (book.host_clock)().unwrap_or(book.now);
+            (now, book.wall_ms)
+        });
+        let by_ms = Duration::from_millis(by.unsigned_abs());
+        let wall = wall_at(now);
+        let set = if by < 0 {
+            wall.checked_sub(by_ms)
+        } else {
+            wall.checked_add(by_ms)
+        };
+        set.unwrap_or(wall)
+    }
+
+    /// Sets the wall clock by this many milliseconds.
+    pub fn set_wall(&self, by_ms: i64) {
+        self.0
+            .with(|book| book.wall_ms = book.wall_ms.saturating_add(by_ms));
+    }
+
+    /// Runs `destroy` without recording what it does.
+    pub fn muted<T>(&self, destroy: impl FnOnce() -> T) -> T {
+        let before = self
+            .0
+            .with(|book| std::mem::replace(&mut book.state, State::Muted));
+        let out = destroy();
+        self.0.with(|book| book.state = before);
+        out
     }
 
     /// Sets the time for what happens outside of all hosts.

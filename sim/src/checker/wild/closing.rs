@@ -4,7 +4,7 @@ use std::collections::BTreeMap;
 
 use crate::checker::{Breach, Checker, History, Scope};
 use crate::trace::Event;
-use crate::wild::Deed;
+use crate::wild::{Deed, is_legal_code};
 
 /// A client is closed with its own code, with that of a rule it has broken, with 1001 after the
 /// drain, with 1013 where it or its service is slow, or with 1011 where its service crashed.
@@ -21,6 +21,10 @@ impl Checker for Closing {
 
     fn check(&self, history: &History<'_>) -> Result<(), Breach> {
         let mut offended: BTreeMap<u32, Vec<u16>> = BTreeMap::new();
+        let message_bytes = history
+            .wild
+            .as_ref()
+            .map_or(usize::MAX, |w| w.message_bytes);
         for entry in history.entries {
             if let Event::Did { client, deed } = &entry.event {
                 let codes = offended.entry(*client).or_default();
@@ -29,12 +33,16 @@ impl Checker for Closing {
                     // What follows it is a part of it, or a frame without sense.
                     Deed::Partial => codes.extend([1002, 1007, 1009]),
                     // 1005 is seen as a frame without a code.
+                    Deed::Binary { bytes } if *bytes > message_bytes => codes.push(1009),
                     Deed::Binary { .. }
+                    | Deed::Flood { .. }
                     | Deed::Fragments { .. }
                     | Deed::HalfClose
+                    | Deed::Opening { .. }
                     | Deed::Ping
                     | Deed::Reset
                     | Deed::Resume
+                    | Deed::Sip { .. }
                     | Deed::Stop
                     | Deed::Trickle { .. }
                     | Deed::Vanish => {}
@@ -45,7 +53,11 @@ impl Checker for Closing {
             let Some((t, code)) = life.closed else {
                 continue;
             };
-            let is_own = life.leaving.is_some_and(|(_, own)| Some(own) == code);
+            // A code that may not be sent is a rule broken.
+            let own = life
+                .leaving
+                .map(|(_, own)| if is_legal_code(own) { own } else { 1002 });
+            let is_own = own.is_some() && own == code;
             let codes = offended.get(client);
             let is_earned = code.is_some_and(|code| codes.is_some_and(|c| c.contains(&code)));
             let is_right = match code {

@@ -25,9 +25,7 @@ impl Checker for Order {
         for (client, life) in history.clients_of("ping") {
             ping_gaps += within(client, life, &order)?;
         }
-        let lost = history
-            .held
-            .map_or(u64::MAX, |held| held.lost_lagged + held.lost_unsubscribed);
+        let lost = history.lost();
         if echo_gaps + ping_gaps > lost {
             let text = format!(
                 "{echo_gaps} messages of echo and {ping_gaps} of ping are missing, {lost} counted"

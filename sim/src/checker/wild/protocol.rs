@@ -14,7 +14,7 @@ impl Checker for Protocol {
 
     fn check(&self, history: &History<'_>) -> Result<(), Breach> {
         let end = history.entries.last().map_or(0, |entry| entry.t);
-        for (conn, mut frames) in streams(history) {
+        for (conn, mut frames) in streams(history.entries) {
             while frames
                 .next()
                 .map_err(|rule| Breach::new(end, format!("connection {conn}: {rule}")))?

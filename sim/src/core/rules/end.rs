@@ -169,6 +169,7 @@ pub(crate) fn outline(world: &World) -> Plan {
             tick_ms: 0,
             latency_ms_min: 0,
             latency_ms_max: 0,
+            slack_ms: 0,
         },
         actions: Vec::new(),
         end_ms: u64::try_from(world.rt.time().as_millis()).unwrap_or(u64::MAX),

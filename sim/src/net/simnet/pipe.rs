@@ -16,6 +16,8 @@ pub(super) struct Pipe {
     pub(super) receive: VecDeque<u8>,
     pub(super) writer: End,
     pub(super) reader: End,
+    /// What is sent is lost for ever.
+    pub(super) is_dead: bool,
     /// The end is on its way.
     pub(super) is_end_sent: bool,
     /// The end has arrived.
@@ -52,6 +54,7 @@ impl Pipe {
             receive: VecDeque::new(),
             writer: End::Open,
             reader: End::Open,
+            is_dead: false,
             is_end_sent: false,
             is_ended: false,
             free_at: Duration::ZERO,

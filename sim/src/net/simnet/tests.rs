@@ -10,6 +10,7 @@ const NETWORK: Network = Network {
     tick_ms: 10,
     latency_ms_min: 5,
     latency_ms_max: 20,
+    slack_ms: 0,
 };
 
 fn tcp(send_bytes: usize, receive_bytes: usize) -> Tcp {
@@ -34,10 +35,11 @@ where
     net.server(move |mut listener| {
         let server = server.clone();
         async move {
-            let (io, _) = listener.accept().await;
-            server(io).await;
+            let accepted = poll_fn(|cx| listener.poll_accept(cx)).await;
+            server(accepted.expect("there is no limit").0).await;
         }
-    });
+    })
+    .expect("it is there");
     let telling = told.clone();
     net.zone(0, |dial| async move {
         let io = dial.dial(1).await.expect("somebody listens");

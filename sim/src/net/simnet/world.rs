@@ -7,6 +7,7 @@ use std::time::Duration;
 
 use tokio::io::ReadBuf;
 
+use super::link::{Key, Link};
 use super::pipe::{End, Pipe};
 use crate::net::Fault;
 use crate::plan::Network;
@@ -35,14 +36,13 @@ impl Side {
 pub(super) struct World {
     seed: u64,
     tcp: Tcp,
-    latency_ms: (u64, u64),
+    network: Network,
+    links: BTreeMap<u8, Link>,
     conns: Vec<Conn>,
     /// By time, and in the order in which they were made.
-    events: BTreeMap<(Duration, u64), Event>,
+    events: BTreeMap<Key, Event>,
     made: u64,
-    /// What waits for the release of its zone.
-    held: BTreeMap<u8, Held>,
-    cut: BTreeMap<u8, ()>,
+    power: Power,
     backlog: VecDeque<usize>,
     accept: Accept,
     driver: Option<Waker>,
@@ -53,9 +53,12 @@ pub(super) struct World {
     replaced: Vec<Waker>,
 }
 
-/// What waits for the release of a zone, at the places it had.
-#[derive(Default)]
-struct Held(BTreeMap<(Duration, u64), Event>);
+/// Whether the server's machine runs.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Power {
+    Off,
+    On,
+}
 
 enum Accept {
     Closed,
@@ -66,10 +69,18 @@ enum Accept {
 struct Conn {
     zone: u8,
     opening: Opening,
-    /// What passes is lost for ever.
-    is_dead: bool,
     up: Pipe,
     down: Pipe,
+    /// What the client sent to a dark machine.
+    late: Late,
+}
+
+/// What is sent again until a dark machine answers.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Late {
+    Connect,
+    Data,
+    Nothing,
 }
 
 enum Opening {
@@ -78,7 +89,7 @@ enum Opening {
     Under(Option<Waker>),
 }
 
-struct Event {
+pub(super) struct Event {
     conn: usize,
     /// Who sent it.
     from: Side,
@@ -111,12 +122,12 @@ impl World {
         Self {
             seed,
             tcp: tcp.clone(),
-            latency_ms: (network.latency_ms_min, network.latency_ms_max),
+            network: network.clone(),
+            links: BTreeMap::new(),
             conns: Vec::new(),
             events: BTreeMap::new(),
             made: 0,
-            held: BTreeMap::new(),
-            cut: BTreeMap::new(),
+            power: Power::On,
             backlog: VecDeque::new(),
             accept: Accept::Idle,
             driver: None,
@@ -141,11 +152,15 @@ impl World {
             && first.key().0 <= now
         {
             let (key, event) = first.remove_entry();
-            let zone = self.conns[event.conn].zone;
-            if let Some(held) = self.held.get_mut(&zone) {
-                held.0.insert(key, event);
-            } else if self.cut.contains_key(&zone) {
-                self.conns[event.conn].is_dead = true;
+            let (conn, from) = (event.conn, event.from);
+            let link = self.link(self.conns[conn].zone);
+            let is_lost = link.loses(from);
+            let Some(event) = link.hold(key, event) else {
+                continue;
+            };
+            if is_lost {
+                // What follows it is of no use to the other side.
+                self.conns[conn].pipe(from).is_dead = true;
             } else {
                 self.arrive(now, event);
             }
@@ -155,16 +170,34 @@ impl World {
     }
 
     pub(super) fn strike(&mut self, zone: u8, fault: Fault) {
-        match fault {
-            Fault::Hold => drop(self.held.entry(zone).or_default()),
-            Fault::Partition => drop(self.cut.insert(zone, ())),
-            Fault::Release => {
-                // At the places they had, so that nothing overtakes them.
-                self.events
-                    .extend(self.held.remove(&zone).unwrap_or_default().0);
-                self.wakes.extend(self.driver.take());
+        let released = self.link(zone).strike(fault);
+        if !released.is_empty() {
+            // At the places they had, so that nothing overtakes them.
+            self.events.extend(released);
+            self.wakes.extend(self.driver.take());
+        }
+    }
+
+    fn link(&mut self, zone: u8) -> &mut Link {
+        let link = || Link::new(&self.network, &self.tcp);
+        self.links.entry(zone).or_insert_with(link)
+    }
+
+    /// The server's machine loses its power.
+    pub(super) fn darken(&mut self) {
+        self.power = Power::Off;
+    }
+
+    /// The server listens, and answers what was sent to it while it was dark.
+    pub(super) fn listen(&mut self, now: Duration) {
+        self.accept = Accept::Idle;
+        self.power = Power::On;
+        for conn in 0..self.conns.len() {
+            match std::mem::replace(&mut self.conns[conn].late, Late::Nothing) {
+                Late::Connect => self.send(now, (conn, Side::Client), What::Connect),
+                Late::Data => self.send(now, (conn, Side::Server), What::Reset),
+                Late::Nothing => {}
             }
-            Fault::Repair => drop(self.cut.remove(&zone)),
         }
     }
 
@@ -177,9 +210,9 @@ impl World {
         self.conns.push(Conn {
             zone,
             opening: Opening::Under(None),
-            is_dead: false,
             up,
             down,
+            late: Late::Nothing,
         });
         self.send(now, (conn, Side::Client), What::Connect);
         conn
@@ -288,6 +321,9 @@ impl World {
 
     /// This side's socket is dropped: what it wrote is still sent, unless it left something unread.
     pub(super) fn close(&mut self, now: Duration, conn: usize, side: Side) {
+        if side == Side::Server && self.power == Power::Off {
+            return self.bury(conn, side);
+        }
         let incoming = self.conns[conn].pipe(side.other());
         if incoming.reader == End::Dropped {
             return;
@@ -313,7 +349,8 @@ impl World {
     /// This side is gone without a trace, and nothing passes any more.
     pub(super) fn vanish(&mut self, conn: usize) {
         self.bury(conn, Side::Client);
-        self.conns[conn].is_dead = true;
+        self.conns[conn].up.is_dead = true;
+        self.conns[conn].down.is_dead = true;
     }
 
     fn bury(&mut self, conn: usize, side: Side) {
@@ -328,18 +365,20 @@ impl World {
 
     /// Puts on the wire what there is room for.
     fn pump(&mut self, now: Duration, conn: usize, side: Side) {
-        let tcp = self.tcp.clone();
+        let lengths = self.tcp.lengths;
+        let zone = self.conns[conn].zone;
+        let rate = self.link(zone).bytes_per_second;
         loop {
             let pipe = self.conns[conn].pipe(side);
             let most = pipe.send.len().min(pipe.credit).min(SEGMENT_BYTES_MAX);
             if most == 0 {
                 break;
             }
-            let bytes = shorten(tcp.lengths, &mut pipe.on_the_way, most);
+            let bytes = shorten(lengths, &mut pipe.on_the_way, most);
             pipe.credit -= bytes;
             let data = pipe.send.drain(..bytes).collect();
             self.wakes.extend(pipe.write_waker.take());
-            if let Some(rate) = tcp.bytes_per_second {
+            if let Some(rate) = rate {
                 let busy = Duration::from_micros(bytes as u64 * 1_000_000 / rate);
                 pipe.free_at = pipe.free_at.max(now) + busy;
             }
@@ -355,7 +394,11 @@ impl World {
 
     /// Sends something, to arrive after what was sent before.
     fn send(&mut self, now: Duration, (conn, from): (usize, Side), what: What) {
-        let (least, most) = self.latency_ms;
+        if from == Side::Server && self.power == Power::Off {
+            return;
+        }
+        let zone = self.conns[conn].zone;
+        let (least, most) = self.link(zone).latency_ms;
         let pipe = self.conns[conn].pipe(from);
         let latency = Duration::from_millis(pipe.on_the_way.within(least..=most));
         let arrival = (now.max(pipe.free_at) + latency).max(pipe.last_arrival);
@@ -373,7 +416,19 @@ impl World {
 
     fn arrive(&mut self, now: Duration, event: Event) {
         let Event { conn, from, what } = event;
-        if self.conns[conn].is_dead {
+        if self.conns[conn].pipe(from).is_dead {
+            return;
+        }
+        if from == Side::Client && self.power == Power::Off {
+            self.conns[conn].late = match what {
+                What::Connect => Late::Connect,
+                What::Connected
+                | What::Data(_)
+                | What::End
+                | What::Refused
+                | What::Reset
+                | What::Room(_) => Late::Data,
+            };
             return;
         }
         match what {

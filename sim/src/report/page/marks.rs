@@ -27,7 +27,7 @@ pub(super) fn bands(scene: &Scene<'_>, svg: &mut Svg) {
         let change = match action {
             Action::Hold { zone } => Some((*zone, "hold", true)),
             Action::Release { zone } => Some((*zone, "hold", false)),
-            Action::Partition { zone } => Some((*zone, "partition", true)),
+            Action::Partition { zone, .. } => Some((*zone, "partition", true)),
             Action::Repair { zone } => Some((*zone, "partition", false)),
             _ => None,
         };

@@ -4,7 +4,7 @@ use std::fmt::Write as _;
 
 use super::svg::{brief, escape};
 use super::{Scene, seconds};
-use crate::plan::Action;
+use crate::plan::{Action, Way};
 use crate::trace::{Ending, Entry, Event};
 
 /// Events of the table; of longer runs it has those around the violation.
@@ -98,7 +98,11 @@ fn acted(action: &Action) -> (String, String) {
     match action {
         Action::Drain => ("server".to_owned(), "is told to shut down".to_owned()),
         Action::Hold { zone } => network(format!("zone {zone} is held: all waits, none is lost")),
-        Action::Partition { zone } => network(format!("zone {zone} is cut off: all is lost")),
+        Action::Partition { zone, way } => network(match way {
+            Way::Both => format!("zone {zone} is cut off: all is lost"),
+            Way::Down => format!("zone {zone} is cut off: what the server sends is lost"),
+            Way::Up => format!("zone {zone} is cut off: what its clients send is lost"),
+        }),
         Action::Release { zone } => network(format!("zone {zone} is released")),
         Action::Repair { zone } => network(format!("zone {zone} is repaired")),
         other => {

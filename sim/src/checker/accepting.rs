@@ -1,0 +1,49 @@
+//! Accepting: a system without file descriptors is neither asked without pause nor given up.
+
+use super::{Breach, Checker, History};
+use crate::trace::Event;
+
+/// Failures to accept within a second that show that nothing waits between them.
+const SPINS: usize = 12;
+
+/// The longest pause before a connection is accepted that could be, in microseconds.
+const PAUSE: u64 = 250_000;
+
+/// Failed accepts are some time apart, and who waited for one is served after the last.
+pub struct Accepting;
+
+impl Checker for Accepting {
+    fn name(&self) -> &'static str {
+        "accepting"
+    }
+
+    fn check(&self, history: &History<'_>) -> Result<(), Breach> {
+        let failures = history.entries.iter();
+        let failures = failures.filter(|entry| entry.event == Event::AcceptFailed);
+        let failures: Vec<u64> = failures.map(|entry| entry.t).collect();
+        for many in failures.windows(SPINS) {
+            if many[SPINS - 1] - many[0] < 1_000_000 {
+                let text = format!("{SPINS} accepts failed within a second");
+                return Err(Breach::new(many[SPINS - 1], text));
+            }
+        }
+        for (client, life) in &history.clients {
+            if history.is_hurt(life) || !history.is_wide || !life.is_polite() {
+                continue;
+            }
+            let Some(end) = history.exhausted_at(life.connecting, history.one_way()) else {
+                continue;
+            };
+            let by = end + PAUSE + 4 * history.one_way() + history.grace;
+            let served = life
+                .connected
+                .or_else(|| life.refused.as_ref().map(|(t, _)| *t));
+            let is_sure = history.until_drained() > by && life.gone() > by;
+            if is_sure && served.is_none_or(|t| t > by) {
+                let text = format!("client {client} was not accepted, descriptors or not");
+                return Err(Breach::new(by, text));
+            }
+        }
+        Ok(())
+    }
+}

@@ -1,0 +1,166 @@
+//! Metrics: what the application counts is what went over its sockets.
+
+use super::conns::{Conn, conns};
+use super::{Breach, Checker, History};
+use crate::frames::Seen;
+use crate::inbound::{Inbound, inbound};
+use crate::trace::{Event, Held};
+
+/// Each counter of the sessions, counted again from the bytes on the sockets and from the log.
+///
+/// Exactly, where that can be seen from outside. What a session had read and not decoded when it
+/// ended is not known: of `messages_in` and `bytes_in` there is a least and a most, which differ by
+/// what came with the last read of a connection. A ping that was not written is known of at most
+/// once a connection that had no close frame; a refusal that was not written, once a connection
+/// without any response.
+pub struct Metrics;
+
+impl Checker for Metrics {
+    fn name(&self) -> &'static str {
+        "metrics"
+    }
+
+    fn check(&self, history: &History<'_>) -> Result<(), Breach> {
+        let Some(held) = history.held else {
+            return Ok(());
+        };
+        let end = history.entries.last().map_or(0, |entry| entry.t);
+        let recount = Recount::of(history);
+        match recount.facts(held).iter().find(|fact| !fact.holds()) {
+            None => Ok(()),
+            Some(fact) => Err(Breach::new(end, fact.to_string())),
+        }
+    }
+}
+
+/// What a counter may be.
+struct Fact {
+    counter: &'static str,
+    counted: u64,
+    least: u64,
+    most: u64,
+}
+
+impl Fact {
+    fn holds(&self) -> bool {
+        (self.least..=self.most).contains(&self.counted)
+    }
+}
+
+impl std::fmt::Display for Fact {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        let Self {
+            counter,
+            counted,
+            least,
+            most,
+        } = self;
+        write!(f, "{counter} is {counted}, and not {least} to {most}")
+    }
+}
+
+#[derive(Default)]
+struct Recount {
+    opened: u64,
+    closed: u64,
+    refused: u64,
+    unanswered: u64,
+    messages_out: u64,
+    bytes_out: u64,
+    pings: u64,
+    /// Connections on which a ping may have been left in the outbox.
+    cut_short: u64,
+    least: Inbound,
+    most: Inbound,
+}
+
+impl Recount {
+    fn of(history: &History<'_>) -> Self {
+        let mut recount = Self::default();
+        for entry in history.epoch() {
+            if let Event::Log { message, .. } = &entry.event {
+                match message.as_str() {
+                    "session opened" => recount.opened += 1,
+                    "session closed" => recount.closed += 1,
+                    _ => {}
+                }
+            }
+        }
+        let message_bytes = history
+            .wild
+            .as_ref()
+            .map_or(MESSAGE_BYTES, |w| w.message_bytes);
+        for conn in conns(history.epoch()).values() {
+            recount.take(conn, message_bytes);
+        }
+        recount
+    }
+
+    fn take(&mut self, conn: &Conn<'_>, message_bytes: usize) {
+        match conn.status() {
+            Some(101) => {}
+            Some(503) => self.refused += 1,
+            Some(_) => {}
+            // Whatever it was to be told, nothing of it was written as far as to the status.
+            None => self.unanswered += 1,
+        }
+        if !conn.is_upgraded() {
+            return;
+        }
+        let said = conn.said();
+        self.bytes_out += said.bytes;
+        let mut is_cut_short = true;
+        for (_, seen) in said.seen {
+            match seen {
+                Seen::Binary(_) | Seen::Text(_) => self.messages_out += 1,
+                Seen::Ping(_) => self.pings += 1,
+                Seen::Close(_) => is_cut_short = false,
+                Seen::Head(_) | Seen::Pong => {}
+            }
+        }
+        self.cut_short += u64::from(is_cut_short);
+        let (all, sure) = conn.asked();
+        for (sum, bytes) in [(&mut self.most, all), (&mut self.least, sure)] {
+            let found = inbound(&bytes, message_bytes);
+            sum.messages += found.messages;
+            sum.bytes += found.bytes;
+        }
+    }
+
+    fn facts(&self, held: &Held) -> [Fact; 9] {
+        let fact = |counter, counted, least, most| Fact {
+            counter,
+            counted,
+            least,
+            most,
+        };
+        let exactly = |counter, counted, is| fact(counter, counted, is, is);
+        let taken = held.messages_in.saturating_sub(held.lost_not_taken);
+        let sent = held.messages_out + held.lost_unsent + held.stale;
+        [
+            exactly("opened", held.opened, self.opened),
+            exactly("closed", held.closed, self.closed),
+            fact(
+                "refused",
+                held.refused,
+                self.refused,
+                self.refused + self.unanswered,
+            ),
+            exactly("messages_out", held.messages_out, self.messages_out),
+            exactly("bytes_out", held.bytes_out, self.bytes_out),
+            fact("pings", held.pings, self.pings, self.pings + self.cut_short),
+            fact(
+                "messages_in",
+                held.messages_in,
+                self.least.messages,
+                self.most.messages,
+            ),
+            fact("bytes_in", held.bytes_in, self.least.bytes, self.most.bytes),
+            // To sessions what those account for, to services at most what they were handed.
+            fact("delivered", held.delivered, sent, sent + taken),
+        ]
+    }
+}
+
+/// The limit of a calm plan: the product's own.
+const MESSAGE_BYTES: usize = 64 * 1024;

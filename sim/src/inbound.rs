@@ -1,0 +1,130 @@
+//! What a client has sent, by RFC 6455, as far as a server reads it; written apart from the product.
+
+/// Messages that are whole, with the bytes of their payloads.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub(crate) struct Inbound {
+    pub(crate) messages: u64,
+    pub(crate) bytes: u64,
+}
+
+/// The messages in these bytes that follow a request, up to a close frame, a rule that is broken,
+/// or a message of more than `most` bytes.
+pub(crate) fn inbound(bytes: &[u8], most: usize) -> Inbound {
+    let mut found = Inbound::default();
+    let mut rest = bytes;
+    let mut message: Option<(u8, Vec<u8>)> = None;
+    while let Some((frame, after)) = Frame::read(rest, message.as_ref().map_or(0, |m| m.1.len())) {
+        rest = after;
+        if frame.is_over(most) {
+            break;
+        }
+        let Frame {
+            is_final,
+            opcode,
+            payload,
+            ..
+        } = frame;
+        match (opcode, message.take()) {
+            (0, Some((kind, mut whole))) => {
+                whole.extend(payload);
+                message = Some((kind, whole));
+            }
+            (1 | 2, None) => message = Some((opcode, payload)),
+            (9 | 10, under_way) if is_final && payload.len() <= 125 => {
+                message = under_way;
+                continue;
+            }
+            // A close frame, or against the rules.
+            _ => break,
+        }
+        if let Some((kind, whole)) = message.take_if(|_| is_final) {
+            if kind == 1 && std::str::from_utf8(&whole).is_err() {
+                break;
+            }
+            found.messages += 1;
+            found.bytes += whole.len() as u64;
+        }
+    }
+    found
+}
+
+struct Frame {
+    is_final: bool,
+    opcode: u8,
+    payload: Vec<u8>,
+    /// Bytes of its message before it.
+    before: usize,
+}
+
+impl Frame {
+    /// The first frame, if it is whole and masked, and what follows it.
+    fn read(bytes: &[u8], before: usize) -> Option<(Self, &[u8])> {
+        let (&[first, second], rest) = bytes.split_first_chunk::<2>()?;
+        let (length, rest) = match second & 0x7f {
+            126 => {
+                let (length, rest) = rest.split_first_chunk::<2>()?;
+                (u64::from(u16::from_be_bytes(*length)), rest)
+            }
+            127 => {
+                let (length, rest) = rest.split_first_chunk::<8>()?;
+                (u64::from_be_bytes(*length), rest)
+            }
+            length => (u64::from(length), rest),
+        };
+        if second & 0x80 == 0 || first & 0x70 != 0 {
+            return None;
+        }
+        let (mask, rest) = rest.split_first_chunk::<4>()?;
+        let length = usize::try_from(length).ok()?;
+        let payload = rest.get(..length)?;
+        let unmasked = payload.iter().zip(mask.iter().cycle()).map(|(b, m)| b ^ m);
+        let frame = Self {
+            is_final: first & 0x80 != 0,
+            opcode: first & 0x0f,
+            payload: unmasked.collect(),
+            before,
+        };
+        Some((frame, &rest[length..]))
+    }
+
+    fn is_over(&self, most: usize) -> bool {
+        self.opcode < 8 && self.before + self.payload.len() > most
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::frames::masked;
+
+    fn count(frames: &[Vec<u8>]) -> (u64, u64) {
+        let found = inbound(&frames.concat(), 10);
+        (found.messages, found.bytes)
+    }
+
+    #[test]
+    fn whole_messages_are_counted_up_to_the_close_frame() {
+        let text = masked(0x81, b"four");
+        let part = masked(0x01, b"si");
+        let (ping, rest) = (masked(0x89, b""), masked(0x80, b"xx"));
+        let close = masked(0x88, &1000_u16.to_be_bytes());
+        assert_eq!(count(&[text.clone(), part, ping, rest]), (2, 8));
+        assert_eq!(count(&[text.clone(), close, text.clone()]), (1, 4));
+        assert_eq!(count(&[text.clone(), text[..5].to_vec()]), (1, 4));
+    }
+
+    #[test]
+    fn nothing_is_counted_after_a_broken_rule() {
+        let good = || masked(0x82, b"0123456789");
+        for bad in [
+            masked(0x82, b"0123456789a"),
+            masked(0x80, b"of nothing"),
+            masked(0x81, b"\xff"),
+            masked(0x83, b""),
+            masked(0x09, b""),
+            vec![0x81, 1, b'x'],
+        ] {
+            assert_eq!(count(&[good(), bad.clone(), good()]), (1, 10), "{bad:?}");
+        }
+    }
+}
