@@ -5,13 +5,14 @@ use std::sync::Arc as StdArc;
 
 use crate::backlog::{Account, Backlog};
 use crate::bus::{BusCounts, ClientId, InMemoryMessageBus, MessageBus, NameError, ServiceName};
-use crate::limits::{LifecyclePolicy, Limits, ServicePolicy, SlowConsumer};
+use crate::limits::{LifecyclePolicy, Limits, READ_BYTES, ServicePolicy, SlowConsumer};
 use crate::metrics::{Metrics, SessionCounts};
 use crate::peer::Peer;
 use crate::permits::{Bounds, Full, Permit, Permits};
 use crate::planted::{self, Bug};
 use crate::registry::{Registration, Registry};
 use crate::rt::Runtime;
+use crate::scratch::Scratch;
 use crate::service::Service;
 use crate::sync::{Arc, AtomicU64, Mutex, Ordering};
 use crate::wire::Deflater;
@@ -32,6 +33,7 @@ struct Inner<R: Runtime> {
     clients: AtomicU64,
     permits: Permits,
     deflater: Arc<Mutex<Deflater>>,
+    scratch: Scratch,
 }
 
 /// The parts of an [`App`], before it takes clients.
@@ -145,6 +147,11 @@ impl<R: Runtime> App<R> {
     /// The compressor of all its sessions.
     pub(crate) fn deflater(&self) -> &Arc<Mutex<Deflater>> {
         &self.inner.deflater
+    }
+
+    /// The read buffers of all its sessions.
+    pub(crate) fn scratch(&self) -> &Scratch {
+        &self.inner.scratch
     }
 
     pub(crate) fn next_client(&self) -> ClientId {
@@ -275,6 +282,7 @@ impl<R: Runtime> Builder<R> {
                     per_subject: self.limits.sessions_per_subject,
                 }),
                 deflater: Arc::new(Mutex::new(Deflater::default())),
+                scratch: Scratch::new(READ_BYTES),
                 limits: self.limits,
             }),
         }

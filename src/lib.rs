@@ -34,6 +34,7 @@ mod planted;
 pub mod planted;
 pub mod registry;
 pub mod rt;
+mod scratch;
 #[cfg(feature = "server")]
 pub mod server;
 pub mod service;

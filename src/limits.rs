@@ -12,6 +12,9 @@ pub const TOPIC_BYTES_MAX: usize = 255;
 /// number.
 pub const SERVICE_NAME_BYTES_MAX: usize = 64;
 
+/// Bytes asked of a socket in one read.
+pub(crate) const READ_BYTES: usize = 8 * 1024;
+
 /// The bounds of one running application; [`Limits::default`] has the values named at each field.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Limits {

@@ -14,6 +14,7 @@
 use std::task::Waker;
 
 use slab::Slab;
+use smallvec::SmallVec;
 
 use crate::planted::{self, Bug};
 
@@ -58,8 +59,11 @@ impl<T> Mutex<T> {
 pub(crate) struct Waiters {
     /// For each waiter, where in `parked` its waker lies.
     places: Slab<Option<usize>>,
-    parked: Vec<(usize, Waker)>,
+    parked: Parked,
 }
+
+/// Wakers with their places: one, as most topics and services have, needs no memory of its own.
+type Parked = SmallVec<[(usize, Waker); 1]>;
 
 /// One waiter's place among [`Waiters`]; give it back with [`Waiters::leave`].
 #[derive(Debug)]
@@ -114,7 +118,7 @@ impl Waiters {
 /// Wakers taken out of [`Waiters`], to be woken without any lock held.
 #[must_use = "the tasks stay asleep until these are woken"]
 #[derive(Debug, Default)]
-pub(crate) struct Wakers(Vec<(usize, Waker)>);
+pub(crate) struct Wakers(Parked);
 
 impl Wakers {
     pub(crate) fn wake(self) {

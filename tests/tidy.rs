@@ -8,7 +8,7 @@ const LAYERS: &[&[&str]] = &[
     &["planted"],
     &["address", "sync"],
     &["limits", "peer"],
-    &["backlog", "metrics", "permits", "rt", "wire"],
+    &["backlog", "metrics", "permits", "rt", "scratch", "wire"],
     &["bucket", "bus"],
     &["service"],
     &["registry"],

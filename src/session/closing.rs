@@ -19,7 +19,7 @@ use super::Link;
 use super::admission::Admission;
 use super::cause::{Cause, Farewell};
 use super::feed::Feed;
-use super::inlet::{Inbound, Inlet};
+use super::inlet::Inbound;
 use crate::metrics::Metrics;
 use crate::permits::Permit;
 use crate::planted::{self, Bug};
@@ -138,7 +138,7 @@ impl Closing {
             }
             Step::Discard => {
                 if !planted::is(Bug::EndNotAwaited) {
-                    ready!(Inlet::poll_discard(cx, &mut link.stream))?;
+                    ready!(link.inlet.poll_discard(cx, &mut link.stream))?;
                 }
                 Poll::Ready(Ok(Step::Done))
             }

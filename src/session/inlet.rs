@@ -7,10 +7,8 @@ use std::task::{Context, Poll, ready};
 use futures::io::AsyncRead;
 
 use crate::planted::{self, Bug};
+use crate::scratch::Scratch;
 use crate::wire::{Decoder, Event, Inflation, WireError};
-
-/// Bytes asked of the socket in one read.
-const READ_BYTES: usize = 8 * 1024;
 
 /// The reading half of a session; holds no memory while nothing is partial.
 #[derive(Debug)]
@@ -21,6 +19,7 @@ pub(super) struct Inlet {
     decoded: usize,
     /// Bytes read since [`take_read`](Self::take_read).
     read: usize,
+    scratch: Scratch,
 }
 
 /// What came in.
@@ -37,12 +36,13 @@ pub(super) enum Inbound {
 }
 
 impl Inlet {
-    pub(super) fn new(message_bytes_max: usize, inflation: Inflation) -> Self {
+    pub(super) fn new(message_bytes_max: usize, inflation: Inflation, scratch: &Scratch) -> Self {
         Self {
             decoder: Decoder::new(message_bytes_max).inflating(inflation),
             ahead: Vec::new(),
             decoded: 0,
             read: 0,
+            scratch: scratch.clone(),
         }
     }
 
@@ -71,9 +71,9 @@ impl Inlet {
                 }
             }
         }
-        let mut scratch = [0; READ_BYTES];
-        let scratch = &mut scratch[..READ_BYTES.min(bytes_max)];
-        let read = ready!(Pin::new(stream).poll_read(cx, scratch))?;
+        let mut scratch = self.scratch.lend();
+        let room = scratch.len().min(bytes_max);
+        let read = ready!(Pin::new(stream).poll_read(cx, &mut scratch[..room]))?;
         if read == 0 {
             return Poll::Ready(Ok(Inbound::End));
         }
@@ -99,10 +99,11 @@ impl Inlet {
 
     /// Reads and throws away, up to the end of the stream.
     pub(super) fn poll_discard<S: AsyncRead + Unpin>(
+        &self,
         cx: &mut Context<'_>,
         stream: &mut S,
     ) -> Poll<io::Result<()>> {
-        let mut scratch = [0; READ_BYTES];
+        let mut scratch = self.scratch.lend();
         // A peer that never stops sending is cut off by the deadline of the close.
         for _ in 0..DISCARDS_MAX {
             if ready!(Pin::new(&mut *stream).poll_read(cx, &mut scratch))? == 0 {

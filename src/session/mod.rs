@@ -94,7 +94,11 @@ where
         app.metrics().opened.add(1);
         let link = Link {
             stream,
-            inlet: Inlet::new(app.limits().message_bytes, admission.inflation()),
+            inlet: Inlet::new(
+                app.limits().message_bytes,
+                admission.inflation(),
+                app.scratch(),
+            ),
             outbox: Outbox::default(),
             stuck_since: None,
         };
