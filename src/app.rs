@@ -4,13 +4,14 @@ use std::collections::BTreeMap;
 use std::sync::Arc as StdArc;
 
 use crate::bus::{BusCounts, ClientId, InMemoryMessageBus, MessageBus, NameError, ServiceName};
-use crate::limits::{LifecyclePolicy, Limits, SlowConsumer};
+use crate::limits::{LifecyclePolicy, Limits, ServicePolicy, SlowConsumer};
 use crate::metrics::{Metrics, SessionCounts};
+use crate::origin::Origins;
 use crate::permits::{Permit, Permits};
 use crate::registry::{Registration, Registry};
 use crate::rt::Runtime;
 use crate::service::Service;
-use crate::sync::{Arc, AtomicU64, Ordering};
+use crate::sync::{Arc, AtomicU64, Mutex, Ordering};
 
 /// Services on a bus, ready to take clients; clones are handles on the same application.
 pub struct App<R: Runtime> {
@@ -19,13 +20,25 @@ pub struct App<R: Runtime> {
 
 struct Inner<R: Runtime> {
     rt: R,
-    limits: Limits,
-    slow_consumer: SlowConsumer,
+    policies: Mutex<StdArc<Policies>>,
     bus: InMemoryMessageBus,
     registry: Registry<R>,
     metrics: Metrics,
     clients: AtomicU64,
     permits: Permits,
+}
+
+/// What clients are admitted under: one whole value, replaced at once.
+#[derive(Clone, Debug)]
+pub struct Policies {
+    /// The bounds.
+    pub limits: StdArc<Limits>,
+    /// What each service asks for; one that is not here asks for what the builder says.
+    pub services: BTreeMap<ServiceName, ServicePolicy>,
+    /// The pages of other hosts that may connect.
+    pub origins: Origins,
+    /// For the services that are not there.
+    otherwise: ServicePolicy,
 }
 
 /// The parts of an [`App`], before it takes clients.
@@ -36,6 +49,8 @@ pub struct Builder<R: Runtime> {
     lifecycle: LifecyclePolicy,
     slow_consumer: SlowConsumer,
     services: BTreeMap<ServiceName, StdArc<dyn Service>>,
+    policies: BTreeMap<ServiceName, ServicePolicy>,
+    origins: Origins,
 }
 
 /// Why a service could not be registered.
@@ -52,6 +67,9 @@ pub enum RegisterError {
     /// There is a service of this name.
     #[error("there already is a service `{0}`")]
     Duplicate(ServiceName),
+    /// There is no service of this name to have a policy.
+    #[error("there is no service `{0}` to have a policy; register it first")]
+    Unknown(String),
     /// There are as many services as there may be.
     #[error("there already are {max} services, the most there may be; raise `Limits::services`")]
     TooMany {
@@ -80,6 +98,8 @@ impl<R: Runtime> App<R> {
             lifecycle: LifecyclePolicy::default(),
             slow_consumer: SlowConsumer::default(),
             services: BTreeMap::new(),
+            policies: BTreeMap::new(),
+            origins: Origins::default(),
         }
     }
 
@@ -93,9 +113,25 @@ impl<R: Runtime> App<R> {
         &self.inner.registry
     }
 
-    /// Its bounds.
-    pub fn limits(&self) -> &Limits {
-        &self.inner.limits
+    /// Its bounds; those that the next client is admitted under.
+    pub fn limits(&self) -> StdArc<Limits> {
+        StdArc::clone(&self.policies().limits)
+    }
+
+    /// What the next client is admitted under.
+    pub fn policies(&self) -> StdArc<Policies> {
+        StdArc::clone(&self.inner.policies.lock())
+    }
+
+    /// Replaces what clients are admitted under, for those that come after.
+    ///
+    /// A session keeps what it was admitted under. What a running application cannot change stays
+    /// as it was built: [`Limits::sessions`], [`Limits::services`], [`Limits::topics`], the
+    /// windows, the lifecycles, and what the accept loop was made with.
+    pub fn replace_policies(&self, policies: Policies) {
+        let policies = StdArc::new(policies);
+        let before = std::mem::replace(&mut *self.inner.policies.lock(), policies);
+        drop(before);
     }
 
     /// The runtime it runs on.
@@ -126,10 +162,6 @@ impl<R: Runtime> App<R> {
         &self.inner.metrics
     }
 
-    pub(crate) fn slow_consumer(&self) -> SlowConsumer {
-        self.inner.slow_consumer
-    }
-
     pub(crate) fn next_client(&self) -> ClientId {
         // The number need only be unique.
         ClientId::new(self.inner.clients.fetch_add(1, Ordering::Relaxed) + 1)
@@ -154,6 +186,13 @@ impl<R: Runtime> App<R> {
     pub async fn drained(&self) {
         self.registry().drained().await;
         self.inner.permits.all_returned().await;
+    }
+}
+
+impl Policies {
+    /// What a service asks for.
+    pub fn of(&self, service: &ServiceName) -> &ServicePolicy {
+        self.services.get(service).unwrap_or(&self.otherwise)
     }
 }
 
@@ -205,12 +244,44 @@ impl<R: Runtime> Builder<R> {
         self
     }
 
+    /// Lets pages of other hosts connect; without, only those of the server's own host may.
+    pub fn origins(mut self, origins: Origins) -> Self {
+        self.origins = origins;
+        self
+    }
+
+    /// Replaces what one service, which is registered, asks for.
+    ///
+    /// # Errors
+    ///
+    /// When there is no such service.
+    pub fn policy(mut self, name: &str, policy: ServicePolicy) -> Result<Self, RegisterError> {
+        let Some((name, _)) = self.services.get_key_value(name) else {
+            return Err(RegisterError::Unknown(name.to_owned()));
+        };
+        self.policies.insert(name.clone(), policy);
+        Ok(self)
+    }
+
     /// The application, ready to take clients.
     pub fn build(self) -> App<R> {
-        let bus = InMemoryMessageBus::new(self.limits.window, self.limits.topics);
-        let policy = self.lifecycle;
+        let policies = Policies {
+            otherwise: ServicePolicy {
+                lifecycle: self.lifecycle,
+                slow_consumer: self.slow_consumer,
+                window: self.limits.window,
+                message_bytes: self.limits.message_bytes,
+            },
+            services: self.policies,
+            origins: self.origins,
+            limits: StdArc::new(self.limits),
+        };
+        let windows = policies.services.iter();
+        let windows = windows.map(|(name, policy)| (name.clone(), policy.window));
+        let limits = &policies.limits;
+        let bus = InMemoryMessageBus::new(limits.window, limits.topics).windows(windows.collect());
         let register = |(name, service)| {
-            let policy = policy.clone();
+            let policy = policies.of(&name).lifecycle.clone();
             (name, Registration { service, policy })
         };
         let registrations = self.services.into_iter().map(register).collect();
@@ -219,13 +290,12 @@ impl<R: Runtime> Builder<R> {
         App {
             inner: Arc::new(Inner {
                 rt: self.rt,
-                slow_consumer: self.slow_consumer,
                 bus,
                 registry,
                 metrics: Metrics::default(),
                 clients: AtomicU64::new(0),
-                permits: Permits::new(self.limits.sessions),
-                limits: self.limits,
+                permits: Permits::new(policies.limits.sessions),
+                policies: Mutex::new(StdArc::new(policies)),
             }),
         }
     }

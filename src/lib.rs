@@ -6,6 +6,7 @@
 //! The modules, from the ground up:
 //!
 //! - [`limits`]: every bound by name.
+//! - [`origin`]: which pages may connect.
 //! - [`rt`]: what the core asks of a runtime.
 //! - [`wire`]: the WebSocket protocol, bytes in and bytes out.
 //! - [`bus`]: topics, messages, subscriptions.
@@ -22,6 +23,7 @@ pub mod app;
 pub mod bus;
 pub mod limits;
 mod metrics;
+pub mod origin;
 mod permits;
 pub mod registry;
 pub mod rt;
@@ -39,6 +41,6 @@ struct Readme;
 
 pub use crate::app::App;
 pub use crate::bus::Message;
-pub use crate::limits::Limits;
+pub use crate::limits::{Limits, ServicePolicy};
 pub use crate::metrics::SessionCounts;
 pub use crate::service::{Context, Service};

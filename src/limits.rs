@@ -147,6 +147,19 @@ impl Default for LifecyclePolicy {
     }
 }
 
+/// What one service asks for, where that is not what all do.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct ServicePolicy {
+    /// How it is started again, stopped and given up.
+    pub lifecycle: LifecyclePolicy,
+    /// What happens to its slow clients.
+    pub slow_consumer: SlowConsumer,
+    /// What each of its topics keeps.
+    pub window: Window,
+    /// Largest message a client may send it, in bytes; a longer one closes its session with 1009.
+    pub message_bytes: usize,
+}
+
 /// What happens to a client that reads more slowly than its service publishes.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub enum SlowConsumer {

@@ -20,8 +20,8 @@ mod page;
 mod routes;
 
 #[cfg(feature = "cli")]
-pub use self::config::Config;
-pub use self::listener::{BindError, Listeners, bind};
+pub use self::config::{Changes, Config, Problems, Sources, command};
+pub use self::listener::{Address, BindError, Listeners, bind, bind_all};
 pub use self::routes::routes;
 
 use self::connection::Connections;

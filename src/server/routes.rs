@@ -5,7 +5,7 @@ use std::time::Duration;
 use axum::Router;
 use axum::extract::rejection::{NestedPathRejection, PathRejection};
 use axum::extract::{NestedPath, Path, Request, State};
-use axum::http::{HeaderMap, StatusCode, header};
+use axum::http::{HeaderMap, HeaderValue, StatusCode, header};
 use axum::response::{IntoResponse, Response};
 use axum::routing::get;
 use futures::FutureExt;
@@ -19,6 +19,7 @@ use super::handshake::Handshake;
 use super::page;
 use crate::app::App;
 use crate::bus::ServiceName;
+use crate::origin::Origins;
 use crate::registry::{JoinError, Refusal};
 use crate::rt::Runtime;
 use crate::session::{Admission, AdmitError, Session};
@@ -104,6 +105,9 @@ async fn join<R: Runtime>(
     if shell.app.registry().name(&service).is_none() {
         return unknown(&shell.app);
     }
+    if !is_allowed(&shell.app.policies().origins, request.headers()) {
+        return (StatusCode::FORBIDDEN, FOREIGN).into_response();
+    }
     let handshake = match Handshake::parse(request.version(), request.headers()) {
         Ok(handshake) => handshake,
         Err(error) => return error.into_response(),
@@ -119,6 +123,24 @@ async fn join<R: Runtime>(
     let task = async move { drop(select(Box::pin(session), end).await) };
     shell.app.rt().spawn(task.boxed());
     handshake.into_response()
+}
+
+const FOREIGN: &str = "pages of this origin may not connect here\n";
+
+/// Whether the page that asks may connect; a client that is no browser names no page.
+fn is_allowed(origins: &Origins, headers: &HeaderMap) -> bool {
+    let text = |name| {
+        headers
+            .get(name)
+            .and_then(|value: &HeaderValue| value.to_str().ok())
+    };
+    let mut named = headers.get_all(header::ORIGIN).iter();
+    match (named.next(), named.next()) {
+        (None, _) => true,
+        // What is no text is no origin.
+        (Some(_), None) => origins.allow(text(header::ORIGIN).unwrap_or(""), text(header::HOST)),
+        (Some(_), Some(_)) => false,
+    }
 }
 
 /// Runs the session on what follows the upgrade.

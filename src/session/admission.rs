@@ -1,9 +1,11 @@
 //! A client's way in: everything a session needs, or the reason why there is none.
 
+use std::sync::Arc;
+
 use super::feed::Feed;
 use crate::app::App;
 use crate::bus::{ClientId, MessageBus, Publisher, ServiceName, SubscribeError, Topic};
-use crate::limits::SlowConsumer;
+use crate::limits::{Limits, SlowConsumer};
 use crate::permits::Permit;
 use crate::registry::{JoinError, Lease};
 use crate::rt::Runtime;
@@ -18,6 +20,9 @@ pub struct Admission<R: Runtime> {
     pub(super) lease: Lease<R>,
     pub(super) publisher: Publisher,
     pub(super) slow_consumer: SlowConsumer,
+    /// The bounds it was admitted under.
+    pub(super) limits: Arc<Limits>,
+    pub(super) message_bytes: usize,
     permit: Permit,
 }
 
@@ -57,8 +62,10 @@ impl<R: Runtime> Admission<R> {
 
     fn admit(app: &App<R>, service: &str) -> Result<Self, AdmitError> {
         let name = app.registry().name(service).ok_or(JoinError::Unknown)?;
+        let policies = app.policies();
+        let policy = policies.of(name);
         let Some(permit) = app.permit() else {
-            let max = app.limits().sessions;
+            let max = policies.limits.sessions;
             return Err(AdmitError::TooManySessions { max });
         };
         let client = app.next_client();
@@ -73,11 +80,13 @@ impl<R: Runtime> Admission<R> {
                 to_all,
                 to_one,
                 since: lease.since(),
-                outbox_bytes: app.limits().outbox_bytes,
+                outbox_bytes: policies.limits.outbox_bytes,
             },
             publisher: bus.publisher(&Topic::from_ws_to_service(name)),
             lease,
-            slow_consumer: app.slow_consumer(),
+            slow_consumer: policy.slow_consumer,
+            message_bytes: policy.message_bytes,
+            limits: Arc::clone(&policies.limits),
             permit,
         })
     }

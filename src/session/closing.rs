@@ -49,7 +49,7 @@ enum Step {
 impl Closing {
     /// Leaves the service; the feed is kept only if what is in it shall still be sent.
     pub(super) fn new<R: Runtime>(cause: Cause, admission: Admission<R>, now: Instant) -> Self {
-        let deadline = now + admission.app().limits().close_timeout;
+        let deadline = now + admission.limits.close_timeout;
         let (feed, permit) = admission.leave();
         let step = match cause.farewell() {
             Farewell::Drop => Step::Done,

@@ -81,7 +81,7 @@ where
         app.metrics().opened.add(1);
         let link = Link {
             stream,
-            inlet: Inlet::new(app.limits().message_bytes),
+            inlet: Inlet::new(admission.message_bytes),
             outbox: Outbox::default(),
             stuck_since: None,
         };

@@ -1,6 +1,7 @@
 //! The phase in which a session serves its client.
 
 use std::io;
+use std::sync::Arc;
 use std::task::{Context, Poll};
 
 use futures::io::{AsyncRead, AsyncWrite};
@@ -52,10 +53,10 @@ enum Taken {
 
 impl<R: Runtime> Open<R> {
     pub(super) fn new(admission: Admission<R>) -> Self {
-        let app = admission.app();
+        let clock = admission.app().rt();
         Self {
             status: Status::Waiting,
-            keepalive: Keepalive::new(app.limits().keepalive, app.rt().now()),
+            keepalive: Keepalive::new(admission.limits.keepalive, clock.now()),
             admission: Some(admission),
             at_hand: None,
             pong: None,
@@ -94,7 +95,7 @@ impl<R: Runtime> Open<R> {
 
     /// The next moment at which something is due even if nothing happens.
     pub(super) fn deadline<S>(&self, link: &Link<S>, now: Instant) -> Instant {
-        let limits = self.admission().app().limits();
+        let limits = &self.admission().limits;
         let held = self.at_hand.as_ref().map(|at_hand| at_hand.since);
         let taken = held.map(|since| since + limits.accept_timeout);
         // Once it is over, the message waits for nothing but the service.
@@ -148,7 +149,7 @@ impl<R: Runtime> Open<R> {
 
     /// Does what is due at `now`.
     fn on_time<S>(&mut self, link: &Link<S>, now: Instant) -> Option<Cause> {
-        let limits = self.admission().app().limits();
+        let limits = Arc::clone(&self.admission().limits);
         let since = |start: Instant| now.saturating_since(start);
         if link
             .stuck_since
@@ -231,7 +232,7 @@ impl<R: Runtime> Open<R> {
         link: &mut Link<S>,
         now: Instant,
     ) -> Option<Cause> {
-        for _ in 0..self.admission().app().limits().inbound_batch.get() {
+        for _ in 0..self.admission().limits.inbound_batch.get() {
             match self.poll_hand_over(cx, now) {
                 Taken::No => return None,
                 Taken::Yes => {}
@@ -283,7 +284,7 @@ impl<R: Runtime> Open<R> {
         // While answers to earlier messages wait here for the socket, further ones could only push
         // those out of their window. But not for ever: it may be the word to stop answering.
         let held = now.saturating_since(at_hand.since);
-        if held < admission.app.limits().answers_timeout && admission.feed.owes_answers() {
+        if held < admission.limits.answers_timeout && admission.feed.owes_answers() {
             return Taken::No;
         }
         match admission.publisher.poll_publish(cx, &at_hand.message) {

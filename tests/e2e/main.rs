@@ -32,4 +32,8 @@ mod churn;
 
 mod process;
 
+mod settings;
+
+mod origin;
+
 mod embed;

@@ -1,0 +1,211 @@
+//! The configuration: one typed value out of a file, the environment and flags.
+
+use std::collections::BTreeMap;
+
+use clap::ArgMatches;
+use tracing_subscriber::filter::Targets;
+
+use crate::limits::{KeepalivePolicy, LifecyclePolicy, Limits, ServicePolicy, Window};
+use crate::origin::Origins;
+
+mod file;
+mod flags;
+mod key;
+mod print;
+mod problem;
+mod reload;
+mod schema;
+mod source;
+mod value;
+
+pub use self::flags::command;
+pub use self::problem::Problems;
+pub use self::reload::Changes;
+
+use self::file::File;
+use self::key::{Keys, Reader};
+use self::problem::Problem;
+use self::schema::{LimitKeys, SERVICE, ServerKeys, ServiceKeys};
+use self::source::Layer;
+use crate::server::listener::Address;
+
+/// The settings of the binary.
+#[derive(Clone, Debug)]
+pub struct Config {
+    /// What all sources say together.
+    layer: Layer,
+    names: &'static [&'static str],
+    server: ServerKeys,
+    limits: LimitKeys,
+    service: ServiceKeys,
+    services: BTreeMap<&'static str, ServiceKeys>,
+}
+
+/// Where the settings of one process come from; they can be read again while it runs.
+#[derive(Clone, Debug)]
+pub struct Sources {
+    file: Option<String>,
+    over: Layer,
+    services: &'static [&'static str],
+}
+
+impl Sources {
+    /// The sources of a command line, with this environment, for a server of these services.
+    pub fn new(
+        matches: &ArgMatches,
+        variables: impl Fn(&str) -> Option<String>,
+        services: &'static [&'static str],
+    ) -> Self {
+        let file = matches.get_one::<String>("config");
+        Self {
+            file: file.cloned().or_else(|| variables("BUSLINE_CONFIG")),
+            over: flags::environment(variables).under(flags::flags(matches)),
+            services,
+        }
+    }
+
+    /// A file and nothing else.
+    pub fn file(path: &str, services: &'static [&'static str]) -> Self {
+        Self {
+            file: Some(path.to_owned()),
+            over: Layer::default(),
+            services,
+        }
+    }
+
+    /// Reads the file and puts it below the environment and the flags.
+    ///
+    /// # Errors
+    ///
+    /// All that is wrong, each with its place and with what is allowed there.
+    pub fn read(&self) -> Result<Config, Problems> {
+        let Some(path) = &self.file else {
+            return self.with_file("", "");
+        };
+        let text = std::fs::read_to_string(path).map_err(|error| Problem::Read {
+            path: path.clone(),
+            error: error.to_string(),
+        })?;
+        self.with_file(path, &text)
+    }
+
+    /// The configuration if this were the text of the file, whose name is for what is said.
+    ///
+    /// # Errors
+    ///
+    /// As for [`read`](Self::read).
+    pub fn with_file(&self, path: &str, text: &str) -> Result<Config, Problems> {
+        let mut problems = Vec::new();
+        let services = self.services;
+        let file = File {
+            path,
+            text,
+            services,
+        };
+        let layer = file.layer(&mut problems).under(self.over.clone());
+        let config = Config::read(layer, services, &mut problems);
+        if problems.is_empty() {
+            Ok(config)
+        } else {
+            Err(Problems(problems))
+        }
+    }
+}
+
+impl Config {
+    fn read(layer: Layer, services: &'static [&'static str], problems: &mut Vec<Problem>) -> Self {
+        let server = ServerKeys::read(&mut Reader::new(&layer, "", problems));
+        let service = ServiceKeys::read(&mut Reader::new(&layer, "", problems));
+        let limits = LimitKeys::read(&mut Reader::new(&layer, "limits", problems));
+        let mut own = BTreeMap::new();
+        for name in services {
+            let section = format!("{SERVICE}.{name}");
+            let mut reader = Reader::new(&layer, &section, problems).or("");
+            own.insert(*name, ServiceKeys::read(&mut reader));
+        }
+        Self {
+            server,
+            service,
+            limits,
+            services: own,
+            names: services,
+            layer,
+        }
+    }
+
+    /// All settings as a file, each with where its value came from; no secret is in it.
+    pub fn print(&self) -> String {
+        print::print(&self.layer)
+    }
+
+    /// The addresses to listen on.
+    pub fn listen(&self) -> impl Iterator<Item = &Address> {
+        self.server.listen.0.iter().map(|address| &address.0)
+    }
+
+    /// Whether clients without a token may come from anywhere.
+    pub fn allow_anonymous(&self) -> bool {
+        self.server.allow_anonymous
+    }
+
+    /// The pages of other hosts that may connect.
+    pub fn origins(&self) -> Origins {
+        let patterns = self.server.origins.iter();
+        Origins::new(patterns.map(|pattern| pattern.0.clone()).collect())
+    }
+
+    /// What to log.
+    pub fn log(&self) -> &Targets {
+        &self.server.log.0
+    }
+
+    /// The bounds it asks for.
+    pub fn limits(&self) -> Limits {
+        let keys = &self.limits;
+        Limits {
+            message_bytes: self.service.max_message_bytes.size(),
+            window: window(&self.service),
+            sessions: keys.sessions.size(),
+            keepalive: KeepalivePolicy {
+                interval: keys.ping_interval.get(),
+                missed_max: keys.pings_missed_max.nonzero_u32(),
+            },
+            accept_timeout: keys.accept_timeout.get(),
+            answers_timeout: keys.answers_timeout.get(),
+            write_timeout: keys.write_timeout.get(),
+            close_timeout: keys.close_timeout.get(),
+            handshakes: keys.handshakes.nonzero(),
+            handshake_timeout: keys.handshake_timeout.get(),
+            request_head_bytes: keys.request_head_bytes.size(),
+            drain_timeout: keys.drain_timeout.get(),
+            ..Limits::default()
+        }
+    }
+
+    /// What it asks for each service.
+    pub fn services(&self) -> impl Iterator<Item = (&'static str, ServicePolicy)> {
+        let services = self.services.iter();
+        services.map(|(name, keys)| (*name, policy(keys)))
+    }
+}
+
+fn policy(keys: &ServiceKeys) -> ServicePolicy {
+    ServicePolicy {
+        lifecycle: LifecyclePolicy {
+            linger: keys.linger.get(),
+            stop_grace: keys.stop_grace.get(),
+            ..LifecyclePolicy::default()
+        },
+        slow_consumer: keys.slow_consumer,
+        window: window(keys),
+        message_bytes: keys.max_message_bytes.size(),
+    }
+}
+
+fn window(keys: &ServiceKeys) -> Window {
+    Window {
+        messages: keys.window.nonzero(),
+        // One that cannot hold the largest message would keep no second one beside it.
+        bytes: keys.window_bytes.size().max(keys.max_message_bytes.size()),
+    }
+}

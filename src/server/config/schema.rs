@@ -1,0 +1,144 @@
+//! Every key there is, a line each: help, name, type, default, and when a change takes effect.
+
+use tracing_subscriber::filter::Targets;
+
+use super::key::{Key, Keys, keys};
+use super::value::{Described, Kind, OneOrMore, Parsed, Time, Value, Whole};
+use crate::limits::SlowConsumer;
+use crate::origin::Pattern;
+use crate::server::listener::Address;
+
+const SECOND: u64 = 1000;
+const HOUR: u64 = 3600 * SECOND;
+const DAY: u64 = 24 * HOUR;
+const GIB: u64 = 1 << 30;
+
+keys! {
+    /// The server as a whole; they stand at the top of the file.
+    pub(crate) struct ServerKeys {
+        /// Addresses to listen on; `localhost` is both loopback addresses, of IPv4 and of IPv6
+        listen: OneOrMore<Parsed<Address>> = "localhost:8080", Start;
+        /// Let clients without a token in at addresses that others can reach
+        allow_anonymous: bool = "false", Start;
+        /// Pages of other hosts that may connect, such as https://*.example.com; `*` is any
+        origins: Vec<Parsed<Pattern>> = "", Live;
+        /// What to log, to standard error: error, warn, info, debug, trace or off, for all or by
+        /// module, such as `info,busline::server=debug`
+        log: Parsed<Targets> = "info", Start;
+    }
+}
+
+keys! {
+    /// A service; those at the top of the file are for the services whose section says nothing.
+    pub(crate) struct ServiceKeys {
+        /// Largest message a client may send, in bytes; a longer one closes its session with 1009
+        max_message_bytes: Whole<1, GIB> = "65536", Live;
+        /// Messages a topic keeps for its slowest reader; a reader further behind loses the oldest
+        window: Whole<1, 1_000_000> = "256", Start;
+        /// Payload bytes a topic keeps for its slowest reader, at least one message
+        window_bytes: Whole<1, GIB> = "1048576", Start;
+        /// Time a service is kept running without clients, such as `0s`, `1m 30s`
+        linger: Time<0, DAY> = "0s", Start;
+        /// Time a service has to return once it is told to stop
+        stop_grace: Time<0, HOUR> = "5s", Start;
+        /// What happens to a client that reads too slowly
+        slow_consumer: SlowConsumer = "skip", Live;
+    }
+}
+
+keys! {
+    /// Bounds of the whole server.
+    pub(crate) struct LimitKeys {
+        /// Most sessions at once; the next client is answered 503
+        sessions: Whole<1, 10_000_000> = "131072", Start;
+        /// Most connections that are not upgraded yet; further ones wait
+        handshakes: Whole<1, 1_000_000> = "4096", Start;
+        /// Longest time from a connection's start to the end of its request head
+        handshake_timeout: Time<1, HOUR> = "10s", Start;
+        /// Largest request head, in bytes
+        request_head_bytes: Whole<8192, 1_048_576> = "16384", Start;
+        /// Longest time a session waits to hand a message to its service
+        accept_timeout: Time<1, DAY> = "1m", Live;
+        /// Longest time a message waits for the answers to earlier ones to be sent
+        answers_timeout: Time<0, DAY> = "10s", Live;
+        /// Longest time a write may make no progress
+        write_timeout: Time<1, DAY> = "1m", Live;
+        /// Longest time a closing session may take
+        close_timeout: Time<1, HOUR> = "5s", Live;
+        /// Longest time from the signal to stop to the end
+        drain_timeout: Time<1, DAY> = "10s", Start;
+        /// Silence after which a client is pinged; 0s pings nobody
+        ping_interval: Time<0, DAY> = "30s", Live;
+        /// Pings without an answer after which a client is dropped
+        pings_missed_max: Whole<1, 1000> = "2", Live;
+    }
+}
+
+/// A section of the file with the tables of its keys.
+#[derive(Debug)]
+pub(super) struct Section {
+    pub(super) name: &'static str,
+    pub(super) keys: &'static [Key],
+}
+
+/// All sections but those of the services, in the order they are shown.
+pub(super) const SECTIONS: &[Section] = &[
+    Section::of::<ServerKeys>(""),
+    Section::of::<ServiceKeys>(""),
+    Section::of::<LimitKeys>("limits"),
+];
+
+/// The keys of the section of one service.
+pub(super) const SERVICE_KEYS: &[Key] = ServiceKeys::KEYS;
+
+/// What the sections of the services start with.
+pub(super) const SERVICE: &str = "service";
+
+impl Section {
+    const fn of<K: Keys>(name: &'static str) -> Self {
+        Self {
+            name,
+            keys: K::KEYS,
+        }
+    }
+}
+
+/// The keys of a section; of a service as well.
+pub(super) fn keys_of(section: &str) -> impl Iterator<Item = &'static Key> {
+    let service = section.starts_with("service.").then_some(SERVICE_KEYS);
+    let own = SECTIONS.iter().filter(move |own| own.name == section);
+    own.map(|own| own.keys).chain(service).flatten()
+}
+
+impl Value for SlowConsumer {
+    const KIND: Kind = Kind::Text;
+    const PLACEHOLDER: &'static str = "POLICY";
+
+    fn allowed() -> String {
+        "skip (it loses messages) or close (with 1013)".to_owned()
+    }
+
+    fn read(text: &str) -> Result<Self, String> {
+        match text {
+            "close" => Ok(Self::Close),
+            "skip" => Ok(Self::Skip),
+            _ => Err(String::new()),
+        }
+    }
+}
+
+impl Described for Targets {
+    const PLACEHOLDER: &'static str = "FILTER";
+    const ALLOWED: &'static str = "a level, or a list of MODULE=LEVEL";
+}
+
+impl Described for Address {
+    const PLACEHOLDER: &'static str = "HOST:PORT";
+    const ALLOWED: &'static str = "an address: write HOST:PORT, such as localhost:8080";
+}
+
+impl Described for Pattern {
+    const PLACEHOLDER: &'static str = "ORIGIN";
+    const ALLOWED: &'static str = "SCHEME://HOST or SCHEME://HOST:PORT, with * for a label of the \
+                                   host, or * alone";
+}
