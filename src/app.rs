@@ -3,6 +3,7 @@
 use std::collections::BTreeMap;
 use std::sync::Arc as StdArc;
 
+use crate::authorize::{Anyone, Authorize};
 use crate::bus::{BusCounts, ClientId, InMemoryMessageBus, MessageBus, NameError, ServiceName};
 use crate::limits::{LifecyclePolicy, Limits, ServicePolicy, SlowConsumer};
 use crate::metrics::{Metrics, SessionCounts};
@@ -29,7 +30,7 @@ struct Inner<R: Runtime> {
 }
 
 /// What clients are admitted under: one whole value, replaced at once.
-#[derive(Clone, Debug)]
+#[derive(Clone)]
 pub struct Policies {
     /// The bounds.
     pub limits: StdArc<Limits>,
@@ -37,6 +38,8 @@ pub struct Policies {
     pub services: BTreeMap<ServiceName, ServicePolicy>,
     /// The pages of other hosts that may connect.
     pub origins: Origins,
+    /// Who decides who may join.
+    pub authorize: StdArc<dyn Authorize>,
     /// For the services that are not there.
     otherwise: ServicePolicy,
 }
@@ -51,6 +54,7 @@ pub struct Builder<R: Runtime> {
     services: BTreeMap<ServiceName, StdArc<dyn Service>>,
     policies: BTreeMap<ServiceName, ServicePolicy>,
     origins: Origins,
+    authorize: StdArc<dyn Authorize>,
 }
 
 /// Why a service could not be registered.
@@ -100,6 +104,7 @@ impl<R: Runtime> App<R> {
             services: BTreeMap::new(),
             policies: BTreeMap::new(),
             origins: Origins::default(),
+            authorize: StdArc::new(Anyone),
         }
     }
 
@@ -250,6 +255,12 @@ impl<R: Runtime> Builder<R> {
         self
     }
 
+    /// Lets somebody decide who may join; without, everybody may.
+    pub fn authorize(mut self, authorize: impl Authorize) -> Self {
+        self.authorize = StdArc::new(authorize);
+        self
+    }
+
     /// Replaces what one service, which is registered, asks for.
     ///
     /// # Errors
@@ -274,6 +285,7 @@ impl<R: Runtime> Builder<R> {
             },
             services: self.policies,
             origins: self.origins,
+            authorize: self.authorize,
             limits: StdArc::new(self.limits),
         };
         let windows = policies.services.iter();

@@ -6,11 +6,13 @@
 //! The modules, from the ground up:
 //!
 //! - [`limits`]: every bound by name.
+//! - [`identity`]: who a client is.
 //! - [`origin`]: which pages may connect.
 //! - [`rt`]: what the core asks of a runtime.
 //! - [`wire`]: the WebSocket protocol, bytes in and bytes out.
 //! - [`bus`]: topics, messages, subscriptions.
 //! - [`service`]: what a service is; `ping`, `echo`, `timenow`.
+//! - [`authorize`]: who may join.
 //! - [`registry`]: starts a service with its first client, stops it with its last.
 //! - [`app`]: all of these put together.
 //! - [`session`]: one client's socket on the bus.
@@ -20,7 +22,9 @@
 #![forbid(unsafe_code)]
 
 pub mod app;
+pub mod authorize;
 pub mod bus;
+pub mod identity;
 pub mod limits;
 mod metrics;
 pub mod origin;
@@ -40,6 +44,7 @@ pub mod wire;
 struct Readme;
 
 pub use crate::app::App;
+pub use crate::authorize::Authorize;
 pub use crate::bus::Message;
 pub use crate::limits::{Limits, ServicePolicy};
 pub use crate::metrics::SessionCounts;

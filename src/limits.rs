@@ -10,6 +10,9 @@ pub const TOPIC_BYTES_MAX: usize = 255;
 /// number.
 pub const SERVICE_NAME_BYTES_MAX: usize = 64;
 
+/// Longest token, in bytes; a longer one is refused before anybody looks into it.
+pub const TOKEN_BYTES_MAX: usize = 8 * 1024;
+
 /// The bounds of one running application; [`Limits::default`] has the values named at each field.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Limits {

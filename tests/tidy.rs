@@ -5,10 +5,10 @@ use std::path::{Path, PathBuf};
 
 /// Modules from the ground up; those on one line know nothing of each other.
 const LAYERS: &[&[&str]] = &[
-    &["sync", "limits", "origin"],
+    &["sync", "limits", "origin", "identity"],
     &["metrics", "permits", "rt", "wire"],
     &["bus"],
-    &["service"],
+    &["service", "authorize"],
     &["registry"],
     &["app"],
     &["session"],

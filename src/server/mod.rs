@@ -11,6 +11,7 @@ use futures::future::{Either, select};
 use crate::app::App;
 use crate::rt::Runtime;
 
+pub mod auth;
 #[cfg(feature = "cli")]
 mod config;
 mod connection;

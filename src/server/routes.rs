@@ -15,10 +15,14 @@ use hyper_util::rt::TokioIo;
 use tokio_util::compat::TokioAsyncReadCompatExt;
 use tracing::debug;
 
+use super::auth;
 use super::handshake::Handshake;
 use super::page;
 use crate::app::App;
+use crate::authorize::{Ask, Denied};
 use crate::bus::ServiceName;
+use crate::identity::Identity;
+use crate::limits::TOKEN_BYTES_MAX;
 use crate::origin::Origins;
 use crate::registry::{JoinError, Refusal};
 use crate::rt::Runtime;
@@ -102,9 +106,9 @@ async fn join<R: Runtime>(
     let Ok(Path(service)) = service else {
         return unknown(&shell.app);
     };
-    if shell.app.registry().name(&service).is_none() {
+    let Some(service) = shell.app.registry().name(&service).cloned() else {
         return unknown(&shell.app);
-    }
+    };
     if !is_allowed(&shell.app.policies().origins, request.headers()) {
         return (StatusCode::FORBIDDEN, FOREIGN).into_response();
     }
@@ -112,7 +116,11 @@ async fn join<R: Runtime>(
         Ok(handshake) => handshake,
         Err(error) => return error.into_response(),
     };
-    let admission = match Admission::request(&shell.app, &service) {
+    let identity = match authorize(&shell.app, ask(&shell.app, &service, &request)).await {
+        Ok(identity) => identity,
+        Err(denied) => return denied_response(denied),
+    };
+    let admission = match Admission::request_as(&shell.app, service.as_str(), identity) {
         Ok(admission) => admission,
         Err(error) => return refused(&shell.app, &error),
     };
@@ -123,6 +131,48 @@ async fn join<R: Runtime>(
     let task = async move { drop(select(Box::pin(session), end).await) };
     shell.app.rt().spawn(task.boxed());
     handshake.into_response()
+}
+
+/// What a client asks for, and what it shows.
+fn ask<R: Runtime>(app: &App<R>, service: &ServiceName, request: &Request) -> Ask {
+    Ask {
+        service: service.clone(),
+        token: auth::find(request.headers(), request.uri()),
+        wall: app.rt().wall(),
+    }
+}
+
+/// Lets the application decide whether the client may join.
+async fn authorize<R: Runtime>(app: &App<R>, ask: Ask) -> Result<Identity, Denied> {
+    let policies = app.policies();
+    if ask
+        .token
+        .as_ref()
+        .is_some_and(|token| token.reveal().len() > TOKEN_BYTES_MAX)
+    {
+        return Err(Denied::Unauthorized);
+    }
+    let deadline = app.rt().now() + policies.limits.handshake_timeout;
+    let decision = policies.authorize.authorize(ask);
+    match select(decision, app.rt().sleep_until(deadline)).await {
+        Either::Left((decision, _)) => decision,
+        Either::Right(((), _)) => Err(Denied::Unavailable),
+    }
+}
+
+fn denied_response(denied: Denied) -> Response {
+    let text = format!("{denied}\n");
+    match denied {
+        Denied::Forbidden => (StatusCode::FORBIDDEN, text).into_response(),
+        Denied::Unauthorized => {
+            let headers = [(header::WWW_AUTHENTICATE, "Bearer")];
+            (StatusCode::UNAUTHORIZED, headers, text).into_response()
+        }
+        Denied::Unavailable => {
+            let headers = [(header::RETRY_AFTER, "1")];
+            (StatusCode::SERVICE_UNAVAILABLE, headers, text).into_response()
+        }
+    }
 }
 
 const FOREIGN: &str = "pages of this origin may not connect here\n";

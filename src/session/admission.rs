@@ -4,7 +4,8 @@ use std::sync::Arc;
 
 use super::feed::Feed;
 use crate::app::App;
-use crate::bus::{ClientId, MessageBus, Publisher, ServiceName, SubscribeError, Topic};
+use crate::bus::{ClientId, MessageBus, Publisher, Sender, ServiceName, SubscribeError, Topic};
+use crate::identity::Identity;
 use crate::limits::{Limits, SlowConsumer};
 use crate::permits::Permit;
 use crate::registry::{JoinError, Lease};
@@ -15,7 +16,7 @@ use crate::rt::Runtime;
 /// Dropping it leaves and unsubscribes.
 pub struct Admission<R: Runtime> {
     pub(super) app: App<R>,
-    pub(super) client: ClientId,
+    pub(super) sender: Sender,
     pub(super) feed: Feed,
     pub(super) lease: Lease<R>,
     pub(super) publisher: Publisher,
@@ -44,7 +45,16 @@ pub enum AdmitError {
 }
 
 impl<R: Runtime> Admission<R> {
-    /// Admits a client to a service.
+    /// Admits a client to a service, whoever it is.
+    ///
+    /// # Errors
+    ///
+    /// As for [`request_as`](Self::request_as).
+    pub fn request(app: &App<R>, service: &str) -> Result<Self, AdmitError> {
+        Self::request_as(app, service, Identity::anonymous())
+    }
+
+    /// Admits a client that has shown who it is; whether it may join was decided before.
     ///
     /// It is subscribed before it joins, and so before its service starts: it misses nothing.
     ///
@@ -52,15 +62,15 @@ impl<R: Runtime> Admission<R> {
     ///
     /// When the service is unknown or takes no clients, or a limit is reached; nothing is left
     /// behind then.
-    pub fn request(app: &App<R>, service: &str) -> Result<Self, AdmitError> {
-        let admitted = Self::admit(app, service);
+    pub fn request_as(app: &App<R>, service: &str, identity: Identity) -> Result<Self, AdmitError> {
+        let admitted = Self::admit(app, service, identity);
         if admitted.is_err() {
             app.metrics().refused.add(1);
         }
         admitted
     }
 
-    fn admit(app: &App<R>, service: &str) -> Result<Self, AdmitError> {
+    fn admit(app: &App<R>, service: &str, identity: Identity) -> Result<Self, AdmitError> {
         let name = app.registry().name(service).ok_or(JoinError::Unknown)?;
         let policies = app.policies();
         let policy = policies.of(name);
@@ -75,7 +85,7 @@ impl<R: Runtime> Admission<R> {
         let lease = app.registry().join(service)?;
         Ok(Self {
             app: app.clone(),
-            client,
+            sender: Sender::new(client, identity),
             feed: Feed {
                 to_all,
                 to_one,
@@ -98,7 +108,7 @@ impl<R: Runtime> Admission<R> {
 
     /// The client's number.
     pub fn client(&self) -> ClientId {
-        self.client
+        self.sender.client()
     }
 
     /// The service it has joined.

@@ -9,6 +9,8 @@ use crate::wire::{CloseCode, CloseFrame, WireError};
 pub enum Cause {
     /// The application stops: 1001.
     Drained,
+    /// What the client had shown ran out, and it showed nothing new: 4401.
+    Expired,
     /// The service crashed for good: 1011.
     Failed,
     /// The connection broke, or ended without a close handshake.
@@ -43,6 +45,7 @@ impl Cause {
         let finish = |code, reason: &'static str| Farewell::Finish(CloseFrame::new(code, reason));
         match self {
             Self::Drained => finish(CloseCode::GOING_AWAY, "the server is going away"),
+            Self::Expired => finish(CloseCode::UNAUTHORIZED, "the token has expired"),
             Self::Failed => finish(CloseCode::INTERNAL_ERROR, "the service failed"),
             Self::Lost(_) | Self::Silent | Self::Unwritable => Farewell::Drop,
             Self::PeerClosed(frame) => Farewell::Now(frame.clone()),

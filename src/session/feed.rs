@@ -53,7 +53,7 @@ impl Feed {
 fn push(batch: &mut Vec<Message>, since: Generation, outbox: &mut Outbox, metrics: &Metrics) {
     let all = batch.len();
     batch.retain(|message| match message.origin() {
-        Origin::Service(generation) => generation >= since,
+        Origin::Service(generation) => *generation >= since,
         Origin::Client(_) | Origin::Unknown => true,
     });
     metrics.stale.add((all - batch.len()) as u64);

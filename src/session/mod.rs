@@ -23,6 +23,7 @@ use crate::rt::{Instant, Runtime, Sleep};
 mod admission;
 mod cause;
 mod closing;
+mod expiry;
 mod feed;
 mod inlet;
 mod keepalive;
@@ -31,6 +32,7 @@ mod outbox;
 
 pub use self::admission::{Admission, AdmitError};
 pub use self::cause::Cause;
+pub use self::expiry::{Expiry, Good};
 pub use self::keepalive::{Keepalive, Pulse};
 
 use self::closing::Closing;

@@ -9,6 +9,7 @@ use futures::io::{AsyncRead, AsyncWrite};
 use super::admission::Admission;
 use super::cause::Cause;
 use super::closing::Closing;
+use super::expiry::{Expiry, Good};
 use super::inlet::Inbound;
 use super::keepalive::{Keepalive, Pulse};
 use super::{Link, outbox::Outbox};
@@ -26,6 +27,7 @@ pub(super) struct Open<R: Runtime> {
     admission: Option<Admission<R>>,
     status: Status,
     keepalive: Keepalive,
+    expiry: Expiry,
     at_hand: Option<AtHand>,
     /// The peer's last ping, still to be answered: earlier ones need no answer (RFC 6455 5.5.3).
     pong: Option<Box<ControlPayload>>,
@@ -57,6 +59,7 @@ impl<R: Runtime> Open<R> {
         Self {
             status: Status::Waiting,
             keepalive: Keepalive::new(admission.limits.keepalive, clock.now()),
+            expiry: Expiry::new(admission.sender.identity(), clock.wall(), clock.now()),
             admission: Some(admission),
             at_hand: None,
             pong: None,
@@ -102,7 +105,13 @@ impl<R: Runtime> Open<R> {
         let answered = held.map(|since| since + limits.answers_timeout);
         let answered = answered.filter(|deadline| now < *deadline);
         let written = link.stuck_since.map(|since| since + limits.write_timeout);
-        let deadlines = [Some(self.keepalive.deadline()), taken, answered, written];
+        let deadlines = [
+            Some(self.keepalive.deadline()),
+            self.expiry.deadline(),
+            taken,
+            answered,
+            written,
+        ];
         deadlines
             .into_iter()
             .flatten()
@@ -166,6 +175,10 @@ impl<R: Runtime> Open<R> {
         if self.ping == Ping::Due {
             // It waits behind what is being written; `write_timeout` sees to that.
             self.keepalive.excuse();
+        }
+        match self.expiry.at(now) {
+            Good::No => return Some(Cause::Expired),
+            Good::Yes => {}
         }
         match self.keepalive.on_time(now) {
             Pulse::Dead => Some(Cause::Silent),
@@ -261,7 +274,7 @@ impl<R: Runtime> Open<R> {
         let metrics = admission.app().metrics();
         metrics.messages_in.add(1);
         metrics.bytes_in.add(frame.len() as u64);
-        let message = Message::new(frame, Origin::Client(admission.client));
+        let message = Message::new(frame, Origin::Client(admission.sender.clone()));
         self.at_hand = Some(AtHand { message, since });
     }
 
