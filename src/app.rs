@@ -4,11 +4,13 @@ use std::collections::BTreeMap;
 use std::sync::Arc as StdArc;
 
 use crate::authorize::{Anyone, Authorize};
+use crate::backlog::{Account, Backlog};
 use crate::bus::{BusCounts, ClientId, InMemoryMessageBus, MessageBus, NameError, ServiceName};
 use crate::limits::{LifecyclePolicy, Limits, ServicePolicy, SlowConsumer};
 use crate::metrics::{Metrics, SessionCounts};
 use crate::origin::Origins;
-use crate::permits::{Permit, Permits};
+use crate::peer::Peer;
+use crate::permits::{Bounds, Full, Permit, Permits};
 use crate::registry::{Registration, Registry};
 use crate::rt::Runtime;
 use crate::service::Service;
@@ -25,6 +27,7 @@ struct Inner<R: Runtime> {
     bus: InMemoryMessageBus,
     registry: Registry<R>,
     metrics: Metrics,
+    backlog: Backlog,
     clients: AtomicU64,
     permits: Permits,
 }
@@ -34,14 +37,12 @@ struct Inner<R: Runtime> {
 pub struct Policies {
     /// The bounds.
     pub limits: StdArc<Limits>,
-    /// What each service asks for; one that is not here asks for what the builder says.
+    /// What each service asks for; one that is not here asks for the defaults.
     pub services: BTreeMap<ServiceName, ServicePolicy>,
     /// The pages of other hosts that may connect.
     pub origins: Origins,
     /// Who decides who may join.
     pub authorize: StdArc<dyn Authorize>,
-    /// For the services that are not there.
-    otherwise: ServicePolicy,
 }
 
 /// The parts of an [`App`], before it takes clients.
@@ -49,13 +50,14 @@ pub struct Policies {
 pub struct Builder<R: Runtime> {
     rt: R,
     limits: Limits,
-    lifecycle: LifecyclePolicy,
-    slow_consumer: SlowConsumer,
-    services: BTreeMap<ServiceName, StdArc<dyn Service>>,
-    policies: BTreeMap<ServiceName, ServicePolicy>,
+    policy: ServicePolicy,
+    services: BTreeMap<ServiceName, Registered>,
     origins: Origins,
     authorize: StdArc<dyn Authorize>,
 }
+
+/// A service, and its policy if it has one of its own.
+type Registered = (StdArc<dyn Service>, Option<ServicePolicy>);
 
 /// Why a service could not be registered.
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
@@ -71,9 +73,6 @@ pub enum RegisterError {
     /// There is a service of this name.
     #[error("there already is a service `{0}`")]
     Duplicate(ServiceName),
-    /// There is no service of this name to have a policy.
-    #[error("there is no service `{0}` to have a policy; register it first")]
-    Unknown(String),
     /// There are as many services as there may be.
     #[error("there already are {max} services, the most there may be; raise `Limits::services`")]
     TooMany {
@@ -91,6 +90,9 @@ pub struct Counts {
     pub sessions: SessionCounts,
     /// Sessions there are.
     pub sessions_open: usize,
+    /// Bytes that all sessions together hold for clients; see
+    /// [`Limits::queue_bytes`](crate::Limits::queue_bytes).
+    pub queued_bytes: u64,
 }
 
 impl<R: Runtime> App<R> {
@@ -99,10 +101,8 @@ impl<R: Runtime> App<R> {
         Builder {
             rt,
             limits: Limits::default(),
-            lifecycle: LifecyclePolicy::default(),
-            slow_consumer: SlowConsumer::default(),
+            policy: ServicePolicy::default(),
             services: BTreeMap::new(),
-            policies: BTreeMap::new(),
             origins: Origins::default(),
             authorize: StdArc::new(Anyone),
         }
@@ -150,6 +150,7 @@ impl<R: Runtime> App<R> {
             bus: self.inner.bus.counts(),
             sessions: self.inner.metrics.counts(),
             sessions_open: self.sessions_open(),
+            queued_bytes: self.inner.backlog.total(),
         }
     }
 
@@ -172,9 +173,14 @@ impl<R: Runtime> App<R> {
         ClientId::new(self.inner.clients.fetch_add(1, Ordering::Relaxed) + 1)
     }
 
-    /// The right to one more session, unless all are taken.
-    pub(crate) fn permit(&self) -> Option<Permit> {
-        self.inner.permits.take()
+    /// The right to one more session, unless all are taken, or all that this peer may have.
+    pub(crate) fn permit(&self, peer: &Peer) -> Result<Permit, Full> {
+        self.inner.permits.take(peer)
+    }
+
+    /// The client's part of what all sessions hold.
+    pub(crate) fn account(&self, client: ClientId) -> Account {
+        self.inner.backlog.account(client.number())
     }
 
     /// Refuses every further client and asks those there are to leave; see
@@ -195,9 +201,19 @@ impl<R: Runtime> App<R> {
 }
 
 impl Policies {
-    /// What a service asks for.
-    pub fn of(&self, service: &ServiceName) -> &ServicePolicy {
-        self.services.get(service).unwrap_or(&self.otherwise)
+    /// What happens to slow clients of a service.
+    pub(crate) fn slow_consumer(&self, service: &ServiceName) -> SlowConsumer {
+        let own = self.services.get(service);
+        own.map(|policy| policy.slow_consumer).unwrap_or_default()
+    }
+
+    /// The largest message a client may send to a service.
+    pub(crate) fn message_bytes(&self, service: &ServiceName) -> usize {
+        let own = self
+            .services
+            .get(service)
+            .and_then(|policy| policy.message_bytes);
+        own.unwrap_or(self.limits.message_bytes)
     }
 }
 
@@ -209,12 +225,30 @@ impl<R: Runtime> Clone for App<R> {
 }
 
 impl<R: Runtime> Builder<R> {
-    /// Registers a service at `/ws/<name>`.
+    /// Registers a service at `/ws/<name>`, with the policies that all have.
     ///
     /// # Errors
     ///
     /// When the name is no [`ServiceName`] or is taken, or there are too many services.
-    pub fn service(mut self, name: &str, service: impl Service) -> Result<Self, RegisterError> {
+    pub fn service(self, name: &str, service: impl Service) -> Result<Self, RegisterError> {
+        self.register(name, (StdArc::new(service), None))
+    }
+
+    /// Registers a service at `/ws/<name>`, with a policy of its own.
+    ///
+    /// # Errors
+    ///
+    /// As those of [`service`](Self::service).
+    pub fn service_with(
+        self,
+        name: &str,
+        service: impl Service,
+        policy: ServicePolicy,
+    ) -> Result<Self, RegisterError> {
+        self.register(name, (StdArc::new(service), Some(policy)))
+    }
+
+    fn register(mut self, name: &str, registered: Registered) -> Result<Self, RegisterError> {
         let parsed = name.parse().map_err(|error| {
             let name = name.to_owned();
             RegisterError::BadName { name, error }
@@ -227,7 +261,7 @@ impl<R: Runtime> Builder<R> {
         if self.services.len() >= max {
             return Err(RegisterError::TooMany { max });
         }
-        self.services.insert(name, StdArc::new(service));
+        self.services.insert(name, registered);
         Ok(self)
     }
 
@@ -239,13 +273,13 @@ impl<R: Runtime> Builder<R> {
 
     /// Replaces the default way in which services are started, stopped and given up.
     pub fn lifecycle(mut self, policy: LifecyclePolicy) -> Self {
-        self.lifecycle = policy;
+        self.policy.lifecycle = policy;
         self
     }
 
     /// Replaces what happens to clients that read too slowly.
     pub fn slow_consumer(mut self, policy: SlowConsumer) -> Self {
-        self.slow_consumer = policy;
+        self.policy.slow_consumer = policy;
         self
     }
 
@@ -261,42 +295,20 @@ impl<R: Runtime> Builder<R> {
         self
     }
 
-    /// Replaces what one service, which is registered, asks for.
-    ///
-    /// # Errors
-    ///
-    /// When there is no such service.
-    pub fn policy(mut self, name: &str, policy: ServicePolicy) -> Result<Self, RegisterError> {
-        let Some((name, _)) = self.services.get_key_value(name) else {
-            return Err(RegisterError::Unknown(name.to_owned()));
-        };
-        self.policies.insert(name.clone(), policy);
-        Ok(self)
-    }
-
     /// The application, ready to take clients.
     pub fn build(self) -> App<R> {
-        let policies = Policies {
-            otherwise: ServicePolicy {
-                lifecycle: self.lifecycle,
-                slow_consumer: self.slow_consumer,
-                window: self.limits.window,
-                message_bytes: self.limits.message_bytes,
-            },
-            services: self.policies,
-            origins: self.origins,
-            authorize: self.authorize,
-            limits: StdArc::new(self.limits),
-        };
-        let windows = policies.services.iter();
-        let windows = windows.map(|(name, policy)| (name.clone(), policy.window));
-        let limits = &policies.limits;
-        let bus = InMemoryMessageBus::new(limits.window, limits.topics).windows(windows.collect());
-        let register = |(name, service)| {
-            let policy = policies.of(&name).lifecycle.clone();
-            (name, Registration { service, policy })
-        };
-        let registrations = self.services.into_iter().map(register).collect();
+        let mut registrations = BTreeMap::new();
+        let mut policies = BTreeMap::new();
+        for (name, (service, own)) in self.services {
+            let own = own.unwrap_or_else(|| self.policy.clone());
+            let policy = own.lifecycle.clone();
+            policies.insert(name.clone(), own);
+            registrations.insert(name, Registration { service, policy });
+        }
+        let windows = policies.iter();
+        let windows = windows.filter_map(|(name, policy)| Some((name.clone(), policy.window?)));
+        let bus = InMemoryMessageBus::new(self.limits.window, self.limits.topics)
+            .windows(windows.collect());
         let shared: StdArc<dyn MessageBus> = StdArc::new(bus.clone());
         let registry = Registry::new(registrations, &shared, &self.rt);
         App {
@@ -306,8 +318,18 @@ impl<R: Runtime> Builder<R> {
                 registry,
                 metrics: Metrics::default(),
                 clients: AtomicU64::new(0),
-                permits: Permits::new(policies.limits.sessions),
-                policies: Mutex::new(StdArc::new(policies)),
+                backlog: Backlog::new(self.limits.queue_bytes),
+                permits: Permits::new(Bounds {
+                    in_all: self.limits.sessions,
+                    per_address: self.limits.sessions_per_address,
+                    per_subject: self.limits.sessions_per_subject,
+                }),
+                policies: Mutex::new(StdArc::new(Policies {
+                    limits: StdArc::new(self.limits),
+                    services: policies,
+                    origins: self.origins,
+                    authorize: self.authorize,
+                })),
             }),
         }
     }

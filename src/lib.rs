@@ -5,7 +5,8 @@
 //!
 //! The modules, from the ground up:
 //!
-//! - [`limits`]: every bound by name.
+//! - [`limits`]: every bound by name; [`address`] and [`Peer`]: whom they are counted for;
+//!   [`Bucket`]: how a rate is kept.
 //! - [`identity`]: who a client is.
 //! - [`origin`]: which pages may connect.
 //! - [`rt`]: what the core asks of a runtime.
@@ -21,13 +22,17 @@
 //! Everything but the shell does no I/O, reads no clock and spawns nothing by itself.
 #![forbid(unsafe_code)]
 
+pub mod address;
 pub mod app;
 pub mod authorize;
+mod backlog;
+mod bucket;
 pub mod bus;
 pub mod identity;
 pub mod limits;
 mod metrics;
 pub mod origin;
+mod peer;
 mod permits;
 pub mod registry;
 pub mod rt;
@@ -45,7 +50,9 @@ struct Readme;
 
 pub use crate::app::App;
 pub use crate::authorize::Authorize;
+pub use crate::bucket::Bucket;
 pub use crate::bus::Message;
 pub use crate::limits::{Limits, ServicePolicy};
-pub use crate::metrics::SessionCounts;
+pub use crate::metrics::{CloseReason, RefuseReason, SessionCounts};
+pub use crate::peer::Peer;
 pub use crate::service::{Context, Service};

@@ -1,7 +1,9 @@
 //! Every bound of the system by name, with its unit and its default.
 
-use std::num::{NonZeroU32, NonZeroUsize};
+use std::num::{NonZeroU32, NonZeroU64, NonZeroUsize};
 use std::time::Duration;
+
+use crate::address::Network;
 
 /// Longest name of a topic, in bytes.
 pub const TOPIC_BYTES_MAX: usize = 255;
@@ -23,16 +25,33 @@ pub struct Limits {
     pub window: Window,
     /// Most sessions at once; the next client is answered 503. Default 131,072.
     pub sessions: usize,
+    /// Most sessions at once of one address, IPv6 by its /64; the next client is answered 503.
+    /// Default 131,072: no fewer than in all, as a proxy has but one address.
+    pub sessions_per_address: usize,
+    /// Most sessions at once of one subject; the next client is answered 503. Default 131,072.
+    pub sessions_per_subject: usize,
     /// Most services an application registers. Default 65,536.
     pub services: usize,
     /// Most topics with a subscriber at once. Default 1,048,576.
     pub topics: usize,
+    /// Most bytes that all sessions together hold for clients: what is being written, answers that
+    /// wait for the socket, messages that have not arrived in full. Above it those who hold most
+    /// are closed with 1013. What all clients of a service share, its [`Window`], comes on top.
+    /// Default 1 GiB.
+    pub queue_bytes: u64,
     /// Bytes a session gathers for one write, at least one message. Default 16 KiB.
     pub outbox_bytes: usize,
     /// Messages a session takes from its socket before it lets other tasks run. Default 64.
     pub inbound_batch: NonZeroUsize,
+    /// How much one client may send. Default: as much as its service takes.
+    pub inbound: InboundPolicy,
+    /// Pings of one client that are answered; one more closes its session with 1008.
+    /// Default 10 a second, 100 at once.
+    pub pings: Rate,
     /// How a session finds out that its peer is gone.
     pub keepalive: KeepalivePolicy,
+    /// How long a session may last. Default: as long as its client likes.
+    pub age: AgePolicy,
     /// Longest time a session waits to hand one message to its service before it is closed with
     /// 1013. Default 60 s: longer than the longest backoff.
     pub accept_timeout: Duration,
@@ -47,6 +66,15 @@ pub struct Limits {
     /// Most connections that are not yet upgraded, each a handshake or a plain request; further
     /// ones wait in the kernel's queue. Default 4,096.
     pub handshakes: NonZeroUsize,
+    /// Most of these of one address, IPv6 by its /64; further ones are closed without a word, so
+    /// that nobody takes all places. Default 1,024.
+    pub handshakes_per_address: NonZeroUsize,
+    /// Connections that are accepted; further ones wait in the kernel's queue. Default 10,000 a
+    /// second, 10,000 at once.
+    pub accepts: Rate,
+    /// Networks of proxies, whose `X-Forwarded-For` and `Forwarded` name the client. Default none:
+    /// anybody can write such a header.
+    pub proxies: Vec<Network>,
     /// Longest time from a connection's first byte due to the end of its request head.
     /// Default 10 s.
     pub handshake_timeout: Duration,
@@ -62,21 +90,88 @@ impl Default for Limits {
             message_bytes: 64 * 1024,
             window: Window::default(),
             sessions: 131_072,
+            sessions_per_address: 131_072,
+            sessions_per_subject: 131_072,
             services: 65_536,
             topics: 1_048_576,
+            queue_bytes: 1024 * 1024 * 1024,
             outbox_bytes: 16 * 1024,
             inbound_batch: nonzero(64),
+            inbound: InboundPolicy::default(),
+            pings: Rate::new(10, 100),
             keepalive: KeepalivePolicy::default(),
+            age: AgePolicy::default(),
             accept_timeout: Duration::from_secs(60),
             answers_timeout: Duration::from_secs(10),
             write_timeout: Duration::from_secs(60),
             close_timeout: Duration::from_secs(5),
             handshakes: nonzero(4_096),
+            handshakes_per_address: nonzero(1_024),
+            accepts: Rate::new(10_000, 10_000),
+            proxies: Vec::new(),
             handshake_timeout: Duration::from_secs(10),
             request_head_bytes: 16 * 1024,
             drain_timeout: Duration::from_secs(10),
         }
     }
+}
+
+/// How often something may happen: a token bucket, see [`Bucket`](crate::Bucket).
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Rate {
+    /// In the long run.
+    pub per_second: NonZeroU64,
+    /// At once, after a pause.
+    pub burst: NonZeroU64,
+}
+
+impl Rate {
+    /// So many a second, so many at once; one instead of none.
+    pub const fn new(per_second: u64, burst: u64) -> Self {
+        const fn at_least_one(value: u64) -> NonZeroU64 {
+            match NonZeroU64::new(value) {
+                Some(value) => value,
+                None => NonZeroU64::MIN,
+            }
+        }
+        Self {
+            per_second: at_least_one(per_second),
+            burst: at_least_one(burst),
+        }
+    }
+}
+
+/// How much one client may send.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct InboundPolicy {
+    /// Bytes as they come over the connection, frames and control frames included.
+    /// Default `None`: any number.
+    pub bytes: Option<Rate>,
+    /// Messages. Default `None`: any number.
+    pub messages: Option<Rate>,
+    /// What happens to more.
+    pub over: OverRate,
+}
+
+/// What happens to a client that sends more than it may.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub enum OverRate {
+    /// Its session is closed with 1008.
+    Close,
+    /// Its socket is not read for a while, and TCP slows it down. Nothing is lost.
+    #[default]
+    Wait,
+}
+
+/// How long a session may last; each session's own time is drawn from the last quarter of these, so
+/// that sessions that began together do not end together.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct AgePolicy {
+    /// Longest time without a message in either direction, then it is closed with 1001. Default
+    /// zero: any time.
+    pub idle: Duration,
+    /// Longest time in all, then it is closed with 1001. Default zero: any time.
+    pub max: Duration,
 }
 
 /// What a topic keeps of its newest messages for subscribers that have not read them yet.
@@ -150,27 +245,30 @@ impl Default for LifecyclePolicy {
     }
 }
 
-/// What one service asks for, where that is not what all do.
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub struct ServicePolicy {
-    /// How it is started again, stopped and given up.
-    pub lifecycle: LifecyclePolicy,
-    /// What happens to its slow clients.
-    pub slow_consumer: SlowConsumer,
-    /// What each of its topics keeps.
-    pub window: Window,
-    /// Largest message a client may send it, in bytes; a longer one closes its session with 1009.
-    pub message_bytes: usize,
-}
-
 /// What happens to a client that reads more slowly than its service publishes.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub enum SlowConsumer {
     /// Its session is closed with 1013 and the number of lost messages.
     Close,
+    /// Of the messages to all it always gets the newest and never an older one: those that a newer
+    /// one has overtaken are counted as superseded. For services that publish a state.
+    Latest,
     /// It loses the oldest unread messages and stays; the losses are counted.
     #[default]
     Skip,
+}
+
+/// How one service is run and how it treats its clients.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct ServicePolicy {
+    /// How it is started again, stopped and given up.
+    pub lifecycle: LifecyclePolicy,
+    /// What happens to a client that reads more slowly than it publishes.
+    pub slow_consumer: SlowConsumer,
+    /// What each of its topics keeps. Default `None`: [`Limits::window`].
+    pub window: Option<Window>,
+    /// Largest message a client may send it, in bytes. Default `None`: [`Limits::message_bytes`].
+    pub message_bytes: Option<usize>,
 }
 
 const fn nonzero(value: usize) -> NonZeroUsize {

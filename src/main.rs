@@ -99,15 +99,12 @@ const PUBLIC: &str = "others can reach this address, and clients need not say wh
                       listen on localhost, configure [auth], or allow it with --allow-anonymous";
 
 fn app(config: &Config) -> Result<App<Tokio>, RegisterError> {
-    let mut builder = App::builder(Tokio::current())
+    let builder = App::builder(Tokio::current())
         .limits(config.limits())
         .origins(config.origins())
-        .service("echo", echo)?
-        .service("ping", ping)?
-        .service("timenow", timenow)?;
-    for (name, policy) in config.services() {
-        builder = builder.policy(name, policy)?;
-    }
+        .service_with("echo", echo, config.policy("echo"))?
+        .service_with("ping", ping, config.policy("ping"))?
+        .service_with("timenow", timenow, config.policy("timenow"))?;
     Ok(builder.build())
 }
 

@@ -6,8 +6,8 @@ use crate::sync::{AtomicU64, Ordering};
 #[derive(Debug, Default)]
 pub(crate) struct Metrics {
     pub(crate) opened: Counter,
-    pub(crate) closed: Counter,
-    pub(crate) refused: Counter,
+    pub(crate) closed: Counters<{ CloseReason::ALL.len() }>,
+    pub(crate) refused: Counters<{ RefuseReason::ALL.len() }>,
     pub(crate) messages_in: Counter,
     pub(crate) bytes_in: Counter,
     pub(crate) messages_out: Counter,
@@ -16,6 +16,10 @@ pub(crate) struct Metrics {
     pub(crate) lost_unsent: Counter,
     pub(crate) stale: Counter,
     pub(crate) pings: Counter,
+    pub(crate) pauses: Counter,
+    pub(crate) accepted: Counter,
+    pub(crate) accepts_delayed: Counter,
+    pub(crate) accepts_refused: Counter,
 }
 
 #[derive(Debug, Default)]
@@ -27,8 +31,194 @@ impl Counter {
         self.0.fetch_add(count, Ordering::Relaxed);
     }
 
-    fn value(&self) -> u64 {
+    pub(crate) fn value(&self) -> u64 {
         self.0.load(Ordering::Relaxed)
+    }
+}
+
+/// One counter for each reason.
+#[derive(Debug)]
+pub(crate) struct Counters<const N: usize>([Counter; N]);
+
+impl<const N: usize> Counters<N> {
+    fn values(&self) -> [u64; N] {
+        std::array::from_fn(|reason| self.0[reason].value())
+    }
+}
+
+impl<const N: usize> Default for Counters<N> {
+    fn default() -> Self {
+        Self(std::array::from_fn(|_| Counter::default()))
+    }
+}
+
+impl Counters<{ CloseReason::ALL.len() }> {
+    pub(crate) fn add(&self, reason: CloseReason) {
+        self.0[reason as usize].add(1);
+    }
+}
+
+impl Counters<{ RefuseReason::ALL.len() }> {
+    pub(crate) fn add(&self, reason: RefuseReason) {
+        self.0[reason as usize].add(1);
+    }
+}
+
+/// Why a session ended, to count by; [`Cause`](crate::session::Cause) has the details.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum CloseReason {
+    /// It was as old as it may be.
+    Aged,
+    /// A text that is not of the dialect the client asked for.
+    BadEnvelope,
+    /// The client sent a fresh token that is not good.
+    Denied,
+    /// Its task was dropped: the server stopped without waiting for it.
+    Dropped,
+    /// The application drains.
+    Drained,
+    /// What the client had shown ran out.
+    Expired,
+    /// Its service crashed for good.
+    Failed,
+    /// Nothing was said for as long as may be.
+    Idle,
+    /// The connection broke.
+    Lost,
+    /// Too long a message.
+    MessageTooBig,
+    /// A text that is not UTF-8.
+    NotUtf8,
+    /// The client closed.
+    PeerClosed,
+    /// More pings than are answered.
+    PingFlood,
+    /// Any other violation of the protocol.
+    Protocol,
+    /// More bytes or messages than the client may send.
+    RateExceeded,
+    /// All sessions together held too much, and this one most.
+    Shed,
+    /// The client answered no ping.
+    Silent,
+    /// The client lost messages where the policy is to close.
+    SlowConsumer,
+    /// The service took no message for the time allowed.
+    Stalled,
+    /// A message in more empty fragments than anybody needs.
+    TooManyFragments,
+    /// The client took no byte for the time allowed.
+    Unwritable,
+}
+
+impl CloseReason {
+    /// All of them, in the order of [`SessionCounts::closed_by`].
+    pub const ALL: [Self; 21] = [
+        Self::Aged,
+        Self::BadEnvelope,
+        Self::Denied,
+        Self::Dropped,
+        Self::Drained,
+        Self::Expired,
+        Self::Failed,
+        Self::Idle,
+        Self::Lost,
+        Self::MessageTooBig,
+        Self::NotUtf8,
+        Self::PeerClosed,
+        Self::PingFlood,
+        Self::Protocol,
+        Self::RateExceeded,
+        Self::Shed,
+        Self::Silent,
+        Self::SlowConsumer,
+        Self::Stalled,
+        Self::TooManyFragments,
+        Self::Unwritable,
+    ];
+
+    /// The reason as a label.
+    pub fn name(self) -> &'static str {
+        match self {
+            Self::Aged => "aged",
+            Self::BadEnvelope => "bad_envelope",
+            Self::Denied => "denied",
+            Self::Dropped => "dropped",
+            Self::Drained => "drained",
+            Self::Expired => "expired",
+            Self::Failed => "failed",
+            Self::Idle => "idle",
+            Self::Lost => "lost",
+            Self::MessageTooBig => "message_too_big",
+            Self::NotUtf8 => "not_utf8",
+            Self::PeerClosed => "peer_closed",
+            Self::PingFlood => "ping_flood",
+            Self::Protocol => "protocol",
+            Self::RateExceeded => "rate_exceeded",
+            Self::Shed => "shed",
+            Self::Silent => "silent",
+            Self::SlowConsumer => "slow_consumer",
+            Self::Stalled => "stalled",
+            Self::TooManyFragments => "too_many_fragments",
+            Self::Unwritable => "unwritable",
+        }
+    }
+}
+
+/// Why a client was refused, to count by.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum RefuseReason {
+    /// The application drains.
+    Draining,
+    /// The service crashed too often.
+    Failed,
+    /// It may not join the service.
+    Forbidden,
+    /// A page of a foreign host.
+    Origin,
+    /// All sessions are taken.
+    Sessions,
+    /// All sessions of its address are taken.
+    SessionsPerAddress,
+    /// All sessions of its subject are taken.
+    SessionsPerSubject,
+    /// The bus has as many topics as it may.
+    Topics,
+    /// It has shown nothing that is believed.
+    Unauthorized,
+    /// Nobody could tell whether it may join.
+    Undecided,
+}
+
+impl RefuseReason {
+    /// All of them, in the order of [`SessionCounts::refused_by`].
+    pub const ALL: [Self; 10] = [
+        Self::Draining,
+        Self::Failed,
+        Self::Forbidden,
+        Self::Origin,
+        Self::Sessions,
+        Self::SessionsPerAddress,
+        Self::SessionsPerSubject,
+        Self::Topics,
+        Self::Unauthorized,
+        Self::Undecided,
+    ];
+
+    /// The reason as a label.
+    pub fn name(self) -> &'static str {
+        match self {
+            Self::Draining => "draining",
+            Self::Failed => "failed",
+            Self::Forbidden => "forbidden",
+            Self::Origin => "origin",
+            Self::Sessions => "sessions",
+            Self::SessionsPerAddress => "sessions_per_address",
+            Self::SessionsPerSubject => "sessions_per_subject",
+            Self::Topics => "topics",
+            Self::Unauthorized => "unauthorized",
+            Self::Undecided => "undecided",
+        }
     }
 }
 
@@ -44,8 +234,12 @@ pub struct SessionCounts {
     pub opened: u64,
     /// Sessions that have ended.
     pub closed: u64,
+    /// These by reason, in the order of [`CloseReason::ALL`].
+    pub closed_by: [u64; CloseReason::ALL.len()],
     /// Clients of a service there is that were refused: it takes none, or a limit is reached.
     pub refused: u64,
+    /// These by reason, in the order of [`RefuseReason::ALL`].
+    pub refused_by: [u64; RefuseReason::ALL.len()],
     /// Messages received from clients.
     pub messages_in: u64,
     /// Their payload bytes.
@@ -62,14 +256,37 @@ pub struct SessionCounts {
     pub stale: u64,
     /// Pings sent.
     pub pings: u64,
+    /// Times that a client was not read for a while because it had sent what it may.
+    pub pauses: u64,
+    /// Connections that were accepted, for whatever request.
+    pub accepted: u64,
+    /// Times that the next connection had to wait because there had been too many in a second.
+    pub accepts_delayed: u64,
+    /// Connections that were closed without a word: too many handshakes of their address.
+    pub accepts_refused: u64,
+}
+
+impl SessionCounts {
+    /// Sessions that have ended for this reason.
+    pub fn closed_for(&self, reason: CloseReason) -> u64 {
+        self.closed_by[reason as usize]
+    }
+
+    /// Clients that were refused for this reason.
+    pub fn refused_for(&self, reason: RefuseReason) -> u64 {
+        self.refused_by[reason as usize]
+    }
 }
 
 impl Metrics {
     pub(crate) fn counts(&self) -> SessionCounts {
+        let (closed_by, refused_by) = (self.closed.values(), self.refused.values());
         SessionCounts {
             opened: self.opened.value(),
-            closed: self.closed.value(),
-            refused: self.refused.value(),
+            closed: closed_by.iter().sum(),
+            closed_by,
+            refused: refused_by.iter().sum(),
+            refused_by,
             messages_in: self.messages_in.value(),
             bytes_in: self.bytes_in.value(),
             messages_out: self.messages_out.value(),
@@ -78,6 +295,25 @@ impl Metrics {
             lost_unsent: self.lost_unsent.value(),
             stale: self.stale.value(),
             pings: self.pings.value(),
+            pauses: self.pauses.value(),
+            accepted: self.accepted.value(),
+            accepts_delayed: self.accepts_delayed.value(),
+            accepts_refused: self.accepts_refused.value(),
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn every_reason_stands_where_it_is_counted() {
+        for (index, reason) in CloseReason::ALL.into_iter().enumerate() {
+            assert_eq!(reason as usize, index, "{}", reason.name());
+        }
+        for (index, reason) in RefuseReason::ALL.into_iter().enumerate() {
+            assert_eq!(reason as usize, index, "{}", reason.name());
         }
     }
 }

@@ -1,45 +1,93 @@
-//! The bounded number of sessions, and the wait for the last one to end.
+//! The bounded number of sessions: in all, of one address, of one subject; and the wait for the
+//! last one to end.
 
+use std::collections::BTreeMap;
 use std::future::poll_fn;
+use std::net::IpAddr;
+use std::sync::Arc as StdArc;
 use std::task::{Context, Poll};
 
+use crate::address::group;
+use crate::peer::Peer;
 use crate::sync::{Arc, Mutex, Place, Waiters};
 
 /// A pool of rights to a session; clones share it.
 #[derive(Clone, Debug)]
 pub(crate) struct Permits {
-    max: usize,
+    bounds: Bounds,
     state: Arc<Mutex<State>>,
+}
+
+/// Most sessions at once.
+#[derive(Clone, Copy, Debug)]
+pub(crate) struct Bounds {
+    pub(crate) in_all: usize,
+    /// Of one IPv4 address, or one /64 of IPv6.
+    pub(crate) per_address: usize,
+    pub(crate) per_subject: usize,
+}
+
+/// The bound that was reached.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Full {
+    Address,
+    InAll,
+    Subject,
 }
 
 #[derive(Debug, Default)]
 struct State {
     taken: usize,
+    /// Only those that have a session.
+    by_address: BTreeMap<IpAddr, usize>,
+    by_subject: BTreeMap<StdArc<str>, usize>,
     /// Those who wait for none to be taken.
     watchers: Waiters,
 }
 
 /// The right to one session, given back when it is dropped.
 #[derive(Debug)]
-pub(crate) struct Permit(Permits);
+pub(crate) struct Permit {
+    permits: Permits,
+    address: Option<IpAddr>,
+    subject: Option<StdArc<str>>,
+}
 
 impl Permits {
-    pub(crate) fn new(max: usize) -> Self {
+    pub(crate) fn new(bounds: Bounds) -> Self {
         Self {
-            max,
+            bounds,
             state: Arc::new(Mutex::new(State::default())),
         }
     }
 
-    /// One more, unless all are taken.
-    pub(crate) fn take(&self) -> Option<Permit> {
+    /// One more, unless all are taken, or all that this peer may have.
+    pub(crate) fn take(&self, peer: &Peer) -> Result<Permit, Full> {
+        let address = peer.address.map(group);
+        let subject = peer.subject().cloned();
         let mut state = self.state.lock();
-        if state.taken >= self.max {
-            return None;
+        if state.taken >= self.bounds.in_all {
+            return Err(Full::InAll);
+        }
+        if is_full(&state.by_address, address.as_ref(), self.bounds.per_address) {
+            return Err(Full::Address);
+        }
+        if is_full(&state.by_subject, subject.as_ref(), self.bounds.per_subject) {
+            return Err(Full::Subject);
         }
         state.taken += 1;
+        if let Some(address) = address {
+            *state.by_address.entry(address).or_default() += 1;
+        }
+        if let Some(subject) = &subject {
+            *state.by_subject.entry(StdArc::clone(subject)).or_default() += 1;
+        }
         drop(state);
-        Some(Permit(self.clone()))
+        Ok(Permit {
+            permits: self.clone(),
+            address,
+            subject,
+        })
     }
 
     pub(crate) fn taken(&self) -> usize {
@@ -56,10 +104,27 @@ impl Permits {
     }
 }
 
+fn is_full<K: Ord>(taken: &BTreeMap<K, usize>, key: Option<&K>, max: usize) -> bool {
+    key.is_some_and(|key| taken.get(key).copied().unwrap_or_default() >= max)
+}
+
+fn give_back<K: Ord>(taken: &mut BTreeMap<K, usize>, key: Option<&K>) {
+    if let Some(key) = key
+        && let Some(count) = taken.get_mut(key)
+    {
+        *count -= 1;
+        if *count == 0 {
+            taken.remove(key);
+        }
+    }
+}
+
 impl Drop for Permit {
     fn drop(&mut self) {
-        let mut state = self.0.state.lock();
+        let mut state = self.permits.state.lock();
         state.taken -= 1;
+        give_back(&mut state.by_address, self.address.as_ref());
+        give_back(&mut state.by_subject, self.subject.as_ref());
         let watchers = (state.taken == 0).then(|| state.watchers.unpark());
         drop(state);
         watchers.unwrap_or_default().wake();
@@ -108,13 +173,17 @@ mod models {
     #[test]
     fn a_limit_of_one_is_never_passed_and_the_last_return_is_seen() {
         model(Some(3), || {
-            let permits = Permits::new(1);
+            let permits = Permits::new(Bounds {
+                in_all: 1,
+                per_address: 1,
+                per_subject: 1,
+            });
             let takers = [(); 2].map(|()| {
                 let permits = permits.clone();
                 thread::spawn(move || {
-                    let permit = permits.take();
+                    let permit = permits.take(&Peer::default());
                     assert!(permits.taken() <= 1);
-                    u32::from(permit.is_some())
+                    u32::from(permit.is_ok())
                 })
             });
             block_on(permits.all_returned());
@@ -125,7 +194,67 @@ mod models {
             assert!(taken >= 1, "a permit that is free is given");
             block_on(permits.all_returned());
             assert_eq!(permits.taken(), 0);
-            assert!(permits.take().is_some());
+            assert!(permits.take(&Peer::default()).is_ok());
         });
+    }
+}
+
+#[cfg(all(test, not(feature = "loom")))]
+mod tests {
+    use super::*;
+    use crate::identity::Identity;
+
+    fn peer(address: Option<&str>, subject: Option<&str>) -> Peer {
+        Peer {
+            address: address.map(|address| address.parse().expect("an address")),
+            identity: Identity {
+                subject: subject.map(StdArc::from),
+                ..Identity::default()
+            },
+        }
+    }
+
+    fn permits(in_all: usize, per_address: usize, per_subject: usize) -> Permits {
+        Permits::new(Bounds {
+            in_all,
+            per_address,
+            per_subject,
+        })
+    }
+
+    #[test]
+    fn each_bound_is_reached_by_its_own_and_by_nobody_elses() {
+        let permits = permits(6, 2, 3);
+        let one = peer(Some("192.0.2.1"), Some("ann"));
+        let held = [permits.take(&one), permits.take(&one)].map(|taken| taken.expect("room"));
+        assert_eq!(permits.take(&one).err(), Some(Full::Address));
+        let elsewhere = peer(Some("192.0.2.2"), Some("ann"));
+        let third = permits.take(&elsewhere).expect("another address");
+        assert_eq!(permits.take(&elsewhere).err(), Some(Full::Subject));
+        let other = peer(Some("192.0.2.2"), Some("bob"));
+        let fourth = permits.take(&other).expect("another subject");
+        let nobody = peer(None, None);
+        let last = [(); 2].map(|()| permits.take(&nobody).expect("neither counts for it"));
+        assert_eq!(permits.take(&nobody).err(), Some(Full::InAll));
+        drop((held, third, fourth, last));
+        let state = permits.state.lock();
+        assert_eq!(state.taken, 0);
+        assert!(
+            state.by_address.is_empty() && state.by_subject.is_empty(),
+            "nothing stays"
+        );
+    }
+
+    #[test]
+    fn addresses_of_one_64_are_one() {
+        let permits = permits(9, 1, 9);
+        let first = permits
+            .take(&peer(Some("2001:db8::1"), None))
+            .expect("room");
+        let same = peer(Some("2001:db8::ffff:1"), None);
+        assert_eq!(permits.take(&same).err(), Some(Full::Address));
+        assert!(permits.take(&peer(Some("2001:db8:0:1::1"), None)).is_ok());
+        drop(first);
+        assert!(permits.take(&same).is_ok());
     }
 }

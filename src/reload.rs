@@ -52,10 +52,8 @@ impl Reload {
         let mut policies = (*self.app.policies()).clone();
         policies.limits = config.limits().into();
         policies.origins = config.origins();
-        for (name, policy) in config.services() {
-            if let Some(name) = self.app.registry().name(name) {
-                policies.services.insert(name.clone(), policy);
-            }
+        for (name, policy) in &mut policies.services {
+            *policy = config.policy(name.as_str());
         }
         self.app.replace_policies(policies);
         self.config = config;

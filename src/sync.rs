@@ -28,6 +28,8 @@ mod imp {
 }
 
 pub(crate) use imp::{Arc, AtomicU64, MutexGuard, Ordering};
+/// A cell that is filled once; loom has none, and its two outcomes are equal.
+pub(crate) use std::sync::OnceLock;
 
 /// A lock that is never held across an await or a wake, and ignores poison.
 #[derive(Debug)]

@@ -1,5 +1,9 @@
 //! Properties: random runs against reference models, and the fuzzers' corpora on stable.
 
+#[path = "model/bounds.rs"]
+mod bounds;
+#[path = "model/consumers.rs"]
+mod consumers;
 mod model;
 #[path = "model/regressions.rs"]
 mod regressions;

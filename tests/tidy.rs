@@ -5,10 +5,11 @@ use std::path::{Path, PathBuf};
 
 /// Modules from the ground up; those on one line know nothing of each other.
 const LAYERS: &[&[&str]] = &[
-    &["sync", "limits", "origin", "identity"],
-    &["metrics", "permits", "rt", "wire"],
-    &["bus"],
-    &["service", "authorize"],
+    &["address", "identity", "origin", "sync"],
+    &["limits", "peer"],
+    &["backlog", "metrics", "permits", "rt", "wire"],
+    &["bucket", "bus"],
+    &["authorize", "service"],
     &["registry"],
     &["app"],
     &["session"],
@@ -125,7 +126,7 @@ fn collect(directory: &Path, files: &mut Vec<PathBuf>) {
         let foreign = ["target", ".git", "corpus", "artifacts"].contains(&name.as_ref());
         if path.is_dir() && !foreign {
             collect(&path, files);
-        } else if path.is_file() {
+        } else if path.is_file() && !foreign {
             files.push(path);
         }
     }

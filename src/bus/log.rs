@@ -50,7 +50,8 @@ pub(crate) struct Cursor(u64);
 
 /// What a topic has done with the messages published on it.
 ///
-/// At every moment `owed = delivered + lost_lagged + lost_unsubscribed + pending`.
+/// At every moment `owed = delivered + lost_lagged + lost_superseded + lost_unsubscribed +
+/// pending`.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub struct TopicCounts {
     /// Messages published.
@@ -61,6 +62,8 @@ pub struct TopicCounts {
     pub delivered: u64,
     /// Deliveries lost because the subscriber fell out of the window.
     pub lost_lagged: u64,
+    /// Deliveries left out because the subscriber wants only the newest message.
+    pub lost_superseded: u64,
     /// Deliveries given up because the subscriber left with the message unread.
     pub lost_unsubscribed: u64,
     /// Deliveries still in the window.
@@ -74,6 +77,7 @@ impl TopicCounts {
         self.owed += other.owed;
         self.delivered += other.delivered;
         self.lost_lagged += other.lost_lagged;
+        self.lost_superseded += other.lost_superseded;
         self.lost_unsubscribed += other.lost_unsubscribed;
         self.pending += other.pending;
     }
@@ -172,6 +176,24 @@ impl Log {
         cursor.0 = start;
         self.advance(cursor, start + (into.len() - before) as u64);
         lost
+    }
+
+    /// The newest message, and how many before it were lost or are now left out; `None` at the
+    /// tail.
+    pub(crate) fn latest(&mut self, cursor: &mut Cursor) -> Option<(u64, Message)> {
+        let start = self.position(cursor);
+        // What no reader stands before is freed: with something unread there is a newest.
+        let newest = self.tail().checked_sub(1).filter(|at| *at >= start)?;
+        let message = self.entries.get(self.index(newest))?.message.clone();
+        let missed = newest - cursor.0;
+        let superseded = newest - start;
+        self.counts.lost_superseded += superseded;
+        self.counts.pending -= superseded;
+        *self.readers_at(start) -= 1;
+        *self.readers_at(newest) += 1;
+        cursor.0 = newest;
+        self.advance(cursor, newest + 1);
+        Some((missed, message))
     }
 
     /// Messages between the cursor and the tail that are still kept.
@@ -351,6 +373,29 @@ mod tests {
         assert_eq!(read(&mut log, &mut cursor, 1).1, texts(5..6));
         assert_eq!(read(&mut log, &mut cursor, 0).1, texts(6..7));
         assert_eq!(log.unread(&cursor), 3);
+    }
+
+    #[test]
+    fn the_newest_is_read_whatever_came_before_and_the_rest_is_counted() {
+        // So many published at once, with room for four.
+        for published in 0..8_u64 {
+            let mut log = log(4, 1000);
+            let mut latest = log.attach();
+            let mut all = log.attach();
+            (0..published).for_each(|n| log.append(n.to_string().into()));
+            let read = log.latest(&mut latest);
+            let read = read.map(|(missed, message)| (missed, message.as_text().map(str::to_owned)));
+            let newest = published.checked_sub(1);
+            assert_eq!(read, newest.map(|n| (n, Some(n.to_string()))));
+            assert!(log.latest(&mut latest).is_none(), "nothing is newer");
+            let lagged = published.saturating_sub(4);
+            let counts = log.counts();
+            assert_eq!(counts.lost_superseded, published.saturating_sub(1 + lagged));
+            assert_eq!(counts.lost_lagged, 2 * lagged);
+            let kept = self::read(&mut log, &mut all, ALL).1.len() as u64;
+            assert_eq!(kept, published - lagged, "another reader gets its own");
+            assert!(log.entries.is_empty(), "all is read");
+        }
     }
 
     #[test]

@@ -295,6 +295,15 @@ impl Cell {
         })
     }
 
+    /// Takes the newest message and leaves out what is older, or parks the task.
+    pub(super) fn poll_latest(
+        &self,
+        seat: &mut Seat,
+        cx: &mut Context<'_>,
+    ) -> Poll<(u64, Message)> {
+        self.poll_with(&seat.place, cx, |log| log.latest(&mut seat.cursor))
+    }
+
     fn poll_with<T>(
         &self,
         place: &Place,
@@ -312,6 +321,16 @@ impl Cell {
         drop(state);
         publishers.wake();
         Poll::Ready(item)
+    }
+
+    /// Parks the task whatever there is, and returns the payload bytes kept.
+    pub(super) fn watch(&self, seat: &Seat, cx: &mut Context<'_>) -> usize {
+        let mut state = self.0.lock();
+        let replaced = state.subscribers.park(&seat.place, cx.waker());
+        let bytes = state.log.bytes();
+        drop(state);
+        drop(replaced);
+        bytes
     }
 
     pub(super) fn unread(&self, seat: &Seat) -> u64 {

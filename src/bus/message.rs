@@ -5,6 +5,7 @@ use std::sync::Arc;
 
 use super::topic::ClientId;
 use crate::identity::Identity;
+use crate::sync::OnceLock;
 use crate::wire::{Frame, Payload};
 
 /// One message on the bus; cheap to clone.
@@ -14,6 +15,8 @@ pub struct Message(Arc<Inner>);
 struct Inner {
     frame: Frame,
     origin: Origin,
+    /// The frame of a text for clients that speak JSON, made for the first of them.
+    json: OnceLock<Box<Frame>>,
 }
 
 /// Who published a message.
@@ -96,7 +99,11 @@ impl fmt::Display for Generation {
 
 impl Message {
     pub(crate) fn new(frame: Frame, origin: Origin) -> Self {
-        Self(Arc::new(Inner { frame, origin }))
+        Self(Arc::new(Inner {
+            frame,
+            origin,
+            json: OnceLock::new(),
+        }))
     }
 
     /// A text message of unknown origin.
@@ -163,6 +170,19 @@ impl Message {
     pub fn frame(&self) -> &Frame {
         &self.0.frame
     }
+
+    /// The message as the frame of those clients that speak `busline.v1.json`: a text is
+    /// `{"text":"..."}`, a binary message is as it is. Encoded once, for all of them.
+    pub fn json_frame(&self) -> &Frame {
+        let Payload::Text(text) = self.payload() else {
+            return self.frame();
+        };
+        self.0.json.get_or_init(|| {
+            let text: &str = text;
+            let json = serde_json::json!({ "text": text });
+            Box::new(Frame::text(json.to_string()))
+        })
+    }
 }
 
 impl From<Frame> for Message {
@@ -221,5 +241,19 @@ impl fmt::Debug for Message {
             self.len(),
             self.origin()
         )
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_text_is_encoded_as_json_once_for_all_receivers() {
+        let message = Message::text("hello");
+        let other = message.clone();
+        assert!(std::ptr::eq(message.json_frame(), other.json_frame()));
+        assert_eq!(message.json_frame(), &Frame::text(r#"{"text":"hello"}"#));
+        assert_eq!(message.len(), 5, "the message itself is as it was");
     }
 }

@@ -80,6 +80,19 @@ impl Subscription {
         self.cell.poll_batch(seat, cx, bytes_max, into)
     }
 
+    /// Polls for the newest message: how many before it were lost, or are left out for it, and it.
+    pub fn poll_latest(&mut self, cx: &mut Context<'_>) -> Poll<(u64, Message)> {
+        let seat = self.seat.as_mut().expect("only drop takes the seat");
+        self.cell.poll_latest(seat, cx)
+    }
+
+    /// Payload bytes that the topic keeps, for all its subscribers; the task is woken by the next
+    /// publish even though what is there was not received.
+    pub fn watch(&mut self, cx: &mut Context<'_>) -> usize {
+        let seat = self.seat.as_ref().expect("only drop takes the seat");
+        self.cell.watch(seat, cx)
+    }
+
     /// Messages that wait to be received.
     pub fn pending(&self) -> u64 {
         let seat = self.seat.as_ref().expect("only drop takes the seat");

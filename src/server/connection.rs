@@ -1,21 +1,30 @@
 //! The accept loop and the life of a connection up to its upgrade.
 
 use std::convert::Infallible;
+use std::net::SocketAddr;
 use std::sync::Arc;
 
 use axum::Router;
-use axum::http::{HeaderValue, StatusCode, header};
+use axum::extract::ConnectInfo;
+use axum::http::{HeaderValue, Request, StatusCode, header};
 use axum::middleware::map_response;
 use axum::response::Response;
 use axum::serve::Listener;
 use futures::FutureExt;
 use futures::future::select;
+use hyper::body::Incoming;
 use hyper::server::conn::http1;
+use hyper::service::Service;
 use hyper_util::rt::{TokioIo, TokioTimer};
 use hyper_util::service::TowerToHyperService;
 use tokio::sync::Semaphore;
 
+use super::address::PeerAddress;
 use super::routes::Shell;
+use crate::bucket::Bucket;
+use crate::identity::Identity;
+use crate::peer::Peer;
+use crate::permits::{Bounds, Full, Permit, Permits};
 use crate::rt::Runtime;
 
 /// Accepts connections and serves requests on them.
@@ -25,6 +34,7 @@ pub(super) struct Connections<R: Runtime> {
     http: http1::Builder,
     /// Connections that are not upgraded.
     handshakes: Arc<Semaphore>,
+    by_address: Permits,
 }
 
 impl<R: Runtime> Connections<R> {
@@ -39,28 +49,96 @@ impl<R: Runtime> Connections<R> {
             shell: shell.clone(),
             http,
             handshakes: Arc::new(Semaphore::new(limits.handshakes.get())),
+            by_address: Permits::new(Bounds {
+                // The semaphore holds these: they wait.
+                in_all: usize::MAX,
+                per_address: limits.handshakes_per_address.get(),
+                per_subject: usize::MAX,
+            }),
         }
     }
 
     /// Accepts connections for ever, as many at a time as may be without an upgrade.
-    pub(super) async fn accept<L: Listener>(&self, mut listener: L) -> Infallible {
+    pub(super) async fn accept<L>(&self, mut listener: L) -> Infallible
+    where
+        L: Listener<Addr: PeerAddress>,
+    {
+        let rt = self.shell.app().rt();
+        let metrics = self.shell.app().metrics();
+        let mut accepts = Bucket::new(self.shell.app().limits().accepts, rt.now());
         loop {
             let permit = Arc::clone(&self.handshakes).acquire_owned().await;
-            let (io, _) = listener.accept().await;
-            let service = TowerToHyperService::new(self.router.clone());
-            let connection = self
-                .http
-                .serve_connection(TokioIo::new(io), service)
-                .with_upgrades();
-            let end = self.shell.end();
-            let task = async move {
-                // However it ends, the connection is done; a handshake that fails is its client's
-                // matter, and it was answered where HTTP has an answer.
-                drop(select(connection, end).await);
-                drop(permit);
+            let now = rt.now();
+            let next = accepts.room_at(now, 1);
+            if next > now {
+                metrics.accepts_delayed.add(1);
+                rt.sleep_until(next).await;
+            }
+            let (io, address) = listener.accept().await;
+            accepts.take(rt.now(), 1);
+            metrics.accepted.add(1);
+            let address = address.socket_address();
+            // One of too many is dropped: an answer would cost more than it says.
+            let Ok(own) = self.permit(address) else {
+                metrics.accepts_refused.add(1);
+                continue;
             };
-            self.shell.app().rt().spawn(task.boxed());
+            self.serve(io, address, (permit, own));
         }
+    }
+
+    /// A place among the handshakes of this address; proxies have as many as they like.
+    fn permit(&self, address: Option<SocketAddr>) -> Result<Permit, Full> {
+        let proxies = &self.shell.app().limits().proxies;
+        let address = address.map(|address| address.ip());
+        let address = address.filter(|ip| !proxies.iter().any(|proxy| proxy.contains(*ip)));
+        self.by_address.take(&Peer {
+            address,
+            identity: Identity::anonymous(),
+        })
+    }
+
+    /// Serves one connection until it is upgraded or over, and keeps its places as long.
+    fn serve<Io, P>(&self, io: Io, address: Option<SocketAddr>, places: P)
+    where
+        Io: tokio::io::AsyncRead + tokio::io::AsyncWrite + Unpin + Send + 'static,
+        P: Send + 'static,
+    {
+        let service = Addressed {
+            inner: TowerToHyperService::new(self.router.clone()),
+            address,
+        };
+        let connection = self
+            .http
+            .serve_connection(TokioIo::new(io), service)
+            .with_upgrades();
+        let end = self.shell.end();
+        let task = async move {
+            // However it ends, the connection is done; a handshake that fails is its client's
+            // matter, and it was answered where HTTP has an answer.
+            drop(select(connection, end).await);
+            drop(places);
+        };
+        self.shell.app().rt().spawn(task.boxed());
+    }
+}
+
+/// A service whose requests know where they come from, as axum's own do.
+struct Addressed {
+    inner: TowerToHyperService<Router>,
+    address: Option<SocketAddr>,
+}
+
+impl Service<Request<Incoming>> for Addressed {
+    type Response = Response;
+    type Error = Infallible;
+    type Future = <TowerToHyperService<Router> as Service<Request<Incoming>>>::Future;
+
+    fn call(&self, mut request: Request<Incoming>) -> Self::Future {
+        if let Some(address) = self.address {
+            request.extensions_mut().insert(ConnectInfo(address));
+        }
+        self.inner.call(request)
     }
 }
 

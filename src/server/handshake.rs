@@ -6,6 +6,8 @@ use base64::Engine;
 use base64::engine::general_purpose::STANDARD as BASE64;
 use sha1::{Digest, Sha1};
 
+use crate::session::Dialect;
+
 /// The GUID every server appends to the client's key.
 const GUID: &[u8] = b"258EAFA5-E914-47DA-95CA-C5AB0DC85B11";
 
@@ -16,6 +18,7 @@ const VERSION: &str = "13";
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub(super) struct Handshake {
     accept: HeaderValue,
+    dialect: Dialect,
 }
 
 /// What is wrong with a client's wish.
@@ -46,20 +49,38 @@ impl Handshake {
         }
         let mut keys = headers.get_all(header::SEC_WEBSOCKET_KEY).iter();
         match (keys.next(), keys.next()) {
-            (Some(key), None) => Self::accept(key.as_bytes()),
+            (Some(key), None) => Ok(Self {
+                accept: accept(key.as_bytes())?,
+                dialect: dialect(headers),
+            }),
             (Some(_), Some(_)) | (None, _) => Err(HandshakeError::BadKey),
         }
     }
 
-    fn accept(key: &[u8]) -> Result<Self, HandshakeError> {
-        match BASE64.decode(key) {
-            Ok(nonce) if nonce.len() == 16 => {}
-            Ok(_) | Err(_) => return Err(HandshakeError::BadKey),
-        }
-        let digest = Sha1::new().chain_update(key).chain_update(GUID).finalize();
-        let accept = HeaderValue::try_from(BASE64.encode(digest));
-        let accept = accept.expect("base64 is visible ASCII");
-        Ok(Self { accept })
+    /// What the client wants to speak, of what we do.
+    pub(super) fn dialect(&self) -> Dialect {
+        self.dialect
+    }
+}
+
+/// What proves that the key was read.
+fn accept(key: &[u8]) -> Result<HeaderValue, HandshakeError> {
+    match BASE64.decode(key) {
+        Ok(nonce) if nonce.len() == 16 => {}
+        Ok(_) | Err(_) => return Err(HandshakeError::BadKey),
+    }
+    let digest = Sha1::new().chain_update(key).chain_update(GUID).finalize();
+    let accept = HeaderValue::try_from(BASE64.encode(digest));
+    Ok(accept.expect("base64 is visible ASCII"))
+}
+
+/// The subprotocol the client has listed, if it is one of ours; others it lists in vain.
+fn dialect(headers: &HeaderMap) -> Dialect {
+    let json = Dialect::Json.name().unwrap_or_default();
+    if lists(headers, header::SEC_WEBSOCKET_PROTOCOL, json) {
+        Dialect::Json
+    } else {
+        Dialect::Plain
     }
 }
 
@@ -70,7 +91,14 @@ impl IntoResponse for Handshake {
             (header::UPGRADE, HeaderValue::from_static("websocket")),
             (header::SEC_WEBSOCKET_ACCEPT, self.accept),
         ];
-        (StatusCode::SWITCHING_PROTOCOLS, headers).into_response()
+        let mut response = (StatusCode::SWITCHING_PROTOCOLS, headers).into_response();
+        if let Some(name) = self.dialect.name() {
+            let name = HeaderValue::from_static(name);
+            response
+                .headers_mut()
+                .insert(header::SEC_WEBSOCKET_PROTOCOL, name);
+        }
+        response
     }
 }
 
@@ -127,6 +155,24 @@ mod tests {
     fn accepts_the_example_of_rfc_6455() {
         let handshake = Handshake::parse(Version::HTTP_11, &headers(&[])).expect("valid");
         assert_eq!(handshake.accept, "s3pPLMBiTxaQ9kYGzzhZRbK+xOo=");
+    }
+
+    #[test]
+    fn the_subprotocol_is_chosen_from_the_list() {
+        for (offered, dialect) in [
+            (None, Dialect::Plain),
+            (Some("chat, superchat"), Dialect::Plain),
+            (Some("busline.v1.json"), Dialect::Json),
+            (Some("chat,busline.v1.json"), Dialect::Json),
+            (Some("busline.v2.json"), Dialect::Plain),
+        ] {
+            let headers = headers(&[("sec-websocket-protocol", offered)]);
+            let handshake = Handshake::parse(Version::HTTP_11, &headers).expect("valid");
+            assert_eq!(handshake.dialect(), dialect, "{offered:?}");
+            let response = handshake.into_response();
+            let chosen = response.headers().get("sec-websocket-protocol");
+            assert_eq!(chosen.and_then(|name| name.to_str().ok()), dialect.name());
+        }
     }
 
     #[test]

@@ -11,15 +11,18 @@ use futures::future::{Either, select};
 use crate::app::App;
 use crate::rt::Runtime;
 
+mod address;
 pub mod auth;
 #[cfg(feature = "cli")]
 mod config;
 mod connection;
+mod forwarded;
 mod handshake;
 mod listener;
 mod page;
 mod routes;
 
+pub use self::address::PeerAddress;
 #[cfg(feature = "cli")]
 pub use self::config::{Changes, Config, Problems, Sources, command};
 pub use self::listener::{Address, BindError, Listeners, bind, bind_all};
@@ -49,7 +52,7 @@ pub async fn serve<L, R>(
     shutdown: impl Future<Output = ()>,
 ) -> Result<(), Undrained>
 where
-    L: Listener,
+    L: Listener<Addr: PeerAddress>,
     R: Runtime,
 {
     let (alive, end) = futures::channel::oneshot::channel::<()>();

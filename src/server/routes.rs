@@ -1,10 +1,11 @@
 //! The routes: `/`, `/healthz`, `/ws/{service}`.
 
+use std::net::SocketAddr;
 use std::time::Duration;
 
 use axum::Router;
 use axum::extract::rejection::{NestedPathRejection, PathRejection};
-use axum::extract::{NestedPath, Path, Request, State};
+use axum::extract::{ConnectInfo, NestedPath, Path, Request, State};
 use axum::http::{HeaderMap, HeaderValue, StatusCode, header};
 use axum::response::{IntoResponse, Response};
 use axum::routing::get;
@@ -16,6 +17,7 @@ use tokio_util::compat::TokioAsyncReadCompatExt;
 use tracing::debug;
 
 use super::auth;
+use super::forwarded::client_address;
 use super::handshake::Handshake;
 use super::page;
 use crate::app::App;
@@ -23,7 +25,9 @@ use crate::authorize::{Ask, Denied};
 use crate::bus::ServiceName;
 use crate::identity::Identity;
 use crate::limits::TOKEN_BYTES_MAX;
+use crate::metrics::RefuseReason;
 use crate::origin::Origins;
+use crate::peer::Peer;
 use crate::registry::{JoinError, Refusal};
 use crate::rt::Runtime;
 use crate::session::{Admission, AdmitError, Session};
@@ -31,7 +35,8 @@ use crate::session::{Admission, AdmitError, Session};
 /// The routes of an application, for an axum server of your own.
 ///
 /// Clients then are as [`serve`](super::serve) would have them, but the accept loop, its limits and
-/// the drain are yours: [`App::drain`] and [`App::drained`] do the latter.
+/// the drain are yours: [`App::drain`] and [`App::drained`] do the latter. Limits by address need
+/// the address: serve with `into_make_service_with_connect_info::<SocketAddr>()`.
 pub fn routes<R: Runtime>(app: App<R>) -> Router {
     Shell::new(app, futures::future::pending().boxed().shared()).router()
 }
@@ -110,6 +115,7 @@ async fn join<R: Runtime>(
         return unknown(&shell.app);
     };
     if !is_allowed(&shell.app.policies().origins, request.headers()) {
+        shell.app.metrics().refused.add(RefuseReason::Origin);
         return (StatusCode::FORBIDDEN, FOREIGN).into_response();
     }
     let handshake = match Handshake::parse(request.version(), request.headers()) {
@@ -118,12 +124,14 @@ async fn join<R: Runtime>(
     };
     let identity = match authorize(&shell.app, ask(&shell.app, &service, &request)).await {
         Ok(identity) => identity,
-        Err(denied) => return denied_response(denied),
+        Err(denied) => return not_authorized(&shell.app, denied),
     };
-    let admission = match Admission::request_as(&shell.app, service.as_str(), identity) {
+    let peer = peer(&shell.app, &request, identity);
+    let admission = match Admission::request_as(&shell.app, service.as_str(), peer) {
         Ok(admission) => admission,
         Err(error) => return refused(&shell.app, &error),
     };
+    let admission = admission.speaking(handshake.dialect());
     let upgrade = hyper::upgrade::on(&mut request);
     let session = run(admission, upgrade);
     let end = shell.end();
@@ -160,8 +168,13 @@ async fn authorize<R: Runtime>(app: &App<R>, ask: Ask) -> Result<Identity, Denie
     }
 }
 
-fn denied_response(denied: Denied) -> Response {
+fn not_authorized<R: Runtime>(app: &App<R>, denied: Denied) -> Response {
     let text = format!("{denied}\n");
+    app.metrics().refused.add(match denied {
+        Denied::Forbidden => RefuseReason::Forbidden,
+        Denied::Unauthorized => RefuseReason::Unauthorized,
+        Denied::Unavailable => RefuseReason::Undecided,
+    });
     match denied {
         Denied::Forbidden => (StatusCode::FORBIDDEN, text).into_response(),
         Denied::Unauthorized => {
@@ -190,6 +203,16 @@ fn is_allowed(origins: &Origins, headers: &HeaderMap) -> bool {
         // What is no text is no origin.
         (Some(_), None) => origins.allow(text(header::ORIGIN).unwrap_or(""), text(header::HOST)),
         (Some(_), Some(_)) => false,
+    }
+}
+
+/// Who asks.
+fn peer<R: Runtime>(app: &App<R>, request: &Request, identity: Identity) -> Peer {
+    let connection = request.extensions().get::<ConnectInfo<SocketAddr>>();
+    let connection = connection.map(|ConnectInfo(address)| address.ip());
+    Peer {
+        address: client_address(connection, request.headers(), &app.limits().proxies),
+        identity,
     }
 }
 
@@ -235,9 +258,10 @@ fn refused<R: Runtime>(app: &App<R>, error: &AdmitError) -> Response {
             "the service failed and takes no clients for a while".to_owned(),
             *retry_after,
         ),
-        AdmitError::Subscribe(_) | AdmitError::TooManySessions { .. } => {
-            (error.to_string(), Duration::from_secs(1))
-        }
+        AdmitError::Subscribe(_)
+        | AdmitError::TooManySessions { .. }
+        | AdmitError::TooManyOfAddress { .. }
+        | AdmitError::TooManyOfSubject { .. } => (error.to_string(), Duration::from_secs(1)),
     };
     // Whole seconds, and never early.
     let seconds = retry_after.as_secs() + u64::from(retry_after.subsec_nanos() > 0);

@@ -2,13 +2,15 @@
 
 use std::sync::Arc;
 
-use super::feed::Feed;
+use super::dialect::{Dialect, Voice};
+use super::feed::{Feed, Pick};
 use crate::app::App;
 use crate::bus::{ClientId, MessageBus, Publisher, Sender, ServiceName, SubscribeError, Topic};
-use crate::identity::Identity;
 use crate::limits::{Limits, SlowConsumer};
-use crate::permits::Permit;
-use crate::registry::{JoinError, Lease};
+use crate::metrics::RefuseReason;
+use crate::peer::Peer;
+use crate::permits::{Full, Permit};
+use crate::registry::{JoinError, Lease, Refusal};
 use crate::rt::Runtime;
 
 /// A client that may have a session: it is subscribed, and it has joined its service.
@@ -24,6 +26,8 @@ pub struct Admission<R: Runtime> {
     /// The bounds it was admitted under.
     pub(super) limits: Arc<Limits>,
     pub(super) message_bytes: usize,
+    pub(super) dialect: Dialect,
+    peer: Peer,
     permit: Permit,
 }
 
@@ -42,19 +46,47 @@ pub enum AdmitError {
         /// The limit.
         max: usize,
     },
+    /// There are as many sessions of its address as there may be.
+    #[error("all {max} sessions of your address are taken")]
+    TooManyOfAddress {
+        /// The limit.
+        max: usize,
+    },
+    /// There are as many sessions of its subject as there may be.
+    #[error("all your {max} sessions are taken")]
+    TooManyOfSubject {
+        /// The limit.
+        max: usize,
+    },
+}
+
+impl AdmitError {
+    /// The reason to count it by; a service that is unknown refuses nobody.
+    fn reason(&self) -> Option<RefuseReason> {
+        match self {
+            Self::Join(JoinError::Unknown) => None,
+            Self::Join(JoinError::Refused(Refusal::Draining)) => Some(RefuseReason::Draining),
+            Self::Join(JoinError::Refused(Refusal::Failed { .. })) => Some(RefuseReason::Failed),
+            Self::Subscribe(_) => Some(RefuseReason::Topics),
+            Self::TooManySessions { .. } => Some(RefuseReason::Sessions),
+            Self::TooManyOfAddress { .. } => Some(RefuseReason::SessionsPerAddress),
+            Self::TooManyOfSubject { .. } => Some(RefuseReason::SessionsPerSubject),
+        }
+    }
 }
 
 impl<R: Runtime> Admission<R> {
-    /// Admits a client to a service, whoever it is.
+    /// Admits a client to a service of which nothing is known; see
+    /// [`request_as`](Self::request_as).
     ///
     /// # Errors
     ///
-    /// As for [`request_as`](Self::request_as).
+    /// As those of [`request_as`](Self::request_as).
     pub fn request(app: &App<R>, service: &str) -> Result<Self, AdmitError> {
-        Self::request_as(app, service, Identity::anonymous())
+        Self::request_as(app, service, Peer::default())
     }
 
-    /// Admits a client that has shown who it is; whether it may join was decided before.
+    /// Admits a client to a service.
     ///
     /// It is subscribed before it joins, and so before its service starts: it misses nothing.
     ///
@@ -62,48 +94,72 @@ impl<R: Runtime> Admission<R> {
     ///
     /// When the service is unknown or takes no clients, or a limit is reached; nothing is left
     /// behind then.
-    pub fn request_as(app: &App<R>, service: &str, identity: Identity) -> Result<Self, AdmitError> {
-        let admitted = Self::admit(app, service, identity);
-        if admitted.is_err() {
-            app.metrics().refused.add(1);
+    pub fn request_as(app: &App<R>, service: &str, peer: Peer) -> Result<Self, AdmitError> {
+        let admitted = Self::admit(app, service, peer);
+        if let Some(reason) = admitted.as_ref().err().and_then(AdmitError::reason) {
+            app.metrics().refused.add(reason);
         }
         admitted
     }
 
-    fn admit(app: &App<R>, service: &str, identity: Identity) -> Result<Self, AdmitError> {
+    fn admit(app: &App<R>, service: &str, peer: Peer) -> Result<Self, AdmitError> {
         let name = app.registry().name(service).ok_or(JoinError::Unknown)?;
         let policies = app.policies();
-        let policy = policies.of(name);
-        let Some(permit) = app.permit() else {
-            let max = policies.limits.sessions;
-            return Err(AdmitError::TooManySessions { max });
-        };
+        let permit = app.permit(&peer).map_err(|full| Self::full(app, full))?;
         let client = app.next_client();
         let bus = app.bus();
         let to_all = bus.subscribe(&Topic::from_service_to_ws(name))?;
         let to_one = bus.subscribe(&Topic::from_service_to_client(name, client))?;
         let lease = app.registry().join(service)?;
+        let slow_consumer = policies.slow_consumer(name);
         Ok(Self {
             app: app.clone(),
-            sender: Sender::new(client, identity),
+            sender: Sender::new(client, peer.identity.clone()),
             feed: Feed {
                 to_all,
                 to_one,
                 since: lease.since(),
+                voice: Voice::Plain,
+                pick: Pick::from(slow_consumer),
                 outbox_bytes: policies.limits.outbox_bytes,
             },
             publisher: bus.publisher(&Topic::from_ws_to_service(name)),
             lease,
-            slow_consumer: policy.slow_consumer,
-            message_bytes: policy.message_bytes,
+            slow_consumer,
+            dialect: Dialect::Plain,
+            message_bytes: policies.message_bytes(name),
             limits: Arc::clone(&policies.limits),
+            peer,
             permit,
         })
+    }
+
+    fn full(app: &App<R>, full: Full) -> AdmitError {
+        let limits = app.limits();
+        match full {
+            Full::InAll => AdmitError::TooManySessions {
+                max: limits.sessions,
+            },
+            Full::Address => AdmitError::TooManyOfAddress {
+                max: limits.sessions_per_address,
+            },
+            Full::Subject => AdmitError::TooManyOfSubject {
+                max: limits.sessions_per_subject,
+            },
+        }
     }
 
     /// The application that admitted it.
     pub fn app(&self) -> &App<R> {
         &self.app
+    }
+
+    /// Speaks this dialect with the client instead of the plain one.
+    #[must_use]
+    pub fn speaking(mut self, dialect: Dialect) -> Self {
+        self.dialect = dialect;
+        self.feed.voice = Voice::of(dialect);
+        self
     }
 
     /// The client's number.
@@ -114,6 +170,11 @@ impl<R: Runtime> Admission<R> {
     /// The service it has joined.
     pub fn service(&self) -> &ServiceName {
         self.lease.service()
+    }
+
+    /// Who it is, as far as is known.
+    pub fn peer(&self) -> &Peer {
+        &self.peer
     }
 
     /// Leaves the service; what had been published to the client may still be sent.

@@ -2,23 +2,38 @@
 
 use std::io;
 
+use crate::metrics::CloseReason;
 use crate::wire::{CloseCode, CloseFrame, WireError};
 
 /// Why a session ended.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum Cause {
+    /// The session is as old as it may be: 1001.
+    Aged,
+    /// The peer sent a text that is not of the dialect it asked for: 1007.
+    BadEnvelope,
     /// The application stops: 1001.
     Drained,
     /// What the client had shown ran out, and it showed nothing new: 4401.
     Expired,
+    /// The client sent a fresh token that is not good: 4401.
+    Denied,
     /// The service crashed for good: 1011.
     Failed,
+    /// No message in either direction for the time allowed: 1001.
+    Idle,
     /// The connection broke, or ended without a close handshake.
     Lost(io::ErrorKind),
     /// The peer closed; its frame is sent back.
     PeerClosed(Option<CloseFrame>),
+    /// The peer sent more pings than are answered: 1008.
+    PingFlood,
     /// The peer broke the protocol or a limit: 1002, 1007, 1008 or 1009.
     Protocol(WireError),
+    /// The peer sent more than it may, where the policy is to close: 1008.
+    RateExceeded,
+    /// All sessions together held too much for their clients, and this one most: 1013.
+    Shed,
     /// The peer answered no ping.
     Silent,
     /// The peer lost this many messages where the policy is to close: 1013.
@@ -32,6 +47,8 @@ pub enum Cause {
 /// How to end a session.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub(super) enum Farewell {
+    /// Send this after the frame that is being sent, drop what would follow, and wait for nothing.
+    Cut(CloseFrame),
     /// Say nothing: nobody listens.
     Drop,
     /// Send what is due, then this, and wait for the peer's.
@@ -43,21 +60,70 @@ pub(super) enum Farewell {
 impl Cause {
     pub(super) fn farewell(&self) -> Farewell {
         let finish = |code, reason: &'static str| Farewell::Finish(CloseFrame::new(code, reason));
+        let now = |code, reason: &'static str| Farewell::Now(Some(CloseFrame::new(code, reason)));
         match self {
+            Self::Aged => finish(CloseCode::GOING_AWAY, "the session is old: connect again"),
+            Self::BadEnvelope => now(CloseCode::INVALID_PAYLOAD, "write {\"text\":\"...\"}"),
             Self::Drained => finish(CloseCode::GOING_AWAY, "the server is going away"),
+            Self::Denied => now(CloseCode::UNAUTHORIZED, "the token is not good"),
             Self::Expired => finish(CloseCode::UNAUTHORIZED, "the token has expired"),
             Self::Failed => finish(CloseCode::INTERNAL_ERROR, "the service failed"),
+            Self::Idle => finish(CloseCode::GOING_AWAY, "the session is idle"),
             Self::Lost(_) | Self::Silent | Self::Unwritable => Farewell::Drop,
             Self::PeerClosed(frame) => Farewell::Now(frame.clone()),
+            Self::PingFlood => now(CloseCode::POLICY, "too many pings"),
             Self::Protocol(error) => {
                 let frame = CloseFrame::new(error.close_code(), error.to_string());
                 Farewell::Now(Some(frame))
             }
+            Self::RateExceeded => now(CloseCode::POLICY, "more than you may send"),
+            Self::Shed => {
+                let reason = "the server holds too much for slow clients";
+                Farewell::Cut(CloseFrame::new(CloseCode::TRY_AGAIN_LATER, reason))
+            }
             Self::SlowConsumer(lost) => {
                 let reason = format!("slow consumer: {lost} messages lost");
-                Farewell::Now(Some(CloseFrame::new(CloseCode::TRY_AGAIN_LATER, reason)))
+                Farewell::Cut(CloseFrame::new(CloseCode::TRY_AGAIN_LATER, reason))
             }
             Self::Stalled => finish(CloseCode::TRY_AGAIN_LATER, "the service takes no messages"),
+        }
+    }
+
+    /// The reason to count it by.
+    pub fn reason(&self) -> CloseReason {
+        match self {
+            Self::Aged => CloseReason::Aged,
+            Self::BadEnvelope => CloseReason::BadEnvelope,
+            Self::Drained => CloseReason::Drained,
+            Self::Denied => CloseReason::Denied,
+            Self::Expired => CloseReason::Expired,
+            Self::Failed => CloseReason::Failed,
+            Self::Idle => CloseReason::Idle,
+            Self::Lost(_) => CloseReason::Lost,
+            Self::PeerClosed(_) => CloseReason::PeerClosed,
+            Self::PingFlood => CloseReason::PingFlood,
+            Self::Protocol(WireError::InvalidUtf8) => CloseReason::NotUtf8,
+            Self::Protocol(WireError::TooBig { .. }) => CloseReason::MessageTooBig,
+            Self::Protocol(WireError::TooManyFragments) => CloseReason::TooManyFragments,
+            Self::Protocol(
+                WireError::Unmasked
+                | WireError::ReservedBits
+                | WireError::ReservedOpcode(_)
+                | WireError::FragmentedControl
+                | WireError::ControlTooLong
+                | WireError::NonMinimalLength
+                | WireError::LengthTopBit
+                | WireError::UnexpectedContinuation
+                | WireError::ExpectedContinuation
+                | WireError::CloseTooShort
+                | WireError::BadCloseCode(_),
+            ) => CloseReason::Protocol,
+            Self::RateExceeded => CloseReason::RateExceeded,
+            Self::Shed => CloseReason::Shed,
+            Self::Silent => CloseReason::Silent,
+            Self::SlowConsumer(_) => CloseReason::SlowConsumer,
+            Self::Stalled => CloseReason::Stalled,
+            Self::Unwritable => CloseReason::Unwritable,
         }
     }
 }

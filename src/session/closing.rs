@@ -38,6 +38,8 @@ pub(super) struct Closing {
 
 enum Step {
     Await,
+    /// A close frame to be sent in the place of what is not yet being sent.
+    Cut(CloseFrame),
     Discard,
     Done,
     Finish(Feed, CloseFrame),
@@ -52,6 +54,7 @@ impl Closing {
         let deadline = now + admission.limits.close_timeout;
         let (feed, permit) = admission.leave();
         let step = match cause.farewell() {
+            Farewell::Cut(frame) => Step::Cut(frame),
             Farewell::Drop => Step::Done,
             Farewell::Finish(frame) => Step::Finish(feed, frame),
             Farewell::Now(frame) => Step::Say(frame),
@@ -114,6 +117,11 @@ impl Closing {
                 ready!(poll_peer_closed(cx, link, metrics))?;
                 Poll::Ready(Ok(Step::Flush))
             }
+            Step::Cut(frame) => {
+                link.outbox.cut(metrics);
+                push_close(link, Some(frame));
+                Poll::Ready(Ok(Step::Flush))
+            }
             Step::Say(frame) => {
                 push_close(link, frame.as_ref());
                 Poll::Ready(Ok(Step::Flush))
@@ -163,7 +171,7 @@ fn poll_peer_closed<S: AsyncRead + Unpin>(
     metrics: &Metrics,
 ) -> Poll<io::Result<()>> {
     for _ in 0..IGNORED_MAX {
-        match ready!(link.inlet.poll_next(cx, &mut link.stream))? {
+        match ready!(link.inlet.poll_next(cx, &mut link.stream, usize::MAX))? {
             Inbound::End | Inbound::Violation(_) | Inbound::Event(Event::Close(_)) => {
                 return Poll::Ready(Ok(()));
             }

@@ -1,9 +1,11 @@
 //! What a client receives: the service's topic to everybody and its topic to this client.
 
-use std::task::{Context, Poll};
+use std::task::{Context, Poll, ready};
 
+use super::dialect::Voice;
 use super::outbox::Outbox;
 use crate::bus::{Generation, Message, Origin, Subscription};
+use crate::limits::SlowConsumer;
 use crate::metrics::Metrics;
 
 /// The two subscriptions of one client.
@@ -13,8 +15,27 @@ pub(super) struct Feed {
     pub(super) to_one: Subscription,
     /// The oldest generation that serves this client.
     pub(super) since: Generation,
+    pub(super) voice: Voice,
+    /// Which of the messages to all it gets.
+    pub(super) pick: Pick,
     /// Bytes gathered for one write.
     pub(super) outbox_bytes: usize,
+}
+
+/// Which messages are taken of those that are due.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum Pick {
+    All,
+    Newest,
+}
+
+impl From<SlowConsumer> for Pick {
+    fn from(policy: SlowConsumer) -> Self {
+        match policy {
+            SlowConsumer::Close | SlowConsumer::Skip => Self::All,
+            SlowConsumer::Latest => Self::Newest,
+        }
+    }
 }
 
 impl Feed {
@@ -29,18 +50,37 @@ impl Feed {
     ) -> u64 {
         let mut lost = 0;
         let mut batch = Vec::new();
-        for subscription in [&mut self.to_one, &mut self.to_all] {
+        for (subscription, pick) in [(&mut self.to_one, Pick::All), (&mut self.to_all, self.pick)] {
             // Until there is no more: what is left out fills nothing, and must not end the reading.
             while outbox.is_empty() || outbox.len() < self.outbox_bytes {
                 let room = self.outbox_bytes.saturating_sub(outbox.len());
-                match subscription.poll_batch(cx, room, &mut batch) {
-                    Poll::Ready(lagged) => lost += lagged,
-                    Poll::Pending => break,
+                let Poll::Ready(missed) = poll_batch(subscription, pick, (cx, room), &mut batch)
+                else {
+                    break;
+                };
+                lost += missed;
+                if let Some(notice) = self.voice.lagged(missed) {
+                    outbox.push_notice(&notice);
                 }
-                push(&mut batch, self.since, outbox, metrics);
+                leave_out(&mut batch, self.since, metrics);
+                push(&mut batch, &mut self.voice, outbox);
+                if pick == Pick::Newest && !outbox.is_empty() {
+                    // The next one may be newer still once this is sent.
+                    break;
+                }
             }
         }
+        if outbox.is_empty()
+            && let Some(notice) = self.voice.at_rest()
+        {
+            outbox.push_notice(&notice);
+        }
         lost
+    }
+
+    /// Payload bytes that wait for this client alone; the task is woken when there are more.
+    pub(super) fn watch(&mut self, cx: &mut Context<'_>) -> usize {
+        self.to_one.watch(cx)
     }
 
     /// Whether messages to this client alone wait for its socket.
@@ -49,20 +89,45 @@ impl Feed {
     }
 }
 
-/// Moves the batch into the outbox, but for what an instance said that this client has not joined.
-fn push(batch: &mut Vec<Message>, since: Generation, outbox: &mut Outbox, metrics: &Metrics) {
+fn poll_batch(
+    subscription: &mut Subscription,
+    pick: Pick,
+    (cx, room): (&mut Context<'_>, usize),
+    batch: &mut Vec<Message>,
+) -> Poll<u64> {
+    match pick {
+        Pick::All => subscription.poll_batch(cx, room, batch),
+        Pick::Newest => {
+            let (missed, newest) = ready!(subscription.poll_latest(cx));
+            batch.push(newest);
+            Poll::Ready(missed)
+        }
+    }
+}
+
+/// Leaves out what an instance said that this client has not joined.
+fn leave_out(batch: &mut Vec<Message>, since: Generation, metrics: &Metrics) {
     let all = batch.len();
     batch.retain(|message| match message.origin() {
         Origin::Service(generation) => *generation >= since,
         Origin::Client(_) | Origin::Unknown => true,
     });
     metrics.stale.add((all - batch.len()) as u64);
+}
+
+/// Moves the batch into the outbox.
+fn push(batch: &mut Vec<Message>, voice: &mut Voice, outbox: &mut Outbox) {
     let bytes = batch
         .iter()
-        .map(|message| message.frame().as_bytes().len())
+        .map(|message| voice.frame(message).as_bytes().len())
         .sum();
     outbox.reserve(batch.len(), bytes);
     for message in batch.drain(..) {
-        outbox.push(message.frame());
+        if let Origin::Service(generation) = message.origin()
+            && let Some(notice) = voice.before(*generation)
+        {
+            outbox.push_notice(&notice);
+        }
+        outbox.push(voice.frame(&message));
     }
 }

@@ -18,6 +18,8 @@ pub(super) struct Inlet {
     /// Bytes that were read but not decoded yet, from `decoded` on.
     ahead: Vec<u8>,
     decoded: usize,
+    /// Bytes read since [`take_read`](Self::take_read).
+    read: usize,
 }
 
 /// What came in.
@@ -39,14 +41,26 @@ impl Inlet {
             decoder: Decoder::new(message_bytes_max),
             ahead: Vec::new(),
             decoded: 0,
+            read: 0,
         }
     }
 
-    /// The next event of what was read before, or of one more read.
+    /// Bytes it holds: read and not decoded, or parts of a message.
+    pub(super) fn held(&self) -> usize {
+        self.ahead.capacity() + self.decoder.heap_bytes()
+    }
+
+    /// Bytes read since this was last asked.
+    pub(super) fn take_read(&mut self) -> usize {
+        std::mem::take(&mut self.read)
+    }
+
+    /// The next event of what was read before, or of one more read of at most so many bytes.
     pub(super) fn poll_next<S: AsyncRead + Unpin>(
         &mut self,
         cx: &mut Context<'_>,
         stream: &mut S,
+        bytes_max: usize,
     ) -> Poll<io::Result<Inbound>> {
         if !self.ahead.is_empty() {
             match self.decode_ahead() {
@@ -57,10 +71,12 @@ impl Inlet {
             }
         }
         let mut scratch = [0; READ_BYTES];
-        let read = ready!(Pin::new(stream).poll_read(cx, &mut scratch))?;
+        let scratch = &mut scratch[..READ_BYTES.min(bytes_max)];
+        let read = ready!(Pin::new(stream).poll_read(cx, scratch))?;
         if read == 0 {
             return Poll::Ready(Ok(Inbound::End));
         }
+        self.read += read;
         let mut input = &scratch[..read];
         let inbound = decode(&mut self.decoder, &mut input);
         self.ahead.extend_from_slice(input);

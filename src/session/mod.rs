@@ -17,21 +17,26 @@ use std::task::{Context, Poll};
 use futures::io::{AsyncRead, AsyncWrite};
 
 use crate::app::App;
-use crate::metrics::Metrics;
+use crate::backlog::Account;
+use crate::metrics::{CloseReason, Metrics};
 use crate::rt::{Instant, Runtime, Sleep};
 
 mod admission;
+mod age;
 mod cause;
 mod closing;
+mod dialect;
 mod expiry;
 mod feed;
 mod inlet;
+mod intake;
 mod keepalive;
 mod open;
 mod outbox;
 
 pub use self::admission::{Admission, AdmitError};
 pub use self::cause::Cause;
+pub use self::dialect::Dialect;
 pub use self::expiry::{Expiry, Good};
 pub use self::keepalive::{Keepalive, Pulse};
 
@@ -53,9 +58,14 @@ pub struct Session<S, R: Runtime> {
     app: App<R>,
     link: Link<S>,
     phase: Phase<R>,
+    account: Account,
     timer: Timer,
 }
 
+#[expect(
+    clippy::large_enum_variant,
+    reason = "a session is open for nearly all of its life"
+)]
 enum Phase<R: Runtime> {
     Closing(Closing),
     Open(Open<R>),
@@ -88,6 +98,7 @@ where
             stuck_since: None,
         };
         Self {
+            account: app.account(admission.client()),
             phase: Phase::Open(Open::new(admission)),
             app,
             link,
@@ -108,7 +119,7 @@ where
         loop {
             let now = this.app.rt().now();
             let deadline = match &mut this.phase {
-                Phase::Open(open) => match open.poll(cx, &mut this.link, now) {
+                Phase::Open(open) => match open.poll_held(cx, &mut this.link, &mut this.account) {
                     Poll::Ready(cause) => {
                         let closing = open.close(cause, now);
                         this.phase = Phase::Closing(closing);
@@ -121,6 +132,8 @@ where
                     if closing.poll(cx, &mut this.link, metrics, now).is_ready() {
                         return Poll::Ready(closing.cause().clone());
                     }
+                    // Told to go, it goes: this only counts.
+                    let _told = this.account.poll_hold(cx, this.link.held());
                     closing.deadline()
                 }
             };
@@ -135,11 +148,22 @@ where
 impl<S, R: Runtime> Drop for Session<S, R> {
     fn drop(&mut self) {
         let metrics = self.app.metrics();
-        if let Phase::Open(open) = &mut self.phase {
-            open.abandon();
-        }
+        let reason = match &mut self.phase {
+            Phase::Closing(closing) => closing.cause().reason(),
+            Phase::Open(open) => {
+                open.abandon();
+                CloseReason::Dropped
+            }
+        };
         self.link.outbox.abandon(metrics);
-        metrics.closed.add(1);
+        metrics.closed.add(reason);
+    }
+}
+
+impl<S> Link<S> {
+    /// Bytes on their way through it.
+    fn held(&self) -> usize {
+        self.inlet.held() + self.outbox.len()
     }
 }
 

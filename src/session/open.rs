@@ -7,12 +7,15 @@ use std::task::{Context, Poll};
 use futures::io::{AsyncRead, AsyncWrite};
 
 use super::admission::Admission;
+use super::age::{Age, TooOld};
 use super::cause::Cause;
 use super::closing::Closing;
 use super::expiry::{Expiry, Good};
 use super::inlet::Inbound;
+use super::intake::{Intake, Within};
 use super::keepalive::{Keepalive, Pulse};
 use super::{Link, outbox::Outbox};
+use crate::backlog::Account;
 use crate::bus::{Message, Origin};
 use crate::limits::SlowConsumer;
 use crate::registry::Status;
@@ -28,6 +31,10 @@ pub(super) struct Open<R: Runtime> {
     status: Status,
     keepalive: Keepalive,
     expiry: Expiry,
+    age: Age,
+    intake: Intake,
+    /// Until when the client is not read, because it has sent what it may.
+    paused: Option<Instant>,
     at_hand: Option<AtHand>,
     /// The peer's last ping, still to be answered: earlier ones need no answer (RFC 6455 5.5.3).
     pong: Option<Box<ControlPayload>>,
@@ -55,11 +62,15 @@ enum Taken {
 
 impl<R: Runtime> Open<R> {
     pub(super) fn new(admission: Admission<R>) -> Self {
-        let clock = admission.app().rt();
+        let (limits, rt) = (&admission.limits, admission.app().rt());
+        let now = rt.now();
         Self {
             status: Status::Waiting,
-            keepalive: Keepalive::new(admission.limits.keepalive, clock.now()),
-            expiry: Expiry::new(admission.sender.identity(), clock.wall(), clock.now()),
+            keepalive: Keepalive::new(limits.keepalive, now),
+            age: Age::new(limits.age, now, rt),
+            intake: Intake::new(limits.inbound, limits.pings, now),
+            expiry: Expiry::new(admission.sender.identity(), rt.wall(), now),
+            paused: None,
             admission: Some(admission),
             at_hand: None,
             pong: None,
@@ -67,8 +78,32 @@ impl<R: Runtime> Open<R> {
         }
     }
 
+    /// Serves the client until there is a cause to close, and tells what is held for it.
+    pub(super) fn poll_held<S: AsyncRead + AsyncWrite + Unpin>(
+        &mut self,
+        cx: &mut Context<'_>,
+        link: &mut Link<S>,
+        account: &mut Account,
+    ) -> Poll<Cause> {
+        let now = self.admission().app().rt().now();
+        if let Poll::Ready(cause) = self.poll(cx, link, now) {
+            return Poll::Ready(cause);
+        }
+        let at_hand = self
+            .at_hand
+            .as_ref()
+            .map_or(0, |at_hand| at_hand.message.len());
+        let answers = match &mut self.admission {
+            // Otherwise there is none that is not sent.
+            Some(admission) if !link.outbox.is_empty() => admission.feed.watch(cx),
+            Some(_) | None => 0,
+        };
+        let held = link.held() + at_hand + answers;
+        account.poll_hold(cx, held).map(|()| Cause::Shed)
+    }
+
     /// Serves the client until there is a cause to close.
-    pub(super) fn poll<S: AsyncRead + AsyncWrite + Unpin>(
+    fn poll<S: AsyncRead + AsyncWrite + Unpin>(
         &mut self,
         cx: &mut Context<'_>,
         link: &mut Link<S>,
@@ -108,6 +143,8 @@ impl<R: Runtime> Open<R> {
         let deadlines = [
             Some(self.keepalive.deadline()),
             self.expiry.deadline(),
+            self.age.deadline(),
+            self.paused,
             taken,
             answered,
             written,
@@ -150,7 +187,8 @@ impl<R: Runtime> Open<R> {
             match status {
                 Status::Draining => return Some(Cause::Drained),
                 Status::Failed => return Some(Cause::Failed),
-                Status::Running(_) | Status::Waiting => {}
+                Status::Running(generation) => admission.feed.voice.runs(generation),
+                Status::Waiting => {}
             }
         }
         None
@@ -171,6 +209,14 @@ impl<R: Runtime> Open<R> {
                 return Some(Cause::Stalled);
             }
             self.keepalive.excuse();
+        }
+        if self.paused.is_some() {
+            self.keepalive.excuse();
+        }
+        match self.age.on_time(now) {
+            Some(TooOld::Aged) => return Some(Cause::Aged),
+            Some(TooOld::Idle) => return Some(Cause::Idle),
+            None => {}
         }
         if self.ping == Ping::Due {
             // It waits behind what is being written; `write_timeout` sees to that.
@@ -200,7 +246,7 @@ impl<R: Runtime> Open<R> {
         for _ in 0..SENDS_MAX {
             if link.outbox.is_empty() {
                 self.push_control(&mut link.outbox);
-                if let Some(cause) = self.pull(cx, &mut link.outbox) {
+                if let Some(cause) = self.pull(cx, &mut link.outbox, now) {
                     return Some(cause);
                 }
             }
@@ -226,15 +272,18 @@ impl<R: Runtime> Open<R> {
         }
     }
 
-    fn pull(&mut self, cx: &mut Context<'_>, outbox: &mut Outbox) -> Option<Cause> {
+    fn pull(&mut self, cx: &mut Context<'_>, outbox: &mut Outbox, now: Instant) -> Option<Cause> {
         let admission = self
             .admission
             .as_mut()
             .expect("an open session has its admission");
         let lost = admission.feed.pull(cx, outbox, admission.app.metrics());
+        if outbox.has_messages() {
+            self.age.active(now);
+        }
         match admission.slow_consumer {
             SlowConsumer::Close if lost > 0 => Some(Cause::SlowConsumer(lost)),
-            SlowConsumer::Close | SlowConsumer::Skip => None,
+            SlowConsumer::Close | SlowConsumer::Latest | SlowConsumer::Skip => None,
         }
     }
 
@@ -250,26 +299,75 @@ impl<R: Runtime> Open<R> {
                 Taken::No => return None,
                 Taken::Yes => {}
             }
-            let inbound = match link.inlet.poll_next(cx, &mut link.stream) {
+            // Without one there is nothing to do, and no cause to close.
+            let allowance = self.allowance(now)?;
+            let inbound = match link.inlet.poll_next(cx, &mut link.stream, allowance) {
                 Poll::Pending => return None,
                 Poll::Ready(Err(error)) => return Some(lost(&error)),
                 Poll::Ready(Ok(inbound)) => inbound,
             };
+            if self.intake.bytes(now, link.inlet.take_read()) == Within::No {
+                return Some(Cause::RateExceeded);
+            }
             self.keepalive.heard(now);
-            match inbound {
-                Inbound::End => return Some(Cause::Lost(io::ErrorKind::UnexpectedEof)),
-                Inbound::Violation(error) => return Some(Cause::Protocol(error)),
-                Inbound::Partial | Inbound::Event(Event::Pong(_)) => {}
-                Inbound::Event(Event::Ping(payload)) => self.pong = Some(Box::new(payload)),
-                Inbound::Event(Event::Close(frame)) => return Some(Cause::PeerClosed(frame)),
-                Inbound::Event(Event::Message(frame)) => self.take_in(frame, now),
+            if let Some(cause) = self.on_inbound(inbound, now) {
+                return Some(cause);
             }
         }
         cx.waker().wake_by_ref();
         None
     }
 
+    fn on_inbound(&mut self, inbound: Inbound, now: Instant) -> Option<Cause> {
+        match inbound {
+            Inbound::End => return Some(Cause::Lost(io::ErrorKind::UnexpectedEof)),
+            Inbound::Violation(error) => return Some(Cause::Protocol(error)),
+            Inbound::Partial | Inbound::Event(Event::Pong(_)) => {}
+            Inbound::Event(Event::Ping(payload)) => match self.intake.ping(now) {
+                Within::No => return Some(Cause::PingFlood),
+                Within::Yes => self.pong = Some(Box::new(payload)),
+            },
+            Inbound::Event(Event::Close(frame)) => return Some(Cause::PeerClosed(frame)),
+            Inbound::Event(Event::Message(frame)) => {
+                let Some(frame) = self.admission().dialect.read(frame) else {
+                    return Some(self.refuse_envelope());
+                };
+                self.take_in(frame, now);
+                if self.intake.message(now) == Within::No {
+                    return Some(Cause::RateExceeded);
+                }
+            }
+        }
+        None
+    }
+
+    /// Counts a message that is none.
+    fn refuse_envelope(&self) -> Cause {
+        let metrics = self.admission().app().metrics();
+        metrics.messages_in.add(1);
+        metrics.lost_not_taken.add(1);
+        Cause::BadEnvelope
+    }
+
+    /// Bytes that may be read; none while the client has sent what it may.
+    fn allowance(&mut self, now: Instant) -> Option<usize> {
+        match self.intake.allowance(now) {
+            Ok(bytes) => {
+                self.paused = None;
+                Some(bytes)
+            }
+            Err(until) => {
+                if self.paused.is_none() {
+                    self.admission().app().metrics().pauses.add(1);
+                }
+                self.paused = Some(until);
+                None
+            }
+        }
+    }
+
     fn take_in(&mut self, frame: Frame, since: Instant) {
+        self.age.active(since);
         let admission = self.admission();
         let metrics = admission.app().metrics();
         metrics.messages_in.add(1);

@@ -28,6 +28,11 @@ impl Outbox {
         self.bytes.len()
     }
 
+    /// Whether a message is among what is being written.
+    pub(super) fn has_messages(&self) -> bool {
+        !self.ends.is_empty()
+    }
+
     /// Makes room for frames of this many bytes in all.
     pub(super) fn reserve(&mut self, frames: usize, bytes: usize) {
         self.bytes.reserve(bytes);
@@ -37,6 +42,11 @@ impl Outbox {
     pub(super) fn push(&mut self, frame: &Frame) {
         self.bytes.extend_from_slice(frame.as_bytes());
         self.ends.push(self.bytes.len());
+    }
+
+    /// What is said of messages, and is none itself.
+    pub(super) fn push_notice(&mut self, frame: &Frame) {
+        self.bytes.extend_from_slice(frame.as_bytes());
     }
 
     pub(super) fn push_control(&mut self, kind: ControlKind, payload: &ControlPayload) {
@@ -89,6 +99,26 @@ impl Outbox {
             unflushed: true,
             ..Self::default()
         };
+    }
+
+    /// Drops the frames that are not yet being written, and counts them.
+    pub(super) fn cut(&mut self, metrics: &Metrics) {
+        let begun = match self.written {
+            0 => 0,
+            written => self.ends.partition_point(|end| *end < written) + 1,
+        };
+        // A control frame that is being written after the last data frame stays with what follows.
+        let Some(end) = begun
+            .checked_sub(1)
+            .map_or(Some(0), |at| self.ends.get(at).copied())
+        else {
+            return;
+        };
+        metrics.lost_unsent.add((self.ends.len() - begun) as u64);
+        self.ends.truncate(begun);
+        self.ends.shrink_to_fit();
+        self.bytes.truncate(end);
+        self.bytes.shrink_to_fit();
     }
 
     /// Counts what is and what is not written at the end of the session.

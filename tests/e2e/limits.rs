@@ -4,7 +4,7 @@ use std::num::{NonZeroU32, NonZeroUsize};
 use std::time::Duration;
 
 use busline::Limits;
-use busline::limits::KeepalivePolicy;
+use busline::limits::{KeepalivePolicy, Rate};
 use busline::service::echo;
 use tokio::time::Instant;
 
@@ -95,6 +95,85 @@ async fn a_connection_above_the_limit_of_handshakes_waits_for_its_turn() {
     // A session is no handshake: there is room for the next one.
     let mut other = Client::connect(&server, "echo").await;
     other.round_trip("beside it").await;
+}
+
+#[tokio::test]
+async fn a_connection_of_an_address_with_too_many_handshakes_is_closed_without_a_word() {
+    let limits = Limits {
+        handshakes_per_address: NonZeroUsize::MIN,
+        ..Limits::default()
+    };
+    let server = limited(limits).await;
+    let silent = Raw::connect(&server).await;
+    let refused = |server: &Server| server.app().counts().sessions.accepts_refused == 1;
+    Raw::connect(&server).await.end().await;
+    server.until("it is counted", refused).await;
+    drop(silent);
+    // Sessions are no handshakes.
+    loop {
+        let Ok(mut first) = Client::try_connect(&server, "echo").await else {
+            continue;
+        };
+        first.round_trip("there is a place").await;
+        break;
+    }
+}
+
+#[tokio::test]
+async fn connections_beyond_the_rate_wait_and_all_get_in() {
+    let limits = Limits {
+        accepts: Rate::new(20, 2),
+        ..Limits::default()
+    };
+    let server = limited(limits).await;
+    let begin = Instant::now();
+    for number in 0..4 {
+        let mut client = Client::connect(&server, "echo").await;
+        client.round_trip(&number.to_string()).await;
+    }
+    assert!(
+        begin.elapsed() >= Duration::from_millis(90),
+        "two waited for 50 ms each"
+    );
+    assert!(server.app().counts().sessions.accepts_delayed >= 2);
+}
+
+#[tokio::test]
+async fn sessions_are_counted_by_the_clients_address_and_not_by_the_proxys() {
+    let limits = Limits {
+        sessions_per_address: 1,
+        proxies: vec!["127.0.0.1".parse().expect("a network")],
+        ..Limits::default()
+    };
+    let server = limited(limits).await;
+    let forwarded = |address: &str| {
+        let end = format!("\r\nX-Forwarded-For: {address}\r\n\r\n");
+        wish("/ws/echo").replace("\r\n\r\n", &end)
+    };
+    let mut clients = Vec::new();
+    for address in ["192.0.2.1", "192.0.2.2"] {
+        let mut raw = Raw::connect(&server).await;
+        raw.send(forwarded(address).as_bytes()).await;
+        assert!(raw.head().await.starts_with("HTTP/1.1 101 "), "{address}");
+        clients.push(raw);
+    }
+    // What the client wrote itself, left of what the proxy has appended, changes nothing.
+    let answer = ask(&server, &forwarded("203.0.113.7, 192.0.2.2")).await;
+    assert_eq!(answer.status, 503);
+    assert_eq!(answer.header("retry-after"), Some("1"));
+}
+
+#[tokio::test]
+async fn nobody_but_a_proxy_may_say_where_it_comes_from() {
+    let limits = Limits {
+        sessions_per_address: 1,
+        ..Limits::default()
+    };
+    let server = limited(limits).await;
+    let _first = Client::connect(&server, "echo").await;
+    let claim = "\r\nX-Forwarded-For: 192.0.2.1\r\n\r\n";
+    let answer = ask(&server, &wish("/ws/echo").replace("\r\n\r\n", claim)).await;
+    assert_eq!(answer.status, 503);
 }
 
 #[tokio::test]

@@ -9,7 +9,7 @@ use busline::service::ping;
 use tokio_tungstenite::tungstenite::Message;
 
 use crate::client::Client;
-use crate::raw::{Raw, TEXT};
+use crate::raw::{Raw, TEXT, frame, wish};
 use crate::server::Server;
 
 /// Large, so that a few hundred fill the socket buffers of the system.
@@ -57,6 +57,25 @@ fn messages(server: &Server) -> TopicCounts {
     let known = counts.delivered + counts.lost_lagged + counts.lost_unsubscribed + counts.pending;
     assert_eq!(counts.owed, known, "{counts:?}");
     counts
+}
+
+#[tokio::test]
+async fn a_client_may_ask_for_json() {
+    let server = Server::standard().await;
+    let mut raw = Raw::connect(&server).await;
+    let end = "\r\nSec-WebSocket-Protocol: chat, busline.v1.json\r\n\r\n";
+    let wish = wish("/ws/echo").replace("\r\n\r\n", end);
+    raw.send(wish.as_bytes()).await;
+    let head = raw.head().await.to_ascii_lowercase();
+    assert!(
+        head.contains("\r\nsec-websocket-protocol: busline.v1.json\r\n"),
+        "{head}"
+    );
+    let text = br#"{"text":"hello"}"#;
+    raw.send(&frame(TEXT, text)).await;
+    assert_eq!(raw.frame().await, (TEXT, text.to_vec()));
+    let mut plain = Client::connect(&server, "echo").await;
+    plain.round_trip("hello").await;
 }
 
 #[tokio::test]

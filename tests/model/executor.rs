@@ -150,7 +150,9 @@ impl Random for Manual {
     fn random(&self) -> u64 {
         let mut state = self.state();
         state.random += 1;
-        state.random
+        // An odd factor and a shift: neighbours are far apart, high bits and low.
+        let mixed = state.random.wrapping_mul(0x9e37_79b9_7f4a_7c15);
+        mixed ^ (mixed >> 29)
     }
 }
 

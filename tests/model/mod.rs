@@ -6,6 +6,7 @@
 pub(crate) mod bus;
 pub(crate) mod bytes;
 pub(crate) mod config;
+pub(crate) mod crowd;
 pub(crate) mod executor;
 pub(crate) mod names;
 pub(crate) mod peer;

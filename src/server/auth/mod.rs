@@ -25,7 +25,7 @@ pub use self::claims::ClaimError;
 use self::claims::{Claims, Expected};
 pub use self::keys::{KeyError, Keys};
 pub use self::remote::{Remote, Url, UrlError};
-pub(super) use self::token::{find, offered};
+pub(super) use self::token::find;
 
 /// Who may join a service.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]

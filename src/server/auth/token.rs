@@ -22,11 +22,6 @@ pub(in crate::server) fn find(headers: &HeaderMap, uri: &Uri) -> Option<Token> {
     Some(Token::new(token))
 }
 
-/// The subprotocols that a client offers, without those that are tokens.
-pub(in crate::server) fn offered(headers: &HeaderMap) -> impl Iterator<Item = &str> {
-    subprotocols(headers).filter(|name| !name.starts_with(SUBPROTOCOL))
-}
-
 fn subprotocols(headers: &HeaderMap) -> impl Iterator<Item = &str> {
     let lists = headers.get_all(header::SEC_WEBSOCKET_PROTOCOL).into_iter();
     let lists = lists.filter_map(|value| value.to_str().ok());
@@ -74,17 +69,5 @@ mod tests {
         ] {
             assert_eq!(found(headers, uri).as_deref(), token, "{headers:?} {uri}");
         }
-    }
-
-    #[test]
-    fn a_token_is_no_subprotocol_that_can_be_chosen() {
-        let mut headers = HeaderMap::new();
-        let offers = HeaderValue::from_static("bearer.x, a");
-        headers.append("sec-websocket-protocol", offers);
-        headers.append(
-            "sec-websocket-protocol",
-            HeaderValue::from_static("b ,bearer.y"),
-        );
-        assert_eq!(offered(&headers).collect::<Vec<_>>(), ["a", "b"]);
     }
 }

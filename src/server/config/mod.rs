@@ -182,10 +182,9 @@ impl Config {
         }
     }
 
-    /// What it asks for each service.
-    pub fn services(&self) -> impl Iterator<Item = (&'static str, ServicePolicy)> {
-        let services = self.services.iter();
-        services.map(|(name, keys)| (*name, policy(keys)))
+    /// What it asks for a service.
+    pub fn policy(&self, service: &str) -> ServicePolicy {
+        policy(self.services.get(service).unwrap_or(&self.service))
     }
 }
 
@@ -197,8 +196,8 @@ fn policy(keys: &ServiceKeys) -> ServicePolicy {
             ..LifecyclePolicy::default()
         },
         slow_consumer: keys.slow_consumer,
-        window: window(keys),
-        message_bytes: keys.max_message_bytes.size(),
+        window: Some(window(keys)),
+        message_bytes: Some(keys.max_message_bytes.size()),
     }
 }
 

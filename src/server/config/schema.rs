@@ -115,12 +115,14 @@ impl Value for SlowConsumer {
     const PLACEHOLDER: &'static str = "POLICY";
 
     fn allowed() -> String {
-        "skip (it loses messages) or close (with 1013)".to_owned()
+        "skip (it loses the oldest), latest (it gets the newest only) or close (with 1013)"
+            .to_owned()
     }
 
     fn read(text: &str) -> Result<Self, String> {
         match text {
             "close" => Ok(Self::Close),
+            "latest" => Ok(Self::Latest),
             "skip" => Ok(Self::Skip),
             _ => Err(String::new()),
         }

@@ -1,0 +1,259 @@
+//! What all sessions together hold for clients that do not take it, and who must go when that is
+//! too much.
+
+use std::cmp::Reverse;
+use std::collections::BTreeMap;
+use std::task::{Context, Poll, Waker};
+
+use crate::sync::{Arc, Mutex};
+
+/// The bytes of all sessions; clones share it.
+///
+/// When they pass the bound, those who hold most are told to go, until an eighth of the bound is
+/// free: so the search, which looks at everybody who holds anything, is seldom.
+#[derive(Clone, Debug)]
+pub(crate) struct Backlog {
+    max: u64,
+    state: Arc<Mutex<State>>,
+}
+
+#[derive(Debug, Default)]
+struct State {
+    /// The sum of all entries that are not shed.
+    total: u64,
+    /// Those who hold anything, by their clients' numbers.
+    entries: BTreeMap<u64, Entry>,
+}
+
+#[derive(Debug)]
+struct Entry {
+    bytes: u64,
+    /// Told to go: no longer a part of the sum.
+    shed: bool,
+    waker: Waker,
+}
+
+/// One session's part, gone when it is dropped.
+#[derive(Debug)]
+pub(crate) struct Account {
+    backlog: Backlog,
+    client: u64,
+    /// Whether there is an entry for it.
+    listed: bool,
+}
+
+impl Backlog {
+    pub(crate) fn new(max: u64) -> Self {
+        Self {
+            max,
+            state: Arc::new(Mutex::new(State::default())),
+        }
+    }
+
+    /// The part of a client, of which there is one.
+    pub(crate) fn account(&self, client: u64) -> Account {
+        Account {
+            backlog: self.clone(),
+            client,
+            listed: false,
+        }
+    }
+
+    /// Bytes that all sessions hold.
+    pub(crate) fn total(&self) -> u64 {
+        self.state.lock().total
+    }
+
+    /// Sessions that hold any.
+    #[cfg(test)]
+    pub(crate) fn holders(&self) -> usize {
+        self.state.lock().entries.len()
+    }
+}
+
+impl State {
+    /// Takes the account's new bytes, and the waker that is no longer needed.
+    fn set(&mut self, client: u64, bytes: u64, waker: &Waker) -> Option<Waker> {
+        match self.entries.get_mut(&client) {
+            Some(entry) => {
+                if !entry.shed {
+                    self.total = self.total - entry.bytes + bytes;
+                }
+                entry.bytes = bytes;
+                if entry.waker.will_wake(waker) {
+                    return None;
+                }
+                Some(std::mem::replace(&mut entry.waker, waker.clone()))
+            }
+            None => {
+                self.total += bytes;
+                let entry = Entry {
+                    bytes,
+                    shed: false,
+                    waker: waker.clone(),
+                };
+                self.entries.insert(client, entry).map(|entry| entry.waker)
+            }
+        }
+    }
+
+    fn remove(&mut self, client: u64) -> Option<Waker> {
+        let entry = self.entries.remove(&client)?;
+        if !entry.shed {
+            self.total -= entry.bytes;
+        }
+        Some(entry.waker)
+    }
+
+    /// Marks those who hold most, the oldest of equals first, until no more than `target` is left.
+    fn shed(&mut self, target: u64) -> Vec<Waker> {
+        let held = self.entries.iter().filter(|(_, entry)| !entry.shed);
+        let mut held: Vec<_> = held
+            .map(|(client, entry)| (Reverse(entry.bytes), *client))
+            .collect();
+        held.sort_unstable();
+        let mut wakers = Vec::new();
+        for (Reverse(bytes), client) in held {
+            if self.total <= target {
+                break;
+            }
+            if let Some(entry) = self.entries.get_mut(&client) {
+                entry.shed = true;
+                self.total -= bytes;
+                wakers.push(entry.waker.clone());
+            }
+        }
+        wakers
+    }
+}
+
+impl Account {
+    /// Tells what the session holds; ready when it must go, of which it is woken as well.
+    pub(crate) fn poll_hold(&mut self, cx: &mut Context<'_>, bytes: usize) -> Poll<()> {
+        let bytes = bytes as u64;
+        if bytes == 0 && !self.listed {
+            return Poll::Pending;
+        }
+        let mut state = self.backlog.state.lock();
+        let is_shed = state
+            .entries
+            .get(&self.client)
+            .is_some_and(|entry| entry.shed);
+        if is_shed {
+            return Poll::Ready(());
+        }
+        self.listed = bytes > 0;
+        if bytes == 0 {
+            let waker = state.remove(self.client);
+            drop(state);
+            drop(waker);
+            return Poll::Pending;
+        }
+        let replaced = state.set(self.client, bytes, cx.waker());
+        let wakers = if state.total > self.backlog.max {
+            state.shed(self.backlog.max - self.backlog.max / 8)
+        } else {
+            Vec::new()
+        };
+        let shed = state.entries.get(&self.client).is_some_and(|e| e.shed);
+        drop(state);
+        drop(replaced);
+        wakers.into_iter().for_each(Waker::wake);
+        if shed { Poll::Ready(()) } else { Poll::Pending }
+    }
+}
+
+impl Drop for Account {
+    fn drop(&mut self) {
+        if self.listed {
+            let waker = self.backlog.state.lock().remove(self.client);
+            drop(waker);
+        }
+    }
+}
+
+#[cfg(all(test, not(feature = "loom")))]
+mod tests {
+    use proptest::prelude::*;
+
+    use super::*;
+
+    fn hold(account: &mut Account, bytes: usize) -> bool {
+        let mut cx = Context::from_waker(Waker::noop());
+        account.poll_hold(&mut cx, bytes).is_ready()
+    }
+
+    #[test]
+    fn the_bound_is_held_and_one_byte_more_sheds_the_largest() {
+        let backlog = Backlog::new(80);
+        let mut accounts = [1, 2, 3].map(|client| backlog.account(client));
+        assert!(!hold(&mut accounts[0], 30));
+        assert!(!hold(&mut accounts[1], 40));
+        assert!(!hold(&mut accounts[2], 10), "exactly the bound");
+        assert_eq!(backlog.total(), 80);
+        assert!(!hold(&mut accounts[2], 11), "the small one stays");
+        assert!(hold(&mut accounts[1], 40), "the largest goes");
+        assert!(!hold(&mut accounts[0], 30));
+        assert_eq!(backlog.total(), 41);
+        drop(accounts);
+        assert_eq!((backlog.total(), backlog.holders()), (0, 0));
+    }
+
+    #[test]
+    fn of_equals_the_oldest_goes_and_no_more_than_needed() {
+        let backlog = Backlog::new(80);
+        let mut accounts = [7, 5, 9].map(|client| backlog.account(client));
+        let shed: Vec<_> = accounts
+            .iter_mut()
+            .map(|account| hold(account, 27))
+            .collect();
+        assert_eq!(shed, [false, false, false], "the third one sheds another");
+        assert!(!hold(&mut accounts[0], 27));
+        assert!(hold(&mut accounts[1], 27), "client 5 is the oldest");
+        assert!(!hold(&mut accounts[2], 27));
+    }
+
+    #[test]
+    fn who_passes_the_bound_alone_goes_itself() {
+        let backlog = Backlog::new(80);
+        let mut account = backlog.account(1);
+        assert!(hold(&mut account, 81));
+        assert!(hold(&mut account, 0), "and stays told");
+        assert_eq!(backlog.total(), 0);
+    }
+
+    fn config() -> ProptestConfig {
+        ProptestConfig {
+            failure_persistence: None,
+            ..ProptestConfig::default()
+        }
+    }
+
+    proptest! {
+        #![proptest_config(config())]
+
+        #[test]
+        fn the_sum_is_that_of_those_who_stay_and_never_above_the_bound(
+            max in 1..200_u64,
+            steps in prop::collection::vec((0..8_usize, 0..64_usize), 0..200),
+        ) {
+            let backlog = Backlog::new(max);
+            let mut accounts: Vec<_> = (0..8).map(|client| backlog.account(client)).collect();
+            let mut shed = [false; 8];
+            for (index, bytes) in steps {
+                if shed[index] {
+                    // It has gone; another client comes in its stead.
+                    accounts[index] = backlog.account(index as u64);
+                }
+                shed[index] = hold(&mut accounts[index], bytes);
+                let state = backlog.state.lock();
+                let kept = state.entries.values().filter(|entry| !entry.shed);
+                let sum: u64 = kept.map(|entry| entry.bytes).sum();
+                prop_assert_eq!(state.total, sum);
+                prop_assert!(sum <= max);
+            }
+            drop(accounts);
+            prop_assert_eq!((backlog.total(), backlog.holders()), (0, 0));
+        }
+    }
+}

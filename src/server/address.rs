@@ -1,0 +1,22 @@
+//! Addresses of connections, as listeners have them.
+
+use std::net::SocketAddr;
+
+/// The address of the other end of a connection.
+pub trait PeerAddress: Send + 'static {
+    /// The IP address and port, if it has any.
+    fn socket_address(&self) -> Option<SocketAddr>;
+}
+
+impl PeerAddress for SocketAddr {
+    fn socket_address(&self) -> Option<SocketAddr> {
+        Some(*self)
+    }
+}
+
+#[cfg(unix)]
+impl PeerAddress for tokio::net::unix::SocketAddr {
+    fn socket_address(&self) -> Option<SocketAddr> {
+        None
+    }
+}

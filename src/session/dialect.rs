@@ -1,0 +1,211 @@
+//! How messages are written for one client: as they are, or told apart from notices about them.
+
+use serde::Deserialize;
+
+use crate::bus::{Generation, Message};
+use crate::wire::{Frame, Payload};
+
+/// What a client and its session speak, as the client has asked for.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub enum Dialect {
+    /// `busline.v1.json`: texts are JSON, `{"text":"..."}` in both directions, and there are
+    /// notices; binary messages are as they are. See `docs/subprotocol.md`.
+    Json,
+    /// Messages as they are, and nothing else.
+    #[default]
+    Plain,
+}
+
+/// A text of a client that speaks JSON.
+#[derive(Deserialize)]
+#[serde(rename_all = "lowercase")]
+enum Said {
+    Text(String),
+}
+
+impl Dialect {
+    /// The name it has as a WebSocket subprotocol; the plain one has none.
+    pub const fn name(self) -> Option<&'static str> {
+        match self {
+            Self::Json => Some("busline.v1.json"),
+            Self::Plain => None,
+        }
+    }
+
+    /// The message in a client's frame; `None` if it is not of this dialect.
+    pub(super) fn read(self, frame: Frame) -> Option<Frame> {
+        match (self, frame.payload()) {
+            (Self::Plain, _) | (Self::Json, Payload::Binary(_)) => Some(frame),
+            (Self::Json, Payload::Text(text)) => {
+                let Said::Text(text) = serde_json::from_str(text).ok()?;
+                Some(Frame::text(text))
+            }
+        }
+    }
+}
+
+/// The session's side of a dialect.
+#[derive(Debug)]
+pub(super) enum Voice {
+    Json(Restarts),
+    Plain,
+}
+
+/// Which instances of its service a client knows of.
+#[derive(Debug, Default)]
+pub(super) struct Restarts {
+    /// The newest that runs.
+    running: Option<Generation>,
+    /// The newest it was told of, or has heard a message of.
+    told: Option<Generation>,
+}
+
+impl Voice {
+    pub(super) fn of(dialect: Dialect) -> Self {
+        match dialect {
+            Dialect::Json => Self::Json(Restarts::default()),
+            Dialect::Plain => Self::Plain,
+        }
+    }
+
+    /// An instance runs.
+    pub(super) fn runs(&mut self, generation: Generation) {
+        if let Self::Json(restarts) = self {
+            restarts.running = Some(generation);
+        }
+    }
+
+    pub(super) fn frame<'a>(&self, message: &'a Message) -> &'a Frame {
+        match self {
+            Self::Json(_) => message.json_frame(),
+            Self::Plain => message.frame(),
+        }
+    }
+
+    /// What is said of messages that were lost, before the first that was not.
+    pub(super) fn lagged(&self, lost: u64) -> Option<Frame> {
+        match self {
+            Self::Json(_) if lost > 0 => Some(Frame::text(format!("{{\"lagged\":{lost}}}"))),
+            Self::Json(_) | Self::Plain => None,
+        }
+    }
+
+    /// What is said before the first message of a new instance.
+    pub(super) fn before(&mut self, generation: Generation) -> Option<Frame> {
+        match self {
+            Self::Json(restarts) => restarts.tell(generation),
+            Self::Plain => None,
+        }
+    }
+
+    /// What is said of a new instance once no message of an older one is left.
+    pub(super) fn at_rest(&mut self) -> Option<Frame> {
+        match self {
+            Self::Json(restarts) => restarts.running.and_then(|running| restarts.tell(running)),
+            Self::Plain => None,
+        }
+    }
+}
+
+impl Restarts {
+    fn tell(&mut self, generation: Generation) -> Option<Frame> {
+        let told = self
+            .told
+            .replace(self.told.map_or(generation, |told| told.max(generation)));
+        let restarted = told.is_some_and(|told| told < generation);
+        restarted.then(|| {
+            let notice = format!("{{\"service\":\"restarted\",\"generation\":{generation}}}");
+            Frame::text(notice)
+        })
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn read(text: &str) -> Option<String> {
+        let frame = Dialect::Json.read(Frame::text(text))?;
+        match frame.payload() {
+            Payload::Text(text) => Some(text.to_string()),
+            Payload::Binary(_) => None,
+        }
+    }
+
+    #[test]
+    fn a_text_is_taken_out_of_its_envelope() {
+        assert_eq!(read(r#"{"text":"hello"}"#).as_deref(), Some("hello"));
+        assert_eq!(
+            read(" { \"text\" : \"a\\n\\u00e9\" } ").as_deref(),
+            Some("a\n\u{e9}")
+        );
+        assert_eq!(read(r#"{"text":""}"#).as_deref(), Some(""));
+    }
+
+    #[test]
+    fn what_is_no_envelope_is_none() {
+        let deep = "[".repeat(10_000);
+        for bad in [
+            "hello",
+            "",
+            "{}",
+            r#"{"text":1}"#,
+            r#"{"text":"a","more":1}"#,
+            r#"{"text":"a"} x"#,
+            r#"{"other":"a"}"#,
+            r#"{"text":"\ud800"}"#,
+            r#""text""#,
+            &deep,
+        ] {
+            assert_eq!(read(bad), None, "{bad:.40}");
+        }
+    }
+
+    #[test]
+    fn what_is_written_can_be_read() {
+        for text in [
+            "",
+            "plain",
+            "\"quoted\" \\ \n \u{0} \u{7f} \u{1f600}",
+            "{\"lagged\":3}",
+        ] {
+            let message = Message::text(text);
+            let frame = message.json_frame().clone();
+            assert_eq!(Dialect::Json.read(frame), Some(Frame::text(text)), "{text}");
+        }
+    }
+
+    #[test]
+    fn bytes_and_plain_texts_are_as_they_are() {
+        let bytes = Message::binary([1, 2, 3]);
+        assert_eq!(bytes.json_frame(), bytes.frame());
+        assert_eq!(
+            Dialect::Json.read(bytes.frame().clone()),
+            Some(bytes.frame().clone())
+        );
+        let text = Frame::text("{\"text\":1}");
+        assert_eq!(Dialect::Plain.read(text.clone()), Some(text));
+    }
+
+    #[test]
+    fn a_restart_is_told_once_and_the_first_start_never() {
+        let mut voice = Voice::of(Dialect::Json);
+        assert_eq!(voice.at_rest(), None, "nothing runs yet");
+        voice.runs(Generation::new(3));
+        assert_eq!(voice.at_rest(), None);
+        assert_eq!(voice.before(Generation::new(3)), None);
+        voice.runs(Generation::new(4));
+        assert_eq!(
+            voice.before(Generation::new(3)),
+            None,
+            "a message of the old one is left"
+        );
+        let notice = Frame::text(r#"{"service":"restarted","generation":4}"#);
+        assert_eq!(voice.before(Generation::new(4)), Some(notice));
+        assert_eq!(voice.at_rest(), None);
+        voice.runs(Generation::new(5));
+        let notice = Frame::text(r#"{"service":"restarted","generation":5}"#);
+        assert_eq!(voice.at_rest(), Some(notice));
+        assert_eq!(voice.at_rest(), None);
+    }
+}

@@ -1,0 +1,165 @@
+//! How much one client may send: a pure machine.
+
+use crate::bucket::Bucket;
+use crate::limits::{InboundPolicy, OverRate, Rate};
+use crate::rt::Instant;
+
+/// Wakes a second at most for a client that is read as fast as its rate allows.
+const READS_PER_SECOND: u64 = 100;
+
+/// The buckets of one client.
+#[derive(Debug)]
+pub(super) struct Intake {
+    policy: InboundPolicy,
+    bytes: Option<Bucket>,
+    messages: Option<Bucket>,
+    pings: Bucket,
+}
+
+/// Whether the client may go on.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum Within {
+    No,
+    Yes,
+}
+
+impl Intake {
+    pub(super) fn new(policy: InboundPolicy, pings: Rate, now: Instant) -> Self {
+        Self {
+            policy,
+            bytes: policy.bytes.map(|rate| Bucket::new(rate, now)),
+            messages: policy.messages.map(|rate| Bucket::new(rate, now)),
+            pings: Bucket::new(pings, now),
+        }
+    }
+
+    /// Bytes that may be read now, at least one; or the time to wait for.
+    pub(super) fn allowance(&mut self, now: Instant) -> Result<usize, Instant> {
+        match self.policy.over {
+            // All of it is read, to see what is too much.
+            OverRate::Close => Ok(usize::MAX),
+            OverRate::Wait => self.room(now),
+        }
+    }
+
+    fn room(&mut self, now: Instant) -> Result<usize, Instant> {
+        let message_at = self.messages.as_mut().map(|m| m.room_at(now, 1));
+        let quantum = self.policy.bytes.map_or(1, quantum);
+        let bytes_at = self.bytes.as_mut().map(|b| b.room_at(now, quantum));
+        match message_at.max(bytes_at) {
+            Some(at) if at > now => Err(at),
+            Some(_) | None => {
+                let room = self.bytes.as_mut().map_or(u64::MAX, |b| b.room(now));
+                Ok(usize::try_from(room).unwrap_or(usize::MAX))
+            }
+        }
+    }
+
+    /// The client has sent bytes.
+    pub(super) fn bytes(&mut self, now: Instant, bytes: usize) -> Within {
+        take(&mut self.bytes, now, bytes as u64)
+    }
+
+    /// The client has sent a message.
+    pub(super) fn message(&mut self, now: Instant) -> Within {
+        take(&mut self.messages, now, 1)
+    }
+
+    /// The client has sent a ping.
+    pub(super) fn ping(&mut self, now: Instant) -> Within {
+        within(self.pings.take(now, 1))
+    }
+}
+
+fn take(bucket: &mut Option<Bucket>, now: Instant, tokens: u64) -> Within {
+    within(bucket.as_mut().is_none_or(|b| b.take(now, tokens)))
+}
+
+fn within(taken: bool) -> Within {
+    if taken { Within::Yes } else { Within::No }
+}
+
+/// Bytes worth waking up for.
+fn quantum(rate: Rate) -> u64 {
+    (rate.per_second.get() / READS_PER_SECOND).clamp(1, rate.burst.get())
+}
+
+#[cfg(test)]
+mod tests {
+    use std::time::Duration;
+
+    use super::*;
+
+    fn at(millis: u64) -> Instant {
+        Instant::from_start(Duration::from_millis(millis))
+    }
+
+    fn intake(bytes: Option<Rate>, messages: Option<Rate>, over: OverRate) -> Intake {
+        let policy = InboundPolicy {
+            bytes,
+            messages,
+            over,
+        };
+        Intake::new(policy, Rate::new(1, 2), at(0))
+    }
+
+    #[test]
+    fn without_rates_anything_goes() {
+        let mut intake = intake(None, None, OverRate::Wait);
+        assert_eq!(intake.allowance(at(0)), Ok(usize::MAX));
+        assert_eq!(intake.bytes(at(0), usize::MAX), Within::Yes);
+        assert_eq!(intake.message(at(0)), Within::Yes);
+    }
+
+    #[test]
+    fn who_waits_reads_exactly_its_bytes() {
+        let mut intake = intake(Some(Rate::new(1000, 50)), None, OverRate::Wait);
+        assert_eq!(intake.allowance(at(0)), Ok(50));
+        assert_eq!(intake.bytes(at(0), 45), Within::Yes);
+        assert_eq!(
+            intake.allowance(at(0)),
+            Err(at(5)),
+            "a hundredth of a second's worth"
+        );
+        assert_eq!(intake.allowance(at(5)), Ok(10));
+        assert_eq!(intake.bytes(at(5), 10), Within::Yes);
+        assert_eq!(intake.allowance(at(1000)), Ok(50));
+    }
+
+    #[test]
+    fn who_waits_reads_exactly_its_messages() {
+        let mut intake = intake(None, Some(Rate::new(10, 2)), OverRate::Wait);
+        for _ in 0..2 {
+            assert_eq!(intake.allowance(at(0)), Ok(usize::MAX));
+            assert_eq!(intake.message(at(0)), Within::Yes);
+        }
+        assert_eq!(intake.allowance(at(0)), Err(at(100)));
+        assert_eq!(intake.allowance(at(100)), Ok(usize::MAX));
+        assert_eq!(intake.message(at(100)), Within::Yes);
+        assert_eq!(intake.allowance(at(100)), Err(at(200)));
+    }
+
+    #[test]
+    fn who_is_to_be_closed_passes_at_the_burst_and_not_one_above() {
+        let mut intake = intake(
+            Some(Rate::new(1, 50)),
+            Some(Rate::new(1, 2)),
+            OverRate::Close,
+        );
+        assert_eq!(intake.allowance(at(0)), Ok(usize::MAX));
+        assert_eq!(intake.bytes(at(0), 50), Within::Yes);
+        assert_eq!(intake.bytes(at(0), 1), Within::No);
+        assert_eq!(intake.message(at(0)), Within::Yes);
+        assert_eq!(intake.message(at(0)), Within::Yes);
+        assert_eq!(intake.message(at(0)), Within::No);
+        assert_eq!(intake.message(at(1000)), Within::Yes, "a second later");
+    }
+
+    #[test]
+    fn pings_have_a_rate_of_their_own() {
+        let mut intake = intake(None, None, OverRate::Wait);
+        let pings = [0, 0, 0, 1000, 1000].map(|millis| intake.ping(at(millis)));
+        let (yes, no) = (Within::Yes, Within::No);
+        assert_eq!(pings, [yes, yes, no, yes, no]);
+    }
+}
