@@ -7,6 +7,7 @@ use std::process::ExitCode;
 use busline::App;
 use busline::app::RegisterError;
 use busline::rt::Tokio;
+use busline::server::auth::Remote;
 use busline::server::{Address, Config, Listeners, Sources, bind_all, command, serve};
 use busline::service::{echo, ping, timenow};
 use clap::ArgMatches;
@@ -83,13 +84,15 @@ fn start(config: Config, sources: Sources) -> Result<(), Problem> {
         .build()?;
     runtime.block_on(async {
         let signals = Signals::catch()?;
-        let app = app(&config)?;
+        let remote = config.remote();
+        let app = app(&config, remote.clone().map(|(remote, _)| remote))?;
         let listeners = bind_all(config.listen()).await?;
-        if listeners.is_public()? && !config.allow_anonymous() {
+        let is_open = !config.authenticates() && !config.allow_anonymous();
+        if listeners.is_public()? && is_open {
             return Err(PUBLIC.into());
         }
         greet(&config, &app, &listeners)?;
-        let reload = Reload::new(sources, config, app.clone())?;
+        let reload = Reload::new(sources, config, app.clone(), remote)?;
         serve_until_told(listeners, app, signals, reload).await
     })
 }
@@ -98,13 +101,16 @@ fn start(config: Config, sources: Sources) -> Result<(), Problem> {
 const PUBLIC: &str = "others can reach this address, and clients need not say who they are: \
                       listen on localhost, configure [auth], or allow it with --allow-anonymous";
 
-fn app(config: &Config) -> Result<App<Tokio>, RegisterError> {
-    let builder = App::builder(Tokio::current())
+fn app(config: &Config, remote: Option<Remote>) -> Result<App<Tokio>, RegisterError> {
+    let mut builder = App::builder(Tokio::current())
         .limits(config.limits())
         .origins(config.origins())
         .service_with("echo", echo, config.policy("echo"))?
         .service_with("ping", ping, config.policy("ping"))?
         .service_with("timenow", timenow, config.policy("timenow"))?;
+    if config.authenticates() {
+        builder = builder.authorize(config.jwt(remote));
+    }
     Ok(builder.build())
 }
 
@@ -151,7 +157,7 @@ async fn serve_until_told(
         signals.next().await;
     });
     let trim = pin!(trim::after_sessions(&trimmed));
-    let reload = pin!(reload.on_signal());
+    let reload = pin!(reload.run());
     match select(select(serve, signal), select(trim, reload)).await {
         Either::Left((Either::Left((served, _)), _)) => Ok(served?),
         Either::Left((Either::Right(((), _)), _)) => {

@@ -4,6 +4,8 @@
 mod bounds;
 #[path = "model/consumers.rs"]
 mod consumers;
+#[path = "model/credentials.rs"]
+mod credentials;
 mod model;
 #[path = "model/regressions.rs"]
 mod regressions;

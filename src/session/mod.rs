@@ -33,6 +33,7 @@ mod intake;
 mod keepalive;
 mod open;
 mod outbox;
+mod renewal;
 
 pub use self::admission::{Admission, AdmitError};
 pub use self::cause::Cause;

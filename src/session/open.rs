@@ -2,7 +2,7 @@
 
 use std::io;
 use std::sync::Arc;
-use std::task::{Context, Poll};
+use std::task::{Context, Poll, ready};
 
 use futures::io::{AsyncRead, AsyncWrite};
 
@@ -10,13 +10,16 @@ use super::admission::Admission;
 use super::age::{Age, TooOld};
 use super::cause::Cause;
 use super::closing::Closing;
+use super::dialect::{self, Heard};
 use super::expiry::{Expiry, Good};
 use super::inlet::Inbound;
 use super::intake::{Intake, Within};
 use super::keepalive::{Keepalive, Pulse};
+use super::renewal::Renewal;
 use super::{Link, outbox::Outbox};
+use crate::authorize::Denied;
 use crate::backlog::Account;
-use crate::bus::{Message, Origin};
+use crate::bus::{Message, Origin, Sender};
 use crate::limits::SlowConsumer;
 use crate::registry::Status;
 use crate::rt::{Instant, Runtime};
@@ -31,6 +34,9 @@ pub(super) struct Open<R: Runtime> {
     status: Status,
     keepalive: Keepalive,
     expiry: Expiry,
+    renewal: Renewal,
+    /// What the client is still to be told about its token.
+    notice: Option<Frame>,
     age: Age,
     intake: Intake,
     /// Until when the client is not read, because it has sent what it may.
@@ -70,6 +76,8 @@ impl<R: Runtime> Open<R> {
             age: Age::new(limits.age, now, rt),
             intake: Intake::new(limits.inbound, limits.pings, now),
             expiry: Expiry::new(admission.sender.identity(), rt.wall(), now),
+            renewal: Renewal::default(),
+            notice: None,
             paused: None,
             admission: Some(admission),
             at_hand: None,
@@ -122,7 +130,7 @@ impl<R: Runtime> Open<R> {
         if let Some(cause) = self.on_time(link, now) {
             return Poll::Ready(cause);
         }
-        let owed = self.pong.is_some() || self.ping == Ping::Due;
+        let owed = self.pong.is_some() || self.ping == Ping::Due || self.notice.is_some();
         let cause = if owed && link.outbox.is_empty() {
             self.poll_out(cx, link, now)
         } else {
@@ -143,6 +151,7 @@ impl<R: Runtime> Open<R> {
         let deadlines = [
             Some(self.keepalive.deadline()),
             self.expiry.deadline(),
+            self.renewal.deadline(),
             self.age.deadline(),
             self.paused,
             taken,
@@ -173,6 +182,12 @@ impl<R: Runtime> Open<R> {
     fn admission(&self) -> &Admission<R> {
         self.admission
             .as_ref()
+            .expect("an open session has its admission")
+    }
+
+    fn admission_mut(&mut self) -> &mut Admission<R> {
+        self.admission
+            .as_mut()
             .expect("an open session has its admission")
     }
 
@@ -210,7 +225,7 @@ impl<R: Runtime> Open<R> {
             }
             self.keepalive.excuse();
         }
-        if self.paused.is_some() {
+        if self.paused.is_some() || self.renewal.deadline().is_some() {
             self.keepalive.excuse();
         }
         match self.age.on_time(now) {
@@ -266,6 +281,9 @@ impl<R: Runtime> Open<R> {
         if let Some(payload) = self.pong.take() {
             outbox.push_control(ControlKind::Pong, &payload);
         }
+        if let Some(frame) = self.notice.take() {
+            outbox.push_notice(&frame);
+        }
         if std::mem::replace(&mut self.ping, Ping::NotDue) == Ping::Due {
             outbox.push_control(ControlKind::Ping, &ControlPayload::EMPTY);
             self.admission().app().metrics().pings.add(1);
@@ -295,6 +313,11 @@ impl<R: Runtime> Open<R> {
         now: Instant,
     ) -> Option<Cause> {
         for _ in 0..self.admission().limits.inbound_batch.get() {
+            match self.poll_renewal(cx, now) {
+                Poll::Pending => return None,
+                Poll::Ready(Some(cause)) => return Some(cause),
+                Poll::Ready(None) => {}
+            }
             match self.poll_hand_over(cx, now) {
                 Taken::No => return None,
                 Taken::Yes => {}
@@ -329,16 +352,46 @@ impl<R: Runtime> Open<R> {
             },
             Inbound::Event(Event::Close(frame)) => return Some(Cause::PeerClosed(frame)),
             Inbound::Event(Event::Message(frame)) => {
-                let Some(frame) = self.admission().dialect.read(frame) else {
-                    return Some(self.refuse_envelope());
-                };
-                self.take_in(frame, now);
+                match self.admission().dialect.read(frame) {
+                    Some(Heard::Message(frame)) => self.take_in(frame, now),
+                    Some(Heard::Token(token)) => {
+                        let admission = self.admission();
+                        self.renewal = Renewal::ask(admission, token, now);
+                    }
+                    None => return Some(self.refuse_envelope()),
+                }
                 if self.intake.message(now) == Within::No {
                     return Some(Cause::RateExceeded);
                 }
             }
         }
         None
+    }
+
+    /// Takes the decision about a fresh token, if one is due; nothing is read meanwhile.
+    fn poll_renewal(&mut self, cx: &mut Context<'_>, now: Instant) -> Poll<Option<Cause>> {
+        let notice = match ready!(self.renewal.poll(cx, now)) {
+            None => return Poll::Ready(None),
+            Some(Ok(identity)) => {
+                let wall = self.admission().app().rt().wall();
+                self.expiry = Expiry::new(&identity, wall, now);
+                let admission = self.admission_mut();
+                // It goes on as the one it was: its bounds are counted for that one.
+                if identity.subject != admission.sender.identity().subject {
+                    return Poll::Ready(Some(Cause::Denied));
+                }
+                admission.sender = Sender::new(admission.sender.client(), identity);
+                dialect::RENEWED
+            }
+            Some(Err(Denied::Unavailable)) => dialect::UNDECIDED,
+            Some(Err(Denied::Forbidden | Denied::Unauthorized)) => {
+                return Poll::Ready(Some(Cause::Denied));
+            }
+        };
+        self.notice = Some(Frame::text(notice));
+        // It is sent in the next round.
+        cx.waker().wake_by_ref();
+        Poll::Ready(None)
     }
 
     /// Counts a message that is none.

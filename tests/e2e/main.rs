@@ -36,4 +36,6 @@ mod settings;
 
 mod origin;
 
+mod auth;
+
 mod embed;

@@ -60,7 +60,10 @@ impl Process {
             greeting.push(line.expect("a whole greeting"));
         }
         let address = greeting[0].split("http://").nth(1).expect("an address");
-        let address = address.trim_end_matches('/').parse().expect("an address");
+        let address = address
+            .trim_end_matches('/')
+            .replace("localhost", "127.0.0.1");
+        let address = address.parse().expect("an address");
         Self {
             child,
             greeting,

@@ -5,6 +5,7 @@ use std::path::{Path, PathBuf};
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
 use tokio::net::TcpStream;
 
+use crate::auth::{SECRET, now, token};
 use crate::process::{Process, busline, output, text};
 use crate::raw::{TEXT, frame, wish};
 use crate::server::soon;
@@ -111,7 +112,7 @@ async fn a_value_that_is_wrong_is_named_with_its_flag_or_variable() {
     for (output, word) in [
         (flag, "--window: `window` is not allowed"),
         (variable, "BUSLINE_LINGER: `linger` is not allowed"),
-        (missing, "cannot read no/such/file"),
+        (missing, "cannot use no/such/file"),
     ] {
         let error = text(&output.stderr);
         assert_eq!(output.status.code(), Some(1), "{error}");
@@ -126,6 +127,70 @@ async fn an_address_that_others_reach_needs_a_word_that_anybody_may_come() {
     assert_eq!(refused.status.code(), Some(1), "{error}");
     assert!(error.contains("--allow-anonymous"), "{error}");
     assert_eq!(text(&refused.stdout), "", "nothing is served");
+}
+
+#[tokio::test]
+async fn an_address_that_others_reach_may_be_served_to_those_who_show_who_they_are() {
+    let mut command = busline(&["--listen", "0.0.0.0:0", "--log", "trace"]);
+    command.env("BUSLINE_AUTH_SECRET", SECRET);
+    let mut process = Process::start(command).await;
+    let exp = now() + 600;
+    let claims = format!(r#"{{"sub":"a","services":["echo"],"exp":{exp}}}"#);
+    let good = token(r#"{"alg":"HS256"}"#, &claims, SECRET);
+    process.address.set_ip([127, 0, 0, 1].into());
+    let mut client = process.join(&format!("echo?token={good}")).await;
+    echoes(&mut client, "let in").await;
+    let mut stream = soon(TcpStream::connect(process.address))
+        .await
+        .expect("it listens");
+    let bad = wish(&format!("/ws/echo?token=x{good}"));
+    stream.write_all(bad.as_bytes()).await.expect("it reads");
+    let mut answer = String::new();
+    soon(stream.read_to_string(&mut answer))
+        .await
+        .expect("text");
+    assert!(answer.starts_with("HTTP/1.1 401 "), "{answer}");
+    process.signal("TERM").await;
+    drop(client);
+    let (_, log) = process.end().await;
+    assert!(log.contains("a token is not believed"), "{log}");
+    assert!(
+        !log.contains(&good) && !log.contains(SECRET),
+        "a secret is in the log"
+    );
+}
+
+#[tokio::test]
+async fn a_hangup_takes_over_new_keys() {
+    let file = Scratch::new("keys.toml", &format!("[auth]\nsecret = \"{SECRET}\"\n"));
+    let arguments = [
+        "--listen",
+        "127.0.0.1:0",
+        "--config",
+        file.path(),
+        "--join=authenticated",
+    ];
+    let mut process = Process::start(busline(&arguments)).await;
+    let claims = format!(r#"{{"exp":{}}}"#, now() + 600);
+    let header = r#"{"alg":"HS256"}"#;
+    let old = token(header, &claims, SECRET);
+    let other = SECRET.to_uppercase();
+    let new = token(header, &claims, &other);
+    let mut client = process.join(&format!("echo?token={old}")).await;
+    file.write(&format!("[auth]\nsecret = \"{other}\"\n"));
+    process.signal("HUP").await;
+    let line = process.logged("settings reloaded").await;
+    assert!(
+        line.contains("auth.secret") && !line.contains(&other),
+        "{line}"
+    );
+    process.join(&format!("echo?token={new}")).await;
+    echoes(&mut client, "still here").await;
+    file.write("");
+    process.signal("HUP").await;
+    process
+        .logged("start the server again to let everybody in")
+        .await;
 }
 
 /// Sends a text to a joined `echo` and reads it back.

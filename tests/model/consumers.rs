@@ -2,7 +2,7 @@
 
 use std::num::NonZeroUsize;
 
-use busline::limits::{LifecyclePolicy, ServicePolicy, SlowConsumer, Window};
+use busline::limits::{ServicePolicy, SlowConsumer, Window};
 use busline::session::Dialect;
 use busline::{CloseReason, Context, Limits};
 

@@ -9,7 +9,7 @@ use serde_json::Value;
 const KEYS_MAX: usize = 32;
 
 /// Shortest secret, in bytes: as long as the hash of HS256 (RFC 7518 3.2).
-pub(crate) const SECRET_BYTES_MIN: usize = 32;
+pub(in crate::server) const SECRET_BYTES_MIN: usize = 32;
 
 /// Shortest modulus of RSA, in bytes (RFC 7518 3.3).
 const RSA_BYTES_MIN: usize = 256;

@@ -23,6 +23,8 @@ mod token;
 
 pub use self::claims::ClaimError;
 use self::claims::{Claims, Expected};
+#[cfg(feature = "cli")]
+pub(super) use self::keys::SECRET_BYTES_MIN;
 pub use self::keys::{KeyError, Keys};
 pub use self::remote::{Remote, Url, UrlError};
 pub(super) use self::token::find;

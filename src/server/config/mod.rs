@@ -1,6 +1,7 @@
 //! The configuration: one typed value out of a file, the environment and flags.
 
 use std::collections::BTreeMap;
+use std::time::Duration;
 
 use clap::ArgMatches;
 use tracing_subscriber::filter::Targets;
@@ -11,6 +12,7 @@ use crate::origin::Origins;
 mod file;
 mod flags;
 mod key;
+mod keys;
 mod print;
 mod problem;
 mod reload;
@@ -25,8 +27,9 @@ pub use self::reload::Changes;
 use self::file::File;
 use self::key::{Keys, Reader};
 use self::problem::Problem;
-use self::schema::{LimitKeys, SERVICE, ServerKeys, ServiceKeys};
+use self::schema::{AuthKeys, LimitKeys, SERVICE, ServerKeys, ServiceKeys};
 use self::source::Layer;
+use crate::server::auth::{Join, Jwt, JwtPolicy, Keys as Keyring, Remote};
 use crate::server::listener::Address;
 
 /// The settings of the binary.
@@ -37,6 +40,9 @@ pub struct Config {
     names: &'static [&'static str],
     server: ServerKeys,
     limits: LimitKeys,
+    auth: AuthKeys,
+    /// Read once, so that a file that is replaced meanwhile is seen only at the next reload.
+    keys: Keyring,
     service: ServiceKeys,
     services: BTreeMap<&'static str, ServiceKeys>,
 }
@@ -117,6 +123,8 @@ impl Config {
         let server = ServerKeys::read(&mut Reader::new(&layer, "", problems));
         let service = ServiceKeys::read(&mut Reader::new(&layer, "", problems));
         let limits = LimitKeys::read(&mut Reader::new(&layer, "limits", problems));
+        let auth = AuthKeys::read(&mut Reader::new(&layer, "auth", problems));
+        let keys = keys::read(&auth, problems);
         let mut own = BTreeMap::new();
         for name in services {
             let section = format!("{SERVICE}.{name}");
@@ -127,6 +135,8 @@ impl Config {
             server,
             service,
             limits,
+            auth,
+            keys,
             services: own,
             names: services,
             layer,
@@ -152,6 +162,58 @@ impl Config {
     pub fn origins(&self) -> Origins {
         let patterns = self.server.origins.iter();
         Origins::new(patterns.map(|pattern| pattern.0.clone()).collect())
+    }
+
+    /// Whether clients must show who they are.
+    pub fn authenticates(&self) -> bool {
+        !self.keys.is_empty() || self.auth.jwks_url.is_some()
+    }
+
+    /// Checks that clients must show who they are exactly if they must by a running configuration.
+    ///
+    /// # Errors
+    ///
+    /// When one asks for it and the other does not.
+    pub fn must_authenticate_as(&self, running: &Self) -> Result<(), Problems> {
+        match (running.authenticates(), self.authenticates()) {
+            (true, false) => Err(Problem::Conflict(
+                "[auth] has no key any more: start the server again to let everybody in",
+            )
+            .into()),
+            (false, true) => Err(Problem::Conflict(
+                "[auth] has a key now: start the server again to ask for tokens",
+            )
+            .into()),
+            (true, true) | (false, false) => Ok(()),
+        }
+    }
+
+    /// What decides about clients, with these published keys.
+    pub fn jwt(&self, remote: Option<Remote>) -> Jwt {
+        let policy = JwtPolicy {
+            audiences: self.auth.audiences.clone(),
+            issuers: self.auth.issuers.clone(),
+            leeway: self.auth.leeway.get(),
+            services: self.joins(),
+        };
+        let jwt = Jwt::new(self.keys.clone(), policy);
+        match remote {
+            Some(remote) => jwt.with_remote(remote),
+            None => jwt,
+        }
+    }
+
+    fn joins(&self) -> BTreeMap<String, Join> {
+        let services = self.services.iter();
+        services
+            .map(|(name, keys)| ((*name).to_owned(), keys.join))
+            .collect()
+    }
+
+    /// Keys that somebody publishes, to be fetched, and how often.
+    pub fn remote(&self) -> Option<(Remote, Duration)> {
+        let url = self.auth.jwks_url.as_ref()?.0.clone();
+        Some((Remote::new(url), self.auth.jwks_refresh.get()))
     }
 
     /// What to log.

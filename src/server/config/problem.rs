@@ -5,11 +5,11 @@ use super::source::{Place, Source};
 /// One thing that is wrong.
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
 pub(crate) enum Problem {
-    /// The values contradict each other.
+    /// A running server cannot do it.
     #[error("{0}")]
-    Conflict(String),
+    Conflict(&'static str),
     /// The file cannot be read.
-    #[error("cannot read {path}: {error}")]
+    #[error("cannot use {path}: {error}")]
     Read {
         /// The file as it was given.
         path: String,

@@ -1,11 +1,14 @@
 //! Every key there is, a line each: help, name, type, default, and when a change takes effect.
 
+use std::path::PathBuf;
+
 use tracing_subscriber::filter::Targets;
 
 use super::key::{Key, Keys, keys};
 use super::value::{Described, Kind, OneOrMore, Parsed, Time, Value, Whole};
 use crate::limits::SlowConsumer;
 use crate::origin::Pattern;
+use crate::server::auth::{Join, SECRET_BYTES_MIN, Url};
 use crate::server::listener::Address;
 
 const SECOND: u64 = 1000;
@@ -43,6 +46,8 @@ keys! {
         stop_grace: Time<0, HOUR> = "5s", Start;
         /// What happens to a client that reads too slowly
         slow_consumer: SlowConsumer = "skip", Live;
+        /// Who may join where tokens are asked for
+        join: Join = "granted", Live;
     }
 }
 
@@ -74,6 +79,26 @@ keys! {
     }
 }
 
+keys! {
+    /// Who clients are.
+    pub(crate) struct AuthKeys {
+        /// Secret that is shared with the issuer of tokens, for HS256; at least 32 bytes
+        secret: Option<Secret> = "", Secret;
+        /// File with public keys that sign tokens: PEM, or a JWKS
+        keys: Option<PathBuf> = "", Live;
+        /// JWKS that somebody publishes, such as http://id.example/keys
+        jwks_url: Option<Parsed<Url>> = "", Start;
+        /// Time after which the JWKS is fetched again
+        jwks_refresh: Time<SECOND, DAY> = "5m", Start;
+        /// Audiences of which a token must have one; without any it must have no `aud`
+        audiences: Vec<String> = "", Live;
+        /// Issuers of which a token must be; without any it may be of anybody who has the key
+        issuers: Vec<String> = "", Live;
+        /// How far the clocks of the issuer and of this machine may be apart
+        leeway: Time<0, HOUR> = "5s", Live;
+    }
+}
+
 /// A section of the file with the tables of its keys.
 #[derive(Debug)]
 pub(super) struct Section {
@@ -86,6 +111,7 @@ pub(super) const SECTIONS: &[Section] = &[
     Section::of::<ServerKeys>(""),
     Section::of::<ServiceKeys>(""),
     Section::of::<LimitKeys>("limits"),
+    Section::of::<AuthKeys>("auth"),
 ];
 
 /// The keys of the section of one service.
@@ -108,6 +134,56 @@ pub(super) fn keys_of(section: &str) -> impl Iterator<Item = &'static Key> {
     let service = section.starts_with("service.").then_some(SERVICE_KEYS);
     let own = SECTIONS.iter().filter(move |own| own.name == section);
     own.map(|own| own.keys).chain(service).flatten()
+}
+
+impl Value for Join {
+    const KIND: Kind = Kind::Text;
+    const PLACEHOLDER: &'static str = "WHO";
+
+    fn allowed() -> String {
+        "granted (whose token names the service), authenticated (with any valid token) or anyone"
+            .to_owned()
+    }
+
+    fn read(text: &str) -> Result<Self, String> {
+        match text {
+            "anyone" => Ok(Self::Anyone),
+            "authenticated" => Ok(Self::Authenticated),
+            "granted" => Ok(Self::Granted),
+            _ => Err(String::new()),
+        }
+    }
+}
+
+/// A secret that is long enough.
+#[derive(Clone, PartialEq)]
+pub(crate) struct Secret(pub(crate) String);
+
+impl Value for Secret {
+    const KIND: Kind = Kind::Text;
+    const PLACEHOLDER: &'static str = "SECRET";
+
+    fn allowed() -> String {
+        format!("a text of at least {SECRET_BYTES_MIN} bytes")
+    }
+
+    fn read(text: &str) -> Result<Self, String> {
+        let long_enough = text.len() >= SECRET_BYTES_MIN;
+        long_enough
+            .then(|| Self(text.to_owned()))
+            .ok_or_else(String::new)
+    }
+}
+
+impl std::fmt::Debug for Secret {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.write_str("Secret")
+    }
+}
+
+impl Described for Url {
+    const PLACEHOLDER: &'static str = "URL";
+    const ALLOWED: &'static str = "a URL without a password, http://HOST/PATH";
 }
 
 impl Value for SlowConsumer {
