@@ -4,6 +4,8 @@
 mod bounds;
 #[path = "model/consumers.rs"]
 mod consumers;
+#[path = "model/leaving.rs"]
+mod leaving;
 mod model;
 #[path = "model/regressions.rs"]
 mod regressions;

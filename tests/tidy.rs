@@ -9,6 +9,7 @@ const LAYERS: &[&[&str]] = &[
     &["limits", "peer"],
     &["backlog", "metrics", "permits", "rt", "wire"],
     &["bucket", "bus"],
+    &["pacing"],
     &["service"],
     &["registry"],
     &["app"],
