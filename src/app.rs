@@ -9,10 +9,11 @@ use crate::bus::{BusCounts, ClientId, InMemoryMessageBus, MessageBus, NameError,
 use crate::limits::{LifecyclePolicy, Limits, ServicePolicy, SlowConsumer};
 use crate::metrics::{Metrics, SessionCounts};
 use crate::origin::Origins;
+use crate::pacing::Pacing;
 use crate::peer::Peer;
 use crate::permits::{Bounds, Full, Permit, Permits};
 use crate::registry::{Registration, Registry};
-use crate::rt::Runtime;
+use crate::rt::{Instant, Runtime};
 use crate::service::Service;
 use crate::sync::{Arc, AtomicU64, Mutex, Ordering};
 
@@ -30,6 +31,8 @@ struct Inner<R: Runtime> {
     backlog: Backlog,
     clients: AtomicU64,
     permits: Permits,
+    /// When sessions leave, once the application drains.
+    pacing: Mutex<Option<Pacing>>,
 }
 
 /// What clients are admitted under: one whole value, replaced at once.
@@ -183,10 +186,42 @@ impl<R: Runtime> App<R> {
         self.inner.backlog.account(client.number())
     }
 
-    /// Refuses every further client and asks those there are to leave; see
-    /// [`drained`](Self::drained).
+    /// Refuses every further client and closes the sessions there are, each at its own moment; see
+    /// [`Limits::drain`](crate::Limits::drain) and [`drained`](Self::drained).
+    ///
+    /// Until then they are served as before. A second call changes nothing.
     pub fn drain(&self) {
+        let limits = self.limits();
+        let within = limits
+            .drain_timeout
+            .saturating_sub(limits.close_timeout * 2);
+        let when = (self.rt().now(), within);
+        let pacing = Pacing::new(limits.drain, when, self.sessions_open(), self.rt().random());
+        let mut current = self.inner.pacing.lock();
+        if current.is_some() {
+            return;
+        }
+        if pacing.is_hurried() {
+            tracing::warn!(
+                per_second = limits.drain.per_second,
+                "sessions leave faster than this, to be gone in time: raise drain_timeout"
+            );
+        }
+        *current = Some(pacing);
+        drop(current);
         self.registry().drain();
+    }
+
+    /// Whether [`drain`](Self::drain) was called.
+    pub fn is_draining(&self) -> bool {
+        self.inner.pacing.lock().is_some()
+    }
+
+    /// When one more session leaves a draining application.
+    pub(crate) fn leaves_at(&self) -> Instant {
+        let mut pacing = self.inner.pacing.lock();
+        let moment = pacing.as_mut().map(Pacing::moment);
+        moment.unwrap_or_else(|| self.rt().now())
     }
 
     /// Waits, after [`drain`](Self::drain), until no session and no instance of a service is left.
@@ -324,6 +359,7 @@ impl<R: Runtime> Builder<R> {
                     per_address: self.limits.sessions_per_address,
                     per_subject: self.limits.sessions_per_subject,
                 }),
+                pacing: Mutex::new(None),
                 policies: Mutex::new(StdArc::new(Policies {
                     limits: StdArc::new(self.limits),
                     services: policies,

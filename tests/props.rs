@@ -6,6 +6,8 @@ mod bounds;
 mod consumers;
 #[path = "model/credentials.rs"]
 mod credentials;
+#[path = "model/leaving.rs"]
+mod leaving;
 mod model;
 #[path = "model/regressions.rs"]
 mod regressions;

@@ -34,8 +34,9 @@ use self::routes::Shell;
 /// Serves the application's clients until `shutdown`, and then until they are gone.
 ///
 /// The caller owns the listener and the signal. After the signal no client is admitted any more
-/// (503), every session is closed with 1001 once it has what was published to it, and the services
-/// stop; `serve` returns when nothing is left, or when [`Limits::drain_timeout`] is over.
+/// (503). Every session is served until its own moment, see [`Limits::drain`], and is closed once
+/// it has what was published to it; then the services stop. `serve` returns when nothing is left,
+/// or when [`Limits::drain_timeout`] is over.
 ///
 /// # Errors
 ///
@@ -45,6 +46,7 @@ use self::routes::Shell;
 ///
 /// Dropping the future drops the listener, all connections and all sessions at once.
 ///
+/// [`Limits::drain`]: crate::Limits::drain
 /// [`Limits::drain_timeout`]: crate::Limits::drain_timeout
 pub async fn serve<L, R>(
     listener: L,

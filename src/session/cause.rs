@@ -2,6 +2,7 @@
 
 use std::io;
 
+use crate::limits::DrainCode;
 use crate::metrics::CloseReason;
 use crate::wire::{CloseCode, CloseFrame, WireError};
 
@@ -12,7 +13,7 @@ pub enum Cause {
     Aged,
     /// The peer sent a text that is not of the dialect it asked for: 1007.
     BadEnvelope,
-    /// The application stops: 1001.
+    /// The application stops: 1001, or 1012 where that is the policy.
     Drained,
     /// What the client had shown ran out, and it showed nothing new: 4401.
     Expired,
@@ -58,14 +59,17 @@ pub(super) enum Farewell {
 }
 
 impl Cause {
-    pub(super) fn farewell(&self) -> Farewell {
+    pub(super) fn farewell(&self, drain: DrainCode) -> Farewell {
         let finish = |code, reason: &'static str| Farewell::Finish(CloseFrame::new(code, reason));
         let now = |code, reason: &'static str| Farewell::Now(Some(CloseFrame::new(code, reason)));
         match self {
             Self::Aged => finish(CloseCode::GOING_AWAY, "the session is old: connect again"),
             Self::BadEnvelope => now(CloseCode::INVALID_PAYLOAD, "write {\"text\":\"...\"}"),
-            Self::Drained => finish(CloseCode::GOING_AWAY, "the server is going away"),
             Self::Denied => now(CloseCode::UNAUTHORIZED, "the token is not good"),
+            Self::Drained => match drain {
+                DrainCode::GoingAway => finish(CloseCode::GOING_AWAY, "the server is going away"),
+                DrainCode::Restart => finish(CloseCode::SERVICE_RESTART, "the server restarts"),
+            },
             Self::Expired => finish(CloseCode::UNAUTHORIZED, "the token has expired"),
             Self::Failed => finish(CloseCode::INTERNAL_ERROR, "the service failed"),
             Self::Idle => finish(CloseCode::GOING_AWAY, "the session is idle"),

@@ -32,6 +32,8 @@ pub(super) struct Open<R: Runtime> {
     /// `None` once the session closes.
     admission: Option<Admission<R>>,
     status: Status,
+    /// When it leaves, because the application drains.
+    leaves_at: Option<Instant>,
     keepalive: Keepalive,
     expiry: Expiry,
     renewal: Renewal,
@@ -72,6 +74,7 @@ impl<R: Runtime> Open<R> {
         let now = rt.now();
         Self {
             status: Status::Waiting,
+            leaves_at: None,
             keepalive: Keepalive::new(limits.keepalive, now),
             age: Age::new(limits.age, now, rt),
             intake: Intake::new(limits.inbound, limits.pings, now),
@@ -117,7 +120,7 @@ impl<R: Runtime> Open<R> {
         link: &mut Link<S>,
         now: Instant,
     ) -> Poll<Cause> {
-        if let Some(cause) = self.poll_status(cx) {
+        if let Some(cause) = self.poll_status(cx, now) {
             return Poll::Ready(cause);
         }
         if let Some(cause) = self.poll_out(cx, link, now) {
@@ -154,6 +157,7 @@ impl<R: Runtime> Open<R> {
             self.renewal.deadline(),
             self.age.deadline(),
             self.paused,
+            self.leaves_at,
             taken,
             answered,
             written,
@@ -192,7 +196,7 @@ impl<R: Runtime> Open<R> {
     }
 
     /// Whether the service, or the application, wants the client to leave.
-    fn poll_status(&mut self, cx: &mut Context<'_>) -> Option<Cause> {
+    fn poll_status(&mut self, cx: &mut Context<'_>, now: Instant) -> Option<Cause> {
         let admission = self
             .admission
             .as_mut()
@@ -200,13 +204,18 @@ impl<R: Runtime> Open<R> {
         while let Poll::Ready(status) = admission.lease.poll_status(cx, self.status) {
             self.status = status;
             match status {
-                Status::Draining => return Some(Cause::Drained),
+                Status::Draining(_) if self.leaves_at.is_none() => {
+                    self.leaves_at = Some(admission.app.leaves_at());
+                }
+                Status::Draining(_) | Status::Running(_) | Status::Waiting => {}
                 Status::Failed => return Some(Cause::Failed),
-                Status::Running(generation) => admission.feed.voice.runs(generation),
-                Status::Waiting => {}
+            }
+            if let Some(generation) = status.generation() {
+                admission.feed.voice.runs(generation);
             }
         }
-        None
+        let leaves = self.leaves_at.is_some_and(|at| now >= at);
+        leaves.then_some(Cause::Drained)
     }
 
     /// Does what is due at `now`.
@@ -438,11 +447,7 @@ impl<R: Runtime> Open<R> {
             .admission
             .as_mut()
             .expect("an open session has its admission");
-        let running = match self.status {
-            Status::Running(_) => true,
-            Status::Draining | Status::Failed | Status::Waiting => false,
-        };
-        if !running {
+        if self.status.generation().is_none() {
             return Taken::No;
         }
         // While answers to earlier messages wait here for the socket, further ones could only push
