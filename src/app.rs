@@ -6,7 +6,7 @@ use std::sync::Arc as StdArc;
 use crate::authorize::{Anyone, Authorize};
 use crate::backlog::{Account, Backlog};
 use crate::bus::{BusCounts, ClientId, InMemoryMessageBus, MessageBus, NameError, ServiceName};
-use crate::limits::{LifecyclePolicy, Limits, ServicePolicy, SlowConsumer};
+use crate::limits::{InboundPolicy, LifecyclePolicy, Limits, ServicePolicy, SlowConsumer};
 use crate::metrics::{Metrics, SessionCounts};
 use crate::origin::Origins;
 use crate::pacing::Pacing;
@@ -240,6 +240,12 @@ impl Policies {
     pub(crate) fn slow_consumer(&self, service: &ServiceName) -> SlowConsumer {
         let own = self.services.get(service);
         own.map(|policy| policy.slow_consumer).unwrap_or_default()
+    }
+
+    /// How much a client may send to a service.
+    pub(crate) fn inbound(&self, service: &ServiceName) -> InboundPolicy {
+        let own = self.services.get(service).and_then(|policy| policy.inbound);
+        own.unwrap_or(self.limits.inbound)
     }
 
     /// The largest message a client may send to a service.

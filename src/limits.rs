@@ -306,6 +306,8 @@ pub struct ServicePolicy {
     pub window: Option<Window>,
     /// Largest message a client may send it, in bytes. Default `None`: [`Limits::message_bytes`].
     pub message_bytes: Option<usize>,
+    /// How much one of its clients may send. Default `None`: [`Limits::inbound`].
+    pub inbound: Option<InboundPolicy>,
 }
 
 const fn nonzero(value: usize) -> NonZeroUsize {

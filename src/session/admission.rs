@@ -6,7 +6,7 @@ use super::dialect::{Dialect, Voice};
 use super::feed::{Feed, Pick};
 use crate::app::App;
 use crate::bus::{ClientId, MessageBus, Publisher, Sender, ServiceName, SubscribeError, Topic};
-use crate::limits::{Limits, SlowConsumer};
+use crate::limits::{InboundPolicy, Limits, SlowConsumer};
 use crate::metrics::RefuseReason;
 use crate::peer::Peer;
 use crate::permits::{Full, Permit};
@@ -26,6 +26,7 @@ pub struct Admission<R: Runtime> {
     /// The bounds it was admitted under.
     pub(super) limits: Arc<Limits>,
     pub(super) message_bytes: usize,
+    pub(super) inbound: InboundPolicy,
     pub(super) dialect: Dialect,
     peer: Peer,
     permit: Permit,
@@ -128,6 +129,7 @@ impl<R: Runtime> Admission<R> {
             slow_consumer,
             dialect: Dialect::Plain,
             message_bytes: policies.message_bytes(name),
+            inbound: policies.inbound(name),
             limits: Arc::clone(&policies.limits),
             peer,
             permit,

@@ -77,7 +77,7 @@ impl<R: Runtime> Open<R> {
             leaves_at: None,
             keepalive: Keepalive::new(limits.keepalive, now),
             age: Age::new(limits.age, now, rt),
-            intake: Intake::new(limits.inbound, limits.pings, now),
+            intake: Intake::new(admission.inbound, limits.pings, now),
             expiry: Expiry::new(admission.sender.identity(), rt.wall(), now),
             renewal: Renewal::default(),
             notice: None,

@@ -6,13 +6,17 @@ use std::time::Duration;
 use clap::ArgMatches;
 use tracing_subscriber::filter::Targets;
 
-use crate::limits::{KeepalivePolicy, LifecyclePolicy, Limits, ServicePolicy, Window};
+use crate::limits::{
+    AgePolicy, DrainPolicy, InboundPolicy, KeepalivePolicy, LifecyclePolicy, Limits, ServicePolicy,
+    Window,
+};
 use crate::origin::Origins;
 
 mod file;
 mod flags;
 mod key;
 mod keys;
+mod policies;
 mod print;
 mod problem;
 mod reload;
@@ -228,6 +232,18 @@ impl Config {
             message_bytes: self.service.max_message_bytes.size(),
             window: window(&self.service),
             sessions: keys.sessions.size(),
+            sessions_per_address: keys.sessions_per_address.size(),
+            sessions_per_subject: keys.sessions_per_subject.size(),
+            queue_bytes: keys.queue_bytes.get(),
+            inbound: inbound(&self.service),
+            pings: keys.pings,
+            age: AgePolicy {
+                idle: keys.idle_max.get(),
+                max: keys.age_max.get(),
+            },
+            accepts: keys.accepts,
+            proxies: keys.proxies.iter().map(|network| network.0).collect(),
+            handshakes_per_address: keys.handshakes_per_address.nonzero(),
             keepalive: KeepalivePolicy {
                 interval: keys.ping_interval.get(),
                 missed_max: keys.pings_missed_max.nonzero_u32(),
@@ -240,6 +256,11 @@ impl Config {
             handshake_timeout: keys.handshake_timeout.get(),
             request_head_bytes: keys.request_head_bytes.size(),
             drain_timeout: keys.drain_timeout.get(),
+            drain: DrainPolicy {
+                per_second: keys.drain_per_second.nonzero_u32(),
+                window: keys.drain_window.get(),
+                code: keys.drain_code,
+            },
             ..Limits::default()
         }
     }
@@ -260,6 +281,15 @@ fn policy(keys: &ServiceKeys) -> ServicePolicy {
         slow_consumer: keys.slow_consumer,
         window: Some(window(keys)),
         message_bytes: Some(keys.max_message_bytes.size()),
+        inbound: Some(inbound(keys)),
+    }
+}
+
+fn inbound(keys: &ServiceKeys) -> InboundPolicy {
+    InboundPolicy {
+        bytes: keys.bytes,
+        messages: keys.messages,
+        over: keys.over_rate,
     }
 }
 
@@ -268,5 +298,41 @@ fn window(keys: &ServiceKeys) -> Window {
         messages: keys.window.nonzero(),
         // One that cannot hold the largest message would keep no second one beside it.
         bytes: keys.window_bytes.size().max(keys.max_message_bytes.size()),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn without_any_setting_everything_is_as_the_library_has_it() {
+        let config = Sources::file("", &["ping"])
+            .with_file("", "")
+            .expect("valid");
+        assert_eq!(config.limits(), Limits::default());
+        let policy = config.policy("ping");
+        assert_eq!(policy.lifecycle, LifecyclePolicy::default());
+        assert_eq!(policy.slow_consumer, ServicePolicy::default().slow_consumer);
+        assert_eq!(policy.window, Some(Window::default()));
+        assert_eq!(policy.message_bytes, Some(Limits::default().message_bytes));
+        assert_eq!(policy.inbound, Some(Limits::default().inbound));
+    }
+
+    #[test]
+    fn a_service_has_what_its_section_says_and_for_the_rest_what_all_have() {
+        let text = "linger = \"9s\"\nmessages = \"5/s\"\n\
+                    [service.ping]\nlinger = \"1s\"\nslow_consumer = \"latest\"\n";
+        let config = Sources::file("", &["echo", "ping"]).with_file("", text);
+        let config = config.expect("valid");
+        let (ping, echo) = (config.policy("ping"), config.policy("echo"));
+        assert_eq!(ping.lifecycle.linger, Duration::from_secs(1));
+        assert_eq!(echo.lifecycle.linger, Duration::from_secs(9));
+        assert_eq!(ping.inbound, echo.inbound);
+        assert!(
+            ping.inbound
+                .is_some_and(|inbound| inbound.messages.is_some())
+        );
+        assert_ne!(ping.slow_consumer, echo.slow_consumer);
     }
 }

@@ -6,7 +6,8 @@ use tracing_subscriber::filter::Targets;
 
 use super::key::{Key, Keys, keys};
 use super::value::{Described, Kind, OneOrMore, Parsed, Time, Value, Whole};
-use crate::limits::SlowConsumer;
+use crate::address::Network;
+use crate::limits::{DrainCode, OverRate, Rate, SlowConsumer};
 use crate::origin::Pattern;
 use crate::server::auth::{Join, SECRET_BYTES_MIN, Url};
 use crate::server::listener::Address;
@@ -14,7 +15,9 @@ use crate::server::listener::Address;
 const SECOND: u64 = 1000;
 const HOUR: u64 = 3600 * SECOND;
 const DAY: u64 = 24 * HOUR;
+const YEAR: u64 = 365 * DAY;
 const GIB: u64 = 1 << 30;
+const TIB: u64 = 1 << 40;
 
 keys! {
     /// The server as a whole; they stand at the top of the file.
@@ -46,6 +49,12 @@ keys! {
         stop_grace: Time<0, HOUR> = "5s", Start;
         /// What happens to a client that reads too slowly
         slow_consumer: SlowConsumer = "skip", Live;
+        /// Bytes a client may send, frames and pings included; any number unless it is set
+        bytes: Option<Rate> = "", Live;
+        /// Messages a client may send; any number unless it is set
+        messages: Option<Rate> = "", Live;
+        /// What happens to a client that sends more
+        over_rate: OverRate = "wait", Live;
         /// Who may join where tokens are asked for
         join: Join = "granted", Live;
     }
@@ -56,6 +65,24 @@ keys! {
     pub(crate) struct LimitKeys {
         /// Most sessions at once; the next client is answered 503
         sessions: Whole<1, 10_000_000> = "131072", Start;
+        /// Most sessions of one address at once, IPv6 by its /64
+        sessions_per_address: Whole<1, 10_000_000> = "131072", Start;
+        /// Most sessions of one subject at once
+        sessions_per_subject: Whole<1, 10_000_000> = "131072", Start;
+        /// Most bytes that all sessions together hold for clients
+        queue_bytes: Whole<1_048_576, TIB> = "1073741824", Start;
+        /// Networks of proxies, whose X-Forwarded-For and Forwarded name the client
+        proxies: Vec<Parsed<Network>> = "", Live;
+        /// Connections that are accepted; further ones wait
+        accepts: Rate = "10000/s", Start;
+        /// Most connections of one address that are not upgraded yet; further ones are closed
+        handshakes_per_address: Whole<1, 1_000_000> = "1024", Start;
+        /// Pings of a client that are answered; one more closes its session with 1008
+        pings: Rate = "10/s burst 100", Live;
+        /// Longest time a session may last, each a little less; 0s is any
+        age_max: Time<0, YEAR> = "0s", Live;
+        /// Longest time a session may last without a message; 0s is any
+        idle_max: Time<0, YEAR> = "0s", Live;
         /// Most connections that are not upgraded yet; further ones wait
         handshakes: Whole<1, 1_000_000> = "4096", Start;
         /// Longest time from a connection's start to the end of its request head
@@ -71,7 +98,13 @@ keys! {
         /// Longest time a closing session may take
         close_timeout: Time<1, HOUR> = "5s", Live;
         /// Longest time from the signal to stop to the end
-        drain_timeout: Time<1, DAY> = "10s", Start;
+        drain_timeout: Time<1, DAY> = "30s", Live;
+        /// Most sessions that are closed in a second once the server is to stop
+        drain_per_second: Whole<1, 1_000_000> = "2000", Live;
+        /// Time over which they are spread, at least
+        drain_window: Time<0, DAY> = "0s", Live;
+        /// Close code of these
+        drain_code: DrainCode = "1001", Live;
         /// Silence after which a client is pinged; 0s pings nobody
         ping_interval: Time<0, DAY> = "30s", Live;
         /// Pings without an answer after which a client is dropped
@@ -136,25 +169,6 @@ pub(super) fn keys_of(section: &str) -> impl Iterator<Item = &'static Key> {
     own.map(|own| own.keys).chain(service).flatten()
 }
 
-impl Value for Join {
-    const KIND: Kind = Kind::Text;
-    const PLACEHOLDER: &'static str = "WHO";
-
-    fn allowed() -> String {
-        "granted (whose token names the service), authenticated (with any valid token) or anyone"
-            .to_owned()
-    }
-
-    fn read(text: &str) -> Result<Self, String> {
-        match text {
-            "anyone" => Ok(Self::Anyone),
-            "authenticated" => Ok(Self::Authenticated),
-            "granted" => Ok(Self::Granted),
-            _ => Err(String::new()),
-        }
-    }
-}
-
 /// A secret that is long enough.
 #[derive(Clone, PartialEq)]
 pub(crate) struct Secret(pub(crate) String);
@@ -186,25 +200,6 @@ impl Described for Url {
     const ALLOWED: &'static str = "a URL without a password, http://HOST/PATH";
 }
 
-impl Value for SlowConsumer {
-    const KIND: Kind = Kind::Text;
-    const PLACEHOLDER: &'static str = "POLICY";
-
-    fn allowed() -> String {
-        "skip (it loses the oldest), latest (it gets the newest only) or close (with 1013)"
-            .to_owned()
-    }
-
-    fn read(text: &str) -> Result<Self, String> {
-        match text {
-            "close" => Ok(Self::Close),
-            "latest" => Ok(Self::Latest),
-            "skip" => Ok(Self::Skip),
-            _ => Err(String::new()),
-        }
-    }
-}
-
 impl Described for Targets {
     const PLACEHOLDER: &'static str = "FILTER";
     const ALLOWED: &'static str = "a level, or a list of MODULE=LEVEL";
@@ -219,4 +214,41 @@ impl Described for Pattern {
     const PLACEHOLDER: &'static str = "ORIGIN";
     const ALLOWED: &'static str = "SCHEME://HOST or SCHEME://HOST:PORT, with * for a label of the \
                                    host, or * alone";
+}
+
+#[cfg(test)]
+mod tests {
+    use std::fmt::Write;
+
+    use super::*;
+    use crate::server::config::key::Change;
+
+    /// The keys as the page on the configuration lists them.
+    fn table(section: &Section) -> String {
+        let mut text =
+            String::from("| key | default | reload | what |\n| --- | --- | --- | --- |\n");
+        for key in section.keys {
+            let default = match key.default {
+                "" => String::new(),
+                default => format!("`{default}`"),
+            };
+            let reload = match key.change {
+                Change::Live | Change::Secret => "yes",
+                Change::Start => "no",
+            };
+            let help = key.help.trim_start();
+            writeln!(text, "| `{}` | {default} | {reload} | {help} |", key.name)
+                .expect("a string takes everything");
+        }
+        text
+    }
+
+    #[test]
+    fn the_page_lists_every_key_as_it_is() {
+        let page = include_str!("../../../docs/configuration.md");
+        for section in SECTIONS {
+            let table = table(section);
+            assert!(page.contains(&table), "put this there:\n\n{table}");
+        }
+    }
 }

@@ -43,6 +43,10 @@ pub(super) trait Value: Sized {
 pub(crate) struct Whole<const MIN: u64, const MAX: u64>(u64);
 
 impl<const MIN: u64, const MAX: u64> Whole<MIN, MAX> {
+    pub(crate) fn get(self) -> u64 {
+        self.0
+    }
+
     /// The number in this machine's size, saturating.
     pub(crate) fn size(self) -> usize {
         usize::try_from(self.0).unwrap_or(usize::MAX)
