@@ -3,15 +3,20 @@
 use std::collections::BTreeMap;
 use std::sync::Arc as StdArc;
 
+use crate::authorize::{Anyone, Authorize};
 use crate::backlog::{Account, Backlog};
 use crate::bus::{BusCounts, ClientId, InMemoryMessageBus, MessageBus, NameError, ServiceName};
-use crate::limits::{LifecyclePolicy, Limits, READ_BYTES, ServicePolicy, SlowConsumer};
+use crate::limits::{
+    InboundPolicy, LifecyclePolicy, Limits, READ_BYTES, ServicePolicy, SlowConsumer,
+};
 use crate::metrics::{Metrics, SessionCounts};
+use crate::origin::Origins;
+use crate::pacing::Pacing;
 use crate::peer::Peer;
 use crate::permits::{Bounds, Full, Permit, Permits};
 use crate::planted::{self, Bug};
 use crate::registry::{Registration, Registry};
-use crate::rt::Runtime;
+use crate::rt::{Instant, Runtime};
 use crate::scratch::Scratch;
 use crate::service::Service;
 use crate::sync::{Arc, AtomicU64, Mutex, Ordering};
@@ -24,8 +29,7 @@ pub struct App<R: Runtime> {
 
 struct Inner<R: Runtime> {
     rt: R,
-    limits: Limits,
-    slow_consumers: BTreeMap<ServiceName, SlowConsumer>,
+    policies: Mutex<StdArc<Policies>>,
     bus: InMemoryMessageBus,
     registry: Registry<R>,
     metrics: Metrics,
@@ -34,6 +38,21 @@ struct Inner<R: Runtime> {
     permits: Permits,
     deflater: Arc<Mutex<Deflater>>,
     scratch: Scratch,
+    /// When sessions leave, once the application drains.
+    pacing: Mutex<Option<Pacing>>,
+}
+
+/// What clients are admitted under: one whole value, replaced at once.
+#[derive(Clone)]
+pub struct Policies {
+    /// The bounds.
+    pub limits: StdArc<Limits>,
+    /// What each service asks for; one that is not here asks for the defaults.
+    pub services: BTreeMap<ServiceName, ServicePolicy>,
+    /// The pages of other hosts that may connect.
+    pub origins: Origins,
+    /// Who decides who may join.
+    pub authorize: StdArc<dyn Authorize>,
 }
 
 /// The parts of an [`App`], before it takes clients.
@@ -43,6 +62,8 @@ pub struct Builder<R: Runtime> {
     limits: Limits,
     policy: ServicePolicy,
     services: BTreeMap<ServiceName, Registered>,
+    origins: Origins,
+    authorize: StdArc<dyn Authorize>,
 }
 
 /// A service, and its policy if it has one of its own.
@@ -92,6 +113,8 @@ impl<R: Runtime> App<R> {
             limits: Limits::default(),
             policy: ServicePolicy::default(),
             services: BTreeMap::new(),
+            origins: Origins::default(),
+            authorize: StdArc::new(Anyone),
         }
     }
 
@@ -105,9 +128,25 @@ impl<R: Runtime> App<R> {
         &self.inner.registry
     }
 
-    /// Its bounds.
-    pub fn limits(&self) -> &Limits {
-        &self.inner.limits
+    /// Its bounds; those that the next client is admitted under.
+    pub fn limits(&self) -> StdArc<Limits> {
+        StdArc::clone(&self.policies().limits)
+    }
+
+    /// What the next client is admitted under.
+    pub fn policies(&self) -> StdArc<Policies> {
+        StdArc::clone(&self.inner.policies.lock())
+    }
+
+    /// Replaces what clients are admitted under, for those that come after.
+    ///
+    /// A session keeps what it was admitted under. What a running application cannot change stays
+    /// as it was built: [`Limits::sessions`], [`Limits::services`], [`Limits::topics`], the
+    /// windows, the lifecycles, and what the accept loop was made with.
+    pub fn replace_policies(&self, policies: Policies) {
+        let policies = StdArc::new(policies);
+        let before = std::mem::replace(&mut *self.inner.policies.lock(), policies);
+        drop(before);
     }
 
     /// The runtime it runs on.
@@ -139,11 +178,6 @@ impl<R: Runtime> App<R> {
         &self.inner.metrics
     }
 
-    pub(crate) fn slow_consumer(&self, service: &ServiceName) -> SlowConsumer {
-        let policies = &self.inner.slow_consumers;
-        policies.get(service).copied().unwrap_or_default()
-    }
-
     /// The compressor of all its sessions.
     pub(crate) fn deflater(&self) -> &Arc<Mutex<Deflater>> {
         &self.inner.deflater
@@ -169,10 +203,42 @@ impl<R: Runtime> App<R> {
         self.inner.backlog.account(client.number())
     }
 
-    /// Refuses every further client and asks those there are to leave; see
-    /// [`drained`](Self::drained).
+    /// Refuses every further client and closes the sessions there are, each at its own moment; see
+    /// [`Limits::drain`](crate::Limits::drain) and [`drained`](Self::drained).
+    ///
+    /// Until then they are served as before. A second call changes nothing.
     pub fn drain(&self) {
+        let limits = self.limits();
+        let within = limits
+            .drain_timeout
+            .saturating_sub(limits.close_timeout * 2);
+        let when = (self.rt().now(), within);
+        let pacing = Pacing::new(limits.drain, when, self.sessions_open(), self.rt().random());
+        let mut current = self.inner.pacing.lock();
+        if current.is_some() {
+            return;
+        }
+        if pacing.is_hurried() {
+            tracing::warn!(
+                per_second = limits.drain.per_second,
+                "sessions leave faster than this, to be gone in time: raise drain_timeout"
+            );
+        }
+        *current = Some(pacing);
+        drop(current);
         self.registry().drain();
+    }
+
+    /// Whether [`drain`](Self::drain) was called.
+    pub fn is_draining(&self) -> bool {
+        self.inner.pacing.lock().is_some()
+    }
+
+    /// When one more session leaves a draining application.
+    pub(crate) fn leaves_at(&self) -> Instant {
+        let mut pacing = self.inner.pacing.lock();
+        let moment = pacing.as_mut().map(Pacing::moment);
+        moment.unwrap_or_else(|| self.rt().now())
     }
 
     /// Waits, after [`drain`](Self::drain), until no session and no instance of a service is left.
@@ -185,6 +251,29 @@ impl<R: Runtime> App<R> {
         if !planted::is(Bug::DrainNotAwaited) {
             self.inner.permits.all_returned().await;
         }
+    }
+}
+
+impl Policies {
+    /// What happens to slow clients of a service.
+    pub(crate) fn slow_consumer(&self, service: &ServiceName) -> SlowConsumer {
+        let own = self.services.get(service);
+        own.map(|policy| policy.slow_consumer).unwrap_or_default()
+    }
+
+    /// How much a client may send to a service.
+    pub(crate) fn inbound(&self, service: &ServiceName) -> InboundPolicy {
+        let own = self.services.get(service).and_then(|policy| policy.inbound);
+        own.unwrap_or(self.limits.inbound)
+    }
+
+    /// The largest message a client may send to a service.
+    pub(crate) fn message_bytes(&self, service: &ServiceName) -> usize {
+        let own = self
+            .services
+            .get(service)
+            .and_then(|policy| policy.message_bytes);
+        own.unwrap_or(self.limits.message_bytes)
     }
 }
 
@@ -254,23 +343,37 @@ impl<R: Runtime> Builder<R> {
         self
     }
 
+    /// Lets pages of other hosts connect; without, only those of the server's own host may.
+    pub fn origins(mut self, origins: Origins) -> Self {
+        self.origins = origins;
+        self
+    }
+
+    /// Lets somebody decide who may join; without, everybody may.
+    pub fn authorize(mut self, authorize: impl Authorize) -> Self {
+        self.authorize = StdArc::new(authorize);
+        self
+    }
+
     /// The application, ready to take clients.
     pub fn build(self) -> App<R> {
-        let bus = InMemoryMessageBus::new(self.limits.window, self.limits.topics);
         let mut registrations = BTreeMap::new();
-        let mut slow_consumers = BTreeMap::new();
+        let mut policies = BTreeMap::new();
         for (name, (service, own)) in self.services {
-            let policy = own.unwrap_or_else(|| self.policy.clone());
-            slow_consumers.insert(name.clone(), policy.slow_consumer);
-            let policy = policy.lifecycle;
+            let own = own.unwrap_or_else(|| self.policy.clone());
+            let policy = own.lifecycle.clone();
+            policies.insert(name.clone(), own);
             registrations.insert(name, Registration { service, policy });
         }
+        let windows = policies.iter();
+        let windows = windows.filter_map(|(name, policy)| Some((name.clone(), policy.window?)));
+        let bus = InMemoryMessageBus::new(self.limits.window, self.limits.topics)
+            .windows(windows.collect());
         let shared: StdArc<dyn MessageBus> = StdArc::new(bus.clone());
         let registry = Registry::new(registrations, &shared, &self.rt);
         App {
             inner: Arc::new(Inner {
                 rt: self.rt,
-                slow_consumers,
                 bus,
                 registry,
                 metrics: Metrics::default(),
@@ -283,7 +386,13 @@ impl<R: Runtime> Builder<R> {
                 }),
                 deflater: Arc::new(Mutex::new(Deflater::default())),
                 scratch: Scratch::new(READ_BYTES),
-                limits: self.limits,
+                pacing: Mutex::new(None),
+                policies: Mutex::new(StdArc::new(Policies {
+                    limits: StdArc::new(self.limits),
+                    services: policies,
+                    origins: self.origins,
+                    authorize: self.authorize,
+                })),
             }),
         }
     }

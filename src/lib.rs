@@ -7,10 +7,13 @@
 //!
 //! - [`limits`]: every bound by name; [`address`] and [`Peer`]: whom they are counted for;
 //!   [`Bucket`]: how a rate is kept.
+//! - [`identity`]: who a client is.
+//! - [`origin`]: which pages may connect.
 //! - [`rt`]: what the core asks of a runtime.
 //! - [`wire`]: the WebSocket protocol, bytes in and bytes out.
 //! - [`bus`]: topics, messages, subscriptions.
 //! - [`service`]: what a service is; `ping`, `echo`, `timenow`.
+//! - [`authorize`]: who may join.
 //! - [`registry`]: starts a service with its first client, stops it with its last.
 //! - [`app`]: all of these put together.
 //! - [`session`]: one client's socket on the bus.
@@ -21,11 +24,15 @@
 
 pub mod address;
 pub mod app;
+pub mod authorize;
 mod backlog;
 mod bucket;
 pub mod bus;
+pub mod identity;
 pub mod limits;
 mod metrics;
+pub mod origin;
+mod pacing;
 mod peer;
 mod permits;
 #[cfg(not(feature = "planted"))]
@@ -48,9 +55,11 @@ pub mod wire;
 struct Readme;
 
 pub use crate::app::App;
+pub use crate::authorize::Authorize;
 pub use crate::bucket::Bucket;
 pub use crate::bus::Message;
-pub use crate::limits::Limits;
+pub use crate::limits::{Limits, ServicePolicy};
 pub use crate::metrics::{CloseReason, RefuseReason, SessionCounts};
+pub use crate::pacing::Pacing;
 pub use crate::peer::Peer;
 pub use crate::service::{Context, Service};

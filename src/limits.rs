@@ -15,6 +15,9 @@ pub const SERVICE_NAME_BYTES_MAX: usize = 64;
 /// Bytes asked of a socket in one read.
 pub(crate) const READ_BYTES: usize = 8 * 1024;
 
+/// Longest token, in bytes; a longer one is refused before anybody looks into it.
+pub const TOKEN_BYTES_MAX: usize = 8 * 1024;
+
 /// The bounds of one running application; [`Limits::default`] has the values named at each field.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Limits {
@@ -83,8 +86,12 @@ pub struct Limits {
     pub handshake_timeout: Duration,
     /// Largest request head, in bytes. Default 16 KiB.
     pub request_head_bytes: usize,
-    /// Longest time from the shutdown signal to the end of `serve`. Default 10 s.
+    /// Longest time from the shutdown signal to the end of `serve`. Default 30 s.
     pub drain_timeout: Duration,
+    /// How sessions leave a draining server; the last one at the latest twice
+    /// [`close_timeout`](Self::close_timeout) before the end of
+    /// [`drain_timeout`](Self::drain_timeout).
+    pub drain: DrainPolicy,
 }
 
 impl Default for Limits {
@@ -115,7 +122,8 @@ impl Default for Limits {
             proxies: Vec::new(),
             handshake_timeout: Duration::from_secs(10),
             request_head_bytes: 16 * 1024,
-            drain_timeout: Duration::from_secs(10),
+            drain_timeout: Duration::from_secs(30),
+            drain: DrainPolicy::default(),
         }
     }
 }
@@ -176,6 +184,38 @@ pub struct AgePolicy {
     pub idle: Duration,
     /// Longest time in all, then it is closed with 1001. Default zero: any time.
     pub max: Duration,
+}
+
+/// How sessions leave a draining server: one after the other, so that those who come back at once
+/// do not come all at once.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct DrainPolicy {
+    /// Most sessions that are closed in any second. Default 2,000.
+    pub per_second: NonZeroU32,
+    /// Time over which they are spread, at least. Default zero: as fast as the rate allows.
+    pub window: Duration,
+    /// What their clients are told.
+    pub code: DrainCode,
+}
+
+impl Default for DrainPolicy {
+    fn default() -> Self {
+        Self {
+            per_second: NonZeroU32::new(2_000).expect("2,000 is not 0"),
+            window: Duration::ZERO,
+            code: DrainCode::default(),
+        }
+    }
+}
+
+/// The close code of a drain.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub enum DrainCode {
+    /// 1001.
+    #[default]
+    GoingAway,
+    /// 1012: another server is there, or this one will soon be back.
+    Restart,
 }
 
 /// What a topic keeps of its newest messages for subscribers that have not read them yet.
@@ -269,6 +309,12 @@ pub struct ServicePolicy {
     pub lifecycle: LifecyclePolicy,
     /// What happens to a client that reads more slowly than it publishes.
     pub slow_consumer: SlowConsumer,
+    /// What each of its topics keeps. Default `None`: [`Limits::window`].
+    pub window: Option<Window>,
+    /// Largest message a client may send it, in bytes. Default `None`: [`Limits::message_bytes`].
+    pub message_bytes: Option<usize>,
+    /// How much one of its clients may send. Default `None`: [`Limits::inbound`].
+    pub inbound: Option<InboundPolicy>,
 }
 
 const fn nonzero(value: usize) -> NonZeroUsize {

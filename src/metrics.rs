@@ -71,10 +71,14 @@ pub enum CloseReason {
     Aged,
     /// A text that is not of the dialect the client asked for.
     BadEnvelope,
+    /// The client sent a fresh token that is not good.
+    Denied,
     /// Its task was dropped: the server stopped without waiting for it.
     Dropped,
     /// The application drains.
     Drained,
+    /// What the client had shown ran out.
+    Expired,
     /// Its service crashed for good.
     Failed,
     /// Nothing was said for as long as may be.
@@ -109,11 +113,13 @@ pub enum CloseReason {
 
 impl CloseReason {
     /// All of them, in the order of [`SessionCounts::closed_by`].
-    pub const ALL: [Self; 19] = [
+    pub const ALL: [Self; 21] = [
         Self::Aged,
         Self::BadEnvelope,
+        Self::Denied,
         Self::Dropped,
         Self::Drained,
+        Self::Expired,
         Self::Failed,
         Self::Idle,
         Self::Lost,
@@ -136,8 +142,10 @@ impl CloseReason {
         match self {
             Self::Aged => "aged",
             Self::BadEnvelope => "bad_envelope",
+            Self::Denied => "denied",
             Self::Dropped => "dropped",
             Self::Drained => "drained",
+            Self::Expired => "expired",
             Self::Failed => "failed",
             Self::Idle => "idle",
             Self::Lost => "lost",
@@ -164,6 +172,10 @@ pub enum RefuseReason {
     Draining,
     /// The service crashed too often.
     Failed,
+    /// It may not join the service.
+    Forbidden,
+    /// A page of a foreign host.
+    Origin,
     /// All sessions are taken.
     Sessions,
     /// All sessions of its address are taken.
@@ -172,17 +184,25 @@ pub enum RefuseReason {
     SessionsPerSubject,
     /// The bus has as many topics as it may.
     Topics,
+    /// It has shown nothing that is believed.
+    Unauthorized,
+    /// Nobody could tell whether it may join.
+    Undecided,
 }
 
 impl RefuseReason {
     /// All of them, in the order of [`SessionCounts::refused_by`].
-    pub const ALL: [Self; 6] = [
+    pub const ALL: [Self; 10] = [
         Self::Draining,
         Self::Failed,
+        Self::Forbidden,
+        Self::Origin,
         Self::Sessions,
         Self::SessionsPerAddress,
         Self::SessionsPerSubject,
         Self::Topics,
+        Self::Unauthorized,
+        Self::Undecided,
     ];
 
     /// The reason as a label.
@@ -190,10 +210,14 @@ impl RefuseReason {
         match self {
             Self::Draining => "draining",
             Self::Failed => "failed",
+            Self::Forbidden => "forbidden",
+            Self::Origin => "origin",
             Self::Sessions => "sessions",
             Self::SessionsPerAddress => "sessions_per_address",
             Self::SessionsPerSubject => "sessions_per_subject",
             Self::Topics => "topics",
+            Self::Unauthorized => "unauthorized",
+            Self::Undecided => "undecided",
         }
     }
 }

@@ -65,7 +65,7 @@ impl Permits {
     /// One more, unless all are taken, or all that this peer may have.
     pub(crate) fn take(&self, peer: &Peer) -> Result<Permit, Full> {
         let address = peer.address.map(group);
-        let subject = peer.subject.clone();
+        let subject = peer.subject().cloned();
         let mut state = self.state.lock();
         let more = usize::from(planted::is(Bug::SessionTooMany));
         let less = usize::from(planted::is(Bug::SessionTooFew) && self.bounds.in_all > 1);
@@ -205,11 +205,15 @@ mod models {
 #[cfg(all(test, not(feature = "loom")))]
 mod tests {
     use super::*;
+    use crate::identity::Identity;
 
     fn peer(address: Option<&str>, subject: Option<&str>) -> Peer {
         Peer {
             address: address.map(|address| address.parse().expect("an address")),
-            subject: subject.map(StdArc::from),
+            identity: Identity {
+                subject: subject.map(StdArc::from),
+                ..Identity::default()
+            },
         }
     }
 

@@ -4,6 +4,10 @@
 mod bounds;
 #[path = "model/consumers.rs"]
 mod consumers;
+#[path = "model/credentials.rs"]
+mod credentials;
+#[path = "model/leaving.rs"]
+mod leaving;
 mod model;
 #[path = "model/regressions.rs"]
 mod regressions;
@@ -136,6 +140,22 @@ proptest! {
         ),
     ) {
         config::fuzz(lines.join("\n").as_bytes());
+    }
+
+    #[test]
+    fn a_file_is_taken_or_refused_with_a_word(
+        lines in prop::collection::vec(
+            prop_oneof![
+                "(listen|origins) = \\[?\"[a-z:*./0-9]{0,12}\"\\]?",
+                "(window|max_message_bytes|linger) = \"?[0-9a-z]{0,6}\"?",
+                "\\[(limits|service.ping|service.x|auth)\\]",
+                "[a-z_.]{1,8} = [a-z0-9\\[\\]{}\"#-]{0,8}",
+                ".{0,20}",
+            ],
+            0..8,
+        ),
+    ) {
+        config::fuzz(format!("\n\n{}", lines.join("\n")).as_bytes());
     }
 
     /// Polled at each deadline, a peer is dead exactly when it was silent for all its intervals.

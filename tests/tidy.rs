@@ -6,10 +6,11 @@ use std::path::{Path, PathBuf};
 /// Modules from the ground up; those on one line know nothing of each other.
 const LAYERS: &[&[&str]] = &[
     &["planted"],
-    &["address", "sync"],
+    &["address", "identity", "origin", "sync"],
     &["limits", "peer"],
     &["backlog", "metrics", "permits", "rt", "scratch", "wire"],
     &["bucket", "bus"],
+    &["authorize", "pacing"],
     &["service"],
     &["registry"],
     &["app"],
@@ -21,7 +22,12 @@ const LAYERS: &[&[&str]] = &[
 const STRANGERS: &[(&str, &str)] = &[("bus", "rt")];
 
 /// The files that may name tokio, axum and hyper: the shell.
-const SHELL: &[&str] = &["src/server/", "src/rt/tokio.rs", "src/main.rs"];
+const SHELL: &[&str] = &[
+    "src/server/",
+    "src/rt/tokio.rs",
+    "src/main.rs",
+    "src/reload.rs",
+];
 
 const FILE_LINES_MAX: usize = 500;
 const FUNCTION_LINES_MAX: usize = 70;
@@ -77,7 +83,7 @@ impl Source {
     fn module(&self) -> Option<&str> {
         let inside = self.path.strip_prefix("src/")?;
         let module = inside.split('/').next()?.trim_end_matches(".rs");
-        (!["lib", "main", "trim"].contains(&module)).then_some(module)
+        (!["lib", "main", "reload", "trim"].contains(&module)).then_some(module)
     }
 }
 

@@ -2,13 +2,13 @@
 //!
 //! Lock order: the map of topics before the log of one topic. No lock is held across a wake.
 
-use std::collections::HashMap;
+use std::collections::{BTreeMap, HashMap};
 use std::task::{Context, Poll, Waker};
 
 use super::log::{Log, TopicCounts};
 use super::message::Message;
 use super::subscription::{Publisher, Received, Seat, Subscription};
-use super::topic::Topic;
+use super::topic::{ServiceName, Topic};
 use super::{MessageBus, SubscribeError};
 use crate::limits::Window;
 use crate::planted::{self, Bug};
@@ -39,7 +39,21 @@ impl InMemoryMessageBus {
         Self {
             shared: Arc::new(Shared {
                 window,
+                windows: BTreeMap::new(),
                 topics_max,
+                map: Mutex::new(Map::default()),
+            }),
+        }
+    }
+
+    /// The same bus, not yet in use, with windows of their own for the topics of some services.
+    #[must_use]
+    pub fn windows(self, windows: BTreeMap<ServiceName, Window>) -> Self {
+        Self {
+            shared: Arc::new(Shared {
+                window: self.shared.window,
+                windows,
+                topics_max: self.shared.topics_max,
                 map: Mutex::new(Map::default()),
             }),
         }
@@ -96,6 +110,8 @@ impl MessageBus for InMemoryMessageBus {
 #[derive(Debug)]
 pub(super) struct Shared {
     window: Window,
+    /// Those of services that have one of their own.
+    windows: BTreeMap<ServiceName, Window>,
     topics_max: usize,
     map: Mutex<Map>,
 }
@@ -121,6 +137,11 @@ impl Shared {
         subscribers
     }
 
+    fn window(&self, topic: &Topic) -> Window {
+        let own = topic.service().and_then(|name| self.windows.get(name));
+        own.copied().unwrap_or(self.window)
+    }
+
     /// Attaches a reader, under the map's lock, so that it is never attached to a topic that
     /// another thread is taking out of the map.
     fn subscribe(&self, topic: &Topic) -> Result<(Arc<Cell>, Seat), SubscribeError> {
@@ -132,7 +153,7 @@ impl Shared {
                 return Err(SubscribeError::TooManyTopics { max });
             }
             None => {
-                let cell = Arc::new(Cell::new(self.window));
+                let cell = Arc::new(Cell::new(self.window(topic)));
                 map.cells.insert(topic.clone(), Arc::clone(&cell));
                 cell
             }

@@ -4,6 +4,7 @@ use std::fmt;
 use std::sync::Arc;
 
 use super::topic::ClientId;
+use crate::identity::Identity;
 use crate::sync::OnceLock;
 use crate::wire::{Encoded, Frame, Payload};
 
@@ -19,15 +20,58 @@ struct Inner {
 }
 
 /// Who published a message.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub enum Origin {
     /// A client, through its session.
-    Client(ClientId),
+    Client(Sender),
     /// One instance of a service.
     Service(Generation),
     /// Anybody else on the bus.
     #[default]
     Unknown,
+}
+
+/// A client as its messages show it; cheap to clone.
+#[derive(Clone, PartialEq, Eq)]
+pub struct Sender(Arc<(ClientId, Identity)>);
+
+impl Sender {
+    /// The client of this number that has shown to be this.
+    pub fn new(client: ClientId, identity: Identity) -> Self {
+        Self(Arc::new((client, identity)))
+    }
+
+    /// Its number.
+    pub fn client(&self) -> ClientId {
+        self.0.0
+    }
+
+    /// Whom its credentials name; `None` for one without.
+    pub fn subject(&self) -> Option<&str> {
+        self.identity().subject.as_deref()
+    }
+
+    /// All that its credentials say, as JSON; `None` for a client without.
+    pub fn claims(&self) -> Option<&str> {
+        self.identity().claims.as_deref()
+    }
+
+    /// Who it is.
+    pub fn identity(&self) -> &Identity {
+        &self.0.1
+    }
+}
+
+impl fmt::Display for Sender {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        self.client().fmt(f)
+    }
+}
+
+impl fmt::Debug for Sender {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "{:?} {:?}", self.client(), self.subject())
+    }
 }
 
 /// The number of an instance of a service: 1 for its first start, one more for each further one.
@@ -110,14 +154,14 @@ impl Message {
     }
 
     /// Who published it.
-    pub fn origin(&self) -> Origin {
-        self.0.origin
+    pub fn origin(&self) -> &Origin {
+        &self.0.origin
     }
 
-    /// The client that sent it, if a client did.
-    pub fn sender(&self) -> Option<ClientId> {
-        match self.0.origin {
-            Origin::Client(client) => Some(client),
+    /// The client that sent it, if a client did: its number, its subject, its claims.
+    pub fn sender(&self) -> Option<&Sender> {
+        match &self.0.origin {
+            Origin::Client(sender) => Some(sender),
             Origin::Service(_) | Origin::Unknown => None,
         }
     }

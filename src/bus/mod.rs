@@ -17,7 +17,7 @@ mod models;
 
 pub use self::log::TopicCounts;
 pub use self::memory::{BusCounts, InMemoryMessageBus};
-pub use self::message::{Generation, Message, Origin};
+pub use self::message::{Generation, Message, Origin, Sender};
 pub use self::subscription::{Publisher, Received, Subscription};
 pub use self::topic::{ClientId, NameError, ServiceName, Topic};
 

@@ -32,6 +32,12 @@ impl Topic {
     pub fn as_str(&self) -> &str {
         &self.0
     }
+
+    /// The service whose topic it is, if its name is made like those.
+    pub(crate) fn service(&self) -> Option<&str> {
+        // No name of a service has a colon.
+        self.0.split_once(":from-").map(|(service, _)| service)
+    }
 }
 
 impl FromStr for Topic {

@@ -20,8 +20,9 @@ pub struct Lease<R: Runtime> {
 /// What a lease is worth at the moment.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Status {
-    /// The application stops: leave.
-    Draining,
+    /// The application stops: leave soon. Until then the instance of this generation serves it, if
+    /// there is one.
+    Draining(Option<Generation>),
     /// The service crashed for good: leave.
     Failed,
     /// The instance of this generation serves it.
@@ -31,13 +32,24 @@ pub enum Status {
 }
 
 impl Status {
-    pub(super) fn of(lifecycle: &Lifecycle) -> Self {
-        if lifecycle.is_draining() {
-            return Self::Draining;
+    /// The generation that serves the lease, if one does.
+    pub fn generation(self) -> Option<Generation> {
+        match self {
+            Self::Running(generation) => Some(generation),
+            Self::Draining(generation) => generation,
+            Self::Failed | Self::Waiting => None,
         }
+    }
+
+    pub(super) fn of(lifecycle: &Lifecycle) -> Self {
+        let generation = lifecycle.generation();
         match lifecycle.state() {
+            State::Running | State::Lingering { .. } if lifecycle.is_draining() => {
+                Self::Draining(Some(generation))
+            }
+            _ if lifecycle.is_draining() => Self::Draining(None),
             State::Failed { .. } => Self::Failed,
-            State::Running | State::Lingering { .. } => Self::Running(lifecycle.generation()),
+            State::Running | State::Lingering { .. } => Self::Running(generation),
             State::Backoff { .. } | State::Stopped | State::Stopping { .. } => Self::Waiting,
         }
     }

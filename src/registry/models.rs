@@ -292,7 +292,7 @@ fn no_lease_survives_a_finished_drain() {
         let joiner = world.rt.client(move || {
             if let Ok(mut lease) = registry.join("s") {
                 let mut seen = lease.status();
-                while seen != Status::Draining {
+                while !matches!(seen, Status::Draining(_)) {
                     seen = block_on(poll_fn(|cx| lease.poll_status(cx, seen)));
                 }
             }

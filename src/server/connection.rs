@@ -22,6 +22,7 @@ use tokio::sync::Semaphore;
 use super::address::PeerAddress;
 use super::routes::Shell;
 use crate::bucket::Bucket;
+use crate::identity::Identity;
 use crate::peer::Peer;
 use crate::permits::{Bounds, Full, Permit, Permits};
 use crate::rt::{Runtime, Sleep};
@@ -102,7 +103,7 @@ impl<R: Runtime> Connections<R> {
         let address = address.filter(|ip| !proxies.iter().any(|proxy| proxy.contains(*ip)));
         self.by_address.take(&Peer {
             address,
-            subject: None,
+            identity: Identity::anonymous(),
         })
     }
 

@@ -1,8 +1,10 @@
 //! TCP listeners for an address as people write it.
 
+use std::fmt;
 use std::future::poll_fn;
 use std::io;
 use std::net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr};
+use std::str::FromStr;
 use std::task::{Context, Poll, ready};
 use std::time::Duration;
 
@@ -61,6 +63,43 @@ impl Accept for TcpListener {
     }
 }
 
+/// An address as people write it: `HOST:PORT`.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Address {
+    host: String,
+    port: u16,
+}
+
+impl Address {
+    /// The host: a name or an IP address, one of IPv6 in brackets.
+    pub fn host(&self) -> &str {
+        &self.host
+    }
+}
+
+impl fmt::Display for Address {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "{}:{}", self.host, self.port)
+    }
+}
+
+impl FromStr for Address {
+    type Err = BindError;
+
+    fn from_str(text: &str) -> Result<Self, BindError> {
+        let bad = || BindError::BadAddress {
+            address: text.to_owned(),
+        };
+        let (host, port) = text.rsplit_once(':').ok_or_else(bad)?;
+        let port = port.parse().map_err(|_| bad())?;
+        if host.is_empty() {
+            return Err(bad());
+        }
+        let host = host.to_owned();
+        Ok(Self { host, port })
+    }
+}
+
 /// Why an address could not be listened on.
 #[derive(Debug, thiserror::Error)]
 pub enum BindError {
@@ -88,8 +127,27 @@ pub enum BindError {
 ///
 /// When the text is no address, or the operating system does not allow it.
 pub async fn bind(address: &str) -> Result<Listeners, BindError> {
+    bind_all([&address.parse()?]).await
+}
+
+/// Listens on several addresses, each as for [`bind`], and serves them as one.
+///
+/// # Errors
+///
+/// When the operating system does not allow one of them.
+pub async fn bind_all(
+    addresses: impl IntoIterator<Item = &Address>,
+) -> Result<Listeners, BindError> {
+    let mut sockets = Vec::new();
+    for address in addresses {
+        sockets.extend(bind_one(address).await?);
+    }
+    Ok(Listeners { sockets, first: 0 })
+}
+
+async fn bind_one(address: &Address) -> Result<Vec<TcpListener>, BindError> {
     let failed = |source| BindError::Io {
-        address: address.to_owned(),
+        address: address.to_string(),
         source,
     };
     let addresses = resolve(address).await?;
@@ -107,10 +165,7 @@ pub async fn bind(address: &str) -> Result<Listeners, BindError> {
     }
     match missing {
         Some(error) if listeners.is_empty() => Err(failed(error)),
-        Some(_) | None => Ok(Listeners {
-            sockets: listeners,
-            first: 0,
-        }),
+        Some(_) | None => Ok(listeners),
     }
 }
 
@@ -127,6 +182,16 @@ impl<A: Accept> Listeners<A> {
     /// When the operating system cannot tell.
     pub fn addresses(&self) -> io::Result<Vec<SocketAddr>> {
         self.sockets.iter().map(A::local_addr).collect()
+    }
+
+    /// Whether other machines can reach one of the addresses.
+    ///
+    /// # Errors
+    ///
+    /// When the operating system cannot tell.
+    pub fn is_public(&self) -> io::Result<bool> {
+        let mut addresses = self.addresses()?.into_iter();
+        Ok(addresses.any(|address| !address.ip().to_canonical().is_loopback()))
     }
 
     fn poll_accept(&mut self, cx: &mut Context<'_>) -> Poll<io::Result<(A::Io, SocketAddr)>> {
@@ -165,25 +230,18 @@ impl<A: Accept> Listener for Listeners<A> {
     }
 }
 
-async fn resolve(address: &str) -> Result<Vec<SocketAddr>, BindError> {
-    let bad = || BindError::BadAddress {
-        address: address.to_owned(),
-    };
-    let (host, port) = address.rsplit_once(':').ok_or_else(bad)?;
-    let port: u16 = port.parse().map_err(|_| bad())?;
-    if host.eq_ignore_ascii_case("localhost") {
+async fn resolve(address: &Address) -> Result<Vec<SocketAddr>, BindError> {
+    let port = address.port;
+    if address.host.eq_ignore_ascii_case("localhost") {
         let families = [
             IpAddr::from(Ipv4Addr::LOCALHOST),
             IpAddr::from(Ipv6Addr::LOCALHOST),
         ];
         return Ok(families.map(|ip| SocketAddr::new(ip, port)).to_vec());
     }
-    if host.is_empty() {
-        return Err(bad());
-    }
-    let found = tokio::net::lookup_host(address).await;
+    let found = tokio::net::lookup_host(address.to_string()).await;
     let found = found.map_err(|source| BindError::Io {
-        address: address.to_owned(),
+        address: address.to_string(),
         source,
     })?;
     Ok(found.collect())

@@ -12,6 +12,7 @@ use crate::app::App;
 use crate::rt::Runtime;
 
 mod address;
+pub mod auth;
 #[cfg(feature = "cli")]
 mod config;
 mod connection;
@@ -23,8 +24,8 @@ mod routes;
 
 pub use self::address::PeerAddress;
 #[cfg(feature = "cli")]
-pub use self::config::Config;
-pub use self::listener::{Accept, BindError, Listeners, bind};
+pub use self::config::{Changes, Config, Problems, Sources, command};
+pub use self::listener::{Accept, Address, BindError, Listeners, bind, bind_all};
 pub use self::routes::routes;
 
 use self::connection::Connections;
@@ -33,8 +34,9 @@ use self::routes::Shell;
 /// Serves the application's clients until `shutdown`, and then until they are gone.
 ///
 /// The caller owns the listener and the signal. After the signal no client is admitted any more
-/// (503), every session is closed with 1001 once it has what was published to it, and the services
-/// stop; `serve` returns when nothing is left, or when [`Limits::drain_timeout`] is over.
+/// (503). Every session is served until its own moment, see [`Limits::drain`], and is closed once
+/// it has what was published to it; then the services stop. `serve` returns when nothing is left,
+/// or when [`Limits::drain_timeout`] is over.
 ///
 /// # Errors
 ///
@@ -44,6 +46,7 @@ use self::routes::Shell;
 ///
 /// Dropping the future drops the listener, all connections and all sessions at once.
 ///
+/// [`Limits::drain`]: crate::Limits::drain
 /// [`Limits::drain_timeout`]: crate::Limits::drain_timeout
 pub async fn serve<L, R>(
     listener: L,

@@ -6,7 +6,7 @@ use std::time::Duration;
 use axum::Router;
 use axum::extract::rejection::{NestedPathRejection, PathRejection};
 use axum::extract::{ConnectInfo, NestedPath, Path, Request, State};
-use axum::http::{HeaderMap, StatusCode, header};
+use axum::http::{HeaderMap, HeaderValue, StatusCode, header};
 use axum::response::{IntoResponse, Response};
 use axum::routing::get;
 use futures::FutureExt;
@@ -16,11 +16,17 @@ use hyper_util::rt::TokioIo;
 use tokio_util::compat::TokioAsyncReadCompatExt;
 use tracing::debug;
 
+use super::auth;
 use super::forwarded::client_address;
 use super::handshake::Handshake;
 use super::page;
 use crate::app::App;
+use crate::authorize::{Ask, Denied};
 use crate::bus::ServiceName;
+use crate::identity::Identity;
+use crate::limits::TOKEN_BYTES_MAX;
+use crate::metrics::RefuseReason;
+use crate::origin::Origins;
 use crate::peer::Peer;
 use crate::registry::{JoinError, Refusal};
 use crate::rt::Runtime;
@@ -105,16 +111,24 @@ async fn join<R: Runtime>(
     let Ok(Path(service)) = service else {
         return unknown(&shell.app);
     };
-    if shell.app.registry().name(&service).is_none() {
+    let Some(service) = shell.app.registry().name(&service).cloned() else {
         return unknown(&shell.app);
+    };
+    if !is_allowed(&shell.app.policies().origins, request.headers()) {
+        shell.app.metrics().refused.add(RefuseReason::Origin);
+        return (StatusCode::FORBIDDEN, FOREIGN).into_response();
     }
     let handshake = match Handshake::parse(request.version(), request.headers()) {
         Ok(handshake) if shell.app.limits().compress_bytes_min.is_some() => handshake,
         Ok(handshake) => handshake.without_extensions(),
         Err(error) => return error.into_response(),
     };
-    let peer = peer(&shell.app, &request);
-    let admission = match Admission::request_as(&shell.app, &service, peer) {
+    let identity = match authorize(&shell.app, ask(&shell.app, &service, &request)).await {
+        Ok(identity) => identity,
+        Err(denied) => return not_authorized(&shell.app, denied),
+    };
+    let peer = peer(&shell.app, &request, identity);
+    let admission = match Admission::request_as(&shell.app, service.as_str(), peer) {
         Ok(admission) => admission,
         Err(error) => return refused(&shell.app, &error),
     };
@@ -130,13 +144,78 @@ async fn join<R: Runtime>(
     handshake.into_response()
 }
 
+/// What a client asks for, and what it shows.
+fn ask<R: Runtime>(app: &App<R>, service: &ServiceName, request: &Request) -> Ask {
+    Ask {
+        service: service.clone(),
+        token: auth::find(request.headers(), request.uri()),
+        wall: app.rt().wall(),
+    }
+}
+
+/// Lets the application decide whether the client may join.
+async fn authorize<R: Runtime>(app: &App<R>, ask: Ask) -> Result<Identity, Denied> {
+    let policies = app.policies();
+    if ask
+        .token
+        .as_ref()
+        .is_some_and(|token| token.reveal().len() > TOKEN_BYTES_MAX)
+    {
+        return Err(Denied::Unauthorized);
+    }
+    let deadline = app.rt().now() + policies.limits.handshake_timeout;
+    let decision = policies.authorize.authorize(ask);
+    match select(decision, app.rt().sleep_until(deadline)).await {
+        Either::Left((decision, _)) => decision,
+        Either::Right(((), _)) => Err(Denied::Unavailable),
+    }
+}
+
+fn not_authorized<R: Runtime>(app: &App<R>, denied: Denied) -> Response {
+    let text = format!("{denied}\n");
+    app.metrics().refused.add(match denied {
+        Denied::Forbidden => RefuseReason::Forbidden,
+        Denied::Unauthorized => RefuseReason::Unauthorized,
+        Denied::Unavailable => RefuseReason::Undecided,
+    });
+    match denied {
+        Denied::Forbidden => (StatusCode::FORBIDDEN, text).into_response(),
+        Denied::Unauthorized => {
+            let headers = [(header::WWW_AUTHENTICATE, "Bearer")];
+            (StatusCode::UNAUTHORIZED, headers, text).into_response()
+        }
+        Denied::Unavailable => {
+            let headers = [(header::RETRY_AFTER, "1")];
+            (StatusCode::SERVICE_UNAVAILABLE, headers, text).into_response()
+        }
+    }
+}
+
+const FOREIGN: &str = "pages of this origin may not connect here\n";
+
+/// Whether the page that asks may connect; a client that is no browser names no page.
+fn is_allowed(origins: &Origins, headers: &HeaderMap) -> bool {
+    let text = |name| {
+        headers
+            .get(name)
+            .and_then(|value: &HeaderValue| value.to_str().ok())
+    };
+    let mut named = headers.get_all(header::ORIGIN).iter();
+    match (named.next(), named.next()) {
+        (None, _) => true,
+        // What is no text is no origin.
+        (Some(_), None) => origins.allow(text(header::ORIGIN).unwrap_or(""), text(header::HOST)),
+        (Some(_), Some(_)) => false,
+    }
+}
+
 /// Who asks.
-fn peer<R: Runtime>(app: &App<R>, request: &Request) -> Peer {
+fn peer<R: Runtime>(app: &App<R>, request: &Request, identity: Identity) -> Peer {
     let connection = request.extensions().get::<ConnectInfo<SocketAddr>>();
     let connection = connection.map(|ConnectInfo(address)| address.ip());
     Peer {
         address: client_address(connection, request.headers(), &app.limits().proxies),
-        subject: None,
+        identity,
     }
 }
 

@@ -7,7 +7,7 @@ use std::time::{Duration, SystemTime};
 
 use super::Stop;
 use crate::bus::{
-    Generation, Message, MessageBus, Origin, Received, ServiceName, Subscription, Topic,
+    Generation, Message, MessageBus, Origin, Received, Sender, ServiceName, Subscription, Topic,
 };
 use crate::planted::{self, Bug};
 use crate::rt::{Clock, Instant};
@@ -119,7 +119,7 @@ impl Context {
     ///
     /// Returns how many subscribers got it: 0 if the client has left or no client sent `to`.
     pub fn reply(&self, to: &Message, message: impl Into<Message>) -> usize {
-        let Some(client) = to.sender() else {
+        let Some(client) = to.sender().map(Sender::client) else {
             return 0;
         };
         let topic = Topic::from_service_to_client(&self.service, client);

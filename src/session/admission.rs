@@ -1,11 +1,13 @@
 //! A client's way in: everything a session needs, or the reason why there is none.
 
+use std::sync::Arc;
+
 use super::dialect::{Dialect, Voice};
 use super::encoding::Encoding;
 use super::feed::{Feed, Pick};
 use crate::app::App;
-use crate::bus::{ClientId, MessageBus, Publisher, ServiceName, SubscribeError, Topic};
-use crate::limits::SlowConsumer;
+use crate::bus::{ClientId, MessageBus, Publisher, Sender, ServiceName, SubscribeError, Topic};
+use crate::limits::{InboundPolicy, Limits, SlowConsumer};
 use crate::metrics::RefuseReason;
 use crate::peer::Peer;
 use crate::permits::{Full, Permit};
@@ -18,11 +20,15 @@ use crate::wire::{Deflate, Inflation};
 /// Dropping it leaves and unsubscribes.
 pub struct Admission<R: Runtime> {
     pub(super) app: App<R>,
-    pub(super) client: ClientId,
+    pub(super) sender: Sender,
     pub(super) feed: Feed,
     pub(super) lease: Lease<R>,
     pub(super) publisher: Publisher,
     pub(super) slow_consumer: SlowConsumer,
+    /// The bounds it was admitted under.
+    pub(super) limits: Arc<Limits>,
+    pub(super) message_bytes: usize,
+    pub(super) inbound: InboundPolicy,
     pub(super) dialect: Dialect,
     peer: Peer,
     permit: Permit,
@@ -101,29 +107,33 @@ impl<R: Runtime> Admission<R> {
 
     fn admit(app: &App<R>, service: &str, peer: Peer) -> Result<Self, AdmitError> {
         let name = app.registry().name(service).ok_or(JoinError::Unknown)?;
+        let policies = app.policies();
         let permit = app.permit(&peer).map_err(|full| Self::full(app, full))?;
         let client = app.next_client();
         let bus = app.bus();
         let to_all = bus.subscribe(&Topic::from_service_to_ws(name))?;
         let to_one = bus.subscribe(&Topic::from_service_to_client(name, client))?;
         let lease = app.registry().join(service)?;
-        let slow_consumer = app.slow_consumer(name);
+        let slow_consumer = policies.slow_consumer(name);
         Ok(Self {
             app: app.clone(),
-            client,
+            sender: Sender::new(client, peer.identity.clone()),
             feed: Feed {
                 to_all,
                 to_one,
                 since: lease.since(),
                 voice: Voice::Plain,
                 pick: Pick::from(slow_consumer),
-                outbox_bytes: app.limits().outbox_bytes,
+                outbox_bytes: policies.limits.outbox_bytes,
                 encoding: Encoding::Plain,
             },
             publisher: bus.publisher(&Topic::from_ws_to_service(name)),
             lease,
             slow_consumer,
             dialect: Dialect::Plain,
+            message_bytes: policies.message_bytes(name),
+            inbound: policies.inbound(name),
+            limits: Arc::clone(&policies.limits),
             peer,
             permit,
         })
@@ -163,7 +173,7 @@ impl<R: Runtime> Admission<R> {
     /// `None`.
     #[must_use]
     pub fn compressing(mut self, agreed: Option<Deflate>) -> Self {
-        if let (Some(deflate), Some(bytes_min)) = (agreed, self.app.limits().compress_bytes_min) {
+        if let (Some(deflate), Some(bytes_min)) = (agreed, self.limits.compress_bytes_min) {
             self.feed.encoding = Encoding::new(deflate, bytes_min, self.app.deflater());
         }
         self
@@ -179,7 +189,7 @@ impl<R: Runtime> Admission<R> {
 
     /// The client's number.
     pub fn client(&self) -> ClientId {
-        self.client
+        self.sender.client()
     }
 
     /// The service it has joined.

@@ -2,6 +2,7 @@
 
 use std::io;
 
+use crate::limits::DrainCode;
 use crate::metrics::CloseReason;
 use crate::planted::{self, Bug};
 use crate::wire::{CloseCode, CloseFrame, WireError};
@@ -13,8 +14,12 @@ pub enum Cause {
     Aged,
     /// The peer sent a text that is not of the dialect it asked for: 1007.
     BadEnvelope,
-    /// The application stops: 1001.
+    /// The application stops: 1001, or 1012 where that is the policy.
     Drained,
+    /// What the client had shown ran out, and it showed nothing new: 4401.
+    Expired,
+    /// The client sent a fresh token that is not good: 4401.
+    Denied,
     /// The service crashed for good: 1011.
     Failed,
     /// No message in either direction for the time allowed: 1001.
@@ -55,7 +60,7 @@ pub(super) enum Farewell {
 }
 
 impl Cause {
-    pub(super) fn farewell(&self) -> Farewell {
+    pub(super) fn farewell(&self, drain: DrainCode) -> Farewell {
         let finish = |code, reason: &'static str| Farewell::Finish(CloseFrame::new(code, reason));
         let now = |code, reason: &'static str| Farewell::Now(Some(CloseFrame::new(code, reason)));
         match self {
@@ -71,7 +76,12 @@ impl Cause {
             }
             Self::Aged => finish(CloseCode::GOING_AWAY, "the session is old: connect again"),
             Self::BadEnvelope => now(CloseCode::INVALID_PAYLOAD, "write {\"text\":\"...\"}"),
-            Self::Drained => finish(CloseCode::GOING_AWAY, "the server is going away"),
+            Self::Denied => now(CloseCode::UNAUTHORIZED, "the token is not good"),
+            Self::Drained => match drain {
+                DrainCode::GoingAway => finish(CloseCode::GOING_AWAY, "the server is going away"),
+                DrainCode::Restart => finish(CloseCode::SERVICE_RESTART, "the server restarts"),
+            },
+            Self::Expired => finish(CloseCode::UNAUTHORIZED, "the token has expired"),
             Self::Failed => finish(CloseCode::INTERNAL_ERROR, "the service failed"),
             Self::Idle => finish(CloseCode::GOING_AWAY, "the session is idle"),
             Self::Lost(_) | Self::Silent | Self::Unwritable => Farewell::Drop,
@@ -100,6 +110,8 @@ impl Cause {
             Self::Aged => CloseReason::Aged,
             Self::BadEnvelope => CloseReason::BadEnvelope,
             Self::Drained => CloseReason::Drained,
+            Self::Denied => CloseReason::Denied,
+            Self::Expired => CloseReason::Expired,
             Self::Failed => CloseReason::Failed,
             Self::Idle => CloseReason::Idle,
             Self::Lost(_) => CloseReason::Lost,

@@ -3,6 +3,7 @@
 use serde::Deserialize;
 
 use crate::bus::{Generation, Message};
+use crate::identity::Token;
 use crate::wire::{Encoded, Frame, Payload};
 
 /// What a client and its session speak, as the client has asked for.
@@ -21,7 +22,23 @@ pub enum Dialect {
 #[serde(rename_all = "lowercase")]
 enum Said {
     Text(String),
+    Token(String),
 }
+
+/// What a client has said.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub(super) enum Heard {
+    /// A message for its service.
+    Message(Frame),
+    /// A fresh token for its session.
+    Token(Token),
+}
+
+/// What a client is told whose fresh token is good.
+pub(super) const RENEWED: &str = "{\"token\":\"accepted\"}";
+
+/// What a client is told whose fresh token nobody can judge now.
+pub(super) const UNDECIDED: &str = "{\"token\":\"try again\"}";
 
 impl Dialect {
     /// The name it has as a WebSocket subprotocol; the plain one has none.
@@ -32,14 +49,14 @@ impl Dialect {
         }
     }
 
-    /// The message in a client's frame; `None` if it is not of this dialect.
-    pub(super) fn read(self, frame: Frame) -> Option<Frame> {
+    /// What a client's frame says; `None` if it is not of this dialect.
+    pub(super) fn read(self, frame: Frame) -> Option<Heard> {
         match (self, frame.payload()) {
-            (Self::Plain, _) | (Self::Json, Payload::Binary(_)) => Some(frame),
-            (Self::Json, Payload::Text(text)) => {
-                let Said::Text(text) = serde_json::from_str(text).ok()?;
-                Some(Frame::text(text))
-            }
+            (Self::Plain, _) | (Self::Json, Payload::Binary(_)) => Some(Heard::Message(frame)),
+            (Self::Json, Payload::Text(text)) => match serde_json::from_str(text).ok()? {
+                Said::Text(text) => Some(Heard::Message(Frame::text(text))),
+                Said::Token(token) => Some(Heard::Token(Token::new(&token))),
+            },
         }
     }
 }
@@ -125,7 +142,9 @@ mod tests {
     use super::*;
 
     fn read(text: &str) -> Option<String> {
-        let frame = Dialect::Json.read(Frame::text(text))?;
+        let Heard::Message(frame) = Dialect::Json.read(Frame::text(text))? else {
+            return None;
+        };
         match frame.payload() {
             Payload::Text(text) => Some(text.to_string()),
             Payload::Binary(_) => None,
@@ -140,6 +159,12 @@ mod tests {
             Some("a\n\u{e9}")
         );
         assert_eq!(read(r#"{"text":""}"#).as_deref(), Some(""));
+    }
+
+    #[test]
+    fn a_token_is_no_message() {
+        let heard = Dialect::Json.read(Frame::text(r#"{"token":"a.b.c"}"#));
+        assert_eq!(heard, Some(Heard::Token(Token::new("a.b.c"))));
     }
 
     #[test]
@@ -171,7 +196,8 @@ mod tests {
         ] {
             let message = Message::text(text);
             let frame = message.json_frame().clone();
-            assert_eq!(Dialect::Json.read(frame), Some(Frame::text(text)), "{text}");
+            let heard = Heard::Message(Frame::text(text));
+            assert_eq!(Dialect::Json.read(frame), Some(heard), "{text}");
         }
     }
 
@@ -181,10 +207,13 @@ mod tests {
         assert_eq!(bytes.json_frame(), bytes.frame());
         assert_eq!(
             Dialect::Json.read(bytes.frame().clone()),
-            Some(bytes.frame().clone())
+            Some(Heard::Message(bytes.frame().clone()))
         );
-        let text = Frame::text("{\"text\":1}");
-        assert_eq!(Dialect::Plain.read(text.clone()), Some(text));
+        for plain in ["{\"text\":1}", "{\"token\":\"a\"}"] {
+            let text = Frame::text(plain);
+            let heard = Heard::Message(text.clone());
+            assert_eq!(Dialect::Plain.read(text), Some(heard), "{plain}");
+        }
     }
 
     #[test]

@@ -112,7 +112,7 @@ fn poll_batch(
 fn leave_out(batch: &mut Vec<Message>, since: Generation, metrics: &Metrics) {
     let all = batch.len();
     batch.retain(|message| match message.origin() {
-        Origin::Service(generation) => generation >= since || planted::is(Bug::StaleDelivered),
+        Origin::Service(generation) => *generation >= since || planted::is(Bug::StaleDelivered),
         Origin::Client(_) | Origin::Unknown => true,
     });
     metrics.stale.add((all - batch.len()) as u64);
@@ -127,7 +127,7 @@ fn push(batch: &mut Vec<Message>, voice: &mut Voice, encoding: &Encoding, outbox
     outbox.reserve(batch.len(), bytes);
     for message in batch.drain(..) {
         if let Origin::Service(generation) = message.origin()
-            && let Some(notice) = voice.before(generation)
+            && let Some(notice) = voice.before(*generation)
         {
             outbox.push_notice(&notice);
         }

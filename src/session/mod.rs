@@ -28,6 +28,7 @@ mod cause;
 mod closing;
 mod dialect;
 mod encoding;
+mod expiry;
 mod feed;
 mod inlet;
 mod intake;
@@ -35,10 +36,12 @@ mod keepalive;
 mod open;
 mod outbox;
 mod pongs;
+mod renewal;
 
 pub use self::admission::{Admission, AdmitError};
 pub use self::cause::Cause;
 pub use self::dialect::Dialect;
+pub use self::expiry::{Expiry, Good};
 pub use self::keepalive::{Keepalive, Pulse};
 
 use self::closing::Closing;
@@ -95,7 +98,7 @@ where
         let link = Link {
             stream,
             inlet: Inlet::new(
-                app.limits().message_bytes,
+                admission.message_bytes,
                 admission.inflation(),
                 app.scratch(),
             ),

@@ -1,7 +1,8 @@
 //! The phase in which a session serves its client.
 
 use std::io;
-use std::task::{Context, Poll};
+use std::sync::Arc;
+use std::task::{Context, Poll, ready};
 
 use futures::io::{AsyncRead, AsyncWrite};
 
@@ -10,13 +11,17 @@ use super::admission::Admission;
 use super::age::{Age, TooOld};
 use super::cause::Cause;
 use super::closing::Closing;
+use super::dialect::{self, Heard};
+use super::expiry::{Expiry, Good};
 use super::inlet::Inbound;
 use super::intake::{Intake, Within};
 use super::keepalive::{Keepalive, Pulse};
 use super::outbox::Outbox;
 use super::pongs::Pongs;
+use super::renewal::Renewal;
+use crate::authorize::Denied;
 use crate::backlog::Account;
-use crate::bus::{Message, Origin};
+use crate::bus::{Message, Origin, Sender};
 use crate::limits::SlowConsumer;
 use crate::planted::{self, Bug};
 use crate::registry::Status;
@@ -30,7 +35,13 @@ pub(super) struct Open<R: Runtime> {
     /// `None` once the session closes.
     admission: Option<Admission<R>>,
     status: Status,
+    /// When it leaves, because the application drains.
+    leaves_at: Option<Instant>,
     keepalive: Keepalive,
+    expiry: Expiry,
+    renewal: Renewal,
+    /// What the client is still to be told about its token.
+    notice: Option<Frame>,
     age: Age,
     intake: Intake,
     /// Until when the client is not read, because it has sent what it may.
@@ -61,13 +72,17 @@ enum Taken {
 
 impl<R: Runtime> Open<R> {
     pub(super) fn new(admission: Admission<R>) -> Self {
-        let app = admission.app();
-        let (limits, now) = (app.limits(), app.rt().now());
+        let (limits, rt) = (&admission.limits, admission.app().rt());
+        let now = rt.now();
         Self {
             status: Status::Waiting,
+            leaves_at: None,
             keepalive: Keepalive::new(limits.keepalive, now),
-            age: Age::new(limits.age, now, app.rt()),
-            intake: Intake::new(limits.inbound, limits.pings, now),
+            age: Age::new(limits.age, now, rt),
+            intake: Intake::new(admission.inbound, limits.pings, now),
+            expiry: Expiry::new(admission.sender.identity(), rt.wall(), now),
+            renewal: Renewal::default(),
+            notice: None,
             paused: None,
             admission: Some(admission),
             at_hand: None,
@@ -107,7 +122,7 @@ impl<R: Runtime> Open<R> {
         link: &mut Link<S>,
         now: Instant,
     ) -> Poll<Cause> {
-        if let Some(cause) = self.poll_status(cx) {
+        if let Some(cause) = self.poll_status(cx, now) {
             return Poll::Ready(cause);
         }
         if let Some(cause) = self.poll_out(cx, link, now) {
@@ -120,7 +135,7 @@ impl<R: Runtime> Open<R> {
         if let Some(cause) = self.on_time(link, now) {
             return Poll::Ready(cause);
         }
-        let owed = !self.pongs.is_empty() || self.ping == Ping::Due;
+        let owed = !self.pongs.is_empty() || self.ping == Ping::Due || self.notice.is_some();
         let cause = if owed && link.outbox.is_empty() {
             self.poll_out(cx, link, now)
         } else {
@@ -131,7 +146,7 @@ impl<R: Runtime> Open<R> {
 
     /// The next moment at which something is due even if nothing happens.
     pub(super) fn deadline<S>(&self, link: &Link<S>, now: Instant) -> Instant {
-        let limits = self.admission().app().limits();
+        let limits = &self.admission().limits;
         let held = self.at_hand.as_ref().map(|at_hand| at_hand.since);
         let taken = held.map(|since| since + limits.accept_timeout);
         // Once it is over, the message waits for nothing but the service.
@@ -140,8 +155,11 @@ impl<R: Runtime> Open<R> {
         let written = link.stuck_since.map(|since| since + limits.write_timeout);
         let deadlines = [
             Some(self.keepalive.deadline()),
+            self.expiry.deadline(),
+            self.renewal.deadline(),
             self.age.deadline(),
             self.paused,
+            self.leaves_at,
             taken,
             answered,
             written,
@@ -173,8 +191,14 @@ impl<R: Runtime> Open<R> {
             .expect("an open session has its admission")
     }
 
+    fn admission_mut(&mut self) -> &mut Admission<R> {
+        self.admission
+            .as_mut()
+            .expect("an open session has its admission")
+    }
+
     /// Whether the service, or the application, wants the client to leave.
-    fn poll_status(&mut self, cx: &mut Context<'_>) -> Option<Cause> {
+    fn poll_status(&mut self, cx: &mut Context<'_>, now: Instant) -> Option<Cause> {
         let admission = self
             .admission
             .as_mut()
@@ -182,18 +206,23 @@ impl<R: Runtime> Open<R> {
         while let Poll::Ready(status) = admission.lease.poll_status(cx, self.status) {
             self.status = status;
             match status {
-                Status::Draining => return Some(Cause::Drained),
+                Status::Draining(_) if self.leaves_at.is_none() => {
+                    self.leaves_at = Some(admission.app.leaves_at());
+                }
+                Status::Draining(_) | Status::Running(_) | Status::Waiting => {}
                 Status::Failed => return Some(Cause::Failed),
-                Status::Running(generation) => admission.feed.voice.runs(generation),
-                Status::Waiting => {}
+            }
+            if let Some(generation) = status.generation() {
+                admission.feed.voice.runs(generation);
             }
         }
-        None
+        let leaves = self.leaves_at.is_some_and(|at| now >= at);
+        leaves.then_some(Cause::Drained)
     }
 
     /// Does what is due at `now`.
     fn on_time<S>(&mut self, link: &Link<S>, now: Instant) -> Option<Cause> {
-        let limits = self.admission().app().limits();
+        let limits = Arc::clone(&self.admission().limits);
         let since = |start: Instant| now.saturating_since(start);
         if link
             .stuck_since
@@ -209,7 +238,7 @@ impl<R: Runtime> Open<R> {
                 self.keepalive.excuse();
             }
         }
-        if self.paused.is_some() {
+        if self.paused.is_some() || self.renewal.deadline().is_some() {
             self.keepalive.excuse();
         }
         match self.age.on_time(now) {
@@ -220,6 +249,10 @@ impl<R: Runtime> Open<R> {
         if self.ping == Ping::Due {
             // It waits behind what is being written; `write_timeout` sees to that.
             self.keepalive.excuse();
+        }
+        match self.expiry.at(now) {
+            Good::No => return Some(Cause::Expired),
+            Good::Yes => {}
         }
         match self.keepalive.on_time(now) {
             Pulse::Dead => Some(Cause::Silent),
@@ -263,6 +296,9 @@ impl<R: Runtime> Open<R> {
 
     fn push_control(&mut self, outbox: &mut Outbox) {
         self.pongs.pay(outbox);
+        if let Some(frame) = self.notice.take() {
+            outbox.push_notice(&frame);
+        }
         if std::mem::replace(&mut self.ping, Ping::NotDue) == Ping::Due {
             outbox.push_control(ControlKind::Ping, &ControlPayload::EMPTY);
             self.admission().app().metrics().pings.add(1);
@@ -292,7 +328,12 @@ impl<R: Runtime> Open<R> {
         link: &mut Link<S>,
         now: Instant,
     ) -> Option<Cause> {
-        for _ in 0..self.admission().app().limits().inbound_batch.get() {
+        for _ in 0..self.admission().limits.inbound_batch.get() {
+            match self.poll_renewal(cx, now) {
+                Poll::Pending => return None,
+                Poll::Ready(Some(cause)) => return Some(cause),
+                Poll::Ready(None) => {}
+            }
             match self.poll_hand_over(cx, now) {
                 Taken::No => return None,
                 Taken::Yes => {}
@@ -328,16 +369,46 @@ impl<R: Runtime> Open<R> {
             },
             Inbound::Event(Event::Close(frame)) => return Some(Cause::PeerClosed(frame)),
             Inbound::Event(Event::Message(frame)) => {
-                let Some(frame) = self.admission().dialect.read(frame) else {
-                    return Some(self.refuse_envelope());
-                };
-                self.take_in(frame, now);
+                match self.admission().dialect.read(frame) {
+                    Some(Heard::Message(frame)) => self.take_in(frame, now),
+                    Some(Heard::Token(token)) => {
+                        let admission = self.admission();
+                        self.renewal = Renewal::ask(admission, token, now);
+                    }
+                    None => return Some(self.refuse_envelope()),
+                }
                 if self.intake.message(now) == Within::No {
                     return Some(Cause::RateExceeded);
                 }
             }
         }
         None
+    }
+
+    /// Takes the decision about a fresh token, if one is due; nothing is read meanwhile.
+    fn poll_renewal(&mut self, cx: &mut Context<'_>, now: Instant) -> Poll<Option<Cause>> {
+        let notice = match ready!(self.renewal.poll(cx, now)) {
+            None => return Poll::Ready(None),
+            Some(Ok(identity)) => {
+                let wall = self.admission().app().rt().wall();
+                self.expiry = Expiry::new(&identity, wall, now);
+                let admission = self.admission_mut();
+                // It goes on as the one it was: its bounds are counted for that one.
+                if identity.subject != admission.sender.identity().subject {
+                    return Poll::Ready(Some(Cause::Denied));
+                }
+                admission.sender = Sender::new(admission.sender.client(), identity);
+                dialect::RENEWED
+            }
+            Some(Err(Denied::Unavailable)) => dialect::UNDECIDED,
+            Some(Err(Denied::Forbidden | Denied::Unauthorized)) => {
+                return Poll::Ready(Some(Cause::Denied));
+            }
+        };
+        self.notice = Some(Frame::text(notice));
+        // It is sent in the next round.
+        cx.waker().wake_by_ref();
+        Poll::Ready(None)
     }
 
     /// Counts a message that is none.
@@ -371,7 +442,7 @@ impl<R: Runtime> Open<R> {
         let metrics = admission.app().metrics();
         metrics.messages_in.add(1);
         metrics.bytes_in.add(frame.len() as u64);
-        let message = Message::new(frame, Origin::Client(admission.client));
+        let message = Message::new(frame, Origin::Client(admission.sender.clone()));
         self.at_hand = Some(AtHand { message, since });
     }
 
@@ -384,18 +455,14 @@ impl<R: Runtime> Open<R> {
             .admission
             .as_mut()
             .expect("an open session has its admission");
-        let running = match self.status {
-            Status::Running(_) => true,
-            Status::Draining | Status::Failed | Status::Waiting => false,
-        };
-        if !running {
+        if self.status.generation().is_none() {
             return Taken::No;
         }
         // While answers to earlier messages wait here for the socket, further ones could only push
         // those out of their window. But not for ever: it may be the word to stop answering.
         let held = now.saturating_since(at_hand.since);
-        let is_over = held >= admission.app.limits().answers_timeout
-            && !planted::is(Bug::AnswersTimeoutIgnored);
+        let is_over =
+            held >= admission.limits.answers_timeout && !planted::is(Bug::AnswersTimeoutIgnored);
         if !is_over && admission.feed.owes_answers() {
             return Taken::No;
         }

@@ -40,6 +40,8 @@ impl CloseCode {
     pub const SERVICE_RESTART: Self = Self(1012);
     /// The server is overloaded; the client may try again later.
     pub const TRY_AGAIN_LATER: Self = Self(1013);
+    /// What the client has shown is not, or no longer, enough: 4401, of the private range.
+    pub const UNAUTHORIZED: Self = Self(4401);
 
     /// Makes a code of any number; see [`CloseCode::allowed_on_wire`].
     pub const fn new(code: u16) -> Self {

@@ -34,4 +34,10 @@ mod churn;
 
 mod process;
 
+mod settings;
+
+mod origin;
+
+mod auth;
+
 mod embed;

@@ -5,15 +5,17 @@ use std::process::{Output, Stdio};
 
 use tokio::io::{AsyncBufReadExt, AsyncReadExt, AsyncWriteExt, BufReader, Lines};
 use tokio::net::TcpStream;
-use tokio::process::{Child, ChildStdout, Command};
+use tokio::process::{Child, ChildStderr, ChildStdout, Command};
 
 use crate::raw::wish;
 use crate::server::soon;
 
-fn busline(arguments: &[&str]) -> Command {
+pub(crate) fn busline(arguments: &[&str]) -> Command {
     let mut command = Command::new(env!("CARGO_BIN_EXE_busline"));
-    for variable in ["LISTEN", "LOG", "LINGER", "WINDOW", "MAX_MESSAGE_BYTES"] {
-        command.env_remove(format!("BUSLINE_{variable}"));
+    for (name, _) in std::env::vars_os() {
+        if name.to_string_lossy().starts_with("BUSLINE_") {
+            command.env_remove(name);
+        }
     }
     command
         .args(arguments)
@@ -25,27 +27,29 @@ fn busline(arguments: &[&str]) -> Command {
 }
 
 /// Runs it to its end.
-async fn output(command: &mut Command) -> Output {
+pub(crate) async fn output(command: &mut Command) -> Output {
     soon(command.output()).await.expect("it can be run")
 }
 
-fn text(bytes: &[u8]) -> &str {
+pub(crate) fn text(bytes: &[u8]) -> &str {
     std::str::from_utf8(bytes).expect("text")
 }
 
 /// A running server.
-struct Process {
+pub(crate) struct Process {
     child: Child,
     greeting: Vec<String>,
-    address: SocketAddr,
+    pub(crate) address: SocketAddr,
+    log: Lines<BufReader<ChildStderr>>,
     // Kept open: a closed pipe is no business of these tests.
     _stdout: Lines<BufReader<ChildStdout>>,
 }
 
 impl Process {
-    async fn start(mut command: Command) -> Self {
+    pub(crate) async fn start(mut command: Command) -> Self {
         let mut child = command.spawn().expect("it can be run");
         let stdout = child.stdout.take().expect("it is piped");
+        let stderr = child.stderr.take().expect("it is piped");
         let mut lines = BufReader::new(stdout).lines();
         let mut greeting = Vec::new();
         while greeting
@@ -56,32 +60,49 @@ impl Process {
             greeting.push(line.expect("a whole greeting"));
         }
         let address = greeting[0].split("http://").nth(1).expect("an address");
-        let address = address.trim_end_matches('/').parse().expect("an address");
+        let address = address
+            .trim_end_matches('/')
+            .replace("localhost", "127.0.0.1");
+        let address = address.parse().expect("an address");
         Self {
             child,
             greeting,
             address,
+            log: BufReader::new(stderr).lines(),
             _stdout: lines,
         }
     }
 
-    async fn signal(&self, name: &str) {
+    pub(crate) async fn signal(&self, name: &str) {
         let id = self.child.id().expect("it runs").to_string();
         let killed = Command::new("kill").args(["-s", name, &id]).status();
         assert!(soon(killed).await.expect("kill can be run").success());
     }
 
     /// Waits for its end and returns how it ended and what it wrote to standard error.
-    async fn end(mut self) -> (Option<i32>, String) {
+    pub(crate) async fn end(mut self) -> (Option<i32>, String) {
         let status = soon(self.child.wait()).await.expect("it ends");
         let mut log = String::new();
-        let mut stderr = self.child.stderr.take().expect("it is piped");
-        soon(stderr.read_to_string(&mut log)).await.expect("text");
+        while let Some(line) = soon(self.log.next_line()).await.expect("text") {
+            log.push_str(&line);
+            log.push('\n');
+        }
         (status.code(), log)
     }
 
+    /// Reads its log up to a line with this text, and returns that line.
+    pub(crate) async fn logged(&mut self, text: &str) -> String {
+        loop {
+            let line = soon(self.log.next_line()).await.expect("text");
+            let line = line.expect("it still runs");
+            if line.contains(text) {
+                return line;
+            }
+        }
+    }
+
     /// Joins a service and keeps the connection, which says nothing by itself.
-    async fn join(&self, service: &str) -> TcpStream {
+    pub(crate) async fn join(&self, service: &str) -> TcpStream {
         let mut stream = soon(TcpStream::connect(self.address))
             .await
             .expect("it listens");

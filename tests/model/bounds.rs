@@ -2,6 +2,7 @@
 
 use std::time::Duration;
 
+use busline::identity::Identity;
 use busline::limits::{AgePolicy, InboundPolicy, KeepalivePolicy, OverRate, Rate};
 use busline::session::Admission;
 use busline::{CloseReason, Limits, Peer as Who, RefuseReason};
@@ -293,7 +294,10 @@ fn each_bound_on_sessions_is_counted_with_its_own_reason() {
     let crowd = Crowd::limited(limits);
     let who = |address: &str, subject: Option<&str>| Who {
         address: Some(address.parse().expect("an address")),
-        subject: subject.map(Into::into),
+        identity: Identity {
+            subject: subject.map(Into::into),
+            ..Identity::default()
+        },
     };
     let admit = |who| Admission::request_as(&crowd.app, "s", who).expect("below the bound");
     let ann = admit(who("192.0.2.1", Some("ann")));

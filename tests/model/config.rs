@@ -1,20 +1,35 @@
-//! Arguments: any of them are taken or refused with a line that says what to do, never a panic.
+//! Settings: any arguments and any file are taken or refused with a word that says what to do.
 
-use busline::server::Config;
-use clap::Parser;
+use busline::server::{Sources, command};
 
-/// The body of the fuzz target: one argument a line.
+/// The body of the fuzz target: one argument a line, then, after an empty line, the file.
 pub(crate) fn fuzz(data: &[u8]) {
     let text = String::from_utf8_lossy(data);
-    let arguments = text.lines().take(16);
-    match Config::try_parse_from(std::iter::once("busline").chain(arguments)) {
+    let (arguments, file) = text.split_once("\n\n").unwrap_or((&text, ""));
+    let arguments = std::iter::once("busline").chain(arguments.lines().take(16));
+    let matches = match command().try_get_matches_from(arguments) {
+        Ok(matches) => matches,
+        Err(error) => {
+            assert!(!error.to_string().is_empty(), "an error without a word");
+            return;
+        }
+    };
+    let sources = Sources::new(&matches, |_| None, &["echo", "ping"]);
+    match sources.with_file("busline.toml", file) {
         Ok(config) => {
             let limits = config.limits();
             assert!(
                 limits.window.bytes >= limits.message_bytes,
                 "the largest message fits"
             );
+            let printed = config.print();
+            let again = Sources::file("", &["echo", "ping"]).with_file("", &printed);
+            let again = again.expect("what is printed is valid");
+            assert_eq!(again.limits(), limits, "and says the same:\n{printed}");
         }
-        Err(error) => assert!(!error.to_string().is_empty(), "an error without a word"),
+        Err(problems) => assert!(
+            problems.iter().all(|problem| !problem.is_empty()),
+            "a problem without a word"
+        ),
     }
 }

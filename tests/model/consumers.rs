@@ -2,7 +2,7 @@
 
 use std::num::NonZeroUsize;
 
-use busline::limits::{LifecyclePolicy, ServicePolicy, SlowConsumer, Window};
+use busline::limits::{ServicePolicy, SlowConsumer, Window};
 use busline::session::Dialect;
 use busline::{CloseReason, Context, Limits};
 
@@ -176,7 +176,7 @@ fn a_restart_is_told_even_if_the_new_instance_says_nothing() {
 fn a_service_has_a_policy_of_its_own() {
     let policy = ServicePolicy {
         slow_consumer: SlowConsumer::Latest,
-        lifecycle: LifecyclePolicy::default(),
+        ..ServicePolicy::default()
     };
     let mut crowd = Crowd::new(|app| {
         let app = app.slow_consumer(SlowConsumer::Close);

@@ -215,7 +215,10 @@ impl World {
         assert!(instances as u64 <= alive, "an inbox without its instance");
         for lease in &mut self.leases {
             let expected = match status.state {
-                _ if self.draining => Status::Draining,
+                State::Running | State::Lingering { .. } if self.draining => {
+                    Status::Draining(Some(status.generation))
+                }
+                _ if self.draining => Status::Draining(None),
                 State::Failed { .. } => Status::Failed,
                 State::Running | State::Lingering { .. } => Status::Running(status.generation),
                 State::Backoff { .. } | State::Stopped | State::Stopping { .. } => Status::Waiting,

@@ -36,6 +36,8 @@ fn is_earned(world: &World, client: &Client, cause: &Cause) -> bool {
         // No plan of the core has such a client or such a limit.
         Cause::Aged
         | Cause::BadEnvelope
+        | Cause::Denied
+        | Cause::Expired
         | Cause::Idle
         | Cause::PingFlood
         | Cause::RateExceeded

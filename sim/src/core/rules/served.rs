@@ -107,7 +107,9 @@ fn told(world: &World, client: &Client) -> Found {
         Some(
             Cause::Aged
             | Cause::BadEnvelope
+            | Cause::Denied
             | Cause::Drained
+            | Cause::Expired
             | Cause::Failed
             | Cause::Idle
             | Cause::PeerClosed(_)

@@ -1,0 +1,247 @@
+//! When each session leaves a draining server: a pure machine.
+//!
+//! Clients come back at once, to another server. So sessions are not closed together but one after
+//! the other, at a rate that the other server can take:
+//!
+//! ```text
+//!   slot     0     1     2     3     4     5          n - 1
+//!            |-----|-----|-----|-----|-----|-- ... ---|
+//!   client   4     9     1     7     2     ...            an order of its own each time
+//! ```
+
+use std::time::Duration;
+
+use crate::limits::DrainPolicy;
+use crate::rt::Instant;
+
+/// The moments at which sessions leave, one for each.
+#[derive(Clone, Debug)]
+pub struct Pacing {
+    start: Instant,
+    /// Slot `k` is `k * step.0 / step.1` nanoseconds after the start.
+    step: (u128, u128),
+    order: Order,
+    /// Sessions that have their moment.
+    given: u64,
+    hurried: bool,
+}
+
+impl Pacing {
+    /// So many sessions leave from `start` on, the last one before `within` is over.
+    ///
+    /// They leave over the policy's window but never faster than its rate, unless they could not
+    /// all leave in time then: see [`is_hurried`](Self::is_hurried). `seed` says in which order.
+    pub fn new(
+        policy: DrainPolicy,
+        (start, within): (Instant, Duration),
+        sessions: usize,
+        seed: u64,
+    ) -> Self {
+        let count = (sessions as u128).max(1);
+        let by_rate = (1_000_000_000, u128::from(policy.per_second.get()));
+        let by_window = (policy.window.as_nanos(), count);
+        let by_deadline = (within.as_nanos(), count);
+        let wanted = if is_longer(by_window, by_rate) {
+            by_window
+        } else {
+            by_rate
+        };
+        let step = if is_longer(wanted, by_deadline) {
+            by_deadline
+        } else {
+            wanted
+        };
+        Self {
+            start,
+            step,
+            order: Order::new(sessions as u64, seed),
+            given: 0,
+            hurried: is_longer(by_rate, by_deadline),
+        }
+    }
+
+    /// The moment of one more session, another one each time.
+    pub fn moment(&mut self) -> Instant {
+        let slot = self.order.place(self.given);
+        self.given += 1;
+        let nanos = u128::from(slot) * self.step.0 / self.step.1;
+        let nanos = u64::try_from(nanos).unwrap_or(u64::MAX);
+        self.start + Duration::from_nanos(nanos)
+    }
+
+    /// Whether they leave faster than the policy's rate, because the deadline does not wait.
+    pub fn is_hurried(&self) -> bool {
+        self.hurried
+    }
+}
+
+/// Whether the fraction `a` is greater than `b`; numerators are times, denominators counts.
+fn is_longer(a: (u128, u128), b: (u128, u128)) -> bool {
+    a.0.saturating_mul(b.1) > b.0.saturating_mul(a.1)
+}
+
+/// An order of the numbers below a count, drawn by a seed and kept in four words.
+#[derive(Clone, Debug)]
+struct Order {
+    count: u64,
+    first: u64,
+    /// Shares no divisor with the count, so that every place comes once.
+    stride: u64,
+}
+
+impl Order {
+    fn new(count: u64, seed: u64) -> Self {
+        let count = count.max(1);
+        let mut stride = (seed >> 32) % count;
+        while divisor(stride, count) != 1 {
+            stride += 1;
+        }
+        Self {
+            count,
+            first: seed % count,
+            stride,
+        }
+    }
+
+    /// The place of the `index`th; those above the count follow in their own order.
+    fn place(&self, index: u64) -> u64 {
+        if index >= self.count {
+            return index;
+        }
+        let place = u128::from(index) * u128::from(self.stride) + u128::from(self.first);
+        u64::try_from(place % u128::from(self.count)).expect("less than the count")
+    }
+}
+
+/// The greatest number that divides both.
+fn divisor(a: u64, b: u64) -> u64 {
+    if b == 0 { a } else { divisor(b, a % b) }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::num::NonZeroU32;
+
+    use super::*;
+
+    const SECOND: Duration = Duration::from_secs(1);
+    const FAR: Duration = Duration::from_secs(3600);
+
+    fn policy(per_second: u32, window: Duration) -> DrainPolicy {
+        DrainPolicy {
+            per_second: NonZeroU32::new(per_second).expect("not zero"),
+            window,
+            ..DrainPolicy::default()
+        }
+    }
+
+    fn at(nanos: u64) -> Instant {
+        Instant::from_start(Duration::from_nanos(nanos))
+    }
+
+    fn moments(policy: DrainPolicy, within: Duration, sessions: usize, seed: u64) -> Vec<Instant> {
+        let mut pacing = Pacing::new(policy, (at(7), within), sessions, seed);
+        let mut moments: Vec<_> = (0..sessions).map(|_| pacing.moment()).collect();
+        moments.sort_unstable();
+        moments
+    }
+
+    /// The most moments in any second.
+    fn most_in_a_second(moments: &[Instant]) -> usize {
+        let in_second = |from: usize| {
+            let until = moments[from] + SECOND;
+            moments[from..].partition_point(|moment| *moment < until)
+        };
+        (0..moments.len()).map(in_second).max().unwrap_or_default()
+    }
+
+    #[test]
+    fn every_order_has_every_place_once() {
+        for count in 1..=60 {
+            for seed in (0..40).map(|n: u64| n.wrapping_mul(0x9e37_79b9_7f4a_7c15)) {
+                let order = Order::new(count, seed);
+                let mut places: Vec<_> = (0..count).map(|index| order.place(index)).collect();
+                places.sort_unstable();
+                assert_eq!(places, (0..count).collect::<Vec<_>>(), "{count} {seed}");
+                assert_eq!(order.place(count), count, "one who comes late is the last");
+            }
+        }
+    }
+
+    #[test]
+    fn no_second_has_more_than_the_rate_and_none_has_less_than_it_could() {
+        for per_second in [1, 2, 3, 7, 50, 999] {
+            for sessions in [1, 2, 3, 20, 100] {
+                let policy = policy(per_second, Duration::ZERO);
+                let moments = moments(policy, FAR, sessions, 12_345);
+                let rate = usize::try_from(per_second).expect("small");
+                assert_eq!(most_in_a_second(&moments), rate.min(sessions));
+                assert_eq!(moments[0], at(7), "the first one at once");
+            }
+        }
+    }
+
+    #[test]
+    fn a_window_spreads_them_evenly_and_does_not_hold_up_few() {
+        let moments = moments(policy(1000, 10 * SECOND), FAR, 5, 1);
+        let gaps = moments
+            .windows(2)
+            .map(|two| two[1].saturating_since(two[0]));
+        assert!(gaps.into_iter().all(|gap| gap == 2 * SECOND));
+        let short = self::moments(policy(2, SECOND), FAR, 10, 1);
+        assert_eq!(
+            most_in_a_second(&short),
+            2,
+            "the rate holds in a short window"
+        );
+    }
+
+    #[test]
+    fn the_deadline_is_kept_even_if_the_rate_cannot_be() {
+        for (sessions, hurried) in [(20, false), (21, true), (1000, true)] {
+            let pacing = Pacing::new(policy(2, FAR), (at(7), 10 * SECOND), sessions, 5);
+            assert_eq!(pacing.is_hurried(), hurried, "{sessions}");
+            let moments = moments(policy(2, FAR), 10 * SECOND, sessions, 5);
+            assert!(moments.iter().all(|moment| *moment < at(7) + 10 * SECOND));
+        }
+        let at_once = moments(policy(1, FAR), Duration::ZERO, 100, 5);
+        assert!(
+            at_once.iter().all(|moment| *moment == at(7)),
+            "there is no time at all"
+        );
+    }
+
+    #[test]
+    fn the_largest_numbers_overflow_nothing() {
+        for window in [Duration::ZERO, Duration::MAX] {
+            for within in [Duration::ZERO, Duration::MAX] {
+                let mut pacing = Pacing::new(
+                    policy(u32::MAX, window),
+                    (at(7), within),
+                    usize::MAX,
+                    u64::MAX,
+                );
+                assert!(pacing.moment() >= at(7));
+            }
+        }
+        assert_eq!(moments(policy(1, SECOND), SECOND, 0, 0), []);
+    }
+
+    /// 10,000 clients of a server that drains; each comes to a second server as soon as it is
+    /// closed, and some need a moment for it.
+    #[test]
+    fn ten_thousand_that_come_back_at_once_never_exceed_the_rate_at_the_second_server() {
+        let per_second = 500;
+        for seed in [1, 0xdead_beef_0000_0001, u64::MAX] {
+            let drain = policy(per_second, Duration::ZERO);
+            let arrivals = moments(drain, FAR, 10_000, seed);
+            assert_eq!(most_in_a_second(&arrivals), 500);
+            let took = arrivals[9_999].saturating_since(arrivals[0]);
+            assert_eq!(took, Duration::from_millis(19_998), "as fast as allowed");
+            // Its limit on accepts is the same rate: nobody waits.
+            let rate = crate::limits::Rate::new(u64::from(per_second), 1);
+            let mut accepts = crate::bucket::Bucket::new(rate, arrivals[0]);
+            assert!(arrivals.iter().all(|arrival| accepts.take(*arrival, 1)));
+        }
+    }
+}

@@ -1,0 +1,249 @@
+//! What a token says, and whether it is enough: pure.
+
+use std::time::{Duration, SystemTime};
+
+use serde_json::{Map, Value};
+
+/// Most names in `services` that are looked at.
+const GRANTS_MAX: usize = 256;
+
+/// What a token says.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub(super) struct Claims {
+    /// Whom it is about: `sub`.
+    pub(super) subject: Option<String>,
+    issuer: Option<String>,
+    audiences: Vec<String>,
+    not_before: Option<SystemTime>,
+    expires: SystemTime,
+    /// Names of services, or starts of names with a `*` behind them.
+    services: Vec<String>,
+}
+
+/// What a token must say.
+#[derive(Clone, Copy, Debug)]
+pub(super) struct Expected<'a> {
+    pub(super) audiences: &'a [String],
+    pub(super) issuers: &'a [String],
+    pub(super) leeway: Duration,
+}
+
+/// Why what a token says is not enough.
+#[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
+pub enum ClaimError {
+    /// It is for somebody else.
+    #[error("its `aud` is none of ours")]
+    Audience,
+    /// It is over.
+    #[error("its `exp` is over")]
+    Expired,
+    /// Somebody else has issued it.
+    #[error("its `iss` is none that is believed")]
+    Issuer,
+    /// A claim is not what it should be, or is missing.
+    #[error("its `{0}` is not what it should be")]
+    Malformed(&'static str),
+    /// It is good only later.
+    #[error("its `nbf` is yet to come")]
+    NotYet,
+}
+
+impl Claims {
+    /// Reads the payload of a token.
+    pub(super) fn parse(json: &str) -> Result<Self, ClaimError> {
+        let claims: Map<String, Value> =
+            serde_json::from_str(json).map_err(|_| ClaimError::Malformed("payload"))?;
+        Ok(Self {
+            subject: text(&claims, "sub")?,
+            issuer: text(&claims, "iss")?,
+            audiences: texts(&claims, "aud")?,
+            not_before: date(&claims, "nbf")?,
+            // A token that never ends could never be taken back.
+            expires: date(&claims, "exp")?.ok_or(ClaimError::Malformed("exp"))?,
+            services: texts(&claims, "services")?,
+        })
+    }
+
+    /// Until when it is good, if it is good at this time.
+    pub(super) fn check(
+        &self,
+        expected: &Expected<'_>,
+        wall: SystemTime,
+    ) -> Result<SystemTime, ClaimError> {
+        let end = self.expires.checked_add(expected.leeway);
+        let end = end.ok_or(ClaimError::Malformed("exp"))?;
+        if wall >= end {
+            return Err(ClaimError::Expired);
+        }
+        let latest = wall.checked_add(expected.leeway).unwrap_or(wall);
+        if self.not_before.is_some_and(|start| latest < start) {
+            return Err(ClaimError::NotYet);
+        }
+        let ours = |audience: &String| expected.audiences.contains(audience);
+        let for_us = if self.audiences.is_empty() {
+            expected.audiences.is_empty()
+        } else {
+            self.audiences.iter().any(ours)
+        };
+        if !for_us {
+            return Err(ClaimError::Audience);
+        }
+        let issuer = self.issuer.as_ref();
+        let issued = issuer.is_some_and(|issuer| expected.issuers.contains(issuer));
+        if !issued && !expected.issuers.is_empty() {
+            return Err(ClaimError::Issuer);
+        }
+        Ok(end)
+    }
+
+    /// Whether it allows to join this service: by name, or by a start with a `*` behind it.
+    pub(super) fn grant(&self, service: &str) -> bool {
+        let mut services = self.services.iter().take(GRANTS_MAX);
+        services.any(|granted| match granted.strip_suffix('*') {
+            Some(start) => service.starts_with(start),
+            None => granted == service,
+        })
+    }
+}
+
+fn text(claims: &Map<String, Value>, name: &'static str) -> Result<Option<String>, ClaimError> {
+    match claims.get(name) {
+        None => Ok(None),
+        Some(value) => {
+            let text = value.as_str().ok_or(ClaimError::Malformed(name))?;
+            Ok(Some(text.to_owned()))
+        }
+    }
+}
+
+/// A list of texts, or one text alone.
+fn texts(claims: &Map<String, Value>, name: &'static str) -> Result<Vec<String>, ClaimError> {
+    let malformed = ClaimError::Malformed(name);
+    let Some(value) = claims.get(name) else {
+        return Ok(Vec::new());
+    };
+    if let Some(text) = value.as_str() {
+        return Ok(vec![text.to_owned()]);
+    }
+    let values = value.as_array().ok_or_else(|| malformed.clone())?;
+    let texts = values.iter().map(|value| value.as_str().map(str::to_owned));
+    texts.collect::<Option<_>>().ok_or(malformed)
+}
+
+/// Seconds since 1970, with or without a fraction.
+fn date(claims: &Map<String, Value>, name: &'static str) -> Result<Option<SystemTime>, ClaimError> {
+    let Some(value) = claims.get(name) else {
+        return Ok(None);
+    };
+    let seconds = value.as_f64().ok_or(ClaimError::Malformed(name))?;
+    let since = Duration::try_from_secs_f64(seconds).map_err(|_| ClaimError::Malformed(name))?;
+    let date = SystemTime::UNIX_EPOCH.checked_add(since);
+    date.map(Some).ok_or(ClaimError::Malformed(name))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    const NONE: &[String] = &[];
+
+    fn wall(seconds: u64) -> SystemTime {
+        SystemTime::UNIX_EPOCH + Duration::from_secs(seconds)
+    }
+
+    fn check(json: &str, audiences: &[String], issuers: &[String]) -> Result<(), ClaimError> {
+        let expected = Expected {
+            audiences,
+            issuers,
+            leeway: Duration::from_secs(5),
+        };
+        Claims::parse(json)?.check(&expected, wall(1000)).map(drop)
+    }
+
+    #[test]
+    fn a_token_is_good_between_its_dates_with_some_leeway() {
+        for (json, expected) in [
+            (r#"{"exp":1001}"#, Ok(())),
+            (r#"{"exp":996}"#, Ok(())),
+            (r#"{"exp":995.5}"#, Ok(())),
+            (r#"{"exp":995}"#, Err(ClaimError::Expired)),
+            (r#"{"exp":0}"#, Err(ClaimError::Expired)),
+            (r#"{"exp":2000,"nbf":1005}"#, Ok(())),
+            (r#"{"exp":2000,"nbf":1006}"#, Err(ClaimError::NotYet)),
+            (r#"{}"#, Err(ClaimError::Malformed("exp"))),
+            (r#"{"exp":"2000"}"#, Err(ClaimError::Malformed("exp"))),
+            (r#"{"exp":-1}"#, Err(ClaimError::Malformed("exp"))),
+            (r#"{"exp":1e300}"#, Err(ClaimError::Malformed("exp"))),
+            (r#"{"exp":null}"#, Err(ClaimError::Malformed("exp"))),
+            (
+                r#"{"exp":2000,"nbf":null}"#,
+                Err(ClaimError::Malformed("nbf")),
+            ),
+            (r#"[]"#, Err(ClaimError::Malformed("payload"))),
+            (r#"{"exp":2000,"sub":7}"#, Err(ClaimError::Malformed("sub"))),
+        ] {
+            assert_eq!(check(json, NONE, NONE), expected, "{json}");
+        }
+    }
+
+    #[test]
+    fn a_token_must_be_for_us() {
+        let ours = &["bus".to_owned(), "car".to_owned()];
+        for (aud, ours, good) in [
+            (r#""bus""#, &ours[..], true),
+            (r#"["x","car"]"#, ours, true),
+            (r#""x""#, ours, false),
+            (r#"[]"#, ours, false),
+            (r#""x""#, NONE, false),
+        ] {
+            let json = format!(r#"{{"exp":2000,"aud":{aud}}}"#);
+            let expected = if good {
+                Ok(())
+            } else {
+                Err(ClaimError::Audience)
+            };
+            assert_eq!(check(&json, ours, NONE), expected, "{aud}");
+        }
+        assert_eq!(
+            check(r#"{"exp":2000}"#, ours, NONE),
+            Err(ClaimError::Audience)
+        );
+        let malformed = check(r#"{"exp":2000,"aud":[1]}"#, ours, NONE);
+        assert_eq!(malformed, Err(ClaimError::Malformed("aud")));
+    }
+
+    #[test]
+    fn a_token_must_be_from_somebody_who_is_believed() {
+        let ours = &["https://id.example".to_owned()];
+        for (json, good) in [
+            (r#"{"exp":2000,"iss":"https://id.example"}"#, true),
+            (r#"{"exp":2000,"iss":"https://id.example/"}"#, false),
+            (r#"{"exp":2000}"#, false),
+        ] {
+            let expected = if good {
+                Ok(())
+            } else {
+                Err(ClaimError::Issuer)
+            };
+            assert_eq!(check(json, NONE, ours), expected, "{json}");
+        }
+    }
+
+    #[test]
+    fn a_token_grants_what_it_names_and_what_starts_as_it_says() {
+        let grant = |services: &str, service: &str| {
+            let json = format!(r#"{{"exp":1,"services":{services}}}"#);
+            Claims::parse(&json).expect("claims").grant(service)
+        };
+        let some = r#"["chat","room-*"]"#;
+        for service in ["chat", "room-1", "room-"] {
+            assert!(grant(some, service), "{service}");
+        }
+        for service in ["chat2", "cha", "room", "a-room-1"] {
+            assert!(!grant(some, service), "{service}");
+        }
+        assert!(grant(r#""*""#, "anything"));
+        assert!(!grant("[]", "chat"));
+        assert!(!Claims::parse(r#"{"exp":1}"#).expect("claims").grant("chat"));
+    }
+}

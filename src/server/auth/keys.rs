@@ -1,0 +1,240 @@
+//! Keys that sign tokens, each with the one algorithm it is for.
+
+use jsonwebtoken::crypto::verify;
+use jsonwebtoken::jwk::Jwk;
+use jsonwebtoken::{Algorithm, AlgorithmFamily, DecodingKey, DecodingKeyKind};
+use serde_json::Value;
+
+/// Most keys of one source: each may cost a check of a signature.
+const KEYS_MAX: usize = 32;
+
+/// Shortest secret, in bytes: as long as the hash of HS256 (RFC 7518 3.2).
+pub(in crate::server) const SECRET_BYTES_MIN: usize = 32;
+
+/// Shortest modulus of RSA, in bytes (RFC 7518 3.3).
+const RSA_BYTES_MIN: usize = 256;
+
+/// Some keys.
+#[derive(Clone, Debug, Default)]
+pub struct Keys(Vec<Key>);
+
+/// A key with its algorithm, which nothing that a token says can change.
+#[derive(Clone, Debug)]
+pub(super) struct Key {
+    id: Option<String>,
+    algorithm: Algorithm,
+    material: DecodingKey,
+}
+
+/// Why keys could not be read.
+#[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
+pub enum KeyError {
+    /// There is none that can be used.
+    #[error("there is no key in it for RS, PS or ES (P-256, P-384) signatures, Ed25519 or HMAC")]
+    None,
+    /// It is neither PEM nor a JWKS.
+    #[error("it is neither PEM, with public keys, nor a JWKS")]
+    Neither,
+    /// A private key is in it.
+    #[error("there is a private key in it, which must not be here: only public keys are needed")]
+    Private,
+    /// The secret is too short.
+    #[error("a secret needs at least {SECRET_BYTES_MIN} bytes, best from a random source")]
+    ShortSecret,
+    /// There are too many.
+    #[error("there are more than {KEYS_MAX} keys in it")]
+    TooMany,
+}
+
+/// Whether secrets may be among the keys.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum Secrets {
+    /// They may: nobody else reads the file.
+    Allowed,
+    /// They may not: everybody can read what is published.
+    Refused,
+}
+
+impl Keys {
+    /// A secret that we share with the issuer, for HS256.
+    ///
+    /// # Errors
+    ///
+    /// When it is too short to be one.
+    pub fn secret(secret: &[u8]) -> Result<Self, KeyError> {
+        if secret.len() < SECRET_BYTES_MIN {
+            return Err(KeyError::ShortSecret);
+        }
+        Ok(Self(vec![Key {
+            id: None,
+            algorithm: Algorithm::HS256,
+            material: DecodingKey::from_secret(secret),
+        }]))
+    }
+
+    /// The keys of a file: public keys in PEM, or a JWKS.
+    ///
+    /// A key of PEM is for RS256, ES256, ES384 or EdDSA, by its kind; one of a JWKS for its `alg`,
+    /// and if it has none for these.
+    ///
+    /// # Errors
+    ///
+    /// When there is none, or one that must not be there.
+    pub fn read(text: &str) -> Result<Self, KeyError> {
+        if text.trim_start().starts_with('{') {
+            Self::jwks(text, Secrets::Allowed)
+        } else {
+            Self::pem(text)
+        }
+    }
+
+    /// The keys of a JWKS; those of kinds we do not know are left out.
+    pub(super) fn jwks(text: &str, secrets: Secrets) -> Result<Self, KeyError> {
+        let set: Value = serde_json::from_str(text).map_err(|_| KeyError::Neither)?;
+        let listed = set.get("keys").and_then(Value::as_array);
+        let listed = listed.ok_or(KeyError::Neither)?;
+        if listed.len() > KEYS_MAX {
+            return Err(KeyError::TooMany);
+        }
+        if listed.iter().any(|key| key.get("d").is_some()) {
+            return Err(KeyError::Private);
+        }
+        let keys = listed.iter().filter_map(Key::from_jwk);
+        let secret = |key: &Key| key.material.family() == AlgorithmFamily::Hmac;
+        Self::some(keys.filter(|key| secrets == Secrets::Allowed || !secret(key)))
+    }
+
+    fn pem(text: &str) -> Result<Self, KeyError> {
+        if text.contains("PRIVATE KEY-----") {
+            return Err(KeyError::Private);
+        }
+        let starts: Vec<_> = text
+            .match_indices("-----BEGIN ")
+            .map(|(at, _)| at)
+            .collect();
+        if starts.is_empty() {
+            return Err(KeyError::Neither);
+        }
+        if starts.len() > KEYS_MAX {
+            return Err(KeyError::TooMany);
+        }
+        let ends = starts.iter().skip(1).copied().chain([text.len()]);
+        let blocks = starts
+            .iter()
+            .zip(ends)
+            .map(|(start, end)| &text[*start..end]);
+        Self::some(blocks.filter_map(|block| Key::from_pem(block.as_bytes())))
+    }
+
+    fn some(keys: impl Iterator<Item = Key>) -> Result<Self, KeyError> {
+        let keys: Vec<_> = keys.collect();
+        let some = !keys.is_empty();
+        some.then_some(Self(keys)).ok_or(KeyError::None)
+    }
+
+    /// These and those.
+    #[must_use]
+    pub fn and(mut self, other: Self) -> Self {
+        self.0.extend(other.0);
+        self
+    }
+
+    /// How many there are.
+    pub fn len(&self) -> usize {
+        self.0.len()
+    }
+
+    /// Whether there are none.
+    pub fn is_empty(&self) -> bool {
+        self.0.is_empty()
+    }
+
+    pub(super) fn iter(&self) -> impl Iterator<Item = &Key> {
+        self.0.iter()
+    }
+}
+
+impl Key {
+    /// Whether it is for the algorithm of this name.
+    pub(super) fn is_named(&self, algorithm: &str) -> bool {
+        // `none` and all that is unknown are no algorithms.
+        algorithm.parse() == Ok(self.algorithm)
+    }
+
+    /// Whether it may be the one that the token names.
+    pub(super) fn may_be(&self, id: Option<&str>) -> bool {
+        match (&self.id, id) {
+            (Some(own), Some(id)) => own == id,
+            (Some(_) | None, _) => true,
+        }
+    }
+
+    pub(super) fn algorithm(&self) -> Algorithm {
+        self.algorithm
+    }
+
+    pub(super) fn material(&self) -> &DecodingKey {
+        &self.material
+    }
+
+    fn from_pem(block: &[u8]) -> Option<Self> {
+        let ec = |material: &DecodingKey| match material.try_get_as_bytes().ok()?.len() {
+            // A point that is not compressed.
+            65 => Some(Algorithm::ES256),
+            97 => Some(Algorithm::ES384),
+            _ => None,
+        };
+        let material = DecodingKey::from_ec_pem(block)
+            .or_else(|_| DecodingKey::from_ed_pem(block))
+            .or_else(|_| DecodingKey::from_rsa_pem(block))
+            .ok()?;
+        let algorithm = match material.family() {
+            AlgorithmFamily::Ec => ec(&material)?,
+            AlgorithmFamily::Ed => Algorithm::EdDSA,
+            AlgorithmFamily::Rsa => Algorithm::RS256,
+            AlgorithmFamily::Hmac => return None,
+        };
+        Self::usable(None, algorithm, material)
+    }
+
+    fn from_jwk(value: &Value) -> Option<Self> {
+        let text = |name| value.get(name).and_then(Value::as_str);
+        if text("use").is_some_and(|used| used != "sig") {
+            return None;
+        }
+        let algorithm = match (text("alg"), text("kty")?, text("crv")) {
+            (Some(name), _, _) => name.parse().ok()?,
+            (None, "RSA", _) => Algorithm::RS256,
+            (None, "EC", Some("P-256")) => Algorithm::ES256,
+            (None, "EC", Some("P-384")) => Algorithm::ES384,
+            (None, "OKP", Some("Ed25519")) => Algorithm::EdDSA,
+            (None, "oct", _) => Algorithm::HS256,
+            (None, _, _) => return None,
+        };
+        let jwk: Jwk = serde_json::from_value(value.clone()).ok()?;
+        let material = DecodingKey::from_jwk(&jwk).ok()?;
+        Self::usable(text("kid").map(str::to_owned), algorithm, material)
+    }
+
+    /// The key, if it is long enough and of the kind that its algorithm needs.
+    fn usable(id: Option<String>, algorithm: Algorithm, material: DecodingKey) -> Option<Self> {
+        let long_enough = match (material.family(), material.kind()) {
+            (AlgorithmFamily::Rsa, DecodingKeyKind::RsaModulusExponent { n, .. }) => {
+                n.len() >= RSA_BYTES_MIN
+            }
+            // The modulus is most of it.
+            (AlgorithmFamily::Rsa, DecodingKeyKind::SecretOrDer(der)) => der.len() >= RSA_BYTES_MIN,
+            (AlgorithmFamily::Hmac, _) => {
+                material.try_get_as_bytes().ok()?.len() >= SECRET_BYTES_MIN
+            }
+            (AlgorithmFamily::Ec | AlgorithmFamily::Ed, _) => true,
+        };
+        // A signature that cannot be right shows whether the key can be used at all.
+        let usable = verify("AA", b"", &material, algorithm).is_ok();
+        (long_enough && usable).then_some(Self {
+            id,
+            algorithm,
+            material,
+        })
+    }
+}

@@ -1,0 +1,290 @@
+//! Tokens that are good, and every way in which they are not.
+
+use std::fmt::Write;
+
+use jsonwebtoken::crypto::sign;
+use jsonwebtoken::{Algorithm, EncodingKey};
+
+use super::*;
+
+const SECRET: &[u8] = b"0123456789abcdef0123456789abcdef";
+const CLAIMS: &str = r#"{"sub":"alice","exp":2000,"services":["chat","room-*"],"mail":"a@b"}"#;
+
+fn wall() -> SystemTime {
+    SystemTime::UNIX_EPOCH + Duration::from_secs(1000)
+}
+
+fn jwt(keys: Keys) -> Jwt {
+    Jwt::new(keys, JwtPolicy::default())
+}
+
+fn of_secret() -> Jwt {
+    jwt(Keys::secret(SECRET).expect("long enough"))
+}
+
+/// A token with this header and payload, signed as it says or otherwise.
+fn token(header: &str, payload: &str, key: &EncodingKey, algorithm: Algorithm) -> String {
+    let message = format!("{}.{}", BASE64.encode(header), BASE64.encode(payload));
+    let signature = sign(message.as_bytes(), key, algorithm).expect("it can be signed");
+    format!("{message}.{signature}")
+}
+
+fn hs256(payload: &str) -> String {
+    let key = EncodingKey::from_secret(SECRET);
+    token(
+        r#"{"alg":"HS256","typ":"JWT"}"#,
+        payload,
+        &key,
+        Algorithm::HS256,
+    )
+}
+
+#[test]
+fn a_good_token_says_who_it_is() {
+    let checked = of_secret().check(&hs256(CLAIMS), wall()).expect("good");
+    assert_eq!(checked.identity.subject.as_deref(), Some("alice"));
+    assert_eq!(checked.identity.claims.as_deref(), Some(CLAIMS));
+    let expires = SystemTime::UNIX_EPOCH + Duration::from_secs(2000);
+    assert_eq!(checked.identity.expires, Some(expires));
+}
+
+#[test]
+fn what_is_not_signed_by_us_is_not_believed() {
+    let jwt = of_secret();
+    let good = hs256(CLAIMS);
+    let (message, signature) = good.rsplit_once('.').expect("three parts");
+    let other = EncodingKey::from_secret(b"another secret of at least 32 bytes");
+    let header = r#"{"alg":"HS256"}"#;
+    let none = BASE64.encode(r#"{"alg":"none"}"#);
+    let payload = BASE64.encode(CLAIMS);
+    let changed = format!("{}.{signature}", message.replace("J", "K"));
+    for (token, error) in [
+        (
+            token(header, CLAIMS, &other, Algorithm::HS256),
+            TokenError::Signature,
+        ),
+        (format!("{message}."), TokenError::Signature),
+        (format!("{message}.AAAA"), TokenError::Signature),
+        (format!("{none}.{payload}."), TokenError::Signature),
+        (
+            format!("{none}.{payload}.{signature}"),
+            TokenError::Signature,
+        ),
+        (message.to_owned(), TokenError::Malformed),
+        (String::new(), TokenError::Malformed),
+        ("..".to_owned(), TokenError::Malformed),
+        ("a.b.c.d.e".to_owned(), TokenError::Malformed),
+        (format!("{good}."), TokenError::Signature),
+        ("x".repeat(TOKEN_BYTES_MAX + 1), TokenError::TooLong),
+    ] {
+        assert_eq!(jwt.check(&token, wall()).map(drop), Err(error), "{token}");
+    }
+    assert!(jwt.check(&changed, wall()).is_err());
+    for alg in ["None", "NONE", "nOnE", "", "HS384", "RS256"] {
+        let header = format!(r#"{{"alg":"{alg}"}}"#);
+        let key = EncodingKey::from_secret(SECRET);
+        let token = token(&header, CLAIMS, &key, Algorithm::HS256);
+        assert_eq!(
+            jwt.check(&token, wall()).map(drop),
+            Err(TokenError::Signature),
+            "{alg}"
+        );
+    }
+}
+
+#[test]
+fn a_token_of_the_longest_allowed_length_is_looked_at_and_no_longer_one() {
+    let jwt = of_secret();
+    let padded = |length: usize| hs256(&CLAIMS.replace("a@b", &"m".repeat(length)));
+    let fits = (0..).step_by(1).map(|length| padded(6000 + length));
+    let longest = fits
+        .take_while(|token| token.len() <= TOKEN_BYTES_MAX)
+        .last();
+    let longest = longest.expect("there is one");
+    assert!(longest.len() > TOKEN_BYTES_MAX - 4, "{}", longest.len());
+    assert!(jwt.check(&longest, wall()).is_ok());
+    let longer = hs256(&CLAIMS.replace("a@b", &"m".repeat(TOKEN_BYTES_MAX)));
+    assert_eq!(
+        jwt.check(&longer, wall()).map(drop),
+        Err(TokenError::TooLong)
+    );
+}
+
+#[test]
+fn a_header_with_conditions_is_not_believed() {
+    let key = EncodingKey::from_secret(SECRET);
+    let header = r#"{"alg":"HS256","crit":["exp"]}"#;
+    let token = token(header, CLAIMS, &key, Algorithm::HS256);
+    assert_eq!(
+        of_secret().check(&token, wall()).map(drop),
+        Err(TokenError::Critical)
+    );
+}
+
+#[test]
+fn a_token_that_is_over_is_not_believed() {
+    let over = hs256(r#"{"sub":"alice","exp":1000}"#);
+    let error = of_secret().check(&over, wall()).map(drop);
+    assert_eq!(error, Err(TokenError::Claim(ClaimError::Expired)));
+}
+
+#[test]
+fn each_kind_of_key_believes_its_own_algorithm_and_no_other() {
+    for (public, private, algorithm) in pairs() {
+        let keys = Keys::read(public).unwrap_or_else(|error| panic!("{algorithm:?}: {error}"));
+        let jwt = jwt(keys);
+        let header = format!(r#"{{"alg":"{algorithm:?}"}}"#);
+        let good = token(&header, CLAIMS, &private, algorithm);
+        assert!(jwt.check(&good, wall()).is_ok(), "{algorithm:?}");
+        // The oldest trick: the public key taken for a secret.
+        let secret = EncodingKey::from_secret(public.as_bytes());
+        let forged = token(r#"{"alg":"HS256"}"#, CLAIMS, &secret, Algorithm::HS256);
+        assert_eq!(
+            jwt.check(&forged, wall()).map(drop),
+            Err(TokenError::Signature)
+        );
+    }
+}
+
+#[test]
+fn a_key_of_rsa_is_for_one_algorithm_only() {
+    let (public, private, _) = pairs().into_iter().next().expect("RSA is the first");
+    let jwt = jwt(Keys::read(public).expect("a key"));
+    for algorithm in [Algorithm::RS384, Algorithm::PS256] {
+        let header = format!(r#"{{"alg":"{algorithm:?}"}}"#);
+        let other = token(&header, CLAIMS, &private, algorithm);
+        assert_eq!(
+            jwt.check(&other, wall()).map(drop),
+            Err(TokenError::Signature)
+        );
+    }
+}
+
+/// A public key as PEM, its private key, and its algorithm.
+fn pairs() -> Vec<(&'static str, EncodingKey, Algorithm)> {
+    let pem = |text: &str| text.as_bytes().to_vec();
+    vec![
+        (
+            include_str!("tests/rsa.pub.pem"),
+            EncodingKey::from_rsa_pem(&pem(include_str!("tests/rsa.pem"))).expect("a key"),
+            Algorithm::RS256,
+        ),
+        (
+            include_str!("tests/p256.pub.pem"),
+            EncodingKey::from_ec_pem(&pem(include_str!("tests/p256.pem"))).expect("a key"),
+            Algorithm::ES256,
+        ),
+        (
+            include_str!("tests/p384.pub.pem"),
+            EncodingKey::from_ec_pem(&pem(include_str!("tests/p384.pem"))).expect("a key"),
+            Algorithm::ES384,
+        ),
+        (
+            include_str!("tests/ed25519.pub.pem"),
+            EncodingKey::from_ed_pem(&pem(include_str!("tests/ed25519.pem"))).expect("a key"),
+            Algorithm::EdDSA,
+        ),
+    ]
+}
+
+#[test]
+fn keys_of_a_file_are_all_read() {
+    let mut file = String::new();
+    for (public, _, _) in pairs() {
+        write!(file, "a comment\n{public}").expect("a string takes everything");
+    }
+    assert_eq!(Keys::read(&file).map(|keys| keys.len()), Ok(4));
+}
+
+#[test]
+fn a_jwks_has_keys_with_names_and_leaves_out_what_is_unknown() {
+    let secret = BASE64.encode(SECRET);
+    let jwks = format!(
+        r#"{{"keys":[
+            {{"kty":"oct","kid":"a","k":"{secret}"}},
+            {{"kty":"oct","kid":"b","k":"{secret}","alg":"HS512"}},
+            {{"kty":"oct","kid":"c","k":"c2hvcnQ"}},
+            {{"kty":"oct","kid":"d","k":"{secret}","use":"enc"}},
+            {{"kty":"EC","crv":"P-521","x":"AA","y":"AA"}},
+            {{"kty":"RSA","n":"AQAB","e":"AQAB"}},
+            {{"kty":"new"}}
+        ]}}"#
+    );
+    let keys = Keys::read(&jwks).expect("some keys");
+    assert_eq!(keys.len(), 2);
+    assert_eq!(
+        Keys::jwks(&jwks, keys::Secrets::Refused).map(drop),
+        Err(KeyError::None)
+    );
+    let jwt = jwt(keys);
+    let key = EncodingKey::from_secret(SECRET);
+    for (header, algorithm, good) in [
+        (r#"{"alg":"HS256","kid":"a"}"#, Algorithm::HS256, true),
+        (r#"{"alg":"HS256"}"#, Algorithm::HS256, true),
+        (r#"{"alg":"HS256","kid":"b"}"#, Algorithm::HS256, false),
+        (r#"{"alg":"HS256","kid":"x"}"#, Algorithm::HS256, false),
+        (r#"{"alg":"HS512","kid":"b"}"#, Algorithm::HS512, true),
+    ] {
+        let token = token(header, CLAIMS, &key, algorithm);
+        assert_eq!(jwt.check(&token, wall()).is_ok(), good, "{header}");
+    }
+}
+
+#[test]
+fn what_is_no_public_key_is_named() {
+    for (text, error) in [
+        ("", KeyError::Neither),
+        ("nonsense", KeyError::Neither),
+        ("{", KeyError::Neither),
+        ("{\"keys\":1}", KeyError::Neither),
+        ("{\"keys\":[]}", KeyError::None),
+        (
+            "{\"keys\":[{\"kty\":\"RSA\",\"d\":\"x\"}]}",
+            KeyError::Private,
+        ),
+        (include_str!("tests/p256.pem"), KeyError::Private),
+    ] {
+        assert_eq!(Keys::read(text).map(drop), Err(error), "{text}");
+    }
+    assert_eq!(Keys::secret(b"short").map(drop), Err(KeyError::ShortSecret));
+}
+
+fn ask(jwt: &Jwt, service: &str, token: Option<&str>) -> Result<Identity, Denied> {
+    let service = service.parse().expect("a name");
+    let token = token.map(crate::identity::Token::new);
+    let wall = wall();
+    jwt.decide(&Ask {
+        service,
+        token,
+        wall,
+    })
+}
+
+#[test]
+fn who_may_join_is_said_for_each_service() {
+    let services = [("open", Join::Anyone), ("known", Join::Authenticated)];
+    let services = services.map(|(name, join)| (name.to_owned(), join));
+    let policy = JwtPolicy {
+        services: services.into(),
+        ..JwtPolicy::default()
+    };
+    let jwt = Jwt::new(Keys::secret(SECRET).expect("long enough"), policy);
+    let good = hs256(CLAIMS);
+    for (service, token, expected) in [
+        ("chat", Some(good.as_str()), Ok(())),
+        ("room-7", Some(&good), Ok(())),
+        ("ping", Some(&good), Err(Denied::Forbidden)),
+        ("ping", None, Err(Denied::Unauthorized)),
+        ("chat", Some("x"), Err(Denied::Unauthorized)),
+        ("known", Some(&good), Ok(())),
+        ("known", None, Err(Denied::Unauthorized)),
+        ("open", None, Ok(())),
+        ("open", Some(&good), Ok(())),
+        ("open", Some("x"), Err(Denied::Unauthorized)),
+    ] {
+        let decided = ask(&jwt, service, token).map(drop);
+        assert_eq!(decided, expected, "{service} {token:?}");
+    }
+    let anonymous = ask(&jwt, "open", None).expect("allowed");
+    assert_eq!(anonymous, Identity::anonymous());
+}

@@ -1,0 +1,73 @@
+//! Where a request carries its token: a header, a subprotocol, or the address.
+
+use axum::http::{HeaderMap, Uri, header};
+
+use crate::identity::Token;
+
+/// What a subprotocol that is a token starts with: what a browser can send.
+const SUBPROTOCOL: &str = "bearer.";
+
+/// The token of a request: of `Authorization: Bearer`, or of the subprotocol `bearer.<token>`, or
+/// of `?token=`, in this order.
+pub(in crate::server) fn find(headers: &HeaderMap, uri: &Uri) -> Option<Token> {
+    let header = headers.get(header::AUTHORIZATION);
+    let header = header.and_then(|value| bearer(value.to_str().ok()?));
+    let subprotocol = || subprotocols(headers).find_map(|name| name.strip_prefix(SUBPROTOCOL));
+    let query = || {
+        uri.query()?
+            .split('&')
+            .find_map(|pair| pair.strip_prefix("token="))
+    };
+    let token = header.or_else(subprotocol).or_else(query)?;
+    Some(Token::new(token))
+}
+
+fn subprotocols(headers: &HeaderMap) -> impl Iterator<Item = &str> {
+    let lists = headers.get_all(header::SEC_WEBSOCKET_PROTOCOL).into_iter();
+    let lists = lists.filter_map(|value| value.to_str().ok());
+    lists.flat_map(|list| list.split(',')).map(str::trim)
+}
+
+/// The token of a value of `Authorization`, whose scheme is in any case.
+fn bearer(value: &str) -> Option<&str> {
+    let (scheme, token) = value.split_once(' ')?;
+    let token = token.trim();
+    let is_token = scheme.eq_ignore_ascii_case("bearer") && !token.is_empty();
+    is_token.then_some(token)
+}
+
+#[cfg(test)]
+mod tests {
+    use axum::http::HeaderValue;
+
+    use super::*;
+
+    fn found(headers: &[(&'static str, &'static str)], uri: &str) -> Option<String> {
+        let mut map = HeaderMap::new();
+        for (name, value) in headers {
+            map.append(*name, HeaderValue::from_static(value));
+        }
+        let token = find(&map, &uri.parse().expect("an address"))?;
+        Some(token.reveal().to_owned())
+    }
+
+    #[test]
+    fn a_token_is_found_in_each_place_and_the_header_goes_first() {
+        let header = ("authorization", "Bearer a.b.c");
+        let protocol = ("sec-websocket-protocol", "chat, bearer.d.e.f");
+        for (headers, uri, token) in [
+            (&[header][..], "/ws/x", Some("a.b.c")),
+            (&[protocol], "/ws/x", Some("d.e.f")),
+            (&[], "/ws/x?a=1&token=g.h.i&b=2", Some("g.h.i")),
+            (&[protocol, header], "/ws/x?token=g.h.i", Some("a.b.c")),
+            (&[protocol], "/ws/x?token=g.h.i", Some("d.e.f")),
+            (&[("authorization", "bearer  x ")], "/", Some("x")),
+            (&[("authorization", "Basic x")], "/?token=t", Some("t")),
+            (&[("authorization", "Bearer ")], "/", None),
+            (&[], "/?tokens=1&mytoken=2", None),
+            (&[], "/", None),
+        ] {
+            assert_eq!(found(headers, uri).as_deref(), token, "{headers:?} {uri}");
+        }
+    }
+}

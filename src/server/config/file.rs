@@ -1,0 +1,232 @@
+//! The file: TOML, of which each value keeps its line.
+
+use toml::Spanned;
+use toml::de::{DeTable, DeValue};
+
+use super::key::Key;
+use super::problem::Problem;
+use super::schema::{SECTIONS, SERVICE, keys_of};
+use super::source::{Given, Layer, Place, Source};
+use super::value::Kind;
+
+/// A file as it was read, with the names of the services there are.
+#[derive(Clone, Copy, Debug)]
+pub(super) struct File<'a> {
+    pub(super) path: &'a str,
+    pub(super) text: &'a str,
+    pub(super) services: &'a [&'static str],
+}
+
+impl File<'_> {
+    /// What it gives; what is wrong is added to the problems.
+    pub(super) fn layer(self, problems: &mut Vec<Problem>) -> Layer {
+        let (table, errors) = DeTable::parse_recoverable(self.text);
+        let broken = !errors.is_empty();
+        let mut reading = Reading {
+            file: self,
+            layer: Layer::default(),
+            problems,
+        };
+        for error in errors {
+            let at = reading.at(error.span().map_or(0, |span| span.start));
+            let error = error.message().to_owned();
+            reading.problems.push(Problem::Syntax { at, error });
+        }
+        if !broken {
+            reading.top(table.get_ref());
+        }
+        reading.layer
+    }
+}
+
+/// A name in the file.
+type Name<'a> = Spanned<std::borrow::Cow<'a, str>>;
+
+/// A file that is being read.
+struct Reading<'a> {
+    file: File<'a>,
+    layer: Layer,
+    problems: &'a mut Vec<Problem>,
+}
+
+impl Reading<'_> {
+    fn top(&mut self, table: &DeTable<'_>) {
+        let sections: Vec<_> = SECTIONS.iter().map(|section| section.name).collect();
+        for (name, value) in table {
+            match value.get_ref().as_table() {
+                None => self.key("", name, value),
+                Some(services) if name.get_ref() == SERVICE => self.services(services),
+                Some(keys) if sections.contains(&name.get_ref().as_ref()) => {
+                    self.section(name.get_ref(), keys);
+                }
+                Some(_) => {
+                    let named = sections.iter().copied().filter(|name| !name.is_empty());
+                    self.unknown(name, named.chain([SERVICE]).collect());
+                }
+            }
+        }
+    }
+
+    fn services(&mut self, table: &DeTable<'_>) {
+        for (name, value) in table {
+            let known = self.file.services.contains(&name.get_ref().as_ref());
+            match value.get_ref().as_table().filter(|_| known) {
+                Some(keys) => self.section(&format!("{SERVICE}.{}", name.get_ref()), keys),
+                None => self.unknown(name, self.file.services.to_vec()),
+            }
+        }
+    }
+
+    fn section(&mut self, section: &str, table: &DeTable<'_>) {
+        for (name, value) in table {
+            self.key(section, name, value);
+        }
+    }
+
+    fn key(&mut self, section: &str, name: &Name<'_>, value: &Spanned<DeValue<'_>>) {
+        let Some(key) = keys_of(section).find(|key| key.name == name.get_ref()) else {
+            let there = keys_of(section).map(|key| key.name).collect();
+            return self.unknown(name, there);
+        };
+        let at = self.at(value.span().start);
+        let place = Place::new(section, key.name);
+        match text(key.kind, value.get_ref()) {
+            Some(text) => self.layer.set(place, Given { text, source: at }),
+            None => self
+                .problems
+                .push(wrong_type(key, place, at, value.get_ref())),
+        }
+    }
+
+    fn unknown(&mut self, name: &Name<'_>, there: Vec<&'static str>) {
+        let at = self.at(name.span().start);
+        let name = name.get_ref().to_string();
+        self.problems.push(Problem::Unknown { at, name, there });
+    }
+
+    /// The line of a byte.
+    fn at(&self, offset: usize) -> Source {
+        let before = self.file.text.bytes().take(offset);
+        Source::File {
+            path: self.file.path.to_owned(),
+            line: 1 + before.filter(|byte| *byte == b'\n').count(),
+        }
+    }
+}
+
+fn wrong_type(key: &Key, place: Place, at: Source, value: &DeValue<'_>) -> Problem {
+    let written = match key.kind {
+        Kind::List => "an array of strings",
+        Kind::Switch => "a boolean",
+        Kind::Text => "a string",
+        Kind::Whole => "an integer",
+    };
+    Problem::Type {
+        place,
+        at,
+        found: value.type_str(),
+        allowed: (key.allowed)(),
+        written,
+    }
+}
+
+/// The text of a value, as it would be in the environment, if it is written as this kind.
+fn text(kind: Kind, value: &DeValue<'_>) -> Option<String> {
+    match (kind, value) {
+        (Kind::List, DeValue::Array(items)) => {
+            let items = items.iter().map(|item| item.get_ref().as_str());
+            Some(items.collect::<Option<Vec<_>>>()?.join(","))
+        }
+        (Kind::Switch, DeValue::Boolean(on)) => Some(on.to_string()),
+        (Kind::Text, DeValue::String(text)) => Some(text.to_string()),
+        (Kind::Whole, DeValue::Integer(number)) => Some(match number.radix() {
+            10 => number.as_str().to_owned(),
+            radix => u64::from_str_radix(number.as_str(), radix)
+                .ok()?
+                .to_string(),
+        }),
+        (Kind::List | Kind::Switch | Kind::Text | Kind::Whole, _) => None,
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    const SERVICES: &[&str] = &["echo", "ping"];
+
+    fn read(text: &str) -> (Layer, Vec<String>) {
+        let mut problems = Vec::new();
+        let file = File {
+            path: "b.toml",
+            text,
+            services: SERVICES,
+        };
+        let layer = file.layer(&mut problems);
+        (layer, problems.iter().map(ToString::to_string).collect())
+    }
+
+    #[test]
+    fn each_value_keeps_its_section_and_its_line() {
+        let text =
+            "window = 0x10\nlisten = [\"a:1\", \"b:2\"]\n\n[service.ping]\nlinger = \"5s\"\n";
+        let (layer, problems) = read(text);
+        assert_eq!(problems, [""; 0]);
+        let shown: Vec<_> = layer
+            .iter()
+            .map(|(place, given)| format!("{place}={} {}", given.text, given.source))
+            .collect();
+        assert_eq!(
+            shown,
+            [
+                "listen=a:1,b:2 b.toml:2",
+                "window=16 b.toml:1",
+                "service.ping.linger=5s b.toml:5"
+            ]
+        );
+    }
+
+    #[test]
+    fn what_is_wrong_is_named_with_its_line_and_what_is_allowed() {
+        for (text, parts) in [
+            (
+                "\nwindw = 1",
+                &["b.toml:2: ", "`windw`", "did you mean `window`?"][..],
+            ),
+            (
+                "window = \"1\"",
+                &["b.toml:1: ", "`window` is string", "an integer"],
+            ),
+            (
+                "window = 1.5",
+                &["b.toml:1: ", "float", "from 1 to 1000000"],
+            ),
+            (
+                "[limit]\nsessions = 1",
+                &["b.toml:1: ", "`limit`", "`limits`?"],
+            ),
+            (
+                "[limits]\nsession = 1",
+                &["b.toml:2: ", "`session`", "`sessions`?"],
+            ),
+            ("[service.pong]\n", &["b.toml:1: ", "`pong`", "echo, ping"]),
+            ("service.ping = 1", &["b.toml:1: ", "`ping`"]),
+            ("limits = 1", &["b.toml:1: ", "`limits`"]),
+            ("origins = [1]", &["b.toml:1: ", "array of strings"]),
+            ("a = \n", &["b.toml:1: "]),
+            ("window = 1\nwindow = 2", &["b.toml:2: ", "duplicate key"]),
+        ] {
+            let (_, problems) = read(text);
+            assert_eq!(problems.len(), 1, "{text}: {problems:?}");
+            for part in parts {
+                assert!(problems[0].contains(part), "{text}: {part}: {problems:?}");
+            }
+        }
+    }
+
+    #[test]
+    fn everything_that_is_wrong_is_named_at_once() {
+        let (_, problems) = read("a = 1\nwindow = true\n[limits]\nb = 2\n");
+        assert_eq!(problems.len(), 3, "{problems:?}");
+    }
+}

@@ -1,0 +1,142 @@
+//! The command line and the environment: a flag and a variable for each key of the schema.
+
+use clap::builder::styling::{AnsiColor, Styles};
+use clap::parser::ValueSource;
+use clap::{Arg, ArgAction, ArgMatches, Command};
+
+use super::key::{Change, Key};
+use super::schema::SECTIONS;
+use super::source::{Given, Layer, Place, Source};
+use super::value::Kind;
+
+const ABOUT: &str = "A WebSocket service host on a message bus";
+
+const LONG_ABOUT: &str = "A WebSocket service host on a message bus.
+
+Serves ws://localhost:8080/ws/<SERVICE> with the services ping (what you send reaches every client \
+of it), echo (what you send comes back to you) and timenow (the UTC time every 2 s). Each runs \
+while somebody is connected to it.
+
+Each setting is a key of a file (--config), a variable of the environment and a flag; a flag beats \
+a variable, and that the file. A service can have a section of its own in the file.";
+
+const STYLES: Styles = Styles::styled()
+    .header(AnsiColor::Green.on_default().bold())
+    .usage(AnsiColor::Green.on_default().bold())
+    .literal(AnsiColor::Cyan.on_default().bold())
+    .placeholder(AnsiColor::Cyan.on_default());
+
+const EXAMPLES: &str = "Try it:
+  busline                                   in one terminal
+  websocat ws://localhost:8080/ws/ping      in two others; what you type in one appears in both";
+
+/// The command line of the binary.
+pub fn command() -> Command {
+    let config = Arg::new("config")
+        .long("config")
+        .value_name("FILE")
+        .help(
+            "File with settings, in TOML; `busline config` shows all there are \
+             [env: BUSLINE_CONFIG]",
+        )
+        .global(true);
+    let file = Arg::new("file").value_name("FILE").required(true);
+    Command::new("busline")
+        .version(env!("CARGO_PKG_VERSION"))
+        .about(ABOUT)
+        .long_about(LONG_ABOUT)
+        .styles(STYLES)
+        .after_help(EXAMPLES)
+        .arg(config)
+        .args(settings().map(|(section, key)| arg(section, key)))
+        .subcommand(
+            Command::new("config")
+                .about("Prints all settings as a file, each with where its value came from"),
+        )
+        .subcommand(
+            Command::new("check")
+                .about("Checks a file with settings, and names each line that is wrong")
+                .arg(file.help("The file")),
+        )
+}
+
+/// The keys that have a flag: all but those of the services' own sections.
+fn settings() -> impl Iterator<Item = (&'static str, &'static Key)> {
+    let keys = |section: &'static super::schema::Section| {
+        let name = section.name;
+        section.keys.iter().map(move |key| (name, key))
+    };
+    SECTIONS.iter().flat_map(keys)
+}
+
+fn arg(section: &'static str, key: &'static Key) -> Arg {
+    let arg = Arg::new(id(section, key))
+        .long(flag(section, key))
+        .help(help(section, key))
+        .value_name(key.placeholder);
+    match key.kind {
+        Kind::List => arg.action(ArgAction::Append),
+        Kind::Switch => arg
+            .num_args(0..=1)
+            .require_equals(true)
+            .default_missing_value("true"),
+        Kind::Text | Kind::Whole => arg,
+    }
+}
+
+fn help(section: &str, key: &Key) -> String {
+    let default = match (key.change, key.default) {
+        (Change::Secret, _) | (_, "") => String::new(),
+        (Change::Live | Change::Start, default) => format!(" [default: {default}]"),
+    };
+    let (text, variable) = (key.help.trim_start(), variable(section, key));
+    format!("{text}{default} [env: {variable}]")
+}
+
+fn words(section: &str, key: &Key, between: &str) -> String {
+    match section {
+        "" => key.name.to_owned(),
+        section => format!("{section}{between}{}", key.name),
+    }
+}
+
+fn id(section: &str, key: &Key) -> String {
+    words(section, key, ".")
+}
+
+fn flag(section: &str, key: &Key) -> String {
+    words(section, key, "-").replace('_', "-")
+}
+
+fn variable(section: &str, key: &Key) -> String {
+    format!("BUSLINE_{}", words(section, key, "_").to_uppercase())
+}
+
+/// What the flags give.
+pub(super) fn flags(matches: &ArgMatches) -> Layer {
+    let mut layer = Layer::default();
+    for (section, key) in settings() {
+        let id = id(section, key);
+        if matches.value_source(&id) != Some(ValueSource::CommandLine) {
+            continue;
+        }
+        let texts = matches.get_many::<String>(&id).into_iter().flatten();
+        let text = texts.map(String::as_str).collect::<Vec<_>>().join(",");
+        let source = Source::Flag(format!("--{}", flag(section, key)));
+        layer.set(Place::new(section, key.name), Given { text, source });
+    }
+    layer
+}
+
+/// What the environment gives.
+pub(super) fn environment(variables: impl Fn(&str) -> Option<String>) -> Layer {
+    let mut layer = Layer::default();
+    for (section, key) in settings() {
+        let name = variable(section, key);
+        if let Some(text) = variables(&name) {
+            let source = Source::Environment(name);
+            layer.set(Place::new(section, key.name), Given { text, source });
+        }
+    }
+    layer
+}

@@ -1,0 +1,338 @@
+//! The configuration: one typed value out of a file, the environment and flags.
+
+use std::collections::BTreeMap;
+use std::time::Duration;
+
+use clap::ArgMatches;
+use tracing_subscriber::filter::Targets;
+
+use crate::limits::{
+    AgePolicy, DrainPolicy, InboundPolicy, KeepalivePolicy, LifecyclePolicy, Limits, ServicePolicy,
+    Window,
+};
+use crate::origin::Origins;
+
+mod file;
+mod flags;
+mod key;
+mod keys;
+mod policies;
+mod print;
+mod problem;
+mod reload;
+mod schema;
+mod source;
+mod value;
+
+pub use self::flags::command;
+pub use self::problem::Problems;
+pub use self::reload::Changes;
+
+use self::file::File;
+use self::key::{Keys, Reader};
+use self::problem::Problem;
+use self::schema::{AuthKeys, LimitKeys, SERVICE, ServerKeys, ServiceKeys};
+use self::source::Layer;
+use crate::server::auth::{Join, Jwt, JwtPolicy, Keys as Keyring, Remote};
+use crate::server::listener::Address;
+
+/// The settings of the binary.
+#[derive(Clone, Debug)]
+pub struct Config {
+    /// What all sources say together.
+    layer: Layer,
+    names: &'static [&'static str],
+    server: ServerKeys,
+    limits: LimitKeys,
+    auth: AuthKeys,
+    /// Read once, so that a file that is replaced meanwhile is seen only at the next reload.
+    keys: Keyring,
+    service: ServiceKeys,
+    services: BTreeMap<&'static str, ServiceKeys>,
+}
+
+/// Where the settings of one process come from; they can be read again while it runs.
+#[derive(Clone, Debug)]
+pub struct Sources {
+    file: Option<String>,
+    over: Layer,
+    services: &'static [&'static str],
+}
+
+impl Sources {
+    /// The sources of a command line, with this environment, for a server of these services.
+    pub fn new(
+        matches: &ArgMatches,
+        variables: impl Fn(&str) -> Option<String>,
+        services: &'static [&'static str],
+    ) -> Self {
+        let file = matches.get_one::<String>("config");
+        Self {
+            file: file.cloned().or_else(|| variables("BUSLINE_CONFIG")),
+            over: flags::environment(variables).under(flags::flags(matches)),
+            services,
+        }
+    }
+
+    /// A file and nothing else.
+    pub fn file(path: &str, services: &'static [&'static str]) -> Self {
+        Self {
+            file: Some(path.to_owned()),
+            over: Layer::default(),
+            services,
+        }
+    }
+
+    /// Reads the file and puts it below the environment and the flags.
+    ///
+    /// # Errors
+    ///
+    /// All that is wrong, each with its place and with what is allowed there.
+    pub fn read(&self) -> Result<Config, Problems> {
+        let Some(path) = &self.file else {
+            return self.with_file("", "");
+        };
+        let text = std::fs::read_to_string(path).map_err(|error| Problem::Read {
+            path: path.clone(),
+            error: error.to_string(),
+        })?;
+        self.with_file(path, &text)
+    }
+
+    /// The configuration if this were the text of the file, whose name is for what is said.
+    ///
+    /// # Errors
+    ///
+    /// As for [`read`](Self::read).
+    pub fn with_file(&self, path: &str, text: &str) -> Result<Config, Problems> {
+        let mut problems = Vec::new();
+        let services = self.services;
+        let file = File {
+            path,
+            text,
+            services,
+        };
+        let layer = file.layer(&mut problems).under(self.over.clone());
+        let config = Config::read(layer, services, &mut problems);
+        if problems.is_empty() {
+            Ok(config)
+        } else {
+            Err(Problems(problems))
+        }
+    }
+}
+
+impl Config {
+    fn read(layer: Layer, services: &'static [&'static str], problems: &mut Vec<Problem>) -> Self {
+        let server = ServerKeys::read(&mut Reader::new(&layer, "", problems));
+        let service = ServiceKeys::read(&mut Reader::new(&layer, "", problems));
+        let limits = LimitKeys::read(&mut Reader::new(&layer, "limits", problems));
+        let auth = AuthKeys::read(&mut Reader::new(&layer, "auth", problems));
+        let keys = keys::read(&auth, problems);
+        let mut own = BTreeMap::new();
+        for name in services {
+            let section = format!("{SERVICE}.{name}");
+            let mut reader = Reader::new(&layer, &section, problems).or("");
+            own.insert(*name, ServiceKeys::read(&mut reader));
+        }
+        Self {
+            server,
+            service,
+            limits,
+            auth,
+            keys,
+            services: own,
+            names: services,
+            layer,
+        }
+    }
+
+    /// All settings as a file, each with where its value came from; no secret is in it.
+    pub fn print(&self) -> String {
+        print::print(&self.layer)
+    }
+
+    /// The addresses to listen on.
+    pub fn listen(&self) -> impl Iterator<Item = &Address> {
+        self.server.listen.0.iter().map(|address| &address.0)
+    }
+
+    /// Whether clients without a token may come from anywhere.
+    pub fn allow_anonymous(&self) -> bool {
+        self.server.allow_anonymous
+    }
+
+    /// The pages of other hosts that may connect.
+    pub fn origins(&self) -> Origins {
+        let patterns = self.server.origins.iter();
+        Origins::new(patterns.map(|pattern| pattern.0.clone()).collect())
+    }
+
+    /// Whether clients must show who they are.
+    pub fn authenticates(&self) -> bool {
+        !self.keys.is_empty() || self.auth.jwks_url.is_some()
+    }
+
+    /// Checks that clients must show who they are exactly if they must by a running configuration.
+    ///
+    /// # Errors
+    ///
+    /// When one asks for it and the other does not.
+    pub fn must_authenticate_as(&self, running: &Self) -> Result<(), Problems> {
+        match (running.authenticates(), self.authenticates()) {
+            (true, false) => Err(Problem::Conflict(
+                "[auth] has no key any more: start the server again to let everybody in",
+            )
+            .into()),
+            (false, true) => Err(Problem::Conflict(
+                "[auth] has a key now: start the server again to ask for tokens",
+            )
+            .into()),
+            (true, true) | (false, false) => Ok(()),
+        }
+    }
+
+    /// What decides about clients, with these published keys.
+    pub fn jwt(&self, remote: Option<Remote>) -> Jwt {
+        let policy = JwtPolicy {
+            audiences: self.auth.audiences.clone(),
+            issuers: self.auth.issuers.clone(),
+            leeway: self.auth.leeway.get(),
+            services: self.joins(),
+        };
+        let jwt = Jwt::new(self.keys.clone(), policy);
+        match remote {
+            Some(remote) => jwt.with_remote(remote),
+            None => jwt,
+        }
+    }
+
+    fn joins(&self) -> BTreeMap<String, Join> {
+        let services = self.services.iter();
+        services
+            .map(|(name, keys)| ((*name).to_owned(), keys.join))
+            .collect()
+    }
+
+    /// Keys that somebody publishes, to be fetched, and how often.
+    pub fn remote(&self) -> Option<(Remote, Duration)> {
+        let url = self.auth.jwks_url.as_ref()?.0.clone();
+        Some((Remote::new(url), self.auth.jwks_refresh.get()))
+    }
+
+    /// What to log.
+    pub fn log(&self) -> &Targets {
+        &self.server.log.0
+    }
+
+    /// The bounds it asks for.
+    pub fn limits(&self) -> Limits {
+        let keys = &self.limits;
+        Limits {
+            message_bytes: self.service.max_message_bytes.size(),
+            window: window(&self.service),
+            sessions: keys.sessions.size(),
+            sessions_per_address: keys.sessions_per_address.size(),
+            sessions_per_subject: keys.sessions_per_subject.size(),
+            queue_bytes: keys.queue_bytes.get(),
+            inbound: inbound(&self.service),
+            pings: keys.pings,
+            age: AgePolicy {
+                idle: keys.idle_max.get(),
+                max: keys.age_max.get(),
+            },
+            accepts: keys.accepts,
+            proxies: keys.proxies.iter().map(|network| network.0).collect(),
+            handshakes_per_address: keys.handshakes_per_address.nonzero(),
+            keepalive: KeepalivePolicy {
+                interval: keys.ping_interval.get(),
+                missed_max: keys.pings_missed_max.nonzero_u32(),
+            },
+            accept_timeout: keys.accept_timeout.get(),
+            answers_timeout: keys.answers_timeout.get(),
+            write_timeout: keys.write_timeout.get(),
+            close_timeout: keys.close_timeout.get(),
+            handshakes: keys.handshakes.nonzero(),
+            handshake_timeout: keys.handshake_timeout.get(),
+            request_head_bytes: keys.request_head_bytes.size(),
+            drain_timeout: keys.drain_timeout.get(),
+            drain: DrainPolicy {
+                per_second: keys.drain_per_second.nonzero_u32(),
+                window: keys.drain_window.get(),
+                code: keys.drain_code,
+            },
+            ..Limits::default()
+        }
+    }
+
+    /// What it asks for a service.
+    pub fn policy(&self, service: &str) -> ServicePolicy {
+        policy(self.services.get(service).unwrap_or(&self.service))
+    }
+}
+
+fn policy(keys: &ServiceKeys) -> ServicePolicy {
+    ServicePolicy {
+        lifecycle: LifecyclePolicy {
+            linger: keys.linger.get(),
+            stop_grace: keys.stop_grace.get(),
+            ..LifecyclePolicy::default()
+        },
+        slow_consumer: keys.slow_consumer,
+        window: Some(window(keys)),
+        message_bytes: Some(keys.max_message_bytes.size()),
+        inbound: Some(inbound(keys)),
+    }
+}
+
+fn inbound(keys: &ServiceKeys) -> InboundPolicy {
+    InboundPolicy {
+        bytes: keys.bytes,
+        messages: keys.messages,
+        over: keys.over_rate,
+    }
+}
+
+fn window(keys: &ServiceKeys) -> Window {
+    Window {
+        messages: keys.window.nonzero(),
+        // One that cannot hold the largest message would keep no second one beside it.
+        bytes: keys.window_bytes.size().max(keys.max_message_bytes.size()),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn without_any_setting_everything_is_as_the_library_has_it() {
+        let config = Sources::file("", &["ping"])
+            .with_file("", "")
+            .expect("valid");
+        assert_eq!(config.limits(), Limits::default());
+        let policy = config.policy("ping");
+        assert_eq!(policy.lifecycle, LifecyclePolicy::default());
+        assert_eq!(policy.slow_consumer, ServicePolicy::default().slow_consumer);
+        assert_eq!(policy.window, Some(Window::default()));
+        assert_eq!(policy.message_bytes, Some(Limits::default().message_bytes));
+        assert_eq!(policy.inbound, Some(Limits::default().inbound));
+    }
+
+    #[test]
+    fn a_service_has_what_its_section_says_and_for_the_rest_what_all_have() {
+        let text = "linger = \"9s\"\nmessages = \"5/s\"\n\
+                    [service.ping]\nlinger = \"1s\"\nslow_consumer = \"latest\"\n";
+        let config = Sources::file("", &["echo", "ping"]).with_file("", text);
+        let config = config.expect("valid");
+        let (ping, echo) = (config.policy("ping"), config.policy("echo"));
+        assert_eq!(ping.lifecycle.linger, Duration::from_secs(1));
+        assert_eq!(echo.lifecycle.linger, Duration::from_secs(9));
+        assert_eq!(ping.inbound, echo.inbound);
+        assert!(
+            ping.inbound
+                .is_some_and(|inbound| inbound.messages.is_some())
+        );
+        assert_ne!(ping.slow_consumer, echo.slow_consumer);
+    }
+}

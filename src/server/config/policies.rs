@@ -1,0 +1,115 @@
+//! How the core's policies are written: rates, and the choices between a few words.
+
+use super::value::{Described, Kind, Value};
+use crate::address::Network;
+use crate::limits::{DrainCode, OverRate, Rate, SlowConsumer};
+use crate::server::auth::Join;
+
+impl Value for Rate {
+    const KIND: Kind = Kind::Text;
+    const PLACEHOLDER: &'static str = "N/s";
+
+    fn allowed() -> String {
+        "a rate such as `10/s` or `10/s burst 100`, of at least 1".to_owned()
+    }
+
+    fn read(text: &str) -> Result<Self, String> {
+        rate(text).ok_or_else(String::new)
+    }
+}
+
+fn rate(text: &str) -> Option<Rate> {
+    let (per_second, rest) = text.split_once("/s")?;
+    let burst = if rest.is_empty() {
+        per_second
+    } else {
+        rest.strip_prefix(" burst ")?
+    };
+    let number = |text: &str| text.trim().parse().ok().filter(|number| *number >= 1);
+    Some(Rate::new(number(per_second)?, number(burst)?))
+}
+
+impl Described for Network {
+    const PLACEHOLDER: &'static str = "NETWORK";
+    const ALLOWED: &'static str = "an address or a network, such as 10.0.0.0/8 or fd00::/8";
+}
+
+/// Declares how a choice is written.
+macro_rules! choice {
+    ($type:ty, $placeholder:literal, $($word:literal = $value:ident ($meaning:literal)),+) => {
+        impl Value for $type {
+            const KIND: Kind = Kind::Text;
+            const PLACEHOLDER: &'static str = $placeholder;
+
+            fn allowed() -> String {
+                let words: &[&str] = &[$(concat!($word, " (", $meaning, ")")),+];
+                format!("one of {}", words.join(", "))
+            }
+
+            fn read(text: &str) -> Result<Self, String> {
+                match text {
+                    $($word => Ok(Self::$value),)+
+                    _ => Err(String::new()),
+                }
+            }
+        }
+    };
+}
+
+choice!(
+    SlowConsumer,
+    "POLICY",
+    "close" = Close("with 1013"),
+    "latest" = Latest("it gets the newest only"),
+    "skip" = Skip("it loses the oldest")
+);
+choice!(
+    Join,
+    "WHO",
+    "anyone" = Anyone("with a token or without"),
+    "authenticated" = Authenticated("with any good token"),
+    "granted" = Granted("whose token names the service")
+);
+choice!(
+    OverRate,
+    "POLICY",
+    "close" = Close("with 1008"),
+    "wait" = Wait("its socket is not read for a while")
+);
+choice!(
+    DrainCode,
+    "CODE",
+    "1001" = GoingAway("going away"),
+    "1012" = Restart("service restart")
+);
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_rate_is_so_many_a_second_and_so_many_at_once() {
+        for (text, rate) in [
+            ("10/s", Some(Rate::new(10, 10))),
+            ("10/s burst 100", Some(Rate::new(10, 100))),
+            ("1/s burst 1", Some(Rate::new(1, 1))),
+            ("0/s", None),
+            ("10/s burst 0", None),
+            ("10", None),
+            ("10/m", None),
+            ("10/s100", None),
+            ("/s", None),
+            ("-1/s", None),
+            ("", None),
+        ] {
+            assert_eq!(Rate::read(text).ok(), rate, "{text}");
+        }
+    }
+
+    #[test]
+    fn a_choice_names_what_there_is() {
+        assert_eq!(Join::read("anyone"), Ok(Join::Anyone));
+        assert_eq!(Join::read("Anyone"), Err(String::new()));
+        assert!(Join::allowed().contains("granted (whose token names the service)"));
+    }
+}

@@ -1,0 +1,137 @@
+//! The effective configuration as a file, each value with where it came from.
+
+use std::fmt::Write;
+
+use super::key::{Change, Key};
+use super::schema::{SECTIONS, SERVICE_KEYS};
+use super::source::{Given, Layer, Place, Source};
+use super::value::Kind;
+
+/// A file that says the same as all sources together.
+pub(super) fn print(layer: &Layer) -> String {
+    let mut text = String::new();
+    let mut last = "";
+    for section in SECTIONS {
+        if section.name != last {
+            header(&mut text, section.name);
+            last = section.name;
+        }
+        for key in section.keys {
+            let given = layer.get(&Place::new(section.name, key.name));
+            line(&mut text, key, given);
+        }
+    }
+    let mut last = "";
+    let services = layer
+        .iter()
+        .filter(|(place, _)| place.section.starts_with("service."));
+    for (place, given) in services {
+        if place.section != last {
+            header(&mut text, &place.section);
+            last = &place.section;
+        }
+        if let Some(key) = SERVICE_KEYS.iter().find(|key| key.name == place.key) {
+            line(&mut text, key, Some(given));
+        }
+    }
+    text
+}
+
+fn header(text: &mut String, section: &str) {
+    writeln!(text, "\n[{section}]").expect("a string takes everything");
+}
+
+fn line(text: &mut String, key: &Key, given: Option<&Given>) {
+    let value = given.map_or(key.default, |given| &given.text);
+    let source = given.map_or(&Source::Default, |given| &given.source);
+    let name = key.name;
+    let line = match written(key.kind, value) {
+        Some(_) if key.change == Change::Secret && !value.is_empty() => {
+            format!("# {name} is set and not shown")
+        }
+        Some(value) => format!("{name} = {value}"),
+        None => format!("# {name} is not set"),
+    };
+    writeln!(text, "{line:<40} # {source}").expect("a string takes everything");
+}
+
+/// The value as it is written in a file; none is left out.
+fn written(kind: Kind, value: &str) -> Option<String> {
+    match kind {
+        Kind::List => {
+            let items = value.split(',').map(str::trim);
+            let items = items.filter(|item| !item.is_empty()).map(quoted);
+            Some(format!("[{}]", items.collect::<Vec<_>>().join(", ")))
+        }
+        Kind::Switch | Kind::Text | Kind::Whole if value.is_empty() => None,
+        Kind::Switch | Kind::Whole => Some(value.to_owned()),
+        Kind::Text => Some(quoted(value)),
+    }
+}
+
+/// A basic string of TOML.
+fn quoted(text: &str) -> String {
+    let mut quoted = String::from("\"");
+    for letter in text.chars() {
+        match letter {
+            '"' => quoted.push_str("\\\""),
+            '\\' => quoted.push_str("\\\\"),
+            control if control.is_control() => {
+                write!(quoted, "\\u{:04x}", u32::from(control)).expect("a string takes everything");
+            }
+            letter => quoted.push(letter),
+        }
+    }
+    quoted.push('"');
+    quoted
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::server::config::file::File;
+
+    fn layer(text: &str) -> Layer {
+        let mut problems = Vec::new();
+        let services = &["ping"];
+        let path = "b.toml";
+        let file = File {
+            path,
+            text,
+            services,
+        };
+        let layer = file.layer(&mut problems);
+        assert_eq!(problems, []);
+        layer
+    }
+
+    #[test]
+    fn what_is_printed_says_where_it_came_from() {
+        let printed = print(&layer("window = 7\n[service.ping]\nlinger = \"1m\"\n"));
+        for (start, end) in [
+            ("window = 7 ", " # b.toml:1"),
+            ("linger = \"0s\" ", " # default"),
+            ("linger = \"1m\" ", " # b.toml:3"),
+            ("listen = [\"localhost:8080\"] ", " # default"),
+        ] {
+            let found = printed.lines().find(|line| line.starts_with(start));
+            assert!(
+                found.is_some_and(|line| line.ends_with(end)),
+                "{start}: {printed}"
+            );
+        }
+    }
+
+    #[test]
+    fn what_is_printed_can_be_read_and_says_the_same() {
+        let text = "log = \"info,a=\\\"\\\\\\u0001\"\norigins = [\"a\", \"b\"]\n\
+                    [service.ping]\nwindow = 2\n";
+        let given = layer(text);
+        let again = layer(&print(&given));
+        for (place, value) in given.iter() {
+            let printed = again.get(place).map(|given| &given.text);
+            assert_eq!(printed, Some(&value.text), "{place}");
+        }
+        assert_eq!(print(&again).lines().count(), print(&given).lines().count());
+    }
+}

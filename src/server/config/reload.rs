@@ -1,0 +1,145 @@
+//! A configuration read anew: what of it a running server takes over, and what waits for a start.
+
+use std::collections::BTreeSet;
+use std::fmt;
+
+use super::Config;
+use super::key::Change;
+use super::problem::Problems;
+use super::schema::keys_of;
+use super::source::{Layer, Place};
+
+/// What differs between two configurations.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct Changes {
+    /// Taken over, each as `key: old -> new`.
+    pub live: Vec<String>,
+    /// Left as it was until the server starts again.
+    pub start: Vec<String>,
+}
+
+impl Config {
+    /// This configuration with all that a running server can take over from a newer one.
+    ///
+    /// # Errors
+    ///
+    /// When the two together contradict each other; this one stays as it is.
+    pub fn reloaded(&self, newer: &Self) -> Result<(Self, Changes), Problems> {
+        let mut layer = newer.layer.clone();
+        let mut changes = Changes::default();
+        for place in places(&self.layer, &newer.layer) {
+            let Some(key) = keys_of(&place.section).find(|key| key.name == place.key) else {
+                continue;
+            };
+            let text = |layer: &Layer| layer.get(&place).map(|given| given.text.clone());
+            let (old, new) = (text(&self.layer), text(&newer.layer));
+            if old == new {
+                continue;
+            }
+            let shown = |text: Option<String>| {
+                text.map_or_else(|| "unset".to_owned(), |t| format!("{t:?}"))
+            };
+            match key.change {
+                Change::Live => {
+                    changes
+                        .live
+                        .push(format!("{place}: {} -> {}", shown(old), shown(new)));
+                }
+                Change::Secret => changes.live.push(format!("{place} (not shown)")),
+                Change::Start => {
+                    changes
+                        .start
+                        .push(format!("{place}: {} -> {}", shown(old), shown(new)));
+                    layer.put(place.clone(), self.layer.get(&place).cloned());
+                }
+            }
+        }
+        let mut problems = Vec::new();
+        let config = Self::read(layer, self.names, &mut problems);
+        if problems.is_empty() {
+            Ok((config, changes))
+        } else {
+            Err(Problems(problems))
+        }
+    }
+}
+
+/// The places at which either says something.
+fn places(old: &Layer, new: &Layer) -> BTreeSet<Place> {
+    let both = old.iter().chain(new.iter());
+    both.map(|(place, _)| place.clone()).collect()
+}
+
+impl Changes {
+    /// Whether nothing differs.
+    pub fn is_empty(&self) -> bool {
+        self.live.is_empty() && self.start.is_empty()
+    }
+}
+
+impl fmt::Display for Changes {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        if self.is_empty() {
+            return f.write_str("no setting has changed");
+        }
+        if !self.live.is_empty() {
+            write!(f, "taken over: {}", self.live.join("; "))?;
+        }
+        if !self.start.is_empty() {
+            let between = if self.live.is_empty() { "" } else { "; " };
+            let waiting = self.start.join("; ");
+            write!(f, "{between}left as it was until the next start: {waiting}")?;
+        }
+        Ok(())
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::super::Sources;
+    use super::*;
+
+    fn config(text: &str) -> Config {
+        let sources = Sources::file("b.toml", &["ping"]);
+        sources.with_file("b.toml", text).expect("it is valid")
+    }
+
+    #[test]
+    fn what_can_change_is_taken_over_and_what_cannot_stays() {
+        let old = config("window = 1\n[service.ping]\nlinger = \"1s\"\n");
+        let new = config(
+            "window = 2\nmax_message_bytes = 9\n[service.ping]\nslow_consumer = \"close\"\n",
+        );
+        let (merged, changes) = old.reloaded(&new).expect("it is valid");
+        assert_eq!(
+            changes.live,
+            [
+                "max_message_bytes: unset -> \"9\"",
+                "service.ping.slow_consumer: unset -> \"close\""
+            ]
+        );
+        assert_eq!(
+            changes.start,
+            [
+                "window: \"1\" -> \"2\"",
+                "service.ping.linger: \"1s\" -> unset"
+            ]
+        );
+        assert_eq!(merged.limits().message_bytes, 9);
+        assert_eq!(merged.limits().window.messages.get(), 1);
+        let printed = merged.print();
+        assert!(printed.contains("linger = \"1s\""), "{printed}");
+        let (_, again) = merged.reloaded(&new).expect("it is valid");
+        assert_eq!((again.live.len(), again.start.len()), (0, 2));
+    }
+
+    #[test]
+    fn the_same_file_changes_nothing() {
+        let old = config("window = 1\n");
+        let (_, changes) = old
+            .reloaded(&config("\nwindow = 1\n"))
+            .expect("it is valid");
+        assert!(changes.is_empty(), "{changes}");
+        assert_eq!(changes.to_string(), "no setting has changed");
+    }
+}

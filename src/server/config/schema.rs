@@ -1,0 +1,254 @@
+//! Every key there is, a line each: help, name, type, default, and when a change takes effect.
+
+use std::path::PathBuf;
+
+use tracing_subscriber::filter::Targets;
+
+use super::key::{Key, Keys, keys};
+use super::value::{Described, Kind, OneOrMore, Parsed, Time, Value, Whole};
+use crate::address::Network;
+use crate::limits::{DrainCode, OverRate, Rate, SlowConsumer};
+use crate::origin::Pattern;
+use crate::server::auth::{Join, SECRET_BYTES_MIN, Url};
+use crate::server::listener::Address;
+
+const SECOND: u64 = 1000;
+const HOUR: u64 = 3600 * SECOND;
+const DAY: u64 = 24 * HOUR;
+const YEAR: u64 = 365 * DAY;
+const GIB: u64 = 1 << 30;
+const TIB: u64 = 1 << 40;
+
+keys! {
+    /// The server as a whole; they stand at the top of the file.
+    pub(crate) struct ServerKeys {
+        /// Addresses to listen on; `localhost` is both loopback addresses, of IPv4 and of IPv6
+        listen: OneOrMore<Parsed<Address>> = "localhost:8080", Start;
+        /// Let clients without a token in at addresses that others can reach
+        allow_anonymous: bool = "false", Start;
+        /// Pages of other hosts that may connect, such as https://*.example.com; `*` is any
+        origins: Vec<Parsed<Pattern>> = "", Live;
+        /// What to log, to standard error: error, warn, info, debug, trace or off, for all or by
+        /// module, such as `info,busline::server=debug`
+        log: Parsed<Targets> = "info", Start;
+    }
+}
+
+keys! {
+    /// A service; those at the top of the file are for the services whose section says nothing.
+    pub(crate) struct ServiceKeys {
+        /// Largest message a client may send, in bytes; a longer one closes its session with 1009
+        max_message_bytes: Whole<1, GIB> = "65536", Live;
+        /// Messages a topic keeps for its slowest reader; a reader further behind loses the oldest
+        window: Whole<1, 1_000_000> = "256", Start;
+        /// Payload bytes a topic keeps for its slowest reader, at least one message
+        window_bytes: Whole<1, GIB> = "1048576", Start;
+        /// Time a service is kept running without clients, such as `0s`, `1m 30s`
+        linger: Time<0, DAY> = "0s", Start;
+        /// Time a service has to return once it is told to stop
+        stop_grace: Time<0, HOUR> = "5s", Start;
+        /// What happens to a client that reads too slowly
+        slow_consumer: SlowConsumer = "skip", Live;
+        /// Bytes a client may send, frames and pings included; any number unless it is set
+        bytes: Option<Rate> = "", Live;
+        /// Messages a client may send; any number unless it is set
+        messages: Option<Rate> = "", Live;
+        /// What happens to a client that sends more
+        over_rate: OverRate = "wait", Live;
+        /// Who may join where tokens are asked for
+        join: Join = "granted", Live;
+    }
+}
+
+keys! {
+    /// Bounds of the whole server.
+    pub(crate) struct LimitKeys {
+        /// Most sessions at once; the next client is answered 503
+        sessions: Whole<1, 10_000_000> = "131072", Start;
+        /// Most sessions of one address at once, IPv6 by its /64
+        sessions_per_address: Whole<1, 10_000_000> = "131072", Start;
+        /// Most sessions of one subject at once
+        sessions_per_subject: Whole<1, 10_000_000> = "131072", Start;
+        /// Most bytes that all sessions together hold for clients
+        queue_bytes: Whole<1_048_576, TIB> = "1073741824", Start;
+        /// Networks of proxies, whose X-Forwarded-For and Forwarded name the client
+        proxies: Vec<Parsed<Network>> = "", Live;
+        /// Connections that are accepted; further ones wait
+        accepts: Rate = "10000/s", Start;
+        /// Most connections of one address that are not upgraded yet; further ones are closed
+        handshakes_per_address: Whole<1, 1_000_000> = "1024", Start;
+        /// Pings of a client that are answered; one more closes its session with 1008
+        pings: Rate = "10/s burst 100", Live;
+        /// Longest time a session may last, each a little less; 0s is any
+        age_max: Time<0, YEAR> = "0s", Live;
+        /// Longest time a session may last without a message; 0s is any
+        idle_max: Time<0, YEAR> = "0s", Live;
+        /// Most connections that are not upgraded yet; further ones wait
+        handshakes: Whole<1, 1_000_000> = "4096", Start;
+        /// Longest time from a connection's start to the end of its request head
+        handshake_timeout: Time<1, HOUR> = "10s", Start;
+        /// Largest request head, in bytes
+        request_head_bytes: Whole<8192, 1_048_576> = "16384", Start;
+        /// Longest time a session waits to hand a message to its service
+        accept_timeout: Time<1, DAY> = "1m", Live;
+        /// Longest time a message waits for the answers to earlier ones to be sent
+        answers_timeout: Time<0, DAY> = "10s", Live;
+        /// Longest time a write may make no progress
+        write_timeout: Time<1, DAY> = "1m", Live;
+        /// Longest time a closing session may take
+        close_timeout: Time<1, HOUR> = "5s", Live;
+        /// Longest time from the signal to stop to the end
+        drain_timeout: Time<1, DAY> = "30s", Live;
+        /// Most sessions that are closed in a second once the server is to stop
+        drain_per_second: Whole<1, 1_000_000> = "2000", Live;
+        /// Time over which they are spread, at least
+        drain_window: Time<0, DAY> = "0s", Live;
+        /// Close code of these
+        drain_code: DrainCode = "1001", Live;
+        /// Silence after which a client is pinged; 0s pings nobody
+        ping_interval: Time<0, DAY> = "30s", Live;
+        /// Pings without an answer after which a client is dropped
+        pings_missed_max: Whole<1, 1000> = "2", Live;
+    }
+}
+
+keys! {
+    /// Who clients are.
+    pub(crate) struct AuthKeys {
+        /// Secret that is shared with the issuer of tokens, for HS256; at least 32 bytes
+        secret: Option<Secret> = "", Secret;
+        /// File with public keys that sign tokens: PEM, or a JWKS
+        keys: Option<PathBuf> = "", Live;
+        /// JWKS that somebody publishes, such as http://id.example/keys
+        jwks_url: Option<Parsed<Url>> = "", Start;
+        /// Time after which the JWKS is fetched again
+        jwks_refresh: Time<SECOND, DAY> = "5m", Start;
+        /// Audiences of which a token must have one; without any it must have no `aud`
+        audiences: Vec<String> = "", Live;
+        /// Issuers of which a token must be; without any it may be of anybody who has the key
+        issuers: Vec<String> = "", Live;
+        /// How far the clocks of the issuer and of this machine may be apart
+        leeway: Time<0, HOUR> = "5s", Live;
+    }
+}
+
+/// A section of the file with the tables of its keys.
+#[derive(Debug)]
+pub(super) struct Section {
+    pub(super) name: &'static str,
+    pub(super) keys: &'static [Key],
+}
+
+/// All sections but those of the services, in the order they are shown.
+pub(super) const SECTIONS: &[Section] = &[
+    Section::of::<ServerKeys>(""),
+    Section::of::<ServiceKeys>(""),
+    Section::of::<LimitKeys>("limits"),
+    Section::of::<AuthKeys>("auth"),
+];
+
+/// The keys of the section of one service.
+pub(super) const SERVICE_KEYS: &[Key] = ServiceKeys::KEYS;
+
+/// What the sections of the services start with.
+pub(super) const SERVICE: &str = "service";
+
+impl Section {
+    const fn of<K: Keys>(name: &'static str) -> Self {
+        Self {
+            name,
+            keys: K::KEYS,
+        }
+    }
+}
+
+/// The keys of a section; of a service as well.
+pub(super) fn keys_of(section: &str) -> impl Iterator<Item = &'static Key> {
+    let service = section.starts_with("service.").then_some(SERVICE_KEYS);
+    let own = SECTIONS.iter().filter(move |own| own.name == section);
+    own.map(|own| own.keys).chain(service).flatten()
+}
+
+/// A secret that is long enough.
+#[derive(Clone, PartialEq)]
+pub(crate) struct Secret(pub(crate) String);
+
+impl Value for Secret {
+    const KIND: Kind = Kind::Text;
+    const PLACEHOLDER: &'static str = "SECRET";
+
+    fn allowed() -> String {
+        format!("a text of at least {SECRET_BYTES_MIN} bytes")
+    }
+
+    fn read(text: &str) -> Result<Self, String> {
+        let long_enough = text.len() >= SECRET_BYTES_MIN;
+        long_enough
+            .then(|| Self(text.to_owned()))
+            .ok_or_else(String::new)
+    }
+}
+
+impl std::fmt::Debug for Secret {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.write_str("Secret")
+    }
+}
+
+impl Described for Url {
+    const PLACEHOLDER: &'static str = "URL";
+    const ALLOWED: &'static str = "a URL without a password, http://HOST/PATH";
+}
+
+impl Described for Targets {
+    const PLACEHOLDER: &'static str = "FILTER";
+    const ALLOWED: &'static str = "a level, or a list of MODULE=LEVEL";
+}
+
+impl Described for Address {
+    const PLACEHOLDER: &'static str = "HOST:PORT";
+    const ALLOWED: &'static str = "an address: write HOST:PORT, such as localhost:8080";
+}
+
+impl Described for Pattern {
+    const PLACEHOLDER: &'static str = "ORIGIN";
+    const ALLOWED: &'static str = "SCHEME://HOST or SCHEME://HOST:PORT, with * for a label of the \
+                                   host, or * alone";
+}
+
+#[cfg(test)]
+mod tests {
+    use std::fmt::Write;
+
+    use super::*;
+    use crate::server::config::key::Change;
+
+    /// The keys as the page on the configuration lists them.
+    fn table(section: &Section) -> String {
+        let mut text =
+            String::from("| key | default | reload | what |\n| --- | --- | --- | --- |\n");
+        for key in section.keys {
+            let default = match key.default {
+                "" => String::new(),
+                default => format!("`{default}`"),
+            };
+            let reload = match key.change {
+                Change::Live | Change::Secret => "yes",
+                Change::Start => "no",
+            };
+            let help = key.help.trim_start();
+            writeln!(text, "| `{}` | {default} | {reload} | {help} |", key.name)
+                .expect("a string takes everything");
+        }
+        text
+    }
+
+    #[test]
+    fn the_page_lists_every_key_as_it_is() {
+        let page = include_str!("../../../docs/configuration.md");
+        for section in SECTIONS {
+            let table = table(section);
+            assert!(page.contains(&table), "put this there:\n\n{table}");
+        }
+    }
+}

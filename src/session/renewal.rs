@@ -1,0 +1,56 @@
+//! The decision about a fresh token that a client has sent: at most one at a time.
+
+use std::task::{Context, Poll};
+
+use futures::FutureExt;
+use futures::future::{BoxFuture, ready};
+
+use super::admission::Admission;
+use crate::authorize::{Ask, Denied};
+use crate::identity::{Identity, Token};
+use crate::limits::TOKEN_BYTES_MAX;
+use crate::rt::{Instant, Runtime};
+
+/// A decision that is asked for, with its deadline, or none.
+#[derive(Default)]
+pub(super) struct Renewal(Option<(BoxFuture<'static, Result<Identity, Denied>>, Instant)>);
+
+impl Renewal {
+    /// Asks whether the client of this session may stay, by what it shows now.
+    pub(super) fn ask<R: Runtime>(admission: &Admission<R>, token: Token, now: Instant) -> Self {
+        let deadline = now + admission.limits.accept_timeout;
+        if token.reveal().len() > TOKEN_BYTES_MAX {
+            return Self(Some((ready(Err(Denied::Unauthorized)).boxed(), deadline)));
+        }
+        let app = admission.app();
+        let ask = Ask {
+            service: admission.service().clone(),
+            token: Some(token),
+            wall: app.rt().wall(),
+        };
+        Self(Some((app.policies().authorize.authorize(ask), deadline)))
+    }
+
+    /// Until when it is waited for; `None` if none is asked for.
+    pub(super) fn deadline(&self) -> Option<Instant> {
+        self.0.as_ref().map(|(_, deadline)| *deadline)
+    }
+
+    /// The decision, once; `None` if none is asked for. One that is late is none.
+    pub(super) fn poll(
+        &mut self,
+        cx: &mut Context<'_>,
+        now: Instant,
+    ) -> Poll<Option<Result<Identity, Denied>>> {
+        let Some((decision, deadline)) = &mut self.0 else {
+            return Poll::Ready(None);
+        };
+        let decided = match decision.poll_unpin(cx) {
+            Poll::Pending if now < *deadline => return Poll::Pending,
+            Poll::Pending => Err(Denied::Unavailable),
+            Poll::Ready(decided) => decided,
+        };
+        self.0 = None;
+        Poll::Ready(Some(decided))
+    }
+}
