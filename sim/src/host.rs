@@ -1,6 +1,8 @@
 //! The server of a run: the product as it is, and what is seen of it from outside.
 
 use std::collections::BTreeMap;
+use std::future::{Future, poll_fn};
+use std::pin::pin;
 use std::time::Duration;
 
 use busline::App;
@@ -101,7 +103,13 @@ impl Server {
         let accept = Exhausted::new(accept, self.descriptors, self.recorder.clone());
         let listeners = Listeners::new(vec![accept]);
         let listener = TracedListener::new(listeners, self.recorder.clone(), self.accepted);
-        let served = serve(listener, app, self.shutdown.map(drop)).await;
+        let rt = app.rt().clone();
+        let mut serving = pin!(serve(listener, app, self.shutdown.map(drop)));
+        let served = poll_fn(|cx| {
+            rt.stir();
+            serving.as_mut().poll(cx)
+        });
+        let served = served.await;
         let error = served.err().map(|error| error.to_string());
         self.recorder.record(Event::Served { error });
         tokio::time::sleep(SETTLE).await;
@@ -165,7 +173,7 @@ impl Seen {
 
 impl Inner {
     fn changed(&mut self) -> Vec<Event> {
-        let Some(app) = &self.app else {
+        let Some(app) = self.app.as_ref().filter(|app| app.rt().was_stirred()) else {
             return Vec::new();
         };
         let mut changed = Vec::new();

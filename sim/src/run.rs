@@ -4,9 +4,9 @@ use std::collections::BTreeMap;
 use std::thread;
 use std::time::Duration;
 
-use futures::FutureExt;
 use futures::channel::oneshot;
-use futures::future::join_all;
+use futures::stream::FuturesUnordered;
+use futures::{FutureExt, StreamExt};
 
 use crate::client;
 use crate::entropy;
@@ -207,6 +207,8 @@ fn drive<N: Net>(net: N, plan: &Plan) -> Result<Trace, String> {
         shutdown: Some(shutdown),
     };
     drive.net.server(move |accept| server.clone().run(accept))?;
+    let (seen, looking) = (drive.seen.clone(), drive.recorder.clone());
+    drive.net.at_rest(move || seen.record_statuses(&looking));
     drive.populate(plan);
     drive.act(plan)?;
     drive.seen.record_held(&drive.recorder);
@@ -244,7 +246,8 @@ impl<N: Net> Drive<N> {
             while let Some(timed) = due.next_if(is_due) {
                 self.strike(timed.action)?;
             }
-            self.net.step()?;
+            let next = due.peek().map_or(plan.end_ms, |timed| timed.at_ms);
+            self.net.step(Duration::from_millis(next).min(plan.end()))?;
             self.recorder.set_now(self.net.now());
             self.seen.record_statuses(&self.recorder);
         }
@@ -347,7 +350,11 @@ async fn crowd(scripts: Vec<Script>, dial: impl Dial, recorder: Recorder) {
             client::run(script, dial, recorder).right_future()
         }
     });
-    join_all(clients).await;
+    // Only those that are woken are polled.
+    clients
+        .collect::<FuturesUnordered<_>>()
+        .collect::<()>()
+        .await;
 }
 
 #[cfg(test)]
