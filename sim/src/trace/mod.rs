@@ -12,7 +12,7 @@ mod fnv;
 mod log;
 
 pub use self::diff::{Difference, diff, diff_lines};
-pub use self::event::{Ending, Event, Held, Operation};
+pub use self::event::{Ending, Event, Finish, Held, Operation};
 pub use self::fnv::{Digest, Fnv};
 pub(crate) use self::log::LogTap;
 use crate::rt::wall_at;
