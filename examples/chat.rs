@@ -1,22 +1,18 @@
-//! A chat room: a service of your own, in a `main` of your own.
+//! A chat room: a service of your own (`examples/chat/service.rs`), in a `main` of your own.
 //!
 //! ```text
 //! cargo run --example chat
 //! websocat ws://localhost:8080/ws/chat      in two other terminals
 //! ```
 
+use busline::App;
 use busline::rt::Tokio;
 use busline::server::{bind, serve};
-use busline::{App, Context};
 
-/// Every text goes to everyone, after the number of who sent it.
-async fn chat(mut ctx: Context) {
-    while let Some(message) = ctx.recv().await {
-        if let (Some(sender), Some(text)) = (message.sender(), message.as_text()) {
-            ctx.publish(format!("{sender}: {}", text.trim_end()));
-        }
-    }
-}
+#[path = "chat/service.rs"]
+mod service;
+
+use service::chat;
 
 #[tokio::main(flavor = "current_thread")]
 async fn main() -> Result<(), Box<dyn std::error::Error>> {

@@ -91,7 +91,12 @@ async fn open<D: Dial>(
     None
 }
 
-async fn connect<D: Dial>(
+/// A connection of this client with a handshake that was answered with 101.
+///
+/// # Errors
+///
+/// Why there is none, in a sentence.
+pub(crate) async fn connect<D: Dial>(
     url: &str,
     dial: &D,
     client: u32,

@@ -73,6 +73,17 @@ pub fn set_clocks(elapsed: Duration, wall: SystemTime) {
     });
 }
 
+/// Moves both clocks of the calling thread on, to this time since it was armed.
+///
+/// Without effect on a thread that is not armed.
+pub fn pass(elapsed: Duration) {
+    visit(|armed| {
+        let passed = (MONOTONIC_START + elapsed).saturating_sub(armed.monotonic);
+        armed.monotonic += passed;
+        armed.wall += passed;
+    });
+}
+
 /// How often the calling thread has drawn entropy since it was armed.
 pub fn draws() -> u64 {
     visit(|armed| armed.draws).unwrap_or(0)

@@ -1,11 +1,14 @@
 //! What a server may send, by RFC 6455, written apart from the product.
 
+use std::collections::VecDeque;
+
 use crate::wild::is_legal_code;
 
 /// Reads a server's bytes: the head of its response, then frames.
 #[derive(Clone, Debug, Default)]
 pub(crate) struct Frames {
-    bytes: Vec<u8>,
+    /// In one piece.
+    bytes: VecDeque<u8>,
     state: State,
     /// The kind and the bytes of the message of which fragments have come.
     message: Option<(u8, Vec<u8>)>,
@@ -35,7 +38,8 @@ pub(crate) enum Seen {
 
 impl Frames {
     pub(crate) fn push(&mut self, bytes: &[u8]) {
-        self.bytes.extend_from_slice(bytes);
+        self.bytes.extend(bytes);
+        self.bytes.make_contiguous();
     }
 
     /// The next thing that is there as a whole.
@@ -62,7 +66,8 @@ impl Frames {
     }
 
     fn head(&mut self) -> Result<Option<Seen>, String> {
-        let Some(end) = self.bytes.windows(4).position(|part| part == b"\r\n\r\n") else {
+        let arrived = self.bytes.as_slices().0;
+        let Some(end) = arrived.windows(4).position(|part| part == b"\r\n\r\n") else {
             return Ok(None);
         };
         let head: Vec<u8> = self.bytes.drain(..end + 4).collect();
@@ -82,7 +87,7 @@ impl Frames {
 
     /// The first byte and the payload of the next frame, if it is there as a whole.
     fn frame(&mut self) -> Result<Option<(u8, Vec<u8>)>, String> {
-        let [first, second, rest @ ..] = self.bytes.as_slice() else {
+        let [first, second, rest @ ..] = self.bytes.as_slices().0 else {
             return Ok(None);
         };
         if second & 0x80 != 0 {

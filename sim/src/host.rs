@@ -1,6 +1,9 @@
 //! The server of a run: the product as it is, and what is seen of it from outside.
 
 use std::collections::BTreeMap;
+use std::future::{Future, poll_fn};
+use std::pin::pin;
+use std::sync::Arc;
 use std::time::Duration;
 
 use busline::App;
@@ -25,11 +28,14 @@ use crate::wild::Wild;
 /// Virtual time that what is left of a server has to end after `serve` has returned.
 const SETTLE: Duration = Duration::from_secs(1);
 
+/// Builds the application, each time that the server is started.
+pub(crate) type Build = Arc<dyn Fn(SimRuntime) -> App<SimRuntime> + Send + Sync>;
+
 /// The software of the server's host; clones are the same server, started again.
 #[derive(Clone)]
 pub(crate) struct Server {
     seed: u64,
-    wild: Option<Wild>,
+    build: Build,
     recorder: Recorder,
     shutdown: SharedFuture<oneshot::Receiver<()>>,
     /// Connections that were accepted, by all that were started.
@@ -55,16 +61,23 @@ struct Inner {
 impl Server {
     /// A server that drains when `shutdown` completes.
     pub(crate) fn new(plan: &Plan, recorder: Recorder, shutdown: oneshot::Receiver<()>) -> Self {
+        let start: Shared<Start> = Shared::default();
+        let (wild, starts) = (plan.wild.clone(), start.clone());
         Self {
             seed: plan.seed,
-            wild: plan.wild.clone(),
+            build: Arc::new(move |rt| application(rt, wild.as_ref(), starts.clone())),
             recorder,
             shutdown: shutdown.shared(),
             accepted: Shared::default(),
             descriptors: Descriptors::default(),
-            start: Shared::default(),
+            start,
             seen: Seen::default(),
         }
+    }
+
+    /// The same, with another application.
+    pub(crate) fn building(self, build: Build) -> Self {
+        Self { build, ..self }
     }
 
     /// What is seen of it.
@@ -93,7 +106,7 @@ impl Server {
     async fn serve(self, accept: impl Accept, process: Process) {
         self.recorder.record(Event::Started);
         let rt = SimRuntime::current(self.seed, process, self.recorder.clone());
-        let app = application(rt, self.wild.as_ref(), self.start);
+        let app = (self.build)(rt);
         self.seen.0.with(|inner| {
             inner.statuses.clear();
             inner.app = Some(app.clone());
@@ -101,7 +114,13 @@ impl Server {
         let accept = Exhausted::new(accept, self.descriptors, self.recorder.clone());
         let listeners = Listeners::new(vec![accept]);
         let listener = TracedListener::new(listeners, self.recorder.clone(), self.accepted);
-        let served = serve(listener, app, self.shutdown.map(drop)).await;
+        let rt = app.rt().clone();
+        let mut serving = pin!(serve(listener, app, self.shutdown.map(drop)));
+        let served = poll_fn(|cx| {
+            rt.stir();
+            serving.as_mut().poll(cx)
+        });
+        let served = served.await;
         let error = served.err().map(|error| error.to_string());
         self.recorder.record(Event::Served { error });
         tokio::time::sleep(SETTLE).await;
@@ -165,7 +184,7 @@ impl Seen {
 
 impl Inner {
     fn changed(&mut self) -> Vec<Event> {
-        let Some(app) = &self.app else {
+        let Some(app) = self.app.as_ref().filter(|app| app.rt().was_stirred()) else {
             return Vec::new();
         };
         let mut changed = Vec::new();

@@ -20,6 +20,7 @@
 //! - [`entropy`] and [`rt`]: where randomness and time come from.
 //! - [`trace`]: what happened, as data.
 //! - [`checker`] and [`report`]: whether that was right, in words and as a page.
+//! - [`kit`]: for users of busline, who test services of their own.
 //! - [`shrink`] and [`plan_file`]: a plan that fails, made small and kept.
 #![deny(unsafe_code)]
 
@@ -30,6 +31,7 @@ pub mod entropy;
 mod frames;
 mod host;
 mod inbound;
+pub mod kit;
 pub mod marks;
 pub mod net;
 pub mod plan;

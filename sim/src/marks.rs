@@ -99,6 +99,8 @@ impl Marks {
             | Event::Closed { .. }
             | Event::Dropped { .. }
             | Event::Leaving { .. }
+            | Event::Finished { .. }
+            | Event::Noted { .. }
             | Event::Panicked { .. }
             | Event::Read { .. }
             | Event::ReadEnd { .. }

@@ -1,6 +1,8 @@
 //! A client of bytes: what a polite library would not do, and reads only when it likes to.
 
+use std::collections::VecDeque;
 use std::future::{Future, poll_fn};
+use std::mem::MaybeUninit;
 use std::pin::{Pin, pin};
 use std::task::{Context, Poll, ready};
 use std::time::Duration;
@@ -68,7 +70,7 @@ async fn attempt(
         io,
         recorder: recorder.clone(),
         frames: Frames::default(),
-        out,
+        out: out.into(),
         reads: Reads::Yes,
         writes,
         pause: Pause::default(),
@@ -120,7 +122,7 @@ struct Raw<Io> {
     recorder: Recorder,
     frames: Frames,
     /// To be written.
-    out: Vec<u8>,
+    out: VecDeque<u8>,
     reads: Reads,
     writes: Writes,
     pause: Pause,
@@ -313,8 +315,8 @@ impl<Io: Wire> Raw<Io> {
                 Reads::Yes => 4096,
             };
             ready!(poll_pause(&mut self.pause.reading, cx));
-            let mut bytes = [0; 4096];
-            let mut buffer = ReadBuf::new(&mut bytes[..most]);
+            let mut bytes = [MaybeUninit::uninit(); 4096];
+            let mut buffer = ReadBuf::uninit(&mut bytes[..most]);
             match Pin::new(&mut self.io).poll_read(cx, &mut buffer) {
                 Poll::Pending => return Poll::Pending,
                 Poll::Ready(Err(_)) => return Poll::Ready(()),
@@ -341,7 +343,8 @@ impl<Io: Wire> Raw<Io> {
                 Writes::Bytes | Writes::Slowly => 1,
                 Writes::End | Writes::Ended | Writes::Whole => self.out.len(),
             };
-            match Pin::new(&mut self.io).poll_write(cx, &self.out[..most]) {
+            let bytes = &self.out.make_contiguous()[..most];
+            match Pin::new(&mut self.io).poll_write(cx, bytes) {
                 Poll::Pending => return Ok(()),
                 // What the peer said before it closed may still be read.
                 Poll::Ready(Err(_) | Ok(0)) => {

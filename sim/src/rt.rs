@@ -1,7 +1,11 @@
 //! The runtime the product has in a run: tokio's, on virtual time, with the run's wall clock.
 
 use std::any::Any;
-use std::panic::AssertUnwindSafe;
+use std::panic::{AssertUnwindSafe, catch_unwind};
+use std::pin::Pin;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
+use std::task::{Context, Poll};
 use std::time::{Duration, SystemTime};
 
 use busline::rt::{Clock, Instant, Random, Sleep, Spawn, Tokio};
@@ -31,6 +35,7 @@ pub struct SimRuntime {
     process: Process,
     random: Shared<Rng>,
     tasks: Shared<usize>,
+    is_stirred: Arc<AtomicBool>,
 }
 
 impl SimRuntime {
@@ -46,7 +51,18 @@ impl SimRuntime {
             process,
             random: Shared::new(Rng::keyed(seed, "runtime", 0)),
             tasks: Shared::default(),
+            is_stirred: Arc::default(),
         }
+    }
+
+    /// The product does something, and may change its state.
+    pub(crate) fn stir(&self) {
+        self.is_stirred.store(true, Ordering::Relaxed);
+    }
+
+    /// Whether the product has done something since this was last asked.
+    pub(crate) fn was_stirred(&self) -> bool {
+        self.is_stirred.swap(false, Ordering::Relaxed)
     }
 
     /// Tasks that were spawned and have not ended.
@@ -71,23 +87,41 @@ impl Clock for SimRuntime {
 
 impl Spawn for SimRuntime {
     fn spawn(&self, future: BoxFuture<'static, ()>) {
-        let alive = Alive::new(&self.tasks);
-        let recorder = self.recorder.clone();
-        let task = async move {
-            // tokio would keep the panic to itself.
-            if let Err(panic) = AssertUnwindSafe(future).catch_unwind().await {
-                let text = panic_text(panic.as_ref());
-                recorder.record(Event::Panicked { text });
-            }
-            drop(alive);
+        let task = Task {
+            future,
+            rt: self.clone(),
+            _alive: Alive::new(&self.tasks),
         };
-        self.tokio.spawn(self.process.task(task.boxed()).boxed());
+        self.tokio.spawn(self.process.task(Box::pin(task)).boxed());
     }
 }
 
 impl Random for SimRuntime {
     fn random(&self) -> u64 {
         self.random.with(Rng::random)
+    }
+}
+
+/// A task of the product.
+struct Task {
+    future: BoxFuture<'static, ()>,
+    rt: SimRuntime,
+    _alive: Alive,
+}
+
+impl Future for Task {
+    type Output = ();
+
+    fn poll(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<()> {
+        self.rt.stir();
+        let future = &mut self.future;
+        let polled = catch_unwind(AssertUnwindSafe(|| future.as_mut().poll(cx)));
+        // tokio would keep the panic to itself.
+        polled.unwrap_or_else(|panic| {
+            let text = panic_text(panic.as_ref());
+            self.rt.recorder.record(Event::Panicked { text });
+            Poll::Ready(())
+        })
     }
 }
 

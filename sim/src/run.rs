@@ -4,9 +4,9 @@ use std::collections::BTreeMap;
 use std::thread;
 use std::time::Duration;
 
-use futures::FutureExt;
 use futures::channel::oneshot;
-use futures::future::join_all;
+use futures::stream::FuturesUnordered;
+use futures::{FutureExt, StreamExt};
 
 use crate::client;
 use crate::entropy;
@@ -153,7 +153,7 @@ pub fn run_on(plan: &Plan, backend: Backend) -> Result<Trace, RunError> {
 }
 
 /// Runs `body` on a fresh thread, armed with the seed; a panic becomes an error.
-fn isolated<T: Send + 'static>(
+pub(crate) fn isolated<T: Send + 'static>(
     seed: u64,
     body: impl FnOnce() -> T + Send + 'static,
 ) -> Result<T, String> {
@@ -193,10 +193,21 @@ struct Drive<N> {
 }
 
 fn drive<N: Net>(net: N, plan: &Plan) -> Result<Trace, String> {
+    let clients = |net: &mut N, recorder: &Recorder| populate(net, plan, recorder);
+    perform(net, plan, |server| server, clients)
+}
+
+/// Carries out what a plan does from outside, with this server and these clients.
+pub(crate) fn perform<N: Net>(
+    net: N,
+    plan: &Plan,
+    server: impl FnOnce(Server) -> Server,
+    clients: impl FnOnce(&mut N, &Recorder),
+) -> Result<Trace, String> {
     let recorder = Recorder::new(N::host_clock());
     let _logs = tracing::subscriber::set_default(LogTap::new(recorder.clone()));
     let (shutdown, stop) = oneshot::channel();
-    let server = Server::new(plan, recorder.clone(), stop);
+    let server = server(Server::new(plan, recorder.clone(), stop));
     let mut drive = Drive {
         net,
         recorder,
@@ -207,32 +218,33 @@ fn drive<N: Net>(net: N, plan: &Plan) -> Result<Trace, String> {
         shutdown: Some(shutdown),
     };
     drive.net.server(move |accept| server.clone().run(accept))?;
-    drive.populate(plan);
+    let (seen, looking) = (drive.seen.clone(), drive.recorder.clone());
+    drive.net.at_rest(move || seen.record_statuses(&looking));
+    clients(&mut drive.net, &drive.recorder);
     drive.act(plan)?;
     drive.seen.record_held(&drive.recorder);
     // What is dropped with the network is no part of the run.
     Ok(drive.recorder.finish())
 }
 
-impl<N: Net> Drive<N> {
-    /// Puts the clients into their zones.
-    fn populate(&mut self, plan: &Plan) {
-        let mut zones: BTreeMap<u8, Vec<Script>> = BTreeMap::new();
-        for zone in 0..plan.network.zones {
-            zones.insert(zone, Vec::new());
-        }
-        for script in plan.scripts().into_values() {
-            if let Some(zone) = zones.get_mut(&script.zone) {
-                zone.push(script);
-            }
-        }
-        for (zone, scripts) in zones {
-            let recorder = self.recorder.clone();
-            self.net
-                .zone(zone, move |dial| crowd(scripts, dial, recorder));
+/// Puts the clients into their zones.
+fn populate<N: Net>(net: &mut N, plan: &Plan, recorder: &Recorder) {
+    let mut zones: BTreeMap<u8, Vec<Script>> = BTreeMap::new();
+    for zone in 0..plan.network.zones {
+        zones.insert(zone, Vec::new());
+    }
+    for script in plan.scripts().into_values() {
+        if let Some(zone) = zones.get_mut(&script.zone) {
+            zone.push(script);
         }
     }
+    for (zone, scripts) in zones {
+        let recorder = recorder.clone();
+        net.zone(zone, move |dial| crowd(scripts, dial, recorder));
+    }
+}
 
+impl<N: Net> Drive<N> {
     /// Lets time pass to the end of the plan, and does what is due from outside.
     fn act(&mut self, plan: &Plan) -> Result<(), String> {
         let mut due = plan.outside().into_iter().peekable();
@@ -244,7 +256,8 @@ impl<N: Net> Drive<N> {
             while let Some(timed) = due.next_if(is_due) {
                 self.strike(timed.action)?;
             }
-            self.net.step()?;
+            let next = due.peek().map_or(plan.end_ms, |timed| timed.at_ms);
+            self.net.step(Duration::from_millis(next).min(plan.end()))?;
             self.recorder.set_now(self.net.now());
             self.seen.record_statuses(&self.recorder);
         }
@@ -347,7 +360,11 @@ async fn crowd(scripts: Vec<Script>, dial: impl Dial, recorder: Recorder) {
             client::run(script, dial, recorder).right_future()
         }
     });
-    join_all(clients).await;
+    // Only those that are woken are polled.
+    clients
+        .collect::<FuturesUnordered<_>>()
+        .collect::<()>()
+        .await;
 }
 
 #[cfg(test)]

@@ -51,6 +51,61 @@ pub fn gathering(seed: u64) -> Plan {
     }
 }
 
+/// Many clients without a fault, to see how fast it is: they come within 5 s, stay for a minute,
+/// and are half of them told the time, while the others say something every few seconds.
+pub fn crowd(seed: u64, clients: u32) -> Plan {
+    let mut rng = Rng::keyed(seed, "crowd", 0);
+    let latency_ms_min = rng.within(1..=20);
+    let network = Network {
+        zones: ZONES,
+        tick_ms: 1,
+        latency_ms_min,
+        latency_ms_max: latency_ms_min + rng.within(0..=40),
+        slack_ms: 0,
+    };
+    let mut actions: Vec<Timed> = Vec::new();
+    for client in 1..=clients {
+        actions.extend(regular(
+            Rng::keyed(seed, "regular", u64::from(client)),
+            client,
+        ));
+    }
+    actions.push(at(CROWD_LEAVES + 5_000, Action::Drain));
+    actions.sort_by_key(|timed| timed.at_ms);
+    Plan {
+        seed,
+        network,
+        actions,
+        end_ms: CROWD_LEAVES + 15_000,
+        wild: None,
+    }
+}
+
+/// When a crowd leaves, in milliseconds.
+const CROWD_LEAVES: u64 = 65_000;
+
+/// What one client of a crowd does.
+fn regular(mut rng: Rng, client: u32) -> Vec<Timed> {
+    let service = ["timenow", "echo"][client as usize % 2];
+    let joins = rng.within(0..=5_000);
+    let connect = Action::Connect {
+        client,
+        service: service.to_owned(),
+        zone: (client % u32::from(ZONES)) as u8,
+        again: false,
+    };
+    let mut actions = vec![at(joins, connect)];
+    let texts = if service == "echo" { 10 } else { 0 };
+    for number in 0..texts {
+        let text = format!("client {client} text {number}");
+        let time = 6_000 + number * 5_500 + rng.within(0..=5_000);
+        actions.push(at(time, Action::Text { client, text }));
+    }
+    let leaves = CROWD_LEAVES - rng.within(0..=2_000);
+    actions.push(at(leaves, Action::Leave { client, code: 1000 }));
+    actions
+}
+
 fn at(at_ms: u64, action: Action) -> Timed {
     Timed { at_ms, action }
 }
@@ -155,6 +210,13 @@ mod tests {
     fn a_seed_makes_one_plan_and_another_seed_another() {
         assert_eq!(gathering(1), gathering(1));
         assert_ne!(gathering(1), gathering(2));
+    }
+
+    #[test]
+    fn a_crowd_is_sorted_and_of_the_size_asked_for() {
+        let plan = crowd(1, 30);
+        assert!(plan.actions.is_sorted_by_key(|timed| timed.at_ms));
+        assert_eq!(plan.scripts().len(), 30);
     }
 
     #[test]

@@ -5,6 +5,7 @@ use crate::rng::Rng;
 use crate::wild::{Lengths, Tcp, Wild};
 
 mod faults;
+pub mod guided;
 mod life;
 
 use self::faults::faults;

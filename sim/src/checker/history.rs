@@ -256,6 +256,16 @@ impl<'a> History<'a> {
             .map(|(client, life)| (*client, life))
     }
 
+    /// What the clients of a user's own test noted, with the time and the client.
+    pub fn noted(&self) -> impl Iterator<Item = (u64, u32, &str)> {
+        self.entries.iter().filter_map(|entry| {
+            let Event::Noted { client, text } = &entry.event else {
+                return None;
+            };
+            Some((entry.t, *client, text.as_str()))
+        })
+    }
+
     /// What the product logged with this message about a service, with the generation.
     pub fn logged(&self, service: &str, message: &str) -> impl Iterator<Item = (u64, u64)> {
         self.entries.iter().filter_map(move |entry| {
@@ -314,7 +324,9 @@ impl<'a> History<'a> {
             | Event::Blocked { .. }
             | Event::Dropped { .. }
             | Event::Failed { .. }
+            | Event::Finished { .. }
             | Event::Log { .. }
+            | Event::Noted { .. }
             | Event::Panicked { .. }
             | Event::Read { .. }
             | Event::ReadEnd { .. }

@@ -1,6 +1,7 @@
 //! What must be true of every run, one rule to a file; checkers see the trace and nothing else.
 
 use std::fmt;
+use std::rc::Rc;
 
 mod accepting;
 mod bounds;
@@ -52,6 +53,20 @@ pub trait Checker {
     ///
     /// The breach.
     fn check(&self, history: &History<'_>) -> Result<(), Breach>;
+}
+
+impl<C: Checker + ?Sized> Checker for Rc<C> {
+    fn name(&self) -> &'static str {
+        (**self).name()
+    }
+
+    fn scope(&self) -> Scope {
+        (**self).scope()
+    }
+
+    fn check(&self, history: &History<'_>) -> Result<(), Breach> {
+        (**self).check(history)
+    }
 }
 
 /// Which plans a rule is for.

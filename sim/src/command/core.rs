@@ -53,11 +53,11 @@ fn one(plan: &Plan, arguments: &Arguments) -> Done {
             .trace
             .write(&mut BufWriter::new(File::create(path)?))?;
     }
-    println!("steps     {}", plan.steps.len());
-    println!("events    {}", report.trace.entries().len());
-    println!("hash      {}", report.trace.hash());
+    say!("steps     {}", plan.steps.len());
+    say!("events    {}", report.trace.entries().len());
+    say!("hash      {}", report.trace.hash());
     for mark in &report.marks {
-        println!("mark      {mark}");
+        say!("mark      {mark}");
     }
     Ok(verdict(&report))
 }
@@ -73,9 +73,9 @@ fn many(from: u64, to: u64) -> Outcome {
             *marks.entry(mark).or_insert(0_u64) += 1;
         }
     }
-    println!("{} seeds keep every rule", to.saturating_sub(from));
+    say!("{} seeds keep every rule", to.saturating_sub(from));
     for mark in MARKS {
-        println!("{:>9}  {mark}", marks.get(mark).copied().unwrap_or(0));
+        say!("{:>9}  {mark}", marks.get(mark).copied().unwrap_or(0));
     }
     Outcome::Good
 }
@@ -84,7 +84,7 @@ fn verdict(report: &Report) -> Outcome {
     match report.verdict() {
         Ok(()) => Outcome::Good,
         Err(line) => {
-            println!("{line}");
+            say!("{line}");
             Outcome::Bad
         }
     }

@@ -24,11 +24,11 @@ pub(crate) fn execute(arguments: &Arguments) -> Done {
     let count = left.len();
     match diff_lines(left, right) {
         None => {
-            println!("the traces are equal: {count} lines");
+            say!("the traces are equal: {count} lines");
             Ok(Outcome::Good)
         }
         Some(difference) => {
-            println!("{difference}");
+            say!("{difference}");
             Ok(Outcome::Bad)
         }
     }

@@ -10,7 +10,7 @@ use clap::Args;
 use sim::plan_file::PlanFile;
 use sim::report::Report;
 use sim::run::{Backend, run_on};
-use sim::{Plan, marks, swarm};
+use sim::{Plan, marks, scenario, swarm};
 
 use super::{Done, Outcome};
 
@@ -29,6 +29,9 @@ pub(crate) struct Arguments {
     /// proof, as no two are alike
     #[arg(long, value_name = "NETWORK", default_value_t = Backend::Simnet)]
     network: Backend,
+    /// A calm crowd of this many clients instead of wild plans
+    #[arg(long, value_name = "CLIENTS", value_parser = clap::value_parser!(u32).range(1..10_000))]
+    crowd: Option<u32>,
     /// Runs at a time
     #[arg(long, value_name = "JOBS", default_value_t = 1)]
     jobs: usize,
@@ -87,7 +90,7 @@ pub(crate) fn execute(arguments: &Arguments) -> Done {
         stop.store(true, Ordering::Relaxed);
         done
     });
-    eprintln!();
+    tell!();
     done
 }
 
@@ -99,16 +102,18 @@ fn work(
 ) {
     while !stop.load(Ordering::Relaxed) && start.elapsed() < arguments.time {
         let seed = next.fetch_add(1, Ordering::Relaxed);
-        if seed >= arguments.seeds.1 || sender.send(look(seed, arguments.network)).is_err() {
+        if seed >= arguments.seeds.1 || sender.send(look(seed, arguments)).is_err() {
             return;
         }
     }
 }
 
-fn look(seed: u64, network: Backend) -> Came {
-    let plan = match network {
-        Backend::Loopback => swarm::brief(seed),
-        Backend::Simnet | Backend::Turmoil => swarm::swarm(seed),
+fn look(seed: u64, arguments: &Arguments) -> Came {
+    let network = arguments.network;
+    let plan = match (arguments.crowd, network) {
+        (Some(clients), _) => scenario::crowd(seed, clients),
+        (None, Backend::Loopback) => swarm::brief(seed),
+        (None, Backend::Simnet | Backend::Turmoil) => swarm::swarm(seed),
     };
     let plan = network.fit(&plan);
     let trace = match run_on(&plan, network) {
@@ -134,18 +139,19 @@ fn collect(arguments: &Arguments, receiver: &Receiver<Came>, start: Instant) -> 
             Ok(Came::Broken(plan, text)) => {
                 tally.tell(start);
                 let (seed, next) = (plan.seed, plan.seed + 1);
-                let on = match arguments.network {
+                let mut on = match arguments.network {
                     Backend::Simnet => String::new(),
                     network @ (Backend::Loopback | Backend::Turmoil) => {
                         format!(" --network {network}")
                     }
                 };
-                eprintln!(
-                    "\ncargo run --release -p sim -- run --seeds {seed}..{next}{on}  # {text}"
-                );
+                if let Some(clients) = arguments.crowd {
+                    on += &format!(" --crowd {clients}");
+                }
+                tell!("\ncargo run --release -p sim -- run --seeds {seed}..{next}{on}  # {text}");
                 if let Some(path) = &arguments.save {
                     PlanFile::new(*plan, text).write(path)?;
-                    eprintln!("saved     {}", path.display());
+                    tell!("saved     {}", path.display());
                 }
                 return Ok(Outcome::Bad);
             }
@@ -153,10 +159,10 @@ fn collect(arguments: &Arguments, receiver: &Receiver<Came>, start: Instant) -> 
             Err(RecvTimeoutError::Timeout) => {}
             Err(RecvTimeoutError::Disconnected) => {
                 tally.tell(start);
-                println!();
+                say!();
                 for mark in marks::ALL {
                     let count = tally.marks.get(mark).copied().unwrap_or(0);
-                    println!("{count:>9}  {mark}");
+                    say!("{count:>9}  {mark}");
                 }
                 return Ok(Outcome::Good);
             }
@@ -179,11 +185,13 @@ impl Tally {
 
     fn tell(&self, start: Instant) {
         let seconds = start.elapsed().as_secs_f64().max(0.001);
-        eprint!(
-            "\r{} seeds, {:.0} a second, {:.1} virtual hours, {} of {} marks ",
+        hint!(
+            "\r{} seeds, {:.0} a second, {:.1} virtual hours, {:.0} virtual s a second, \
+             {} of {} marks ",
             self.seeds,
             self.seeds as f64 / seconds,
             self.virtual_time.as_secs_f64() / 3600.0,
+            self.virtual_time.as_secs_f64() / seconds,
             self.marks.len(),
             marks::ALL.len()
         );

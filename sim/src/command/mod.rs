@@ -5,6 +5,32 @@ use std::process::ExitCode;
 
 use clap::{Parser, Subcommand};
 
+// A reader that has seen enough, such as `head -1`, is no reason to panic as `println!` does.
+
+/// Prints a line for people, if anybody still reads.
+macro_rules! say {
+    ($($text:tt)*) => {{
+        use std::io::Write as _;
+        let _ = writeln!(std::io::stdout(), $($text)*);
+    }};
+}
+
+/// Prints a line of trouble, if anybody still reads.
+macro_rules! tell {
+    ($($text:tt)*) => {{
+        use std::io::Write as _;
+        let _ = writeln!(std::io::stderr(), $($text)*);
+    }};
+}
+
+/// Prints a line that the next one takes the place of, if anybody still reads.
+macro_rules! hint {
+    ($($text:tt)*) => {{
+        use std::io::Write as _;
+        let _ = write!(std::io::stderr(), $($text)*);
+    }};
+}
+
 mod core;
 mod diff;
 mod explore;
@@ -67,7 +93,7 @@ pub(crate) fn main() -> ExitCode {
         Ok(Outcome::Good) => ExitCode::SUCCESS,
         Ok(Outcome::Bad) => ExitCode::from(1),
         Err(error) => {
-            eprintln!("sim: {error}");
+            tell!("sim: {error}");
             ExitCode::from(2)
         }
     }

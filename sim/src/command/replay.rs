@@ -34,7 +34,7 @@ pub(crate) fn execute(arguments: &Arguments) -> Done {
         judge: &arguments.judge,
     };
     if !file.shows.is_empty() && telling.is_talkative() {
-        println!("shows     {}", file.shows);
+        say!("shows     {}", file.shows);
     }
     let report = telling.run(file.plan)?;
     telling.conclude(&report, Some(&arguments.rescue))

@@ -39,9 +39,9 @@ pub(crate) fn execute(arguments: &Arguments) -> Done {
     let Some(violation) = report.violations.first() else {
         return Err("nothing to shrink: every rule was kept".into());
     };
-    println!("broken    {violation}");
+    say!("broken    {violation}");
     let small = shrunk(&report.plan, violation, arguments.runs, &arguments.judge)?;
     PlanFile::new(small, violation.to_string()).write(&arguments.output)?;
-    println!("saved     {}", arguments.output.display());
+    say!("saved     {}", arguments.output.display());
     Ok(Outcome::Good)
 }

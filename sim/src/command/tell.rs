@@ -126,7 +126,7 @@ impl Telling<'_> {
         if self.is_talkative() {
             summarize(&report, seconds);
         } else {
-            println!("{}", report.trace.hash());
+            say!("{}", report.trace.hash());
         }
         Ok(report)
     }
@@ -136,7 +136,7 @@ impl Telling<'_> {
         let Some(violation) = report.violations.first() else {
             return Ok(Outcome::Good);
         };
-        eprintln!("cargo run -p sim -- {}  # {violation}", self.line);
+        tell!("cargo run -p sim -- {}  # {violation}", self.line);
         let Some(rescue) = rescue.filter(|rescue| !rescue.no_shrink) else {
             return Ok(Outcome::Bad);
         };
@@ -144,7 +144,7 @@ impl Telling<'_> {
         let path = rescue.save.clone();
         let path = path.unwrap_or_else(|| regression(violation, report.plan.seed));
         PlanFile::new(plan, violation.to_string()).write(&path)?;
-        println!("saved     {}", path.display());
+        say!("saved     {}", path.display());
         Ok(Outcome::Bad)
     }
 }
@@ -165,7 +165,7 @@ pub(crate) fn shrunk(
     let Some(shrunk) = shrink(plan, runs_max, fails) else {
         return Err("the run did not fail again".into());
     };
-    println!(
+    say!(
         "shrunk    from {} actions to {}, from {:.0} s to {:.0} s, in {} runs and {:.1} s",
         plan.actions.len(),
         shrunk.plan.actions.len(),
@@ -210,30 +210,35 @@ fn now() -> Instant {
 fn summarize(report: &Report, seconds: f64) {
     let summary = &report.summary;
     let network = &report.plan.network;
-    println!("seed      {}", report.plan.seed);
-    println!(
+    say!("seed      {}", report.plan.seed);
+    say!(
         "network   {} zones, {}..{} ms one way, ticks of {} ms",
-        network.zones, network.latency_ms_min, network.latency_ms_max, network.tick_ms
+        network.zones,
+        network.latency_ms_min,
+        network.latency_ms_max,
+        network.tick_ms
     );
-    println!(
+    say!(
         "clients   {}, of them connected {}",
-        summary.clients, summary.connected
+        summary.clients,
+        summary.connected
     );
-    println!(
+    say!(
         "messages  {} sent by clients, {} received by them",
-        summary.sent, summary.received
+        summary.sent,
+        summary.received
     );
     let elapsed = summary.elapsed.as_secs_f64();
-    println!("time      {elapsed:.0} s virtual in {seconds:.2} s");
-    println!(
+    say!("time      {elapsed:.0} s virtual in {seconds:.2} s");
+    say!(
         "trace     {} events, hash {}",
         report.trace.entries().len(),
         report.trace.hash()
     );
     for violation in &report.violations {
-        println!("broken    {violation}");
+        say!("broken    {violation}");
     }
     if report.violations.is_empty() {
-        println!("verdict   every rule was kept");
+        say!("verdict   every rule was kept");
     }
 }

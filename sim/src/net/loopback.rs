@@ -169,13 +169,17 @@ impl Net for Loopback {
         Ok(())
     }
 
-    fn step(&mut self) -> Result<(), String> {
+    /// One tick, whatever the time.
+    fn step(&mut self, _: Duration) -> Result<(), String> {
         let next = self.start + self.now + self.tick;
         let sleep = async move { sleep_until(next).await };
         self.tasks.block_on(&self.runtime, sleep);
         self.now += self.tick;
         Ok(())
     }
+
+    // A step is a tick.
+    fn at_rest(&mut self, _: impl Fn() + Send + Sync + 'static) {}
 
     fn now(&self) -> Duration {
         self.now

@@ -74,12 +74,17 @@ pub trait Net {
     /// When there is nothing to listen on.
     fn bounce(&mut self) -> Result<(), String>;
 
-    /// Lets a little time pass.
+    /// Lets time pass, at most to this time.
     ///
     /// # Errors
     ///
     /// When the software of a host panicked; the network is of no use then.
-    fn step(&mut self) -> Result<(), String>;
+    fn step(&mut self, until: Duration) -> Result<(), String>;
+
+    /// Calls `look` whenever all that is due at one time was done, before time passes on.
+    ///
+    /// A network of ticks need not: it is looked at after every step.
+    fn at_rest(&mut self, look: impl Fn() + Send + Sync + 'static);
 
     /// The time of the run.
     fn now(&self) -> Duration;

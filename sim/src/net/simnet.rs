@@ -9,6 +9,7 @@
 //! Nothing is lost and sent again: what would be late by a retransmission is a hold, what would
 //! never arrive is a partition or a peer that vanished, which is for ever.
 
+use std::cell::Cell;
 use std::future::{Future, poll_fn};
 use std::io;
 use std::net::SocketAddr;
@@ -22,8 +23,8 @@ use tokio::runtime::{Builder, Runtime};
 use tokio::task::LocalSet;
 use tokio::time::{Instant, sleep, sleep_until};
 
-use super::clock::{begin, elapsed};
 use super::{Death, Dial, Fault, Net, Wire};
+use crate::entropy;
 use crate::plan::Network;
 use crate::process::Process;
 use crate::shared::Shared;
@@ -39,18 +40,42 @@ use self::world::{Side, World};
 /// The port of the server, which its address shows.
 const PORT: u16 = 8080;
 
+thread_local! {
+    /// When the network of this thread began.
+    static START: Cell<Option<Instant>> = const { Cell::new(None) };
+    /// The virtual time of this thread's network: it stands but while the runtime is parked.
+    static NOW: Cell<Duration> = const { Cell::new(Duration::ZERO) };
+}
+
+/// The virtual time of this thread's network.
+fn elapsed() -> Duration {
+    NOW.get()
+}
+
+/// Takes the time from the runtime, which has let some pass.
+fn take_time() {
+    if let Some(start) = START.get() {
+        #[expect(clippy::disallowed_methods, reason = "tokio's clock is paused")]
+        let now = Instant::now() - start;
+        NOW.set(now);
+        entropy::pass(now);
+    }
+}
+
 /// A network in one paused runtime.
 pub struct Simnet {
     runtime: Runtime,
     tasks: LocalSet,
     world: Shared<World>,
     launch: Launch,
-    now: Duration,
-    tick: Duration,
+    look: Look,
 }
 
 /// Starts the server's software.
 type Launch = Box<dyn Fn(&LocalSet, SimAccept)>;
+
+/// What is called when everything is at rest.
+type Look = Shared<Option<Box<dyn Fn() + Send>>>;
 
 impl Simnet {
     /// A network without hosts.
@@ -59,12 +84,20 @@ impl Simnet {
     ///
     /// When there is no runtime to be had.
     pub fn new(seed: u64, network: &Network, tcp: &Tcp) -> Self {
+        let look = Look::default();
+        let looking = look.clone();
+        let look_around = move || looking.with(|look| look.iter().for_each(|look| look()));
         let runtime = Builder::new_current_thread()
             .enable_time()
             .start_paused(true)
+            .on_thread_park(look_around)
+            .on_thread_unpark(take_time)
             .build()
             .expect("a runtime without I/O needs nothing of the system");
-        let start = begin(&runtime);
+        #[expect(clippy::disallowed_methods, reason = "tokio's clock is paused")]
+        let start = runtime.block_on(async { Instant::now() });
+        START.set(Some(start));
+        NOW.set(Duration::ZERO);
         let world = Shared::new(World::new(seed, network, tcp));
         let tasks = LocalSet::new();
         tasks.spawn_local(drive(world.clone(), start));
@@ -73,8 +106,7 @@ impl Simnet {
             tasks,
             world,
             launch: Box::new(|_, _| {}),
-            now: Duration::ZERO,
-            tick: Duration::from_millis(network.tick_ms),
+            look,
         }
     }
 }
@@ -84,7 +116,7 @@ async fn drive(world: Shared<World>, start: Instant) {
     let mut timer = Box::pin(sleep(Duration::ZERO));
     poll_fn(|cx| {
         loop {
-            let now = elapsed().unwrap_or_default();
+            let now = elapsed();
             let Some(next) = touch(&world, |world| world.deliver(now, cx.waker())) else {
                 return Poll::<()>::Pending;
             };
@@ -148,27 +180,30 @@ impl Net for Simnet {
 
     fn bounce(&mut self) -> Result<(), String> {
         let _inside = self.runtime.enter();
-        let now = self.now;
-        touch(&self.world, |world| world.listen(now));
+        touch(&self.world, |world| world.listen(elapsed()));
         let world = self.world.clone();
         (self.launch)(&self.tasks, SimAccept { world });
         Ok(())
     }
 
-    fn step(&mut self) -> Result<(), String> {
-        let tick = self.tick;
-        self.tasks
-            .block_on(&self.runtime, async move { sleep(tick).await });
-        self.now += tick;
+    fn step(&mut self, until: Duration) -> Result<(), String> {
+        if let Some(start) = START.get() {
+            let passing = async move { sleep_until(start + until).await };
+            self.tasks.block_on(&self.runtime, passing);
+        }
         Ok(())
     }
 
+    fn at_rest(&mut self, look: impl Fn() + Send + Sync + 'static) {
+        self.look.with(|place| *place = Some(Box::new(look)));
+    }
+
     fn now(&self) -> Duration {
-        self.now
+        elapsed()
     }
 
     fn host_clock() -> HostClock {
-        elapsed
+        || Some(elapsed())
     }
 }
 
@@ -183,7 +218,7 @@ impl Dial for SimDial {
     type Io = SimIo;
 
     async fn dial(&self, client: u32) -> io::Result<SimIo> {
-        let now = elapsed().unwrap_or_default();
+        let now = elapsed();
         let zone = self.zone;
         let conn = touch(&self.world, |world| world.dial(now, zone, client));
         let io = SimIo {
@@ -223,8 +258,7 @@ impl Accept for SimAccept {
 
 impl Drop for SimAccept {
     fn drop(&mut self) {
-        let now = elapsed().unwrap_or_default();
-        touch(&self.world, |world| world.unlisten(now));
+        touch(&self.world, |world| world.unlisten(elapsed()));
     }
 }
 
@@ -237,8 +271,7 @@ pub struct SimIo {
 
 impl SimIo {
     fn touch<T>(&self, visit: impl FnOnce(&mut World, Duration) -> T) -> T {
-        let now = elapsed().unwrap_or_default();
-        touch(&self.world, |world| visit(world, now))
+        touch(&self.world, |world| visit(world, elapsed()))
     }
 }
 

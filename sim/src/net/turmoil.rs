@@ -168,12 +168,16 @@ impl Net for Turmoil {
         Ok(())
     }
 
-    fn step(&mut self) -> Result<(), String> {
+    /// One tick, whatever the time.
+    fn step(&mut self, _: Duration) -> Result<(), String> {
         self.sim
             .step()
             .map(drop)
             .map_err(|error| format!("a host failed: {error}"))
     }
+
+    // A step is a tick.
+    fn at_rest(&mut self, _: impl Fn() + Send + Sync + 'static) {}
 
     fn now(&self) -> Duration {
         self.sim.elapsed()

@@ -7,6 +7,7 @@ use std::fmt::Write as _;
 
 use super::Report;
 use crate::checker::{History, Violation};
+use crate::trace::Entry;
 
 mod lanes;
 mod marks;
@@ -54,6 +55,12 @@ impl Scene<'_> {
         let digits = after.split(|char: char| !char.is_ascii_digit()).next()?;
         digits.parse().ok()
     }
+}
+
+/// An event as a line for people; `None` for what the sockets carry.
+pub(crate) fn told(entry: &Entry) -> Option<String> {
+    let told = story::told(entry)?;
+    Some(format!("{} {} {}", seconds(entry.t), told.who, told.what))
 }
 
 /// Draws a run; `line` is the command that shows it again.

@@ -23,7 +23,7 @@ pub(super) struct Mood {
 }
 
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-enum Kind {
+pub(super) enum Kind {
     Binary,
     Burst,
     Edge,
@@ -43,7 +43,7 @@ enum Kind {
     Vanish,
 }
 
-const KINDS: [Kind; 17] = [
+pub(super) const KINDS: [Kind; 17] = [
     Kind::Binary,
     Kind::Burst,
     Kind::Edge,
@@ -88,6 +88,23 @@ impl Mood {
             come_within: *rng.pick(&[1, 1_000, wild.healed_ms]),
             quiet: if clients > 500 { 50 } else { 1 },
             stubborn: rng.within(0..=2),
+        }
+    }
+}
+
+impl Mood {
+    /// To do this and nothing else.
+    pub(super) fn of(kind: Kind, wild: &Wild) -> Self {
+        Self {
+            healed: wild.healed_ms,
+            kinds: vec![kind],
+            services: Vec::new(),
+            message_bytes: wild.message_bytes as u64,
+            deeds_max: 1,
+            come_within: 1,
+            churns: false,
+            quiet: 1,
+            stubborn: 0,
         }
     }
 }
@@ -159,7 +176,7 @@ fn act(client: u32, deed: Deed) -> Action {
     Action::Act { client, deed }
 }
 
-fn deeds(rng: &mut Rng, client: u32, number: usize, mood: &Mood) -> Vec<Action> {
+pub(super) fn deeds(rng: &mut Rng, client: u32, number: usize, mood: &Mood) -> Vec<Action> {
     let text = |rng: &mut Rng, word: &str, part: usize| {
         let mut text = format!("{word} client {client} text {number}.{part} ");
         let most = (mood.message_bytes as usize).saturating_sub(text.len());

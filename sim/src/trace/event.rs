@@ -84,6 +84,13 @@ pub enum Event {
         /// The kind of the error.
         error: String,
     },
+    /// A client of a user's own test has done all that it was to do.
+    Finished {
+        /// Which client.
+        client: u32,
+        /// In what way.
+        finish: Finish,
+    },
     /// What the application has done and holds.
     Held(Box<Held>),
     /// A client begins to leave with a close frame.
@@ -103,6 +110,13 @@ pub enum Event {
         message: String,
         /// With what.
         fields: BTreeMap<&'static str, String>,
+    },
+    /// A client of a user's own test noted something.
+    Noted {
+        /// Which client.
+        client: u32,
+        /// What.
+        text: String,
     },
     /// A task of the product panicked.
     Panicked {
@@ -202,6 +216,18 @@ pub enum Ending {
     Closed,
     /// The client waited for the server's close frame in vain.
     GaveUp,
+}
+
+/// How a client of a user's own test came to its end.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize)]
+#[serde(rename_all = "snake_case")]
+pub enum Finish {
+    /// It returned.
+    Done,
+    /// It returned an error: its connection was gone, or what it waited for did not come.
+    Gone(String),
+    /// It panicked, as an assertion of the test does.
+    Panicked(String),
 }
 
 /// What the server does to a socket.

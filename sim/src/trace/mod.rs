@@ -12,7 +12,7 @@ mod fnv;
 mod log;
 
 pub use self::diff::{Difference, diff, diff_lines};
-pub use self::event::{Ending, Event, Held, Operation};
+pub use self::event::{Ending, Event, Finish, Held, Operation};
 pub use self::fnv::{Digest, Fnv};
 pub(crate) use self::log::LogTap;
 use crate::rt::wall_at;
@@ -37,7 +37,6 @@ pub struct Entry {
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct Trace {
     entries: Vec<Entry>,
-    fnv: Fnv,
 }
 
 impl Trace {
@@ -57,7 +56,12 @@ impl Trace {
 
     /// The hash of all lines.
     pub fn hash(&self) -> Digest {
-        Digest(self.fnv.value())
+        let mut fnv = Fnv::default();
+        for line in self.lines() {
+            fnv.write(line.as_bytes());
+            fnv.write(b"\n");
+        }
+        Digest(fnv.value())
     }
 
     /// The events as lines of JSON, in order, without line ends.
@@ -76,10 +80,7 @@ impl Trace {
 
     fn push(&mut self, t: u64, event: Event) {
         let n = self.entries.len() as u64;
-        let entry = Entry { t, n, event };
-        self.fnv.write(line(&entry).as_bytes());
-        self.fnv.write(b"\n");
-        self.entries.push(entry);
+        self.entries.push(Entry { t, n, event });
     }
 }
 

@@ -264,9 +264,11 @@ impl World {
         if !pipe.receive.is_empty() {
             let most = pipe.receive.len().min(buffer.remaining());
             let taken = shorten(lengths, &mut pipe.at_the_ends, most);
-            for byte in pipe.receive.drain(..taken) {
-                buffer.put_slice(&[byte]);
-            }
+            let (front, back) = pipe.receive.as_slices();
+            let from_front = taken.min(front.len());
+            buffer.put_slice(&front[..from_front]);
+            buffer.put_slice(&back[..taken - from_front]);
+            pipe.receive.drain(..taken);
             self.send(now, (conn, side), What::Room(taken));
             return Poll::Ready(Ok(()));
         }
