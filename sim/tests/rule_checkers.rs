@@ -324,3 +324,19 @@ fn registry_finds_two_instances_in_a_wild_run() {
         entries.retain(|entry| !is_log(&entry.event, "instance returned"));
     });
 }
+
+#[test]
+fn lifecycle_finds_a_service_that_is_started_before_its_backoff() {
+    assert_breach("lifecycle", "has crashed, and rested 0 us", |entries| {
+        let crashed = |entry: &Entry| matches!(&entry.event, Event::Log { message, .. } if message.starts_with("service crashed"));
+        let Some(place) = entries.iter().position(crashed) else {
+            return;
+        };
+        let t = entries[place].t;
+        let after = entries[place..].iter_mut();
+        let mut started = after.filter(|entry| is_log(&entry.event, "service started"));
+        if let Some(entry) = started.next() {
+            entry.t = t;
+        }
+    });
+}

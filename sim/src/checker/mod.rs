@@ -118,6 +118,7 @@ pub fn all() -> Vec<Box<dyn Checker>> {
         Box::new(wild::Closing),
         Box::new(wild::Conservation),
         Box::new(wild::Isolation),
+        Box::new(wild::Lifecycle),
         Box::new(wild::Liveness),
         Box::new(wild::Order),
         Box::new(wild::Protocol),
