@@ -62,7 +62,7 @@ const FOUND: &[Found] = &[
     found(Bug::CloseTooLong, 20, Some(10)),
     found(Bug::EndNotAwaited, 500, None),
     found(Bug::AtHandNotCounted, 500, None),
-    found(Bug::PongDropped, 20, None),
+    found(Bug::PongDropped, 20, Some(100)),
     found(Bug::PingNotSent, 10, Some(50)),
     found(Bug::ReadAheadLost, 10, Some(10)),
     found(Bug::ShortWriteRepeated, 20, Some(10)),

@@ -340,3 +340,15 @@ fn lifecycle_finds_a_service_that_is_started_before_its_backoff() {
         }
     });
 }
+
+#[test]
+fn pongs_finds_a_ping_without_an_answer() {
+    assert_breach("pongs", "has no answer to its ping", |entries| {
+        let pongs = |entry: &mut Entry| match &mut entry.event {
+            // Text instead.
+            Event::Written { data, .. } if data.first() == Some(&0x8a) => data[0] = 0x81,
+            _ => {}
+        };
+        entries.iter_mut().for_each(pongs);
+    });
+}

@@ -14,6 +14,7 @@ mod history;
 mod leases;
 mod metrics;
 mod ping;
+mod pongs;
 mod prompt;
 mod quiescence;
 mod registry;
@@ -31,6 +32,7 @@ pub use self::history::{History, Life, Said};
 pub use self::leases::Leases;
 pub use self::metrics::Metrics;
 pub use self::ping::Ping;
+pub use self::pongs::Pongs;
 pub use self::prompt::Prompt;
 pub use self::quiescence::Quiescence;
 pub use self::registry::Registry;
@@ -111,6 +113,7 @@ pub fn all() -> Vec<Box<dyn Checker>> {
         Box::new(Leases),
         Box::new(Metrics),
         Box::new(Ping),
+        Box::new(Pongs),
         Box::new(Prompt),
         Box::new(Quiescence),
         Box::new(Registry),
