@@ -328,7 +328,10 @@ fn registry_finds_two_instances_in_a_wild_run() {
 #[test]
 fn lifecycle_finds_a_service_that_is_started_before_its_backoff() {
     assert_breach("lifecycle", "has crashed, and rested 0 us", |entries| {
-        let crashed = |entry: &Entry| matches!(&entry.event, Event::Log { message, .. } if message.starts_with("service crashed"));
+        let crashed = |entry: &Entry| match &entry.event {
+            Event::Log { message, .. } => message.starts_with("service crashed"),
+            _ => false,
+        };
         let Some(place) = entries.iter().position(crashed) else {
             return;
         };
