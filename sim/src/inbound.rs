@@ -48,6 +48,24 @@ pub(crate) fn inbound(bytes: &[u8], most: usize) -> Inbound {
     found
 }
 
+/// Where the last ping ends in these bytes that follow a request, up to a close frame or to what is
+/// no frame.
+pub(crate) fn pings(bytes: &[u8]) -> Option<usize> {
+    let mut rest = bytes;
+    let mut last = None;
+    while let Some((frame, after)) = Frame::read(rest, 0) {
+        rest = after;
+        let is_control = frame.is_final && frame.payload.len() <= 125;
+        match frame.opcode {
+            0..=2 => {}
+            9 if is_control => last = Some(bytes.len() - rest.len()),
+            10 if is_control => {}
+            _ => break,
+        }
+    }
+    last
+}
+
 struct Frame {
     is_final: bool,
     opcode: u8,
@@ -111,6 +129,23 @@ mod tests {
         assert_eq!(count(&[text.clone(), part, ping, rest]), (2, 8));
         assert_eq!(count(&[text.clone(), close, text.clone()]), (1, 4));
         assert_eq!(count(&[text.clone(), text[..5].to_vec()]), (1, 4));
+    }
+
+    #[test]
+    fn the_last_ping_is_the_last_before_the_close_frame() {
+        let (text, ping) = (masked(0x81, b"four"), masked(0x89, b"?"));
+        let close = masked(0x88, &1000_u16.to_be_bytes());
+        let all = [
+            ping.clone(),
+            text.clone(),
+            ping.clone(),
+            close,
+            ping.clone(),
+        ]
+        .concat();
+        assert_eq!(pings(&all), Some(2 * ping.len() + text.len()));
+        assert_eq!(pings(&ping[..3]), None);
+        assert_eq!(pings(&[text, vec![0x81, 1, b'x'], ping].concat()), None);
     }
 
     #[test]

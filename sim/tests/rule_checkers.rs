@@ -324,3 +324,34 @@ fn registry_finds_two_instances_in_a_wild_run() {
         entries.retain(|entry| !is_log(&entry.event, "instance returned"));
     });
 }
+
+#[test]
+fn lifecycle_finds_a_service_that_is_started_before_its_backoff() {
+    assert_breach("lifecycle", "has crashed, and rested 0 us", |entries| {
+        let crashed = |entry: &Entry| match &entry.event {
+            Event::Log { message, .. } => message.starts_with("service crashed"),
+            _ => false,
+        };
+        let Some(place) = entries.iter().position(crashed) else {
+            return;
+        };
+        let t = entries[place].t;
+        let after = entries[place..].iter_mut();
+        let mut started = after.filter(|entry| is_log(&entry.event, "service started"));
+        if let Some(entry) = started.next() {
+            entry.t = t;
+        }
+    });
+}
+
+#[test]
+fn pongs_finds_a_ping_without_an_answer() {
+    assert_breach("pongs", "has no answer to its ping", |entries| {
+        let pongs = |entry: &mut Entry| match &mut entry.event {
+            // Text instead.
+            Event::Written { data, .. } if data.first() == Some(&0x8a) => data[0] = 0x81,
+            _ => {}
+        };
+        entries.iter_mut().for_each(pongs);
+    });
+}

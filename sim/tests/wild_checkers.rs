@@ -103,3 +103,25 @@ fn rest_finds_a_task_that_is_left() {
         _ => false,
     });
 }
+
+#[test]
+fn lifecycle_finds_a_crash_too_many_and_a_linger_that_is_left_out() {
+    assert_breach(
+        "lifecycle",
+        "has failed: true, after",
+        |event| match event {
+            Event::Log { message, .. } if message.starts_with("service crashed") => {
+                "service failed, said by nobody".clone_into(message);
+                true
+            }
+            _ => false,
+        },
+    );
+    assert_breach("lifecycle", "stops after 0 us of", |event| match event {
+        Event::Log { message, .. } if message == "service lingers" => {
+            "service lurks".clone_into(message);
+            true
+        }
+        _ => false,
+    });
+}

@@ -15,6 +15,7 @@ mod history;
 mod leases;
 mod metrics;
 mod ping;
+mod pongs;
 mod prompt;
 mod quiescence;
 mod registry;
@@ -32,6 +33,7 @@ pub use self::history::{History, Life, Said};
 pub use self::leases::Leases;
 pub use self::metrics::Metrics;
 pub use self::ping::Ping;
+pub use self::pongs::Pongs;
 pub use self::prompt::Prompt;
 pub use self::quiescence::Quiescence;
 pub use self::registry::Registry;
@@ -126,6 +128,7 @@ pub fn all() -> Vec<Box<dyn Checker>> {
         Box::new(Leases),
         Box::new(Metrics),
         Box::new(Ping),
+        Box::new(Pongs),
         Box::new(Prompt),
         Box::new(Quiescence),
         Box::new(Registry),
@@ -133,6 +136,7 @@ pub fn all() -> Vec<Box<dyn Checker>> {
         Box::new(wild::Closing),
         Box::new(wild::Conservation),
         Box::new(wild::Isolation),
+        Box::new(wild::Lifecycle),
         Box::new(wild::Liveness),
         Box::new(wild::Order),
         Box::new(wild::Protocol),

@@ -3,6 +3,7 @@
 mod closing;
 mod conservation;
 mod isolation;
+mod lifecycle;
 mod liveness;
 mod order;
 mod protocol;
@@ -11,6 +12,7 @@ mod rest;
 pub use self::closing::Closing;
 pub use self::conservation::Conservation;
 pub use self::isolation::Isolation;
+pub use self::lifecycle::Lifecycle;
 pub use self::liveness::Liveness;
 pub use self::order::Order;
 pub use self::protocol::Protocol;

@@ -1,0 +1,60 @@
+//! Pongs: a ping is answered at once.
+
+use super::conns::{Conn, conns};
+use super::{Breach, Checker, History};
+use crate::frames::Seen;
+use crate::inbound::pings;
+
+/// A connection whose socket always takes what is written, and whose service takes every message,
+/// has a pong for its last ping as soon as that is read.
+pub struct Pongs;
+
+impl Checker for Pongs {
+    fn name(&self) -> &'static str {
+        "pongs"
+    }
+
+    fn check(&self, history: &History<'_>) -> Result<(), Breach> {
+        let end = history.epoch().last().map_or(0, |entry| entry.t);
+        for (number, conn) in conns(history.epoch()) {
+            let Some(pinged) = last_ping(&conn) else {
+                continue;
+            };
+            let by = pinged + history.grace;
+            let ends = [
+                conn.closed().map(|(t, _)| t),
+                conn.shutdown,
+                conn.failed,
+                conn.dropped,
+                Some(end),
+            ];
+            let is_over = ends.into_iter().flatten().any(|t| t <= by);
+            let is_pong = |(t, seen): &(u64, Seen)| *seen == Seen::Pong && *t >= pinged;
+            if !is_over && !conn.said().seen.iter().any(is_pong) {
+                let text = format!("connection {number} has no answer to its ping");
+                return Err(Breach::new(pinged, text));
+            }
+        }
+        Ok(())
+    }
+}
+
+/// When the last ping was read of a connection that must answer it.
+fn last_ping(conn: &Conn<'_>) -> Option<u64> {
+    let (asked, _) = conn.asked();
+    let read: usize = conn.reads.iter().map(|(_, data)| data.len()).sum();
+    let head = read - asked.len();
+    // What `script` has not taken holds up what follows.
+    let first = conn.reads.first().map_or(&[][..], |(_, data)| data);
+    let is_script = String::from_utf8_lossy(first).contains("/ws/script");
+    if is_script || !conn.is_upgraded() || !conn.blocks.is_empty() {
+        return None;
+    }
+    let end = head + pings(&asked)?;
+    let mut sum = 0;
+    let mut times = conn.reads.iter().map(|(t, data)| {
+        sum += data.len();
+        (*t, sum)
+    });
+    times.find_map(|(t, sum)| (sum >= end).then_some(t))
+}
