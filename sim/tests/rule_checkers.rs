@@ -11,7 +11,7 @@ use sim::swarm::swarm;
 use sim::trace::{Ending, Entry, Event, Held};
 use sim::{Report, Trace};
 
-const SEEDS: u64 = 100;
+const SEEDS: u64 = 150;
 
 /// Runs of wild plans, all of them good.
 fn good() -> &'static [(Plan, Trace)] {
