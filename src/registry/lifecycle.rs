@@ -181,6 +181,7 @@ impl Lifecycle {
             Event::Leave => self.on_leave(now),
             Event::Timer => self.on_timer(now),
         };
+        self.settle();
         self.check();
         effect
     }
@@ -278,7 +279,6 @@ impl Lifecycle {
                 let until = now + self.policy.linger;
                 self.state = State::Lingering { until };
             }
-            State::Backoff { .. } if clients == 0 && self.draining => self.state = State::Stopped,
             State::Backoff { .. } | State::Failed { .. } | State::Running => {}
             State::Stopping { .. } => {}
             State::Lingering { .. } | State::Stopped => {
@@ -339,11 +339,18 @@ impl Lifecycle {
         self.draining = true;
         match self.state {
             State::Lingering { .. } => return self.stop(now),
-            State::Backoff { .. } if self.clients == 0 => self.state = State::Stopped,
             State::Backoff { .. } | State::Failed { .. } | State::Running => {}
             State::Stopped | State::Stopping { .. } => {}
         }
         None
+    }
+
+    /// A drained service waits for nothing: there is nobody it could be started for.
+    fn settle(&mut self) {
+        let waits = matches!(self.state, State::Backoff { .. } | State::Failed { .. });
+        if self.draining && self.clients == 0 && waits {
+            self.state = State::Stopped;
+        }
     }
 
     fn start(&mut self, now: Instant) -> Option<Effect> {
@@ -385,9 +392,6 @@ impl Lifecycle {
             self.trial = true;
             let until = now + self.policy.cooldown;
             self.state = State::Failed { until };
-        } else if self.draining && self.clients == 0 {
-            self.trial = false;
-            self.state = State::Stopped;
         } else {
             self.trial = false;
             let until = now + self.backoff();

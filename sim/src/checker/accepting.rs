@@ -44,7 +44,8 @@ impl Checker for Accepting {
             if history.is_cut(life, by) {
                 continue;
             }
-            let served = life.connected.or(life.refused.as_ref().map(|(t, _)| *t));
+            let refused = life.refused.as_ref().map(|(t, _)| *t);
+            let served = life.connected.or(refused);
             let is_sure = history.until_drained() > by && life.gone() > by;
             if is_sure && served.is_none_or(|t| t > by) {
                 let text = format!("client {client} was not accepted, descriptors or not");

@@ -92,9 +92,11 @@ impl<'a> History<'a> {
     pub fn new(plan: &Plan, trace: &'a Trace) -> Self {
         let network = &plan.network;
         let slack = network.slack_ms * 1000;
-        let steps = plan.actions.iter().map(|timed| match timed.action {
-            Action::Latency { ms_min, ms_max, .. } => ms_min.max(ms_max),
-            _ => 0,
+        let steps = plan.actions.iter().filter_map(|timed| {
+            if let Action::Latency { ms_min, ms_max, .. } = timed.action {
+                return Some(ms_min.max(ms_max));
+            }
+            None
         });
         let latency_ms = steps.fold(network.latency_ms_max, u64::max);
         let mut history = Self {
