@@ -1,4 +1,4 @@
-//! What a client has sent, by RFC 6455, as far as a server reads it; written apart from the product.
+//! What a client has sent, by RFC 6455, as far as a server reads it: apart from the product.
 
 /// Messages that are whole, with the bytes of their payloads.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]

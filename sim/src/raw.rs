@@ -64,6 +64,19 @@ async fn attempt(
         reason = "the clock of the host, which is virtual"
     )]
     let now = Instant::now();
+    if let Some((at, Step::Act(deed))) = script.steps.first()
+        && matches!(
+            deed,
+            Deed::Opening { .. }
+                | Deed::Offend {
+                    offence: Offence::BadHandshake
+                }
+        )
+        && *at == script.start
+    {
+        let deed = deed.clone();
+        recorder.record(Event::Did { client, deed });
+    }
     let (out, writes) = opening(script);
     let raw = Raw {
         client,

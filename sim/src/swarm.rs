@@ -91,11 +91,13 @@ pub fn brief(seed: u64) -> Plan {
 fn assemble(seed: u64, mut rng: Rng, wild: Wild, (clients, phases): (u32, &Phases)) -> Plan {
     let healed = wild.healed_ms;
     let latency_ms_min = rng.within(0..=20);
+    let relays = rng.chance(1, 12);
+    let spread = if relays { 0 } else { rng.within(0..=60) };
     let network = Network {
         zones: ZONES,
         tick_ms: 100,
         latency_ms_min,
-        latency_ms_max: latency_ms_min + rng.within(0..=60),
+        latency_ms_max: latency_ms_min + spread,
         slack_ms: 0,
     };
     // An early drain leaves nobody to probe for.
@@ -104,6 +106,7 @@ fn assemble(seed: u64, mut rng: Rng, wild: Wild, (clients, phases): (u32, &Phase
     let drain = early.unwrap_or(healed + phases.drain);
     actions.push(at(drain, Action::Drain));
     let mood = Mood::draw(&mut rng, &wild, clients);
+    let mood = mood.with_relay(relays.then_some(latency_ms_min));
     for client in 1..=clients {
         let rng = Rng::keyed(seed, "client", u64::from(client));
         actions.extend(life(rng, client, &mood));

@@ -1,7 +1,7 @@
 //! The page of a run: it has the lanes and the violation, is whole, and asks for nothing.
 
 use sim::checker::{Breach, Checker, History};
-use sim::plan::{Action, Plan, Timed};
+use sim::plan::{Action, Plan, Timed, Way};
 use sim::report::{Report, page};
 use sim::scenario::gathering;
 use sim::swarm::swarm;
@@ -132,5 +132,46 @@ fn pages_of_wild_plans_are_whole() {
         let page = page_of(swarm(seed), &[Box::new(Never)]);
         assert_nested(&page);
         assert_self_contained(&page);
+    }
+}
+
+#[test]
+fn a_page_shows_what_is_done_to_the_server() {
+    let mut plan = few(gathering(4), 8);
+    let faults = [
+        Action::PowerLoss,
+        Action::Bounce,
+        Action::Exhaust { ms: 500 },
+        Action::Wall { by_ms: -1_500 },
+        Action::Latency {
+            zone: 0,
+            ms_min: 20,
+            ms_max: 30,
+        },
+        Action::Partition {
+            zone: 0,
+            way: Way::Up,
+        },
+    ];
+    for (place, action) in faults.into_iter().enumerate() {
+        let at_ms = 40_000 + 1_000 * place as u64;
+        plan.actions.push(Timed { at_ms, action });
+    }
+    plan.actions.sort_by_key(|timed| timed.at_ms);
+    let page = page_of(plan, &[Box::new(Never)]);
+    assert_nested(&page);
+    assert_self_contained(&page);
+    let parts = [
+        "server: no power from 40.",
+        "no descriptors",
+        "cut up of zone 0",
+        "class=\"once\"",
+        "loses its power, and says nothing",
+        "has its wall clock set by -1500 ms",
+        "zone 0 is 20 to 30 ms away",
+        "is started",
+    ];
+    for part in parts {
+        assert!(page.contains(part), "{part}");
     }
 }

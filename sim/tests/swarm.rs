@@ -8,7 +8,7 @@ use sim::run::run;
 use sim::trace::diff;
 use sim::{Report, marks, swarm};
 
-const SEEDS: u64 = 300;
+const SEEDS: u64 = 600;
 
 /// Seeds that once failed.
 const ONCE_FAILED: [u64; 1] = [
@@ -32,7 +32,7 @@ impl Batch {
             Ok(trace) => trace,
             Err(error) => return self.failures.push(error.to_string()),
         };
-        for mark in marks::reached(&trace) {
+        for mark in marks::reached(&plan, &trace) {
             *self.marks.entry(mark).or_default() += 1;
         }
         let report = Report::new(plan, trace);

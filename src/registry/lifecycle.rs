@@ -182,6 +182,7 @@ impl Lifecycle {
             Event::Leave => self.on_leave(now),
             Event::Timer => self.on_timer(now),
         };
+        self.settle();
         self.check();
         effect
     }
@@ -280,9 +281,6 @@ impl Lifecycle {
                 let until = now + self.policy.linger;
                 self.state = State::Lingering { until };
             }
-            State::Backoff { .. } | State::Failed { .. } if clients == 0 && self.draining => {
-                self.state = State::Stopped;
-            }
             State::Backoff { .. } | State::Failed { .. } | State::Running => {}
             State::Stopping { .. } => {}
             State::Lingering { .. } | State::Stopped => {
@@ -344,14 +342,18 @@ impl Lifecycle {
         self.draining = true;
         match self.state {
             State::Lingering { .. } => return self.stop(now),
-            // Nobody joins any more: there is nothing to wait for.
-            State::Backoff { .. } | State::Failed { .. } if self.clients == 0 => {
-                self.state = State::Stopped;
-            }
             State::Backoff { .. } | State::Failed { .. } | State::Running => {}
             State::Stopped | State::Stopping { .. } => {}
         }
         None
+    }
+
+    /// A drained service waits for nothing: there is nobody it could be started for.
+    fn settle(&mut self) {
+        let waits = matches!(self.state, State::Backoff { .. } | State::Failed { .. });
+        if self.draining && self.clients == 0 && waits {
+            self.state = State::Stopped;
+        }
     }
 
     fn start(&mut self, now: Instant) -> Option<Effect> {
@@ -393,10 +395,7 @@ impl Lifecycle {
         self.crashes.push_back(now);
         let tolerated = usize::from(planted::is(Bug::CrashTolerated));
         let too_many = self.crashes.len() >= self.policy.crashes_max.get() as usize + tolerated;
-        if self.draining && self.clients == 0 {
-            self.trial = false;
-            self.state = State::Stopped;
-        } else if too_many || self.trial {
+        if too_many || self.trial {
             self.crashes.clear();
             self.trial = true;
             let until = if planted::is(Bug::CooldownIgnored) {

@@ -9,6 +9,9 @@ const SPINS: usize = 12;
 /// The longest pause before a connection is accepted that could be, in microseconds.
 const PAUSE: u64 = 250_000;
 
+/// What a handshake takes over the smallest buffers, in microseconds.
+const NARROW: u64 = 8_000_000;
+
 /// Failed accepts are some time apart, and who waited for one is served after the last.
 pub struct Accepting;
 
@@ -28,16 +31,21 @@ impl Checker for Accepting {
             }
         }
         for (client, life) in &history.clients {
-            if history.is_hurt(life) || !history.is_wide || !life.is_polite() {
+            if !life.is_polite() {
                 continue;
             }
             let Some(end) = history.exhausted_at(life.connecting, history.one_way()) else {
                 continue;
             };
-            let by = end + PAUSE + 4 * history.one_way() + history.grace;
-            let served = life
-                .connected
-                .or_else(|| life.refused.as_ref().map(|(t, _)| *t));
+            // There and back for the connection, and again for the request.
+            let arrive = |t, _| history.arrival(life.zone, t);
+            let arrived = (0..4).fold(end + PAUSE, arrive);
+            let by = arrived + if history.is_wide { 0 } else { NARROW } + history.grace;
+            if history.is_cut(life, by) {
+                continue;
+            }
+            let refused = life.refused.as_ref().map(|(t, _)| *t);
+            let served = life.connected.or(refused);
             let is_sure = history.until_drained() > by && life.gone() > by;
             if is_sure && served.is_none_or(|t| t > by) {
                 let text = format!("client {client} was not accepted, descriptors or not");

@@ -60,7 +60,12 @@ struct Sessions {
 impl Sessions {
     fn of(history: &History<'_>) -> Self {
         let logged = |words: &[&str]| {
-            let is_it = |entry: &&Entry| matches!(&entry.event, Event::Log { message, .. } if words.contains(&message.as_str()));
+            let is_it = |entry: &&Entry| {
+                let Event::Log { message, .. } = &entry.event else {
+                    return false;
+                };
+                words.contains(&message.as_str())
+            };
             let entries = history.epoch().iter().filter(is_it);
             entries.map(|entry| entry.t).collect()
         };

@@ -4,6 +4,7 @@ use jiff::Timestamp;
 
 use super::history::{History, Life, Said, lifecycle};
 use super::{Breach, Checker};
+use crate::plan::Action;
 use crate::rt::WALL_START;
 use crate::trace::Event;
 
@@ -73,8 +74,11 @@ impl Instance {
         let mut instances: Vec<Self> = Vec::new();
         let mut last = None;
         for entry in history.entries {
-            if entry.event == Event::Started {
-                // Whatever ran was killed with the server.
+            if let Event::Acted {
+                action: Action::Crash | Action::PowerLoss,
+            } = &entry.event
+            {
+                // Whatever ran was killed with the server, and the next counts from 1.
                 end(&mut instances, entry.t);
                 last = None;
             }

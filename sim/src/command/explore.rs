@@ -120,7 +120,7 @@ fn look(seed: u64, arguments: &Arguments) -> Came {
         Ok(trace) => trace,
         Err(error) => return Came::Broken(Box::new(plan), error.to_string()),
     };
-    let marks = marks::reached(&trace).into_iter().collect();
+    let marks = marks::reached(&plan, &trace).into_iter().collect();
     let report = Report::new(plan, trace);
     match report.violations.first() {
         None => Came::Kept {

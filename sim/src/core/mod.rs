@@ -85,7 +85,7 @@ pub fn run(plan: &Plan) -> Report {
     // What is dropped with the world is no part of the run.
     let trace = recorder.finish();
     drop(logs);
-    let mut marks = marks::reached(&trace);
+    let mut marks = marks::reached(&rules::outline(&world), &trace);
     marks.extend(world.marks.iter().copied().chain(world.marks_at_end()));
     marks.retain(|mark| MARKS.contains(mark));
     let violations = judge(&mut world, &trace);

@@ -5,14 +5,14 @@
 //! | | simnet | turmoil | loopback |
 //! |---|---|---|---|
 //! | hold, release | as it is | as it is | clients neither read nor write |
-//! | partition | what passes is lost, and the connection | the same | the same, at the client's end |
+//! | partition | what passes is lost, the connection too | the same | at the client's end |
 //! | one way | as it is | as it is | at the client's end |
 //! | latency | as it is | at least a tick | that of the machine |
 //! | bandwidth, buffers, short reads | as it is | none | those of the kernel |
 //! | reset | as it is | an end, unless something is unread | as it is |
 //! | vanish | says nothing more | neither reads nor writes | neither reads nor writes |
 //! | crash, bounce | as it is | as it is | as it is, but the process stays |
-//! | power loss | as it is | a partition, then a crash | the server stands still, crashes at the bounce |
+//! | power loss | as it is | a partition, then a crash | it stands still up to the bounce |
 
 use std::future::Future;
 use std::io;

@@ -9,6 +9,7 @@ use super::Report;
 use crate::checker::{History, Violation};
 use crate::trace::Entry;
 
+mod faults;
 mod lanes;
 mod marks;
 mod messages;
@@ -144,7 +145,7 @@ fn seconds(t: u64) -> String {
 fn chart(scene: &mut Scene<'_>) -> String {
     let mut svg = Svg::new(scene.end);
     scene.lanes.stripes(&mut svg);
-    marks::bands(scene, &mut svg);
+    faults::draw(scene, &mut svg);
     messages::draw(scene, &mut svg);
     marks::services(scene, &mut svg);
     marks::clients(scene, &mut svg);

@@ -16,6 +16,8 @@ pub(super) struct Mood {
     come_within: u64,
     /// Whether all come to a service that is slow to stop, and leave it soon.
     churns: bool,
+    /// The latency of all links, if each client takes over from the one before at the same instant.
+    relay: Option<u64>,
     /// Of how many clients one does anything: a crowd must not be dear.
     quiet: u64,
     /// Of 4, how many try again when they are not let in.
@@ -85,6 +87,7 @@ impl Mood {
             message_bytes: wild.message_bytes as u64,
             deeds_max: rng.within(1..=40),
             churns: rng.chance(1, 6),
+            relay: None,
             come_within: *rng.pick(&[1, 1_000, wild.healed_ms]),
             quiet: if clients > 500 { 50 } else { 1 },
             stubborn: rng.within(0..=2),
@@ -103,6 +106,7 @@ impl Mood {
             deeds_max: 1,
             come_within: 1,
             churns: false,
+            relay: None,
             quiet: 1,
             stubborn: 0,
         }
@@ -127,7 +131,36 @@ fn visit(mut rng: Rng, client: u32, healed: u64) -> Vec<Timed> {
     ]
 }
 
+impl Mood {
+    /// With clients that come as the one before leaves, over links of this latency.
+    pub(super) fn with_relay(self, latency_ms: Option<u64>) -> Self {
+        let relay = latency_ms;
+        Self { relay, ..self }
+    }
+}
+
+/// Comes so that its request arrives as the close frame of the client before does.
+fn take_over(client: u32, mood: &Mood, latency_ms: u64) -> Vec<Timed> {
+    const STAY_MS: u64 = 400;
+    let starts = 100 + u64::from(client) * STAY_MS;
+    let connect = Action::Connect {
+        client,
+        service: mood.services[0].to_owned(),
+        zone: 0,
+        again: false,
+    };
+    let code = 1000;
+    vec![
+        // There and back for the connection, and then the request.
+        at(starts - 2 * latency_ms, connect),
+        at(starts + STAY_MS, Action::Leave { client, code }),
+    ]
+}
+
 pub(super) fn life(mut rng: Rng, client: u32, mood: &Mood) -> Vec<Timed> {
+    if let Some(latency_ms) = mood.relay {
+        return take_over(client, mood, latency_ms);
+    }
     if mood.churns {
         return visit(rng, client, mood.healed);
     }

@@ -1,4 +1,4 @@
-//! Everything on the lanes: lives and ends of clients, instances of services, faults, violations.
+//! What is on the lanes: lives and ends of clients, instances of services, the server, violations.
 
 #![expect(
     clippy::wildcard_enum_match_arm,
@@ -16,59 +16,6 @@ use crate::trace::{Ending, Entry, Event};
 const TICKS_MAX: usize = 6_000;
 /// Such stretches in the whole of a run.
 const STRETCHES: u64 = 1_500;
-
-/// Holds and partitions: bands on the network's lane and on those of the zone's clients.
-pub(super) fn bands(scene: &Scene<'_>, svg: &mut Svg) {
-    let mut open: BTreeMap<(u8, &str), u64> = BTreeMap::new();
-    for entry in scene.history.entries {
-        let Event::Acted { action } = &entry.event else {
-            continue;
-        };
-        let change = match action {
-            Action::Hold { zone } => Some((*zone, "hold", true)),
-            Action::Release { zone } => Some((*zone, "hold", false)),
-            Action::Partition { zone, .. } => Some((*zone, "partition", true)),
-            Action::Repair { zone } => Some((*zone, "partition", false)),
-            _ => None,
-        };
-        match change {
-            Some((zone, kind, true)) => drop(open.entry((zone, kind)).or_insert(entry.t)),
-            Some((zone, kind, false)) => {
-                if let Some(from) = open.remove(&(zone, kind)) {
-                    band(scene, svg, (zone, kind), (from, entry.t));
-                }
-            }
-            None => {}
-        }
-    }
-    for (zone_kind, from) in open {
-        band(scene, svg, zone_kind, (from, scene.end));
-    }
-}
-
-fn band(scene: &Scene<'_>, svg: &mut Svg, (zone, kind): (u8, &str), (from, to): (u64, u64)) {
-    let title = format!(
-        "{kind} of zone {zone} from {} to {}",
-        seconds(from),
-        seconds(to)
-    );
-    for (client, y) in &scene.lanes.clients {
-        let life = scene.history.clients.get(client);
-        if life.is_some_and(|life| life.zone == zone) {
-            svg.bar(kind, (from, to), (*y, 17), &title);
-        }
-    }
-    let y = scene.lanes.network;
-    // Holds above, partitions below, so that both names can be read.
-    let y = if kind == "hold" { y + 1 } else { y + 16 };
-    svg.bar(kind, (from, to), (y, 14), &title);
-    svg.text(
-        "name",
-        (from, y + 11),
-        &format!("{kind} zone {zone}"),
-        &title,
-    );
-}
 
 /// Instances of services: a bar for each state, a name for each generation.
 pub(super) fn services(scene: &Scene<'_>, svg: &mut Svg) {

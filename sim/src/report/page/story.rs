@@ -26,6 +26,11 @@ pub(super) struct Told {
 pub(super) fn told(entry: &Entry) -> Option<Told> {
     let client = |client: &u32| format!("client {client}");
     let (who, what) = match &entry.event {
+        Event::AcceptFailed => {
+            let what = "cannot accept: no file descriptors".to_owned();
+            ("server".to_owned(), what)
+        }
+        Event::Started => ("server".to_owned(), "is started".to_owned()),
         Event::Accepted { .. }
         | Event::Dropped { .. }
         | Event::Held(_)
@@ -91,26 +96,43 @@ pub(super) fn told(entry: &Entry) -> Option<Told> {
     Some(Told { who, what })
 }
 
-#[expect(
-    clippy::wildcard_enum_match_arm,
-    reason = "an action without words of its own is told as it is in the plan"
-)]
 fn acted(action: &Action) -> (String, String) {
     let network = |what: String| ("network".to_owned(), what);
+    let server = |what: String| ("server".to_owned(), what);
     match action {
-        Action::Drain => ("server".to_owned(), "is told to shut down".to_owned()),
+        Action::Bandwidth {
+            zone,
+            bytes_per_second,
+        } => network(match bytes_per_second {
+            None => format!("zone {zone} has links of any rate"),
+            Some(rate) => format!("zone {zone} has links of {rate} bytes/s"),
+        }),
+        Action::Bounce => server("is to be started again".to_owned()),
+        Action::Crash => server("crashes; its system ends the connections".to_owned()),
+        Action::Drain => server("is told to shut down".to_owned()),
+        Action::Exhaust { ms } => server(format!("has no file descriptors for {ms} ms")),
         Action::Hold { zone } => network(format!("zone {zone} is held: all waits, none is lost")),
+        Action::Latency {
+            zone,
+            ms_min,
+            ms_max,
+        } => network(format!("zone {zone} is {ms_min} to {ms_max} ms away")),
         Action::Partition { zone, way } => network(match way {
             Way::Both => format!("zone {zone} is cut off: all is lost"),
             Way::Down => format!("zone {zone} is cut off: what the server sends is lost"),
             Way::Up => format!("zone {zone} is cut off: what its clients send is lost"),
         }),
+        Action::PowerLoss => server("loses its power, and says nothing".to_owned()),
         Action::Release { zone } => network(format!("zone {zone} is released")),
         Action::Repair { zone } => network(format!("zone {zone} is repaired")),
-        other => {
-            let what = serde_json::to_string(other).unwrap_or_else(|error| error.to_string());
-            network(brief(&what))
-        }
+        Action::Start { how } => server(format!("has a service script that starts: {how:?}")),
+        Action::Wall { by_ms } => server(format!("has its wall clock set by {by_ms} ms")),
+        // Clients do these, and tell themselves.
+        Action::Abort { .. }
+        | Action::Act { .. }
+        | Action::Connect { .. }
+        | Action::Leave { .. }
+        | Action::Text { .. } => network(brief(&format!("{action:?}"))),
     }
 }
 
