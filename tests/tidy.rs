@@ -26,6 +26,12 @@ const SHELL: &[&str] = &[
     "src/rt/tokio.rs",
     "src/main.rs",
     "src/reload.rs",
+    "src/signals.rs",
+];
+
+/// The files of the binary, and the root of the library.
+const BINARY: &[&str] = &[
+    "greeting", "lib", "main", "notify", "reload", "signals", "trim",
 ];
 
 const FILE_LINES_MAX: usize = 500;
@@ -82,7 +88,7 @@ impl Source {
     fn module(&self) -> Option<&str> {
         let inside = self.path.strip_prefix("src/")?;
         let module = inside.split('/').next()?.trim_end_matches(".rs");
-        (!["lib", "main", "reload", "trim"].contains(&module)).then_some(module)
+        (!BINARY.contains(&module).contains(&module)).then_some(module)
     }
 }
 

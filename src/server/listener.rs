@@ -1,70 +1,40 @@
-//! TCP listeners for an address as people write it.
+//! Listening sockets for addresses as people write them.
 
-use std::fmt;
 use std::future::poll_fn;
 use std::io;
 use std::net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr};
-use std::str::FromStr;
 use std::task::{Context, Poll};
 use std::time::Duration;
 
 use axum::serve::Listener;
-use tokio::net::{TcpListener, TcpStream};
+use tokio::net::TcpListener;
 use tracing::warn;
+
+use super::socket::{Address, Socket};
+use super::stream::Stream;
+#[cfg(feature = "tls")]
+use super::tls::Tls;
 
 /// Pause of the accept loop when the system is out of something, such as file descriptors.
 const EXHAUSTED_PAUSE: Duration = Duration::from_millis(200);
 
-/// One or more listening TCP sockets, served as one.
+/// One or more listening sockets, served as one.
 #[derive(Debug)]
 pub struct Listeners {
-    sockets: Vec<TcpListener>,
-    /// The one that is asked first, so that a busy family cannot keep the others waiting.
+    sockets: Vec<Socket>,
+    /// The one that is asked first, so that a busy one cannot keep the others waiting.
     first: usize,
-}
-
-/// An address as people write it: `HOST:PORT`.
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub struct Address {
-    host: String,
-    port: u16,
-}
-
-impl Address {
-    /// The host: a name or an IP address, one of IPv6 in brackets.
-    pub fn host(&self) -> &str {
-        &self.host
-    }
-}
-
-impl fmt::Display for Address {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        write!(f, "{}:{}", self.host, self.port)
-    }
-}
-
-impl FromStr for Address {
-    type Err = BindError;
-
-    fn from_str(text: &str) -> Result<Self, BindError> {
-        let bad = || BindError::BadAddress {
-            address: text.to_owned(),
-        };
-        let (host, port) = text.rsplit_once(':').ok_or_else(bad)?;
-        let port = port.parse().map_err(|_| bad())?;
-        if host.is_empty() {
-            return Err(bad());
-        }
-        let host = host.to_owned();
-        Ok(Self { host, port })
-    }
+    #[cfg(feature = "tls")]
+    tls: Option<Tls>,
 }
 
 /// Why an address could not be listened on.
 #[derive(Debug, thiserror::Error)]
 pub enum BindError {
     /// It is no address.
-    #[error("`{address}` is no address to listen on: write HOST:PORT, such as localhost:8080")]
+    #[error(
+        "`{address}` is no address to listen on: write HOST:PORT, such as localhost:8080, or unix:/PATH"
+    )]
     BadAddress {
         /// What was given.
         address: String,
@@ -79,7 +49,8 @@ pub enum BindError {
     },
 }
 
-/// Listens on `host:port`; `localhost` is both loopback families, as far as the machine has them.
+/// Listens on `host:port`, or on `unix:/path`; `localhost` is both loopback families, as far as the
+/// machine has them.
 ///
 /// Port 0 takes a free port, the same for all.
 ///
@@ -100,17 +71,19 @@ pub async fn bind_all(
 ) -> Result<Listeners, BindError> {
     let mut sockets = Vec::new();
     for address in addresses {
-        sockets.extend(bind_one(address).await?);
+        match address {
+            Address::Tcp { host, port } => sockets.extend(bind_tcp(host, *port).await?),
+            #[cfg(unix)]
+            Address::Unix(path) => sockets.push(Socket::unix(path, address)?),
+        }
     }
-    Ok(Listeners { sockets, first: 0 })
+    Ok(Listeners::new(sockets))
 }
 
-async fn bind_one(address: &Address) -> Result<Vec<TcpListener>, BindError> {
-    let failed = |source| BindError::Io {
-        address: address.to_string(),
-        source,
-    };
-    let addresses = resolve(address).await?;
+async fn bind_tcp(host: &str, port: u16) -> Result<Vec<Socket>, BindError> {
+    let address = format!("{host}:{port}");
+    let failed = |source| BindError::new(&address, source);
+    let addresses = resolve(host, port).await.map_err(failed)?;
     let mut listeners: Vec<TcpListener> = Vec::new();
     let mut missing = None;
     for mut socket in addresses {
@@ -125,18 +98,60 @@ async fn bind_one(address: &Address) -> Result<Vec<TcpListener>, BindError> {
     }
     match missing {
         Some(error) if listeners.is_empty() => Err(failed(error)),
-        Some(_) | None => Ok(listeners),
+        Some(_) | None => Ok(listeners.into_iter().map(Socket::Tcp).collect()),
+    }
+}
+
+impl BindError {
+    pub(super) fn new(address: impl ToString, source: io::Error) -> Self {
+        let address = address.to_string();
+        Self::Io { address, source }
     }
 }
 
 impl Listeners {
-    /// The addresses that are listened on, at least one.
+    fn new(sockets: Vec<Socket>) -> Self {
+        Self {
+            sockets,
+            first: 0,
+            #[cfg(feature = "tls")]
+            tls: None,
+        }
+    }
+
+    /// The sockets that systemd hands to this process, if it does (`LISTEN_FDS`).
+    ///
+    /// To be called once, before there are threads: it takes them out of the environment.
+    ///
+    /// # Errors
+    ///
+    /// When one is neither a TCP nor a Unix socket that listens.
+    #[cfg(feature = "cli")]
+    pub fn from_systemd() -> io::Result<Option<Self>> {
+        let mut handed = listenfd::ListenFd::from_env();
+        let mut sockets = Vec::new();
+        for index in 0..handed.len() {
+            sockets.extend(Socket::from_systemd(&mut handed, index)?);
+        }
+        Ok((!sockets.is_empty()).then(|| Self::new(sockets)))
+    }
+
+    /// Speaks TLS on the TCP sockets.
+    #[cfg(feature = "tls")]
+    #[must_use]
+    pub fn with_tls(self, tls: Tls) -> Self {
+        let tls = Some(tls);
+        Self { tls, ..self }
+    }
+
+    /// The TCP addresses that are listened on.
     ///
     /// # Errors
     ///
     /// When the operating system cannot tell.
     pub fn addresses(&self) -> io::Result<Vec<SocketAddr>> {
-        self.sockets.iter().map(TcpListener::local_addr).collect()
+        let addresses = self.sockets.iter().filter_map(Socket::address);
+        addresses.collect()
     }
 
     /// Whether other machines can reach one of the addresses.
@@ -149,7 +164,7 @@ impl Listeners {
         Ok(addresses.any(|address| !address.ip().to_canonical().is_loopback()))
     }
 
-    fn poll_accept(&mut self, cx: &mut Context<'_>) -> Poll<io::Result<(TcpStream, SocketAddr)>> {
+    fn poll_accept(&mut self, cx: &mut Context<'_>) -> Poll<io::Result<(Stream, Peer)>> {
         let count = self.sockets.len();
         for turn in 0..count {
             let index = (self.first + turn) % count;
@@ -160,22 +175,29 @@ impl Listeners {
         }
         Poll::Pending
     }
+
+    /// The connection with TLS, where that is spoken.
+    fn secured(&self, stream: Stream) -> Stream {
+        #[cfg(feature = "tls")]
+        let stream = match (&self.tls, stream) {
+            (Some(tls), Stream::Tcp(stream)) => Stream::TlsHandshake(Box::new(tls.accept(stream))),
+            (_, stream) => stream,
+        };
+        stream
+    }
 }
 
-impl Listener for Listeners {
-    type Io = TcpStream;
-    type Addr = SocketAddr;
+/// The address of a client; a Unix socket has none.
+type Peer = Option<SocketAddr>;
 
-    async fn accept(&mut self) -> (TcpStream, SocketAddr) {
+impl Listener for Listeners {
+    type Io = Stream;
+    type Addr = Peer;
+
+    async fn accept(&mut self) -> (Stream, Peer) {
         loop {
             match poll_fn(|cx| self.poll_accept(cx)).await {
-                Ok((stream, peer)) => {
-                    // A socket that cannot be set is about to fail anyway.
-                    if let Err(error) = stream.set_nodelay(true) {
-                        warn!(%error, "cannot set TCP_NODELAY");
-                    }
-                    return (stream, peer);
-                }
+                Ok((stream, peer)) => return (self.secured(stream), peer),
                 Err(error) if is_peer_gone(&error) => {}
                 Err(error) => {
                     warn!(%error, "cannot accept connections, trying again");
@@ -185,26 +207,21 @@ impl Listener for Listeners {
         }
     }
 
-    fn local_addr(&self) -> io::Result<SocketAddr> {
-        let none = || io::Error::from(io::ErrorKind::NotConnected);
-        self.sockets.first().ok_or_else(none)?.local_addr()
+    fn local_addr(&self) -> io::Result<Peer> {
+        Ok(self.addresses()?.first().copied())
     }
 }
 
-async fn resolve(address: &Address) -> Result<Vec<SocketAddr>, BindError> {
-    let port = address.port;
-    if address.host.eq_ignore_ascii_case("localhost") {
+async fn resolve(host: &str, port: u16) -> io::Result<Vec<SocketAddr>> {
+    if host.eq_ignore_ascii_case("localhost") {
         let families = [
             IpAddr::from(Ipv4Addr::LOCALHOST),
             IpAddr::from(Ipv6Addr::LOCALHOST),
         ];
         return Ok(families.map(|ip| SocketAddr::new(ip, port)).to_vec());
     }
-    let found = tokio::net::lookup_host(address.to_string()).await;
-    let found = found.map_err(|source| BindError::Io {
-        address: address.to_string(),
-        source,
-    })?;
+    // As a text, so that an IPv6 address may stand in its brackets.
+    let found = tokio::net::lookup_host(format!("{host}:{port}")).await?;
     Ok(found.collect())
 }
 

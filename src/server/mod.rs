@@ -21,12 +21,20 @@ mod handshake;
 mod listener;
 mod page;
 mod routes;
+mod socket;
+mod stream;
+#[cfg(feature = "tls")]
+mod tls;
 
 pub use self::address::PeerAddress;
 #[cfg(feature = "cli")]
 pub use self::config::{Changes, Config, Problems, Sources, command};
-pub use self::listener::{Address, BindError, Listeners, bind, bind_all};
+pub use self::listener::{BindError, Listeners, bind, bind_all};
 pub use self::routes::routes;
+pub use self::socket::Address;
+pub use self::stream::Stream;
+#[cfg(feature = "tls")]
+pub use self::tls::{Reloaded, Tls, TlsError};
 
 use self::connection::Connections;
 use self::routes::Shell;

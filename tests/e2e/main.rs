@@ -38,4 +38,9 @@ mod origin;
 
 mod auth;
 
+mod tls;
+
+#[cfg(unix)]
+mod unix;
+
 mod embed;

@@ -238,3 +238,35 @@ async fn a_second_signal_ends_it_at_once() {
     assert!(log.contains("second signal"), "{log}");
     drop(holding);
 }
+
+#[tokio::test]
+async fn completions_and_the_manual_are_printed() {
+    for (arguments, word) in [
+        (&["completions", "bash"][..], "--limits-sessions"),
+        (&["completions", "fish"], "complete -c busline"),
+        (&["man"], ".TH busline"),
+        (&["man"], "BUSLINE_AUTH_SECRET"),
+    ] {
+        let output = output(&mut busline(arguments)).await;
+        assert!(output.status.success(), "{}", text(&output.stderr));
+        let printed = text(&output.stdout);
+        assert!(printed.contains(word), "{word}");
+    }
+}
+
+#[cfg(target_os = "linux")]
+#[tokio::test]
+async fn systemd_is_told_when_it_serves_and_when_it_stops() {
+    let path = std::env::temp_dir().join(format!("busline-{}-notify", std::process::id()));
+    let socket = tokio::net::UnixDatagram::bind(&path).expect("a free path");
+    let mut command = busline(&["--listen", "127.0.0.1:0"]);
+    command.env("NOTIFY_SOCKET", &path);
+    let process = Process::start(command).await;
+    let mut told = [0; 64];
+    let length = soon(socket.recv(&mut told)).await.expect("a word");
+    assert_eq!(text(&told[..length]), "READY=1");
+    process.signal("TERM").await;
+    let length = soon(socket.recv(&mut told)).await.expect("a word");
+    assert_eq!(text(&told[..length]), "STOPPING=1");
+    std::fs::remove_file(&path).expect("it is there");
+}

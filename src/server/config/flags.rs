@@ -2,7 +2,8 @@
 
 use clap::builder::styling::{AnsiColor, Styles};
 use clap::parser::ValueSource;
-use clap::{Arg, ArgAction, ArgMatches, Command};
+use clap::{Arg, ArgAction, ArgMatches, Command, value_parser};
+use clap_complete::Shell;
 
 use super::key::{Change, Key};
 use super::schema::SECTIONS;
@@ -58,6 +59,18 @@ pub fn command() -> Command {
                 .about("Checks a file with settings, and names each line that is wrong")
                 .arg(file.help("The file")),
         )
+        .subcommand(
+            Command::new("completions")
+                .about("Prints what completes the command line in a shell")
+                .arg(
+                    Arg::new("shell")
+                        .value_name("SHELL")
+                        .help("The shell")
+                        .required(true)
+                        .value_parser(value_parser!(Shell)),
+                ),
+        )
+        .subcommand(Command::new("man").about("Prints the manual page"))
 }
 
 /// The keys that have a flag: all but those of the services' own sections.

@@ -13,9 +13,10 @@ use crate::limits::{
 use crate::origin::Origins;
 
 mod file;
+mod files;
 mod flags;
 mod key;
-mod keys;
+
 mod policies;
 mod print;
 mod problem;
@@ -31,10 +32,10 @@ pub use self::reload::Changes;
 use self::file::File;
 use self::key::{Keys, Reader};
 use self::problem::Problem;
-use self::schema::{AuthKeys, LimitKeys, SERVICE, ServerKeys, ServiceKeys};
+use self::schema::{AuthKeys, LimitKeys, SERVICE, ServerKeys, ServiceKeys, TlsKeys};
 use self::source::Layer;
 use crate::server::auth::{Join, Jwt, JwtPolicy, Keys as Keyring, Remote};
-use crate::server::listener::Address;
+use crate::server::{Address, Tls};
 
 /// The settings of the binary.
 #[derive(Clone, Debug)]
@@ -45,6 +46,7 @@ pub struct Config {
     server: ServerKeys,
     limits: LimitKeys,
     auth: AuthKeys,
+    tls: Option<Tls>,
     /// Read once, so that a file that is replaced meanwhile is seen only at the next reload.
     keys: Keyring,
     service: ServiceKeys,
@@ -128,7 +130,9 @@ impl Config {
         let service = ServiceKeys::read(&mut Reader::new(&layer, "", problems));
         let limits = LimitKeys::read(&mut Reader::new(&layer, "limits", problems));
         let auth = AuthKeys::read(&mut Reader::new(&layer, "auth", problems));
-        let keys = keys::read(&auth, problems);
+        let keys = files::read(&auth, problems);
+        let tls = TlsKeys::read(&mut Reader::new(&layer, "tls", problems));
+        let tls = files::tls(&tls, problems);
         let mut own = BTreeMap::new();
         for name in services {
             let section = format!("{SERVICE}.{name}");
@@ -140,6 +144,7 @@ impl Config {
             service,
             limits,
             auth,
+            tls,
             keys,
             services: own,
             names: services,
@@ -166,6 +171,11 @@ impl Config {
     pub fn origins(&self) -> Origins {
         let patterns = self.server.origins.iter();
         Origins::new(patterns.map(|pattern| pattern.0.clone()).collect())
+    }
+
+    /// TLS, if it is asked for.
+    pub fn tls(&self) -> Option<&Tls> {
+        self.tls.as_ref()
     }
 
     /// Whether clients must show who they are.

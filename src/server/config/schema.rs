@@ -9,8 +9,8 @@ use super::value::{Described, Kind, OneOrMore, Parsed, Time, Value, Whole};
 use crate::address::Network;
 use crate::limits::{DrainCode, OverRate, Rate, SlowConsumer};
 use crate::origin::Pattern;
+use crate::server::Address;
 use crate::server::auth::{Join, SECRET_BYTES_MIN, Url};
-use crate::server::listener::Address;
 
 const SECOND: u64 = 1000;
 const HOUR: u64 = 3600 * SECOND;
@@ -22,7 +22,8 @@ const TIB: u64 = 1 << 40;
 keys! {
     /// The server as a whole; they stand at the top of the file.
     pub(crate) struct ServerKeys {
-        /// Addresses to listen on; `localhost` is both loopback addresses, of IPv4 and of IPv6
+        /// Addresses to listen on, HOST:PORT or unix:/PATH; `localhost` is both loopback addresses, of
+        /// IPv4 and of IPv6
         listen: OneOrMore<Parsed<Address>> = "localhost:8080", Start;
         /// Let clients without a token in at addresses that others can reach
         allow_anonymous: bool = "false", Start;
@@ -132,6 +133,16 @@ keys! {
     }
 }
 
+keys! {
+    /// TLS on the TCP addresses.
+    pub(crate) struct TlsKeys {
+        /// File with the certificates, the server's own first, in PEM; read again when it changes
+        certificate: Option<PathBuf> = "", Start;
+        /// File with the private key of the certificate, in PEM
+        key: Option<PathBuf> = "", Start;
+    }
+}
+
 /// A section of the file with the tables of its keys.
 #[derive(Debug)]
 pub(super) struct Section {
@@ -145,6 +156,7 @@ pub(super) const SECTIONS: &[Section] = &[
     Section::of::<ServiceKeys>(""),
     Section::of::<LimitKeys>("limits"),
     Section::of::<AuthKeys>("auth"),
+    Section::of::<TlsKeys>("tls"),
 ];
 
 /// The keys of the section of one service.
@@ -207,7 +219,8 @@ impl Described for Targets {
 
 impl Described for Address {
     const PLACEHOLDER: &'static str = "HOST:PORT";
-    const ALLOWED: &'static str = "an address: write HOST:PORT, such as localhost:8080";
+    const ALLOWED: &'static str =
+        "an address: write HOST:PORT, such as localhost:8080, or unix:/PATH";
 }
 
 impl Described for Pattern {
