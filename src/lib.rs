@@ -7,6 +7,7 @@
 //!
 //! - [`limits`]: every bound by name; [`address`] and [`Peer`]: whom they are counted for;
 //!   [`Bucket`]: how a rate is kept.
+//! - [`histogram`]: how long things take.
 //! - [`rt`]: what the core asks of a runtime.
 //! - [`wire`]: the WebSocket protocol, bytes in and bytes out.
 //! - [`bus`]: topics, messages, subscriptions.
@@ -24,6 +25,7 @@ pub mod app;
 mod backlog;
 mod bucket;
 pub mod bus;
+pub mod histogram;
 pub mod limits;
 mod metrics;
 mod pacing;

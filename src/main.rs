@@ -1,5 +1,6 @@
 //! The binary: arguments, then the server, until a signal.
 
+use std::future::pending;
 use std::io::IsTerminal;
 use std::pin::pin;
 use std::process::ExitCode;
@@ -7,11 +8,11 @@ use std::process::ExitCode;
 use busline::App;
 use busline::app::RegisterError;
 use busline::rt::Tokio;
-use busline::server::{Config, Listeners, bind, serve};
+use busline::server::{Config, Listeners, bind, serve, serve_admin};
 use busline::service::{echo, ping, timenow};
 use clap::Parser;
 use futures::future::{Either, select};
-use tracing::info;
+use tracing::{info, warn};
 use tracing_subscriber::layer::SubscriberExt;
 use tracing_subscriber::util::SubscriberInitExt;
 
@@ -52,8 +53,9 @@ fn start(config: &Config) -> Result<(), Problem> {
         let signals = Signals::catch()?;
         let app = app(config)?;
         let listeners = bind(&config.listen).await?;
+        let admin = admin(config).await?;
         greet(config, &app, &listeners)?;
-        run(listeners, app, signals).await
+        run(listeners, admin, app, signals).await
     })
 }
 
@@ -65,6 +67,27 @@ fn app(config: &Config) -> Result<App<Tokio>, RegisterError> {
         .service("ping", ping)?
         .service("timenow", timenow)?;
     Ok(builder.build())
+}
+
+/// Where operators listen unless told otherwise.
+const ADMIN: &str = "localhost:8081";
+
+/// The operators' listener, unless it is off.
+async fn admin(config: &Config) -> Result<Option<Listeners>, Problem> {
+    let listeners = match config.admin.as_deref() {
+        Some("off") => return Ok(None),
+        Some(address) => bind(address).await?,
+        // Nobody has asked for it: a second server on the machine need not fail for it.
+        None => match bind(ADMIN).await {
+            Ok(listeners) => listeners,
+            Err(error) => {
+                warn!(%error, "no operators' listener: choose another address with --admin");
+                return Ok(None);
+            }
+        },
+    };
+    info!(addresses = ?listeners.addresses()?, "operators' listener");
+    Ok(Some(listeners))
 }
 
 /// Tells what is served and how to try it.
@@ -95,8 +118,20 @@ fn greet(config: &Config, app: &App<Tokio>, listeners: &Listeners) -> Result<(),
 }
 
 /// Serves until the first signal, drains until the second.
-async fn run(listeners: Listeners, app: App<Tokio>, mut signals: Signals) -> Result<(), Problem> {
+async fn run(
+    listeners: Listeners,
+    admin: Option<Listeners>,
+    app: App<Tokio>,
+    mut signals: Signals,
+) -> Result<(), Problem> {
     let trimmed = app.clone();
+    let watched = app.clone();
+    let operators = pin!(async {
+        match admin {
+            Some(listeners) => serve_admin(listeners, watched).await,
+            None => pending().await,
+        }
+    });
     let (drain, drained) = futures::channel::oneshot::channel::<()>();
     let serve = pin!(serve(listeners, app, async {
         // A sender that is gone is a signal as well.
@@ -108,12 +143,12 @@ async fn run(listeners: Listeners, app: App<Tokio>, mut signals: Signals) -> Res
         signals.next().await;
     });
     let trim = pin!(trim::after_sessions(&trimmed));
-    match select(select(serve, signal), trim).await {
+    match select(select(serve, signal), select(trim, operators)).await {
         Either::Left((Either::Left((served, _)), _)) => Ok(served?),
         Either::Left((Either::Right(((), _)), _)) => {
             Err("stopped at once by a second signal".into())
         }
-        Either::Right((never, _)) => match never {},
+        Either::Right((Either::Left((never, _)) | Either::Right((never, _)), _)) => match never {},
     }
 }
 

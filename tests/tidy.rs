@@ -6,6 +6,7 @@ use std::path::{Path, PathBuf};
 /// Modules from the ground up; those on one line know nothing of each other.
 const LAYERS: &[&[&str]] = &[
     &["address", "sync"],
+    &["histogram"],
     &["limits", "peer"],
     &["backlog", "metrics", "permits", "rt", "wire"],
     &["bucket", "bus"],

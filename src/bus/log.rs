@@ -14,8 +14,10 @@
 
 use std::collections::VecDeque;
 
+use super::memory::TopicStatus;
 use super::message::Message;
 use super::subscription::Received;
+use super::topic::Topic;
 use crate::limits::Window;
 
 /// Capacity above which an emptied log gives its memory back.
@@ -208,6 +210,16 @@ impl Log {
 
     pub(crate) fn counts(&self) -> TopicCounts {
         self.counts
+    }
+
+    pub(crate) fn status(&self, topic: &Topic) -> TopicStatus {
+        TopicStatus {
+            topic: topic.clone(),
+            subscribers: self.readers,
+            messages: self.entries.len(),
+            bytes: self.bytes,
+            counts: self.counts,
+        }
     }
 
     /// Payload bytes kept for subscribers that have not read them.

@@ -32,6 +32,21 @@ pub struct BusCounts {
     pub messages: TopicCounts,
 }
 
+/// What one topic holds and has done.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct TopicStatus {
+    /// Its name.
+    pub topic: Topic,
+    /// Those subscribed to it.
+    pub subscribers: usize,
+    /// Messages kept for those that have not read them.
+    pub messages: usize,
+    /// Their payload bytes.
+    pub bytes: usize,
+    /// What it has done since it got its first subscriber.
+    pub counts: TopicCounts,
+}
+
 impl InMemoryMessageBus {
     /// A bus whose topics keep `window` each, and of which at most `topics_max` exist at once.
     pub fn new(window: Window, topics_max: usize) -> Self {
@@ -64,6 +79,19 @@ impl InMemoryMessageBus {
             counts.messages.add(&state.log.counts());
         }
         counts
+    }
+
+    /// Every topic there is, by name; takes time in proportion to their number.
+    pub fn topics(&self) -> Vec<TopicStatus> {
+        let map = self.shared.map.lock();
+        #[expect(clippy::disallowed_methods, reason = "they are sorted")]
+        let cells = map.cells.iter();
+        let mut topics: Vec<_> = cells
+            .map(|(topic, cell)| cell.0.lock().log.status(topic))
+            .collect();
+        drop(map);
+        topics.sort_unstable_by(|a, b| a.topic.cmp(&b.topic));
+        topics
     }
 
     /// What one topic has done since it got its first subscriber; `None` if it has none.

@@ -16,7 +16,7 @@ pub mod contract;
 mod models;
 
 pub use self::log::TopicCounts;
-pub use self::memory::{BusCounts, InMemoryMessageBus};
+pub use self::memory::{BusCounts, InMemoryMessageBus, TopicStatus};
 pub use self::message::{Generation, Message, Origin};
 pub use self::subscription::{Publisher, Received, Subscription};
 pub use self::topic::{ClientId, NameError, ServiceName, Topic};

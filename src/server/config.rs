@@ -22,6 +22,11 @@ pub struct Config {
     )]
     pub listen: String,
 
+    /// Address of the operators' listener, with /metrics, /readyz and /debug, or `off`; unless
+    /// given it is localhost:8081, and off if another program listens there
+    #[arg(long, env = "BUSLINE_ADMIN", value_name = "HOST:PORT")]
+    pub admin: Option<String>,
+
     /// Largest message a client may send, in bytes; a longer one closes its session with 1009
     #[arg(
         long,

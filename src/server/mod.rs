@@ -5,13 +5,13 @@ use std::pin::pin;
 use std::task::Poll;
 
 use axum::serve::Listener;
-use futures::FutureExt;
 use futures::future::{Either, select};
 
 use crate::app::App;
 use crate::rt::Runtime;
 
 mod address;
+mod admin;
 #[cfg(feature = "cli")]
 mod config;
 mod connection;
@@ -22,6 +22,7 @@ mod page;
 mod routes;
 
 pub use self::address::PeerAddress;
+pub use self::admin::{admin_routes, serve_admin};
 #[cfg(feature = "cli")]
 pub use self::config::Config;
 pub use self::listener::{BindError, Listeners, bind};
@@ -56,9 +57,8 @@ where
     L: Listener<Addr: PeerAddress>,
     R: Runtime,
 {
-    let (alive, end) = futures::channel::oneshot::channel::<()>();
-    let shell = Shell::new(app.clone(), end.map(drop).boxed().shared());
-    let connections = Connections::new(&shell);
+    let (alive, shell) = Shell::with_end(app.clone());
+    let connections = Connections::of(&shell, shell.router());
     let accept = pin!(connections.accept(listener));
     let drain = pin!(async {
         shutdown.await;

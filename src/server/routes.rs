@@ -10,6 +10,7 @@ use axum::http::{HeaderMap, StatusCode, header};
 use axum::response::{IntoResponse, Response};
 use axum::routing::get;
 use futures::FutureExt;
+use futures::channel::oneshot;
 use futures::future::{BoxFuture, Either, Shared, select};
 use hyper::upgrade::OnUpgrade;
 use hyper_util::rt::TokioIo;
@@ -54,8 +55,14 @@ impl<R: Runtime> Clone for Shell<R> {
 }
 
 impl<R: Runtime> Shell<R> {
-    pub(super) fn new(app: App<R>, end: End) -> Self {
+    fn new(app: App<R>, end: End) -> Self {
         Self { app, end }
+    }
+
+    /// A shell whose connections and sessions end when the returned sender is dropped.
+    pub(super) fn with_end(app: App<R>) -> (oneshot::Sender<()>, Self) {
+        let (alive, end) = oneshot::channel();
+        (alive, Self::new(app, end.map(drop).boxed().shared()))
     }
 
     pub(super) fn app(&self) -> &App<R> {

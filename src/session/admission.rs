@@ -9,7 +9,7 @@ use crate::metrics::RefuseReason;
 use crate::peer::Peer;
 use crate::permits::{Full, Permit};
 use crate::registry::{JoinError, Lease, Refusal};
-use crate::rt::Runtime;
+use crate::rt::{Instant, Runtime};
 
 /// A client that may have a session: it is subscribed, and it has joined its service.
 ///
@@ -22,6 +22,8 @@ pub struct Admission<R: Runtime> {
     pub(super) publisher: Publisher,
     pub(super) slow_consumer: SlowConsumer,
     pub(super) dialect: Dialect,
+    /// When it was admitted, until an instance of its service runs for it.
+    pub(super) waits_since: Option<Instant>,
     peer: Peer,
     permit: Permit,
 }
@@ -121,6 +123,7 @@ impl<R: Runtime> Admission<R> {
             lease,
             slow_consumer,
             dialect: Dialect::Plain,
+            waits_since: Some(app.rt().now()),
             peer,
             permit,
         })

@@ -128,6 +128,6 @@ fn push(batch: &mut Vec<Message>, voice: &mut Voice, outbox: &mut Outbox) {
         {
             outbox.push_notice(&notice);
         }
-        outbox.push(voice.frame(&message));
+        outbox.push(voice.frame(&message), message.published_at());
     }
 }

@@ -174,7 +174,7 @@ impl<S: AsyncWrite + Unpin> Link<S> {
         now: Instant,
     ) -> Poll<io::Result<()>> {
         let before = self.outbox.written();
-        let sent = self.outbox.poll_send(cx, &mut self.stream, metrics);
+        let sent = self.outbox.poll_send(cx, &mut self.stream, metrics, now);
         if sent.is_ready() {
             self.stuck_since = None;
         } else if self.stuck_since.is_none() || self.outbox.written() != before {

@@ -191,6 +191,10 @@ impl<R: Runtime> Open<R> {
                 Status::Failed => return Some(Cause::Failed),
             }
             if let Some(generation) = status.generation() {
+                if let Some(since) = admission.waits_since.take() {
+                    let waited = admission.app.rt().now().saturating_since(since);
+                    admission.app.metrics().running_after.observe(waited);
+                }
                 admission.feed.voice.runs(generation);
             }
         }

@@ -15,6 +15,7 @@ fn busline(arguments: &[&str]) -> Command {
     for variable in ["LISTEN", "LOG", "LINGER", "WINDOW", "MAX_MESSAGE_BYTES"] {
         command.env_remove(format!("BUSLINE_{variable}"));
     }
+    command.env("BUSLINE_ADMIN", "off");
     command
         .args(arguments)
         .stdin(Stdio::null())

@@ -1,5 +1,7 @@
 //! A client that says what the test wants, allowed or not: bytes out, bytes in.
 
+use std::net::SocketAddr;
+
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
 use tokio::net::{TcpSocket, TcpStream};
 
@@ -20,7 +22,11 @@ pub(crate) struct Raw {
 
 impl Raw {
     pub(crate) async fn connect(server: &Server) -> Self {
-        let stream = soon(TcpStream::connect(server.address())).await;
+        Self::connect_to(server.address()).await
+    }
+
+    pub(crate) async fn connect_to(address: SocketAddr) -> Self {
+        let stream = soon(TcpStream::connect(address)).await;
         let stream = stream.expect("the server listens");
         Self { stream }
     }
