@@ -50,6 +50,13 @@ struct Entry {
 #[derive(Debug, PartialEq, Eq)]
 pub(crate) struct Cursor(u64);
 
+impl Cursor {
+    /// The number of the message it stands before, lost or not; a topic counts from 0.
+    pub(crate) fn number(&self) -> u64 {
+        self.0
+    }
+}
+
 /// What a topic has done with the messages published on it.
 ///
 /// At every moment `owed = delivered + lost_lagged + lost_superseded + lost_unsubscribed +
@@ -96,6 +103,11 @@ impl Log {
             window,
             counts: TopicCounts::default(),
         }
+    }
+
+    /// The number of the next message that is published.
+    pub(crate) fn next_number(&self) -> u64 {
+        self.tail()
     }
 
     pub(crate) fn readers(&self) -> usize {

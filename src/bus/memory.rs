@@ -8,6 +8,7 @@ use std::task::{Context, Poll, Waker};
 use super::log::{Log, TopicCounts};
 use super::message::Message;
 use super::subscription::{Publisher, Received, Seat, Subscription};
+use super::tap::{Tap, Tapped, Taps, published};
 use super::topic::Topic;
 use super::{MessageBus, SubscribeError};
 use crate::limits::Window;
@@ -54,6 +55,7 @@ impl InMemoryMessageBus {
             shared: Arc::new(Shared {
                 window,
                 topics_max,
+                taps: Taps::default(),
                 map: Mutex::new(Map::default()),
             }),
         }
@@ -79,6 +81,29 @@ impl InMemoryMessageBus {
             counts.messages.add(&state.log.counts());
         }
         counts
+    }
+
+    /// Watches what happens from now on, without being noticed.
+    ///
+    /// A topic need not be there yet. On several threads events may be told in another order than
+    /// they happen in.
+    ///
+    /// # Errors
+    ///
+    /// When there are as many topics as the bus allows.
+    pub fn tap(&self, tapped: Tapped) -> Result<Tap, SubscribeError> {
+        let events = self.subscribe(&tapped.events())?;
+        Ok(Tap::new(Arc::clone(&self.shared), tapped, events))
+    }
+
+    /// Taps there are.
+    pub fn taps(&self) -> u64 {
+        self.shared.taps.count()
+    }
+
+    /// Tells an event to those who tap this.
+    pub(crate) fn tell(&self, tapped: &Tapped, event: impl FnOnce() -> serde_json::Value) {
+        self.shared.tell(tapped, || event().to_string());
     }
 
     /// Every topic there is, by name; takes time in proportion to their number.
@@ -110,9 +135,15 @@ impl MessageBus for InMemoryMessageBus {
     }
 
     fn publish(&self, topic: &Topic, message: Message) -> usize {
-        let cell = self.shared.cell(topic);
-        self.shared
-            .count(cell.map_or(0, |cell| cell.publish(message)))
+        let Some(cell) = self.shared.cell(topic) else {
+            return self.shared.count(0);
+        };
+        let told = (self.taps() > 0).then(|| message.clone());
+        let published = cell.publish(message);
+        if let Some(message) = told {
+            self.shared.tell_published(topic, &message, published);
+        }
+        self.shared.count(published.subscribers)
     }
 
     fn publisher(&self, topic: &Topic) -> Publisher {
@@ -124,6 +155,7 @@ impl MessageBus for InMemoryMessageBus {
 pub(super) struct Shared {
     window: Window,
     topics_max: usize,
+    pub(super) taps: Taps,
     map: Mutex<Map>,
 }
 
@@ -137,6 +169,23 @@ struct Map {
 impl Shared {
     pub(super) fn cell(&self, topic: &Topic) -> Option<Arc<Cell>> {
         self.map.lock().cells.get(topic).cloned()
+    }
+
+    pub(super) fn tell(&self, tapped: &Tapped, event: impl FnOnce() -> String) {
+        if self.taps.is_tapped(tapped)
+            && let Some(cell) = self.cell(&tapped.events())
+        {
+            cell.publish(Message::text(event()));
+        }
+    }
+
+    pub(super) fn tell_published(&self, topic: &Topic, message: &Message, result: Published) {
+        if self.taps.count() > 0 && result.subscribers > 0 {
+            let tapped = Tapped::Topic(topic.clone());
+            self.tell(&tapped, || {
+                published(message, result.number, result.subscribers)
+            });
+        }
     }
 
     /// Counts a message published to this many subscribers: a topic counts its own, but there is no
@@ -159,7 +208,8 @@ impl Shared {
                 return Err(SubscribeError::TooManyTopics { max });
             }
             None => {
-                let cell = Arc::new(Cell::new(self.window));
+                let window = topic.own_window().unwrap_or(self.window);
+                let cell = Arc::new(Cell::new(window));
                 map.cells.insert(topic.clone(), Arc::clone(&cell));
                 cell
             }
@@ -186,6 +236,15 @@ impl Shared {
     }
 }
 
+/// What came of a publish.
+#[derive(Clone, Copy, Debug)]
+pub(super) struct Published {
+    /// Those who were subscribed; none if the topic was taken out of the map meanwhile.
+    pub(super) subscribers: usize,
+    /// The message's number, if there were any.
+    pub(super) number: u64,
+}
+
 /// One topic: its log and who waits on it.
 #[derive(Debug)]
 pub(super) struct Cell(Mutex<State>);
@@ -203,6 +262,14 @@ impl State {
         Seat {
             cursor: self.log.attach(),
             place: self.subscribers.enter(),
+        }
+    }
+
+    /// What a publish comes to now.
+    fn next(&self) -> Published {
+        Published {
+            subscribers: self.log.readers(),
+            number: self.log.next_number(),
         }
     }
 
@@ -240,16 +307,16 @@ impl Cell {
         }))
     }
 
-    /// Publishes to the subscribers there are, and returns how many that is.
+    /// Publishes to the subscribers there are.
     ///
     /// None are left if the topic was taken out of the map meanwhile: then nothing is counted here.
-    fn publish(&self, message: Message) -> usize {
+    fn publish(&self, message: Message) -> Published {
         let mut state = self.0.lock();
-        let subscribers = state.log.readers();
+        let published = state.next();
         let wakers = state.append(message);
         drop(state);
         wakers.wake();
-        subscribers
+        published
     }
 
     /// Publishes if that loses nobody a message, else parks the task at `place`, or at a new place
@@ -259,10 +326,10 @@ impl Cell {
         message: &Message,
         place: Option<Place>,
         waker: &Waker,
-    ) -> Result<usize, Place> {
+    ) -> Result<Published, Place> {
         let mut state = self.0.lock();
-        let subscribers = state.log.readers();
-        if subscribers > 0 && !state.log.has_room(message.len()) {
+        let published = state.next();
+        if published.subscribers > 0 && !state.log.has_room(message.len()) {
             let place = place.unwrap_or_else(|| state.publishers.enter());
             let replaced = state.publishers.park(&place, waker);
             drop(state);
@@ -274,7 +341,7 @@ impl Cell {
         drop(state);
         drop(left);
         wakers.wake();
-        Ok(subscribers)
+        Ok(published)
     }
 
     /// A publisher stops waiting.

@@ -2,6 +2,7 @@
 
 use super::dialect::{Dialect, Voice};
 use super::feed::{Feed, Pick};
+use super::teller::Teller;
 use crate::app::App;
 use crate::bus::{ClientId, MessageBus, Publisher, ServiceName, SubscribeError, Topic};
 use crate::limits::SlowConsumer;
@@ -112,6 +113,7 @@ impl<R: Runtime> Admission<R> {
             app: app.clone(),
             client,
             feed: Feed {
+                teller: Teller::new(bus.clone(), client),
                 to_all,
                 to_one,
                 since: lease.since(),

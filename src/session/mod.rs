@@ -32,6 +32,7 @@ mod intake;
 mod keepalive;
 mod open;
 mod outbox;
+mod teller;
 
 pub use self::admission::{Admission, AdmitError};
 pub use self::cause::Cause;
@@ -42,6 +43,7 @@ use self::closing::Closing;
 use self::inlet::Inlet;
 use self::open::Open;
 use self::outbox::Outbox;
+use self::teller::Teller;
 
 /// One connected client, from its admission to the end of its stream.
 ///
@@ -57,6 +59,7 @@ pub struct Session<S, R: Runtime> {
     link: Link<S>,
     phase: Phase<R>,
     account: Account,
+    teller: Teller,
     timer: Timer,
 }
 
@@ -97,6 +100,7 @@ where
         };
         Self {
             account: app.account(admission.client()),
+            teller: Teller::new(app.bus().clone(), admission.client()),
             phase: Phase::Open(Open::new(admission)),
             app,
             link,
@@ -119,6 +123,7 @@ where
             let deadline = match &mut this.phase {
                 Phase::Open(open) => match open.poll_held(cx, &mut this.link, &mut this.account) {
                     Poll::Ready(cause) => {
+                        this.teller.closing(&cause);
                         let closing = open.close(cause, now);
                         this.phase = Phase::Closing(closing);
                         continue;
@@ -153,7 +158,8 @@ impl<S, R: Runtime> Drop for Session<S, R> {
                 CloseReason::Dropped
             }
         };
-        self.link.outbox.abandon(metrics);
+        let unsent = self.link.outbox.abandon(metrics);
+        self.teller.lost(unsent, "unsent");
         metrics.closed.add(reason);
     }
 }

@@ -34,7 +34,12 @@ impl Outbox {
 
     /// Whether a message is among what is being written.
     pub(super) fn has_messages(&self) -> bool {
-        !self.ends.is_empty()
+        self.messages() > 0
+    }
+
+    /// Messages among what is being written.
+    pub(super) fn messages(&self) -> u64 {
+        self.ends.len() as u64
     }
 
     /// Makes room for frames of this many bytes in all.
@@ -133,11 +138,13 @@ impl Outbox {
         self.bytes.shrink_to_fit();
     }
 
-    /// Counts what is and what is not written at the end of the session.
-    pub(super) fn abandon(&mut self, metrics: &Metrics) {
+    /// Counts what is and what is not written at the end of the session, and returns the latter.
+    pub(super) fn abandon(&mut self, metrics: &Metrics) -> u64 {
         let written = self.ends.partition_point(|end| *end <= self.written);
         metrics.messages_out.add(written as u64);
-        metrics.lost_unsent.add((self.ends.len() - written) as u64);
+        let unsent = (self.ends.len() - written) as u64;
+        metrics.lost_unsent.add(unsent);
         *self = Self::default();
+        unsent
     }
 }

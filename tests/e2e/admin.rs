@@ -261,6 +261,44 @@ async fn the_topics_are_told_by_name_and_by_prefix() {
 }
 
 #[tokio::test]
+async fn a_client_and_a_topic_can_be_watched_live() {
+    let server = Server::standard().await;
+    let operators = Operators::of(&server).await;
+    let mut client = Client::connect(&server, "echo").await;
+    let number = server.app().counts().sessions.opened;
+    let path = format!("/debug/tap?client={number}");
+    let mut by_client = operators.request(&path, "text/event-stream").await;
+    let inbox = "/debug/tap?topic=echo:from-ws-to-service";
+    let mut by_topic = operators.request(inbox, "text/event-stream").await;
+    for raw in [&mut by_client, &mut by_topic] {
+        let head = raw.head().await;
+        assert!(head.contains("text/event-stream"), "{head}");
+    }
+    client.round_trip("a secret").await;
+    let told = by_client.until("\"written\"").await;
+    assert!(
+        told.contains("\"received\"") && told.contains("\"queued\""),
+        "{told}"
+    );
+    let told = told + &by_topic.until("\"published\"").await;
+    assert!(!told.contains("secret"), "{told}");
+    drop((by_client, by_topic));
+    server
+        .until("the taps are gone", |server| server.app().bus().taps() == 0)
+        .await;
+    for bad in ["", "?client=x", "?topic=a%20b", "?client=1&topic=a"] {
+        assert_eq!(
+            operators
+                .get(&format!("/debug/tap{bad}"), "*/*")
+                .await
+                .status,
+            400,
+            "{bad}"
+        );
+    }
+}
+
+#[tokio::test]
 async fn none_of_it_is_on_the_public_listener() {
     let server = Server::standard().await;
     for path in [

@@ -79,6 +79,22 @@ impl Raw {
         String::from_utf8(head).expect("a head is text")
     }
 
+    /// Reads on until this text has come.
+    pub(crate) async fn until(&mut self, text: &str) -> String {
+        let mut all = Vec::new();
+        loop {
+            all.push(
+                soon(self.stream.read_u8())
+                    .await
+                    .expect("the stream goes on"),
+            );
+            let so_far = String::from_utf8_lossy(&all);
+            if so_far.ends_with(text) {
+                return so_far.into_owned();
+            }
+        }
+    }
+
     /// The first byte and the payload of the server's next frame.
     pub(crate) async fn frame(&mut self) -> (u8, Vec<u8>) {
         soon(async {
