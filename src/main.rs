@@ -8,11 +8,12 @@ use std::process::ExitCode;
 use busline::App;
 use busline::app::RegisterError;
 use busline::rt::Tokio;
-use busline::server::{Config, Listeners, bind, serve, serve_admin};
+use busline::server::{Config, Listeners, LogFormat, bind, serve, serve_admin};
 use busline::service::{echo, ping, timenow};
 use clap::Parser;
 use futures::future::{Either, select};
 use tracing::{info, warn};
+use tracing_subscriber::Layer;
 use tracing_subscriber::layer::SubscriberExt;
 use tracing_subscriber::util::SubscriberInitExt;
 
@@ -38,6 +39,10 @@ fn log(config: &Config) {
         .with_writer(std::io::stderr)
         .with_ansi(std::io::stderr().is_terminal())
         .with_target(false);
+    let lines = match config.log_format {
+        LogFormat::Json => lines.json().boxed(),
+        LogFormat::Text => lines.boxed(),
+    };
     tracing_subscriber::registry()
         .with(config.log.clone())
         .with(lines)

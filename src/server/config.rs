@@ -3,8 +3,8 @@
 use std::num::NonZeroUsize;
 use std::time::Duration;
 
-use clap::Parser;
 use clap::builder::styling::{AnsiColor, Styles};
+use clap::{Parser, ValueEnum};
 use tracing_subscriber::filter::Targets;
 
 use crate::limits::{LifecyclePolicy, Limits, Window};
@@ -59,6 +59,25 @@ pub struct Config {
         default_value = "info"
     )]
     pub log: Targets,
+
+    /// How to log: lines of text for people, or a JSON object a line for programs
+    #[arg(
+        long,
+        env = "BUSLINE_LOG_FORMAT",
+        value_name = "FORMAT",
+        default_value = "text"
+    )]
+    pub log_format: LogFormat,
+}
+
+/// How log lines are written.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, ValueEnum)]
+pub enum LogFormat {
+    /// One JSON object a line.
+    Json,
+    /// Text.
+    #[default]
+    Text,
 }
 
 const ABOUT: &str = "A WebSocket service host on a message bus";

@@ -24,7 +24,7 @@ mod routes;
 pub use self::address::PeerAddress;
 pub use self::admin::{admin_routes, serve_admin};
 #[cfg(feature = "cli")]
-pub use self::config::Config;
+pub use self::config::{Config, LogFormat};
 pub use self::listener::{BindError, Listeners, bind};
 pub use self::routes::routes;
 
