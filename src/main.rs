@@ -1,5 +1,6 @@
 //! The binary: arguments, then the server, until a signal.
 
+use std::future::pending;
 use std::io::IsTerminal;
 use std::pin::pin;
 use std::process::ExitCode;
@@ -8,17 +9,21 @@ use busline::App;
 use busline::app::RegisterError;
 use busline::rt::Tokio;
 use busline::server::auth::Remote;
-use busline::server::{Config, Listeners, Sources, bind_all, command, serve};
+use busline::server::{
+    Config, Listeners, LogFormat, Sources, bind_all, command, serve, serve_admin,
+};
 use busline::service::{echo, ping, timenow};
 use clap::ArgMatches;
 use clap_complete::{Shell, generate};
 use clap_mangen::Man;
 use futures::future::{Either, select};
+use tracing_subscriber::Layer;
 use tracing_subscriber::layer::SubscriberExt;
 use tracing_subscriber::util::SubscriberInitExt;
 
 mod greeting;
 mod notify;
+mod operators;
 mod reload;
 mod signals;
 mod trim;
@@ -83,6 +88,10 @@ fn log(config: &Config) {
         .with_writer(std::io::stderr)
         .with_ansi(std::io::stderr().is_terminal())
         .with_target(false);
+    let lines = match config.log_format() {
+        LogFormat::Json => lines.json().boxed(),
+        LogFormat::Text => lines.boxed(),
+    };
     tracing_subscriber::registry()
         .with(config.log().clone())
         .with(lines)
@@ -103,10 +112,11 @@ fn start(config: Config, sources: Sources) -> Result<(), Problem> {
         if listeners.is_public()? && is_open {
             return Err(PUBLIC.into());
         }
+        let admin = operators::listen(config.admin()).await?;
         greeting::greet(&config, &app, &listeners)?;
         notify(State::Ready);
         let reload = Reload::new(sources, config, app.clone(), remote)?;
-        serve_until_told(listeners, app, signals, reload).await
+        serve_until_told((listeners, admin), app, signals, reload).await
     })
 }
 
@@ -141,12 +151,19 @@ fn app(config: &Config, remote: Option<Remote>) -> Result<App<Tokio>, RegisterEr
 
 /// Serves until the first signal, drains until the second.
 async fn serve_until_told(
-    listeners: Listeners,
+    (listeners, admin): (Listeners, Option<Listeners>),
     app: App<Tokio>,
     mut signals: Signals,
     reload: Reload,
 ) -> Result<(), Problem> {
     let trimmed = app.clone();
+    let watched = app.clone();
+    let operators = pin!(async {
+        match admin {
+            Some(listeners) => serve_admin(listeners, watched).await,
+            None => pending().await,
+        }
+    });
     let (drain, drained) = futures::channel::oneshot::channel::<()>();
     let serve = pin!(serve(listeners, app, async {
         // A sender that is gone is a signal as well.
@@ -160,11 +177,20 @@ async fn serve_until_told(
     });
     let trim = pin!(trim::after_sessions(&trimmed));
     let reload = pin!(reload.run());
-    match select(select(serve, signal), select(trim, reload)).await {
+    match select(
+        select(serve, signal),
+        select(trim, select(reload, operators)),
+    )
+    .await
+    {
         Either::Left((Either::Left((served, _)), _)) => Ok(served?),
         Either::Left((Either::Right(((), _)), _)) => {
             Err("stopped at once by a second signal".into())
         }
-        Either::Right((Either::Left((never, _)) | Either::Right((never, _)), _)) => match never {},
+        Either::Right((Either::Left((never, _)), _)) => match never {},
+        Either::Right((
+            Either::Right((Either::Left((never, _)) | Either::Right((never, _)), _)),
+            _,
+        )) => match never {},
     }
 }

@@ -11,6 +11,8 @@ mod leaving;
 mod model;
 #[path = "model/regressions.rs"]
 mod regressions;
+#[path = "model/taps.rs"]
+mod taps;
 
 use std::time::Duration;
 

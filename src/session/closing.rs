@@ -55,10 +55,19 @@ impl Closing {
         let (deadline, drain) = (now + limits.close_timeout, limits.drain.code);
         let (feed, permit) = admission.leave();
         let step = match cause.farewell(drain) {
-            Farewell::Cut(frame) => Step::Cut(frame),
-            Farewell::Drop => Step::Done,
+            Farewell::Cut(frame) => {
+                feed.tell_unread();
+                Step::Cut(frame)
+            }
+            Farewell::Drop => {
+                feed.tell_unread();
+                Step::Done
+            }
             Farewell::Finish(frame) => Step::Finish(feed, frame),
-            Farewell::Now(frame) => Step::Say(frame),
+            Farewell::Now(frame) => {
+                feed.tell_unread();
+                Step::Say(frame)
+            }
         };
         Self {
             cause,

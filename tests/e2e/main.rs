@@ -24,6 +24,8 @@ mod crash;
 
 mod limits;
 
+mod admin;
+
 mod slow;
 
 mod drain;

@@ -7,7 +7,7 @@ use tokio::io::{AsyncBufReadExt, AsyncReadExt, AsyncWriteExt, BufReader, Lines};
 use tokio::net::TcpStream;
 use tokio::process::{Child, ChildStderr, ChildStdout, Command};
 
-use crate::raw::wish;
+use crate::raw::{TEXT, frame, wish};
 use crate::server::soon;
 
 pub(crate) fn busline(arguments: &[&str]) -> Command {
@@ -17,6 +17,7 @@ pub(crate) fn busline(arguments: &[&str]) -> Command {
             command.env_remove(name);
         }
     }
+    command.env("BUSLINE_ADMIN", "off");
     command
         .args(arguments)
         .stdin(Stdio::null())
@@ -211,6 +212,40 @@ async fn version_and_help_are_answered() {
     let help = output(&mut busline(&["--help"])).await;
     assert!(help.status.success());
     assert!(text(&help.stdout).contains("BUSLINE_LISTEN"));
+}
+
+#[tokio::test]
+async fn logs_can_be_json_and_say_whose_they_are_but_not_what_was_said() {
+    let arguments = [
+        "--listen",
+        "127.0.0.1:0",
+        "--log-format",
+        "json",
+        "--log",
+        "debug",
+    ];
+    let process = Process::start(busline(&arguments)).await;
+    let mut stream = process.join("echo").await;
+    let secret = frame(TEXT, b"a secret");
+    stream.write_all(&secret).await.expect("it reads");
+    let mut echo = [0; 10];
+    soon(stream.read_exact(&mut echo)).await.expect("an echo");
+    assert_eq!(&echo[2..], b"a secret");
+    process.signal("TERM").await;
+    going_away(&mut stream).await;
+    drop(stream);
+    let (code, log) = process.end().await;
+    assert_eq!(code, Some(0), "{log}");
+    assert!(!log.contains("secret"), "{log}");
+    let line = |line: &str| -> serde_json::Value { serde_json::from_str(line).expect("JSON") };
+    let lines: Vec<_> = log.lines().map(line).collect();
+    let closed = lines
+        .iter()
+        .find(|line| line["fields"]["message"] == "session closed");
+    let closed = closed.expect("it is logged");
+    assert_eq!(closed["fields"]["cause"], "Drained");
+    assert_eq!(closed["span"]["service"], "echo");
+    assert_eq!(closed["span"]["address"], "127.0.0.1");
 }
 
 #[tokio::test]

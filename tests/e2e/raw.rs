@@ -1,5 +1,7 @@
 //! A client that says what the test wants, allowed or not: bytes out, bytes in.
 
+use std::net::SocketAddr;
+
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
 use tokio::net::{TcpSocket, TcpStream};
 
@@ -20,7 +22,11 @@ pub(crate) struct Raw {
 
 impl Raw {
     pub(crate) async fn connect(server: &Server) -> Self {
-        let stream = soon(TcpStream::connect(server.address())).await;
+        Self::connect_to(server.address()).await
+    }
+
+    pub(crate) async fn connect_to(address: SocketAddr) -> Self {
+        let stream = soon(TcpStream::connect(address)).await;
         let stream = stream.expect("the server listens");
         Self { stream }
     }
@@ -71,6 +77,22 @@ impl Raw {
             head.push(soon(self.stream.read_u8()).await.expect("a whole head"));
         }
         String::from_utf8(head).expect("a head is text")
+    }
+
+    /// Reads on until this text has come.
+    pub(crate) async fn until(&mut self, text: &str) -> String {
+        let mut all = Vec::new();
+        loop {
+            all.push(
+                soon(self.stream.read_u8())
+                    .await
+                    .expect("the stream goes on"),
+            );
+            let so_far = String::from_utf8_lossy(&all);
+            if so_far.ends_with(text) {
+                return so_far.into_owned();
+            }
+        }
     }
 
     /// The first byte and the payload of the server's next frame.

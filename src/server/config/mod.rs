@@ -12,6 +12,7 @@ use crate::limits::{
 };
 use crate::origin::Origins;
 
+mod admin;
 mod file;
 mod files;
 mod flags;
@@ -25,6 +26,7 @@ mod schema;
 mod source;
 mod value;
 
+pub use self::admin::{Admin, LogFormat};
 pub use self::flags::command;
 pub use self::problem::Problems;
 pub use self::reload::Changes;
@@ -233,6 +235,16 @@ impl Config {
     /// What to log.
     pub fn log(&self) -> &Targets {
         &self.server.log.0
+    }
+
+    /// How to log.
+    pub fn log_format(&self) -> LogFormat {
+        self.server.log_format
+    }
+
+    /// Where operators listen.
+    pub fn admin(&self) -> &Admin {
+        &self.server.admin.0
     }
 
     /// The bounds it asks for.

@@ -4,6 +4,7 @@ use std::path::PathBuf;
 
 use tracing_subscriber::filter::Targets;
 
+use super::admin::{Admin, LogFormat};
 use super::key::{Key, Keys, keys};
 use super::value::{Described, Kind, OneOrMore, Parsed, Time, Value, Whole};
 use crate::address::Network;
@@ -25,6 +26,9 @@ keys! {
         /// Addresses to listen on, HOST:PORT or unix:/PATH; `localhost` is both loopback addresses, of
         /// IPv4 and of IPv6
         listen: OneOrMore<Parsed<Address>> = "localhost:8080", Start;
+        /// Address of the operators' listener, with /metrics, /readyz and /debug; `off` for none;
+        /// with a `?` behind it only if it is free
+        admin: Parsed<Admin> = "localhost:8081?", Start;
         /// Let clients without a token in at addresses that others can reach
         allow_anonymous: bool = "false", Start;
         /// Pages of other hosts that may connect, such as https://*.example.com; `*` is any
@@ -32,6 +36,8 @@ keys! {
         /// What to log, to standard error: error, warn, info, debug, trace or off, for all or by
         /// module, such as `info,busline::server=debug`
         log: Parsed<Targets> = "info", Start;
+        /// How to log
+        log_format: LogFormat = "text", Start;
     }
 }
 
