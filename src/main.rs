@@ -17,6 +17,7 @@ use clap::ArgMatches;
 use clap_complete::{Shell, generate};
 use clap_mangen::Man;
 use futures::future::{Either, select};
+use tracing::warn;
 use tracing_subscriber::Layer;
 use tracing_subscriber::layer::SubscriberExt;
 use tracing_subscriber::util::SubscriberInitExt;
@@ -73,6 +74,7 @@ fn run(matches: &ArgMatches) -> Result<(), Problem> {
         Some(_) | None => {
             let config = sources.read()?;
             log(&config);
+            warn_of_variables();
             start(config, sources)
         }
     }
@@ -81,6 +83,15 @@ fn run(matches: &ArgMatches) -> Result<(), Problem> {
 /// A variable of the environment; what is no text is not allowed anyway.
 fn variable(name: &str) -> Option<String> {
     std::env::var_os(name).map(|text| text.to_string_lossy().into_owned())
+}
+
+/// A variable with a typing error would be a setting that nobody made.
+fn warn_of_variables() {
+    let names = std::env::vars_os().map(|(name, _)| name.to_string_lossy().into_owned());
+    let unknown = Sources::unknown(names);
+    if !unknown.is_empty() {
+        warn!("no settings, and ignored: {}", unknown.join(", "));
+    }
 }
 
 fn log(config: &Config) {

@@ -33,7 +33,8 @@ pub struct Listeners {
 pub enum BindError {
     /// It is no address.
     #[error(
-        "`{address}` is no address to listen on: write HOST:PORT, such as localhost:8080, or unix:/PATH"
+        "`{address}` is no address to listen on: write HOST:PORT, such as localhost:8080, or \
+         unix:/PATH"
     )]
     BadAddress {
         /// What was given.

@@ -42,6 +42,8 @@ mod auth;
 
 mod tls;
 
+mod abuse;
+
 #[cfg(unix)]
 mod unix;
 

@@ -141,6 +141,16 @@ pub(super) fn flags(matches: &ArgMatches) -> Layer {
     layer
 }
 
+/// Those of these variables that start like ours and are no setting.
+pub(super) fn unknown(names: impl Iterator<Item = String>) -> Vec<String> {
+    let known: Vec<_> = settings()
+        .map(|(section, key)| variable(section, key))
+        .chain(["BUSLINE_CONFIG".to_owned()])
+        .collect();
+    let ours = names.filter(|name| name.starts_with("BUSLINE_"));
+    ours.filter(|name| !known.contains(name)).collect()
+}
+
 /// What the environment gives.
 pub(super) fn environment(variables: impl Fn(&str) -> Option<String>) -> Layer {
     let mut layer = Layer::default();
@@ -152,4 +162,26 @@ pub(super) fn environment(variables: impl Fn(&str) -> Option<String>) -> Layer {
         }
     }
     layer
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_variable_that_is_no_setting_is_named() {
+        let names = [
+            "BUSLINE_LINGER",
+            "BUSLINE_LIMITS_SESSIONS",
+            "BUSLINE_CONFIG",
+            "BUSLINE_LINGR",
+        ];
+        let names = names.into_iter().chain(["PATH"]).map(str::to_owned);
+        assert_eq!(unknown(names), ["BUSLINE_LINGR"]);
+    }
+
+    #[test]
+    fn the_command_is_whole() {
+        command().debug_assert();
+    }
 }

@@ -78,6 +78,11 @@ impl Sources {
         }
     }
 
+    /// Those of these variables that start like a setting and are none.
+    pub fn unknown(names: impl Iterator<Item = String>) -> Vec<String> {
+        flags::unknown(names)
+    }
+
     /// A file and nothing else.
     pub fn file(path: &str, services: &'static [&'static str]) -> Self {
         Self {

@@ -23,8 +23,8 @@ const TIB: u64 = 1 << 40;
 keys! {
     /// The server as a whole; they stand at the top of the file.
     pub(crate) struct ServerKeys {
-        /// Addresses to listen on, HOST:PORT or unix:/PATH; `localhost` is both loopback addresses, of
-        /// IPv4 and of IPv6
+        /// Addresses to listen on, HOST:PORT or unix:/PATH; `localhost` is both loopback
+        /// addresses, of IPv4 and of IPv6
         listen: OneOrMore<Parsed<Address>> = "localhost:8080", Start;
         /// Address of the operators' listener, with /metrics, /readyz and /debug; `off` for none;
         /// with a `?` behind it only if it is free
