@@ -35,3 +35,5 @@ mod churn;
 mod process;
 
 mod embed;
+
+mod abuse;

@@ -10,7 +10,7 @@ use tokio::process::{Child, ChildStdout, Command};
 use crate::raw::{TEXT, frame, wish};
 use crate::server::soon;
 
-fn busline(arguments: &[&str]) -> Command {
+pub(crate) fn busline(arguments: &[&str]) -> Command {
     let mut command = Command::new(env!("CARGO_BIN_EXE_busline"));
     for variable in [
         "LISTEN",
@@ -42,16 +42,16 @@ fn text(bytes: &[u8]) -> &str {
 }
 
 /// A running server.
-struct Process {
+pub(crate) struct Process {
     child: Child,
     greeting: Vec<String>,
-    address: SocketAddr,
+    pub(crate) address: SocketAddr,
     // Kept open: a closed pipe is no business of these tests.
     _stdout: Lines<BufReader<ChildStdout>>,
 }
 
 impl Process {
-    async fn start(mut command: Command) -> Self {
+    pub(crate) async fn start(mut command: Command) -> Self {
         let mut child = command.spawn().expect("it can be run");
         let stdout = child.stdout.take().expect("it is piped");
         let mut lines = BufReader::new(stdout).lines();
@@ -73,14 +73,18 @@ impl Process {
         }
     }
 
-    async fn signal(&self, name: &str) {
-        let id = self.child.id().expect("it runs").to_string();
+    pub(crate) fn id(&self) -> u32 {
+        self.child.id().expect("it runs")
+    }
+
+    pub(crate) async fn signal(&self, name: &str) {
+        let id = self.id().to_string();
         let killed = Command::new("kill").args(["-s", name, &id]).status();
         assert!(soon(killed).await.expect("kill can be run").success());
     }
 
     /// Waits for its end and returns how it ended and what it wrote to standard error.
-    async fn end(mut self) -> (Option<i32>, String) {
+    pub(crate) async fn end(mut self) -> (Option<i32>, String) {
         let status = soon(self.child.wait()).await.expect("it ends");
         let mut log = String::new();
         let mut stderr = self.child.stderr.take().expect("it is piped");
