@@ -15,7 +15,7 @@ pub(crate) fn greet(
     info!(?addresses, "listening");
     println!(
         "{}",
-        Greeting::new(config, addresses.first().map(|first| first.port())).text(app)
+        Greeting::new(config, addresses.first().map(std::net::SocketAddr::port)).text(app)
     );
     Ok(())
 }

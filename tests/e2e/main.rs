@@ -42,9 +42,9 @@ mod auth;
 
 mod tls;
 
-mod abuse;
-
 #[cfg(unix)]
 mod unix;
 
 mod embed;
+
+mod abuse;

@@ -74,8 +74,12 @@ impl Process {
         }
     }
 
+    pub(crate) fn id(&self) -> u32 {
+        self.child.id().expect("it runs")
+    }
+
     pub(crate) async fn signal(&self, name: &str) {
-        let id = self.child.id().expect("it runs").to_string();
+        let id = self.id().to_string();
         let killed = Command::new("kill").args(["-s", name, &id]).status();
         assert!(soon(killed).await.expect("kill can be run").success());
     }

@@ -31,6 +31,16 @@ impl Raw {
         Self { stream }
     }
 
+    /// A client on a connection that is there.
+    pub(crate) fn on(stream: TcpStream) -> Self {
+        Self { stream }
+    }
+
+    /// Connects to a service.
+    pub(crate) async fn join_at(address: SocketAddr, service: &str) -> Self {
+        Self::connect_to(address).await.upgrade(service).await
+    }
+
     /// Connects to a service.
     pub(crate) async fn join(server: &Server, service: &str) -> Self {
         Self::connect(server).await.upgrade(service).await
@@ -38,16 +48,20 @@ impl Raw {
 
     /// Connects to a service with as small a receive buffer as the system has.
     pub(crate) async fn join_narrow(server: &Server, service: &str) -> Self {
+        Self::join_narrow_at(server.address(), service).await
+    }
+
+    pub(crate) async fn join_narrow_at(address: SocketAddr, service: &str) -> Self {
         let socket = TcpSocket::new_v4().expect("there are sockets");
         socket
             .set_recv_buffer_size(1)
             .expect("the system rounds it up");
-        let stream = soon(socket.connect(server.address())).await;
+        let stream = soon(socket.connect(address)).await;
         let stream = stream.expect("the server listens");
         Self { stream }.upgrade(service).await
     }
 
-    async fn upgrade(mut self, service: &str) -> Self {
+    pub(crate) async fn upgrade(mut self, service: &str) -> Self {
         self.send(wish(&format!("/ws/{service}")).as_bytes()).await;
         let head = self.head().await;
         assert!(head.starts_with("HTTP/1.1 101 "), "{head}");

@@ -30,11 +30,11 @@ impl Server {
         parts: impl FnOnce(Builder<Tokio>) -> Result<Builder<Tokio>, RegisterError>,
     ) -> Self {
         let listeners = bind("127.0.0.1:0").await.expect("loopback has free ports");
-        Self::start_on(listeners, parts).await
+        Self::start_on(listeners, parts)
     }
 
     /// The same on other sockets; those of a file have no address.
-    pub(crate) async fn start_on(
+    pub(crate) fn start_on(
         listeners: Listeners,
         parts: impl FnOnce(Builder<Tokio>) -> Result<Builder<Tokio>, RegisterError>,
     ) -> Self {
@@ -44,7 +44,10 @@ impl Server {
         let (shutdown, signal) = oneshot::channel();
         let served = serve(listeners, app.clone(), signal.map(drop));
         Self {
-            address: addresses.first().copied().unwrap_or(([0; 4], 0).into()),
+            address: addresses
+                .first()
+                .copied()
+                .unwrap_or_else(|| ([0; 4], 0).into()),
             app,
             shutdown: Some(shutdown),
             task: tokio::spawn(served),

@@ -58,7 +58,7 @@ impl Files {
 async fn secured(tls: &Tls, limits: Limits) -> Server {
     let listeners = bind("127.0.0.1:0").await.expect("loopback has free ports");
     let listeners = listeners.with_tls(tls.clone());
-    Server::start_on(listeners, |app| app.limits(limits).service("echo", echo)).await
+    Server::start_on(listeners, |app| app.limits(limits).service("echo", echo))
 }
 
 /// Connects to a server that has this certificate.
@@ -81,9 +81,8 @@ type Socket = WebSocketStream<TlsStream<TcpStream>>;
 
 async fn join(server: &Server, certificate: &str) -> Socket {
     let stream = connect(server, certificate).await.expect("it is trusted");
-    let (socket, _) = soon(client_async("wss://localhost/ws/echo", stream))
-        .await
-        .expect("it upgrades");
+    let upgrade = Box::pin(client_async("wss://localhost/ws/echo", stream));
+    let (socket, _) = soon(upgrade).await.expect("it upgrades");
     socket
 }
 

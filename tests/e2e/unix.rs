@@ -17,7 +17,7 @@ fn path(name: &str) -> PathBuf {
 async fn start(path: &std::path::Path) -> Result<Server, BindError> {
     let listeners = bind(&format!("unix:{}", path.display())).await?;
     assert!(!listeners.is_public().expect("it can be told"));
-    Ok(Server::start_on(listeners, |app| app.service("echo", echo)).await)
+    Ok(Server::start_on(listeners, |app| app.service("echo", echo)))
 }
 
 async fn echoes(path: &std::path::Path) {

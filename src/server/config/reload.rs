@@ -36,8 +36,9 @@ impl Config {
             if old == new {
                 continue;
             }
-            let shown =
-                |text: Option<String>| text.map_or("unset".to_owned(), |t| format!("{t:?}"));
+            let shown = |text: Option<String>| {
+                text.map_or_else(|| "unset".to_owned(), |text| format!("{text:?}"))
+            };
             match key.change {
                 Change::Live => {
                     changes

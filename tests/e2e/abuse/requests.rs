@@ -1,4 +1,4 @@
-//! The abuse list: while each runs, a well-behaved client of another service loses nothing.
+//! Requests that are refused, or are none; tricks and floods before the upgrade.
 
 use std::cell::Cell;
 use std::time::Duration;
