@@ -9,6 +9,7 @@
 //!   [`Bucket`]: how a rate is kept.
 //! - [`identity`]: who a client is.
 //! - [`origin`]: which pages may connect.
+//! - [`histogram`]: how long things take.
 //! - [`rt`]: what the core asks of a runtime.
 //! - [`wire`]: the WebSocket protocol, bytes in and bytes out.
 //! - [`bus`]: topics, messages, subscriptions.
@@ -28,6 +29,7 @@ pub mod authorize;
 mod backlog;
 mod bucket;
 pub mod bus;
+pub mod histogram;
 pub mod identity;
 pub mod limits;
 mod metrics;

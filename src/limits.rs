@@ -228,6 +228,12 @@ pub struct Window {
     pub bytes: usize,
 }
 
+/// What is kept of a tap's newest events.
+pub(crate) const TAP_WINDOW: Window = Window {
+    messages: nonzero(4096),
+    bytes: 1024 * 1024,
+};
+
 impl Default for Window {
     fn default() -> Self {
         Self {

@@ -1,5 +1,6 @@
 //! The binary: arguments, then the server, until a signal.
 
+use std::future::pending;
 use std::io::IsTerminal;
 use std::pin::pin;
 use std::process::ExitCode;
@@ -8,18 +9,29 @@ use busline::App;
 use busline::app::RegisterError;
 use busline::rt::Tokio;
 use busline::server::auth::Remote;
-use busline::server::{Address, Config, Listeners, Sources, bind_all, command, serve};
+use busline::server::{
+    Config, Listeners, LogFormat, Sources, bind_all, command, serve, serve_admin,
+};
 use busline::service::{echo, ping, timenow};
 use clap::ArgMatches;
+use clap_complete::{Shell, generate};
+use clap_mangen::Man;
 use futures::future::{Either, select};
-use tracing::info;
+use tracing::warn;
+use tracing_subscriber::Layer;
 use tracing_subscriber::layer::SubscriberExt;
 use tracing_subscriber::util::SubscriberInitExt;
 
+mod greeting;
+mod notify;
+mod operators;
 mod reload;
+mod signals;
 mod trim;
 
+use self::notify::{State, notify};
 use self::reload::Reload;
+use self::signals::Signals;
 
 /// Why the server ended other than as asked.
 type Problem = Box<dyn std::error::Error>;
@@ -49,6 +61,12 @@ fn run(matches: &ArgMatches) -> Result<(), Problem> {
             println!("{file} is valid");
             Ok(())
         }
+        Some(("completions", matches)) => {
+            let shell = *matches.get_one::<Shell>("shell").expect("it is required");
+            generate(shell, &mut command(), "busline", &mut std::io::stdout());
+            Ok(())
+        }
+        Some(("man", _)) => Ok(Man::new(command()).render(&mut std::io::stdout())?),
         Some(("config", _)) => {
             print!("{}", sources.read()?.print());
             Ok(())
@@ -56,6 +74,7 @@ fn run(matches: &ArgMatches) -> Result<(), Problem> {
         Some(_) | None => {
             let config = sources.read()?;
             log(&config);
+            warn_of_variables();
             start(config, sources)
         }
     }
@@ -66,11 +85,24 @@ fn variable(name: &str) -> Option<String> {
     std::env::var_os(name).map(|text| text.to_string_lossy().into_owned())
 }
 
+/// A variable with a typing error would be a setting that nobody made.
+fn warn_of_variables() {
+    let names = std::env::vars_os().map(|(name, _)| name.to_string_lossy().into_owned());
+    let unknown = Sources::unknown(names);
+    if !unknown.is_empty() {
+        warn!("no settings, and ignored: {}", unknown.join(", "));
+    }
+}
+
 fn log(config: &Config) {
     let lines = tracing_subscriber::fmt::layer()
         .with_writer(std::io::stderr)
         .with_ansi(std::io::stderr().is_terminal())
         .with_target(false);
+    let lines = match config.log_format() {
+        LogFormat::Json => lines.json().boxed(),
+        LogFormat::Text => lines.boxed(),
+    };
     tracing_subscriber::registry()
         .with(config.log().clone())
         .with(lines)
@@ -86,14 +118,28 @@ fn start(config: Config, sources: Sources) -> Result<(), Problem> {
         let signals = Signals::catch()?;
         let remote = config.remote();
         let app = app(&config, remote.clone().map(|(remote, _)| remote))?;
-        let listeners = bind_all(config.listen()).await?;
+        let listeners = listeners(&config).await?;
         let is_open = !config.authenticates() && !config.allow_anonymous();
         if listeners.is_public()? && is_open {
             return Err(PUBLIC.into());
         }
-        greet(&config, &app, &listeners)?;
+        let admin = operators::listen(config.admin()).await?;
+        greeting::greet(&config, &app, &listeners)?;
+        notify(State::Ready);
         let reload = Reload::new(sources, config, app.clone(), remote)?;
-        serve_until_told(listeners, app, signals, reload).await
+        serve_until_told((listeners, admin), app, signals, reload).await
+    })
+}
+
+/// The sockets that systemd hands over, or else those of the configuration.
+async fn listeners(config: &Config) -> Result<Listeners, Problem> {
+    let listeners = match Listeners::from_systemd()? {
+        Some(listeners) => listeners,
+        None => bind_all(config.listen()).await?,
+    };
+    Ok(match config.tls() {
+        Some(tls) => listeners.with_tls(tls),
+        None => listeners,
     })
 }
 
@@ -114,38 +160,21 @@ fn app(config: &Config, remote: Option<Remote>) -> Result<App<Tokio>, RegisterEr
     Ok(builder.build())
 }
 
-/// Tells what is served and how to try it.
-fn greet(config: &Config, app: &App<Tokio>, listeners: &Listeners) -> Result<(), Problem> {
-    let addresses = listeners.addresses()?;
-    // The port the system chose, where it was asked to.
-    let host = config.listen().next().map_or("localhost", Address::host);
-    let host = match (host, addresses.first()) {
-        ("0.0.0.0" | "[::]", Some(first)) => format!("localhost:{}", first.port()),
-        (host, Some(first)) => format!("{host}:{}", first.port()),
-        (host, None) => host.to_owned(),
-    };
-    println!(
-        "busline {} serves http://{host}/",
-        env!("CARGO_PKG_VERSION")
-    );
-    println!();
-    for name in app.registry().names() {
-        println!("  websocat ws://{host}/ws/{name}");
-    }
-    println!();
-    println!("Ctrl-C stops it.");
-    info!(?addresses, "listening");
-    Ok(())
-}
-
 /// Serves until the first signal, drains until the second.
 async fn serve_until_told(
-    listeners: Listeners,
+    (listeners, admin): (Listeners, Option<Listeners>),
     app: App<Tokio>,
     mut signals: Signals,
     reload: Reload,
 ) -> Result<(), Problem> {
     let trimmed = app.clone();
+    let watched = app.clone();
+    let operators = pin!(async {
+        match admin {
+            Some(listeners) => serve_admin(listeners, watched).await,
+            None => pending().await,
+        }
+    });
     let (drain, drained) = futures::channel::oneshot::channel::<()>();
     let serve = pin!(serve(listeners, app, async {
         // A sender that is gone is a signal as well.
@@ -153,55 +182,26 @@ async fn serve_until_told(
     }));
     let signal = pin!(async {
         signals.next().await;
+        notify(State::Stopping);
         drop(drain);
         signals.next().await;
     });
     let trim = pin!(trim::after_sessions(&trimmed));
     let reload = pin!(reload.run());
-    match select(select(serve, signal), select(trim, reload)).await {
+    match select(
+        select(serve, signal),
+        select(trim, select(reload, operators)),
+    )
+    .await
+    {
         Either::Left((Either::Left((served, _)), _)) => Ok(served?),
         Either::Left((Either::Right(((), _)), _)) => {
             Err("stopped at once by a second signal".into())
         }
-        Either::Right((Either::Left((never, _)) | Either::Right((never, _)), _)) => match never {},
-    }
-}
-
-/// The signals that ask the server to stop.
-struct Signals {
-    #[cfg(unix)]
-    interrupt: tokio::signal::unix::Signal,
-    #[cfg(unix)]
-    terminate: tokio::signal::unix::Signal,
-}
-
-#[cfg(unix)]
-impl Signals {
-    fn catch() -> std::io::Result<Self> {
-        use tokio::signal::unix::{SignalKind, signal};
-        Ok(Self {
-            interrupt: signal(SignalKind::interrupt())?,
-            terminate: signal(SignalKind::terminate())?,
-        })
-    }
-
-    async fn next(&mut self) {
-        let interrupt = pin!(self.interrupt.recv());
-        let terminate = pin!(self.terminate.recv());
-        select(interrupt, terminate).await;
-    }
-}
-
-#[cfg(not(unix))]
-impl Signals {
-    fn catch() -> std::io::Result<Self> {
-        Ok(Self {})
-    }
-
-    async fn next(&mut self) {
-        // Where Ctrl-C cannot be caught, nothing asks the server to stop.
-        if tokio::signal::ctrl_c().await.is_err() {
-            std::future::pending::<()>().await;
-        }
+        Either::Right((Either::Left((never, _)), _)) => match never {},
+        Either::Right((
+            Either::Right((Either::Left((never, _)) | Either::Right((never, _)), _)),
+            _,
+        )) => match never {},
     }
 }

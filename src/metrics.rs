@@ -1,5 +1,6 @@
 //! What the core counts about its sessions; the bus and each lifecycle count for themselves.
 
+use crate::histogram::{Histogram, HistogramCounts};
 use crate::sync::{AtomicU64, Ordering};
 
 /// The counters of one application, each rising only.
@@ -17,6 +18,8 @@ pub(crate) struct Metrics {
     pub(crate) stale: Counter,
     pub(crate) pings: Counter,
     pub(crate) pauses: Counter,
+    pub(crate) written_after: Histogram,
+    pub(crate) running_after: Histogram,
     pub(crate) accepted: Counter,
     pub(crate) accepts_delayed: Counter,
     pub(crate) accepts_refused: Counter,
@@ -258,6 +261,10 @@ pub struct SessionCounts {
     pub pings: u64,
     /// Times that a client was not read for a while because it had sent what it may.
     pub pauses: u64,
+    /// From a service's publish to the moment a message was all written, for each client.
+    pub written_after: HistogramCounts,
+    /// From a client's admission to the moment an instance of its service ran for it.
+    pub running_after: HistogramCounts,
     /// Connections that were accepted, for whatever request.
     pub accepted: u64,
     /// Times that the next connection had to wait because there had been too many in a second.
@@ -296,6 +303,8 @@ impl Metrics {
             stale: self.stale.value(),
             pings: self.pings.value(),
             pauses: self.pauses.value(),
+            written_after: self.written_after.counts(),
+            running_after: self.running_after.counts(),
             accepted: self.accepted.value(),
             accepts_delayed: self.accepts_delayed.value(),
             accepts_refused: self.accepts_refused.value(),

@@ -7,11 +7,14 @@ use std::time::Duration;
 
 use busline::App;
 use busline::authorize::Anyone;
-use busline::rt::Tokio;
+use busline::rt::{Clock, Tokio};
 use busline::server::auth::Remote;
-use busline::server::{Changes, Config, Problems, Sources};
+use busline::server::{Changes, Config, Problems, Reloaded, Sources, Tls};
 use futures::future::{Either, select};
 use tracing::{error, info};
+
+/// Time between two looks at the files of the certificate.
+const LOOK_EVERY: Duration = Duration::from_secs(60);
 
 /// The settings of the running server and where they come from.
 pub(crate) struct Reload {
@@ -20,6 +23,8 @@ pub(crate) struct Reload {
     app: App<Tokio>,
     /// Keys that somebody publishes, and how often they are fetched.
     remote: Option<(Remote, Duration)>,
+    /// The certificate that is served, whatever was read since.
+    tls: Option<Tls>,
     hangup: Hangup,
 }
 
@@ -33,6 +38,7 @@ impl Reload {
     ) -> std::io::Result<Self> {
         Ok(Self {
             sources,
+            tls: config.tls().cloned(),
             config,
             app,
             remote,
@@ -49,9 +55,17 @@ impl Reload {
                 None => std::future::pending().await,
             }
         });
+        let (tls, rt) = (self.tls.clone(), self.app.rt().clone());
+        let look = pin!(async move {
+            loop {
+                rt.sleep_until(rt.now() + LOOK_EVERY).await;
+                renew(tls.as_ref());
+            }
+        });
         let reload = pin!(self.on_signal());
-        match select(reload, fetch).await {
-            Either::Left((never, _)) | Either::Right((never, _)) => match never {},
+        match select(select(reload, fetch), look).await {
+            Either::Left((Either::Left((never, _)) | Either::Right((never, _)), _))
+            | Either::Right((never, _)) => match never {},
         }
     }
 
@@ -59,6 +73,7 @@ impl Reload {
     async fn on_signal(mut self) -> Infallible {
         loop {
             self.hangup.next().await;
+            renew(self.tls.as_ref());
             match self.reload() {
                 Ok(changes) => info!("settings reloaded: {changes}"),
                 Err(problems) => {
@@ -90,6 +105,15 @@ impl Reload {
         self.app.replace_policies(policies);
         self.config = config;
         Ok(changes)
+    }
+}
+
+/// Serves the certificate as it is now in its file.
+fn renew(tls: Option<&Tls>) {
+    match tls.map(Tls::reload) {
+        Some(Ok(Reloaded::Changed)) => info!("the certificate is renewed"),
+        Some(Ok(Reloaded::Unchanged)) | None => {}
+        Some(Err(error)) => error!("the certificate is not renewed, the old one stays: {error}"),
     }
 }
 

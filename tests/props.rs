@@ -11,6 +11,8 @@ mod leaving;
 mod model;
 #[path = "model/regressions.rs"]
 mod regressions;
+#[path = "model/taps.rs"]
+mod taps;
 
 use std::time::Duration;
 
@@ -103,7 +105,11 @@ proptest! {
     #[test]
     fn a_session_ends_is_legal_and_is_counted_whatever_its_peer_does(
         window in 1..8_usize,
-        slow_consumer in prop::sample::select(vec![SlowConsumer::Skip, SlowConsumer::Close]),
+        slow_consumer in prop::sample::select(vec![
+            SlowConsumer::Skip,
+            SlowConsumer::Close,
+            SlowConsumer::Latest,
+        ]),
         ops in prop::collection::vec(session_op(), 0..120),
     ) {
         session::run(window, slow_consumer, &ops);

@@ -7,6 +7,7 @@ use std::path::{Path, PathBuf};
 const LAYERS: &[&[&str]] = &[
     &["planted"],
     &["address", "identity", "origin", "sync"],
+    &["histogram"],
     &["limits", "peer"],
     &["backlog", "metrics", "permits", "rt", "scratch", "wire"],
     &["bucket", "bus"],
@@ -27,6 +28,19 @@ const SHELL: &[&str] = &[
     "src/rt/tokio.rs",
     "src/main.rs",
     "src/reload.rs",
+    "src/signals.rs",
+];
+
+/// The files of the binary, and the root of the library.
+const BINARY: &[&str] = &[
+    "greeting",
+    "lib",
+    "main",
+    "notify",
+    "operators",
+    "reload",
+    "signals",
+    "trim",
 ];
 
 const FILE_LINES_MAX: usize = 500;
@@ -83,7 +97,7 @@ impl Source {
     fn module(&self) -> Option<&str> {
         let inside = self.path.strip_prefix("src/")?;
         let module = inside.split('/').next()?.trim_end_matches(".rs");
-        (!["lib", "main", "reload", "trim"].contains(&module)).then_some(module)
+        (!BINARY.contains(&module)).then_some(module)
     }
 }
 

@@ -2,6 +2,7 @@
 
 use std::collections::BTreeMap;
 use std::future::{Future, poll_fn};
+use std::net::SocketAddr;
 use std::pin::pin;
 use std::sync::Arc;
 use std::time::Duration;
@@ -96,14 +97,14 @@ impl Server {
     }
 
     /// Serves until it is drained, in a process of its own.
-    pub(crate) async fn run(self, accept: impl Accept) {
+    pub(crate) async fn run(self, accept: impl Accept<Addr = SocketAddr>) {
         let process = Process::default();
         self.seen.0.with(|inner| inner.process = process.clone());
         let body = self.serve(accept, process.clone());
         process.task(body.boxed()).await;
     }
 
-    async fn serve(self, accept: impl Accept, process: Process) {
+    async fn serve(self, accept: impl Accept<Addr = SocketAddr>, process: Process) {
         self.recorder.record(Event::Started);
         let rt = SimRuntime::current(self.seed, process, self.recorder.clone());
         let app = (self.build)(rt);

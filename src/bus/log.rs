@@ -14,8 +14,10 @@
 
 use std::collections::VecDeque;
 
+use super::memory::TopicStatus;
 use super::message::Message;
 use super::subscription::Received;
+use super::topic::Topic;
 use crate::limits::Window;
 use crate::planted::{self, Bug};
 
@@ -48,6 +50,13 @@ struct Entry {
 /// Not `Clone`: the log has counted it once.
 #[derive(Debug, PartialEq, Eq)]
 pub(crate) struct Cursor(u64);
+
+impl Cursor {
+    /// The number of the message it stands before, lost or not; a topic counts from 0.
+    pub(crate) fn number(&self) -> u64 {
+        self.0
+    }
+}
 
 /// What a topic has done with the messages published on it.
 ///
@@ -95,6 +104,11 @@ impl Log {
             window,
             counts: TopicCounts::default(),
         }
+    }
+
+    /// The number of the next message that is published.
+    pub(crate) fn next_number(&self) -> u64 {
+        self.tail()
     }
 
     pub(crate) fn readers(&self) -> usize {
@@ -214,6 +228,16 @@ impl Log {
 
     pub(crate) fn counts(&self) -> TopicCounts {
         self.counts
+    }
+
+    pub(crate) fn status(&self, topic: &Topic) -> TopicStatus {
+        TopicStatus {
+            topic: topic.clone(),
+            subscribers: self.readers,
+            messages: self.entries.len(),
+            bytes: self.bytes,
+            counts: self.counts,
+        }
     }
 
     /// Payload bytes kept for subscribers that have not read them.

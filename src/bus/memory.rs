@@ -8,6 +8,7 @@ use std::task::{Context, Poll, Waker};
 use super::log::{Log, TopicCounts};
 use super::message::Message;
 use super::subscription::{Publisher, Received, Seat, Subscription};
+use super::tap::{Tap, Tapped, Taps, published};
 use super::topic::{ServiceName, Topic};
 use super::{MessageBus, SubscribeError};
 use crate::limits::Window;
@@ -33,6 +34,21 @@ pub struct BusCounts {
     pub messages: TopicCounts,
 }
 
+/// What one topic holds and has done.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct TopicStatus {
+    /// Its name.
+    pub topic: Topic,
+    /// Those subscribed to it.
+    pub subscribers: usize,
+    /// Messages kept for those that have not read them.
+    pub messages: usize,
+    /// Their payload bytes.
+    pub bytes: usize,
+    /// What it has done since it got its first subscriber.
+    pub counts: TopicCounts,
+}
+
 impl InMemoryMessageBus {
     /// A bus whose topics keep `window` each, and of which at most `topics_max` exist at once.
     pub fn new(window: Window, topics_max: usize) -> Self {
@@ -41,6 +57,7 @@ impl InMemoryMessageBus {
                 window,
                 windows: BTreeMap::new(),
                 topics_max,
+                taps: Taps::default(),
                 map: Mutex::new(Map::default()),
             }),
         }
@@ -54,6 +71,7 @@ impl InMemoryMessageBus {
                 window: self.shared.window,
                 windows,
                 topics_max: self.shared.topics_max,
+                taps: Taps::default(),
                 map: Mutex::new(Map::default()),
             }),
         }
@@ -81,6 +99,42 @@ impl InMemoryMessageBus {
         counts
     }
 
+    /// Watches what happens from now on, without being noticed.
+    ///
+    /// A topic need not be there yet. On several threads events may be told in another order than
+    /// they happen in.
+    ///
+    /// # Errors
+    ///
+    /// When there are as many topics as the bus allows.
+    pub fn tap(&self, tapped: Tapped) -> Result<Tap, SubscribeError> {
+        let events = self.subscribe(&tapped.events())?;
+        Ok(Tap::new(Arc::clone(&self.shared), tapped, events))
+    }
+
+    /// Taps there are.
+    pub fn taps(&self) -> u64 {
+        self.shared.taps.count()
+    }
+
+    /// Tells an event to those who tap this.
+    pub(crate) fn tell(&self, tapped: &Tapped, event: impl FnOnce() -> serde_json::Value) {
+        self.shared.tell(tapped, || event().to_string());
+    }
+
+    /// Every topic there is, by name; takes time in proportion to their number.
+    pub fn topics(&self) -> Vec<TopicStatus> {
+        let map = self.shared.map.lock();
+        #[expect(clippy::disallowed_methods, reason = "they are sorted")]
+        let cells = map.cells.iter();
+        let mut topics: Vec<_> = cells
+            .map(|(topic, cell)| cell.0.lock().log.status(topic))
+            .collect();
+        drop(map);
+        topics.sort_unstable_by(|a, b| a.topic.cmp(&b.topic));
+        topics
+    }
+
     /// What one topic has done since it got its first subscriber; `None` if it has none.
     pub fn topic_counts(&self, topic: &Topic) -> Option<TopicCounts> {
         let cell = self.shared.cell(topic)?;
@@ -97,9 +151,15 @@ impl MessageBus for InMemoryMessageBus {
     }
 
     fn publish(&self, topic: &Topic, message: Message) -> usize {
-        let cell = self.shared.cell(topic);
-        self.shared
-            .count(cell.map_or(0, |cell| cell.publish(message)))
+        let Some(cell) = self.shared.cell(topic) else {
+            return self.shared.count(0);
+        };
+        let told = (self.taps() > 0).then(|| message.clone());
+        let published = cell.publish(message);
+        if let Some(message) = told {
+            self.shared.tell_published(topic, &message, published);
+        }
+        self.shared.count(published.subscribers)
     }
 
     fn publisher(&self, topic: &Topic) -> Publisher {
@@ -113,6 +173,7 @@ pub(super) struct Shared {
     /// Those of services that have one of their own.
     windows: BTreeMap<ServiceName, Window>,
     topics_max: usize,
+    pub(super) taps: Taps,
     map: Mutex<Map>,
 }
 
@@ -126,6 +187,23 @@ struct Map {
 impl Shared {
     pub(super) fn cell(&self, topic: &Topic) -> Option<Arc<Cell>> {
         self.map.lock().cells.get(topic).cloned()
+    }
+
+    pub(super) fn tell(&self, tapped: &Tapped, event: impl FnOnce() -> String) {
+        if self.taps.is_tapped(tapped)
+            && let Some(cell) = self.cell(&tapped.events())
+        {
+            cell.publish(Message::text(event()));
+        }
+    }
+
+    pub(super) fn tell_published(&self, topic: &Topic, message: &Message, result: Published) {
+        if self.taps.count() > 0 && result.subscribers > 0 {
+            let tapped = Tapped::Topic(topic.clone());
+            self.tell(&tapped, || {
+                published(message, result.number, result.subscribers)
+            });
+        }
     }
 
     /// Counts a message published to this many subscribers: a topic counts its own, but there is no
@@ -153,7 +231,9 @@ impl Shared {
                 return Err(SubscribeError::TooManyTopics { max });
             }
             None => {
-                let cell = Arc::new(Cell::new(self.window(topic)));
+                let window = topic.own_window();
+                let window = window.unwrap_or_else(|| self.window(topic));
+                let cell = Arc::new(Cell::new(window));
                 map.cells.insert(topic.clone(), Arc::clone(&cell));
                 cell
             }
@@ -181,6 +261,15 @@ impl Shared {
     }
 }
 
+/// What came of a publish.
+#[derive(Clone, Copy, Debug)]
+pub(super) struct Published {
+    /// Those who were subscribed; none if the topic was taken out of the map meanwhile.
+    pub(super) subscribers: usize,
+    /// The message's number, if there were any.
+    pub(super) number: u64,
+}
+
 /// One topic: its log and who waits on it.
 #[derive(Debug)]
 pub(super) struct Cell(Mutex<State>);
@@ -198,6 +287,14 @@ impl State {
         Seat {
             cursor: self.log.attach(),
             place: self.subscribers.enter(),
+        }
+    }
+
+    /// What a publish comes to now.
+    fn next(&self) -> Published {
+        Published {
+            subscribers: self.log.readers(),
+            number: self.log.next_number(),
         }
     }
 
@@ -235,16 +332,16 @@ impl Cell {
         }))
     }
 
-    /// Publishes to the subscribers there are, and returns how many that is.
+    /// Publishes to the subscribers there are.
     ///
     /// None are left if the topic was taken out of the map meanwhile: then nothing is counted here.
-    fn publish(&self, message: Message) -> usize {
+    fn publish(&self, message: Message) -> Published {
         let mut state = self.0.lock();
-        let subscribers = state.log.readers();
+        let published = state.next();
         let wakers = state.append(message);
         drop(state);
         wakers.wake();
-        subscribers
+        published
     }
 
     /// Publishes if that loses nobody a message, else parks the task at `place`, or at a new place
@@ -254,10 +351,10 @@ impl Cell {
         message: &Message,
         place: Option<Place>,
         waker: &Waker,
-    ) -> Result<usize, Place> {
+    ) -> Result<Published, Place> {
         let mut state = self.0.lock();
-        let subscribers = state.log.readers();
-        if subscribers > 0 && !state.log.has_room(message.len()) {
+        let published = state.next();
+        if published.subscribers > 0 && !state.log.has_room(message.len()) {
             let place = place.unwrap_or_else(|| state.publishers.enter());
             let replaced = state.publishers.park(&place, waker);
             drop(state);
@@ -269,7 +366,7 @@ impl Cell {
         drop(state);
         drop(left);
         wakers.wake();
-        Ok(subscribers)
+        Ok(published)
     }
 
     /// A publisher stops waiting.

@@ -2,6 +2,7 @@
 
 use std::fmt;
 use std::sync::Arc;
+use std::time::Duration;
 
 use super::topic::ClientId;
 use crate::identity::Identity;
@@ -15,6 +16,8 @@ pub struct Message(Arc<Inner>);
 struct Inner {
     plain: Encoded,
     origin: Origin,
+    /// When a service published it, on its runtime's clock.
+    published: Option<Duration>,
     /// The frame of a text for clients that speak JSON, made for the first of them.
     json: OnceLock<Box<Encoded>>,
 }
@@ -84,6 +87,11 @@ impl Generation {
         Self(number)
     }
 
+    /// Its number.
+    pub const fn number(self) -> u64 {
+        self.0
+    }
+
     /// The generation after this one.
     #[must_use]
     pub const fn next(self) -> Self {
@@ -99,9 +107,14 @@ impl fmt::Display for Generation {
 
 impl Message {
     pub(crate) fn new(frame: Frame, origin: Origin) -> Self {
+        Self::made(frame, origin, None)
+    }
+
+    fn made(frame: Frame, origin: Origin, published: Option<Duration>) -> Self {
         Self(Arc::new(Inner {
             plain: frame.into(),
             origin,
+            published,
             json: OnceLock::new(),
         }))
     }
@@ -120,6 +133,16 @@ impl Message {
     #[must_use]
     pub fn from_origin(&self, origin: Origin) -> Self {
         Self::new(self.frame().clone(), origin)
+    }
+
+    /// The same payload, not copied, as published by `origin` at this time of a runtime's clock.
+    pub(crate) fn published(&self, origin: Origin, at: Duration) -> Self {
+        Self::made(self.frame().clone(), origin, Some(at))
+    }
+
+    /// When a service published it, if one did.
+    pub(crate) fn published_at(&self) -> Option<Duration> {
+        self.0.published
     }
 
     /// Text or bytes.

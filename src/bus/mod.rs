@@ -10,15 +10,18 @@ mod subscription;
 
 mod memory;
 
+mod tap;
+
 pub mod contract;
 
 #[cfg(all(test, feature = "loom"))]
 mod models;
 
 pub use self::log::TopicCounts;
-pub use self::memory::{BusCounts, InMemoryMessageBus};
+pub use self::memory::{BusCounts, InMemoryMessageBus, TopicStatus};
 pub use self::message::{Generation, Message, Origin, Sender};
 pub use self::subscription::{Publisher, Received, Subscription};
+pub use self::tap::{Tap, Tapped};
 pub use self::topic::{ClientId, NameError, ServiceName, Topic};
 
 /// Publish and subscribe by topic.

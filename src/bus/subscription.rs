@@ -80,6 +80,13 @@ impl Subscription {
         self.cell.poll_batch(seat, cx, bytes_max, into)
     }
 
+    /// The number of the message it would receive next, had none been lost; a topic counts its
+    /// messages from 0, from its first subscriber on.
+    pub fn next_number(&self) -> u64 {
+        let seat = self.seat.as_ref().expect("only drop takes the seat");
+        seat.cursor.number()
+    }
+
     /// Polls for the newest message: how many before it were lost, or are left out for it, and it.
     pub fn poll_latest(&mut self, cx: &mut Context<'_>) -> Poll<(u64, Message)> {
         let seat = self.seat.as_mut().expect("only drop takes the seat");
@@ -141,7 +148,10 @@ impl Publisher {
         }
         let place = self.parked.take().map(|(_, place)| place);
         match cell.offer(message, place, cx.waker()) {
-            Ok(subscribers) => Poll::Ready(subscribers),
+            Ok(published) => {
+                self.shared.tell_published(&self.topic, message, published);
+                Poll::Ready(published.subscribers)
+            }
             Err(place) => {
                 self.parked = Some((cell, place));
                 Poll::Pending

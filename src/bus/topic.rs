@@ -4,7 +4,10 @@ use std::fmt;
 use std::str::FromStr;
 use std::sync::Arc;
 
-use crate::limits::{SERVICE_NAME_BYTES_MAX, TOPIC_BYTES_MAX};
+use crate::limits::{SERVICE_NAME_BYTES_MAX, TAP_WINDOW, TOPIC_BYTES_MAX, Window};
+
+/// Starts the names of the bus's own topics: no name that is parsed has it.
+const INTERNAL: char = '\u{1}';
 
 /// The name of a topic: 1 to [`TOPIC_BYTES_MAX`] visible ASCII characters, without spaces.
 ///
@@ -26,6 +29,17 @@ impl Topic {
     /// The topic on which a service reaches one client: `echo:from-service-to-ws:42`.
     pub fn from_service_to_client(service: &ServiceName, client: ClientId) -> Self {
         Self(format!("{service}:from-service-to-ws:{client}").into())
+    }
+
+    /// A topic of the bus's own, with a name that cannot be parsed.
+    pub(super) fn internal(name: &str) -> Self {
+        Self(format!("{INTERNAL}{name}").into())
+    }
+
+    /// The window of the bus's own topics, whatever that of others is.
+    pub(super) fn own_window(&self) -> Option<Window> {
+        let is_internal = self.0.starts_with(INTERNAL);
+        is_internal.then_some(TAP_WINDOW)
     }
 
     /// The name.

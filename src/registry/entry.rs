@@ -11,7 +11,7 @@ use futures::future::{AbortHandle, Abortable, BoxFuture, FutureExt};
 use tracing::{debug, error, info, warn};
 
 use super::Registration;
-use super::exit::{Exit, ExitGuard, Run};
+use super::exit::{Crash, Exit, ExitGuard, Run};
 use super::lease::Status;
 use super::lifecycle::{Effect, Event, Lifecycle, Refusal, State};
 use crate::bus::{Generation, MessageBus, ServiceName, Subscription, Topic};
@@ -33,6 +33,7 @@ pub(crate) struct Entry<R: Runtime> {
 /// What the lock of a service guards.
 pub(super) struct Slot {
     pub(super) lifecycle: Lifecycle,
+    pub(super) last_crash: Option<Crash>,
     instance: Option<Instance>,
     timer: Option<Timer>,
     pub(super) watchers: Waiters,
@@ -42,6 +43,7 @@ impl Slot {
     fn new(lifecycle: Lifecycle) -> Self {
         Self {
             lifecycle,
+            last_crash: None,
             instance: None,
             timer: None,
             watchers: Waiters::default(),
@@ -211,6 +213,8 @@ impl<R: Runtime> Entry<R> {
             Exit::Returned => debug!(service, %generation, "instance returned"),
             Exit::Aborted | Exit::Error(_) | Exit::Panicked(_) => {
                 warn!(service, %generation, reason = %exit, "instance ended");
+                let crash = Crash::new(generation, exit, this.rt.wall());
+                this.slot.lock().last_crash = Some(crash);
             }
         }
         let exit = exit.kind();

@@ -2,6 +2,7 @@
 
 use std::any::Any;
 use std::fmt;
+use std::time::SystemTime;
 
 use futures::future::Aborted;
 
@@ -20,6 +21,32 @@ pub(crate) enum Exit {
     Error(String),
     Panicked(String),
     Returned,
+}
+
+/// How an instance ended other than it should.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Crash {
+    /// Which one.
+    pub generation: Generation,
+    /// What it said, cut to [`REASON_BYTES_MAX`].
+    pub reason: String,
+    /// When, by the date.
+    pub at: SystemTime,
+}
+
+/// Longest reason kept of a crash, in bytes.
+pub const REASON_BYTES_MAX: usize = 1024;
+
+impl Crash {
+    pub(super) fn new(generation: Generation, exit: &Exit, at: SystemTime) -> Self {
+        let mut reason = exit.to_string();
+        reason.truncate(reason.floor_char_boundary(REASON_BYTES_MAX));
+        Self {
+            generation,
+            reason,
+            at,
+        }
+    }
 }
 
 /// What the function of a service came to.

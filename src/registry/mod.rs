@@ -19,6 +19,7 @@ mod lifecycle;
 mod models;
 
 use self::entry::Entry;
+pub use self::exit::{Crash, REASON_BYTES_MAX};
 use self::lease::Watch;
 pub use self::lease::{Lease, Status};
 pub use self::lifecycle::{Effect, Event, ExitKind, Lifecycle, LifecycleCounts, Refusal, State};
@@ -120,6 +121,11 @@ impl<R: Runtime> Registry<R> {
             clients: slot.lifecycle.clients(),
             counts: slot.lifecycle.counts(),
         })
+    }
+
+    /// How the last instance of a service ended that did not end well, if one has.
+    pub fn last_crash(&self, service: &str) -> Option<Crash> {
+        self.services.get(service)?.slot.lock().last_crash.clone()
     }
 
     /// Refuses every further client and asks those there are to leave.

@@ -14,6 +14,12 @@ impl PeerAddress for SocketAddr {
     }
 }
 
+impl PeerAddress for Option<SocketAddr> {
+    fn socket_address(&self) -> Option<SocketAddr> {
+        *self
+    }
+}
+
 #[cfg(unix)]
 impl PeerAddress for tokio::net::unix::SocketAddr {
     fn socket_address(&self) -> Option<SocketAddr> {

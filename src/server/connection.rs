@@ -38,14 +38,15 @@ pub(super) struct Connections<R: Runtime> {
 }
 
 impl<R: Runtime> Connections<R> {
-    pub(super) fn new(shell: &Shell<R>) -> Self {
+    /// Those that are served these routes.
+    pub(super) fn of(shell: &Shell<R>, router: Router) -> Self {
         let limits = shell.app().limits();
         let mut http = http1::Builder::new();
         http.timer(TokioTimer::new())
             .header_read_timeout(limits.handshake_timeout)
             .max_buf_size(limits.request_head_bytes.max(REQUEST_HEAD_BYTES_MIN));
         Self {
-            router: shell.router().layer(map_response(close)),
+            router: router.layer(map_response(close)),
             shell: shell.clone(),
             http,
             handshakes: Arc::new(Semaphore::new(limits.handshakes.get())),

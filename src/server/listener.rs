@@ -1,10 +1,8 @@
-//! TCP listeners for an address as people write it.
+//! Listening sockets for addresses as people write them.
 
-use std::fmt;
 use std::future::poll_fn;
 use std::io;
 use std::net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr};
-use std::str::FromStr;
 use std::task::{Context, Poll, ready};
 use std::time::Duration;
 
@@ -13,6 +11,10 @@ use tokio::io::{AsyncRead, AsyncWrite};
 use tokio::net::{TcpListener, TcpStream};
 use tracing::warn;
 
+use super::socket::{Address, Socket};
+#[cfg(feature = "tls")]
+use super::tls::Tls;
+
 /// Pause of the accept loop when the system is out of something, such as file descriptors.
 const EXHAUSTED_PAUSE: Duration = Duration::from_millis(200);
 
@@ -20,9 +22,9 @@ const EXHAUSTED_PAUSE: Duration = Duration::from_millis(200);
 ///
 /// What is wrong with one connection costs that one; what the system is short of is waited for.
 #[derive(Debug)]
-pub struct Listeners<A = TcpListener> {
+pub struct Listeners<A = Socket> {
     sockets: Vec<A>,
-    /// The one that is asked first, so that a busy family cannot keep the others waiting.
+    /// The one that is asked first, so that a busy one cannot keep the others waiting.
     first: usize,
 }
 
@@ -30,24 +32,27 @@ pub struct Listeners<A = TcpListener> {
 pub trait Accept: Send + 'static {
     /// An accepted connection.
     type Io: AsyncRead + AsyncWrite + Unpin + Send + 'static;
+    /// What is known of where a connection comes from.
+    type Addr: Send + 'static;
 
     /// The next connection with the address of its peer.
     ///
     /// # Errors
     ///
     /// When that connection is gone already, or the system is out of something.
-    fn poll_accept(&mut self, cx: &mut Context<'_>) -> Poll<io::Result<(Self::Io, SocketAddr)>>;
+    fn poll_accept(&mut self, cx: &mut Context<'_>) -> Poll<io::Result<(Self::Io, Self::Addr)>>;
 
     /// The address that is listened on.
     ///
     /// # Errors
     ///
     /// When the system cannot tell.
-    fn local_addr(&self) -> io::Result<SocketAddr>;
+    fn local_addr(&self) -> io::Result<Self::Addr>;
 }
 
 impl Accept for TcpListener {
     type Io = TcpStream;
+    type Addr = SocketAddr;
 
     fn poll_accept(&mut self, cx: &mut Context<'_>) -> Poll<io::Result<(TcpStream, SocketAddr)>> {
         let (stream, peer) = ready!(Self::poll_accept(self, cx))?;
@@ -63,48 +68,14 @@ impl Accept for TcpListener {
     }
 }
 
-/// An address as people write it: `HOST:PORT`.
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub struct Address {
-    host: String,
-    port: u16,
-}
-
-impl Address {
-    /// The host: a name or an IP address, one of IPv6 in brackets.
-    pub fn host(&self) -> &str {
-        &self.host
-    }
-}
-
-impl fmt::Display for Address {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        write!(f, "{}:{}", self.host, self.port)
-    }
-}
-
-impl FromStr for Address {
-    type Err = BindError;
-
-    fn from_str(text: &str) -> Result<Self, BindError> {
-        let bad = || BindError::BadAddress {
-            address: text.to_owned(),
-        };
-        let (host, port) = text.rsplit_once(':').ok_or_else(bad)?;
-        let port = port.parse().map_err(|_| bad())?;
-        if host.is_empty() {
-            return Err(bad());
-        }
-        let host = host.to_owned();
-        Ok(Self { host, port })
-    }
-}
-
 /// Why an address could not be listened on.
 #[derive(Debug, thiserror::Error)]
 pub enum BindError {
     /// It is no address.
-    #[error("`{address}` is no address to listen on: write HOST:PORT, such as localhost:8080")]
+    #[error(
+        "`{address}` is no address to listen on: write HOST:PORT, such as localhost:8080, or \
+         unix:/PATH"
+    )]
     BadAddress {
         /// What was given.
         address: String,
@@ -119,7 +90,8 @@ pub enum BindError {
     },
 }
 
-/// Listens on `host:port`; `localhost` is both loopback families, as far as the machine has them.
+/// Listens on `host:port`, or on `unix:/path`; `localhost` is both loopback families, as far as the
+/// machine has them.
 ///
 /// Port 0 takes a free port, the same for all.
 ///
@@ -140,17 +112,19 @@ pub async fn bind_all(
 ) -> Result<Listeners, BindError> {
     let mut sockets = Vec::new();
     for address in addresses {
-        sockets.extend(bind_one(address).await?);
+        match address {
+            Address::Tcp { host, port } => sockets.extend(bind_tcp(host, *port).await?),
+            #[cfg(unix)]
+            Address::Unix(path) => sockets.push(Socket::unix(path, address)?),
+        }
     }
-    Ok(Listeners { sockets, first: 0 })
+    Ok(Listeners::new(sockets))
 }
 
-async fn bind_one(address: &Address) -> Result<Vec<TcpListener>, BindError> {
-    let failed = |source| BindError::Io {
-        address: address.to_string(),
-        source,
-    };
-    let addresses = resolve(address).await?;
+async fn bind_tcp(host: &str, port: u16) -> Result<Vec<Socket>, BindError> {
+    let address = format!("{host}:{port}");
+    let failed = |source| BindError::new(&address, source);
+    let addresses = resolve(host, port).await.map_err(failed)?;
     let mut listeners: Vec<TcpListener> = Vec::new();
     let mut missing = None;
     for mut socket in addresses {
@@ -165,23 +139,53 @@ async fn bind_one(address: &Address) -> Result<Vec<TcpListener>, BindError> {
     }
     match missing {
         Some(error) if listeners.is_empty() => Err(failed(error)),
-        Some(_) | None => Ok(listeners),
+        Some(_) | None => Ok(listeners.into_iter().map(Socket::tcp).collect()),
     }
 }
 
-impl<A: Accept> Listeners<A> {
-    /// Serves these sockets as one; of none, nothing is ever accepted.
-    pub fn new(sockets: Vec<A>) -> Self {
-        Self { sockets, first: 0 }
+impl BindError {
+    pub(super) fn new(address: impl ToString, source: io::Error) -> Self {
+        let address = address.to_string();
+        Self::Io { address, source }
+    }
+}
+
+impl Listeners {
+    /// The sockets that systemd hands to this process, if it does (`LISTEN_FDS`).
+    ///
+    /// To be called once, before there are threads: it takes them out of the environment.
+    ///
+    /// # Errors
+    ///
+    /// When one is neither a TCP nor a Unix socket that listens.
+    #[cfg(feature = "cli")]
+    pub fn from_systemd() -> io::Result<Option<Self>> {
+        let mut handed = listenfd::ListenFd::from_env();
+        let mut sockets = Vec::new();
+        for index in 0..handed.len() {
+            sockets.extend(Socket::from_systemd(&mut handed, index)?);
+        }
+        Ok((!sockets.is_empty()).then(|| Self::new(sockets)))
     }
 
-    /// The addresses that are listened on, at least one.
+    /// Speaks TLS on the TCP sockets.
+    #[cfg(feature = "tls")]
+    #[must_use]
+    pub fn with_tls(mut self, tls: &Tls) -> Self {
+        for socket in &mut self.sockets {
+            socket.speak(tls);
+        }
+        self
+    }
+
+    /// The TCP addresses that are listened on.
     ///
     /// # Errors
     ///
     /// When the operating system cannot tell.
     pub fn addresses(&self) -> io::Result<Vec<SocketAddr>> {
-        self.sockets.iter().map(A::local_addr).collect()
+        let addresses = self.sockets.iter().filter_map(Socket::address);
+        addresses.collect()
     }
 
     /// Whether other machines can reach one of the addresses.
@@ -193,8 +197,15 @@ impl<A: Accept> Listeners<A> {
         let mut addresses = self.addresses()?.into_iter();
         Ok(addresses.any(|address| !address.ip().to_canonical().is_loopback()))
     }
+}
 
-    fn poll_accept(&mut self, cx: &mut Context<'_>) -> Poll<io::Result<(A::Io, SocketAddr)>> {
+impl<A: Accept> Listeners<A> {
+    /// Serves these sockets as one; of none, nothing is ever accepted.
+    pub fn new(sockets: Vec<A>) -> Self {
+        Self { sockets, first: 0 }
+    }
+
+    fn poll_accept(&mut self, cx: &mut Context<'_>) -> Poll<io::Result<(A::Io, A::Addr)>> {
         let count = self.sockets.len();
         for turn in 0..count {
             let index = (self.first + turn) % count;
@@ -209,9 +220,9 @@ impl<A: Accept> Listeners<A> {
 
 impl<A: Accept> Listener for Listeners<A> {
     type Io = A::Io;
-    type Addr = SocketAddr;
+    type Addr = A::Addr;
 
-    async fn accept(&mut self) -> (A::Io, SocketAddr) {
+    async fn accept(&mut self) -> (A::Io, A::Addr) {
         loop {
             match poll_fn(|cx| self.poll_accept(cx)).await {
                 Ok(accepted) => return accepted,
@@ -224,26 +235,22 @@ impl<A: Accept> Listener for Listeners<A> {
         }
     }
 
-    fn local_addr(&self) -> io::Result<SocketAddr> {
+    fn local_addr(&self) -> io::Result<A::Addr> {
         let none = || io::Error::from(io::ErrorKind::NotConnected);
         self.sockets.first().ok_or_else(none)?.local_addr()
     }
 }
 
-async fn resolve(address: &Address) -> Result<Vec<SocketAddr>, BindError> {
-    let port = address.port;
-    if address.host.eq_ignore_ascii_case("localhost") {
+async fn resolve(host: &str, port: u16) -> io::Result<Vec<SocketAddr>> {
+    if host.eq_ignore_ascii_case("localhost") {
         let families = [
             IpAddr::from(Ipv4Addr::LOCALHOST),
             IpAddr::from(Ipv6Addr::LOCALHOST),
         ];
         return Ok(families.map(|ip| SocketAddr::new(ip, port)).to_vec());
     }
-    let found = tokio::net::lookup_host(address.to_string()).await;
-    let found = found.map_err(|source| BindError::Io {
-        address: address.to_string(),
-        source,
-    })?;
+    // As a text, so that an IPv6 address may stand in its brackets.
+    let found = tokio::net::lookup_host(format!("{host}:{port}")).await?;
     Ok(found.collect())
 }
 

@@ -5,13 +5,13 @@ use std::pin::pin;
 use std::task::Poll;
 
 use axum::serve::Listener;
-use futures::FutureExt;
 use futures::future::{Either, select};
 
 use crate::app::App;
 use crate::rt::Runtime;
 
 mod address;
+mod admin;
 pub mod auth;
 #[cfg(feature = "cli")]
 mod config;
@@ -21,12 +21,21 @@ mod handshake;
 mod listener;
 mod page;
 mod routes;
+mod socket;
+mod stream;
+#[cfg(feature = "tls")]
+mod tls;
 
 pub use self::address::PeerAddress;
+pub use self::admin::{admin_routes, serve_admin};
 #[cfg(feature = "cli")]
-pub use self::config::{Changes, Config, Problems, Sources, command};
-pub use self::listener::{Accept, Address, BindError, Listeners, bind, bind_all};
+pub use self::config::{Admin, Changes, Config, LogFormat, Problems, Sources, command};
+pub use self::listener::{Accept, BindError, Listeners, bind, bind_all};
 pub use self::routes::routes;
+pub use self::socket::{Address, Socket};
+pub use self::stream::Stream;
+#[cfg(feature = "tls")]
+pub use self::tls::{Reloaded, Tls, TlsError};
 
 use self::connection::Connections;
 use self::routes::Shell;
@@ -57,9 +66,8 @@ where
     L: Listener<Addr: PeerAddress>,
     R: Runtime,
 {
-    let (alive, end) = futures::channel::oneshot::channel::<()>();
-    let shell = Shell::new(app.clone(), end.map(drop).boxed().shared());
-    let connections = Connections::new(&shell);
+    let (alive, shell) = Shell::with_end(app.clone());
+    let connections = Connections::of(&shell, shell.router());
     let accept = pin!(connections.accept(listener));
     let drain = pin!(async {
         shutdown.await;

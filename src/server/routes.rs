@@ -10,11 +10,12 @@ use axum::http::{HeaderMap, HeaderValue, StatusCode, header};
 use axum::response::{IntoResponse, Response};
 use axum::routing::get;
 use futures::FutureExt;
+use futures::channel::oneshot;
 use futures::future::{BoxFuture, Either, Shared, select};
 use hyper::upgrade::OnUpgrade;
 use hyper_util::rt::TokioIo;
 use tokio_util::compat::TokioAsyncReadCompatExt;
-use tracing::debug;
+use tracing::{Instrument, Span, debug, debug_span};
 
 use super::auth;
 use super::forwarded::client_address;
@@ -60,8 +61,14 @@ impl<R: Runtime> Clone for Shell<R> {
 }
 
 impl<R: Runtime> Shell<R> {
-    pub(super) fn new(app: App<R>, end: End) -> Self {
+    fn new(app: App<R>, end: End) -> Self {
         Self { app, end }
+    }
+
+    /// A shell whose connections and sessions end when the returned sender is dropped.
+    pub(super) fn with_end(app: App<R>) -> (oneshot::Sender<()>, Self) {
+        let (alive, end) = oneshot::channel();
+        (alive, Self::new(app, end.map(drop).boxed().shared()))
     }
 
     pub(super) fn app(&self) -> &App<R> {
@@ -136,12 +143,23 @@ async fn join<R: Runtime>(
         .speaking(handshake.dialect())
         .compressing(handshake.deflate());
     let upgrade = hyper::upgrade::on(&mut request);
-    let session = run(admission, upgrade);
+    let span = span(&admission);
+    let session = run(admission, upgrade).instrument(span);
     let end = shell.end();
     // Whichever is first; the other one is dropped.
     let task = async move { drop(select(Box::pin(session), end).await) };
     shell.app.rt().spawn(task.boxed());
     handshake.into_response()
+}
+
+/// The one span of a connection: whose it is, and nothing of what it says.
+fn span<R: Runtime>(admission: &Admission<R>) -> Span {
+    debug_span!(
+        "connection",
+        service = admission.service().as_str(),
+        address = admission.peer().address.map(tracing::field::display),
+        subject = admission.peer().subject().map(|subject| &**subject),
+    )
 }
 
 /// What a client asks for, and what it shows.
@@ -222,23 +240,22 @@ fn peer<R: Runtime>(app: &App<R>, request: &Request, identity: Identity) -> Peer
 /// Runs the session on what follows the upgrade.
 async fn run<R: Runtime>(admission: Admission<R>, upgrade: OnUpgrade) {
     let client = admission.client();
-    let service = admission.service().clone();
     let deadline = admission.app().rt().now() + admission.app().limits().handshake_timeout;
     let timeout = admission.app().rt().sleep_until(deadline);
     let upgraded = match select(upgrade, timeout).await {
         Either::Left((Ok(upgraded), _)) => upgraded,
         Either::Left((Err(error), _)) => {
-            debug!(%client, %service, %error, "upgrade failed");
+            debug!(%client, %error, "upgrade failed");
             return;
         }
         Either::Right(((), _)) => {
-            debug!(%client, %service, "upgrade took too long");
+            debug!(%client, "upgrade took too long");
             return;
         }
     };
-    debug!(%client, %service, "session opened");
+    debug!(%client, "session opened");
     let cause = Session::new(admission, TokioIo::new(upgraded).compat()).await;
-    debug!(%client, %service, ?cause, "session closed");
+    debug!(%client, ?cause, "session closed");
 }
 
 fn unknown<R: Runtime>(app: &App<R>) -> Response {

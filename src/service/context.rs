@@ -144,7 +144,8 @@ impl Context {
 
     fn publish_on(&self, topic: &Topic, message: &Message) -> usize {
         let origin = Origin::Service(self.generation);
-        self.bus.publish(topic, message.from_origin(origin))
+        let now = self.clock.now().since_start();
+        self.bus.publish(topic, message.published(origin, now))
     }
 
     fn poll_recv(&mut self, cx: &mut std::task::Context<'_>) -> Poll<Option<Message>> {

@@ -5,6 +5,7 @@ use std::sync::Arc;
 use super::dialect::{Dialect, Voice};
 use super::encoding::Encoding;
 use super::feed::{Feed, Pick};
+use super::teller::Teller;
 use crate::app::App;
 use crate::bus::{ClientId, MessageBus, Publisher, Sender, ServiceName, SubscribeError, Topic};
 use crate::limits::{InboundPolicy, Limits, SlowConsumer};
@@ -12,7 +13,7 @@ use crate::metrics::RefuseReason;
 use crate::peer::Peer;
 use crate::permits::{Full, Permit};
 use crate::registry::{JoinError, Lease, Refusal};
-use crate::rt::Runtime;
+use crate::rt::{Instant, Runtime};
 use crate::wire::{Deflate, Inflation};
 
 /// A client that may have a session: it is subscribed, and it has joined its service.
@@ -30,6 +31,8 @@ pub struct Admission<R: Runtime> {
     pub(super) message_bytes: usize,
     pub(super) inbound: InboundPolicy,
     pub(super) dialect: Dialect,
+    /// When it was admitted, until an instance of its service runs for it.
+    pub(super) waits_since: Option<Instant>,
     peer: Peer,
     permit: Permit,
 }
@@ -119,6 +122,7 @@ impl<R: Runtime> Admission<R> {
             app: app.clone(),
             sender: Sender::new(client, peer.identity.clone()),
             feed: Feed {
+                teller: Teller::new(bus.clone(), client),
                 to_all,
                 to_one,
                 since: lease.since(),
@@ -134,6 +138,7 @@ impl<R: Runtime> Admission<R> {
             message_bytes: policies.message_bytes(name),
             inbound: policies.inbound(name),
             limits: Arc::clone(&policies.limits),
+            waits_since: Some(app.rt().now()),
             peer,
             permit,
         })

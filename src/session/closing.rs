@@ -43,7 +43,7 @@ enum Step {
     Cut(CloseFrame),
     Discard,
     Done,
-    Finish(Feed, CloseFrame),
+    Finish(Box<Feed>, CloseFrame),
     Flush,
     /// A close frame to be sent without waiting for the peer's.
     Say(Option<CloseFrame>),
@@ -57,10 +57,19 @@ impl Closing {
         let (deadline, drain) = (now + limits.close_timeout * times, limits.drain.code);
         let (feed, permit) = admission.leave();
         let step = match cause.farewell(drain) {
-            Farewell::Cut(frame) => Step::Cut(frame),
-            Farewell::Drop => Step::Done,
-            Farewell::Finish(frame) => Step::Finish(feed, frame),
-            Farewell::Now(frame) => Step::Say(frame),
+            Farewell::Cut(frame) => {
+                feed.tell_unread();
+                Step::Cut(frame)
+            }
+            Farewell::Drop => {
+                feed.tell_unread();
+                Step::Done
+            }
+            Farewell::Finish(frame) => Step::Finish(Box::new(feed), frame),
+            Farewell::Now(frame) => {
+                feed.tell_unread();
+                Step::Say(frame)
+            }
         };
         Self {
             cause,

@@ -5,6 +5,7 @@ use std::task::{Context, Poll, ready};
 use super::dialect::Voice;
 use super::encoding::Encoding;
 use super::outbox::Outbox;
+use super::teller::Teller;
 use crate::bus::{Generation, Message, Origin, Subscription};
 use crate::limits::SlowConsumer;
 use crate::metrics::Metrics;
@@ -18,6 +19,7 @@ pub(super) struct Feed {
     /// The oldest generation that serves this client.
     pub(super) since: Generation,
     pub(super) voice: Voice,
+    pub(super) teller: Teller,
     /// Which of the messages to all it gets.
     pub(super) pick: Pick,
     /// Bytes gathered for one write.
@@ -30,6 +32,16 @@ pub(super) struct Feed {
 pub(super) enum Pick {
     All,
     Newest,
+}
+
+impl Pick {
+    /// Why the others are missing.
+    fn reason(self) -> &'static str {
+        match self {
+            Self::All => "lagged",
+            Self::Newest => "superseded",
+        }
+    }
 }
 
 impl From<SlowConsumer> for Pick {
@@ -57,15 +69,20 @@ impl Feed {
             // Until there is no more: what is left out fills nothing, and must not end the reading.
             while outbox.is_empty() || outbox.len() < self.outbox_bytes {
                 let room = self.outbox_bytes.saturating_sub(outbox.len());
+                let first = subscription.next_number();
                 let Poll::Ready(missed) = poll_batch(subscription, pick, (cx, room), &mut batch)
                 else {
                     break;
                 };
                 lost += missed;
+                let topic = subscription.topic();
+                self.teller.missed(topic, first, missed, pick.reason());
+                self.teller.queued(topic, first + missed, batch.len());
                 if let Some(notice) = self.voice.lagged(missed) {
                     outbox.push_notice(&notice);
                 }
-                leave_out(&mut batch, self.since, metrics);
+                let stale = leave_out(&mut batch, self.since, metrics);
+                self.teller.lost(stale, "stale");
                 push(&mut batch, &mut self.voice, &self.encoding, outbox);
                 if pick == Pick::Newest && !outbox.is_empty() {
                     // The next one may be newer still once this is sent.
@@ -84,6 +101,15 @@ impl Feed {
     /// Payload bytes that wait for this client alone; the task is woken when there are more.
     pub(super) fn watch(&mut self, cx: &mut Context<'_>) -> usize {
         self.to_one.watch(cx)
+    }
+
+    /// Tells what the client will not get because it is dropped.
+    pub(super) fn tell_unread(&self) {
+        for subscription in [&self.to_one, &self.to_all] {
+            let (topic, unread) = (subscription.topic(), subscription.pending());
+            let first = subscription.next_number();
+            self.teller.missed(topic, first, unread, "unread");
+        }
     }
 
     /// Whether messages to this client alone wait for its socket.
@@ -109,13 +135,15 @@ fn poll_batch(
 }
 
 /// Leaves out what an instance said that this client has not joined.
-fn leave_out(batch: &mut Vec<Message>, since: Generation, metrics: &Metrics) {
+fn leave_out(batch: &mut Vec<Message>, since: Generation, metrics: &Metrics) -> u64 {
     let all = batch.len();
     batch.retain(|message| match message.origin() {
         Origin::Service(generation) => *generation >= since || planted::is(Bug::StaleDelivered),
         Origin::Client(_) | Origin::Unknown => true,
     });
-    metrics.stale.add((all - batch.len()) as u64);
+    let stale = (all - batch.len()) as u64;
+    metrics.stale.add(stale);
+    stale
 }
 
 /// Moves the batch into the outbox.
@@ -131,6 +159,7 @@ fn push(batch: &mut Vec<Message>, voice: &mut Voice, encoding: &Encoding, outbox
         {
             outbox.push_notice(&notice);
         }
-        outbox.push(encoding.encode(voice.encoded(&message)));
+        let frame = encoding.encode(voice.encoded(&message));
+        outbox.push(frame, message.published_at());
     }
 }

@@ -37,6 +37,7 @@ mod open;
 mod outbox;
 mod pongs;
 mod renewal;
+mod teller;
 
 pub use self::admission::{Admission, AdmitError};
 pub use self::cause::Cause;
@@ -48,6 +49,7 @@ use self::closing::Closing;
 use self::inlet::Inlet;
 use self::open::Open;
 use self::outbox::Outbox;
+use self::teller::Teller;
 
 /// One connected client, from its admission to the end of its stream.
 ///
@@ -63,6 +65,7 @@ pub struct Session<S, R: Runtime> {
     link: Link<S>,
     phase: Phase<R>,
     account: Account,
+    teller: Teller,
     timer: Timer,
 }
 
@@ -107,6 +110,7 @@ where
         };
         Self {
             account: app.account(admission.client()),
+            teller: Teller::new(app.bus().clone(), admission.client()),
             phase: Phase::Open(Open::new(admission)),
             app,
             link,
@@ -129,6 +133,7 @@ where
             let deadline = match &mut this.phase {
                 Phase::Open(open) => match open.poll_held(cx, &mut this.link, &mut this.account) {
                     Poll::Ready(cause) => {
+                        this.teller.closing(&cause);
                         let closing = open.close(cause, now);
                         this.phase = Phase::Closing(closing);
                         continue;
@@ -163,7 +168,8 @@ impl<S, R: Runtime> Drop for Session<S, R> {
                 CloseReason::Dropped
             }
         };
-        self.link.outbox.abandon(metrics);
+        let unsent = self.link.outbox.abandon(metrics);
+        self.teller.lost(unsent, "unsent");
         metrics.closed.add(reason);
     }
 }
@@ -184,7 +190,7 @@ impl<S: AsyncWrite + Unpin> Link<S> {
         now: Instant,
     ) -> Poll<io::Result<()>> {
         let before = self.outbox.written();
-        let sent = self.outbox.poll_send(cx, &mut self.stream, metrics);
+        let sent = self.outbox.poll_send(cx, &mut self.stream, metrics, now);
         if sent.is_ready() {
             self.stuck_since = None;
         } else if planted::is(Bug::WriteNeverStuck) {

@@ -182,6 +182,7 @@ impl<R: Runtime> Open<R> {
     pub(super) fn abandon(&mut self) {
         if self.at_hand.take().is_some() && !planted::is(Bug::AtHandNotCounted) {
             self.admission().app().metrics().lost_not_taken.add(1);
+            self.admission().feed.teller.lost(1, "not_taken");
         }
     }
 
@@ -213,6 +214,10 @@ impl<R: Runtime> Open<R> {
                 Status::Failed => return Some(Cause::Failed),
             }
             if let Some(generation) = status.generation() {
+                if let Some(since) = admission.waits_since.take() {
+                    let waited = admission.app.rt().now().saturating_since(since);
+                    admission.app.metrics().running_after.observe(waited);
+                }
                 admission.feed.voice.runs(generation);
             }
         }
@@ -283,9 +288,10 @@ impl<R: Runtime> Open<R> {
                 }
             }
             let was_empty = link.outbox.is_empty();
+            let messages = link.outbox.messages();
             match link.poll_send(cx, self.admission().app().metrics(), now) {
                 Poll::Ready(Ok(())) if was_empty => return None,
-                Poll::Ready(Ok(())) => {}
+                Poll::Ready(Ok(())) => self.admission().feed.teller.written(messages),
                 Poll::Ready(Err(error)) => return Some(lost(&error)),
                 Poll::Pending => return None,
             }
@@ -442,6 +448,7 @@ impl<R: Runtime> Open<R> {
         let metrics = admission.app().metrics();
         metrics.messages_in.add(1);
         metrics.bytes_in.add(frame.len() as u64);
+        admission.feed.teller.received(frame.len());
         let message = Message::new(frame, Origin::Client(admission.sender.clone()));
         self.at_hand = Some(AtHand { message, since });
     }

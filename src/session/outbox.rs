@@ -3,11 +3,13 @@
 use std::io;
 use std::pin::Pin;
 use std::task::{Context, Poll, ready};
+use std::time::Duration;
 
 use futures::io::AsyncWrite;
 
 use crate::metrics::Metrics;
 use crate::planted::{self, Bug};
+use crate::rt::Instant;
 use crate::wire::{ControlKind, ControlPayload, Frame, append_control};
 
 /// Frames on their way to the socket; holds no memory while it is empty.
@@ -17,6 +19,8 @@ pub(super) struct Outbox {
     written: usize,
     /// Where each data frame in `bytes` ends.
     ends: Vec<usize>,
+    /// When each message of those frames was published, if a service has.
+    published: Vec<Option<Duration>>,
     unflushed: bool,
 }
 
@@ -31,18 +35,25 @@ impl Outbox {
 
     /// Whether a message is among what is being written.
     pub(super) fn has_messages(&self) -> bool {
-        !self.ends.is_empty()
+        self.messages() > 0
+    }
+
+    /// Messages among what is being written.
+    pub(super) fn messages(&self) -> u64 {
+        self.ends.len() as u64
     }
 
     /// Makes room for frames of this many bytes in all.
     pub(super) fn reserve(&mut self, frames: usize, bytes: usize) {
         self.bytes.reserve(bytes);
         self.ends.reserve(frames);
+        self.published.reserve(frames);
     }
 
-    pub(super) fn push(&mut self, frame: &[u8]) {
+    pub(super) fn push(&mut self, frame: &[u8], published: Option<Duration>) {
         self.bytes.extend_from_slice(frame);
         self.ends.push(self.bytes.len());
+        self.published.push(published);
     }
 
     /// What is said of messages, and is none itself.
@@ -65,6 +76,7 @@ impl Outbox {
         cx: &mut Context<'_>,
         stream: &mut S,
         metrics: &Metrics,
+        now: Instant,
     ) -> Poll<io::Result<()>> {
         while !self.is_empty() {
             let rest = &self.bytes[self.written..];
@@ -76,7 +88,7 @@ impl Outbox {
             self.written += if is_repeated { taken - 1 } else { taken };
             metrics.bytes_out.add(taken as u64);
             if self.written == self.bytes.len() {
-                self.finish(metrics);
+                self.finish(metrics, now);
             }
         }
         self.poll_flush(cx, stream)
@@ -95,8 +107,12 @@ impl Outbox {
     }
 
     /// Everything is written: counts it and gives the memory back.
-    fn finish(&mut self, metrics: &Metrics) {
+    fn finish(&mut self, metrics: &Metrics, now: Instant) {
         metrics.messages_out.add(self.ends.len() as u64);
+        for published in self.published.iter().flatten() {
+            let took = now.since_start().saturating_sub(*published);
+            metrics.written_after.observe(took);
+        }
         *self = Self {
             unflushed: !planted::is(Bug::FlushForgotten),
             ..Self::default()
@@ -118,16 +134,19 @@ impl Outbox {
         };
         metrics.lost_unsent.add((self.ends.len() - begun) as u64);
         self.ends.truncate(begun);
+        self.published.truncate(begun);
         self.ends.shrink_to_fit();
         self.bytes.truncate(end);
         self.bytes.shrink_to_fit();
     }
 
-    /// Counts what is and what is not written at the end of the session.
-    pub(super) fn abandon(&mut self, metrics: &Metrics) {
+    /// Counts what is and what is not written at the end of the session, and returns the latter.
+    pub(super) fn abandon(&mut self, metrics: &Metrics) -> u64 {
         let written = self.ends.partition_point(|end| *end <= self.written);
         metrics.messages_out.add(written as u64);
-        metrics.lost_unsent.add((self.ends.len() - written) as u64);
+        let unsent = (self.ends.len() - written) as u64;
+        metrics.lost_unsent.add(unsent);
         *self = Self::default();
+        unsent
     }
 }

@@ -22,7 +22,12 @@ impl Client {
 
     pub(crate) async fn try_connect(server: &Server, service: &str) -> Result<Self, Error> {
         let stream = soon(TcpStream::connect(server.address())).await?;
-        let url = format!("ws://{}/ws/{service}", server.address());
+        Self::on(stream, service).await
+    }
+
+    /// Joins a service over a connection that is there.
+    pub(crate) async fn on(stream: TcpStream, service: &str) -> Result<Self, Error> {
+        let url = format!("ws://{}/ws/{service}", stream.peer_addr()?);
         let (socket, _) = soon(client_async(url, stream)).await?;
         Ok(Self { socket })
     }

@@ -12,7 +12,7 @@ pub(crate) struct Answer {
 }
 
 impl Answer {
-    fn parse(text: &str) -> Self {
+    pub(crate) fn parse(text: &str) -> Self {
         let (head, body) = text.split_once("\r\n\r\n").expect("a whole head");
         let status = head.split(' ').nth(1).expect("a status");
         Self {
@@ -20,6 +20,10 @@ impl Answer {
             head: head.to_owned(),
             body: body.to_owned(),
         }
+    }
+
+    pub(crate) fn body(&self) -> &str {
+        &self.body
     }
 
     pub(crate) fn header(&self, name: &str) -> Option<&str> {

@@ -26,6 +26,8 @@ mod crash;
 
 mod limits;
 
+mod admin;
+
 mod slow;
 
 mod drain;
@@ -40,4 +42,11 @@ mod origin;
 
 mod auth;
 
+mod tls;
+
+#[cfg(unix)]
+mod unix;
+
 mod embed;
+
+mod abuse;

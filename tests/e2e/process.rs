@@ -7,7 +7,7 @@ use tokio::io::{AsyncBufReadExt, AsyncReadExt, AsyncWriteExt, BufReader, Lines};
 use tokio::net::TcpStream;
 use tokio::process::{Child, ChildStderr, ChildStdout, Command};
 
-use crate::raw::wish;
+use crate::raw::{TEXT, frame, wish};
 use crate::server::soon;
 
 pub(crate) fn busline(arguments: &[&str]) -> Command {
@@ -17,6 +17,7 @@ pub(crate) fn busline(arguments: &[&str]) -> Command {
             command.env_remove(name);
         }
     }
+    command.env("BUSLINE_ADMIN", "off");
     command
         .args(arguments)
         .stdin(Stdio::null())
@@ -73,8 +74,12 @@ impl Process {
         }
     }
 
+    pub(crate) fn id(&self) -> u32 {
+        self.child.id().expect("it runs")
+    }
+
     pub(crate) async fn signal(&self, name: &str) {
-        let id = self.child.id().expect("it runs").to_string();
+        let id = self.id().to_string();
         let killed = Command::new("kill").args(["-s", name, &id]).status();
         assert!(soon(killed).await.expect("kill can be run").success());
     }
@@ -214,6 +219,40 @@ async fn version_and_help_are_answered() {
 }
 
 #[tokio::test]
+async fn logs_can_be_json_and_say_whose_they_are_but_not_what_was_said() {
+    let arguments = [
+        "--listen",
+        "127.0.0.1:0",
+        "--log-format",
+        "json",
+        "--log",
+        "debug",
+    ];
+    let process = Process::start(busline(&arguments)).await;
+    let mut stream = process.join("echo").await;
+    let secret = frame(TEXT, b"a secret");
+    stream.write_all(&secret).await.expect("it reads");
+    let mut echo = [0; 10];
+    soon(stream.read_exact(&mut echo)).await.expect("an echo");
+    assert_eq!(&echo[2..], b"a secret");
+    process.signal("TERM").await;
+    going_away(&mut stream).await;
+    drop(stream);
+    let (code, log) = process.end().await;
+    assert_eq!(code, Some(0), "{log}");
+    assert!(!log.contains("secret"), "{log}");
+    let line = |line: &str| -> serde_json::Value { serde_json::from_str(line).expect("JSON") };
+    let lines: Vec<_> = log.lines().map(line).collect();
+    let closed = lines
+        .iter()
+        .find(|line| line["fields"]["message"] == "session closed");
+    let closed = closed.expect("it is logged");
+    assert_eq!(closed["fields"]["cause"], "Drained");
+    assert_eq!(closed["span"]["service"], "echo");
+    assert_eq!(closed["span"]["address"], "127.0.0.1");
+}
+
+#[tokio::test]
 async fn a_signal_drains_and_ends_it_well() {
     for name in ["TERM", "INT"] {
         let process = Process::start(busline(&["--listen", "127.0.0.1:0"])).await;
@@ -237,4 +276,36 @@ async fn a_second_signal_ends_it_at_once() {
     assert_eq!(code, Some(1), "{log}");
     assert!(log.contains("second signal"), "{log}");
     drop(holding);
+}
+
+#[tokio::test]
+async fn completions_and_the_manual_are_printed() {
+    for (arguments, word) in [
+        (&["completions", "bash"][..], "--limits-sessions"),
+        (&["completions", "fish"], "complete -c busline"),
+        (&["man"], ".TH busline"),
+        (&["man"], "BUSLINE_AUTH_SECRET"),
+    ] {
+        let output = output(&mut busline(arguments)).await;
+        assert!(output.status.success(), "{}", text(&output.stderr));
+        let printed = text(&output.stdout);
+        assert!(printed.contains(word), "{word}");
+    }
+}
+
+#[cfg(target_os = "linux")]
+#[tokio::test]
+async fn systemd_is_told_when_it_serves_and_when_it_stops() {
+    let path = std::env::temp_dir().join(format!("busline-{}-notify", std::process::id()));
+    let socket = tokio::net::UnixDatagram::bind(&path).expect("a free path");
+    let mut command = busline(&["--listen", "127.0.0.1:0"]);
+    command.env("NOTIFY_SOCKET", &path);
+    let process = Process::start(command).await;
+    let mut told = [0; 64];
+    let length = soon(socket.recv(&mut told)).await.expect("a word");
+    assert_eq!(text(&told[..length]), "READY=1");
+    process.signal("TERM").await;
+    let length = soon(socket.recv(&mut told)).await.expect("a word");
+    assert_eq!(text(&told[..length]), "STOPPING=1");
+    std::fs::remove_file(&path).expect("it is there");
 }

@@ -1,5 +1,7 @@
 //! A client that says what the test wants, allowed or not: bytes out, bytes in.
 
+use std::net::SocketAddr;
+
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
 use tokio::net::{TcpSocket, TcpStream};
 
@@ -20,9 +22,23 @@ pub(crate) struct Raw {
 
 impl Raw {
     pub(crate) async fn connect(server: &Server) -> Self {
-        let stream = soon(TcpStream::connect(server.address())).await;
+        Self::connect_to(server.address()).await
+    }
+
+    pub(crate) async fn connect_to(address: SocketAddr) -> Self {
+        let stream = soon(TcpStream::connect(address)).await;
         let stream = stream.expect("the server listens");
         Self { stream }
+    }
+
+    /// A client on a connection that is there.
+    pub(crate) fn on(stream: TcpStream) -> Self {
+        Self { stream }
+    }
+
+    /// Connects to a service.
+    pub(crate) async fn join_at(address: SocketAddr, service: &str) -> Self {
+        Self::connect_to(address).await.upgrade(service).await
     }
 
     /// Connects to a service.
@@ -32,16 +48,20 @@ impl Raw {
 
     /// Connects to a service with as small a receive buffer as the system has.
     pub(crate) async fn join_narrow(server: &Server, service: &str) -> Self {
+        Self::join_narrow_at(server.address(), service).await
+    }
+
+    pub(crate) async fn join_narrow_at(address: SocketAddr, service: &str) -> Self {
         let socket = TcpSocket::new_v4().expect("there are sockets");
         socket
             .set_recv_buffer_size(1)
             .expect("the system rounds it up");
-        let stream = soon(socket.connect(server.address())).await;
+        let stream = soon(socket.connect(address)).await;
         let stream = stream.expect("the server listens");
         Self { stream }.upgrade(service).await
     }
 
-    async fn upgrade(mut self, service: &str) -> Self {
+    pub(crate) async fn upgrade(mut self, service: &str) -> Self {
         self.send(wish(&format!("/ws/{service}")).as_bytes()).await;
         let head = self.head().await;
         assert!(head.starts_with("HTTP/1.1 101 "), "{head}");
@@ -71,6 +91,22 @@ impl Raw {
             head.push(soon(self.stream.read_u8()).await.expect("a whole head"));
         }
         String::from_utf8(head).expect("a head is text")
+    }
+
+    /// Reads on until this text has come.
+    pub(crate) async fn until(&mut self, text: &str) -> String {
+        let mut all = Vec::new();
+        loop {
+            all.push(
+                soon(self.stream.read_u8())
+                    .await
+                    .expect("the stream goes on"),
+            );
+            let so_far = String::from_utf8_lossy(&all);
+            if so_far.ends_with(text) {
+                return so_far.into_owned();
+            }
+        }
     }
 
     /// The first byte and the payload of the server's next frame.

@@ -7,7 +7,7 @@ use busline::App;
 use busline::app::{Builder, RegisterError};
 use busline::registry::ServiceStatus;
 use busline::rt::Tokio;
-use busline::server::{Undrained, bind, serve};
+use busline::server::{Listeners, Undrained, bind, serve};
 use busline::service::{echo, ping, timenow};
 use futures::FutureExt;
 use tokio::sync::oneshot;
@@ -29,14 +29,25 @@ impl Server {
     pub(crate) async fn start(
         parts: impl FnOnce(Builder<Tokio>) -> Result<Builder<Tokio>, RegisterError>,
     ) -> Self {
+        let listeners = bind("127.0.0.1:0").await.expect("loopback has free ports");
+        Self::start_on(listeners, parts)
+    }
+
+    /// The same on other sockets; those of a file have no address.
+    pub(crate) fn start_on(
+        listeners: Listeners,
+        parts: impl FnOnce(Builder<Tokio>) -> Result<Builder<Tokio>, RegisterError>,
+    ) -> Self {
         let builder = parts(App::builder(Tokio::current())).expect("the services are valid");
         let app = builder.build();
-        let listeners = bind("127.0.0.1:0").await.expect("loopback has free ports");
         let addresses = listeners.addresses().expect("it is bound");
         let (shutdown, signal) = oneshot::channel();
         let served = serve(listeners, app.clone(), signal.map(drop));
         Self {
-            address: addresses[0],
+            address: addresses
+                .first()
+                .copied()
+                .unwrap_or_else(|| ([0; 4], 0).into()),
             app,
             shutdown: Some(shutdown),
             task: tokio::spawn(served),

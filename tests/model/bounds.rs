@@ -101,7 +101,8 @@ fn a_client_that_sends_too_many_bytes_waits_and_loses_none() {
 fn nobody_is_taken_for_dead_while_it_waits_for_its_rate() {
     let limits = Limits {
         keepalive: KeepalivePolicy {
-            interval: Duration::from_secs(1),
+            // Less than it waits for each message.
+            interval: Duration::from_millis(100),
             ..KeepalivePolicy::default()
         },
         ..inbound(None, Some(Rate::new(1, 1)), OverRate::Wait)
@@ -250,6 +251,29 @@ fn who_holds_most_is_closed_with_1013_when_the_node_holds_too_much() {
     crowd.rt.settle();
     assert_eq!(texts(&good), ["unmoved"]);
     assert_eq!(crowd.app.counts().queued_bytes, 0, "all is read");
+}
+
+#[test]
+fn who_is_shed_gets_the_rest_of_the_frame_that_was_begun_and_nothing_after_it() {
+    let limits = Limits {
+        queue_bytes: 250,
+        ..Limits::default()
+    };
+    let mut crowd = Crowd::limited(limits);
+    let peer = crowd.join(10);
+    let text = |n: usize| n.to_string().repeat(50);
+    (0..3).for_each(|n| crowd.publish(&text(n)));
+    crowd.rt.settle();
+    assert_eq!(crowd.app.counts().queued_bytes, 3 * 52);
+    // A message that does not end.
+    peer.send_raw(&[0x81, 0xfe, 0x00, 0xd0, 0, 0, 0, 0]);
+    peer.send_raw(&[b'x'; 150]);
+    crowd.rt.settle();
+    peer.make_room(ROOM);
+    crowd.rt.settle();
+    assert_eq!(texts(&peer), [text(0)]);
+    assert_closed(&crowd, &peer, 1013, CloseReason::Shed);
+    assert_eq!(crowd.app.counts().sessions.lost_unsent, 2);
 }
 
 #[test]

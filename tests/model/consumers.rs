@@ -59,6 +59,24 @@ fn a_client_that_wants_the_newest_never_gets_an_older_one() {
 }
 
 #[test]
+fn a_client_that_is_closed_for_its_losses_gets_nothing_after_them() {
+    let mut crowd = narrow(SlowConsumer::Close);
+    let peer = crowd.join(0);
+    publish(&crowd, 0..1);
+    publish(&crowd, 1..10);
+    peer.make_room(ROOM);
+    crowd.rt.settle();
+    assert_eq!(
+        (texts(&peer), closed(&peer)),
+        (vec!["0".to_owned()], Some(1013))
+    );
+    let counts = crowd.app.counts();
+    let (bus, sessions) = (counts.bus.messages, counts.sessions);
+    let lost = (bus.lost_lagged, bus.lost_unsubscribed, sessions.lost_unsent);
+    assert_eq!(lost, (5, 3, 1), "all ten are accounted for");
+}
+
+#[test]
 fn answers_are_never_superseded() {
     let mut crowd = narrow(SlowConsumer::Latest);
     let peer = crowd.join(0);

@@ -286,7 +286,7 @@ impl World {
         let bus = counts.bus.messages;
         assert_eq!(
             bus.owed,
-            bus.delivered + bus.lost_lagged + bus.lost_unsubscribed
+            bus.delivered + bus.lost_lagged + bus.lost_superseded + bus.lost_unsubscribed
         );
         assert_eq!(
             (self.rt.tasks(), self.rt.timers()),

@@ -38,8 +38,9 @@ impl<A> Exhausted<A> {
     }
 }
 
-impl<A: Accept> Accept for Exhausted<A> {
+impl<A: Accept<Addr = SocketAddr>> Accept for Exhausted<A> {
     type Io = A::Io;
+    type Addr = SocketAddr;
 
     fn poll_accept(&mut self, cx: &mut Context<'_>) -> Poll<io::Result<(A::Io, SocketAddr)>> {
         let until = self.descriptors.0.with(|until| *until);

@@ -16,6 +16,7 @@
 
 use std::future::Future;
 use std::io;
+use std::net::SocketAddr;
 use std::time::Duration;
 
 use busline::server::Accept;
@@ -43,7 +44,7 @@ pub trait Net {
     /// How clients connect.
     type Dial: Dial;
     /// What the server listens on.
-    type Accept: Accept;
+    type Accept: Accept<Addr = SocketAddr>;
 
     /// Puts the server's software on its host; a host that is started again calls it again.
     ///

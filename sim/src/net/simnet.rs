@@ -238,6 +238,7 @@ pub struct SimAccept {
 
 impl Accept for SimAccept {
     type Io = SimIo;
+    type Addr = SocketAddr;
 
     fn poll_accept(&mut self, cx: &mut Context<'_>) -> Poll<io::Result<(SimIo, SocketAddr)>> {
         let world = &self.world;

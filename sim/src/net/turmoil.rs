@@ -230,6 +230,7 @@ impl TurmoilAccept {
 
 impl Accept for TurmoilAccept {
     type Io = TcpStream;
+    type Addr = SocketAddr;
 
     fn poll_accept(&mut self, cx: &mut Context<'_>) -> Poll<io::Result<(TcpStream, SocketAddr)>> {
         let accepting = self.accepting.get_or_insert_with(|| {

@@ -2,7 +2,8 @@
 
 use clap::builder::styling::{AnsiColor, Styles};
 use clap::parser::ValueSource;
-use clap::{Arg, ArgAction, ArgMatches, Command};
+use clap::{Arg, ArgAction, ArgMatches, Command, value_parser};
+use clap_complete::Shell;
 
 use super::key::{Change, Key};
 use super::schema::SECTIONS;
@@ -58,6 +59,18 @@ pub fn command() -> Command {
                 .about("Checks a file with settings, and names each line that is wrong")
                 .arg(file.help("The file")),
         )
+        .subcommand(
+            Command::new("completions")
+                .about("Prints what completes the command line in a shell")
+                .arg(
+                    Arg::new("shell")
+                        .value_name("SHELL")
+                        .help("The shell")
+                        .required(true)
+                        .value_parser(value_parser!(Shell)),
+                ),
+        )
+        .subcommand(Command::new("man").about("Prints the manual page"))
 }
 
 /// The keys that have a flag: all but those of the services' own sections.
@@ -128,6 +141,16 @@ pub(super) fn flags(matches: &ArgMatches) -> Layer {
     layer
 }
 
+/// Those of these variables that start like ours and are no setting.
+pub(super) fn unknown(names: impl Iterator<Item = String>) -> Vec<String> {
+    let known: Vec<_> = settings()
+        .map(|(section, key)| variable(section, key))
+        .chain(["BUSLINE_CONFIG".to_owned()])
+        .collect();
+    let ours = names.filter(|name| name.starts_with("BUSLINE_"));
+    ours.filter(|name| !known.contains(name)).collect()
+}
+
 /// What the environment gives.
 pub(super) fn environment(variables: impl Fn(&str) -> Option<String>) -> Layer {
     let mut layer = Layer::default();
@@ -139,4 +162,26 @@ pub(super) fn environment(variables: impl Fn(&str) -> Option<String>) -> Layer {
         }
     }
     layer
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_variable_that_is_no_setting_is_named() {
+        let names = [
+            "BUSLINE_LINGER",
+            "BUSLINE_LIMITS_SESSIONS",
+            "BUSLINE_CONFIG",
+            "BUSLINE_LINGR",
+        ];
+        let names = names.into_iter().chain(["PATH"]).map(str::to_owned);
+        assert_eq!(unknown(names), ["BUSLINE_LINGR"]);
+    }
+
+    #[test]
+    fn the_command_is_whole() {
+        command().debug_assert();
+    }
 }

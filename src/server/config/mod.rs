@@ -12,10 +12,12 @@ use crate::limits::{
 };
 use crate::origin::Origins;
 
+mod admin;
 mod file;
+mod files;
 mod flags;
 mod key;
-mod keys;
+
 mod policies;
 mod print;
 mod problem;
@@ -24,6 +26,7 @@ mod schema;
 mod source;
 mod value;
 
+pub use self::admin::{Admin, LogFormat};
 pub use self::flags::command;
 pub use self::problem::Problems;
 pub use self::reload::Changes;
@@ -31,10 +34,10 @@ pub use self::reload::Changes;
 use self::file::File;
 use self::key::{Keys, Reader};
 use self::problem::Problem;
-use self::schema::{AuthKeys, LimitKeys, SERVICE, ServerKeys, ServiceKeys};
+use self::schema::{AuthKeys, LimitKeys, SERVICE, ServerKeys, ServiceKeys, TlsKeys};
 use self::source::Layer;
 use crate::server::auth::{Join, Jwt, JwtPolicy, Keys as Keyring, Remote};
-use crate::server::listener::Address;
+use crate::server::{Address, Tls};
 
 /// The settings of the binary.
 #[derive(Clone, Debug)]
@@ -45,6 +48,7 @@ pub struct Config {
     server: ServerKeys,
     limits: LimitKeys,
     auth: AuthKeys,
+    tls: Option<Tls>,
     /// Read once, so that a file that is replaced meanwhile is seen only at the next reload.
     keys: Keyring,
     service: ServiceKeys,
@@ -72,6 +76,11 @@ impl Sources {
             over: flags::environment(variables).under(flags::flags(matches)),
             services,
         }
+    }
+
+    /// Those of these variables that start like a setting and are none.
+    pub fn unknown(names: impl Iterator<Item = String>) -> Vec<String> {
+        flags::unknown(names)
     }
 
     /// A file and nothing else.
@@ -128,7 +137,9 @@ impl Config {
         let service = ServiceKeys::read(&mut Reader::new(&layer, "", problems));
         let limits = LimitKeys::read(&mut Reader::new(&layer, "limits", problems));
         let auth = AuthKeys::read(&mut Reader::new(&layer, "auth", problems));
-        let keys = keys::read(&auth, problems);
+        let keys = files::read(&auth, problems);
+        let tls = TlsKeys::read(&mut Reader::new(&layer, "tls", problems));
+        let tls = files::tls(&tls, problems);
         let mut own = BTreeMap::new();
         for name in services {
             let section = format!("{SERVICE}.{name}");
@@ -140,6 +151,7 @@ impl Config {
             service,
             limits,
             auth,
+            tls,
             keys,
             services: own,
             names: services,
@@ -166,6 +178,11 @@ impl Config {
     pub fn origins(&self) -> Origins {
         let patterns = self.server.origins.iter();
         Origins::new(patterns.map(|pattern| pattern.0.clone()).collect())
+    }
+
+    /// TLS, if it is asked for.
+    pub fn tls(&self) -> Option<&Tls> {
+        self.tls.as_ref()
     }
 
     /// Whether clients must show who they are.
@@ -223,6 +240,16 @@ impl Config {
     /// What to log.
     pub fn log(&self) -> &Targets {
         &self.server.log.0
+    }
+
+    /// How to log.
+    pub fn log_format(&self) -> LogFormat {
+        self.server.log_format
+    }
+
+    /// Where operators listen.
+    pub fn admin(&self) -> &Admin {
+        &self.server.admin.0
     }
 
     /// The bounds it asks for.

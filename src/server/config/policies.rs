@@ -1,5 +1,6 @@
 //! How the core's policies are written: rates, and the choices between a few words.
 
+use super::admin::LogFormat;
 use super::value::{Described, Kind, Value};
 use crate::address::Network;
 use crate::limits::{DrainCode, OverRate, Rate, SlowConsumer};
@@ -81,6 +82,13 @@ choice!(
     "CODE",
     "1001" = GoingAway("going away"),
     "1012" = Restart("service restart")
+);
+
+choice!(
+    LogFormat,
+    "FORMAT",
+    "json" = Json("an object a line, for programs"),
+    "text" = Text("for people")
 );
 
 #[cfg(test)]

@@ -1,11 +1,12 @@
 //! What is wrong with a configuration: each with its place and with what is allowed there.
 
 use super::source::{Place, Source};
+use crate::server::TlsError;
 
 /// One thing that is wrong.
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
 pub(crate) enum Problem {
-    /// A running server cannot do it.
+    /// Two values do not go together, or a running server cannot change them.
     #[error("{0}")]
     Conflict(&'static str),
     /// The file cannot be read.
@@ -24,6 +25,9 @@ pub(crate) enum Problem {
         /// What is wrong there.
         error: String,
     },
+    /// The certificate or its key.
+    #[error(transparent)]
+    Tls(TlsError),
     /// There is no such key or section.
     #[error("{at}: there is no `{name}` here{}; there is {}", near(name, there), there.join(", "))]
     Unknown {

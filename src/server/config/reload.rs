@@ -37,7 +37,7 @@ impl Config {
                 continue;
             }
             let shown = |text: Option<String>| {
-                text.map_or_else(|| "unset".to_owned(), |t| format!("{t:?}"))
+                text.map_or_else(|| "unset".to_owned(), |text| format!("{text:?}"))
             };
             match key.change {
                 Change::Live => {

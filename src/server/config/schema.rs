@@ -4,13 +4,14 @@ use std::path::PathBuf;
 
 use tracing_subscriber::filter::Targets;
 
+use super::admin::{Admin, LogFormat};
 use super::key::{Key, Keys, keys};
 use super::value::{Described, Kind, OneOrMore, Parsed, Time, Value, Whole};
 use crate::address::Network;
 use crate::limits::{DrainCode, OverRate, Rate, SlowConsumer};
 use crate::origin::Pattern;
+use crate::server::Address;
 use crate::server::auth::{Join, SECRET_BYTES_MIN, Url};
-use crate::server::listener::Address;
 
 const SECOND: u64 = 1000;
 const HOUR: u64 = 3600 * SECOND;
@@ -22,8 +23,12 @@ const TIB: u64 = 1 << 40;
 keys! {
     /// The server as a whole; they stand at the top of the file.
     pub(crate) struct ServerKeys {
-        /// Addresses to listen on; `localhost` is both loopback addresses, of IPv4 and of IPv6
+        /// Addresses to listen on, HOST:PORT or unix:/PATH; `localhost` is both loopback
+        /// addresses, of IPv4 and of IPv6
         listen: OneOrMore<Parsed<Address>> = "localhost:8080", Start;
+        /// Address of the operators' listener, with /metrics, /readyz and /debug; `off` for none;
+        /// with a `?` behind it only if it is free
+        admin: Parsed<Admin> = "localhost:8081?", Start;
         /// Let clients without a token in at addresses that others can reach
         allow_anonymous: bool = "false", Start;
         /// Pages of other hosts that may connect, such as https://*.example.com; `*` is any
@@ -31,6 +36,8 @@ keys! {
         /// What to log, to standard error: error, warn, info, debug, trace or off, for all or by
         /// module, such as `info,busline::server=debug`
         log: Parsed<Targets> = "info", Start;
+        /// How to log
+        log_format: LogFormat = "text", Start;
     }
 }
 
@@ -132,6 +139,16 @@ keys! {
     }
 }
 
+keys! {
+    /// TLS on the TCP addresses.
+    pub(crate) struct TlsKeys {
+        /// File with the certificates, the server's own first, in PEM; read again when it changes
+        certificate: Option<PathBuf> = "", Start;
+        /// File with the private key of the certificate, in PEM
+        key: Option<PathBuf> = "", Start;
+    }
+}
+
 /// A section of the file with the tables of its keys.
 #[derive(Debug)]
 pub(super) struct Section {
@@ -145,6 +162,7 @@ pub(super) const SECTIONS: &[Section] = &[
     Section::of::<ServiceKeys>(""),
     Section::of::<LimitKeys>("limits"),
     Section::of::<AuthKeys>("auth"),
+    Section::of::<TlsKeys>("tls"),
 ];
 
 /// The keys of the section of one service.
@@ -207,7 +225,8 @@ impl Described for Targets {
 
 impl Described for Address {
     const PLACEHOLDER: &'static str = "HOST:PORT";
-    const ALLOWED: &'static str = "an address: write HOST:PORT, such as localhost:8080";
+    const ALLOWED: &'static str =
+        "an address: write HOST:PORT, such as localhost:8080, or unix:/PATH";
 }
 
 impl Described for Pattern {

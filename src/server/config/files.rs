@@ -1,7 +1,8 @@
-//! The keys that the configuration names: the secret, and those of a file.
+//! The files that the configuration names: keys that sign tokens, and the certificate.
 
 use super::problem::Problem;
-use super::schema::AuthKeys;
+use super::schema::{AuthKeys, TlsKeys};
+use crate::server::Tls;
 use crate::server::auth::Keys;
 
 /// Reads the keys; what is wrong with them is added to the problems.
@@ -19,6 +20,22 @@ pub(super) fn read(auth: &AuthKeys, problems: &mut Vec<Problem>) -> Keys {
         Err(error) => {
             problems.push(Problem::Read { path, error });
             keys
+        }
+    }
+}
+
+/// Reads the certificate and its key; what is wrong with them is added to the problems.
+pub(super) fn tls(keys: &TlsKeys, problems: &mut Vec<Problem>) -> Option<Tls> {
+    match (&keys.certificate, &keys.key) {
+        (Some(certificate), Some(key)) => {
+            let tls = Tls::read(certificate, key);
+            tls.map_err(|error| problems.push(Problem::Tls(error))).ok()
+        }
+        (None, None) => None,
+        (Some(_), None) | (None, Some(_)) => {
+            let word = "[tls] needs both a `certificate` and its `key`";
+            problems.push(Problem::Conflict(word));
+            None
         }
     }
 }

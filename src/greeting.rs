@@ -1,0 +1,64 @@
+//! What the binary says once it listens: what is served and how to try it.
+
+use busline::App;
+use busline::rt::Tokio;
+use busline::server::{Address, Config, Listeners};
+use tracing::info;
+
+/// Tells a person what is served and how to try it.
+pub(crate) fn greet(
+    config: &Config,
+    app: &App<Tokio>,
+    listeners: &Listeners,
+) -> std::io::Result<()> {
+    let addresses = listeners.addresses()?;
+    info!(?addresses, "listening");
+    println!(
+        "{}",
+        Greeting::new(config, addresses.first().map(std::net::SocketAddr::port)).text(app)
+    );
+    Ok(())
+}
+
+/// How a client on this machine reaches the server.
+struct Greeting {
+    /// `http` or `https`, and `ws` or `wss`.
+    schemes: [&'static str; 2],
+    /// None if it is reached by no address of TCP.
+    host: Option<String>,
+}
+
+impl Greeting {
+    fn new(config: &Config, port: Option<u16>) -> Self {
+        let schemes = match config.tls() {
+            Some(_) => ["https", "wss"],
+            None => ["http", "ws"],
+        };
+        let named = config.listen().find_map(|address| match address {
+            Address::Tcp { host, .. } => Some(host.as_str()),
+            #[cfg(unix)]
+            Address::Unix(_) => None,
+        });
+        let host = match named {
+            Some("0.0.0.0" | "[::]") | None => "localhost",
+            Some(host) => host,
+        };
+        Self {
+            schemes,
+            // The port the system chose, where it was asked to.
+            host: port.map(|port| format!("{host}:{port}")),
+        }
+    }
+
+    fn text(&self, app: &App<Tokio>) -> String {
+        let version = env!("CARGO_PKG_VERSION");
+        let [http, ws] = self.schemes;
+        let Some(host) = &self.host else {
+            return format!("busline {version} serves Unix sockets\n\nCtrl-C stops it.");
+        };
+        let names = app.registry().names();
+        let lines = names.map(|name| format!("  websocat {ws}://{host}/ws/{name}\n"));
+        let lines = lines.collect::<String>();
+        format!("busline {version} serves {http}://{host}/\n\n{lines}\nCtrl-C stops it.")
+    }
+}

@@ -1,0 +1,99 @@
+//! How long something took, counted in fixed classes: no memory, no lock.
+
+use std::time::Duration;
+
+use crate::sync::{AtomicU64, Ordering};
+
+/// Classes with an upper bound: 1 us, 2 us, 4 us, and so on to 33.6 s.
+pub const BOUNDS: usize = 26;
+
+/// Counts durations by powers of two of a microsecond.
+#[derive(Debug)]
+pub(crate) struct Histogram {
+    /// One for each bound, and one for what is longer.
+    classes: [AtomicU64; BOUNDS + 1],
+    nanos: AtomicU64,
+}
+
+/// What a histogram has counted.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct HistogramCounts {
+    /// Durations in each class: no longer than its [`bound`] and longer than the one before; the
+    /// last class has no bound.
+    pub classes: [u64; BOUNDS + 1],
+    /// Their sum; wraps after 584 years.
+    pub sum: Duration,
+}
+
+/// The longest duration of a class with a bound.
+pub fn bound(class: usize) -> Duration {
+    Duration::from_micros(1 << class.min(BOUNDS - 1))
+}
+
+impl Histogram {
+    pub(crate) fn observe(&self, took: Duration) {
+        let nanos = u64::try_from(took.as_nanos()).unwrap_or(u64::MAX);
+        // A sum needs no order with anything else.
+        self.classes[class(nanos)].fetch_add(1, Ordering::Relaxed);
+        self.nanos.fetch_add(nanos, Ordering::Relaxed);
+    }
+
+    pub(crate) fn counts(&self) -> HistogramCounts {
+        let count = |class: usize| self.classes[class].load(Ordering::Relaxed);
+        HistogramCounts {
+            classes: std::array::from_fn(count),
+            sum: Duration::from_nanos(self.nanos.load(Ordering::Relaxed)),
+        }
+    }
+}
+
+impl Default for Histogram {
+    fn default() -> Self {
+        Self {
+            classes: std::array::from_fn(|_| AtomicU64::new(0)),
+            nanos: AtomicU64::new(0),
+        }
+    }
+}
+
+impl HistogramCounts {
+    /// Durations in all classes.
+    pub fn count(&self) -> u64 {
+        self.classes.iter().sum()
+    }
+}
+
+/// The first class whose bound is not shorter.
+fn class(nanos: u64) -> usize {
+    let micros = nanos.div_ceil(1000).max(1);
+    let class = micros.next_power_of_two().trailing_zeros() as usize;
+    class.min(BOUNDS)
+}
+
+#[cfg(all(test, not(feature = "loom")))]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn each_bound_is_the_last_of_its_class() {
+        for index in 0..BOUNDS {
+            let nanos = u64::try_from(bound(index).as_nanos()).expect("small");
+            assert_eq!(class(nanos), index);
+            assert_eq!(class(nanos + 1), index + 1);
+        }
+        assert_eq!((class(0), class(u64::MAX)), (0, BOUNDS));
+    }
+
+    #[test]
+    fn what_is_observed_is_counted() {
+        let histogram = Histogram::default();
+        for millis in [0, 1, 1, 1000, 100_000] {
+            histogram.observe(Duration::from_millis(millis));
+        }
+        histogram.observe(Duration::MAX);
+        let counts = histogram.counts();
+        assert_eq!(counts.count(), 6);
+        assert_eq!(counts.classes[BOUNDS], 2, "more than half a minute");
+        assert_eq!(counts.classes[10], 2, "up to 1.024 ms");
+    }
+}

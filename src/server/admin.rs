@@ -1,0 +1,201 @@
+//! What operators see: metrics, readiness, services and topics; on a listener of its own.
+
+use std::convert::Infallible;
+
+use axum::Router;
+use axum::extract::{Query, State};
+use axum::http::{HeaderMap, StatusCode, header};
+use axum::response::sse::{Event, Sse};
+use axum::response::{IntoResponse, Response};
+use axum::routing::get;
+use axum::serve::Listener;
+use futures::stream::unfold;
+use serde::Deserialize;
+use serde_json::{Value, json};
+
+use self::exposition::Format;
+use super::PeerAddress;
+use super::connection::Connections;
+use super::routes::Shell;
+use crate::app::App;
+use crate::bus::{ClientId, ServiceName, Tap, Tapped, TopicStatus};
+use crate::registry::{Crash, Registry, State as Phase};
+use crate::rt::Runtime;
+
+mod exposition;
+
+/// Most taps at once: each may hold a window of events.
+const TAPS_MAX: u64 = 16;
+
+/// Most topics that are listed at once.
+const TOPICS_MAX: usize = 1_000;
+
+/// Serves operators, and nobody else: bind it to an address that only they reach.
+///
+/// It never ends: drop it once [`serve`](super::serve) has returned, so that a drain can be
+/// watched.
+pub async fn serve_admin<L, R>(listener: L, app: App<R>) -> Infallible
+where
+    L: Listener<Addr: PeerAddress>,
+    R: Runtime,
+{
+    let router = admin_routes(app.clone());
+    let (_alive, shell) = Shell::with_end(app);
+    Connections::of(&shell, router).accept(listener).await
+}
+
+/// What [`serve_admin`] serves, for a server of your own.
+pub fn admin_routes<R: Runtime>(app: App<R>) -> Router {
+    Router::new()
+        .route("/healthz", get(async || "ok\n"))
+        .route("/readyz", get(readyz::<R>))
+        .route("/metrics", get(metrics::<R>))
+        .route("/debug/services", get(services::<R>))
+        .route("/debug/topics", get(topics::<R>))
+        .route("/debug/tap", get(tap::<R>))
+        .fallback(not_found)
+        .with_state(app)
+}
+
+async fn not_found() -> Response {
+    let text =
+        "there are /healthz, /readyz, /metrics, /debug/services, /debug/topics, /debug/tap\n";
+    (StatusCode::NOT_FOUND, text).into_response()
+}
+
+/// Whether clients should be sent here.
+async fn readyz<R: Runtime>(State(app): State<App<R>>) -> Response {
+    if app.is_draining() {
+        (StatusCode::SERVICE_UNAVAILABLE, "draining\n").into_response()
+    } else {
+        "ready\n".into_response()
+    }
+}
+
+async fn metrics<R: Runtime>(State(app): State<App<R>>, headers: HeaderMap) -> Response {
+    let accept = headers.get(header::ACCEPT);
+    let format = Format::accepted(accept.and_then(|accept| accept.to_str().ok()));
+    let media_type = [(header::CONTENT_TYPE, format.media_type())];
+    (media_type, exposition::text(&app, format)).into_response()
+}
+
+async fn services<R: Runtime>(State(app): State<App<R>>) -> Response {
+    let registry = app.registry();
+    let services = registry.names().map(|name| service(&app, registry, name));
+    in_json(&Value::from_iter(services))
+}
+
+fn service<R: Runtime>(app: &App<R>, registry: &Registry<R>, name: &ServiceName) -> Value {
+    let Some(status) = registry.status(name.as_str()) else {
+        return Value::Null;
+    };
+    let now = app.rt().now();
+    let until = |until| f64_seconds(crate::rt::Instant::saturating_since(until, now));
+    let (state, seconds_left) = match status.state {
+        Phase::Backoff { until: at } => ("backoff", Some(until(at))),
+        Phase::Failed { until: at } => ("failed", Some(until(at))),
+        Phase::Lingering { until: at } => ("lingering", Some(until(at))),
+        Phase::Running => ("running", None),
+        Phase::Stopped => ("stopped", None),
+        Phase::Stopping { until: at } => ("stopping", at.map(until)),
+    };
+    json!({
+        "service": name.as_str(),
+        "state": state,
+        "seconds_left": seconds_left,
+        "generation": status.generation.number(),
+        "clients": status.clients,
+        "starts": status.counts.starts,
+        "restarts": status.counts.crashes,
+        "aborts": status.counts.aborts,
+        "refused": status.counts.refused,
+        "last_crash": registry.last_crash(name.as_str()).map(|crash| last_crash(&crash)),
+    })
+}
+
+fn last_crash(crash: &Crash) -> Value {
+    let since = crash.at.duration_since(std::time::UNIX_EPOCH);
+    json!({
+        "generation": crash.generation.number(),
+        "reason": crash.reason,
+        "unix_seconds": since.map(f64_seconds).ok(),
+    })
+}
+
+fn f64_seconds(duration: std::time::Duration) -> f64 {
+    duration.as_secs_f64()
+}
+
+/// Which topics are listed.
+#[derive(Deserialize)]
+struct Prefix {
+    #[serde(default)]
+    prefix: String,
+}
+
+async fn topics<R: Runtime>(State(app): State<App<R>>, Query(asked): Query<Prefix>) -> Response {
+    let all = app.bus().topics();
+    let of_prefix = |status: &&TopicStatus| status.topic.as_str().starts_with(&asked.prefix);
+    let listed: Vec<_> = all.iter().filter(of_prefix).collect();
+    let topics = listed.iter().take(TOPICS_MAX).copied().map(topic);
+    in_json(&json!({
+        "topics": Value::from_iter(topics),
+        "left_out": listed.len().saturating_sub(TOPICS_MAX),
+    }))
+}
+
+fn topic(status: &TopicStatus) -> Value {
+    let counts = status.counts;
+    json!({
+        "topic": status.topic.as_str(),
+        "subscribers": status.subscribers,
+        "kept_messages": status.messages,
+        "kept_bytes": status.bytes,
+        "published": counts.published,
+        "owed": counts.owed,
+        "delivered": counts.delivered,
+        "pending": counts.pending,
+        "lost": {
+            "lagged": counts.lost_lagged,
+            "superseded": counts.lost_superseded,
+            "unread": counts.lost_unsubscribed,
+        },
+    })
+}
+
+/// What is to be tapped.
+#[derive(Deserialize)]
+struct Wanted {
+    client: Option<u64>,
+    topic: Option<String>,
+}
+
+/// Streams what happens to one client or on one topic, as server-sent events.
+async fn tap<R: Runtime>(State(app): State<App<R>>, Query(wanted): Query<Wanted>) -> Response {
+    let tapped = match (wanted.client, wanted.topic.map(|name| name.parse())) {
+        (Some(client), None) => Tapped::Client(ClientId::new(client)),
+        (None, Some(Ok(topic))) => Tapped::Topic(topic),
+        (Some(_) | None, _) => {
+            let text = "tap one thing: ?client=NUMBER or ?topic=NAME\n";
+            return (StatusCode::BAD_REQUEST, text).into_response();
+        }
+    };
+    if app.bus().taps() >= TAPS_MAX {
+        let text = "there are as many taps as there may be\n";
+        return (StatusCode::SERVICE_UNAVAILABLE, text).into_response();
+    }
+    match app.bus().tap(tapped) {
+        Ok(tap) => Sse::new(unfold(tap, next)).into_response(),
+        Err(error) => (StatusCode::SERVICE_UNAVAILABLE, format!("{error}\n")).into_response(),
+    }
+}
+
+async fn next(mut tap: Tap) -> Option<(Result<Event, Infallible>, Tap)> {
+    let event = Event::default().data(tap.next().await);
+    Some((Ok(event), tap))
+}
+
+fn in_json(value: &Value) -> Response {
+    let media_type = [(header::CONTENT_TYPE, "application/json")];
+    (media_type, format!("{value:#}\n")).into_response()
+}

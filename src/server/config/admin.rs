@@ -1,0 +1,45 @@
+//! Where operators listen, and how lines of the log are written.
+
+use std::str::FromStr;
+
+use super::value::Described;
+use crate::server::{Address, BindError};
+
+/// Where operators listen.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum Admin {
+    /// There.
+    At(Address),
+    /// There, unless another program does.
+    IfFree(Address),
+    /// Nowhere.
+    Off,
+}
+
+impl FromStr for Admin {
+    type Err = BindError;
+
+    /// Reads `off`, an address, or an address with `?` behind it for where it is free.
+    fn from_str(text: &str) -> Result<Self, BindError> {
+        match text.strip_suffix('?') {
+            _ if text == "off" => Ok(Self::Off),
+            Some(address) => address.parse().map(Self::IfFree),
+            None => text.parse().map(Self::At),
+        }
+    }
+}
+
+impl Described for Admin {
+    const PLACEHOLDER: &'static str = "HOST:PORT";
+    const ALLOWED: &'static str = "HOST:PORT, HOST:PORT? for only if it is free, or off";
+}
+
+/// How lines of the log are written.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub enum LogFormat {
+    /// One JSON object a line.
+    Json,
+    /// Text.
+    #[default]
+    Text,
+}

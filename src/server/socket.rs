@@ -1,0 +1,208 @@
+//! One listening socket and its address: TCP or Unix.
+
+use std::fmt;
+use std::io;
+use std::net::SocketAddr;
+#[cfg(unix)]
+use std::path::{Path, PathBuf};
+use std::str::FromStr;
+use std::task::{Context, Poll, ready};
+
+use tokio::net::TcpListener;
+#[cfg(unix)]
+use tokio::net::UnixListener;
+
+use super::listener::{Accept, BindError};
+use super::stream::Stream;
+#[cfg(feature = "tls")]
+use super::tls::Tls;
+
+/// An address as people write it: `HOST:PORT`, or `unix:/PATH`.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum Address {
+    /// Of TCP.
+    Tcp {
+        /// A name or an IP address, one of IPv6 in brackets.
+        host: String,
+        /// The port; 0 for any that is free.
+        port: u16,
+    },
+    /// A file.
+    #[cfg(unix)]
+    Unix(PathBuf),
+}
+
+impl fmt::Display for Address {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::Tcp { host, port } => write!(f, "{host}:{port}"),
+            #[cfg(unix)]
+            Self::Unix(path) => write!(f, "unix:{}", path.display()),
+        }
+    }
+}
+
+impl FromStr for Address {
+    type Err = BindError;
+
+    fn from_str(text: &str) -> Result<Self, BindError> {
+        let bad = || BindError::BadAddress {
+            address: text.to_owned(),
+        };
+        #[cfg(unix)]
+        if let Some(path) = text.strip_prefix("unix:") {
+            let path = PathBuf::from(path);
+            return path.has_root().then_some(Self::Unix(path)).ok_or_else(bad);
+        }
+        let (host, port) = text.rsplit_once(':').ok_or_else(bad)?;
+        let port = port.parse().map_err(|_| bad())?;
+        if host.is_empty() {
+            return Err(bad());
+        }
+        let host = host.to_owned();
+        Ok(Self::Tcp { host, port })
+    }
+}
+
+/// Whether the file is a socket on which nobody listens any more.
+#[cfg(unix)]
+fn is_left_behind(path: &Path) -> bool {
+    use std::os::unix::fs::FileTypeExt;
+    // Any other file refuses a connection as well.
+    let is_socket = path
+        .symlink_metadata()
+        .is_ok_and(|file| file.file_type().is_socket());
+    let connected = std::os::unix::net::UnixStream::connect(path);
+    is_socket && connected.is_err_and(|error| error.kind() == io::ErrorKind::ConnectionRefused)
+}
+
+/// A listening socket of the system: TCP, with TLS or without, or a Unix socket.
+#[derive(Debug)]
+pub struct Socket(Kind);
+
+#[derive(Debug)]
+enum Kind {
+    Tcp {
+        listener: TcpListener,
+        #[cfg(feature = "tls")]
+        tls: Option<Tls>,
+    },
+    #[cfg(unix)]
+    Unix {
+        listener: UnixListener,
+        /// One that was handed over is not ours to remove.
+        _file: Option<File>,
+    },
+}
+
+/// The file of a Unix socket of our own, removed at its end.
+#[cfg(unix)]
+#[derive(Debug)]
+struct File(PathBuf);
+
+#[cfg(unix)]
+impl Drop for File {
+    fn drop(&mut self) {
+        // One that is gone already need not be removed.
+        drop(std::fs::remove_file(&self.0));
+    }
+}
+
+impl Socket {
+    pub(super) fn tcp(listener: TcpListener) -> Self {
+        Self(Kind::Tcp {
+            listener,
+            #[cfg(feature = "tls")]
+            tls: None,
+        })
+    }
+
+    /// Speaks TLS, if it is a socket of TCP.
+    #[cfg(feature = "tls")]
+    pub(super) fn speak(&mut self, with: &Tls) {
+        match &mut self.0 {
+            Kind::Tcp { tls, .. } => *tls = Some(with.clone()),
+            #[cfg(unix)]
+            Kind::Unix { .. } => {}
+        }
+    }
+
+    /// Listens on a file; one that a server has left behind is replaced.
+    #[cfg(unix)]
+    pub(super) fn unix(path: &Path, address: &Address) -> Result<Self, BindError> {
+        let failed = |source| BindError::new(address, source);
+        if is_left_behind(path) {
+            std::fs::remove_file(path).map_err(failed)?;
+        }
+        let listener = UnixListener::bind(path).map_err(failed)?;
+        let _file = Some(File(path.to_owned()));
+        Ok(Self(Kind::Unix { listener, _file }))
+    }
+
+    /// One of those that systemd hands over.
+    #[cfg(feature = "cli")]
+    pub(super) fn from_systemd(
+        handed: &mut listenfd::ListenFd,
+        index: usize,
+    ) -> io::Result<Option<Self>> {
+        #[cfg(unix)]
+        if let Ok(Some(listener)) = handed.take_unix_listener(index) {
+            listener.set_nonblocking(true)?;
+            let listener = UnixListener::from_std(listener)?;
+            let _file = None;
+            return Ok(Some(Self(Kind::Unix { listener, _file })));
+        }
+        let Some(listener) = handed.take_tcp_listener(index)? else {
+            return Ok(None);
+        };
+        listener.set_nonblocking(true)?;
+        Ok(Some(Self::tcp(TcpListener::from_std(listener)?)))
+    }
+
+    /// Its address, if it is one of TCP.
+    pub(super) fn address(&self) -> Option<io::Result<SocketAddr>> {
+        match &self.0 {
+            Kind::Tcp { listener, .. } => Some(listener.local_addr()),
+            #[cfg(unix)]
+            Kind::Unix { .. } => None,
+        }
+    }
+}
+
+impl Accept for Socket {
+    type Io = Stream;
+    /// A client of a Unix socket has no address.
+    type Addr = Option<SocketAddr>;
+
+    fn local_addr(&self) -> io::Result<Option<SocketAddr>> {
+        self.address().transpose()
+    }
+
+    fn poll_accept(
+        &mut self,
+        cx: &mut Context<'_>,
+    ) -> Poll<io::Result<(Stream, Option<SocketAddr>)>> {
+        match &mut self.0 {
+            Kind::Tcp {
+                listener,
+                #[cfg(feature = "tls")]
+                tls,
+            } => {
+                let (stream, peer) = ready!(Accept::poll_accept(listener, cx))?;
+                #[cfg(feature = "tls")]
+                let stream = match tls {
+                    Some(tls) => Stream::TlsHandshake(Box::new(tls.accept(stream))),
+                    None => Stream::Tcp(stream),
+                };
+                #[cfg(not(feature = "tls"))]
+                let stream = Stream::Tcp(stream);
+                Poll::Ready(Ok((stream, Some(peer))))
+            }
+            #[cfg(unix)]
+            Kind::Unix { listener, .. } => {
+                let accepted = listener.poll_accept(cx);
+                accepted.map_ok(|(stream, _)| (Stream::Unix(stream), None))
+            }
+        }
+    }
+}

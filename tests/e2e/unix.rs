@@ -1,0 +1,66 @@
+//! A Unix socket: the same server on a file.
+
+use std::path::PathBuf;
+
+use busline::server::{BindError, bind};
+use busline::service::echo;
+use tokio::io::{AsyncReadExt, AsyncWriteExt};
+use tokio::net::UnixStream;
+
+use crate::raw::{TEXT, frame, wish};
+use crate::server::{Server, soon};
+
+fn path(name: &str) -> PathBuf {
+    std::env::temp_dir().join(format!("busline-{}-{name}.sock", std::process::id()))
+}
+
+async fn start(path: &std::path::Path) -> Result<Server, BindError> {
+    let listeners = bind(&format!("unix:{}", path.display())).await?;
+    assert!(!listeners.is_public().expect("it can be told"));
+    Ok(Server::start_on(listeners, |app| app.service("echo", echo)))
+}
+
+async fn echoes(path: &std::path::Path) {
+    let mut stream = soon(UnixStream::connect(path)).await.expect("it listens");
+    let mut bytes = wish("/ws/echo").into_bytes();
+    bytes.extend(frame(TEXT, b"hello"));
+    soon(stream.write_all(&bytes)).await.expect("it reads");
+    let mut head = Vec::new();
+    while !head.ends_with(b"\r\n\r\n") {
+        head.push(soon(stream.read_u8()).await.expect("a whole head"));
+    }
+    assert!(head.starts_with(b"HTTP/1.1 101 "));
+    let mut back = [0; 7];
+    soon(stream.read_exact(&mut back)).await.expect("a frame");
+    assert_eq!(&back[2..], b"hello");
+}
+
+#[tokio::test]
+async fn a_service_is_reached_through_a_file_that_goes_with_the_server() {
+    let path = path("reached");
+    let mut server = start(&path).await.expect("a free path");
+    echoes(&path).await;
+    let taken = start(&path).await;
+    assert!(taken.is_err(), "another server listens there");
+    server.drain();
+    server.ended().await.expect("nothing is left");
+    assert!(!path.exists());
+}
+
+#[tokio::test]
+async fn a_file_that_a_server_left_behind_is_replaced_and_any_other_is_not() {
+    let path = path("left");
+    drop(std::os::unix::net::UnixListener::bind(&path).expect("a free path"));
+    assert!(path.exists(), "std leaves it");
+    let mut server = start(&path).await.expect("nobody listens there");
+    echoes(&path).await;
+    server.drain();
+    server.ended().await.expect("nothing is left");
+    std::fs::write(&path, "precious").expect("a free path");
+    assert!(start(&path).await.is_err());
+    assert_eq!(
+        std::fs::read_to_string(&path).expect("it is there"),
+        "precious"
+    );
+    std::fs::remove_file(&path).expect("it is there");
+}
