@@ -274,15 +274,20 @@ impl<R: Runtime> Builder<R> {
 
     /// The application, ready to take clients.
     pub fn build(self) -> App<R> {
-        let bus = InMemoryMessageBus::new(self.limits.window, self.limits.topics);
         let mut registrations = BTreeMap::new();
         let mut slow_consumers = BTreeMap::new();
+        let mut windows = BTreeMap::new();
         for (name, (service, own)) in self.services {
             let policy = own.unwrap_or_else(|| self.policy.clone());
             slow_consumers.insert(name.clone(), policy.slow_consumer);
+            if let Some(window) = policy.window {
+                windows.insert(name.clone(), window);
+            }
             let policy = policy.lifecycle;
             registrations.insert(name, Registration { service, policy });
         }
+        let (window, topics) = (self.limits.window, self.limits.topics);
+        let bus = InMemoryMessageBus::with_windows(window, windows, topics);
         let shared: StdArc<dyn MessageBus> = StdArc::new(bus.clone());
         let registry = Registry::new(registrations, &shared, &self.rt);
         App {

@@ -305,6 +305,9 @@ pub struct ServicePolicy {
     pub lifecycle: LifecyclePolicy,
     /// What happens to a client that reads more slowly than it publishes.
     pub slow_consumer: SlowConsumer,
+    /// What its topics keep for their slowest subscribers. Default `None`: as much as all topics,
+    /// [`Limits::window`].
+    pub window: Option<Window>,
 }
 
 const fn nonzero(value: usize) -> NonZeroUsize {

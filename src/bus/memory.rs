@@ -2,14 +2,14 @@
 //!
 //! Lock order: the map of topics before the log of one topic. No lock is held across a wake.
 
-use std::collections::HashMap;
+use std::collections::{BTreeMap, HashMap};
 use std::task::{Context, Poll, Waker};
 
 use super::log::{Log, TopicCounts};
 use super::message::Message;
 use super::subscription::{Publisher, Received, Seat, Subscription};
 use super::tap::{Tap, Tapped, Taps, published};
-use super::topic::Topic;
+use super::topic::{ServiceName, Topic};
 use super::{MessageBus, SubscribeError};
 use crate::limits::Window;
 use crate::sync::{Arc, Mutex, Place, Waiters, Wakers};
@@ -51,9 +51,19 @@ pub struct TopicStatus {
 impl InMemoryMessageBus {
     /// A bus whose topics keep `window` each, and of which at most `topics_max` exist at once.
     pub fn new(window: Window, topics_max: usize) -> Self {
+        Self::with_windows(window, BTreeMap::new(), topics_max)
+    }
+
+    /// The same, with windows of their own for the topics of some services.
+    pub fn with_windows(
+        window: Window,
+        windows: BTreeMap<ServiceName, Window>,
+        topics_max: usize,
+    ) -> Self {
         Self {
             shared: Arc::new(Shared {
                 window,
+                windows,
                 topics_max,
                 taps: Taps::default(),
                 map: Mutex::new(Map::default()),
@@ -154,6 +164,7 @@ impl MessageBus for InMemoryMessageBus {
 #[derive(Debug)]
 pub(super) struct Shared {
     window: Window,
+    windows: BTreeMap<ServiceName, Window>,
     topics_max: usize,
     pub(super) taps: Taps,
     map: Mutex<Map>,
@@ -208,8 +219,7 @@ impl Shared {
                 return Err(SubscribeError::TooManyTopics { max });
             }
             None => {
-                let window = topic.own_window().unwrap_or(self.window);
-                let cell = Arc::new(Cell::new(window));
+                let cell = Arc::new(Cell::new(self.window(topic)));
                 map.cells.insert(topic.clone(), Arc::clone(&cell));
                 cell
             }
@@ -217,6 +227,13 @@ impl Shared {
         let seat = cell.0.lock().enter();
         drop(map);
         Ok((cell, seat))
+    }
+
+    /// What a topic keeps.
+    fn window(&self, topic: &Topic) -> Window {
+        let of_service = || self.windows.get(topic.service()).copied();
+        let own = topic.own_window().or_else(of_service);
+        own.unwrap_or(self.window)
     }
 
     pub(super) fn unsubscribe(&self, topic: &Topic, cell: &Arc<Cell>, seat: Seat) {

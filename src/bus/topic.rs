@@ -36,6 +36,11 @@ impl Topic {
         Self(format!("{INTERNAL}{name}").into())
     }
 
+    /// The name of the service whose topic it is, if it is one's: all before the first colon.
+    pub(super) fn service(&self) -> &str {
+        self.0.split(':').next().unwrap_or_default()
+    }
+
     /// The window of the bus's own topics, whatever that of others is.
     pub(super) fn own_window(&self) -> Option<Window> {
         let is_internal = self.0.starts_with(INTERNAL);
