@@ -42,7 +42,7 @@ enum Step {
     Cut(CloseFrame),
     Discard,
     Done,
-    Finish(Feed, CloseFrame),
+    Finish(Box<Feed>, CloseFrame),
     Flush,
     /// A close frame to be sent without waiting for the peer's.
     Say(Option<CloseFrame>),
@@ -63,7 +63,7 @@ impl Closing {
                 feed.tell_unread();
                 Step::Done
             }
-            Farewell::Finish(frame) => Step::Finish(feed, frame),
+            Farewell::Finish(frame) => Step::Finish(Box::new(feed), frame),
             Farewell::Now(frame) => {
                 feed.tell_unread();
                 Step::Say(frame)
