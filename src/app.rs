@@ -367,8 +367,8 @@ impl<R: Runtime> Builder<R> {
         }
         let windows = policies.iter();
         let windows = windows.filter_map(|(name, policy)| Some((name.clone(), policy.window?)));
-        let bus = InMemoryMessageBus::new(self.limits.window, self.limits.topics)
-            .windows(windows.collect());
+        let (window, topics) = (self.limits.window, self.limits.topics);
+        let bus = InMemoryMessageBus::with_windows(window, windows.collect(), topics);
         let shared: StdArc<dyn MessageBus> = StdArc::new(bus.clone());
         let registry = Registry::new(registrations, &shared, &self.rt);
         App {

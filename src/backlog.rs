@@ -65,7 +65,7 @@ impl Backlog {
     }
 
     /// Sessions that hold any.
-    #[cfg(test)]
+    #[cfg(all(test, not(feature = "loom")))]
     pub(crate) fn holders(&self) -> usize {
         self.state.lock().entries.len()
     }

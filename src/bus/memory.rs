@@ -52,25 +52,20 @@ pub struct TopicStatus {
 impl InMemoryMessageBus {
     /// A bus whose topics keep `window` each, and of which at most `topics_max` exist at once.
     pub fn new(window: Window, topics_max: usize) -> Self {
+        Self::with_windows(window, BTreeMap::new(), topics_max)
+    }
+
+    /// The same, with windows of their own for the topics of some services.
+    pub fn with_windows(
+        window: Window,
+        windows: BTreeMap<ServiceName, Window>,
+        topics_max: usize,
+    ) -> Self {
         Self {
             shared: Arc::new(Shared {
                 window,
-                windows: BTreeMap::new(),
-                topics_max,
-                taps: Taps::default(),
-                map: Mutex::new(Map::default()),
-            }),
-        }
-    }
-
-    /// The same bus, not yet in use, with windows of their own for the topics of some services.
-    #[must_use]
-    pub fn windows(self, windows: BTreeMap<ServiceName, Window>) -> Self {
-        Self {
-            shared: Arc::new(Shared {
-                window: self.shared.window,
                 windows,
-                topics_max: self.shared.topics_max,
+                topics_max,
                 taps: Taps::default(),
                 map: Mutex::new(Map::default()),
             }),
@@ -170,7 +165,6 @@ impl MessageBus for InMemoryMessageBus {
 #[derive(Debug)]
 pub(super) struct Shared {
     window: Window,
-    /// Those of services that have one of their own.
     windows: BTreeMap<ServiceName, Window>,
     topics_max: usize,
     pub(super) taps: Taps,
@@ -215,11 +209,6 @@ impl Shared {
         subscribers
     }
 
-    fn window(&self, topic: &Topic) -> Window {
-        let own = topic.service().and_then(|name| self.windows.get(name));
-        own.copied().unwrap_or(self.window)
-    }
-
     /// Attaches a reader, under the map's lock, so that it is never attached to a topic that
     /// another thread is taking out of the map.
     fn subscribe(&self, topic: &Topic) -> Result<(Arc<Cell>, Seat), SubscribeError> {
@@ -231,9 +220,7 @@ impl Shared {
                 return Err(SubscribeError::TooManyTopics { max });
             }
             None => {
-                let window = topic.own_window();
-                let window = window.unwrap_or_else(|| self.window(topic));
-                let cell = Arc::new(Cell::new(window));
+                let cell = Arc::new(Cell::new(self.window(topic)));
                 map.cells.insert(topic.clone(), Arc::clone(&cell));
                 cell
             }
@@ -241,6 +228,13 @@ impl Shared {
         let seat = cell.0.lock().enter();
         drop(map);
         Ok((cell, seat))
+    }
+
+    /// What a topic keeps.
+    fn window(&self, topic: &Topic) -> Window {
+        let of_service = || self.windows.get(topic.service()).copied();
+        let own = topic.own_window().or_else(of_service);
+        own.unwrap_or(self.window)
     }
 
     pub(super) fn unsubscribe(&self, topic: &Topic, cell: &Arc<Cell>, seat: Seat) {

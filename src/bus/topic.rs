@@ -36,6 +36,11 @@ impl Topic {
         Self(format!("{INTERNAL}{name}").into())
     }
 
+    /// The name of the service whose topic it is, if it is one's: all before the first colon.
+    pub(super) fn service(&self) -> &str {
+        self.0.split(':').next().unwrap_or_default()
+    }
+
     /// The window of the bus's own topics, whatever that of others is.
     pub(super) fn own_window(&self) -> Option<Window> {
         let is_internal = self.0.starts_with(INTERNAL);
@@ -45,12 +50,6 @@ impl Topic {
     /// The name.
     pub fn as_str(&self) -> &str {
         &self.0
-    }
-
-    /// The service whose topic it is, if its name is made like those.
-    pub(crate) fn service(&self) -> Option<&str> {
-        // No name of a service has a colon.
-        self.0.split_once(":from-").map(|(service, _)| service)
     }
 }
 

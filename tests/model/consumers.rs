@@ -2,9 +2,11 @@
 
 use std::num::NonZeroUsize;
 
+use busline::bus::{MessageBus, Received};
 use busline::limits::{ServicePolicy, SlowConsumer, Window};
 use busline::session::Dialect;
 use busline::{CloseReason, Context, Limits};
+use futures::FutureExt;
 
 use crate::model::crowd::{Crowd, answers, closed, texts};
 use crate::model::peer::Said;
@@ -188,6 +190,42 @@ fn a_restart_is_told_even_if_the_new_instance_says_nothing() {
     }
     let notice = |n: u32| format!("{{\"service\":\"restarted\",\"generation\":{n}}}");
     assert_eq!(texts(&told), [notice(2), notice(3)]);
+}
+
+#[test]
+fn a_service_has_a_window_of_its_own() {
+    let policy = ServicePolicy {
+        window: Some(Window {
+            messages: NonZeroUsize::new(2).expect("2 is not 0"),
+            ..Window::default()
+        }),
+        ..ServicePolicy::default()
+    };
+    let mut crowd = Crowd::new(|app| {
+        let app = app
+            .service_with("s", answers, policy)
+            .expect("a valid name");
+        app.service("other", answers).expect("a valid name")
+    });
+    let peer = crowd.join(0);
+    publish(&crowd, 0..1);
+    publish(&crowd, 1..10);
+    peer.make_room(ROOM);
+    crowd.rt.settle();
+    assert_eq!(
+        texts(&peer),
+        ["0", "8", "9"],
+        "the one being written, and its window"
+    );
+    let other: busline::bus::Topic = "other:from-service-to-ws".parse().expect("a valid name");
+    let mut reader = crowd.app.bus().subscribe(&other).expect("there is room");
+    for n in 0..10 {
+        crowd.app.bus().publish(&other, n.to_string().into());
+    }
+    assert_eq!(
+        reader.recv().now_or_never(),
+        Some(Received::Message("0".into()))
+    );
 }
 
 #[test]

@@ -64,7 +64,13 @@ fn written(kind: Kind, value: &str) -> Option<String> {
             Some(format!("[{}]", items.collect::<Vec<_>>().join(", ")))
         }
         Kind::Switch | Kind::Text | Kind::Whole if value.is_empty() => None,
-        Kind::Switch | Kind::Whole => Some(value.to_owned()),
+        Kind::Switch => Some(value.to_owned()),
+        // Without zeros in front, which the file may not have.
+        Kind::Whole => Some(
+            value
+                .parse::<u64>()
+                .map_or_else(|_| value.to_owned(), |number| number.to_string()),
+        ),
         Kind::Text => Some(quoted(value)),
     }
 }
