@@ -24,7 +24,7 @@ struct Inner<R: Runtime> {
     bus: InMemoryMessageBus,
     registry: Registry<R>,
     metrics: Metrics,
-    clients: AtomicU64,
+    next_client: AtomicU64,
     permits: Permits,
 }
 
@@ -132,7 +132,7 @@ impl<R: Runtime> App<R> {
 
     pub(crate) fn next_client(&self) -> ClientId {
         // The number need only be unique.
-        ClientId::new(self.inner.clients.fetch_add(1, Ordering::Relaxed) + 1)
+        ClientId::new(self.inner.next_client.fetch_add(1, Ordering::Relaxed))
     }
 
     /// The right to one more session, unless all are taken.
@@ -223,7 +223,7 @@ impl<R: Runtime> Builder<R> {
                 bus,
                 registry,
                 metrics: Metrics::default(),
-                clients: AtomicU64::new(0),
+                next_client: AtomicU64::new(1),
                 permits: Permits::new(self.limits.sessions),
                 limits: self.limits,
             }),

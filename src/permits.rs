@@ -94,6 +94,45 @@ impl Drop for Watch<'_> {
     }
 }
 
+#[cfg(all(test, not(feature = "loom")))]
+mod tests {
+    use std::pin::pin;
+    use std::task::Waker;
+
+    use super::*;
+
+    #[test]
+    fn there_are_as_many_as_allowed_and_those_returned_are_given_again() {
+        let permits = Permits::new(2);
+        let first = permits.take();
+        let second = permits.take();
+        assert!(first.is_some() && second.is_some());
+        assert!(permits.take().is_none(), "a third one");
+        assert_eq!(permits.taken(), 2);
+        drop(first);
+        assert_eq!(permits.taken(), 1);
+        assert!(permits.take().is_some());
+        assert!(Permits::new(0).take().is_none());
+    }
+
+    #[test]
+    fn who_gives_up_waiting_leaves_no_place_behind() {
+        let permits = Permits::new(1);
+        let permit = permits.take();
+        let mut cx = Context::from_waker(Waker::noop());
+        let places = || permits.state.lock().watchers.len();
+        {
+            let mut all_returned = pin!(permits.all_returned());
+            assert!(all_returned.as_mut().poll(&mut cx).is_pending());
+            assert!(all_returned.as_mut().poll(&mut cx).is_pending());
+            assert_eq!(places(), 1);
+        }
+        assert_eq!(places(), 0);
+        drop(permit);
+        assert!(pin!(permits.all_returned()).poll(&mut cx).is_ready());
+    }
+}
+
 #[cfg(all(test, feature = "loom"))]
 mod models {
     use loom::future::block_on;

@@ -1,8 +1,13 @@
 //! Properties: random runs against reference models, and the fuzzers' corpora on stable.
 
+#[cfg(feature = "cli")]
+#[path = "model/config.rs"]
+mod config;
 mod model;
 #[path = "model/regressions.rs"]
 mod regressions;
+#[path = "model/situations.rs"]
+mod situations;
 
 use std::time::Duration;
 
@@ -11,14 +16,13 @@ use busline::rt::Instant;
 use busline::session::{Keepalive, Pulse};
 use proptest::prelude::*;
 
-use model::{bus, config, names, registry, session, wire};
+use model::{bus, names, registry, session, wire};
 
-/// So many cases, times `PROPS_FACTOR` for a long run.
-fn cases(cases: u32) -> ProptestConfig {
-    let factor =
-        std::env::var("PROPS_FACTOR").map_or(1, |factor| factor.parse().expect("a number"));
+/// A thousand cases, or `PROPS_CASES` for a longer or shorter run.
+fn config() -> ProptestConfig {
+    let cases = std::env::var("PROPS_CASES").map_or(1000, |cases| cases.parse().expect("a number"));
     ProptestConfig {
-        cases: cases * factor,
+        cases,
         failure_persistence: None,
         ..ProptestConfig::default()
     }
@@ -73,7 +77,7 @@ fn session_op() -> impl Strategy<Value = session::Op> {
 }
 
 proptest! {
-    #![proptest_config(cases(1000))]
+    #![proptest_config(config())]
 
     #[test]
     fn the_bus_does_what_topics_as_vectors_do(
@@ -118,6 +122,7 @@ proptest! {
         names::fuzz(text.as_bytes());
     }
 
+    #[cfg(feature = "cli")]
     #[test]
     fn arguments_are_taken_or_refused_with_a_word(
         lines in prop::collection::vec(
@@ -186,6 +191,7 @@ fn replay(target: &str, body: impl Fn(&[u8])) {
 #[test]
 fn the_corpus_of_each_fuzz_target_passes() {
     replay("bus", bus::fuzz);
+    #[cfg(feature = "cli")]
     replay("config", config::fuzz);
     replay("names", names::fuzz);
     replay("registry", registry::fuzz);
