@@ -52,6 +52,7 @@ fn registry_op() -> impl Strategy<Value = registry::Op> {
         8 => any::<u8>().prop_map(Op::Run),
         4 => prop::sample::select(vec![Order::Fail, Order::Hang, Order::Obey, Order::Return])
             .prop_map(Op::Tell),
+        6 => any::<u8>().prop_map(Op::Wait),
     ]
 }
 
@@ -81,8 +82,8 @@ proptest! {
 
     #[test]
     fn the_bus_does_what_topics_as_vectors_do(
-        messages in 1..8_usize,
-        bytes in prop_oneof![0..64_usize, Just(1 << 20)],
+        messages in prop_oneof![8 => 1..8_usize, 1 => Just(usize::MAX)],
+        bytes in prop_oneof![8 => 0..64_usize, 1 => Just(1 << 20), 1 => Just(usize::MAX)],
         ops in prop::collection::vec(bus_op(), 0..200),
     ) {
         bus::run(messages, bytes, &ops);

@@ -300,8 +300,14 @@ impl Cell {
 
 #[cfg(all(test, not(feature = "loom")))]
 mod tests {
+    use super::super::contract;
     use super::*;
     use crate::limits::Limits;
+
+    #[test]
+    fn the_bus_keeps_its_contract() {
+        contract::check(&|window, topics| InMemoryMessageBus::new(window, topics));
+    }
 
     #[test]
     fn a_publisher_that_gives_up_leaves_no_place_behind() {

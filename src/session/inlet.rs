@@ -9,7 +9,7 @@ use futures::io::AsyncRead;
 use crate::wire::{Decoder, Event, WireError};
 
 /// Bytes asked of the socket in one read.
-const READ_BYTES: usize = 8 * 1024;
+const READ_BYTES: usize = 8_192;
 
 /// The reading half of a session; holds no memory while nothing is partial.
 #[derive(Debug)]

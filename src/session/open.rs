@@ -84,7 +84,7 @@ impl<R: Runtime> Open<R> {
             return Poll::Ready(cause);
         }
         let owed = self.pong.is_some() || self.ping == Ping::Due;
-        let cause = if owed && link.outbox.is_empty() {
+        let cause = if owed {
             self.poll_out(cx, link, now)
         } else {
             None

@@ -110,6 +110,12 @@ impl Manual {
         }
     }
 
+    /// Drops every task, as a runtime does that shuts down.
+    pub(crate) fn shut_down(&self) {
+        let tasks = std::mem::take(&mut self.state().tasks);
+        drop(tasks);
+    }
+
     /// Tasks that have not ended.
     pub(crate) fn tasks(&self) -> usize {
         self.state().tasks.len()

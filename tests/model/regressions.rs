@@ -146,6 +146,11 @@ fn a_close_that_comes_while_ours_is_stuck_is_remembered() {
     world.peer.make_room(1 << 20);
     world.rt.settle();
     assert_eq!(world.peer.said().last(), Some(&Said::Close(Some(1001))));
+    assert_eq!(
+        world.app.sessions_open(),
+        1,
+        "its peer may still be sending"
+    );
     world.peer.end();
     world.rt.settle();
     assert_eq!(

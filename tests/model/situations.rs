@@ -3,10 +3,12 @@
 use std::time::Duration;
 
 use busline::app::{App, RegisterError};
-use busline::bus::{ClientId, Message};
+use busline::bus::{ClientId, Message, MessageBus, Topic};
+use busline::limits::LifecyclePolicy;
 use busline::limits::{SlowConsumer, Window};
 use busline::registry::{State, Status};
 use busline::rt::Spawn;
+use busline::service::{echo, ping};
 use busline::session::Admission;
 use busline::{Context, Limits};
 use futures::FutureExt;
@@ -187,4 +189,250 @@ fn a_client_that_is_too_slow_is_closed_or_skipped_as_the_policy_says() {
         assert_eq!(world.peer.said(), expected, "{policy:?}");
         assert_eq!(world.app.counts().bus.messages.lost_lagged, 2);
     }
+}
+
+#[test]
+fn ping_and_echo_answer() {
+    for service in [false, true] {
+        let world = World::new(
+            |builder| {
+                let built = if service {
+                    builder.service("s", ping)
+                } else {
+                    builder.service("s", echo)
+                };
+                built.expect("a valid name")
+            },
+            1 << 20,
+        );
+        world.peer.send(true, 1, b"hello");
+        world.rt.settle();
+        assert_eq!(world.texts(), ["hello"]);
+    }
+}
+
+/// Tells everybody the number of everybody, its generation and what it has lost.
+async fn accountant(mut ctx: Context) {
+    while ctx.recv().await.is_some() {
+        let everybody = ctx.publish("");
+        ctx.publish(format!("{everybody} {} {}", ctx.generation(), ctx.lost()));
+    }
+}
+
+#[test]
+fn a_service_is_told_how_many_it_reaches_and_how_much_it_has_lost() {
+    let limits = Limits {
+        window: window(2),
+        ..Limits::default()
+    };
+    let world = World::new(
+        |builder| with(accountant)(builder.limits(limits.clone())),
+        1 << 20,
+    );
+    let service = world.app.registry().name("s").expect("registered");
+    let inbox = Topic::from_ws_to_service(service);
+    for lost in [3, 6] {
+        for _ in 0..5 {
+            world.app.bus().publish(&inbox, "".into());
+        }
+        world.rt.settle();
+        assert_eq!(world.texts().last(), Some(&format!("1 1 {lost}")));
+    }
+}
+
+#[test]
+fn a_ping_is_answered_at_once_and_sent_at_its_time() {
+    let world = World::new(with(idle), 1 << 20);
+    world.peer.send(true, 9, b"?");
+    world.rt.settle();
+    let answered = Said::Pong(b"?".to_vec());
+    assert_eq!(world.peer.said(), [answered.clone()]);
+    world.rt.advance(Duration::from_millis(29_999));
+    assert_eq!(world.peer.said(), [answered.clone()]);
+    world.rt.advance(Duration::from_millis(1));
+    assert_eq!(world.peer.said(), [answered, Said::Ping]);
+    assert_eq!(world.app.counts().sessions.pings, 1);
+}
+
+/// Answers each message twice.
+async fn twice(mut ctx: Context) {
+    while let Some(message) = ctx.recv().await {
+        ctx.reply(&message, &message);
+        ctx.reply(&message, &message);
+    }
+}
+
+#[test]
+fn a_message_waits_for_earlier_answers_exactly_as_long_as_it_may() {
+    let limits = Limits {
+        outbox_bytes: 1,
+        ..Limits::default()
+    };
+    let world = World::new(|builder| with(twice)(builder.limits(limits.clone())), 0);
+    // One answer waits for the socket, and one behind it.
+    world.peer.send(true, 1, b"first");
+    world.rt.settle();
+    world.peer.send(true, 1, b"second");
+    let published = || world.app.counts().bus.messages.published;
+    world.rt.advance(Duration::from_millis(9_999));
+    assert_eq!(published(), 3, "one question, two answers");
+    world.rt.advance(Duration::from_millis(1));
+    assert_eq!(published(), 6);
+}
+
+#[test]
+fn an_instance_without_grace_is_aborted_when_its_linger_ends() {
+    let rt = Manual::default();
+    let policy = LifecyclePolicy {
+        linger: Duration::from_secs(1),
+        stop_grace: Duration::ZERO,
+        ..LifecyclePolicy::default()
+    };
+    let app = with(hangs)(App::builder(rt.clone()).lifecycle(policy)).build();
+    drop(app.registry().join("s").expect("not refused"));
+    // Both deadlines are the same moment.
+    rt.advance(Duration::from_secs(1));
+    let status = app.registry().status("s").expect("registered");
+    assert_eq!((status.state, status.counts.aborts), (State::Stopped, 1));
+    assert_eq!((rt.tasks(), rt.timers()), (0, 0));
+}
+
+async fn hangs(_ctx: Context) {
+    std::future::pending().await
+}
+
+#[test]
+fn the_exit_of_an_instance_is_reported_once_however_it_ends() {
+    for shut_down in [false, true] {
+        let rt = Manual::default();
+        let app = with(idle)(App::builder(rt.clone())).build();
+        let lease = app.registry().join("s").expect("not refused");
+        rt.settle();
+        if shut_down {
+            rt.shut_down();
+        } else {
+            drop(lease);
+            rt.settle();
+        }
+        let counts = app.registry().status("s").expect("registered").counts;
+        assert_eq!((counts.starts, counts.exits, counts.stale), (1, 1, 0));
+    }
+}
+
+/// What the operator reads, a line an event.
+struct Operator {
+    lines: std::sync::mpsc::Sender<String>,
+}
+
+impl tracing::Subscriber for Operator {
+    fn enabled(&self, _: &tracing::Metadata<'_>) -> bool {
+        true
+    }
+
+    fn new_span(&self, _: &tracing::span::Attributes<'_>) -> tracing::span::Id {
+        tracing::span::Id::from_u64(1)
+    }
+
+    fn record(&self, _: &tracing::span::Id, _: &tracing::span::Record<'_>) {}
+
+    fn record_follows_from(&self, _: &tracing::span::Id, _: &tracing::span::Id) {}
+
+    fn event(&self, event: &tracing::Event<'_>) {
+        let mut line = Line(event.metadata().level().to_string());
+        event.record(&mut line);
+        self.lines.send(line.0).expect("the test listens");
+    }
+
+    fn enter(&self, _: &tracing::span::Id) {}
+
+    fn exit(&self, _: &tracing::span::Id) {}
+}
+
+/// The message and the reason of an event.
+struct Line(String);
+
+impl tracing::field::Visit for Line {
+    fn record_debug(&mut self, field: &tracing::field::Field, value: &dyn std::fmt::Debug) {
+        if ["message", "reason"].contains(&field.name()) {
+            self.0 += &format!(" {value:?}");
+        }
+    }
+}
+
+/// What the operator reads while a service runs for one client, which then leaves.
+fn log_of<F, Fut, O>(service: F) -> Vec<String>
+where
+    F: Fn(Context) -> Fut + Send + Sync + 'static,
+    Fut: Future<Output = O> + Send + 'static,
+    O: busline::service::Outcome,
+{
+    let (lines, read) = std::sync::mpsc::channel();
+    tracing::subscriber::with_default(Operator { lines }, || {
+        let rt = Manual::default();
+        let policy = LifecyclePolicy {
+            linger: Duration::from_secs(1),
+            crashes_max: 2.try_into().expect("not zero"),
+            ..LifecyclePolicy::default()
+        };
+        let app = App::builder(rt.clone())
+            .lifecycle(policy)
+            .service("s", service)
+            .expect("a valid name")
+            .build();
+        let lease = app.registry().join("s").expect("not refused");
+        rt.advance(Duration::from_secs(1));
+        drop(lease);
+        let again = app.registry().join("s");
+        drop(again);
+        rt.advance(Duration::from_secs(10));
+    });
+    read.into_iter().collect()
+}
+
+#[test]
+fn the_operator_reads_where_a_service_goes_and_why() {
+    assert_eq!(
+        log_of(idle),
+        [
+            "INFO service started",
+            "DEBUG service lingers",
+            "DEBUG service lingers",
+            "DEBUG service stops",
+            "DEBUG instance returned",
+            "INFO service stopped",
+        ]
+    );
+    assert_eq!(
+        log_of(hangs)[3..],
+        [
+            "DEBUG service stops",
+            "WARN service did not return in its grace, it is aborted",
+            "WARN instance ended aborted",
+            "INFO service stopped",
+        ]
+    );
+    let failed = |reason: &str| {
+        let ended = format!("WARN instance ended {reason}");
+        [
+            "INFO service started".into(),
+            ended.clone(),
+            "WARN service crashed, it is started again after a wait".into(),
+            "INFO service started".into(),
+            ended,
+            "ERROR service failed, it takes no clients for a while".to_owned(),
+        ]
+    };
+    assert_eq!(
+        log_of(|_| async { Err::<(), _>("planned") })[..6],
+        failed("returned an error: planned")
+    );
+    let panics = |_: Context| async { std::panic::panic_any(String::from("planned")) };
+    assert_eq!(log_of::<_, _, ()>(panics)[..6], failed("panicked: planned"));
+    let panics = |_: Context| async { std::panic::panic_any("planned") };
+    assert_eq!(log_of::<_, _, ()>(panics)[..6], failed("panicked: planned"));
+    let panics = |_: Context| async { std::panic::panic_any(7) };
+    assert_eq!(
+        log_of::<_, _, ()>(panics)[..6],
+        failed("panicked: (no text)")
+    );
 }
