@@ -310,6 +310,21 @@ mod tests {
     }
 
     #[test]
+    fn a_topic_counts_for_itself_while_it_has_subscribers() {
+        let limits = Limits::default();
+        let bus = InMemoryMessageBus::new(limits.window, limits.topics);
+        let topic: Topic = "t".parse().expect("a valid name");
+        assert_eq!(bus.topic_counts(&topic), None);
+        let readers = [(); 2].map(|()| bus.subscribe(&topic));
+        bus.publish(&topic, "x".into());
+        let counts = bus.topic_counts(&topic).expect("it has subscribers");
+        assert_eq!((counts.published, counts.owed, counts.pending), (1, 2, 2));
+        assert_eq!(bus.counts().messages, counts);
+        drop(readers);
+        assert_eq!(bus.topic_counts(&topic), None);
+    }
+
+    #[test]
     fn a_publisher_that_gives_up_leaves_no_place_behind() {
         let limits = Limits::default();
         let bus = InMemoryMessageBus::new(limits.window, limits.topics);

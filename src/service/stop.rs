@@ -35,13 +35,41 @@ impl Stop {
         if state.raised {
             return Poll::Ready(());
         }
-        let replaced = match &state.waker {
-            Some(waker) if waker.will_wake(cx.waker()) => None,
-            Some(_) | None => state.waker.replace(cx.waker().clone()),
-        };
+        let replaced = state.waker.replace(cx.waker().clone());
         drop(state);
         drop(replaced);
         Poll::Pending
+    }
+}
+
+#[cfg(all(test, not(feature = "loom")))]
+mod tests {
+    use std::sync::Arc as StdArc;
+    use std::sync::atomic::{AtomicBool, Ordering};
+    use std::task::Wake;
+
+    use super::*;
+
+    struct Woken(AtomicBool);
+
+    impl Wake for Woken {
+        fn wake(self: StdArc<Self>) {
+            self.0.store(true, Ordering::SeqCst);
+        }
+    }
+
+    #[test]
+    fn the_task_that_asked_last_is_the_one_that_is_woken() {
+        let stop = Stop::new();
+        let woken = StdArc::new(Woken(AtomicBool::new(false)));
+        let waker = Waker::from(StdArc::clone(&woken));
+        let mut first = Context::from_waker(Waker::noop());
+        let mut last = Context::from_waker(&waker);
+        assert!(stop.poll_raised(&mut first).is_pending());
+        assert!(stop.poll_raised(&mut last).is_pending());
+        stop.raise();
+        assert!(woken.0.load(Ordering::SeqCst));
+        assert!(stop.poll_raised(&mut first).is_ready());
     }
 }
 

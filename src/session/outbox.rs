@@ -99,3 +99,33 @@ impl Outbox {
         *self = Self::default();
     }
 }
+
+#[cfg(all(test, not(feature = "loom")))]
+mod tests {
+    use std::task::Waker;
+
+    use futures::io::{BufWriter, Cursor};
+
+    use super::*;
+
+    #[test]
+    fn what_is_written_is_flushed() {
+        let metrics = Metrics::default();
+        let mut outbox = Outbox::default();
+        outbox.push(&Frame::text("a"));
+        let mut stream = BufWriter::with_capacity(64, Cursor::new(Vec::new()));
+        let mut cx = Context::from_waker(Waker::noop());
+        let sent = outbox.poll_send(&mut cx, &mut stream, &metrics);
+        assert!(matches!(sent, Poll::Ready(Ok(()))));
+        assert_eq!(stream.get_ref().get_ref(), b"\x81\x01a");
+        assert_eq!((outbox.len(), outbox.bytes.capacity()), (0, 0));
+        assert_eq!(metrics.counts().messages_out, 1);
+    }
+
+    #[test]
+    fn a_batch_is_given_its_memory_at_once() {
+        let mut outbox = Outbox::default();
+        outbox.reserve(3, 1000);
+        assert!(outbox.bytes.capacity() >= 1000 && outbox.ends.capacity() >= 3);
+    }
+}

@@ -108,6 +108,16 @@ fn a_drain_waits_for_the_last_session_to_close_its_socket() {
 }
 
 #[test]
+fn what_was_published_before_a_drain_is_sent_before_the_close() {
+    let world = World::new(with(idle), 1 << 20);
+    world.publish(Message::text("before"));
+    world.app.drain();
+    world.rt.settle();
+    let expected = [Said::Text("before".into()), Said::Close(Some(1001))];
+    assert_eq!(world.peer.said(), expected);
+}
+
+#[test]
 fn a_drain_waits_for_the_last_lease() {
     let rt = Manual::default();
     let app = with(idle)(App::builder(rt.clone())).build();

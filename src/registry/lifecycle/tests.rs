@@ -589,3 +589,30 @@ fn drain_stops_what_lingers_and_refuses_what_comes() {
 fn a_leave_without_a_client_is_a_bug_and_says_so() {
     let _ = Lifecycle::new(policy(0), 1).on(at(0), Event::Leave);
 }
+
+#[test]
+#[should_panic(expected = "Stopped with clients")]
+fn a_broken_invariant_is_a_bug_and_says_so() {
+    let mut lifecycle = Lifecycle::new(policy(0), 1);
+    lifecycle.clients = 1;
+    let _ = lifecycle.on(at(0), Event::Timer);
+}
+
+#[test]
+fn the_jitter_is_splitmix64_within_its_maximum() {
+    let mut jitter = Jitter(0);
+    for number in [
+        0xe220_a839_7b1d_cdaf,
+        0x6e78_9e6a_a1b9_65f4,
+        0x06c4_5d18_8009_454f,
+    ] {
+        let nanos = jitter.up_to(Duration::MAX).as_nanos();
+        assert_eq!(nanos, number, "the first numbers of the seed 0");
+    }
+    assert_eq!(jitter.up_to(Duration::ZERO), Duration::ZERO);
+    let one = Duration::from_nanos(1);
+    let mut seen: Vec<_> = (0..64).map(|_| jitter.up_to(one)).collect();
+    seen.sort_unstable();
+    seen.dedup();
+    assert_eq!(seen, [Duration::ZERO, one], "both ends are drawn");
+}
