@@ -189,7 +189,8 @@ impl State {
 
     /// Takes out the publishers that wait, if waiting any longer may be needless.
     fn unpark_publishers(&mut self) -> Wakers {
-        if self.log.readers() == 0 || self.log.has_room(0) {
+        // Without readers the log is empty, and has room.
+        if self.log.has_room(0) {
             self.publishers.unpark()
         } else {
             Wakers::default()
@@ -234,7 +235,7 @@ impl Cell {
     ) -> Result<usize, Place> {
         let mut state = self.0.lock();
         let subscribers = state.log.readers();
-        if subscribers > 0 && !state.log.has_room(message.len()) {
+        if !state.log.has_room(message.len()) {
             let place = place.unwrap_or_else(|| state.publishers.enter());
             let replaced = state.publishers.park(&place, waker);
             drop(state);
@@ -300,9 +301,12 @@ impl Cell {
 
 #[cfg(all(test, not(feature = "loom")))]
 mod tests {
+    use std::task::Wake;
+
     use super::super::contract;
     use super::*;
     use crate::limits::Limits;
+    use crate::sync::{AtomicU64, Ordering};
 
     #[test]
     fn the_bus_keeps_its_contract() {
@@ -322,6 +326,45 @@ mod tests {
         assert_eq!(bus.counts().messages, counts);
         drop(readers);
         assert_eq!(bus.topic_counts(&topic), None);
+    }
+
+    struct Woken(AtomicU64);
+
+    impl Wake for Woken {
+        fn wake(self: Arc<Self>) {
+            self.0.fetch_add(1, Ordering::SeqCst);
+        }
+    }
+
+    #[test]
+    fn a_publisher_that_waits_is_woken_by_a_read_and_by_the_last_reader_that_leaves() {
+        for reads in [true, false] {
+            let window = Window {
+                messages: std::num::NonZeroUsize::MIN,
+                ..Window::default()
+            };
+            let bus = InMemoryMessageBus::new(window, 1);
+            let topic: Topic = "t".parse().expect("a valid name");
+            let mut reader = bus.subscribe(&topic).expect("there is room for the topic");
+            let woken = Arc::new(Woken(AtomicU64::new(0)));
+            let waker = Waker::from(Arc::clone(&woken));
+            let mut cx = Context::from_waker(&waker);
+            let mut publisher = bus.publisher(&topic);
+            let message = Message::text("x");
+            assert_eq!(publisher.poll_publish(&mut cx, &message), Poll::Ready(1));
+            assert_eq!(publisher.poll_publish(&mut cx, &message), Poll::Pending);
+            let (reader, subscribers) = if reads {
+                assert!(reader.poll_recv(&mut cx).is_ready());
+                (Some(reader), 1)
+            } else {
+                drop(reader);
+                (None, 0)
+            };
+            assert_eq!(woken.0.load(Ordering::SeqCst), 1);
+            let published = publisher.poll_publish(&mut cx, &message);
+            assert_eq!(published, Poll::Ready(subscribers));
+            drop(reader);
+        }
     }
 
     #[test]

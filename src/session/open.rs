@@ -83,8 +83,8 @@ impl<R: Runtime> Open<R> {
         if let Some(cause) = self.on_time(link, now) {
             return Poll::Ready(cause);
         }
-        let owed = self.pong.is_some() || self.ping == Ping::Due;
-        let cause = if owed {
+        // A ping that is due is sent by the poll that the timer, having fired, asks for.
+        let cause = if self.pong.is_some() {
             self.poll_out(cx, link, now)
         } else {
             None
