@@ -8,7 +8,7 @@ use busline::limits::LifecyclePolicy;
 use busline::limits::{SlowConsumer, Window};
 use busline::registry::{State, Status};
 use busline::rt::Spawn;
-use busline::service::{echo, ping};
+use busline::service::{echo, ping, timenow};
 use busline::session::Admission;
 use busline::{Context, Limits};
 use futures::FutureExt;
@@ -199,6 +199,21 @@ fn a_client_that_is_too_slow_is_closed_or_skipped_as_the_policy_says() {
         assert_eq!(world.peer.said(), expected, "{policy:?}");
         assert_eq!(world.app.counts().bus.messages.lost_lagged, 2);
     }
+}
+
+#[test]
+fn timenow_tells_the_time_on_its_raster_and_leaves_out_what_a_pause_hides() {
+    let world = World::new(
+        |builder| builder.service("s", timenow).expect("a valid name"),
+        1 << 20,
+    );
+    let time = |second: u32| format!("1970-01-01T00:00:{second:02}Z");
+    assert_eq!(world.texts(), [time(0)]);
+    world.rt.advance(Duration::from_secs(3));
+    assert_eq!(world.texts(), [0, 2].map(time));
+    world.rt.pause(Duration::from_secs(6));
+    world.rt.advance(Duration::from_secs(3));
+    assert_eq!(world.texts(), [0, 2, 9, 10, 12].map(time));
 }
 
 #[test]
