@@ -123,6 +123,26 @@ mod tests {
     }
 
     #[test]
+    fn what_a_broken_connection_has_not_taken_whole_is_counted_as_lost() {
+        // Two frames of three bytes, of which so many are written.
+        for (room, sent) in [(0, 0), (2, 0), (3, 1), (5, 1)] {
+            let metrics = Metrics::default();
+            let mut outbox = Outbox::default();
+            outbox.push(&Frame::text("a"));
+            outbox.push(&Frame::text("b"));
+            let mut space = vec![0; room];
+            let mut stream = Cursor::new(space.as_mut_slice());
+            let mut cx = Context::from_waker(Waker::noop());
+            let result = outbox.poll_send(&mut cx, &mut stream, &metrics);
+            assert!(matches!(result, Poll::Ready(Err(_))), "no more room");
+            outbox.abandon(&metrics);
+            let counts = metrics.counts();
+            assert_eq!((counts.messages_out, counts.lost_unsent), (sent, 2 - sent));
+            assert_eq!(outbox.len(), 0);
+        }
+    }
+
+    #[test]
     fn a_batch_is_given_its_memory_at_once() {
         let mut outbox = Outbox::default();
         outbox.reserve(3, 1000);
