@@ -265,7 +265,7 @@ fn enumerate(world: &World, depth: usize, visited: &mut u64) {
 
 #[test]
 fn every_short_sequence_of_events_keeps_the_invariants() {
-    let depth = if cfg!(miri) { 3 } else { 7 };
+    let depth = if cfg!(miri) { 3 } else { 9 };
     for linger in [0, 20] {
         let mut visited = 0;
         enumerate(&World::new(linger), depth, &mut visited);
