@@ -34,7 +34,7 @@ struct Inner<R: Runtime> {
     registry: Registry<R>,
     metrics: Metrics,
     backlog: Backlog,
-    clients: AtomicU64,
+    next_client: AtomicU64,
     permits: Permits,
     deflater: Arc<Mutex<Deflater>>,
     scratch: Scratch,
@@ -190,7 +190,7 @@ impl<R: Runtime> App<R> {
 
     pub(crate) fn next_client(&self) -> ClientId {
         // The number need only be unique.
-        ClientId::new(self.inner.clients.fetch_add(1, Ordering::Relaxed) + 1)
+        ClientId::new(self.inner.next_client.fetch_add(1, Ordering::Relaxed))
     }
 
     /// The right to one more session, unless all are taken, or all that this peer may have.
@@ -377,7 +377,7 @@ impl<R: Runtime> Builder<R> {
                 bus,
                 registry,
                 metrics: Metrics::default(),
-                clients: AtomicU64::new(0),
+                next_client: AtomicU64::new(1),
                 backlog: Backlog::new(self.limits.queue_bytes),
                 permits: Permits::new(Bounds {
                     in_all: self.limits.sessions,

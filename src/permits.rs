@@ -204,6 +204,9 @@ mod models {
 
 #[cfg(all(test, not(feature = "loom")))]
 mod tests {
+    use std::pin::pin;
+    use std::task::Waker;
+
     use super::*;
     use crate::identity::Identity;
 
@@ -259,5 +262,39 @@ mod tests {
         assert!(permits.take(&peer(Some("2001:db8:0:1::1"), None)).is_ok());
         drop(first);
         assert!(permits.take(&same).is_ok());
+    }
+
+    #[test]
+    fn there_are_as_many_as_allowed_and_those_returned_are_given_again() {
+        let nobody = peer(None, None);
+        let none = permits(0, 9, 9);
+        let permits = permits(2, 2, 2);
+        let first = permits.take(&nobody);
+        let second = permits.take(&nobody);
+        assert!(first.is_ok() && second.is_ok());
+        assert!(permits.take(&nobody).is_err(), "a third one");
+        assert_eq!(permits.taken(), 2);
+        drop(first);
+        assert_eq!(permits.taken(), 1);
+        assert!(permits.take(&nobody).is_ok());
+        assert!(none.take(&nobody).is_err());
+    }
+
+    #[test]
+    fn who_gives_up_waiting_leaves_no_place_behind() {
+        let nobody = peer(None, None);
+        let permits = permits(1, 1, 1);
+        let permit = permits.take(&nobody);
+        let mut cx = Context::from_waker(Waker::noop());
+        let places = || permits.state.lock().watchers.len();
+        {
+            let mut all_returned = pin!(permits.all_returned());
+            assert!(all_returned.as_mut().poll(&mut cx).is_pending());
+            assert!(all_returned.as_mut().poll(&mut cx).is_pending());
+            assert_eq!(places(), 1);
+        }
+        assert_eq!(places(), 0);
+        drop(permit);
+        assert!(pin!(permits.all_returned()).poll(&mut cx).is_ready());
     }
 }

@@ -2,6 +2,9 @@
 
 #[path = "model/bounds.rs"]
 mod bounds;
+#[cfg(feature = "cli")]
+#[path = "model/config.rs"]
+mod config;
 #[path = "model/consumers.rs"]
 mod consumers;
 #[path = "model/credentials.rs"]
@@ -11,6 +14,8 @@ mod leaving;
 mod model;
 #[path = "model/regressions.rs"]
 mod regressions;
+#[path = "model/situations.rs"]
+mod situations;
 #[path = "model/taps.rs"]
 mod taps;
 
@@ -21,14 +26,13 @@ use busline::rt::Instant;
 use busline::session::{Keepalive, Pulse};
 use proptest::prelude::*;
 
-use model::{bus, config, names, registry, session, wire};
+use model::{bus, names, registry, session, wire};
 
-/// So many cases, times `PROPS_FACTOR` for a long run.
-fn cases(cases: u32) -> ProptestConfig {
-    let factor =
-        std::env::var("PROPS_FACTOR").map_or(1, |factor| factor.parse().expect("a number"));
+/// A thousand cases, or `PROPS_CASES` for a longer or shorter run.
+fn config() -> ProptestConfig {
+    let cases = std::env::var("PROPS_CASES").map_or(1000, |cases| cases.parse().expect("a number"));
     ProptestConfig {
-        cases: cases * factor,
+        cases,
         failure_persistence: None,
         ..ProptestConfig::default()
     }
@@ -58,6 +62,7 @@ fn registry_op() -> impl Strategy<Value = registry::Op> {
         8 => any::<u8>().prop_map(Op::Run),
         4 => prop::sample::select(vec![Order::Fail, Order::Hang, Order::Obey, Order::Return])
             .prop_map(Op::Tell),
+        6 => any::<u8>().prop_map(Op::Wait),
     ]
 }
 
@@ -83,12 +88,12 @@ fn session_op() -> impl Strategy<Value = session::Op> {
 }
 
 proptest! {
-    #![proptest_config(cases(1000))]
+    #![proptest_config(config())]
 
     #[test]
     fn the_bus_does_what_topics_as_vectors_do(
-        messages in 1..8_usize,
-        bytes in prop_oneof![0..64_usize, Just(1 << 20)],
+        messages in prop_oneof![8 => 1..8_usize, 1 => Just(usize::MAX)],
+        bytes in prop_oneof![8 => 0..64_usize, 1 => Just(1 << 20), 1 => Just(usize::MAX)],
         ops in prop::collection::vec(bus_op(), 0..200),
     ) {
         bus::run(messages, bytes, &ops);
@@ -132,6 +137,7 @@ proptest! {
         names::fuzz(text.as_bytes());
     }
 
+    #[cfg(feature = "cli")]
     #[test]
     fn arguments_are_taken_or_refused_with_a_word(
         lines in prop::collection::vec(
@@ -216,6 +222,7 @@ fn replay(target: &str, body: impl Fn(&[u8])) {
 #[test]
 fn the_corpus_of_each_fuzz_target_passes() {
     replay("bus", bus::fuzz);
+    #[cfg(feature = "cli")]
     replay("config", config::fuzz);
     replay("names", names::fuzz);
     replay("registry", registry::fuzz);

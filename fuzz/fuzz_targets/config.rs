@@ -1,7 +1,7 @@
 //! Any arguments: taken, or refused with a word.
 #![no_main]
 
-#[path = "../../tests/model/mod.rs"]
-mod model;
+#[path = "../../tests/model/config.rs"]
+mod config;
 
-libfuzzer_sys::fuzz_target!(|data: &[u8]| model::config::fuzz(data));
+libfuzzer_sys::fuzz_target!(|data: &[u8]| config::fuzz(data));

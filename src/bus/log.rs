@@ -401,6 +401,30 @@ mod tests {
     }
 
     #[test]
+    fn the_memory_of_a_few_messages_is_kept_and_that_of_a_burst_is_not() {
+        for (messages, kept) in [(SPARE_ENTRIES, SPARE_ENTRIES), (SPARE_ENTRIES + 1, 0)] {
+            let mut log = log(256, 1 << 20);
+            let mut cursor = log.attach();
+            // Room for exactly so many.
+            log.entries.reserve_exact(messages);
+            (0..messages).for_each(|n| log.append(n.to_string().into()));
+            read(&mut log, &mut cursor, ALL);
+            assert_eq!(log.entries.capacity(), kept, "{messages} messages");
+        }
+    }
+
+    #[test]
+    fn what_was_read_before_stays_before_what_is_read() {
+        let mut log = log(4, 1000);
+        let mut cursor = log.attach();
+        let mut into = vec!["before".into()];
+        log.append("0".into());
+        assert_eq!(log.read(&mut cursor, 0, &mut into), 0);
+        assert_eq!(into, ["before".into(), Message::text("0")]);
+        assert_eq!(log.unread(&cursor), 0);
+    }
+
+    #[test]
     fn a_read_stops_at_its_limits_but_takes_at_least_one() {
         let mut log = log(10, 1000);
         let mut cursor = log.attach();

@@ -3,17 +3,17 @@
 //! Lock order: the map of topics before the log of one topic. No lock is held across a wake.
 
 use std::collections::{BTreeMap, HashMap};
-use std::task::{Context, Poll, Waker};
 
-use super::log::{Log, TopicCounts};
+use super::cell::{Cell, Published};
+use super::log::TopicCounts;
 use super::message::Message;
-use super::subscription::{Publisher, Received, Seat, Subscription};
+use super::subscription::{Publisher, Seat, Subscription};
 use super::tap::{Tap, Tapped, Taps, published};
 use super::topic::{ServiceName, Topic};
 use super::{MessageBus, SubscribeError};
 use crate::limits::Window;
 use crate::planted::{self, Bug};
-use crate::sync::{Arc, Mutex, Place, Waiters, Wakers};
+use crate::sync::{Arc, Mutex};
 
 /// A [`MessageBus`] of this process; clones are handles on the same bus.
 #[derive(Clone, Debug)]
@@ -86,7 +86,7 @@ impl InMemoryMessageBus {
             reason = "the order does not matter to a sum"
         )]
         for cell in map.cells.values() {
-            let state = cell.0.lock();
+            let state = cell.lock();
             counts.subscriptions += state.log.readers();
             counts.bytes += state.log.bytes();
             counts.messages.add(&state.log.counts());
@@ -123,7 +123,7 @@ impl InMemoryMessageBus {
         #[expect(clippy::disallowed_methods, reason = "they are sorted")]
         let cells = map.cells.iter();
         let mut topics: Vec<_> = cells
-            .map(|(topic, cell)| cell.0.lock().log.status(topic))
+            .map(|(topic, cell)| cell.lock().log.status(topic))
             .collect();
         drop(map);
         topics.sort_unstable_by(|a, b| a.topic.cmp(&b.topic));
@@ -133,7 +133,7 @@ impl InMemoryMessageBus {
     /// What one topic has done since it got its first subscriber; `None` if it has none.
     pub fn topic_counts(&self, topic: &Topic) -> Option<TopicCounts> {
         let cell = self.shared.cell(topic)?;
-        let counts = cell.0.lock().log.counts();
+        let counts = cell.lock().log.counts();
         Some(counts)
     }
 }
@@ -225,7 +225,7 @@ impl Shared {
                 cell
             }
         };
-        let seat = cell.0.lock().enter();
+        let seat = cell.lock().enter();
         drop(map);
         Ok((cell, seat))
     }
@@ -239,7 +239,7 @@ impl Shared {
 
     pub(super) fn unsubscribe(&self, topic: &Topic, cell: &Arc<Cell>, seat: Seat) {
         let mut map = self.map.lock();
-        let mut state = cell.0.lock();
+        let mut state = cell.lock();
         let waker = state.leave(seat);
         let publishers = state.unpark_publishers();
         let last = state.log.readers() == 0;
@@ -255,188 +255,73 @@ impl Shared {
     }
 }
 
-/// What came of a publish.
-#[derive(Clone, Copy, Debug)]
-pub(super) struct Published {
-    /// Those who were subscribed; none if the topic was taken out of the map meanwhile.
-    pub(super) subscribers: usize,
-    /// The message's number, if there were any.
-    pub(super) number: u64,
-}
-
-/// One topic: its log and who waits on it.
-#[derive(Debug)]
-pub(super) struct Cell(Mutex<State>);
-
-#[derive(Debug)]
-struct State {
-    log: Log,
-    subscribers: Waiters,
-    /// Publishers that wait for room.
-    publishers: Waiters,
-}
-
-impl State {
-    fn enter(&mut self) -> Seat {
-        Seat {
-            cursor: self.log.attach(),
-            place: self.subscribers.enter(),
-        }
-    }
-
-    /// What a publish comes to now.
-    fn next(&self) -> Published {
-        Published {
-            subscribers: self.log.readers(),
-            number: self.log.next_number(),
-        }
-    }
-
-    /// Appends to the log of a topic that is still there, and takes its subscribers' wakers out.
-    fn append(&mut self, message: Message) -> Wakers {
-        if self.log.readers() == 0 {
-            return Wakers::default();
-        }
-        self.log.append(message);
-        self.subscribers.unpark()
-    }
-
-    /// Takes out the publishers that wait, if waiting any longer may be needless.
-    fn unpark_publishers(&mut self) -> Wakers {
-        if self.log.readers() == 0 || self.log.has_room(0) {
-            self.publishers.unpark()
-        } else {
-            Wakers::default()
-        }
-    }
-
-    #[must_use]
-    fn leave(&mut self, seat: Seat) -> Option<Waker> {
-        self.log.detach(seat.cursor);
-        self.subscribers.leave(seat.place)
-    }
-}
-
-impl Cell {
-    fn new(window: Window) -> Self {
-        Self(Mutex::new(State {
-            log: Log::new(window),
-            subscribers: Waiters::default(),
-            publishers: Waiters::default(),
-        }))
-    }
-
-    /// Publishes to the subscribers there are.
-    ///
-    /// None are left if the topic was taken out of the map meanwhile: then nothing is counted here.
-    fn publish(&self, message: Message) -> Published {
-        let mut state = self.0.lock();
-        let published = state.next();
-        let wakers = state.append(message);
-        drop(state);
-        wakers.wake();
-        published
-    }
-
-    /// Publishes if that loses nobody a message, else parks the task at `place`, or at a new place
-    /// if it has none.
-    pub(super) fn offer(
-        &self,
-        message: &Message,
-        place: Option<Place>,
-        waker: &Waker,
-    ) -> Result<Published, Place> {
-        let mut state = self.0.lock();
-        let published = state.next();
-        if published.subscribers > 0 && !state.log.has_room(message.len()) {
-            let place = place.unwrap_or_else(|| state.publishers.enter());
-            let replaced = state.publishers.park(&place, waker);
-            drop(state);
-            drop(replaced);
-            return Err(place);
-        }
-        let wakers = state.append(message.clone());
-        let left = place.and_then(|place| state.publishers.leave(place));
-        drop(state);
-        drop(left);
-        wakers.wake();
-        Ok(published)
-    }
-
-    /// A publisher stops waiting.
-    pub(super) fn leave(&self, place: Place) {
-        let left = self.0.lock().publishers.leave(place);
-        drop(left);
-    }
-
-    /// Takes the next message or loss, or parks the task.
-    pub(super) fn poll_recv(&self, seat: &mut Seat, cx: &mut Context<'_>) -> Poll<Received> {
-        self.poll_with(&seat.place, cx, |log| log.next(&mut seat.cursor))
-    }
-
-    /// Takes all that is due, or parks the task.
-    pub(super) fn poll_batch(
-        &self,
-        seat: &mut Seat,
-        cx: &mut Context<'_>,
-        bytes_max: usize,
-        into: &mut Vec<Message>,
-    ) -> Poll<u64> {
-        self.poll_with(&seat.place, cx, |log| {
-            log.is_ready(&seat.cursor)
-                .then(|| log.read(&mut seat.cursor, bytes_max, into))
-        })
-    }
-
-    /// Takes the newest message and leaves out what is older, or parks the task.
-    pub(super) fn poll_latest(
-        &self,
-        seat: &mut Seat,
-        cx: &mut Context<'_>,
-    ) -> Poll<(u64, Message)> {
-        self.poll_with(&seat.place, cx, |log| log.latest(&mut seat.cursor))
-    }
-
-    fn poll_with<T>(
-        &self,
-        place: &Place,
-        cx: &mut Context<'_>,
-        read: impl FnOnce(&mut Log) -> Option<T>,
-    ) -> Poll<T> {
-        let mut state = self.0.lock();
-        let Some(item) = read(&mut state.log) else {
-            let replaced = state.subscribers.park(place, cx.waker());
-            drop(state);
-            drop(replaced);
-            return Poll::Pending;
-        };
-        let publishers = state.unpark_publishers();
-        drop(state);
-        if !planted::is(Bug::RoomWakesNobody) {
-            publishers.wake();
-        }
-        Poll::Ready(item)
-    }
-
-    /// Parks the task whatever there is, and returns the payload bytes kept.
-    pub(super) fn watch(&self, seat: &Seat, cx: &mut Context<'_>) -> usize {
-        let mut state = self.0.lock();
-        let replaced = state.subscribers.park(&seat.place, cx.waker());
-        let bytes = state.log.bytes();
-        drop(state);
-        drop(replaced);
-        bytes
-    }
-
-    pub(super) fn unread(&self, seat: &Seat) -> u64 {
-        self.0.lock().log.unread(&seat.cursor)
-    }
-}
-
 #[cfg(all(test, not(feature = "loom")))]
 mod tests {
+    use std::task::{Context, Poll, Wake, Waker};
+
+    use super::super::contract;
     use super::*;
     use crate::limits::Limits;
+    use crate::sync::{AtomicU64, Ordering};
+
+    #[test]
+    fn the_bus_keeps_its_contract() {
+        contract::check(&|window, topics| InMemoryMessageBus::new(window, topics));
+    }
+
+    #[test]
+    fn a_topic_counts_for_itself_while_it_has_subscribers() {
+        let limits = Limits::default();
+        let bus = InMemoryMessageBus::new(limits.window, limits.topics);
+        let topic: Topic = "t".parse().expect("a valid name");
+        assert_eq!(bus.topic_counts(&topic), None);
+        let readers = [(); 2].map(|()| bus.subscribe(&topic));
+        bus.publish(&topic, "x".into());
+        let counts = bus.topic_counts(&topic).expect("it has subscribers");
+        assert_eq!((counts.published, counts.owed, counts.pending), (1, 2, 2));
+        assert_eq!(bus.counts().messages, counts);
+        drop(readers);
+        assert_eq!(bus.topic_counts(&topic), None);
+    }
+
+    struct Woken(AtomicU64);
+
+    impl Wake for Woken {
+        fn wake(self: Arc<Self>) {
+            self.0.fetch_add(1, Ordering::SeqCst);
+        }
+    }
+
+    #[test]
+    fn a_publisher_that_waits_is_woken_by_a_read_and_by_the_last_reader_that_leaves() {
+        for reads in [true, false] {
+            let window = Window {
+                messages: std::num::NonZeroUsize::MIN,
+                ..Window::default()
+            };
+            let bus = InMemoryMessageBus::new(window, 1);
+            let topic: Topic = "t".parse().expect("a valid name");
+            let mut reader = bus.subscribe(&topic).expect("there is room for the topic");
+            let woken = Arc::new(Woken(AtomicU64::new(0)));
+            let waker = Waker::from(Arc::clone(&woken));
+            let mut cx = Context::from_waker(&waker);
+            let mut publisher = bus.publisher(&topic);
+            let message = Message::text("x");
+            assert_eq!(publisher.poll_publish(&mut cx, &message), Poll::Ready(1));
+            assert_eq!(publisher.poll_publish(&mut cx, &message), Poll::Pending);
+            let (reader, subscribers) = if reads {
+                assert!(reader.poll_recv(&mut cx).is_ready());
+                (Some(reader), 1)
+            } else {
+                drop(reader);
+                (None, 0)
+            };
+            assert_eq!(woken.0.load(Ordering::SeqCst), 1);
+            let published = publisher.poll_publish(&mut cx, &message);
+            assert_eq!(published, Poll::Ready(subscribers));
+            drop(reader);
+        }
+    }
 
     #[test]
     fn a_publisher_that_gives_up_leaves_no_place_behind() {
@@ -447,12 +332,15 @@ mod tests {
         let mut cx = Context::from_waker(Waker::noop());
         let mut publisher = bus.publisher(&topic);
         let message = Message::text("x");
-        while publisher.poll_publish(&mut cx, &message).is_ready() {}
+        for _ in 0..limits.window.messages.get() {
+            assert!(publisher.poll_publish(&mut cx, &message).is_ready());
+        }
+        assert!(publisher.poll_publish(&mut cx, &message).is_pending());
         let cell = bus.shared.cell(&topic).expect("it has a subscriber");
-        assert_eq!(cell.0.lock().publishers.len(), 1);
+        assert_eq!(cell.lock().publishers.len(), 1);
         drop(publisher);
-        assert_eq!(cell.0.lock().publishers.len(), 0);
+        assert_eq!(cell.lock().publishers.len(), 0);
         drop(reader);
-        assert_eq!(cell.0.lock().subscribers.len(), 0);
+        assert_eq!(cell.lock().subscribers.len(), 0);
     }
 }

@@ -289,4 +289,55 @@ mod tests {
         assert_eq!(message.json_frame(), &Frame::text(r#"{"text":"hello"}"#));
         assert_eq!(message.len(), 5, "the message itself is as it was");
     }
+
+    #[test]
+    fn a_message_is_its_payload_as_text_and_as_bytes() {
+        let (text, binary) = (Message::text("abc"), Message::binary([1, 2]));
+        assert_eq!(
+            (text.as_text(), text.as_bytes()),
+            (Some("abc"), &b"abc"[..])
+        );
+        assert_eq!((binary.as_text(), binary.as_bytes()), (None, &[1, 2][..]));
+        assert_eq!((text.len(), text.is_empty()), (3, false));
+        let empty = Message::text("");
+        assert_eq!((empty.len(), empty.is_empty()), (0, true));
+    }
+
+    #[test]
+    fn messages_are_equal_in_kind_payload_and_origin() {
+        let text = Message::text("a");
+        assert_eq!(text, Message::from("a"));
+        assert_eq!(text, Message::from("a".to_owned()));
+        assert_eq!(text, Message::from(&text));
+        assert_eq!(Message::binary("a"), Message::from(&b"a"[..]));
+        assert_eq!(Message::binary("a"), Message::from(vec![b'a']));
+        assert_ne!(text, Message::text("b"));
+        assert_ne!(text, Message::binary("a"));
+        let client = Origin::Client(Sender::new(ClientId::new(7), Identity::default()));
+        let from_client = text.from_origin(client.clone());
+        assert_ne!(text, from_client);
+        assert_eq!((text.origin(), text.sender()), (&Origin::Unknown, None));
+        assert_eq!(from_client.origin(), &client);
+        assert_eq!(
+            from_client.sender().map(Sender::client),
+            Some(ClientId::new(7))
+        );
+        let from_service = text.from_origin(Origin::Service(Generation::new(7)));
+        assert_eq!(from_service.sender(), None);
+    }
+
+    #[test]
+    fn a_message_shows_everything_but_its_payload() {
+        let message = Message::text("secret").from_origin(Origin::Service(Generation::new(3)));
+        assert_eq!(
+            format!("{message:?}"),
+            "Message(text, 6 bytes, Service(Generation(3)))"
+        );
+        assert_eq!(
+            format!("{:?}", Message::binary([0])),
+            "Message(binary, 1 bytes, Unknown)"
+        );
+        assert_eq!(Generation::new(3).next().to_string(), "4");
+        assert_eq!(ClientId::new(12).to_string(), "12");
+    }
 }

@@ -8,6 +8,8 @@ mod log;
 
 mod subscription;
 
+mod cell;
+
 mod memory;
 
 mod tap;
@@ -46,9 +48,7 @@ pub trait MessageBus: Send + Sync + 'static {
     fn publish(&self, topic: &Topic, message: Message) -> usize;
 
     /// Ends the subscription, as dropping it does.
-    fn unsubscribe(&self, subscription: Subscription) {
-        drop(subscription);
-    }
+    fn unsubscribe(&self, _subscription: Subscription) {}
 
     /// A publisher that waits for room, for those who can: see [`Publisher::poll_publish`].
     fn publisher(&self, topic: &Topic) -> Publisher;

@@ -3,8 +3,9 @@
 use std::future::poll_fn;
 use std::task::{Context, Poll};
 
+use super::cell::Cell;
 use super::log::Cursor;
-use super::memory::{Cell, Shared};
+use super::memory::Shared;
 use super::message::Message;
 use super::topic::Topic;
 use crate::sync::{Arc, Place};

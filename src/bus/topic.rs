@@ -243,6 +243,19 @@ mod tests {
     }
 
     #[test]
+    fn a_name_is_shown_as_it_is_and_debugged_in_quotes() {
+        let topic: Topic = "a:b".parse().expect("valid");
+        assert_eq!((topic.as_str(), format!("{topic}")), ("a:b", "a:b".into()));
+        assert_eq!(format!("{topic:?}"), r#""a:b""#);
+        let service: ServiceName = "ping".parse().expect("valid");
+        assert_eq!(
+            (service.as_str(), format!("{service}")),
+            ("ping", "ping".into())
+        );
+        assert_eq!(format!("{service:?}"), r#""ping""#);
+    }
+
+    #[test]
     fn topics_have_the_names_the_contract_states() {
         let ping: ServiceName = "ping".parse().expect("valid");
         assert_eq!(

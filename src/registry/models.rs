@@ -133,6 +133,65 @@ struct World {
     rt: ModelRt,
     registry: Registry<ModelRt>,
     running: StdArc<AtomicUsize>,
+    leases: StdArc<Leases>,
+}
+
+/// The leases as their holders count them.
+///
+/// Each joins and leaves at some moment between the two counts around it, so a look at the service
+/// lies between two bounds.
+#[derive(Default)]
+struct Leases {
+    joining: AtomicUsize,
+    joined: AtomicUsize,
+    leaving: AtomicUsize,
+    left: AtomicUsize,
+}
+
+impl Leases {
+    fn join(&self, registry: &Registry<ModelRt>) -> Result<Lease<ModelRt>, JoinError> {
+        self.joining.fetch_add(1, Ordering::SeqCst);
+        let joined = registry.join("s");
+        let counts = if joined.is_ok() {
+            &self.joined
+        } else {
+            // Never one of those that may be there.
+            &self.left
+        };
+        counts.fetch_add(1, Ordering::SeqCst);
+        joined
+    }
+
+    fn leave(&self, lease: Lease<ModelRt>) {
+        self.leaving.fetch_add(1, Ordering::SeqCst);
+        drop(lease);
+        self.left.fetch_add(1, Ordering::SeqCst);
+    }
+
+    /// The reference count is the number of live leases, and who has one has an instance, unless
+    /// that has crashed.
+    fn check(&self, registry: &Registry<ModelRt>) {
+        let load = |count: &AtomicUsize| count.load(Ordering::SeqCst);
+        let (joined, left) = (load(&self.joined), load(&self.left));
+        let status = registry.status("s").expect("registered");
+        let (joining, leaving) = (load(&self.joining), load(&self.leaving));
+        let clients = status.clients;
+        assert!(
+            clients + leaving >= joined,
+            "a lease is not counted: {status:?}"
+        );
+        assert!(
+            clients + left <= joining,
+            "a lease is counted twice: {status:?}"
+        );
+        let instances = status.counts.starts - status.counts.exits;
+        assert!(instances <= 1, "a second instance: {status:?}");
+        let crashed = matches!(status.state, State::Backoff { .. } | State::Failed { .. });
+        assert!(
+            clients == 0 || instances == 1 || crashed,
+            "nobody serves them: {status:?}"
+        );
+    }
 }
 
 impl World {
@@ -169,21 +228,24 @@ impl World {
             rt,
             registry,
             running,
+            leases: StdArc::default(),
         }
     }
 
     /// A client that joins, waits to be served and leaves.
     fn served_client(&self) -> thread::JoinHandle<()> {
         let registry = self.registry.clone();
+        let leases = StdArc::clone(&self.leases);
         self.rt.client(move || {
-            let mut lease = registry.join("s").expect("not refused");
+            let mut lease = leases.join(&registry).expect("not refused");
             let since = lease.since();
             let mut seen = lease.status();
             while !matches!(seen, Status::Running(_)) {
                 seen = block_on(poll_fn(|cx| lease.poll_status(cx, seen)));
             }
             assert!(matches!(seen, Status::Running(generation) if generation >= since));
-            assert!(clients(&registry) >= 1, "a live lease is counted");
+            leases.check(&registry);
+            leases.leave(lease);
         })
     }
 
@@ -195,10 +257,6 @@ impl World {
         assert_eq!(self.running.load(Ordering::SeqCst), 0);
         status.counts
     }
-}
-
-fn clients(registry: &Registry<ModelRt>) -> usize {
-    registry.status("s").expect("registered").clients
 }
 
 /// Counts an instance while it exists, and sees that it is alone.
@@ -261,16 +319,20 @@ fn a_join_that_races_the_end_of_the_linger_is_served() {
 fn a_client_is_served_after_the_crash_of_the_first_instance() {
     model(Some(2), || {
         let world = World::new(2, Duration::ZERO, Behaviour::FailsFirst);
-        let registry = world.registry.clone();
-        let passer = world.rt.client(move || drop(registry.join("s")));
-        let registry = world.registry.clone();
+        let (registry, leases) = (world.registry.clone(), StdArc::clone(&world.leases));
+        let passer = world.rt.client(move || {
+            let lease = leases.join(&registry).expect("not refused");
+            leases.leave(lease);
+        });
+        let (registry, leases) = (world.registry.clone(), StdArc::clone(&world.leases));
         let stayer = world.rt.client(move || {
-            let mut lease = registry.join("s").expect("not refused");
+            let mut lease = leases.join(&registry).expect("not refused");
             let mut seen = lease.status();
             let served = |seen| matches!(seen, Status::Running(by) if by > Generation::new(1));
             while !served(seen) {
                 seen = block_on(poll_fn(|cx| lease.poll_status(cx, seen)));
             }
+            leases.leave(lease);
         });
         world.rt.drive();
         for client in [passer, stayer] {

@@ -80,3 +80,21 @@ pub trait Random: Send + Sync + 'static {
 pub trait Runtime: Clock + Spawn + Random + Clone {}
 
 impl<T: Clock + Spawn + Random + Clone> Runtime for T {}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn time_stays_on_the_clock_at_both_of_its_ends() {
+        let end = Instant::from_start(Duration::MAX);
+        let tick = Duration::from_nanos(1);
+        assert_eq!(Instant::ZERO + Duration::ZERO, Instant::ZERO);
+        assert_eq!((Instant::ZERO + tick).since_start(), tick);
+        assert_eq!(Instant::ZERO + Duration::MAX, end);
+        assert_eq!(end + tick, end);
+        assert_eq!(end.saturating_since(Instant::ZERO), Duration::MAX);
+        assert_eq!(Instant::ZERO.saturating_since(end), Duration::ZERO);
+        assert_eq!((Instant::ZERO + tick).saturating_since(Instant::ZERO), tick);
+    }
+}

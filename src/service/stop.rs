@@ -35,13 +35,40 @@ impl Stop {
         if state.raised {
             return Poll::Ready(());
         }
-        let replaced = match &state.waker {
-            Some(waker) if waker.will_wake(cx.waker()) => None,
-            Some(_) | None => state.waker.replace(cx.waker().clone()),
-        };
+        let replaced = state.waker.replace(cx.waker().clone());
         drop(state);
         drop(replaced);
         Poll::Pending
+    }
+}
+
+#[cfg(all(test, not(feature = "loom")))]
+mod tests {
+    use std::task::Wake;
+
+    use super::*;
+    use crate::sync::{AtomicU64, Ordering};
+
+    struct Woken(AtomicU64);
+
+    impl Wake for Woken {
+        fn wake(self: Arc<Self>) {
+            self.0.fetch_add(1, Ordering::SeqCst);
+        }
+    }
+
+    #[test]
+    fn the_task_that_asked_last_is_the_one_that_is_woken() {
+        let stop = Stop::new();
+        let woken = Arc::new(Woken(AtomicU64::new(0)));
+        let waker = Waker::from(Arc::clone(&woken));
+        let mut first = Context::from_waker(Waker::noop());
+        let mut last = Context::from_waker(&waker);
+        assert!(stop.poll_raised(&mut first).is_pending());
+        assert!(stop.poll_raised(&mut last).is_pending());
+        stop.raise();
+        assert_eq!(woken.0.load(Ordering::SeqCst), 1);
+        assert!(stop.poll_raised(&mut first).is_ready());
     }
 }
 

@@ -163,3 +163,90 @@ fn push(batch: &mut Vec<Message>, voice: &mut Voice, encoding: &Encoding, outbox
         outbox.push(frame, message.published_at());
     }
 }
+
+#[cfg(all(test, not(feature = "loom")))]
+mod tests {
+    use std::task::Waker;
+
+    use super::*;
+    use crate::bus::{ClientId, InMemoryMessageBus, MessageBus, Topic};
+    use crate::limits::Window;
+    use crate::rt::Instant;
+
+    struct World {
+        bus: InMemoryMessageBus,
+        feed: Feed,
+        outbox: Outbox,
+        metrics: Metrics,
+    }
+
+    fn topic(name: &str) -> Topic {
+        name.parse().expect("a valid name")
+    }
+
+    impl World {
+        fn new(outbox_bytes: usize) -> Self {
+            let bus = InMemoryMessageBus::new(Window::default(), 2);
+            let subscribe = |name| bus.subscribe(&topic(name)).expect("there is room");
+            let feed = Feed {
+                teller: Teller::new(bus.clone(), ClientId::new(1)),
+                to_all: subscribe("all"),
+                to_one: subscribe("one"),
+                since: Generation::new(1),
+                voice: Voice::Plain,
+                pick: Pick::All,
+                outbox_bytes,
+                encoding: Encoding::Plain,
+            };
+            Self {
+                bus,
+                feed,
+                outbox: Outbox::default(),
+                metrics: Metrics::default(),
+            }
+        }
+
+        /// Publishes so many messages, of which each is a frame of six bytes.
+        fn publish(&self, name: &str, count: usize) {
+            for _ in 0..count {
+                self.bus.publish(&topic(name), "four".into());
+            }
+        }
+
+        /// Bytes in the outbox after a pull.
+        fn pull(&mut self) -> usize {
+            let mut cx = Context::from_waker(Waker::noop());
+            let lost = self.feed.pull(&mut cx, &mut self.outbox, &self.metrics);
+            assert_eq!(lost, 0);
+            self.outbox.len()
+        }
+    }
+
+    #[test]
+    fn a_pull_gathers_up_to_the_limit_and_takes_at_least_one() {
+        // The limit counts payloads while it reads, and frames where it stops.
+        for (limit, frames) in [(0, 1), (6, 1), (7, 2), (10, 2), (12, 3)] {
+            let mut world = World::new(limit);
+            world.publish("one", 5);
+            assert_eq!(world.pull(), frames * 6, "a limit of {limit}");
+            assert_eq!(world.feed.owes_answers(), frames < 5);
+        }
+    }
+
+    #[test]
+    fn answers_come_before_what_everybody_gets_and_both_in_one_write() {
+        let mut world = World::new(1000);
+        world.publish("all", 1);
+        world.bus.publish(&topic("one"), "an answer".into());
+        assert_eq!(world.pull(), 11 + 6);
+        assert!(!world.feed.owes_answers());
+        let mut written = Vec::new();
+        let mut cx = Context::from_waker(Waker::noop());
+        let mut stream = futures::io::Cursor::new(&mut written);
+        let sent = world
+            .outbox
+            .poll_send(&mut cx, &mut stream, &world.metrics, Instant::ZERO);
+        assert!(matches!(sent, Poll::Ready(Ok(()))));
+        assert_eq!(written, b"\x81\x09an answer\x81\x04four");
+    }
+}

@@ -164,4 +164,27 @@ mod tests {
         keepalive.heard(at(5));
         assert_eq!(keepalive.on_time(at(1_000_000)), Pulse::Wait);
     }
+
+    #[test]
+    fn the_longest_interval_and_the_most_pings_do_not_overflow() {
+        let forever = KeepalivePolicy {
+            interval: Duration::MAX,
+            missed_max: NonZeroU32::MAX,
+        };
+        assert_eq!(Keepalive::longest_silence(forever), Duration::MAX);
+        let mut keepalive = Keepalive::new(forever, at(1));
+        assert_eq!(keepalive.deadline(), Instant::from_start(Duration::MAX));
+        assert_eq!(keepalive.on_time(at(1_000_000)), Pulse::Wait);
+        let least = KeepalivePolicy {
+            interval: Duration::from_nanos(1),
+            missed_max: NonZeroU32::MIN,
+        };
+        assert_eq!(Keepalive::longest_silence(least), Duration::from_nanos(2));
+        let mut keepalive = Keepalive::new(least, at(0));
+        assert_eq!(keepalive.on_time(at(0)), Pulse::Wait);
+        let after = |nanos| Instant::from_start(Duration::from_nanos(nanos));
+        assert_eq!(keepalive.on_time(after(1)), Pulse::Ping);
+        assert_eq!(keepalive.on_time(after(1)), Pulse::Wait);
+        assert_eq!(keepalive.on_time(after(2)), Pulse::Dead);
+    }
 }

@@ -150,7 +150,7 @@ where
                     closing.deadline()
                 }
             };
-            // A deadline that has come is dealt with by polling the phase again.
+            // What may have become due is dealt with by polling the phase again.
             if this.timer.poll(cx, this.app.rt(), deadline).is_pending() {
                 return Poll::Pending;
             }
@@ -206,15 +206,15 @@ impl<S: AsyncWrite + Unpin> Link<S> {
 
 /// One timer, armed for the earliest deadline it was asked for.
 ///
-/// A deadline that moves away leaves the timer as it is: it fires early, finds nothing due and is
-/// armed anew. So a busy session does not touch its timer at all.
+/// A deadline that moves away leaves the timer as it is: it fires early, nothing is found due, and
+/// it is armed anew. So a busy session does not touch its timer at all.
 #[derive(Default)]
 struct Timer {
     armed: Option<(Instant, Sleep)>,
 }
 
 impl Timer {
-    /// Ready once `deadline` has come.
+    /// Ready once it has fired, which may be before `deadline`.
     fn poll<R: Runtime>(&mut self, cx: &mut Context<'_>, rt: &R, deadline: Instant) -> Poll<()> {
         loop {
             match &mut self.armed {
@@ -223,9 +223,7 @@ impl Timer {
                         return Poll::Pending;
                     }
                     self.armed = None;
-                    if rt.now() >= deadline {
-                        return Poll::Ready(());
-                    }
+                    return Poll::Ready(());
                 }
                 Some(_) | None => self.armed = Some((deadline, rt.sleep_until(deadline))),
             }

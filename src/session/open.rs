@@ -135,8 +135,8 @@ impl<R: Runtime> Open<R> {
         if let Some(cause) = self.on_time(link, now) {
             return Poll::Ready(cause);
         }
-        let owed = !self.pongs.is_empty() || self.ping == Ping::Due || self.notice.is_some();
-        let cause = if owed && link.outbox.is_empty() {
+        // A ping that is due is sent by the poll that the timer, having fired, asks for.
+        let cause = if !self.pongs.is_empty() || self.notice.is_some() {
             self.poll_out(cx, link, now)
         } else {
             None

@@ -150,3 +150,53 @@ impl Outbox {
         unsent
     }
 }
+
+#[cfg(all(test, not(feature = "loom")))]
+mod tests {
+    use std::task::Waker;
+
+    use futures::io::{BufWriter, Cursor};
+
+    use super::*;
+
+    #[test]
+    fn what_is_written_is_flushed() {
+        let metrics = Metrics::default();
+        let mut outbox = Outbox::default();
+        outbox.push(Frame::text("a").as_bytes(), None);
+        let mut stream = BufWriter::with_capacity(64, Cursor::new(Vec::new()));
+        let mut cx = Context::from_waker(Waker::noop());
+        let sent = outbox.poll_send(&mut cx, &mut stream, &metrics, Instant::ZERO);
+        assert!(matches!(sent, Poll::Ready(Ok(()))));
+        assert_eq!(stream.get_ref().get_ref(), b"\x81\x01a");
+        assert_eq!((outbox.len(), outbox.bytes.capacity()), (0, 0));
+        assert_eq!(metrics.counts().messages_out, 1);
+    }
+
+    #[test]
+    fn what_a_broken_connection_has_not_taken_whole_is_counted_as_lost() {
+        // Two frames of three bytes, of which so many are written.
+        for (room, sent) in [(0, 0), (2, 0), (3, 1), (5, 1)] {
+            let metrics = Metrics::default();
+            let mut outbox = Outbox::default();
+            outbox.push(Frame::text("a").as_bytes(), None);
+            outbox.push(Frame::text("b").as_bytes(), None);
+            let mut space = vec![0; room];
+            let mut stream = Cursor::new(space.as_mut_slice());
+            let mut cx = Context::from_waker(Waker::noop());
+            let result = outbox.poll_send(&mut cx, &mut stream, &metrics, Instant::ZERO);
+            assert!(matches!(result, Poll::Ready(Err(_))), "no more room");
+            outbox.abandon(&metrics);
+            let counts = metrics.counts();
+            assert_eq!((counts.messages_out, counts.lost_unsent), (sent, 2 - sent));
+            assert_eq!(outbox.len(), 0);
+        }
+    }
+
+    #[test]
+    fn a_batch_is_given_its_memory_at_once() {
+        let mut outbox = Outbox::default();
+        outbox.reserve(3, 1000);
+        assert!(outbox.bytes.capacity() >= 1000 && outbox.ends.capacity() >= 3);
+    }
+}

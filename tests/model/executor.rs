@@ -110,6 +110,17 @@ impl Manual {
         }
     }
 
+    /// Lets time pass in which nothing runs, as when the whole machine sleeps.
+    pub(crate) fn pause(&self, wait: Duration) {
+        self.state().now += wait;
+    }
+
+    /// Drops every task, as a runtime does that shuts down.
+    pub(crate) fn shut_down(&self) {
+        let tasks = std::mem::take(&mut self.state().tasks);
+        drop(tasks);
+    }
+
     /// Tasks that have not ended.
     pub(crate) fn tasks(&self) -> usize {
         self.state().tasks.len()

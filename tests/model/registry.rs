@@ -7,16 +7,17 @@
 
 use std::future::poll_fn;
 use std::pin::pin;
-use std::sync::atomic::{AtomicUsize, Ordering};
+use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
 use std::sync::{Arc, Mutex};
-use std::task::{Context as TaskContext, Poll, Waker};
+use std::task::{Context as TaskContext, Poll, Wake, Waker};
 use std::time::Duration;
 
 use busline::app::App;
 use busline::limits::LifecyclePolicy;
 use busline::registry::{JoinError, Lease, Refusal, ServiceStatus, State, Status};
-use busline::rt::Clock;
+use busline::rt::{Clock, Spawn};
 use busline::{Context, Limits};
+use futures::FutureExt;
 
 use super::bytes::Bytes;
 use super::executor::Manual;
@@ -33,6 +34,8 @@ pub(crate) enum Op {
     Run(u8),
     /// The instance, this one or the next, does something of its own.
     Tell(Order),
+    /// A client waits for another status than the present one.
+    Wait(u8),
 }
 
 /// What an instance does.
@@ -57,6 +60,7 @@ impl Op {
             1 | 2 => Self::Join,
             3 => Self::Leave(bytes.next()?),
             4 | 5 => Self::Run(bytes.next()?),
+            6 => Self::Wait(bytes.next()?),
             _ => Self::Tell(match bytes.below(4)? {
                 0 => Order::Fail,
                 1 => Order::Hang,
@@ -90,10 +94,52 @@ pub(crate) fn run(linger: Duration, ops: &[Op]) {
 struct World {
     rt: Manual,
     app: App<Manual>,
-    leases: Vec<Lease<Manual>>,
+    clients: Vec<Client>,
     script: Arc<Mutex<Script>>,
     running: Arc<AtomicUsize>,
     draining: bool,
+}
+
+struct Client {
+    lease: Lease<Manual>,
+    /// The status it has seen, if it waits for another one.
+    waits: Option<(Status, Arc<Woken>)>,
+}
+
+impl Client {
+    /// Parks until the status is another one than the present.
+    fn wait(&mut self) {
+        let seen = self.lease.status();
+        let woken = Arc::new(Woken(AtomicBool::new(false)));
+        let waker = Waker::from(Arc::clone(&woken));
+        let polled = self
+            .lease
+            .poll_status(&mut TaskContext::from_waker(&waker), seen);
+        assert_eq!(polled, Poll::Pending, "nothing has changed");
+        self.waits = Some((seen, woken));
+    }
+
+    /// Who waits is woken when there is something to see, and then sees it.
+    fn check_woken(&mut self) {
+        let status = self.lease.status();
+        let Some((seen, woken)) = self.waits.take_if(|(seen, _)| *seen != status) else {
+            return;
+        };
+        assert!(
+            woken.0.load(Ordering::SeqCst),
+            "asleep at {seen:?}, {status:?} now"
+        );
+        let mut cx = TaskContext::from_waker(Waker::noop());
+        assert_eq!(self.lease.poll_status(&mut cx, seen), Poll::Ready(status));
+    }
+}
+
+struct Woken(AtomicBool);
+
+impl Wake for Woken {
+    fn wake(self: Arc<Self>) {
+        self.0.store(true, Ordering::SeqCst);
+    }
 }
 
 struct Script {
@@ -131,7 +177,7 @@ impl World {
         Self {
             rt,
             app,
-            leases: Vec::new(),
+            clients: Vec::new(),
             script,
             running,
             draining: false,
@@ -155,15 +201,24 @@ impl World {
             }
             Op::Join => self.join(),
             Op::Leave(choice) => {
-                if !self.leases.is_empty() {
-                    let index = usize::from(choice) % self.leases.len();
-                    drop(self.leases.swap_remove(index));
+                if !self.clients.is_empty() {
+                    let index = usize::from(choice) % self.clients.len();
+                    let Client { lease, waits } = self.clients.swap_remove(index);
+                    drop(lease);
+                    let wakers = waits.map_or(1, |(_, woken)| Arc::strong_count(&woken));
+                    assert_eq!(wakers, 1, "it waits although it has left");
                 }
             }
             Op::Run(choice) => {
                 self.rt.run_one(usize::from(choice));
             }
             Op::Tell(order) => self.tell(order),
+            Op::Wait(choice) => {
+                if !self.clients.is_empty() {
+                    let index = usize::from(choice) % self.clients.len();
+                    self.clients[index].wait();
+                }
+            }
         }
     }
 
@@ -185,7 +240,7 @@ impl World {
                     !self.draining && !failed,
                     "a lease that should have been refused"
                 );
-                self.leases.push(lease);
+                self.clients.push(Client { lease, waits: None });
             }
             Err(JoinError::Refused(Refusal::Draining)) => assert!(self.draining),
             Err(JoinError::Refused(Refusal::Failed { .. })) => assert!(failed && !self.draining),
@@ -197,7 +252,7 @@ impl World {
         let status = self.status();
         assert_eq!(
             status.clients,
-            self.leases.len(),
+            self.clients.len(),
             "the leases are the reference count"
         );
         let alive = status.counts.starts - status.counts.exits;
@@ -211,9 +266,12 @@ impl World {
             State::Backoff { .. } | State::Failed { .. } | State::Stopped => false,
         };
         assert_eq!(has_instance, alive == 1);
+        assert_eq!(status.is_idle(), self.clients.is_empty() && alive == 0);
         let instances = self.app.bus().counts().subscriptions;
         assert!(instances as u64 <= alive, "an inbox without its instance");
-        for lease in &mut self.leases {
+        for client in &mut self.clients {
+            client.check_woken();
+            let lease = &client.lease;
             let expected = match status.state {
                 State::Running | State::Lingering { .. } if self.draining => {
                     Status::Draining(Some(status.generation))
@@ -247,19 +305,14 @@ impl World {
         self.app.drain();
         self.draining = true;
         self.check();
-        self.leases.clear();
+        self.clients.clear();
+        // If it is not woken, it is a task that is left.
         let app = self.app.clone();
-        let mut drained = pin!(app.drained());
+        self.rt.spawn(async move { app.drained().await }.boxed());
         for _ in 0..3 {
             self.rt.advance(Duration::from_secs(200));
         }
         self.check();
-        let mut cx = TaskContext::from_waker(Waker::noop());
-        assert!(
-            drained.as_mut().poll(&mut cx).is_ready(),
-            "not drained: {:?}",
-            self.status()
-        );
         assert!(self.status().is_idle());
         assert_eq!(self.running.load(Ordering::SeqCst), 0);
         assert_eq!(

@@ -13,14 +13,14 @@ use crate::model::executor::Manual;
 use crate::model::peer::{Peer, Said};
 
 /// A client of the service `s`, with all the room it wants unless it is told otherwise.
-struct World {
-    rt: Manual,
-    app: App<Manual>,
-    peer: Peer,
+pub(crate) struct World {
+    pub(crate) rt: Manual,
+    pub(crate) app: App<Manual>,
+    pub(crate) peer: Peer,
 }
 
 impl World {
-    fn new(service: impl Fn(Builder<Manual>) -> Builder<Manual>, room: usize) -> Self {
+    pub(crate) fn new(service: impl Fn(Builder<Manual>) -> Builder<Manual>, room: usize) -> Self {
         let rt = Manual::default();
         let app = service(App::builder(rt.clone())).build();
         let admission = Admission::request(&app, "s").expect("admitted");
@@ -32,14 +32,14 @@ impl World {
         Self { rt, app, peer }
     }
 
-    fn publish(&self, message: Message) {
+    pub(crate) fn publish(&self, message: Message) {
         let service = self.app.registry().name("s").expect("registered");
         self.app
             .bus()
             .publish(&Topic::from_service_to_ws(service), message);
     }
 
-    fn texts(&self) -> Vec<String> {
+    pub(crate) fn texts(&self) -> Vec<String> {
         let text = |said| match said {
             Said::Text(text) => Some(text),
             Said::Binary(_) | Said::Close(_) | Said::Ping | Said::Pong(_) => None,
@@ -48,11 +48,11 @@ impl World {
     }
 }
 
-async fn idle(mut ctx: Context) {
+pub(crate) async fn idle(mut ctx: Context) {
     while ctx.recv().await.is_some() {}
 }
 
-fn with<F, Fut>(service: F) -> impl Fn(Builder<Manual>) -> Builder<Manual>
+pub(crate) fn with<F, Fut>(service: F) -> impl Fn(Builder<Manual>) -> Builder<Manual>
 where
     F: Fn(Context) -> Fut + Copy + Send + Sync + 'static,
     Fut: Future<Output = ()> + Send + 'static,
@@ -146,6 +146,11 @@ fn a_close_that_comes_while_ours_is_stuck_is_remembered() {
     world.peer.make_room(1 << 20);
     world.rt.settle();
     assert_eq!(world.peer.said().last(), Some(&Said::Close(Some(1001))));
+    assert_eq!(
+        world.app.sessions_open(),
+        1,
+        "its peer may still be sending"
+    );
     world.peer.end();
     world.rt.settle();
     assert_eq!(
@@ -161,7 +166,7 @@ fn a_close_that_comes_while_ours_is_stuck_is_remembered() {
 }
 
 /// Gives its inbox away and goes on.
-async fn deaf(mut ctx: Context) {
+pub(crate) async fn deaf(mut ctx: Context) {
     while ctx.sleep(Duration::from_secs(3600)).await.is_some() {}
 }
 

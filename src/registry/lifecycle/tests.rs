@@ -57,6 +57,10 @@ struct World {
     instance: Option<Instance>,
     generation: Generation,
     draining: bool,
+    grace: Duration,
+    aborts: u64,
+    /// When the step began; a timer may take the clock further.
+    began: Instant,
 }
 
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -67,8 +71,15 @@ struct Instance {
 
 impl World {
     fn new(linger: u64) -> Self {
+        Self::with(policy(linger))
+    }
+
+    fn with(policy: LifecyclePolicy) -> Self {
         Self {
-            lifecycle: Lifecycle::new(policy(linger), 7),
+            grace: policy.stop_grace,
+            aborts: 0,
+            began: at(0),
+            lifecycle: Lifecycle::new(policy, 7),
             now: at(0),
             leases: 0,
             instance: None,
@@ -102,6 +113,7 @@ impl World {
 
     fn event(&mut self, step: Step) -> Option<Event> {
         self.now = self.now + Duration::from_millis(1);
+        self.began = self.now;
         let generation = self.generation;
         let exit = |exit| Event::Exited { generation, exit };
         match step {
@@ -170,9 +182,10 @@ impl World {
             }
             Some(Effect::Abort(generation)) => {
                 assert_eq!((step, generation), (Step::Timer, self.generation));
+                self.aborts += 1;
                 let instance = self.instance.as_mut().expect("an instance to abort");
                 let told = instance.told_to_stop.expect("told to stop before");
-                assert_eq!(self.now.saturating_since(told), Duration::from_millis(50));
+                assert_eq!(self.now, self.began.max(told + self.grace));
                 assert!(
                     !std::mem::replace(&mut instance.aborted, true),
                     "aborted twice"
@@ -184,10 +197,11 @@ impl World {
                 match refusal {
                     Refusal::Draining => assert!(self.draining),
                     Refusal::Failed { retry_after } => {
-                        let until = State::Failed {
-                            until: self.now + retry_after,
-                        };
-                        assert_eq!(self.lifecycle.state(), until);
+                        // Zero once the timer is late.
+                        let due = self.lifecycle.deadline().expect("it ends");
+                        assert_eq!(retry_after, due.saturating_since(self.now));
+                        let state = self.lifecycle.state();
+                        assert_eq!(state, State::Failed { until: due });
                     }
                 }
             }
@@ -201,6 +215,14 @@ impl World {
         assert_eq!(lifecycle.has_instance(), self.instance.is_some());
         assert_eq!(lifecycle.generation(), self.generation);
         assert_eq!(lifecycle.is_draining(), self.draining);
+        assert_eq!(lifecycle.counts().aborts, self.aborts);
+        let idle = self.leases == 0 && self.instance.is_none();
+        assert_eq!(lifecycle.is_idle(), idle);
+        let backs_off = matches!(lifecycle.state(), State::Backoff { .. });
+        assert!(
+            !(backs_off && self.draining && idle),
+            "waits to start for nobody"
+        );
         let told = self
             .instance
             .is_some_and(|instance| instance.told_to_stop.is_some());
@@ -243,12 +265,32 @@ fn enumerate(world: &World, depth: usize, visited: &mut u64) {
 
 #[test]
 fn every_short_sequence_of_events_keeps_the_invariants() {
-    let depth = if cfg!(miri) { 3 } else { 7 };
+    let depth = if cfg!(miri) { 3 } else { 9 };
     for linger in [0, 20] {
         let mut visited = 0;
         enumerate(&World::new(linger), depth, &mut visited);
         assert!(visited > 100, "the enumeration went nowhere: {visited}");
     }
+}
+
+fn edges() -> impl Strategy<Value = LifecyclePolicy> {
+    let times = [
+        Duration::ZERO,
+        Duration::from_nanos(1),
+        Duration::from_millis(20),
+        Duration::MAX,
+    ];
+    let crashes_max = prop::sample::select(vec![1, 2, u32::MAX]);
+    let times = prop::array::uniform6(prop::sample::select(times.to_vec()));
+    (times, crashes_max).prop_map(|(times, crashes_max)| LifecyclePolicy {
+        linger: times[0],
+        stop_grace: times[1],
+        backoff_min: times[2],
+        backoff_max: times[3],
+        crash_window: times[4],
+        cooldown: times[5],
+        crashes_max: NonZeroU32::new(crashes_max).expect("not zero"),
+    })
 }
 
 fn config() -> ProptestConfig {
@@ -265,9 +307,21 @@ proptest! {
     #[test]
     fn long_random_sequences_keep_the_invariants(
         linger in prop_oneof![Just(0), Just(20)],
-        steps in prop::collection::vec(prop::sample::select(STEPS.to_vec()), 0..1000),
+        steps in prop::collection::vec(prop::sample::select(STEPS.to_vec()), 0..=1000),
     ) {
         let mut world = World::new(linger);
+        for step in steps {
+            world.step(step);
+        }
+    }
+
+    /// Every time of the policy nothing, the least, a usual one or for ever.
+    #[test]
+    fn a_policy_at_its_edges_keeps_the_invariants(
+        policy in edges(),
+        steps in prop::collection::vec(prop::sample::select(STEPS.to_vec()), 0..200),
+    ) {
+        let mut world = World::with(policy);
         for step in steps {
             world.step(step);
         }
@@ -431,6 +485,7 @@ fn failed() -> Lifecycle {
         }
     }
     assert_eq!(lifecycle.state(), State::Failed { until: at(700) });
+    assert_eq!(lifecycle.counts().crashes, 3);
     lifecycle
 }
 
@@ -555,4 +610,31 @@ fn drain_stops_what_lingers_and_refuses_what_comes() {
 #[should_panic(expected = "a leave without a client")]
 fn a_leave_without_a_client_is_a_bug_and_says_so() {
     let _ = Lifecycle::new(policy(0), 1).on(at(0), Event::Leave);
+}
+
+#[test]
+#[should_panic(expected = "Stopped with clients")]
+fn a_broken_invariant_is_a_bug_and_says_so() {
+    let mut lifecycle = Lifecycle::new(policy(0), 1);
+    lifecycle.clients = 1;
+    let _ = lifecycle.on(at(0), Event::Timer);
+}
+
+#[test]
+fn the_jitter_is_splitmix64_within_its_maximum() {
+    let mut jitter = Jitter(0);
+    for number in [
+        0xe220_a839_7b1d_cdaf,
+        0x6e78_9e6a_a1b9_65f4,
+        0x06c4_5d18_8009_454f,
+    ] {
+        let nanos = jitter.up_to(Duration::MAX).as_nanos();
+        assert_eq!(nanos, number, "the first numbers of the seed 0");
+    }
+    assert_eq!(jitter.up_to(Duration::ZERO), Duration::ZERO);
+    let one = Duration::from_nanos(1);
+    let mut seen: Vec<_> = (0..64).map(|_| jitter.up_to(one)).collect();
+    seen.sort_unstable();
+    seen.dedup();
+    assert_eq!(seen, [Duration::ZERO, one], "both ends are drawn");
 }

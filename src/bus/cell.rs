@@ -1,0 +1,194 @@
+//! One topic of the bus: its log behind a lock, and the tasks that wait on it.
+
+use std::task::{Context, Poll, Waker};
+
+use super::log::Log;
+use super::message::Message;
+use super::subscription::{Received, Seat};
+use crate::limits::Window;
+use crate::planted::{self, Bug};
+use crate::sync::{Mutex, MutexGuard, Place, Waiters, Wakers};
+
+/// What came of a publish.
+#[derive(Clone, Copy, Debug)]
+pub(super) struct Published {
+    /// Those who were subscribed; none if the topic was taken out of the map meanwhile.
+    pub(super) subscribers: usize,
+    /// The message's number, if there were any.
+    pub(super) number: u64,
+}
+
+/// One topic: its log and who waits on it.
+#[derive(Debug)]
+pub(super) struct Cell(Mutex<State>);
+
+/// What the lock of a topic guards.
+#[derive(Debug)]
+pub(super) struct State {
+    pub(super) log: Log,
+    pub(super) subscribers: Waiters,
+    /// Publishers that wait for room.
+    pub(super) publishers: Waiters,
+}
+
+impl State {
+    pub(super) fn enter(&mut self) -> Seat {
+        Seat {
+            cursor: self.log.attach(),
+            place: self.subscribers.enter(),
+        }
+    }
+
+    /// What a publish comes to now.
+    fn next(&self) -> Published {
+        Published {
+            subscribers: self.log.readers(),
+            number: self.log.next_number(),
+        }
+    }
+
+    /// Appends to the log of a topic that is still there, and takes its subscribers' wakers out.
+    fn append(&mut self, message: Message) -> Wakers {
+        if self.log.readers() == 0 {
+            return Wakers::default();
+        }
+        self.log.append(message);
+        self.subscribers.unpark()
+    }
+
+    /// Takes out the publishers that wait, if waiting any longer may be needless.
+    pub(super) fn unpark_publishers(&mut self) -> Wakers {
+        // Without readers the log is empty, and has room.
+        if self.log.has_room(0) {
+            self.publishers.unpark()
+        } else {
+            Wakers::default()
+        }
+    }
+
+    #[must_use]
+    pub(super) fn leave(&mut self, seat: Seat) -> Option<Waker> {
+        self.log.detach(seat.cursor);
+        self.subscribers.leave(seat.place)
+    }
+}
+
+impl Cell {
+    pub(super) fn new(window: Window) -> Self {
+        Self(Mutex::new(State {
+            log: Log::new(window),
+            subscribers: Waiters::default(),
+            publishers: Waiters::default(),
+        }))
+    }
+
+    pub(super) fn lock(&self) -> MutexGuard<'_, State> {
+        self.0.lock()
+    }
+
+    /// Publishes to the subscribers there are.
+    ///
+    /// None are left if the topic was taken out of the map meanwhile: then nothing is counted here.
+    pub(super) fn publish(&self, message: Message) -> Published {
+        let mut state = self.0.lock();
+        let published = state.next();
+        let wakers = state.append(message);
+        drop(state);
+        wakers.wake();
+        published
+    }
+
+    /// Publishes if that loses nobody a message, else parks the task at `place`, or at a new place
+    /// if it has none.
+    pub(super) fn offer(
+        &self,
+        message: &Message,
+        place: Option<Place>,
+        waker: &Waker,
+    ) -> Result<Published, Place> {
+        let mut state = self.0.lock();
+        let published = state.next();
+        if !state.log.has_room(message.len()) {
+            let place = place.unwrap_or_else(|| state.publishers.enter());
+            let replaced = state.publishers.park(&place, waker);
+            drop(state);
+            drop(replaced);
+            return Err(place);
+        }
+        let wakers = state.append(message.clone());
+        let left = place.and_then(|place| state.publishers.leave(place));
+        drop(state);
+        drop(left);
+        wakers.wake();
+        Ok(published)
+    }
+
+    /// A publisher stops waiting.
+    pub(super) fn leave(&self, place: Place) {
+        let left = self.0.lock().publishers.leave(place);
+        drop(left);
+    }
+
+    /// Takes the next message or loss, or parks the task.
+    pub(super) fn poll_recv(&self, seat: &mut Seat, cx: &mut Context<'_>) -> Poll<Received> {
+        self.poll_with(&seat.place, cx, |log| log.next(&mut seat.cursor))
+    }
+
+    /// Takes all that is due, or parks the task.
+    pub(super) fn poll_batch(
+        &self,
+        seat: &mut Seat,
+        cx: &mut Context<'_>,
+        bytes_max: usize,
+        into: &mut Vec<Message>,
+    ) -> Poll<u64> {
+        self.poll_with(&seat.place, cx, |log| {
+            log.is_ready(&seat.cursor)
+                .then(|| log.read(&mut seat.cursor, bytes_max, into))
+        })
+    }
+
+    /// Takes the newest message and leaves out what is older, or parks the task.
+    pub(super) fn poll_latest(
+        &self,
+        seat: &mut Seat,
+        cx: &mut Context<'_>,
+    ) -> Poll<(u64, Message)> {
+        self.poll_with(&seat.place, cx, |log| log.latest(&mut seat.cursor))
+    }
+
+    fn poll_with<T>(
+        &self,
+        place: &Place,
+        cx: &mut Context<'_>,
+        read: impl FnOnce(&mut Log) -> Option<T>,
+    ) -> Poll<T> {
+        let mut state = self.0.lock();
+        let Some(item) = read(&mut state.log) else {
+            let replaced = state.subscribers.park(place, cx.waker());
+            drop(state);
+            drop(replaced);
+            return Poll::Pending;
+        };
+        let publishers = state.unpark_publishers();
+        drop(state);
+        if !planted::is(Bug::RoomWakesNobody) {
+            publishers.wake();
+        }
+        Poll::Ready(item)
+    }
+
+    /// Parks the task whatever there is, and returns the payload bytes kept.
+    pub(super) fn watch(&self, seat: &Seat, cx: &mut Context<'_>) -> usize {
+        let mut state = self.0.lock();
+        let replaced = state.subscribers.park(&seat.place, cx.waker());
+        let bytes = state.log.bytes();
+        drop(state);
+        drop(replaced);
+        bytes
+    }
+
+    pub(super) fn unread(&self, seat: &Seat) -> u64 {
+        self.0.lock().log.unread(&seat.cursor)
+    }
+}

@@ -1,0 +1,460 @@
+//! Applications and sessions in situations that random runs seldom reach, driven by hand.
+
+use std::time::Duration;
+
+use busline::app::{App, RegisterError};
+use busline::bus::{ClientId, Message, MessageBus, Topic};
+use busline::limits::LifecyclePolicy;
+use busline::limits::{SlowConsumer, Window};
+use busline::registry::{State, Status};
+use busline::rt::Spawn;
+use busline::service::{echo, ping, timenow};
+use busline::session::Admission;
+use busline::{Context, Limits};
+use futures::FutureExt;
+
+use crate::model::executor::Manual;
+use crate::model::peer::Said;
+use crate::regressions::{World, deaf, idle, with};
+
+fn window(messages: usize) -> Window {
+    Window {
+        messages: messages.try_into().expect("not zero"),
+        ..Window::default()
+    }
+}
+
+#[test]
+fn an_application_names_its_services_in_order_and_each_once() {
+    let limits = Limits {
+        services: 3,
+        ..Limits::default()
+    };
+    let mut builder = App::builder(Manual::default()).limits(limits);
+    for name in ["b", "c", "a"] {
+        builder = builder.service(name, idle).expect("there is room");
+    }
+    let app = builder.build();
+    let names: Vec<_> = app.registry().names().map(ToString::to_string).collect();
+    assert_eq!(names, ["a", "b", "c"]);
+    assert_eq!(app.limits().services, 3);
+    assert_eq!(
+        app.registry().name("b").map(ToString::to_string),
+        Some("b".into())
+    );
+    assert_eq!(app.registry().name("d"), None);
+}
+
+#[test]
+fn a_service_that_cannot_be_registered_is_refused_with_the_reason() {
+    let limits = Limits {
+        services: 1,
+        ..Limits::default()
+    };
+    let builder = || {
+        App::builder(Manual::default())
+            .limits(limits.clone())
+            .service("a", idle)
+            .expect("there is room")
+    };
+    let refused = |name: &str| builder().service(name, idle).err();
+    assert!(matches!(
+        refused("A"),
+        Some(RegisterError::BadName { name, .. }) if name == "A"
+    ));
+    assert!(matches!(refused("a"), Some(RegisterError::Duplicate(name)) if name.as_str() == "a"));
+    assert_eq!(refused("b"), Some(RegisterError::TooMany { max: 1 }));
+}
+
+#[test]
+fn clients_are_numbered_from_one_and_sessions_counted_to_their_end() {
+    let world = World::new(with(idle), 1 << 20);
+    let second = Admission::request(&world.app, "s").expect("admitted");
+    assert_eq!(second.client(), ClientId::new(2));
+    assert_eq!(
+        (world.app.sessions_open(), world.app.sessions_closed()),
+        (2, 0)
+    );
+    drop(second);
+    assert_eq!(
+        (world.app.sessions_open(), world.app.sessions_closed()),
+        (1, 0)
+    );
+    world.peer.reset();
+    world.rt.settle();
+    assert_eq!(
+        (world.app.sessions_open(), world.app.sessions_closed()),
+        (0, 1)
+    );
+}
+
+#[test]
+fn a_drain_waits_for_the_last_session_to_close_its_socket() {
+    let world = World::new(with(idle), 0);
+    let tasks = world.rt.tasks();
+    let app = world.app.clone();
+    world.app.drain();
+    world.rt.spawn(async move { app.drained().await }.boxed());
+    world.rt.settle();
+    let status = world.app.registry().status("s").expect("registered");
+    assert!(status.is_idle(), "no instance is left: {status:?}");
+    assert_eq!(
+        world.rt.tasks(),
+        tasks,
+        "the instance is gone, the drain is there"
+    );
+    world.rt.advance(world.app.limits().close_timeout);
+    assert_eq!(world.rt.tasks(), 0, "the drain is over");
+}
+
+#[test]
+fn what_was_published_before_a_drain_is_sent_before_the_close() {
+    let world = World::new(with(idle), 1 << 20);
+    world.publish(Message::text("before"));
+    world.app.drain();
+    world.rt.settle();
+    let expected = [Said::Text("before".into()), Said::Close(Some(1001))];
+    assert_eq!(world.peer.said(), expected);
+}
+
+#[test]
+fn a_drain_waits_for_the_last_lease() {
+    let rt = Manual::default();
+    let app = with(idle)(App::builder(rt.clone())).build();
+    let lease = app.registry().join("s").expect("not refused");
+    rt.settle();
+    let other = app.clone();
+    app.drain();
+    assert!(matches!(lease.status(), Status::Draining(_)));
+    rt.spawn(async move { other.drained().await }.boxed());
+    rt.settle();
+    assert_eq!(rt.tasks(), 2, "the instance and the drain");
+    drop(lease);
+    rt.settle();
+    assert_eq!(rt.tasks(), 0);
+}
+
+#[test]
+fn an_error_after_the_word_to_stop_is_a_crash_and_a_return_is_none() {
+    for (fails, crashes) in [(true, 1), (false, 0)] {
+        let rt = Manual::default();
+        let service = move |mut ctx: Context| async move {
+            while ctx.recv().await.is_some() {}
+            if fails { Err("planned") } else { Ok(()) }
+        };
+        let app = App::builder(rt.clone())
+            .service("s", service)
+            .expect("a valid name")
+            .build();
+        drop(app.registry().join("s").expect("not refused"));
+        rt.settle();
+        let status = app.registry().status("s").expect("registered");
+        assert_eq!((status.counts.exits, status.counts.crashes), (1, crashes));
+        assert_eq!(status.state == State::Stopped, !fails);
+    }
+}
+
+#[test]
+fn a_deadline_that_is_nearer_than_the_timer_is_kept() {
+    let limits = Limits {
+        accept_timeout: Duration::from_secs(5),
+        window: window(1),
+        ..Limits::default()
+    };
+    let world = World::new(
+        |builder| with(deaf)(builder.limits(limits.clone())),
+        1 << 20,
+    );
+    world.rt.advance(Duration::from_secs(1));
+    for text in ["in the inbox", "at hand"] {
+        world.peer.send(true, 1, text.as_bytes());
+    }
+    world.rt.advance(Duration::from_millis(4_999));
+    assert_eq!(world.peer.said(), []);
+    world.rt.advance(Duration::from_millis(1));
+    assert_eq!(world.peer.said(), [Said::Close(Some(1013))]);
+}
+
+#[test]
+fn a_client_that_is_too_slow_is_closed_or_skipped_as_the_policy_says() {
+    for (policy, expected) in [
+        (SlowConsumer::Close, vec![Said::Close(Some(1013))]),
+        (SlowConsumer::Skip, vec![Said::Text("2".into())]),
+    ] {
+        let limits = Limits {
+            window: window(1),
+            ..Limits::default()
+        };
+        let world = World::new(
+            |builder| with(idle)(builder.limits(limits.clone()).slow_consumer(policy)),
+            1 << 20,
+        );
+        for n in 0..3 {
+            world.publish(Message::text(n.to_string()));
+        }
+        world.rt.settle();
+        assert_eq!(world.peer.said(), expected, "{policy:?}");
+        assert_eq!(world.app.counts().bus.messages.lost_lagged, 2);
+    }
+}
+
+#[test]
+fn timenow_tells_the_time_on_its_raster_and_leaves_out_what_a_pause_hides() {
+    let world = World::new(
+        |builder| builder.service("s", timenow).expect("a valid name"),
+        1 << 20,
+    );
+    let time = |second: u32| format!("1970-01-01T00:00:{second:02}Z");
+    assert_eq!(world.texts(), [time(0)]);
+    world.rt.advance(Duration::from_secs(3));
+    assert_eq!(world.texts(), [0, 2].map(time));
+    world.rt.pause(Duration::from_secs(6));
+    world.rt.advance(Duration::from_secs(3));
+    assert_eq!(world.texts(), [0, 2, 9, 10, 12].map(time));
+}
+
+#[test]
+fn ping_and_echo_answer() {
+    for service in [false, true] {
+        let world = World::new(
+            |builder| {
+                let built = if service {
+                    builder.service("s", ping)
+                } else {
+                    builder.service("s", echo)
+                };
+                built.expect("a valid name")
+            },
+            1 << 20,
+        );
+        world.peer.send(true, 1, b"hello");
+        world.rt.settle();
+        assert_eq!(world.texts(), ["hello"]);
+    }
+}
+
+/// Tells everybody the number of everybody, its generation and what it has lost.
+async fn accountant(mut ctx: Context) {
+    while ctx.recv().await.is_some() {
+        let everybody = ctx.publish("");
+        ctx.publish(format!("{everybody} {} {}", ctx.generation(), ctx.lost()));
+    }
+}
+
+#[test]
+fn a_service_is_told_how_many_it_reaches_and_how_much_it_has_lost() {
+    let limits = Limits {
+        window: window(2),
+        ..Limits::default()
+    };
+    let world = World::new(
+        |builder| with(accountant)(builder.limits(limits.clone())),
+        1 << 20,
+    );
+    let service = world.app.registry().name("s").expect("registered");
+    let inbox = Topic::from_ws_to_service(service);
+    for lost in [3, 6] {
+        for _ in 0..5 {
+            world.app.bus().publish(&inbox, "".into());
+        }
+        world.rt.settle();
+        assert_eq!(world.texts().last(), Some(&format!("1 1 {lost}")));
+    }
+}
+
+#[test]
+fn a_ping_is_answered_at_once_and_sent_at_its_time() {
+    let world = World::new(with(idle), 1 << 20);
+    world.peer.send(true, 9, b"?");
+    world.rt.settle();
+    let expected = [Said::Pong(b"?".to_vec()), Said::Ping];
+    assert_eq!(world.peer.said(), expected[..1]);
+    world.rt.advance(Duration::from_millis(29_999));
+    assert_eq!(world.peer.said(), expected[..1]);
+    world.rt.advance(Duration::from_millis(1));
+    assert_eq!(world.peer.said(), expected);
+    assert_eq!(world.app.counts().sessions.pings, 1);
+}
+
+/// Answers each message twice.
+async fn twice(mut ctx: Context) {
+    while let Some(message) = ctx.recv().await {
+        ctx.reply(&message, &message);
+        ctx.reply(&message, &message);
+    }
+}
+
+#[test]
+fn a_message_waits_for_earlier_answers_exactly_as_long_as_it_may() {
+    let limits = Limits {
+        outbox_bytes: 1,
+        ..Limits::default()
+    };
+    let world = World::new(|builder| with(twice)(builder.limits(limits.clone())), 0);
+    // One answer waits for the socket, and one behind it.
+    world.peer.send(true, 1, b"first");
+    world.rt.settle();
+    world.peer.send(true, 1, b"second");
+    let published = || world.app.counts().bus.messages.published;
+    world.rt.advance(Duration::from_millis(9_999));
+    assert_eq!(published(), 3, "one question, two answers");
+    world.rt.advance(Duration::from_millis(1));
+    assert_eq!(published(), 6);
+}
+
+#[test]
+fn an_instance_without_grace_is_aborted_when_its_linger_ends() {
+    let rt = Manual::default();
+    let policy = LifecyclePolicy {
+        linger: Duration::from_secs(1),
+        stop_grace: Duration::ZERO,
+        ..LifecyclePolicy::default()
+    };
+    let app = with(hangs)(App::builder(rt.clone()).lifecycle(policy)).build();
+    drop(app.registry().join("s").expect("not refused"));
+    // Both deadlines are the same moment.
+    rt.advance(Duration::from_secs(1));
+    let status = app.registry().status("s").expect("registered");
+    assert_eq!((status.state, status.counts.aborts), (State::Stopped, 1));
+    assert_eq!((rt.tasks(), rt.timers()), (0, 0));
+}
+
+async fn hangs(_ctx: Context) {
+    std::future::pending::<()>().await;
+}
+
+#[test]
+fn the_exit_of_an_instance_is_reported_once_however_it_ends() {
+    for shut_down in [false, true] {
+        let rt = Manual::default();
+        let app = with(idle)(App::builder(rt.clone())).build();
+        let lease = app.registry().join("s").expect("not refused");
+        rt.settle();
+        if shut_down {
+            rt.shut_down();
+        } else {
+            drop(lease);
+            rt.settle();
+        }
+        let counts = app.registry().status("s").expect("registered").counts;
+        assert_eq!((counts.starts, counts.exits, counts.stale), (1, 1, 0));
+    }
+}
+
+/// What the operator reads, a line an event.
+struct Operator {
+    lines: std::sync::mpsc::Sender<String>,
+}
+
+impl tracing::Subscriber for Operator {
+    fn enabled(&self, _: &tracing::Metadata<'_>) -> bool {
+        true
+    }
+
+    fn new_span(&self, _: &tracing::span::Attributes<'_>) -> tracing::span::Id {
+        tracing::span::Id::from_u64(1)
+    }
+
+    fn record(&self, _: &tracing::span::Id, _: &tracing::span::Record<'_>) {}
+
+    fn record_follows_from(&self, _: &tracing::span::Id, _: &tracing::span::Id) {}
+
+    fn event(&self, event: &tracing::Event<'_>) {
+        let mut line = Line(event.metadata().level().to_string());
+        event.record(&mut line);
+        self.lines.send(line.0).expect("the test listens");
+    }
+
+    fn enter(&self, _: &tracing::span::Id) {}
+
+    fn exit(&self, _: &tracing::span::Id) {}
+}
+
+/// The message and the reason of an event.
+struct Line(String);
+
+impl tracing::field::Visit for Line {
+    fn record_debug(&mut self, field: &tracing::field::Field, value: &dyn std::fmt::Debug) {
+        if ["message", "reason"].contains(&field.name()) {
+            self.0 += &format!(" {value:?}");
+        }
+    }
+}
+
+/// What the operator reads while a service runs for one client, which then leaves.
+fn log_of<F, Fut, O>(service: F) -> Vec<String>
+where
+    F: Fn(Context) -> Fut + Send + Sync + 'static,
+    Fut: Future<Output = O> + Send + 'static,
+    O: busline::service::Outcome,
+{
+    let (lines, read) = std::sync::mpsc::channel();
+    tracing::subscriber::with_default(Operator { lines }, || {
+        let rt = Manual::default();
+        let policy = LifecyclePolicy {
+            linger: Duration::from_secs(1),
+            crashes_max: 2.try_into().expect("not zero"),
+            ..LifecyclePolicy::default()
+        };
+        let app = App::builder(rt.clone())
+            .lifecycle(policy)
+            .service("s", service)
+            .expect("a valid name")
+            .build();
+        let lease = app.registry().join("s").expect("not refused");
+        rt.advance(Duration::from_secs(1));
+        drop(lease);
+        let again = app.registry().join("s");
+        drop(again);
+        rt.advance(Duration::from_secs(10));
+    });
+    read.into_iter().collect()
+}
+
+#[test]
+fn the_operator_reads_where_a_service_goes_and_why() {
+    assert_eq!(
+        log_of(idle),
+        [
+            "INFO service started",
+            "DEBUG service lingers",
+            "DEBUG service lingers",
+            "DEBUG service stops",
+            "DEBUG instance returned",
+            "INFO service stopped",
+        ]
+    );
+    assert_eq!(
+        log_of(hangs)[3..],
+        [
+            "DEBUG service stops",
+            "WARN service did not return in its grace, it is aborted",
+            "WARN instance ended aborted",
+            "INFO service stopped",
+        ]
+    );
+    let failed = |reason: &str| {
+        let ended = format!("WARN instance ended {reason}");
+        [
+            "INFO service started".into(),
+            ended.clone(),
+            "WARN service crashed, it is started again after a wait".into(),
+            "INFO service started".into(),
+            ended,
+            "ERROR service failed, it takes no clients for a while".to_owned(),
+        ]
+    };
+    assert_eq!(
+        log_of(|_| async { Err::<(), _>("planned") })[..6],
+        failed("returned an error: planned")
+    );
+    let panics = |_: Context| async { std::panic::panic_any(String::from("planned")) };
+    assert_eq!(log_of::<_, _, ()>(panics)[..6], failed("panicked: planned"));
+    let panics = |_: Context| async { std::panic::panic_any("planned") };
+    assert_eq!(log_of::<_, _, ()>(panics)[..6], failed("panicked: planned"));
+    let panics = |_: Context| async { std::panic::panic_any(7) };
+    assert_eq!(
+        log_of::<_, _, ()>(panics)[..6],
+        failed("panicked: (no text)")
+    );
+}
