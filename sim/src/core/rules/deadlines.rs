@@ -38,9 +38,13 @@ fn one(world: &World, client: &Client) -> Found {
     {
         return Err(format!("is silent since {deaf:?} and is there"));
     }
+    // They go one after the other.
+    let drain = &limits.drain;
+    let sessions = u32::try_from(world.clients.len()).unwrap_or(u32::MAX);
+    let pace = drain.window + Duration::from_secs(1) * sessions / drain.per_second.get();
     let told = [client.peer.closed_at(), world.drained];
     if let Some(told) = told.into_iter().flatten().min()
-        && is_over(told, Duration::ZERO)
+        && is_over(told, pace)
     {
         return Err(format!("was told to go at {told:?} and is there"));
     }
