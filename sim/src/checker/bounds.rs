@@ -49,12 +49,13 @@ impl Checker for Bounds {
 /// What `script` says of itself, longer than the smallest messages.
 const SCRIPT_SAYS: &str = "still there";
 
-/// When rights to a session were taken, and given back.
+/// When rights to a session were taken, and given back: the time, and the place in the trace, as much
+/// happens at one time.
 struct Sessions {
-    opened: Vec<u64>,
-    closed: Vec<u64>,
+    opened: Vec<(u64, u64)>,
+    closed: Vec<(u64, u64)>,
     /// Upgrades that came to nothing.
-    failed: Vec<u64>,
+    failed: Vec<(u64, u64)>,
 }
 
 impl Sessions {
@@ -67,7 +68,7 @@ impl Sessions {
                 words.contains(&message.as_str())
             };
             let entries = history.epoch().iter().filter(is_it);
-            entries.map(|entry| entry.t).collect()
+            entries.map(|entry| (entry.t, entry.n)).collect()
         };
         Self {
             opened: logged(&["session opened"]),
@@ -78,8 +79,8 @@ impl Sessions {
 
     /// Never more than there may be.
     fn kept(&self, most: usize) -> Result<(), Breach> {
-        for (place, t) in self.opened.iter().enumerate() {
-            let there = place + 1 - self.closed.partition_point(|closed| closed <= t);
+        for (place, (t, n)) in self.opened.iter().enumerate() {
+            let there = place + 1 - self.closed.partition_point(|(_, closed)| closed < n);
             if there > most {
                 let text = format!("{there} sessions are there, and {most} may be");
                 return Err(Breach::new(*t, text));
@@ -105,8 +106,8 @@ impl Sessions {
             if !String::from_utf8_lossy(&written).contains("sessions are taken") {
                 continue;
             }
-            let before = |times: &[u64]| times.partition_point(|time| *time < t);
-            let taken = admitted.partition_point(|time| *time <= t) - before(&self.closed);
+            let closed = self.closed.partition_point(|(time, _)| *time < t);
+            let taken = admitted.partition_point(|time| *time <= t) - closed;
             // Of an upgrade that failed no answer may have been written.
             if taken + self.failed.len() < most {
                 let text =
