@@ -49,8 +49,8 @@ impl Checker for Bounds {
 /// What `script` says of itself, longer than the smallest messages.
 const SCRIPT_SAYS: &str = "still there";
 
-/// When rights to a session were taken, and given back: the time, and the place in the trace, as much
-/// happens at one time.
+/// When rights to a session were taken, and given back: the time, and the place in the trace, as
+/// much happens at one time.
 struct Sessions {
     opened: Vec<(u64, u64)>,
     closed: Vec<(u64, u64)>,
