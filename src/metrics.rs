@@ -257,7 +257,7 @@ pub struct SessionCounts {
     pub lost_unsent: u64,
     /// Messages to clients from an instance that was told to stop before they joined, left out.
     pub stale: u64,
-    /// Pings sent.
+    /// Pings sent, or about to be when their session was cut off.
     pub pings: u64,
     /// Times that a client was not read for a while because it had sent what it may.
     pub pauses: u64,

@@ -114,7 +114,8 @@ impl Recount {
             match seen {
                 Seen::Binary(_) | Seen::Text(_) => self.messages_out += 1,
                 Seen::Ping(_) => self.pings += 1,
-                Seen::Close(_) => is_cut_short = false,
+                // Of a session that is cut off, what has not begun is left out before the close.
+                Seen::Close(code) => is_cut_short = code == Some(1013),
                 Seen::Head(_) | Seen::Pong => {}
             }
         }

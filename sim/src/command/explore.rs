@@ -1,17 +1,19 @@
 //! `sim run`: many seeds of wild plans on our own network, until one breaks a rule.
 
 use std::collections::BTreeMap;
+use std::fmt;
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use std::sync::mpsc::{Receiver, RecvTimeoutError, Sender, channel};
 use std::thread;
 use std::time::{Duration, Instant};
 
 use clap::Args;
-use sim::plan_file::PlanFile;
+use sim::checker::Violation;
 use sim::report::Report;
-use sim::run::{Backend, run_on};
+use sim::run::{Backend, RunError, run_on};
 use sim::{Plan, marks, scenario, swarm};
 
+use super::tell::{Judge, Rescue};
 use super::{Done, Outcome};
 
 /// Runs many seeds, up to the first that breaks a rule
@@ -38,9 +40,8 @@ pub(crate) struct Arguments {
     /// The longest time to look, such as 60s or 10m
     #[arg(long, value_name = "TIME", default_value = "60s", value_parser = time)]
     time: Duration,
-    /// Saves the plan of the seed that breaks a rule
-    #[arg(long, value_name = "FILE")]
-    save: Option<std::path::PathBuf>,
+    #[command(flatten)]
+    rescue: Rescue,
 }
 
 pub(super) fn range(text: &str) -> Result<(u64, u64), String> {
@@ -62,11 +63,26 @@ fn time(text: &str) -> Result<Duration, String> {
 
 /// What came of one seed.
 enum Came {
-    Broken(Box<Plan>, String),
+    Broken(Box<Plan>, Failure),
     Kept {
         elapsed: Duration,
         marks: Vec<&'static str>,
     },
+}
+
+/// Why a seed did not keep every rule.
+enum Failure {
+    NoResult(RunError),
+    Violation(Violation),
+}
+
+impl fmt::Display for Failure {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::NoResult(error) => error.fmt(f),
+            Self::Violation(violation) => violation.fmt(f),
+        }
+    }
 }
 
 #[derive(Default)]
@@ -118,7 +134,7 @@ fn look(seed: u64, arguments: &Arguments) -> Came {
     let plan = network.fit(&plan);
     let trace = match run_on(&plan, network) {
         Ok(trace) => trace,
-        Err(error) => return Came::Broken(Box::new(plan), error.to_string()),
+        Err(error) => return Came::Broken(Box::new(plan), Failure::NoResult(error)),
     };
     let marks = marks::reached(&plan, &trace).into_iter().collect();
     let report = Report::new(plan, trace);
@@ -127,7 +143,10 @@ fn look(seed: u64, arguments: &Arguments) -> Came {
             elapsed: report.summary.elapsed,
             marks,
         },
-        Some(violation) => Came::Broken(Box::new(report.plan.clone()), violation.to_string()),
+        Some(violation) => {
+            let failure = Failure::Violation(violation.clone());
+            Came::Broken(Box::new(report.plan), failure)
+        }
     }
 }
 
@@ -136,7 +155,7 @@ fn collect(arguments: &Arguments, receiver: &Receiver<Came>, start: Instant) -> 
     let mut told = start;
     loop {
         match receiver.recv_timeout(Duration::from_secs(1)) {
-            Ok(Came::Broken(plan, text)) => {
+            Ok(Came::Broken(plan, failure)) => {
                 tally.tell(start);
                 let (seed, next) = (plan.seed, plan.seed + 1);
                 let mut on = match arguments.network {
@@ -148,10 +167,12 @@ fn collect(arguments: &Arguments, receiver: &Receiver<Came>, start: Instant) -> 
                 if let Some(clients) = arguments.crowd {
                     on += &format!(" --crowd {clients}");
                 }
-                tell!("\ncargo run --release -p sim -- run --seeds {seed}..{next}{on}  # {text}");
-                if let Some(path) = &arguments.save {
-                    PlanFile::new(*plan, text).write(path)?;
-                    tell!("saved     {}", path.display());
+                tell!(
+                    "\ncargo run --release -p sim -- run --seeds {seed}..{next}{on}  # {failure}"
+                );
+                if let Failure::Violation(violation) = &failure {
+                    let judge = Judge::on(arguments.network);
+                    arguments.rescue.save(&plan, violation, &judge)?;
                 }
                 return Ok(Outcome::Bad);
             }

@@ -54,6 +54,26 @@ pub(crate) struct Judge {
     forbid: Option<String>,
 }
 
+impl Rescue {
+    /// Saves the smallest plan that breaks this rule in the same way, unless nobody wants it.
+    pub(crate) fn save(
+        &self,
+        plan: &Plan,
+        violation: &Violation,
+        judge: &Judge,
+    ) -> Result<(), Box<dyn Error>> {
+        if self.no_shrink {
+            return Ok(());
+        }
+        let small = shrunk(plan, violation, RUNS_MAX, judge)?;
+        let path = self.save.clone();
+        let path = path.unwrap_or_else(|| regression(violation, plan.seed));
+        PlanFile::new(small, violation.to_string()).write(&path)?;
+        say!("saved     {}", path.display());
+        Ok(())
+    }
+}
+
 /// A rule to be broken on purpose.
 struct Forbidden(String);
 
@@ -78,6 +98,14 @@ impl Checker for Forbidden {
 }
 
 impl Judge {
+    /// Judges by every rule there is what runs on this network.
+    pub(crate) fn on(network: Backend) -> Self {
+        Self {
+            network: Some(network),
+            forbid: None,
+        }
+    }
+
     /// The arguments that say the same again, with a space before each.
     pub(crate) fn line(&self) -> String {
         let network = self.network.map(|network| format!(" --network {network}"));
@@ -137,14 +165,9 @@ impl Telling<'_> {
             return Ok(Outcome::Good);
         };
         tell!("cargo run -p sim -- {}  # {violation}", self.line);
-        let Some(rescue) = rescue.filter(|rescue| !rescue.no_shrink) else {
-            return Ok(Outcome::Bad);
-        };
-        let plan = shrunk(&report.plan, violation, RUNS_MAX, self.judge)?;
-        let path = rescue.save.clone();
-        let path = path.unwrap_or_else(|| regression(violation, report.plan.seed));
-        PlanFile::new(plan, violation.to_string()).write(&path)?;
-        say!("saved     {}", path.display());
+        if let Some(rescue) = rescue {
+            rescue.save(&report.plan, violation, self.judge)?;
+        }
         Ok(Outcome::Bad)
     }
 }
