@@ -70,8 +70,8 @@ impl Frames {
         let Some(end) = arrived.windows(4).position(|part| part == b"\r\n\r\n") else {
             return Ok(None);
         };
-        let head: Vec<u8> = self.bytes.drain(..end + 4).collect();
-        let head = String::from_utf8_lossy(&head);
+        let head = String::from_utf8_lossy(&arrived[..end + 4]).into_owned();
+        self.bytes.drain(..end + 4);
         let status = head
             .strip_prefix("HTTP/1.1 ")
             .and_then(|rest| rest.get(..3));
@@ -117,7 +117,8 @@ impl Frames {
             return Ok(None);
         }
         let first = *first;
-        let payload = self.bytes.drain(..end).skip(header).collect();
+        let payload = self.bytes.as_slices().0[header..end].to_vec();
+        self.bytes.drain(..end);
         Ok(Some((first, payload)))
     }
 

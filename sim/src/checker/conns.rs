@@ -99,8 +99,13 @@ impl Conn<'_> {
 
     /// The status of the response, as far as one was written.
     pub(super) fn status(&self) -> Option<u16> {
-        let written = self.written();
-        let digits = written.strip_prefix(b"HTTP/1.1 ")?.get(..3)?;
+        const PREFIX: &[u8] = b"HTTP/1.1 ";
+        let written = self
+            .writes
+            .iter()
+            .flat_map(|(_, data)| data.iter().copied());
+        let start: Vec<u8> = written.take(PREFIX.len() + 3).collect();
+        let digits = start.strip_prefix(PREFIX)?.get(..3)?;
         std::str::from_utf8(digits).ok()?.parse().ok()
     }
 

@@ -3,7 +3,7 @@
 //! Sessions run over pipes in memory; a peer at the other end is a task too. Which of the ready
 //! tasks is polled next, the seed says, so that many seeds are many interleavings: in production,
 //! and on our own network, tasks run first come, first served. Tasks are dropped, the clock jumps,
-//! and whenever nothing is ready the [`rules`] say what must be true, exactly.
+//! and whenever nothing is ready the `rules` say what must be true, exactly.
 
 use std::collections::BTreeSet;
 use std::panic::{AssertUnwindSafe, catch_unwind};
