@@ -127,7 +127,14 @@ fn ticks(
     for (place, said) in life.received.iter().enumerate() {
         let after = ticks.last().map_or(0, |last| last + 1);
         let before = place.checked_sub(1).map(|before| &life.received[before]);
-        let tick = tick(history, instances, (life, said), after).map_err(|text| {
+        let next = life.received.get(place + 1);
+        // When it came, one instance may just have ended and another begun, in the same second: what
+        // it is told once is of the later one.
+        let which = match before {
+            None if next.is_none_or(|next| next.text != said.text) => Which::Last,
+            None | Some(_) => Which::First,
+        };
+        let tick = tick(history, instances, (life, said), (after, which)).map_err(|text| {
             let is_again = before.is_some_and(|before| before.text == said.text);
             let again = format!("was told {} again", said.text);
             (said.t, if is_again { again } else { text })
@@ -137,12 +144,19 @@ fn ticks(
     Ok(ticks)
 }
 
-/// The first tick from `after` on that could be told in these words, at this time.
+/// Which of the ticks that could be meant is taken.
+#[derive(Clone, Copy)]
+enum Which {
+    First,
+    Last,
+}
+
+/// A tick from `after` on that could be told in these words, at this time.
 fn tick(
     history: &History<'_>,
     instances: &[Instance],
     (life, said): (&Life, &Said),
-    after: u64,
+    (after, which): (u64, Which),
 ) -> Result<u64, String> {
     let timestamp: Timestamp = said
         .text
@@ -168,7 +182,12 @@ fn tick(
     let mut all = instances
         .iter()
         .flat_map(|instance| instance.ticks(from, said.t));
-    all.find(|tick| shows(*tick) && is_in_time(*tick)).ok_or_else(|| {
+    let is_meant = |tick: &u64| shows(*tick) && is_in_time(*tick);
+    let tick = match which {
+        Which::First => all.find(is_meant),
+        Which::Last => all.filter(is_meant).last(),
+    };
+    tick.ok_or_else(|| {
         let starts: Vec<_> = instances.iter().map(|i| i.start.to_string()).collect();
         format!(
             "was told {}, which is no tick of an instance that arrives now; instances started at \
