@@ -94,7 +94,12 @@ impl Life {
                 }
                 self.stops = Some(now.t);
             }
-            "instance returned" | "instance ended" => return self.ended(service, policy, now),
+            "instance returned" | "instance ended" => {
+                // A run that outlives the window is forgiven, however it ends.
+                let is_forgiven = now.t - self.started >= micros(policy.crash_window);
+                self.is_trial = self.is_trial && !is_forgiven;
+                return self.ended(service, policy, now);
+            }
             "service started" => {
                 let found = self.rested(policy, now);
                 *self = Self {
@@ -161,9 +166,6 @@ impl Life {
     /// that follows a failure.
     fn crash(&mut self, policy: &LifecyclePolicy, t: u64, failed: bool) -> Result<(), String> {
         let window = micros(policy.crash_window);
-        if t - self.started >= window {
-            self.is_trial = false;
-        }
         self.crashes.retain(|at| t - at < window);
         self.crashes.push(t);
         let crashes = self.crashes.len();

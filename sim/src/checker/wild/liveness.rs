@@ -3,6 +3,8 @@
 use super::CRASHES;
 use crate::checker::{Breach, Checker, History, Scope};
 use crate::swarm::PROBES;
+use crate::trace::Event;
+use crate::wild::Wild;
 
 /// A client that comes after the faults is connected, and its service serves it; `script` may
 /// still have orders to carry out.
@@ -28,8 +30,9 @@ impl Checker for Liveness {
             return Ok(());
         }
         // Handshakes cross the smallest buffers in less.
-        let served = wild.served_ms * 1000 + history.slack;
-        let connects = wild.served_ms * 400 + history.slack;
+        let busy = backlog(history, wild);
+        let served = wild.served_ms * 1000 + history.slack + busy;
+        let connects = wild.served_ms * 400 + history.slack + busy;
         for (client, life) in history.clients.range(PROBES..) {
             let service = &life.service;
             if service == CRASHES {
@@ -51,4 +54,18 @@ impl Checker for Liveness {
         }
         Ok(())
     }
+}
+
+/// How long a link with a rate may be busy with what was written to others before.
+fn backlog(history: &History<'_>, wild: &Wild) -> u64 {
+    let Some(rate) = wild.tcp.bytes_per_second else {
+        return 0;
+    };
+    let written = history.epoch().iter().filter_map(|entry| {
+        if let Event::Written { bytes, .. } = &entry.event {
+            return Some(*bytes as u64);
+        }
+        None
+    });
+    written.sum::<u64>() * 1_000_000 / rate.max(1)
 }

@@ -55,6 +55,11 @@ impl Lives {
             let found = left(&self.policy, last.state, status.state, (stay, is_draining));
             found.map_err(|text| format!("{service} {text} after {stay:?} {:?}", last.state))?;
         }
+        // A run that outlives the window is forgiven, however it ends.
+        let has_ended = status.counts.exits != last.counts.exits;
+        if has_ended && now.saturating_sub(life.started) >= self.policy.crash_window {
+            life.is_trial = false;
+        }
         if status.generation != last.generation {
             life.started = now;
         }
@@ -103,9 +108,6 @@ impl Life {
         now: Duration,
         (state, is_draining): (State, bool),
     ) -> Found {
-        if now.saturating_sub(self.started) >= policy.crash_window {
-            self.is_trial = false;
-        }
         self.crashes
             .retain(|at| now.saturating_sub(*at) < policy.crash_window);
         self.crashes.push(now);
