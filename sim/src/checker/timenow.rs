@@ -128,8 +128,8 @@ fn ticks(
         let after = ticks.last().map_or(0, |last| last + 1);
         let before = place.checked_sub(1).map(|before| &life.received[before]);
         let next = life.received.get(place + 1);
-        // When it came, one instance may just have ended and another begun, in the same second: what
-        // it is told once is of the later one.
+        // When it came, one instance may just have ended and another begun in the same second:
+        // what it is told once is of the later one.
         let which = match before {
             None if next.is_none_or(|next| next.text != said.text) => Which::Last,
             None | Some(_) => Which::First,
