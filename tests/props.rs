@@ -154,6 +154,7 @@ proptest! {
         config::fuzz(lines.join("\n").as_bytes());
     }
 
+    #[cfg(feature = "cli")]
     #[test]
     fn a_file_is_taken_or_refused_with_a_word(
         lines in prop::collection::vec(
