@@ -4,6 +4,8 @@
 
 use std::collections::{BTreeMap, HashMap};
 
+use foldhash::quality::RandomState;
+
 use super::cell::{Cell, Published};
 use super::log::TopicCounts;
 use super::message::Message;
@@ -173,7 +175,8 @@ pub(super) struct Shared {
 
 #[derive(Debug, Default)]
 struct Map {
-    cells: HashMap<Topic, Arc<Cell>>,
+    /// Its keys are hashed with a seed of this process, which clients do not know.
+    cells: HashMap<Topic, Arc<Cell>, RandomState>,
     /// What the topics had done that are gone, and what was published on topics that are not there.
     retired: TopicCounts,
 }

@@ -4,20 +4,23 @@ use std::fmt;
 use std::sync::Arc;
 use std::time::Duration;
 
-use super::topic::ClientId;
+use super::topic::{ClientId, Topic};
 use crate::identity::Identity;
 use crate::sync::OnceLock;
 use crate::wire::{Encoded, Frame, Payload};
 
 /// One message on the bus; cheap to clone.
 #[derive(Clone)]
-pub struct Message(Arc<Inner>);
-
-struct Inner {
-    plain: Encoded,
+pub struct Message {
+    content: Arc<Content>,
     origin: Origin,
     /// When a service published it, on its runtime's clock.
     published: Option<Duration>,
+}
+
+/// What is said, whoever says it again.
+struct Content {
+    plain: Encoded,
     /// The frame of a text for clients that speak JSON, made for the first of them.
     json: OnceLock<Box<Encoded>>,
 }
@@ -36,17 +39,38 @@ pub enum Origin {
 
 /// A client as its messages show it; cheap to clone.
 #[derive(Clone, PartialEq, Eq)]
-pub struct Sender(Arc<(ClientId, Identity)>);
+pub struct Sender(Arc<Client>);
+
+#[derive(PartialEq, Eq)]
+struct Client {
+    number: ClientId,
+    identity: Identity,
+    topic: Topic,
+}
 
 impl Sender {
-    /// The client of this number that has shown to be this.
-    pub fn new(client: ClientId, identity: Identity) -> Self {
-        Self(Arc::new((client, identity)))
+    /// The client of this number that has shown to be this, and that alone reads `topic`.
+    pub fn new(number: ClientId, identity: Identity, topic: Topic) -> Self {
+        Self(Arc::new(Client {
+            number,
+            identity,
+            topic,
+        }))
+    }
+
+    /// The same client with what it has shown since.
+    pub(crate) fn renewed(&self, identity: Identity) -> Self {
+        Self::new(self.client(), identity, self.topic().clone())
     }
 
     /// Its number.
     pub fn client(&self) -> ClientId {
-        self.0.0
+        self.0.number
+    }
+
+    /// The topic of what is said to this client alone.
+    pub fn topic(&self) -> &Topic {
+        &self.0.topic
     }
 
     /// Whom its credentials name; `None` for one without.
@@ -61,7 +85,7 @@ impl Sender {
 
     /// Who it is.
     pub fn identity(&self) -> &Identity {
-        &self.0.1
+        &self.0.identity
     }
 }
 
@@ -107,16 +131,15 @@ impl fmt::Display for Generation {
 
 impl Message {
     pub(crate) fn new(frame: Frame, origin: Origin) -> Self {
-        Self::made(frame, origin, None)
-    }
-
-    fn made(frame: Frame, origin: Origin, published: Option<Duration>) -> Self {
-        Self(Arc::new(Inner {
+        let content = Content {
             plain: frame.into(),
-            origin,
-            published,
             json: OnceLock::new(),
-        }))
+        };
+        Self {
+            content: Arc::new(content),
+            origin,
+            published: None,
+        }
     }
 
     /// A text message of unknown origin.
@@ -132,17 +155,24 @@ impl Message {
     /// The same payload, not copied, as published by `origin`.
     #[must_use]
     pub fn from_origin(&self, origin: Origin) -> Self {
-        Self::new(self.frame().clone(), origin)
+        Self {
+            content: Arc::clone(&self.content),
+            origin,
+            published: None,
+        }
     }
 
     /// The same payload, not copied, as published by `origin` at this time of a runtime's clock.
     pub(crate) fn published(&self, origin: Origin, at: Duration) -> Self {
-        Self::made(self.frame().clone(), origin, Some(at))
+        Self {
+            published: Some(at),
+            ..self.from_origin(origin)
+        }
     }
 
     /// When a service published it, if one did.
     pub(crate) fn published_at(&self) -> Option<Duration> {
-        self.0.published
+        self.published
     }
 
     /// Text or bytes.
@@ -178,12 +208,12 @@ impl Message {
 
     /// Who published it.
     pub fn origin(&self) -> &Origin {
-        &self.0.origin
+        &self.origin
     }
 
     /// The client that sent it, if a client did: its number, its subject, its claims.
     pub fn sender(&self) -> Option<&Sender> {
-        match &self.0.origin {
+        match &self.origin {
             Origin::Client(sender) => Some(sender),
             Origin::Service(_) | Origin::Unknown => None,
         }
@@ -191,7 +221,7 @@ impl Message {
 
     /// The message as the WebSocket frame every client receives.
     pub fn frame(&self) -> &Frame {
-        self.0.plain.frame()
+        self.content.plain.frame()
     }
 
     /// The message as the frame of those clients that speak `busline.v1.json`: a text is
@@ -202,7 +232,7 @@ impl Message {
 
     /// [`frame`](Self::frame), with its compressed forms.
     pub(crate) fn plain(&self) -> &Encoded {
-        &self.0.plain
+        &self.content.plain
     }
 
     /// [`json_frame`](Self::json_frame), with its compressed forms.
@@ -210,7 +240,7 @@ impl Message {
         let Payload::Text(text) = self.payload() else {
             return self.plain();
         };
-        self.0.json.get_or_init(|| {
+        self.content.json.get_or_init(|| {
             let text: &str = text;
             let json = serde_json::json!({ "text": text });
             Box::new(Frame::text(json.to_string()).into())
@@ -313,7 +343,10 @@ mod tests {
         assert_eq!(Message::binary("a"), Message::from(vec![b'a']));
         assert_ne!(text, Message::text("b"));
         assert_ne!(text, Message::binary("a"));
-        let client = Origin::Client(Sender::new(ClientId::new(7), Identity::default()));
+        let topic: Topic = "to:7".parse().expect("a valid name");
+        let sender = Sender::new(ClientId::new(7), Identity::default(), topic.clone());
+        assert_eq!(sender.topic(), &topic);
+        let client = Origin::Client(sender);
         let from_client = text.from_origin(client.clone());
         assert_ne!(text, from_client);
         assert_eq!((text.origin(), text.sender()), (&Origin::Unknown, None));

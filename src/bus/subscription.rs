@@ -121,8 +121,10 @@ impl Drop for Subscription {
 pub struct Publisher {
     shared: Arc<Shared>,
     topic: Topic,
-    /// Where it is parked, if it is.
-    parked: Option<(Arc<Cell>, Place)>,
+    /// Where the topic was found last; it may be gone since.
+    cell: Option<Arc<Cell>>,
+    /// Where it is parked there, if it is.
+    parked: Option<Place>,
 }
 
 impl Publisher {
@@ -130,6 +132,7 @@ impl Publisher {
         Self {
             shared,
             topic,
+            cell: None,
             parked: None,
         }
     }
@@ -139,36 +142,38 @@ impl Publisher {
     ///
     /// While it is pending the task is woken when there may be room, or nobody to wait for.
     pub fn poll_publish(&mut self, cx: &mut Context<'_>, message: &Message) -> Poll<usize> {
-        let Some(cell) = self.shared.cell(&self.topic) else {
-            self.leave();
+        // A topic that lost its last subscriber never gets another one: there may be a new one.
+        match self.poll_offer(cx, message) {
+            Poll::Ready(0) => {
+                self.cell = self.shared.cell(&self.topic);
+                self.poll_offer(cx, message)
+            }
+            offered @ (Poll::Ready(_) | Poll::Pending) => offered,
+        }
+    }
+
+    /// Publishes where the topic was found last.
+    fn poll_offer(&mut self, cx: &mut Context<'_>, message: &Message) -> Poll<usize> {
+        let Some(cell) = &self.cell else {
             return Poll::Ready(0);
         };
-        let elsewhere = |(at, _): &(Arc<Cell>, Place)| !Arc::ptr_eq(at, &cell);
-        if self.parked.as_ref().is_some_and(elsewhere) {
-            self.leave();
-        }
-        let place = self.parked.take().map(|(_, place)| place);
-        match cell.offer(message, place, cx.waker()) {
+        match cell.offer(message, self.parked.take(), cx.waker()) {
             Ok(published) => {
                 self.shared.tell_published(&self.topic, message, published);
                 Poll::Ready(published.subscribers)
             }
             Err(place) => {
-                self.parked = Some((cell, place));
+                self.parked = Some(place);
                 Poll::Pending
             }
-        }
-    }
-
-    fn leave(&mut self) {
-        if let Some((cell, place)) = self.parked.take() {
-            cell.leave(place);
         }
     }
 }
 
 impl Drop for Publisher {
     fn drop(&mut self) {
-        self.leave();
+        if let (Some(cell), Some(place)) = (&self.cell, self.parked.take()) {
+            cell.leave(place);
+        }
     }
 }

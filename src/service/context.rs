@@ -119,11 +119,8 @@ impl Context {
     ///
     /// Returns how many subscribers got it: 0 if the client has left or no client sent `to`.
     pub fn reply(&self, to: &Message, message: impl Into<Message>) -> usize {
-        let Some(client) = to.sender().map(Sender::client) else {
-            return 0;
-        };
-        let topic = Topic::from_service_to_client(&self.service, client);
-        self.publish_on(&topic, &message.into())
+        let topic = to.sender().map(Sender::topic);
+        topic.map_or(0, |topic| self.publish_on(topic, &message.into()))
     }
 
     /// The present instant of the runtime's clock, for deadlines.

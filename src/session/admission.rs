@@ -115,12 +115,13 @@ impl<R: Runtime> Admission<R> {
         let client = app.next_client();
         let bus = app.bus();
         let to_all = bus.subscribe(&Topic::from_service_to_ws(name))?;
-        let to_one = bus.subscribe(&Topic::from_service_to_client(name, client))?;
+        let own = Topic::from_service_to_client(name, client);
+        let to_one = bus.subscribe(&own)?;
         let lease = app.registry().join(service)?;
         let slow_consumer = policies.slow_consumer(name);
         Ok(Self {
             app: app.clone(),
-            sender: Sender::new(client, peer.identity.clone()),
+            sender: Sender::new(client, peer.identity.clone(), own),
             feed: Feed {
                 teller: Teller::new(bus.clone(), client),
                 to_all,

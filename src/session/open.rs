@@ -21,7 +21,7 @@ use super::pongs::Pongs;
 use super::renewal::Renewal;
 use crate::authorize::Denied;
 use crate::backlog::Account;
-use crate::bus::{Message, Origin, Sender};
+use crate::bus::{Message, Origin};
 use crate::limits::SlowConsumer;
 use crate::planted::{self, Bug};
 use crate::registry::Status;
@@ -398,12 +398,12 @@ impl<R: Runtime> Open<R> {
             Some(Ok(identity)) => {
                 let wall = self.admission().app().rt().wall();
                 self.expiry = Expiry::new(&identity, wall, now);
-                let admission = self.admission_mut();
+                let sender = &mut self.admission_mut().sender;
                 // It goes on as the one it was: its bounds are counted for that one.
-                if identity.subject != admission.sender.identity().subject {
+                if identity.subject != sender.identity().subject {
                     return Poll::Ready(Some(Cause::Denied));
                 }
-                admission.sender = Sender::new(admission.sender.client(), identity);
+                *sender = sender.renewed(identity);
                 dialect::RENEWED
             }
             Some(Err(Denied::Unavailable)) => dialect::UNDECIDED,
