@@ -2,6 +2,7 @@
 
 use std::future::pending;
 use std::io::IsTerminal;
+use std::num::NonZeroUsize;
 use std::pin::pin;
 use std::process::ExitCode;
 
@@ -10,7 +11,7 @@ use busline::app::RegisterError;
 use busline::rt::Tokio;
 use busline::server::auth::Remote;
 use busline::server::{
-    Config, Listeners, LogFormat, Sources, bind_all, command, serve, serve_admin,
+    Config, Listeners, LogFormat, Server, Sources, bind_all, bind_shared, command, serve_admin,
 };
 use busline::service::{echo, ping, timenow};
 use clap::ArgMatches;
@@ -27,11 +28,13 @@ mod notify;
 mod operators;
 mod reload;
 mod signals;
+mod threads;
 mod trim;
 
 use self::notify::{State, notify};
 use self::reload::Reload;
 use self::signals::Signals;
+use self::threads::Threads;
 
 /// Why the server ended other than as asked.
 type Problem = Box<dyn std::error::Error>;
@@ -110,11 +113,7 @@ fn log(config: &Config) {
 }
 
 fn start(config: Config, sources: Sources) -> Result<(), Problem> {
-    // One thread keeps together what becomes ready together: fewer and larger writes.
-    let runtime = tokio::runtime::Builder::new_current_thread()
-        .enable_all()
-        .build()?;
-    runtime.block_on(async {
+    threads::runtime()?.block_on(async {
         let signals = Signals::catch()?;
         let remote = config.remote();
         let app = app(&config, remote.clone().map(|(remote, _)| remote))?;
@@ -124,10 +123,15 @@ fn start(config: Config, sources: Sources) -> Result<(), Problem> {
             return Err(PUBLIC.into());
         }
         let admin = operators::listen(config.admin()).await?;
+        let server = Server::new(app.clone());
+        let acceptor = server.acceptor();
+        let threads = Threads::start(config.threads(), &listeners, &acceptor)?;
         greeting::greet(&config, &app, &listeners)?;
         notify(State::Ready);
         let reload = Reload::new(sources, config, app.clone(), remote)?;
-        serve_until_told((listeners, admin), app, signals, reload).await
+        let served = serve_until_told((server, listeners), (app, admin), signals, reload).await;
+        drop(threads);
+        served
     })
 }
 
@@ -135,6 +139,7 @@ fn start(config: Config, sources: Sources) -> Result<(), Problem> {
 async fn listeners(config: &Config) -> Result<Listeners, Problem> {
     let listeners = match Listeners::from_systemd()? {
         Some(listeners) => listeners,
+        None if config.threads() > NonZeroUsize::MIN => bind_shared(config.listen()).await?,
         None => bind_all(config.listen()).await?,
     };
     Ok(match config.tls() {
@@ -162,12 +167,11 @@ fn app(config: &Config, remote: Option<Remote>) -> Result<App<Tokio>, RegisterEr
 
 /// Serves until the first signal, drains until the second.
 async fn serve_until_told(
-    (listeners, admin): (Listeners, Option<Listeners>),
-    app: App<Tokio>,
+    (server, listeners): (Server<Tokio>, Listeners),
+    (app, admin): (App<Tokio>, Option<Listeners>),
     mut signals: Signals,
     reload: Reload,
 ) -> Result<(), Problem> {
-    let trimmed = app.clone();
     let watched = app.clone();
     let operators = pin!(async {
         match admin {
@@ -176,7 +180,7 @@ async fn serve_until_told(
         }
     });
     let (drain, drained) = futures::channel::oneshot::channel::<()>();
-    let serve = pin!(serve(listeners, app, async {
+    let serve = pin!(server.serve(listeners, async {
         // A sender that is gone is a signal as well.
         drained.await.unwrap_or_default();
     }));
@@ -186,7 +190,7 @@ async fn serve_until_told(
         drop(drain);
         signals.next().await;
     });
-    let trim = pin!(trim::after_sessions(&trimmed));
+    let trim = pin!(trim::after_sessions(&app));
     let reload = pin!(reload.run());
     match select(
         select(serve, signal),

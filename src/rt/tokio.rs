@@ -12,7 +12,10 @@ use tokio::runtime::Handle;
 
 use super::{Clock, Instant, Random, Sleep, Spawn};
 
-/// The tokio runtime that was current when this was made.
+/// The tokio runtime of the thread that asks; elsewhere the one that was current when this was made.
+///
+/// So on several threads, each with a runtime of its own, a connection stays on the thread that
+/// accepted it, and a service runs on the thread of the client that started it.
 #[derive(Clone, Debug)]
 pub struct Tokio {
     handle: Handle,
@@ -52,7 +55,11 @@ impl Clock for Tokio {
 
 impl Spawn for Tokio {
     fn spawn(&self, future: BoxFuture<'static, ()>) {
-        self.handle.spawn(future);
+        match Handle::try_current() {
+            Ok(here) => here.spawn(future),
+            // A thread without one, such as one that drops the last handle on something.
+            Err(_) => self.handle.spawn(future),
+        };
     }
 }
 

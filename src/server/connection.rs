@@ -21,13 +21,16 @@ use tokio::sync::Semaphore;
 
 use super::address::PeerAddress;
 use super::routes::Shell;
+use crate::app::App;
 use crate::bucket::Bucket;
 use crate::identity::Identity;
 use crate::peer::Peer;
 use crate::permits::{Bounds, Full, Permit, Permits};
-use crate::rt::{Runtime, Sleep};
+use crate::rt::{Instant, Runtime, Sleep};
+use crate::sync::Mutex;
 
-/// Accepts connections and serves requests on them.
+/// Accepts connections and serves requests on them; clones share their bounds.
+#[derive(Clone)]
 pub(super) struct Connections<R: Runtime> {
     shell: Shell<R>,
     router: Router,
@@ -35,6 +38,7 @@ pub(super) struct Connections<R: Runtime> {
     /// Connections that are not upgraded.
     handshakes: Arc<Semaphore>,
     by_address: Permits,
+    accepts: Arc<Mutex<Bucket>>,
 }
 
 impl<R: Runtime> Connections<R> {
@@ -56,36 +60,42 @@ impl<R: Runtime> Connections<R> {
                 per_address: limits.handshakes_per_address.get(),
                 per_subject: usize::MAX,
             }),
+            accepts: Arc::new(Mutex::new(Bucket::new(
+                limits.accepts,
+                shell.app().rt().now(),
+            ))),
         }
+    }
+
+    pub(super) fn app(&self) -> &App<R> {
+        self.shell.app()
     }
 
     /// Completes when a connection that begins now must have been upgraded, or have its response.
     ///
     /// hyper gives a client any time it likes to take that.
     fn timeout(&self) -> Sleep {
-        let app = self.shell.app();
+        let app = self.app();
         let limit = app.limits().handshake_timeout.saturating_mul(2);
         app.rt().sleep_until(app.rt().now() + limit)
     }
 
     /// Accepts connections for ever, as many at a time as may be without an upgrade.
+    ///
+    /// One more waits here for its place: a listener that waits for a connection holds none that
+    /// another one needs.
     pub(super) async fn accept<L>(&self, mut listener: L) -> Infallible
     where
         L: Listener<Addr: PeerAddress>,
     {
-        let rt = self.shell.app().rt();
-        let metrics = self.shell.app().metrics();
-        let mut accepts = Bucket::new(self.shell.app().limits().accepts, rt.now());
+        let metrics = self.app().metrics();
         loop {
-            let permit = Arc::clone(&self.handshakes).acquire_owned().await;
-            let now = rt.now();
-            let next = accepts.room_at(now, 1);
-            if next > now {
+            if self.room_at() > self.app().rt().now() {
                 metrics.accepts_delayed.add(1);
-                rt.sleep_until(next).await;
+                self.room().await;
             }
             let (io, address) = listener.accept().await;
-            accepts.take(rt.now(), 1);
+            self.turn().await;
             metrics.accepted.add(1);
             let address = address.socket_address();
             // One of too many is dropped: an answer would cost more than it says.
@@ -93,13 +103,32 @@ impl<R: Runtime> Connections<R> {
                 metrics.accepts_refused.add(1);
                 continue;
             };
+            let permit = Arc::clone(&self.handshakes).acquire_owned().await;
             self.serve(io, address, (permit, own));
+        }
+    }
+
+    /// When one more connection may be accepted.
+    fn room_at(&self) -> Instant {
+        let now = self.app().rt().now();
+        self.accepts.lock().room_at(now, 1)
+    }
+
+    /// Waits until one more connection may be accepted.
+    async fn room(&self) {
+        self.app().rt().sleep_until(self.room_at()).await;
+    }
+
+    /// Takes the turn of a connection; another listener may have taken it meanwhile.
+    async fn turn(&self) {
+        while !self.accepts.lock().take(self.app().rt().now(), 1) {
+            self.room().await;
         }
     }
 
     /// A place among the handshakes of this address; proxies have as many as they like.
     fn permit(&self, address: Option<SocketAddr>) -> Result<Permit, Full> {
-        let proxies = &self.shell.app().limits().proxies;
+        let proxies = &self.app().limits().proxies;
         let address = address.map(|address| address.ip());
         let address = address.filter(|ip| !proxies.iter().any(|proxy| proxy.contains(*ip)));
         self.by_address.take(&Peer {
@@ -129,7 +158,7 @@ impl<R: Runtime> Connections<R> {
             drop(select(connection, end).await);
             drop(places);
         };
-        self.shell.app().rt().spawn(task.boxed());
+        self.app().rt().spawn(task.boxed());
     }
 }
 

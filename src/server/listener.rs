@@ -11,7 +11,9 @@ use tokio::io::{AsyncRead, AsyncWrite};
 use tokio::net::{TcpListener, TcpStream};
 use tracing::warn;
 
-use super::socket::{Address, Socket};
+#[cfg(target_os = "linux")]
+use super::socket::listen_beside;
+use super::socket::{Address, Queue, Socket};
 #[cfg(feature = "tls")]
 use super::tls::Tls;
 
@@ -110,10 +112,34 @@ pub async fn bind(address: &str) -> Result<Listeners, BindError> {
 pub async fn bind_all(
     addresses: impl IntoIterator<Item = &Address>,
 ) -> Result<Listeners, BindError> {
+    listen(addresses, Queue::One).await
+}
+
+/// The same for a server of several threads: each further one gets its own by
+/// [`Listeners::again`].
+///
+/// # Errors
+///
+/// When the operating system does not allow one of the addresses.
+#[cfg(unix)]
+pub async fn bind_shared(
+    addresses: impl IntoIterator<Item = &Address>,
+) -> Result<Listeners, BindError> {
+    #[cfg(target_os = "linux")]
+    let queue = Queue::Each;
+    #[cfg(not(target_os = "linux"))]
+    let queue = Queue::One;
+    listen(addresses, queue).await
+}
+
+async fn listen(
+    addresses: impl IntoIterator<Item = &Address>,
+    queue: Queue,
+) -> Result<Listeners, BindError> {
     let mut sockets = Vec::new();
     for address in addresses {
         match address {
-            Address::Tcp { host, port } => sockets.extend(bind_tcp(host, *port).await?),
+            Address::Tcp { host, port } => sockets.extend(bind_tcp(host, *port, queue).await?),
             #[cfg(unix)]
             Address::Unix(path) => sockets.push(Socket::unix(path, address)?),
         }
@@ -121,7 +147,7 @@ pub async fn bind_all(
     Ok(Listeners::new(sockets))
 }
 
-async fn bind_tcp(host: &str, port: u16) -> Result<Vec<Socket>, BindError> {
+async fn bind_tcp(host: &str, port: u16, queue: Queue) -> Result<Vec<Socket>, BindError> {
     let address = format!("{host}:{port}");
     let failed = |source| BindError::new(&address, source);
     let addresses = resolve(host, port).await.map_err(failed)?;
@@ -131,7 +157,7 @@ async fn bind_tcp(host: &str, port: u16) -> Result<Vec<Socket>, BindError> {
         if let (0, Some(first)) = (socket.port(), listeners.first()) {
             socket.set_port(first.local_addr().map_err(failed)?.port());
         }
-        match TcpListener::bind(socket).await {
+        match listen_on(socket, queue).await {
             Ok(listener) => listeners.push(listener),
             Err(error) if is_missing_family(&error) => missing = Some(error),
             Err(error) => return Err(failed(error)),
@@ -139,7 +165,24 @@ async fn bind_tcp(host: &str, port: u16) -> Result<Vec<Socket>, BindError> {
     }
     match missing {
         Some(error) if listeners.is_empty() => Err(failed(error)),
-        Some(_) | None => Ok(listeners.into_iter().map(Socket::tcp).collect()),
+        Some(_) | None => Ok(listeners
+            .into_iter()
+            .map(|listener| Socket::tcp(listener, queue))
+            .collect()),
+    }
+}
+
+async fn listen_on(address: SocketAddr, queue: Queue) -> io::Result<TcpListener> {
+    let alone = TcpListener::bind(address).await?;
+    match queue {
+        Queue::One => Ok(alone),
+        // Only one that is alone is told that another program listens there.
+        #[cfg(target_os = "linux")]
+        Queue::Each => {
+            let address = alone.local_addr()?;
+            drop(alone);
+            listen_beside(address)
+        }
     }
 }
 
@@ -166,6 +209,17 @@ impl Listeners {
             sockets.extend(Socket::from_systemd(&mut handed, index)?);
         }
         Ok((!sockets.is_empty()).then(|| Self::new(sockets)))
+    }
+
+    /// The same sockets for another thread, whose runtime must have been entered.
+    ///
+    /// # Errors
+    ///
+    /// When the operating system does not allow it.
+    #[cfg(unix)]
+    pub fn again(&self) -> io::Result<Self> {
+        let sockets = self.sockets.iter().map(Socket::again);
+        Ok(Self::new(sockets.collect::<io::Result<_>>()?))
     }
 
     /// Speaks TLS on the TCP sockets.

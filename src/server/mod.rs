@@ -1,10 +1,12 @@
 //! The shell: HTTP, the upgrade to WebSocket, real sockets; the only code that knows axum.
 
+use std::convert::Infallible;
 use std::future::{Future, poll_fn};
 use std::pin::pin;
 use std::task::Poll;
 
 use axum::serve::Listener;
+use futures::channel::oneshot;
 use futures::future::{Either, select};
 
 use crate::app::App;
@@ -30,6 +32,8 @@ pub use self::address::PeerAddress;
 pub use self::admin::{admin_routes, serve_admin};
 #[cfg(feature = "cli")]
 pub use self::config::{Admin, Changes, Config, LogFormat, Problems, Sources, command};
+#[cfg(unix)]
+pub use self::listener::bind_shared;
 pub use self::listener::{Accept, BindError, Listeners, bind, bind_all};
 pub use self::routes::routes;
 pub use self::socket::{Address, Socket};
@@ -42,21 +46,16 @@ use self::routes::Shell;
 
 /// Serves the application's clients until `shutdown`, and then until they are gone.
 ///
-/// The caller owns the listener and the signal. After the signal no client is admitted any more
-/// (503). Every session is served until its own moment, see [`Limits::drain`], and is closed once
-/// it has what was published to it; then the services stop. `serve` returns when nothing is left,
-/// or when [`Limits::drain_timeout`] is over.
+/// The caller owns the listener and the signal; see [`Server`] for a listener on each of several
+/// threads.
 ///
 /// # Errors
 ///
-/// [`Undrained`] tells what was left at the end of that time; it is dropped, without a word.
+/// [`Undrained`] tells what was left when the drain had to end.
 ///
 /// # Cancel safety
 ///
 /// Dropping the future drops the listener, all connections and all sessions at once.
-///
-/// [`Limits::drain`]: crate::Limits::drain
-/// [`Limits::drain_timeout`]: crate::Limits::drain_timeout
 pub async fn serve<L, R>(
     listener: L,
     app: App<R>,
@@ -66,19 +65,78 @@ where
     L: Listener<Addr: PeerAddress>,
     R: Runtime,
 {
-    let (alive, shell) = Shell::with_end(app.clone());
-    let connections = Connections::of(&shell, shell.router());
-    let accept = pin!(connections.accept(listener));
-    let drain = pin!(async {
-        shutdown.await;
-        drain(&app).await
-    });
-    let drained = match select(drain, accept).await {
-        Either::Left((drained, _)) => drained,
-        Either::Right((never, _)) => match never {},
-    };
-    drop(alive);
-    drained
+    Server::new(app).serve(listener, shutdown).await
+}
+
+/// The connections of one application, which any number of threads may accept.
+///
+/// Dropping it drops all connections and all sessions at once.
+pub struct Server<R: Runtime> {
+    connections: Connections<R>,
+    _alive: oneshot::Sender<()>,
+}
+
+/// Accepts connections of a [`Server`] on another thread.
+#[derive(Clone)]
+pub struct Acceptor<R: Runtime>(Connections<R>);
+
+impl<R: Runtime> Acceptor<R> {
+    /// Accepts connections until it is dropped; the bounds of all listeners are the same.
+    ///
+    /// # Cancel safety
+    ///
+    /// Dropping the future drops the listener; what it has accepted stays.
+    pub async fn accept<L: Listener<Addr: PeerAddress>>(self, listener: L) -> Infallible {
+        self.0.accept(listener).await
+    }
+}
+
+impl<R: Runtime> Server<R> {
+    /// A server of this application, which accepts nothing yet.
+    pub fn new(app: App<R>) -> Self {
+        let (alive, shell) = Shell::with_end(app);
+        Self {
+            connections: Connections::of(&shell, shell.router()),
+            _alive: alive,
+        }
+    }
+
+    /// What another thread needs to accept connections.
+    pub fn acceptor(&self) -> Acceptor<R> {
+        Acceptor(self.connections.clone())
+    }
+
+    /// Serves clients until `shutdown`, and then until they are gone.
+    ///
+    /// After the signal no client is admitted any more (503). Every session is served until its own
+    /// moment, see [`Limits::drain`], and is closed once it has what was published to it; then the
+    /// services stop. It returns when nothing is left, or when [`Limits::drain_timeout`] is over.
+    ///
+    /// # Errors
+    ///
+    /// [`Undrained`] tells what was left at the end of that time; it is dropped, without a word.
+    ///
+    /// # Cancel safety
+    ///
+    /// Dropping the future drops the listener, all connections and all sessions at once.
+    ///
+    /// [`Limits::drain`]: crate::Limits::drain
+    /// [`Limits::drain_timeout`]: crate::Limits::drain_timeout
+    pub async fn serve<L: Listener<Addr: PeerAddress>>(
+        self,
+        listener: L,
+        shutdown: impl Future<Output = ()>,
+    ) -> Result<(), Undrained> {
+        let accept = pin!(self.connections.accept(listener));
+        let drain = pin!(async {
+            shutdown.await;
+            drain(self.connections.app()).await
+        });
+        match select(drain, accept).await {
+            Either::Left((drained, _)) => drained,
+            Either::Right((never, _)) => match never {},
+        }
+    }
 }
 
 /// What was left when a drain had to end.

@@ -4,11 +4,15 @@ use std::fmt;
 use std::io;
 use std::net::SocketAddr;
 #[cfg(unix)]
+use std::os::fd::AsFd;
+#[cfg(unix)]
 use std::path::{Path, PathBuf};
 use std::str::FromStr;
 use std::task::{Context, Poll, ready};
 
 use tokio::net::TcpListener;
+#[cfg(target_os = "linux")]
+use tokio::net::TcpSocket;
 #[cfg(unix)]
 use tokio::net::UnixListener;
 
@@ -84,6 +88,7 @@ pub struct Socket(Kind);
 enum Kind {
     Tcp {
         listener: TcpListener,
+        queue: Queue,
         #[cfg(feature = "tls")]
         tls: Option<Tls>,
     },
@@ -93,6 +98,16 @@ enum Kind {
         /// One that was handed over is not ours to remove.
         _file: Option<File>,
     },
+}
+
+/// Where connections wait that the threads of a server are to accept.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum Queue {
+    /// Each thread has a queue of its own, among which the system divides them (`SO_REUSEPORT`).
+    #[cfg(target_os = "linux")]
+    Each,
+    /// All have one.
+    One,
 }
 
 /// The file of a Unix socket of our own, removed at its end.
@@ -109,9 +124,10 @@ impl Drop for File {
 }
 
 impl Socket {
-    pub(super) fn tcp(listener: TcpListener) -> Self {
+    pub(super) fn tcp(listener: TcpListener, queue: Queue) -> Self {
         Self(Kind::Tcp {
             listener,
+            queue,
             #[cfg(feature = "tls")]
             tls: None,
         })
@@ -156,7 +172,43 @@ impl Socket {
             return Ok(None);
         };
         listener.set_nonblocking(true)?;
-        Ok(Some(Self::tcp(TcpListener::from_std(listener)?)))
+        Ok(Some(Self::tcp(
+            TcpListener::from_std(listener)?,
+            Queue::One,
+        )))
+    }
+
+    /// The same socket for another thread.
+    #[cfg(unix)]
+    pub(super) fn again(&self) -> io::Result<Self> {
+        let kind = match &self.0 {
+            Kind::Tcp {
+                listener,
+                queue,
+                #[cfg(feature = "tls")]
+                tls,
+            } => Kind::Tcp {
+                listener: match queue {
+                    #[cfg(target_os = "linux")]
+                    Queue::Each => listen_beside(listener.local_addr()?)?,
+                    Queue::One => {
+                        let same = listener.as_fd().try_clone_to_owned()?;
+                        TcpListener::from_std(same.into())?
+                    }
+                },
+                queue: *queue,
+                #[cfg(feature = "tls")]
+                tls: tls.clone(),
+            },
+            Kind::Unix { listener, .. } => {
+                let same = listener.as_fd().try_clone_to_owned()?;
+                let listener = UnixListener::from_std(same.into())?;
+                // The first one removes it.
+                let _file = None;
+                Kind::Unix { listener, _file }
+            }
+        };
+        Ok(Self(kind))
     }
 
     /// Its address, if it is one of TCP.
@@ -168,6 +220,24 @@ impl Socket {
         }
     }
 }
+
+/// Listens beside the other threads of this server; the system divides connections among them.
+#[cfg(target_os = "linux")]
+pub(super) fn listen_beside(address: SocketAddr) -> io::Result<TcpListener> {
+    let socket = if address.is_ipv4() {
+        TcpSocket::new_v4()?
+    } else {
+        TcpSocket::new_v6()?
+    };
+    socket.set_reuseaddr(true)?;
+    socket.set_reuseport(true)?;
+    socket.bind(address)?;
+    socket.listen(BACKLOG)
+}
+
+/// Connections that wait to be accepted; the system may allow less.
+#[cfg(target_os = "linux")]
+const BACKLOG: u32 = 1024;
 
 impl Accept for Socket {
     type Io = Stream;
@@ -185,6 +255,7 @@ impl Accept for Socket {
         match &mut self.0 {
             Kind::Tcp {
                 listener,
+                queue: _,
                 #[cfg(feature = "tls")]
                 tls,
             } => {

@@ -1,6 +1,8 @@
 //! The configuration: one typed value out of a file, the environment and flags.
 
 use std::collections::BTreeMap;
+use std::num::NonZeroUsize;
+use std::thread::available_parallelism;
 use std::time::Duration;
 
 use clap::ArgMatches;
@@ -245,6 +247,12 @@ impl Config {
     /// How to log.
     pub fn log_format(&self) -> LogFormat {
         self.server.log_format
+    }
+
+    /// How many threads serve clients.
+    pub fn threads(&self) -> NonZeroUsize {
+        let asked = NonZeroUsize::new(self.server.threads.size());
+        asked.unwrap_or_else(|| available_parallelism().unwrap_or(NonZeroUsize::MIN))
     }
 
     /// Where operators listen.

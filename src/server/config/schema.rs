@@ -29,6 +29,8 @@ keys! {
         /// Address of the operators' listener, with /metrics, /readyz and /debug; `off` for none;
         /// with a `?` behind it only if it is free
         admin: Parsed<Admin> = "localhost:8081?", Start;
+        /// Threads that serve clients, each with connections of its own; 0 is one a core
+        threads: Whole<0, 1024> = "0", Start;
         /// Let clients without a token in at addresses that others can reach
         allow_anonymous: bool = "false", Start;
         /// Pages of other hosts that may connect, such as https://*.example.com; `*` is any

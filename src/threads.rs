@@ -1,0 +1,52 @@
+//! The binary's threads: each accepts and serves connections of its own.
+
+use std::io;
+use std::num::NonZeroUsize;
+use std::pin::pin;
+use std::thread::Builder;
+
+use busline::rt::Tokio;
+use busline::server::{Acceptor, Listeners};
+use futures::channel::oneshot;
+use futures::future::select;
+use tokio::runtime::{self, Runtime};
+
+/// Threads beside the first one; dropping it drops all that they serve.
+///
+/// Nobody waits for them: one that a service blocks would keep the server from its end.
+pub(crate) struct Threads {
+    _alive: Vec<oneshot::Sender<()>>,
+}
+
+/// A runtime for one thread.
+///
+/// One thread keeps together what becomes ready together: fewer and larger writes.
+pub(crate) fn runtime() -> io::Result<Runtime> {
+    runtime::Builder::new_current_thread().enable_all().build()
+}
+
+impl Threads {
+    /// Starts as many as are missing to `count`, each with listeners like these.
+    pub(crate) fn start(
+        count: NonZeroUsize,
+        listeners: &Listeners,
+        acceptor: &Acceptor<Tokio>,
+    ) -> io::Result<Self> {
+        let mut alive = Vec::new();
+        for number in 1..count.get() {
+            let runtime = runtime()?;
+            let entered = runtime.enter();
+            let listeners = listeners.again()?;
+            drop(entered);
+            let acceptor = acceptor.clone();
+            let (sender, end) = oneshot::channel::<()>();
+            let thread = Builder::new().name(format!("busline-{number}"));
+            thread.spawn(move || {
+                let accept = pin!(acceptor.accept(listeners));
+                drop(runtime.block_on(select(accept, end)));
+            })?;
+            alive.push(sender);
+        }
+        Ok(Self { _alive: alive })
+    }
+}
