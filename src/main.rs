@@ -114,6 +114,7 @@ fn log(config: &Config) {
 
 fn start(config: Config, sources: Sources) -> Result<(), Problem> {
     threads::runtime()?.block_on(async {
+        Tokio::gather();
         let signals = Signals::catch()?;
         let remote = config.remote();
         let app = app(&config, remote.clone().map(|(remote, _)| remote))?;

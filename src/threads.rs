@@ -22,7 +22,10 @@ pub(crate) struct Threads {
 ///
 /// One thread keeps together what becomes ready together: fewer and larger writes.
 pub(crate) fn runtime() -> io::Result<Runtime> {
-    runtime::Builder::new_current_thread().enable_all().build()
+    runtime::Builder::new_current_thread()
+        .enable_all()
+        .event_interval(1)
+        .build()
 }
 
 impl Threads {
@@ -43,7 +46,10 @@ impl Threads {
             let thread = Builder::new().name(format!("busline-{number}"));
             thread.spawn(move || {
                 let accept = pin!(acceptor.accept(listeners));
-                drop(runtime.block_on(select(accept, end)));
+                drop(runtime.block_on(async {
+                    Tokio::gather();
+                    select(accept, end).await
+                }));
             })?;
             alive.push(sender);
         }

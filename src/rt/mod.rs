@@ -9,6 +9,8 @@ use std::time::{Duration, SystemTime};
 use futures::future::BoxFuture;
 
 #[cfg(feature = "server")]
+mod crew;
+#[cfg(feature = "server")]
 mod tokio;
 
 #[cfg(feature = "server")]

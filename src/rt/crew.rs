@@ -1,0 +1,543 @@
+//! The tasks of one thread, run together: what one thread wakes of another goes there at once.
+//!
+//! A turn polls every task that is ready, then those that became ready meanwhile, until none is.
+//! Between these rounds each other thread gets the tasks of its own that were woken, all together:
+//! one wake for a whole audience, however large.
+
+use std::cell::RefCell;
+use std::fmt;
+use std::panic::{AssertUnwindSafe, catch_unwind};
+use std::sync::Arc as StdArc;
+use std::task::{Context, Poll, Wake, Waker};
+
+use futures::future::BoxFuture;
+use slab::Slab;
+
+use crate::sync::{AtomicBool, Mutex, Ordering, thread_local};
+
+/// Polls in one turn before the thread looks for what came in.
+const POLLS_MAX: usize = 1024;
+
+/// The tasks of one thread; dropping it drops them.
+#[derive(Debug)]
+pub(crate) struct Crew {
+    shared: StdArc<Shared>,
+    /// Those of the present round; empty between the rounds.
+    round: Vec<StdArc<Task>>,
+}
+
+/// Spawns tasks into a [`Crew`].
+#[derive(Clone, Debug)]
+pub(crate) struct Spawner(StdArc<Shared>);
+
+#[derive(Debug)]
+struct Shared(Mutex<State>);
+
+#[derive(Debug, Default)]
+struct State {
+    tasks: Slab<StdArc<Task>>,
+    ready: Vec<StdArc<Task>>,
+    /// What runs the turns, while it sleeps.
+    parked: Option<Waker>,
+    /// Whether there are no turns any more.
+    is_over: bool,
+}
+
+struct Task {
+    key: usize,
+    crew: StdArc<Shared>,
+    /// Whether it is among those that are ready, or on its way there.
+    is_ready: AtomicBool,
+    /// `None` while it is polled, and once it is done.
+    future: Mutex<Option<BoxFuture<'static, ()>>>,
+}
+
+thread_local! {
+    /// The crew of which this thread runs a round, and what it has woken of others.
+    static ROUND: RefCell<Option<Round>> = RefCell::new(None);
+}
+
+struct Round {
+    crew: StdArc<Shared>,
+    woken: Vec<StdArc<Task>>,
+}
+
+impl Crew {
+    pub(crate) fn new() -> Self {
+        Self {
+            shared: StdArc::new(Shared(Mutex::new(State::default()))),
+            round: Vec::new(),
+        }
+    }
+
+    pub(crate) fn spawner(&self) -> Spawner {
+        Spawner(StdArc::clone(&self.shared))
+    }
+
+    /// Runs a turn; the task is woken when there is more to do.
+    pub(crate) fn poll_turn(&mut self, cx: &Context<'_>) {
+        let mut polls = 0;
+        while polls < POLLS_MAX {
+            self.shared.take_ready(&mut self.round, cx);
+            if self.round.is_empty() {
+                return;
+            }
+            polls += self.round.len();
+            self.run_round();
+        }
+        cx.waker().wake_by_ref();
+    }
+
+    /// Polls each of the round once.
+    fn run_round(&mut self) {
+        let begun = Round {
+            crew: StdArc::clone(&self.shared),
+            woken: Vec::new(),
+        };
+        ROUND.with(|round| round.replace(Some(begun)));
+        for task in self.round.drain(..) {
+            task.run();
+        }
+        let ended = ROUND.with(RefCell::take);
+        hand_over(ended.map_or_else(Vec::new, |round| round.woken));
+    }
+}
+
+/// Gives each crew its tasks, all at once.
+fn hand_over(mut woken: Vec<StdArc<Task>>) {
+    while let Some(first) = woken.first() {
+        let crew = StdArc::clone(&first.crew);
+        let is_its = |task: &StdArc<Task>| StdArc::ptr_eq(&task.crew, &crew);
+        let (its, others) = woken.into_iter().partition::<Vec<_>, _>(is_its);
+        crew.push(its);
+        woken = others;
+    }
+}
+
+impl Drop for Crew {
+    fn drop(&mut self) {
+        let mut state = self.shared.0.lock();
+        let rest = std::mem::take(&mut *state);
+        state.is_over = true;
+        drop(state);
+        // Also of those that something else still holds, to wake them.
+        for (_, task) in &rest.tasks {
+            task.forget();
+        }
+    }
+}
+
+impl Spawner {
+    /// Runs the future in the crew's next round; drops it if there is none any more.
+    pub(crate) fn spawn(&self, future: BoxFuture<'static, ()>) {
+        let mut state = self.0.0.lock();
+        if state.is_over {
+            drop(state);
+            return;
+        }
+        let vacant = state.tasks.vacant_entry();
+        let task = StdArc::new(Task {
+            key: vacant.key(),
+            crew: StdArc::clone(&self.0),
+            is_ready: AtomicBool::new(true),
+            future: Mutex::new(Some(future)),
+        });
+        vacant.insert(StdArc::clone(&task));
+        drop(state);
+        self.0.push([task]);
+    }
+}
+
+impl Shared {
+    /// Takes out those that are ready, or parks the task that runs the turns.
+    fn take_ready(&self, into: &mut Vec<StdArc<Task>>, cx: &Context<'_>) {
+        let mut state = self.0.lock();
+        std::mem::swap(&mut state.ready, into);
+        if into.is_empty() {
+            let before = state.parked.replace(cx.waker().clone());
+            drop(state);
+            drop(before);
+        }
+    }
+
+    fn push(&self, tasks: impl IntoIterator<Item = StdArc<Task>>) {
+        let mut state = self.0.lock();
+        if state.is_over {
+            drop(state);
+            return;
+        }
+        state.ready.extend(tasks);
+        let parked = state.parked.take();
+        drop(state);
+        if let Some(waker) = parked {
+            waker.wake();
+        }
+    }
+
+    fn remove(&self, key: usize) {
+        let done = self.0.lock().tasks.try_remove(key);
+        drop(done);
+    }
+}
+
+impl Task {
+    fn run(self: StdArc<Self>) {
+        // Before it is polled: what is woken meanwhile is ready again.
+        self.is_ready.store(false, Ordering::SeqCst);
+        let Some(mut future) = self.future.lock().take() else {
+            return;
+        };
+        let waker = Waker::from(StdArc::clone(&self));
+        let mut cx = Context::from_waker(&waker);
+        match catch_unwind(AssertUnwindSafe(|| future.as_mut().poll(&mut cx))) {
+            Ok(Poll::Pending) => *self.future.lock() = Some(future),
+            // A panic was told by its hook, and is the end of this task only.
+            Ok(Poll::Ready(())) | Err(_) => {
+                self.crew.remove(self.key);
+                drop(catch_unwind(AssertUnwindSafe(|| drop(future))));
+            }
+        }
+    }
+
+    /// Drops the future; whoever wakes the task wakes nothing.
+    fn forget(&self) {
+        let future = self.future.lock().take();
+        drop(catch_unwind(AssertUnwindSafe(|| drop(future))));
+    }
+}
+
+impl Wake for Task {
+    fn wake(self: StdArc<Self>) {
+        if self.is_ready.swap(true, Ordering::SeqCst) {
+            return;
+        }
+        let mut here = Some(self);
+        // A thread that ends has no round any more.
+        let _gone = ROUND.try_with(|round| {
+            if let Some(round) = &mut *round.borrow_mut() {
+                let is_foreign = |task: &mut StdArc<Self>| !StdArc::ptr_eq(&task.crew, &round.crew);
+                round.woken.extend(here.take_if(is_foreign));
+            }
+        });
+        if let Some(task) = here {
+            StdArc::clone(&task.crew).push([task]);
+        }
+    }
+}
+
+impl fmt::Debug for Task {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let mut task = f.debug_struct("Task");
+        task.field("key", &self.key).finish_non_exhaustive()
+    }
+}
+
+#[cfg(all(test, feature = "loom"))]
+mod models {
+    use std::future::poll_fn;
+
+    use loom::future::block_on;
+    use loom::thread;
+
+    use super::*;
+    use crate::sync::{AtomicU64, model};
+
+    /// Something that one task waits for, as a topic of the bus is.
+    struct Event {
+        count: AtomicU64,
+        waiter: Mutex<Option<Waker>>,
+    }
+
+    impl Event {
+        fn new() -> StdArc<Self> {
+            StdArc::new(Self {
+                count: AtomicU64::new(0),
+                waiter: Mutex::new(None),
+            })
+        }
+
+        fn raise(&self) {
+            self.count.fetch_add(1, Ordering::SeqCst);
+            let waiter = self.waiter.lock().take();
+            if let Some(waiter) = waiter {
+                waiter.wake();
+            }
+        }
+
+        fn poll(&self, cx: &Context<'_>, count: u64) -> Poll<()> {
+            *self.waiter.lock() = Some(cx.waker().clone());
+            if self.count.load(Ordering::SeqCst) < count {
+                return Poll::Pending;
+            }
+            Poll::Ready(())
+        }
+    }
+
+    /// Runs a crew of this one task until it is done.
+    fn run(task: impl Future<Output = ()> + Send + 'static) {
+        let mut crew = Crew::new();
+        let done = StdArc::new(AtomicU64::new(0));
+        let told = StdArc::clone(&done);
+        crew.spawner().spawn(Box::pin(async move {
+            task.await;
+            told.fetch_add(1, Ordering::SeqCst);
+        }));
+        block_on(poll_fn(|cx| {
+            crew.poll_turn(cx);
+            match done.load(Ordering::SeqCst) {
+                0 => Poll::Pending,
+                _ => Poll::Ready(()),
+            }
+        }));
+    }
+
+    /// Two threads, two events, at most three preemptions. Catches: a crew that parks after it has
+    /// unlocked, a task that is marked as not ready only after it was polled.
+    #[test]
+    fn a_task_that_another_thread_wakes_runs_again() {
+        model(Some(3), || {
+            let event = Event::new();
+            let raised = StdArc::clone(&event);
+            let other = thread::spawn(move || {
+                raised.raise();
+                raised.raise();
+            });
+            run(async move { poll_fn(|cx| event.poll(cx, 2)).await });
+            other.join().expect("it does not panic");
+        });
+    }
+
+    /// Two threads, each a crew whose task raises the other's event and waits for its own, at most
+    /// three preemptions. Catches: what a round has woken of another crew is not handed over.
+    #[test]
+    fn two_crews_wake_each_other() {
+        model(Some(3), || {
+            let events = [(); 2].map(|()| Event::new());
+            let [mine, yours] = events.clone();
+            let other = thread::spawn(move || run(meet(mine, yours)));
+            let [yours, mine] = events;
+            run(meet(mine, yours));
+            other.join().expect("it does not panic");
+        });
+    }
+
+    async fn meet(mine: StdArc<Event>, yours: StdArc<Event>) {
+        yours.raise();
+        poll_fn(|cx| mine.poll(cx, 1)).await;
+    }
+
+    /// Two threads: a crew that ends while another thread wakes its task; any number of
+    /// preemptions. Catches: a task that stays among the ready ones of a crew that is over.
+    #[test]
+    fn a_crew_that_ends_leaves_nothing_behind() {
+        model(None, || {
+            let event = Event::new();
+            let raised = StdArc::clone(&event);
+            let mut crew = Crew::new();
+            let shared = StdArc::clone(&crew.shared);
+            let awaited = StdArc::clone(&event);
+            crew.spawner().spawn(Box::pin(async move {
+                poll_fn(|cx| awaited.poll(cx, 1)).await;
+            }));
+            crew.poll_turn(&Context::from_waker(Waker::noop()));
+            let other = thread::spawn(move || raised.raise());
+            drop(crew);
+            other.join().expect("it does not panic");
+            let state = shared.0.lock();
+            assert!(state.ready.is_empty() && state.tasks.is_empty());
+            drop(state);
+            assert_eq!(
+                StdArc::strong_count(&event),
+                1,
+                "the task's future is dropped"
+            );
+        });
+    }
+}
+
+#[cfg(all(test, not(feature = "loom")))]
+mod tests {
+    use std::future::{pending, poll_fn};
+    use std::sync::atomic::AtomicUsize;
+
+    use super::*;
+
+    #[derive(Default)]
+    struct Count(AtomicUsize);
+
+    impl Count {
+        fn get(&self) -> usize {
+            self.0.load(Ordering::SeqCst)
+        }
+    }
+
+    impl Wake for Count {
+        fn wake(self: StdArc<Self>) {
+            self.0.fetch_add(1, Ordering::SeqCst);
+        }
+    }
+
+    /// A crew, and how often it was woken.
+    struct World {
+        crew: Crew,
+        woken: StdArc<Count>,
+    }
+
+    impl World {
+        fn new() -> Self {
+            Self {
+                crew: Crew::new(),
+                woken: StdArc::default(),
+            }
+        }
+
+        fn spawn(&self, future: impl Future<Output = ()> + Send + 'static) {
+            self.crew.spawner().spawn(Box::pin(future));
+        }
+
+        fn turn(&mut self) {
+            let waker = Waker::from(StdArc::clone(&self.woken));
+            self.crew.poll_turn(&Context::from_waker(&waker));
+        }
+
+        fn tasks(&self) -> usize {
+            self.crew.shared.0.lock().tasks.len()
+        }
+    }
+
+    /// A task that waits to be woken, and what wakes it.
+    fn sleeper(polls: &StdArc<Count>) -> (BoxFuture<'static, ()>, StdArc<Mutex<Option<Waker>>>) {
+        let bed = StdArc::new(Mutex::new(None));
+        let (own, polls) = (StdArc::clone(&bed), StdArc::clone(polls));
+        let future = poll_fn(move |cx| {
+            polls.0.fetch_add(1, Ordering::SeqCst);
+            *own.lock() = Some(cx.waker().clone());
+            Poll::Pending
+        });
+        (Box::pin(future), bed)
+    }
+
+    fn wake(bed: &Mutex<Option<Waker>>) {
+        let waker = bed.lock().clone();
+        waker.expect("it sleeps").wake();
+    }
+
+    #[test]
+    fn what_is_spawned_and_woken_in_a_turn_runs_in_it_and_a_task_that_is_done_is_gone() {
+        let mut world = World::new();
+        let polls = StdArc::<Count>::default();
+        let (spawner, counted) = (world.crew.spawner(), StdArc::clone(&polls));
+        world.spawn(async move {
+            let mut yielded = false;
+            poll_fn(|cx| {
+                cx.waker().wake_by_ref();
+                match std::mem::replace(&mut yielded, true) {
+                    true => Poll::Ready(()),
+                    false => Poll::Pending,
+                }
+            })
+            .await;
+            spawner.spawn(Box::pin(async move { counted.wake() }));
+        });
+        world.turn();
+        assert_eq!((polls.get(), world.tasks()), (1, 0));
+        assert_eq!(world.woken.get(), 0, "it was awake");
+    }
+
+    #[test]
+    fn a_task_that_is_woken_often_runs_once() {
+        let mut world = World::new();
+        let polls = StdArc::default();
+        let (task, bed) = sleeper(&polls);
+        world.spawn(task);
+        world.turn();
+        wake(&bed);
+        wake(&bed);
+        assert_eq!(world.woken.get(), 1);
+        world.turn();
+        assert_eq!((polls.get(), world.tasks()), (2, 1));
+    }
+
+    #[test]
+    fn a_whole_audience_of_another_crew_is_woken_at_once() {
+        let (mut here, mut there) = (World::new(), World::new());
+        let polls = StdArc::default();
+        let beds: Vec<_> = (0..10)
+            .map(|_| {
+                let (task, bed) = sleeper(&polls);
+                there.spawn(task);
+                bed
+            })
+            .collect();
+        there.turn();
+        let seen = StdArc::clone(&there.woken);
+        here.spawn(async move {
+            beds.iter().for_each(|bed| wake(bed));
+            assert_eq!(seen.get(), 0, "not before the end of the round");
+        });
+        here.turn();
+        assert_eq!(there.woken.get(), 1);
+        there.turn();
+        assert_eq!(polls.get(), 20);
+    }
+
+    #[test]
+    fn a_turn_ends_even_if_a_task_is_always_ready() {
+        let mut world = World::new();
+        let polls = StdArc::<Count>::default();
+        let counted = StdArc::clone(&polls);
+        world.spawn(poll_fn(move |cx| {
+            counted.0.fetch_add(1, Ordering::SeqCst);
+            cx.waker().wake_by_ref();
+            Poll::Pending
+        }));
+        world.turn();
+        assert_eq!((polls.get(), world.woken.get()), (POLLS_MAX, 1));
+        world.turn();
+        assert_eq!((polls.get(), world.woken.get()), (2 * POLLS_MAX, 2));
+    }
+
+    #[test]
+    fn a_panic_is_the_end_of_its_task_only() {
+        struct Bomb;
+        impl Drop for Bomb {
+            fn drop(&mut self) {
+                assert!(std::thread::panicking(), "a second panic");
+            }
+        }
+        let mut world = World::new();
+        let polls = StdArc::<Count>::default();
+        let counted = StdArc::clone(&polls);
+        let bomb = Bomb;
+        // Panics when it is polled, and again when what it holds is dropped.
+        world.spawn(poll_fn(move |_| {
+            let _held = &bomb;
+            panic!("on purpose");
+        }));
+        world.spawn(async move { counted.wake() });
+        world.turn();
+        assert_eq!((polls.get(), world.tasks()), (1, 0));
+    }
+
+    #[test]
+    fn a_crew_that_ends_drops_its_tasks_and_takes_no_more() {
+        let mut world = World::new();
+        let polls = StdArc::default();
+        let (task, bed) = sleeper(&polls);
+        world.spawn(task);
+        world.turn();
+        let held = StdArc::new(());
+        let theirs = StdArc::clone(&held);
+        world.spawn(async move {
+            let _held = theirs;
+            pending().await
+        });
+        let spawner = world.crew.spawner();
+        drop(world);
+        assert_eq!(StdArc::strong_count(&held), 1);
+        wake(&bed);
+        let theirs = StdArc::clone(&held);
+        spawner.spawn(Box::pin(async move { drop(theirs) }));
+        assert_eq!((StdArc::strong_count(&held), polls.get()), (1, 1));
+    }
+}
