@@ -13,10 +13,10 @@ pub const TOPIC_BYTES_MAX: usize = 255;
 pub const SERVICE_NAME_BYTES_MAX: usize = 64;
 
 /// Bytes asked of a socket in one read.
-pub(crate) const READ_BYTES: usize = 8 * 1024;
+pub(crate) const READ_BYTES: usize = 8_192;
 
 /// Longest token, in bytes; a longer one is refused before anybody looks into it.
-pub const TOKEN_BYTES_MAX: usize = 8 * 1024;
+pub const TOKEN_BYTES_MAX: usize = 8_192;
 
 /// The bounds of one running application; [`Limits::default`] has the values named at each field.
 #[derive(Clone, Debug, PartialEq, Eq)]

@@ -325,4 +325,21 @@ mod tests {
             assert_eq!(reason as usize, index, "{}", reason.name());
         }
     }
+
+    #[test]
+    fn every_reason_has_a_name_of_its_own_that_can_be_a_label() {
+        let closed = CloseReason::ALL.map(CloseReason::name).to_vec();
+        let refused = RefuseReason::ALL.map(RefuseReason::name).to_vec();
+        for mut names in [closed, refused] {
+            let count = names.len();
+            names.sort_unstable();
+            names.dedup();
+            assert_eq!(names.len(), count);
+            let is_label = |name: &str| {
+                let is_allowed = |byte| matches!(byte, b'a'..=b'z' | b'_');
+                !name.is_empty() && name.bytes().all(is_allowed)
+            };
+            assert!(names.into_iter().all(is_label));
+        }
+    }
 }

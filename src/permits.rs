@@ -67,9 +67,8 @@ impl Permits {
         let address = peer.address.map(group);
         let subject = peer.subject().cloned();
         let mut state = self.state.lock();
-        let more = usize::from(planted::is(Bug::SessionTooMany));
-        let less = usize::from(planted::is(Bug::SessionTooFew) && self.bounds.in_all > 1);
-        if state.taken + less >= self.bounds.in_all + more {
+        let max = planted::one_less(Bug::SessionTooFew, self.bounds.in_all);
+        if state.taken >= planted::one_more(Bug::SessionTooMany, max) {
             return Err(Full::InAll);
         }
         if is_full(&state.by_address, address.as_ref(), self.bounds.per_address) {
@@ -125,7 +124,7 @@ fn give_back<K: Ord>(taken: &mut BTreeMap<K, usize>, key: Option<&K>) {
 impl Drop for Permit {
     fn drop(&mut self) {
         let mut state = self.permits.state.lock();
-        state.taken -= usize::from(!planted::is(Bug::PermitKept));
+        state.taken -= planted::none(Bug::PermitKept, 1);
         give_back(&mut state.by_address, self.address.as_ref());
         give_back(&mut state.by_subject, self.subject.as_ref());
         let watchers = (state.taken == 0).then(|| state.watchers.unpark());

@@ -3,6 +3,8 @@
 //! Each site asks [`is`]. Without the feature that is a constant `false`: nothing of a bug is
 //! compiled, and no bug can be had by any other means.
 
+use std::ops::{Add, Sub};
+
 /// Declares the bugs and the list of all of them.
 macro_rules! bugs {
     ($($(#[$doc:meta])* $bug:ident,)*) => {
@@ -165,6 +167,37 @@ bugs! {
 #[cfg(not(feature = "planted"))]
 pub(crate) const fn is(_: Bug) -> bool {
     false
+}
+
+/// The value, or one more; no arithmetic stands where there is no bug.
+pub(crate) fn one_more<T: From<u8> + Add<Output = T>>(bug: Bug, value: T) -> T {
+    if is(bug) { value + 1.into() } else { value }
+}
+
+/// The value, or one less, but not 0.
+pub(crate) fn one_less<T: From<u8> + PartialOrd + Sub<Output = T>>(bug: Bug, value: T) -> T {
+    if is(bug) && value > 1.into() {
+        value - 1.into()
+    } else {
+        value
+    }
+}
+
+/// The value, or 0.
+pub(crate) fn none<T: Default>(bug: Bug, value: T) -> T {
+    if is(bug) { T::default() } else { value }
+}
+
+/// The value, or twice as much.
+pub(crate) fn twice<T: Copy + Add<Output = T>>(bug: Bug, value: T) -> T {
+    if is(bug) { value + value } else { value }
+}
+
+/// Changes the places of the first two.
+pub(crate) fn swap<T>(bug: Bug, values: &mut [T]) {
+    if is(bug) && values.len() > 1 {
+        values.swap(0, 1);
+    }
 }
 
 #[cfg(feature = "planted")]

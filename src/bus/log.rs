@@ -126,7 +126,7 @@ impl Log {
     pub(crate) fn detach(&mut self, cursor: Cursor) {
         let position = self.position(&cursor);
         let unread = self.tail() - position;
-        self.counts.lost_unsubscribed += unread * u64::from(!planted::is(Bug::UnreadNotCounted));
+        self.counts.lost_unsubscribed += planted::none(Bug::UnreadNotCounted, unread);
         self.counts.pending -= unread;
         *self.readers_at(position) -= 1;
         self.readers -= 1;
@@ -189,12 +189,10 @@ impl Log {
             }
             into.push(entry.message.clone());
         }
-        if planted::is(Bug::BatchSwapped) && into.len() - before > 1 {
-            into.swap(before, before + 1);
-        }
+        planted::swap(Bug::BatchSwapped, &mut into[before..]);
         cursor.0 = start;
-        let again = u64::from(planted::is(Bug::DeliveredTwice) && into.len() - before > 1);
-        self.advance(cursor, start + (into.len() - before) as u64 - again);
+        let read = planted::one_less(Bug::DeliveredTwice, (into.len() - before) as u64);
+        self.advance(cursor, start + read);
         told(lost)
     }
 
@@ -279,9 +277,8 @@ impl Log {
     }
 
     fn overflows(&self) -> bool {
-        let spare = usize::from(planted::is(Bug::WindowTooLarge));
-        let spent = usize::from(planted::is(Bug::WindowTooSmall) && self.entries.len() > 1);
-        self.entries.len() + spent > self.window.messages.get() + spare
+        let max = planted::one_less(Bug::WindowTooSmall, self.window.messages.get());
+        self.entries.len() > planted::one_more(Bug::WindowTooLarge, max)
             || (self.entries.len() > 1 && self.bytes > self.window.bytes)
     }
 
@@ -291,9 +288,9 @@ impl Log {
             return;
         };
         let lost = entry.readers as u64;
-        self.counts.lost_lagged += lost * u64::from(!planted::is(Bug::LagNotCounted));
+        self.counts.lost_lagged += planted::none(Bug::LagNotCounted, lost);
         self.counts.pending -= lost;
-        self.bytes -= entry.message.len() * usize::from(!planted::is(Bug::BytesKept));
+        self.bytes -= planted::none(Bug::BytesKept, entry.message.len());
         self.head += 1;
         *self.readers_at(self.head) += entry.readers;
     }
@@ -311,7 +308,7 @@ impl Log {
 
 /// The losses that a subscriber is told of.
 fn told(lost: u64) -> u64 {
-    lost - u64::from(planted::is(Bug::LagTooLow) && lost > 0)
+    planted::one_less(Bug::LagTooLow, lost)
 }
 
 #[cfg(test)]

@@ -393,8 +393,8 @@ impl Lifecycle {
             self.crashes.pop_front();
         }
         self.crashes.push_back(now);
-        let tolerated = usize::from(planted::is(Bug::CrashTolerated));
-        let too_many = self.crashes.len() >= self.policy.crashes_max.get() as usize + tolerated;
+        let max = planted::one_more(Bug::CrashTolerated, self.policy.crashes_max.get() as usize);
+        let too_many = self.crashes.len() >= max;
         if too_many || self.trial {
             self.crashes.clear();
             self.trial = true;

@@ -130,7 +130,7 @@ impl<R: Runtime> Registry<R> {
 
     /// Refuses every further client and asks those there are to leave.
     pub fn drain(&self) {
-        let forgotten = usize::from(planted::is(Bug::DrainForgetsService));
+        let forgotten = planted::one_more(Bug::DrainForgetsService, 0);
         for entry in self.services.values().skip(forgotten) {
             Entry::on(entry, Event::Drain);
         }

@@ -53,8 +53,8 @@ impl Closing {
     /// Leaves the service; the feed is kept only if what is in it shall still be sent.
     pub(super) fn new<R: Runtime>(cause: Cause, admission: Admission<R>, now: Instant) -> Self {
         let limits = &admission.limits;
-        let times = 1 + u32::from(planted::is(Bug::CloseTooLong));
-        let (deadline, drain) = (now + limits.close_timeout * times, limits.drain.code);
+        let timeout = planted::twice(Bug::CloseTooLong, limits.close_timeout);
+        let (deadline, drain) = (now + timeout, limits.drain.code);
         let (feed, permit) = admission.leave();
         let step = match cause.farewell(drain) {
             Farewell::Cut(frame) => {

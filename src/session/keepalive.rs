@@ -61,9 +61,8 @@ impl Keepalive {
         if now < self.deadline {
             return Pulse::Wait;
         }
-        let early = u32::from(planted::is(Bug::SilentTooEarly));
-        if self.unanswered + early >= self.policy.missed_max.get() && !planted::is(Bug::SilentKept)
-        {
+        let unanswered = planted::one_more(Bug::SilentTooEarly, self.unanswered);
+        if unanswered >= self.policy.missed_max.get() && !planted::is(Bug::SilentKept) {
             return Pulse::Dead;
         }
         self.unanswered += 1;
@@ -84,8 +83,7 @@ fn after(policy: KeepalivePolicy, now: Instant) -> Instant {
     if policy.interval.is_zero() {
         Instant::from_start(Duration::MAX)
     } else {
-        let times = 1 + u32::from(planted::is(Bug::IntervalDoubled));
-        now + policy.interval.saturating_mul(times)
+        now + planted::twice(Bug::IntervalDoubled, policy.interval)
     }
 }
 

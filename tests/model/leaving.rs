@@ -123,9 +123,26 @@ fn what_was_published_comes_before_the_close() {
     }
 }
 
+/// Whoever is closed last still has the time that a close may take, twice, before the end.
+#[test]
+fn in_a_hurry_all_are_closed_in_time_for_their_goodbyes() {
+    let limits = Limits {
+        drain_timeout: Duration::from_secs(10),
+        close_timeout: Duration::from_secs(2),
+        ..draining(1, Duration::ZERO, DrainCode::GoingAway)
+    };
+    let crowd = crowd(100, limits);
+    crowd.app.drain();
+    crowd.wait(5_900);
+    assert!(closed_count(&crowd) < 100, "as late as that allows");
+    crowd.wait(100);
+    assert_eq!(closed_count(&crowd), 100);
+}
+
 #[test]
 fn a_second_drain_changes_nothing() {
     let crowd = crowd(4, draining(1, Duration::ZERO, DrainCode::GoingAway));
+    assert!(!crowd.app.is_draining());
     crowd.app.drain();
     crowd.wait(500);
     crowd.app.drain();

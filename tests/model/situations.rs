@@ -1,5 +1,6 @@
 //! Applications and sessions in situations that random runs seldom reach, driven by hand.
 
+use std::sync::Arc;
 use std::time::Duration;
 
 use busline::app::{App, RegisterError};
@@ -13,6 +14,7 @@ use busline::session::Admission;
 use busline::{Context, Limits};
 use futures::FutureExt;
 
+use crate::model::crowd::Crowd;
 use crate::model::executor::Manual;
 use crate::model::peer::Said;
 use crate::regressions::{World, deaf, idle, with};
@@ -43,6 +45,26 @@ fn an_application_names_its_services_in_order_and_each_once() {
         Some("b".into())
     );
     assert_eq!(app.registry().name("d"), None);
+}
+
+#[test]
+fn new_policies_are_for_those_who_come_after() {
+    let mut crowd = Crowd::limited(Limits::default());
+    let before = crowd.join(1 << 20);
+    let app = crowd.app.clone();
+    let mut policies = (*app.policies()).clone();
+    policies.limits = Arc::new(Limits {
+        message_bytes: 4,
+        ..Limits::default()
+    });
+    app.replace_policies(policies);
+    let after = crowd.join(1 << 20);
+    for peer in [&before, &after] {
+        peer.send(true, 1, b"12345");
+    }
+    crowd.rt.settle();
+    assert_eq!(before.said(), [Said::Text("12345".into())]);
+    assert_eq!(after.said(), [Said::Close(Some(1009))]);
 }
 
 #[test]
