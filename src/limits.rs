@@ -15,6 +15,9 @@ pub const SERVICE_NAME_BYTES_MAX: usize = 64;
 /// Bytes asked of a socket in one read.
 pub(crate) const READ_BYTES: usize = 8_192;
 
+/// Longest time a service may go on without a wait before it is told of.
+pub const BLOCKED_AFTER: Duration = Duration::from_millis(100);
+
 /// Longest token, in bytes; a longer one is refused before anybody looks into it.
 pub const TOKEN_BYTES_MAX: usize = 8_192;
 

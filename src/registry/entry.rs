@@ -4,6 +4,7 @@
 //! and waking happen after it is released, in any order: an instance can be told to stop before its
 //! task is spawned, and none can exit before that.
 
+use std::future::poll_fn;
 use std::panic::AssertUnwindSafe;
 use std::sync::Arc as StdArc;
 
@@ -15,10 +16,11 @@ use super::exit::{Crash, Exit, ExitGuard, Run};
 use super::lease::Status;
 use super::lifecycle::{Effect, Event, Lifecycle, Refusal, State};
 use crate::bus::{Generation, MessageBus, ServiceName, Subscription, Topic};
+use crate::limits::BLOCKED_AFTER;
 use crate::planted::{self, Bug};
 use crate::rt::{Instant, Runtime};
 use crate::service::{Context, Seed, Service, Stop};
-use crate::sync::{Arc, Mutex, Waiters};
+use crate::sync::{Arc, AtomicU64, Mutex, Ordering, Waiters};
 
 /// One service.
 pub(crate) struct Entry<R: Runtime> {
@@ -27,6 +29,8 @@ pub(crate) struct Entry<R: Runtime> {
     service: StdArc<dyn Service>,
     bus: StdArc<dyn MessageBus>,
     rt: R,
+    /// How often it kept its thread from others.
+    pub(super) blocked: AtomicU64,
     pub(super) slot: Mutex<Slot>,
 }
 
@@ -111,6 +115,7 @@ impl<R: Runtime> Entry<R> {
             name,
             service,
             bus: StdArc::clone(bus),
+            blocked: AtomicU64::new(0),
             slot: Mutex::new(Slot::new(Lifecycle::new(policy, rt.random()))),
             rt: rt.clone(),
         }
@@ -204,7 +209,27 @@ impl<R: Runtime> Entry<R> {
         };
         let clock = StdArc::new(self.rt.clone());
         let context = Context::new(seed, StdArc::clone(&self.bus), clock);
-        self.service.run(context).await
+        self.watch_thread(self.service.run(context)).await
+    }
+
+    /// Tells when the service keeps its thread from all others there, which the system cannot.
+    async fn watch_thread(&self, mut run: BoxFuture<'static, Run>) -> Run {
+        poll_fn(|cx| {
+            let begun = self.rt.now();
+            let polled = run.as_mut().poll(cx);
+            let took = self.rt.now().saturating_since(begun);
+            if took >= BLOCKED_AFTER {
+                self.blocked.fetch_add(1, Ordering::Relaxed);
+                let service = self.name.as_str();
+                warn!(
+                    service,
+                    ?took,
+                    "blocks its thread, and all who share it: spawn_blocking"
+                );
+            }
+            polled
+        })
+        .await
     }
 
     pub(super) fn exited(this: &Arc<Self>, generation: Generation, exit: &Exit) {

@@ -9,7 +9,7 @@ use crate::limits::LifecyclePolicy;
 use crate::planted::{self, Bug};
 use crate::rt::Runtime;
 use crate::service::Service;
-use crate::sync::Arc;
+use crate::sync::{Arc, Ordering};
 
 mod entry;
 mod exit;
@@ -53,6 +53,8 @@ pub struct ServiceStatus {
     pub clients: usize,
     /// What its lifecycle has done.
     pub counts: LifecycleCounts,
+    /// How often it went on for [`BLOCKED_AFTER`](crate::limits::BLOCKED_AFTER) without a wait.
+    pub blocked: u64,
 }
 
 impl ServiceStatus {
@@ -114,8 +116,10 @@ impl<R: Runtime> Registry<R> {
 
     /// What a service is doing; `None` if there is no such service.
     pub fn status(&self, service: &str) -> Option<ServiceStatus> {
-        let slot = self.services.get(service)?.slot.lock();
+        let entry = self.services.get(service)?;
+        let slot = entry.slot.lock();
         Some(ServiceStatus {
+            blocked: entry.blocked.load(Ordering::Relaxed),
             state: slot.lifecycle.state(),
             generation: slot.lifecycle.generation(),
             clients: slot.lifecycle.clients(),

@@ -109,6 +109,7 @@ fn service<R: Runtime>(app: &App<R>, registry: &Registry<R>, name: &ServiceName)
         "restarts": status.counts.crashes,
         "aborts": status.counts.aborts,
         "refused": status.counts.refused,
+        "blocked": status.blocked,
         "last_crash": registry.last_crash(name.as_str()).map(|crash| last_crash(&crash)),
     })
 }

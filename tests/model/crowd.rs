@@ -37,7 +37,11 @@ impl Crowd {
     }
 
     pub(crate) fn new(parts: impl FnOnce(Builder<Manual>) -> Builder<Manual>) -> Self {
-        let rt = Manual::default();
+        Self::on(Manual::default(), parts)
+    }
+
+    /// The same on a runtime that others know as well.
+    pub(crate) fn on(rt: Manual, parts: impl FnOnce(Builder<Manual>) -> Builder<Manual>) -> Self {
         let app = parts(App::builder(rt.clone())).build();
         Self {
             rt,

@@ -89,6 +89,12 @@ impl Manual {
     }
 
     /// Lets time pass: every sleep that ends within it, in order, with what it sets off.
+    /// Lets time pass in which nothing runs, as while a task blocks its thread.
+    pub(crate) fn block(&self, wait: Duration) {
+        let mut state = self.state();
+        state.now = state.now + wait;
+    }
+
     pub(crate) fn advance(&self, wait: Duration) {
         let end = self.state().now + wait;
         loop {

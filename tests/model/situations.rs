@@ -48,6 +48,36 @@ fn an_application_names_its_services_in_order_and_each_once() {
 }
 
 #[test]
+fn a_service_that_blocks_its_thread_is_told_of() {
+    let rt = Manual::default();
+    let clock = rt.clone();
+    let blocks = move |mut ctx: Context| {
+        let clock = clock.clone();
+        async move {
+            while let Some(message) = ctx.recv().await {
+                let millis = message.as_text().and_then(|text| text.parse().ok());
+                clock.block(Duration::from_millis(millis.unwrap_or_default()));
+                ctx.reply(&message, &message);
+            }
+        }
+    };
+    let mut crowd = Crowd::on(rt, |app| app.service("s", blocks).expect("a valid name"));
+    let peer = crowd.join(1 << 20);
+    let blocked = |crowd: &Crowd| {
+        crowd
+            .app
+            .registry()
+            .status("s")
+            .map(|status| status.blocked)
+    };
+    for (millis, times) in [("0", 0), ("99", 0), ("100", 1), ("5000", 2), ("1", 2)] {
+        peer.send(true, 1, millis.as_bytes());
+        crowd.rt.settle();
+        assert_eq!(blocked(&crowd), Some(times), "{millis} ms");
+    }
+}
+
+#[test]
 fn new_policies_are_for_those_who_come_after() {
     let mut crowd = Crowd::limited(Limits::default());
     let before = crowd.join(1 << 20);

@@ -298,6 +298,11 @@ impl Snapshot {
             counters("service_starts", "Instances started", |s| s.counts.starts),
             counters("service_crashes", "Instances crashed", |s| s.counts.crashes),
             counters(
+                "service_blocked",
+                "Times its thread was kept from others",
+                |s| s.blocked,
+            ),
+            counters(
                 "service_aborts",
                 "Instances aborted after their grace",
                 |s| s.counts.aborts,
