@@ -29,6 +29,7 @@ const SHELL: &[&str] = &[
     "src/main.rs",
     "src/reload.rs",
     "src/signals.rs",
+    "src/threads.rs",
 ];
 
 /// The files of the binary, and the root of the library.
@@ -40,6 +41,7 @@ const BINARY: &[&str] = &[
     "operators",
     "reload",
     "signals",
+    "threads",
     "trim",
 ];
 

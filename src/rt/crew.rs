@@ -54,7 +54,7 @@ struct Task {
 
 thread_local! {
     /// The crew of which this thread runs a round, and what it has woken of others.
-    static ROUND: RefCell<Option<Round>> = RefCell::new(None);
+    static ROUND: RefCell<Option<Round>> = RefCell::default();
 }
 
 struct Round {
@@ -530,7 +530,7 @@ mod tests {
         let theirs = StdArc::clone(&held);
         world.spawn(async move {
             let _held = theirs;
-            pending().await
+            pending::<()>().await;
         });
         let spawner = world.crew.spawner();
         drop(world);

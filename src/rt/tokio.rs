@@ -17,7 +17,7 @@ use tokio::task::unconstrained;
 use super::crew::{Crew, Spawner};
 use super::{Clock, Instant, Random, Sleep, Spawn};
 
-/// The tokio runtime of the thread that asks; elsewhere the one that was current when this was made.
+/// The tokio runtime of the thread that asks, or else the one that was current when this was made.
 ///
 /// So on several threads, each with a runtime of its own, a connection stays on the thread that
 /// accepted it, and a service runs on the thread of the client that started it.

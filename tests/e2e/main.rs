@@ -29,6 +29,7 @@ mod limits;
 mod admin;
 
 mod slow;
+mod threads;
 
 mod drain;
 

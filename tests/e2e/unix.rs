@@ -20,7 +20,7 @@ async fn start(path: &std::path::Path) -> Result<Server, BindError> {
     Ok(Server::start_on(listeners, |app| app.service("echo", echo)))
 }
 
-async fn echoes(path: &std::path::Path) {
+pub(crate) async fn echoes(path: &std::path::Path) {
     let mut stream = soon(UnixStream::connect(path)).await.expect("it listens");
     let mut bytes = wish("/ws/echo").into_bytes();
     bytes.extend(frame(TEXT, b"hello"));

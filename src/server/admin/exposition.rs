@@ -299,7 +299,7 @@ impl Snapshot {
             counters("service_crashes", "Instances crashed", |s| s.counts.crashes),
             counters(
                 "service_blocked",
-                "Times its thread was kept from others",
+                "Times a service kept its thread from all others for 100 ms",
                 |s| s.blocked,
             ),
             counters(
