@@ -92,7 +92,7 @@ impl Manual {
     /// Lets time pass in which nothing runs, as while a task blocks its thread.
     pub(crate) fn block(&self, wait: Duration) {
         let mut state = self.state();
-        state.now = state.now + wait;
+        state.now += wait;
     }
 
     pub(crate) fn advance(&self, wait: Duration) {
