@@ -30,12 +30,43 @@ pub fn bound(class: usize) -> Duration {
     Duration::from_micros(1 << class.min(BOUNDS - 1))
 }
 
+/// Durations of one class.
+#[derive(Default)]
+struct Run {
+    class: usize,
+    count: u64,
+    nanos: u64,
+}
+
 impl Histogram {
     pub(crate) fn observe(&self, took: Duration) {
-        let nanos = u64::try_from(took.as_nanos()).unwrap_or(u64::MAX);
-        // A sum needs no order with anything else.
-        self.classes[class(nanos)].fetch_add(1, Ordering::Relaxed);
-        self.nanos.fetch_add(nanos, Ordering::Relaxed);
+        self.observe_all([took]);
+    }
+
+    /// The same for several; neighbours of one class, as those of one write are, are added at once.
+    pub(crate) fn observe_all(&self, took: impl IntoIterator<Item = Duration>) {
+        let mut run = Run::default();
+        for took in took {
+            let nanos = u64::try_from(took.as_nanos()).unwrap_or(u64::MAX);
+            let class = class(nanos);
+            if class != run.class {
+                self.add(std::mem::take(&mut run));
+            }
+            run = Run {
+                class,
+                count: run.count + 1,
+                nanos: run.nanos.wrapping_add(nanos),
+            };
+        }
+        self.add(run);
+    }
+
+    fn add(&self, run: Run) {
+        if run.count > 0 {
+            // A sum needs no order with anything else.
+            self.classes[run.class].fetch_add(run.count, Ordering::Relaxed);
+            self.nanos.fetch_add(run.nanos, Ordering::Relaxed);
+        }
     }
 
     pub(crate) fn counts(&self) -> HistogramCounts {
@@ -93,6 +124,14 @@ mod tests {
         histogram.observe(Duration::MAX);
         let counts = histogram.counts();
         assert_eq!(counts.count(), 6);
+        let one_by_one = Histogram::default();
+        let all = [1, 1, 9, 9, 9, 1, 700, 0].map(Duration::from_micros);
+        all.iter().for_each(|took| one_by_one.observe(*took));
+        let together = Histogram::default();
+        together.observe_all([]);
+        together.observe_all(all);
+        assert_eq!(together.counts(), one_by_one.counts());
+        assert_eq!(together.counts().sum, Duration::from_micros(730));
         assert_eq!(counts.classes[BOUNDS], 2, "more than half a minute");
         assert_eq!(counts.classes[10], 2, "up to 1.024 ms");
     }

@@ -50,7 +50,7 @@ pub struct Limits {
     pub queue_bytes: u64,
     /// Bytes a session gathers for one write, at least one message. Default 16 KiB.
     pub outbox_bytes: usize,
-    /// Messages a session takes from its socket before it lets other tasks run. Default 64.
+    /// Messages a session takes from its socket before it lets other tasks run. Default 128.
     pub inbound_batch: NonZeroUsize,
     /// How much one client may send. Default: as much as its service takes.
     pub inbound: InboundPolicy,
@@ -110,7 +110,7 @@ impl Default for Limits {
             compress_bytes_min: Some(nonzero(512)),
             queue_bytes: 1024 * 1024 * 1024,
             outbox_bytes: 16 * 1024,
-            inbound_batch: nonzero(64),
+            inbound_batch: nonzero(128),
             inbound: InboundPolicy::default(),
             pings: Rate::new(10, 100),
             keepalive: KeepalivePolicy::default(),

@@ -153,7 +153,7 @@ pub(crate) fn settings(rng: &mut Rng, healed_ms: u64) -> Wild {
         window_bytes: *rng.pick(&[1, 500, 1 << 20]),
         message_bytes,
         outbox_bytes: *rng.pick(&[1, 100, 1_000, 16 * 1024]),
-        inbound_batch: *rng.pick(&[1, 2, 64]),
+        inbound_batch: *rng.pick(&[1, 2, 128]),
         sessions: *rng.pick(&[6, 1_000, 1_000, 1_000]),
         keepalive_ms: *rng.pick(&[1_000, 5_000, 30_000]),
         missed_max: *rng.pick(&[1, 2, 3]),

@@ -109,10 +109,9 @@ impl Outbox {
     /// Everything is written: counts it and gives the memory back.
     fn finish(&mut self, metrics: &Metrics, now: Instant) {
         metrics.messages_out.add(self.ends.len() as u64);
-        for published in self.published.iter().flatten() {
-            let took = now.since_start().saturating_sub(*published);
-            metrics.written_after.observe(took);
-        }
+        let published = self.published.iter().flatten();
+        let took = published.map(|published| now.since_start().saturating_sub(*published));
+        metrics.written_after.observe_all(took);
         *self = Self {
             unflushed: !planted::is(Bug::FlushForgotten),
             ..Self::default()
