@@ -49,4 +49,6 @@ mod unix;
 
 mod embed;
 
+mod bench;
+
 mod abuse;
