@@ -252,3 +252,41 @@ async fn the_token_is_shown_to_the_server_and_to_nobody_else() {
     let said = refused(&output);
     assert!(said.contains("403") && !said.contains("s3cret"), "{said}");
 }
+
+#[tokio::test]
+async fn a_ping_is_answered_at_once_and_between_messages() {
+    let listener = TcpListener::bind("127.0.0.1:0").await.expect("a free port");
+    let address = listener.local_addr().expect("it is bound");
+    let server = async {
+        let _asked = listener.accept().await.expect("a connection");
+        let (mut stream, _) = listener.accept().await.expect("a connection");
+        let mut request = Vec::new();
+        while !request.ends_with(b"\r\n\r\n") {
+            request.push(stream.read_u8().await.expect("a whole head"));
+        }
+        // The answer to the key that every client of the generator has, and a ping behind it.
+        let answer = b"HTTP/1.1 101 Switching Protocols\r\nUpgrade: websocket\r\n\
+            Connection: Upgrade\r\nSec-WebSocket-Accept: s3pPLMBiTxaQ9kYGzzhZRbK+xOo=\r\n\r\n\
+            \x89\x02hi";
+        stream.write_all(answer).await.expect("it reads");
+        for pinged in [b"hi", b"ho"] {
+            let mut pong = [0; 8];
+            stream.read_exact(&mut pong).await.expect("a pong");
+            assert_eq!(pong[..2], [0x8a, 0x82]);
+            assert_eq!([pong[6] ^ pong[2], pong[7] ^ pong[3]], *pinged);
+            let mut message = [0; 8];
+            stream.read_exact(&mut message).await.expect("a message");
+            assert_eq!(message[..2], [0x81, 0x82]);
+            let echo = [0x81, 2, message[6] ^ message[2], message[7] ^ message[3]];
+            // The next message follows this one's return, and the ping is there by then.
+            let echo = [&b"\x89\x02ho"[..], &echo].concat();
+            stream.write_all(&echo).await.expect("it reads");
+        }
+        stream
+    };
+    let line = "echo --clients 1 --size 2 --messages 2";
+    let (_stream, output) = tokio::join!(server, bench(address, line));
+    let (figures, said) = figures(&output);
+    assert!(output.status.success(), "{said}");
+    assert_eq!(figures["delivered"], 2);
+}
