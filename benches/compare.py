@@ -23,6 +23,7 @@ import statistics
 import subprocess
 import sys
 import time
+from math import log
 from pathlib import Path
 
 ROOT = Path(__file__).resolve().parent.parent
@@ -217,6 +218,7 @@ STYLE = """
   .head { font-weight: 600 }
   .grid { stroke: #d0d7de; stroke-width: 1 }
   .link { stroke: #8c959f; stroke-width: 2 }
+  circle { fill-opacity: 0.85 }
   .busline { fill: #0969da }
   .baseline { fill: #bc4c00 }
   @media (prefers-color-scheme: dark) {
@@ -236,36 +238,28 @@ class Panel:
     def __init__(self, title, rows, top, baseline):
         self.title, self.rows, self.top, self.baseline = title, rows, top, baseline
         values = [value for row in rows for value in summary(row)[:2]]
-        self.low, self.high = 1.0, 1.0
-        while self.low > min(values) * 0.8:
-            self.low /= 10
-        while self.low * 10 <= min(values) * 0.8:
-            self.low *= 10
-        self.high = self.low
-        while self.high < max(values) * 1.25:
-            self.high *= 10
+        steps = [step * 10.0**power for power in range(-4, 9) for step in (1, 2, 5)]
+        self.low = max(step for step in steps if step <= min(values) * 0.9)
+        self.high = min(step for step in steps if step >= max(values) * 1.1)
+        self.ticks = [step for step in steps if self.low <= step <= self.high]
 
     @property
     def height(self):
         return TOP + ROW * len(self.rows) + 12
 
     def x(self, value):
-        from math import log10
-
-        share = log10(value / self.low) / log10(self.high / self.low)
+        share = log(value / self.low) / log(self.high / self.low)
         return LEFT + share * (WIDTH - LEFT - RIGHT)
 
     def draw(self):
         end = self.top + self.height - 12
         yield f'<text class="head" x="12" y="{self.top + 20}">{self.title}</text>'
-        yield f'<text class="dim" x="{WIDTH - RIGHT + 22}" y="{self.top + 46}">ratio</text>'
-        tick = self.low
-        while tick <= self.high * 1.001:
+        yield f'<text class="dim" x="{WIDTH - RIGHT + 30}" y="{self.top + 20}">ratio</text>'
+        for tick in self.ticks:
             x = self.x(tick)
             yield f'<line class="grid" x1="{x:.1f}" y1="{self.top + 52}" x2="{x:.1f}" y2="{end}"/>'
             text = f"{tick:g}" if tick < 1000 else f"{tick:,.0f}"
             yield f'<text class="dim" x="{x:.1f}" y="{self.top + 46}" text-anchor="middle">{text}</text>'
-            tick *= 10
         for index, row in enumerate(self.rows):
             yield from self.draw_row(row, self.top + TOP + ROW * index + ROW / 2)
 
@@ -278,7 +272,7 @@ class Panel:
             name = "busline" if who == "busline" else self.baseline
             tip = f"{name}: {figure(value, row['unit'])}"
             yield f'<circle class="{who}" cx="{x:.1f}" cy="{y}" r="6"><title>{tip}</title></circle>'
-        yield f'<text x="{WIDTH - RIGHT + 22}" y="{y + 4}">{ratio:.3f}</text>'
+        yield f'<text x="{WIDTH - RIGHT + 30}" y="{y + 4}">{ratio:.3f}</text>'
 
 
 def write_plot(results):

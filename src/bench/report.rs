@@ -19,6 +19,9 @@ const SATURATED: f64 = 0.95;
 /// Share of a core below which a generator that never sleeps was kept from running.
 const DISTURBED: f64 = 0.9;
 
+/// A shorter run, such as one that broke off, shows nothing of the generator.
+const MEASURED_MIN: Duration = Duration::from_millis(10);
+
 /// What is known at one moment.
 #[derive(Clone, Copy, Debug)]
 pub(super) struct Sample {
@@ -280,7 +283,9 @@ impl Kind {
 
 impl Generator {
     fn new(options: &Options, course: &Course, (first, last): (Sample, Sample)) -> Self {
-        let seconds = (last.at - first.at).as_secs_f64().max(1e-9);
+        let span = last.at - first.at;
+        let is_measured = span >= MEASURED_MIN;
+        let seconds = span.as_secs_f64().max(1e-9);
         let busy = 1.0 - (last.idle - first.idle).as_secs_f64() / seconds;
         let cpu = last.own_cpu.zip(first.own_cpu);
         let cpu_share = cpu.map(|(last, first)| (last - first).as_secs_f64() / seconds);
@@ -288,8 +293,10 @@ impl Generator {
         Self {
             busy: rounded(busy.max(0.0)),
             cpu_share: cpu_share.map(rounded),
-            saturated: busy >= SATURATED,
-            disturbed: !options.wait && cpu_share.is_some_and(|share| share < DISTURBED),
+            saturated: is_measured && busy >= SATURATED,
+            disturbed: is_measured
+                && !options.wait
+                && cpu_share.is_some_and(|share| share < DISTURBED),
             late_us_max: matches!(options.kind, Kind::Latency { .. }).then(|| rounded(late)),
         }
     }
