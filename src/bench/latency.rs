@@ -75,6 +75,10 @@ impl Workload for Latency {
         self.send(now(), course);
     }
 
+    fn is_closed(&self) -> bool {
+        false
+    }
+
     fn next_due(&self) -> Option<Instant> {
         Some(self.due(self.begun))
     }

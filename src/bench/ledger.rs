@@ -117,6 +117,11 @@ impl Ledger {
         self.accounts.iter().any(|account| account.is_open)
     }
 
+    /// Whether as much has come as was sent: nothing is under way, where a message reaches one.
+    pub(super) fn is_even(&self) -> bool {
+        self.delivered >= self.sent
+    }
+
     /// Whether nobody who is still there is owed anything.
     pub(super) fn is_settled(&self) -> bool {
         (0..self.accounts.len()).all(|client| self.owed(client) == 0)
@@ -164,8 +169,9 @@ mod tests {
         ledger.receive(0, 3);
         ledger.receive(1, 1);
         assert_eq!((ledger.missing(), ledger.excess()), (1, 0));
+        assert!(!ledger.is_even());
         ledger.receive(1, 1);
-        assert!(ledger.is_settled());
+        assert!(ledger.is_settled() && ledger.is_even());
         ledger.receive(1, 1);
         assert_eq!((ledger.missing(), ledger.excess()), (0, 1));
     }

@@ -5,7 +5,7 @@
 //! says so.
 //!
 //! - `options`, `target`, `token`: what is asked for. `problem`: why it cannot be had.
-//! - `frames`, `incoming`, `upgrade`, `check`, `ledger`, `latencies`: pure.
+//! - `frames`, `incoming`, `upgrade`, `check`, `ledger`, `latencies`, `patience`: pure.
 //! - `opening`, `connection`, `crowd`: the sockets.
 //! - `workload`: what clients do; `echo`, `fan_out`, `broadcast`, `latency`.
 //! - `run` and `report`: one run and its figures; `process`: the server's.
@@ -20,6 +20,7 @@ mod frames;
 mod incoming;
 mod latencies;
 mod ledger;
+mod patience;
 mod upgrade;
 
 mod connection;

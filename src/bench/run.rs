@@ -12,6 +12,7 @@ use super::frames::{Frames, MARK_BYTES, Marks};
 use super::ledger::Ledger;
 use super::opening::Opening;
 use super::options::{Kind, Options, Span};
+use super::patience::{Pace, Patience};
 use super::problem::Problem;
 use super::process::Process;
 use super::progress::Progress;
@@ -101,13 +102,10 @@ struct Run {
     course: Course,
     workload: Box<dyn Workload>,
     span: Span,
-    /// Longest time without a message; none where none is expected.
-    patience: Option<Duration>,
+    patience: Patience,
     wait: Duration,
     process: Option<Process>,
     start: Instant,
-    /// When something happened last.
-    progressed: Instant,
     first: Option<Sample>,
     last: Option<Sample>,
 }
@@ -125,14 +123,13 @@ impl Run {
             course: Course::new(ledger),
             workload: workload(options),
             span: options.span,
-            patience: options.kind.sends().then_some(options.patience),
+            patience: Patience::new(options.patience, now()),
             wait: match options.wait {
                 true => SLEEP,
                 false => Duration::ZERO,
             },
             process,
             start: now(),
-            progressed: now(),
             first: None,
             last: None,
         }
@@ -140,7 +137,7 @@ impl Run {
 
     fn go(&mut self, progress: &mut Progress) -> Result<(), Problem> {
         self.start = now();
-        self.progressed = self.start;
+        self.patience.see(Pace::Resting, self.start);
         // Without a warm-up the very first message counts.
         self.measure(self.start);
         self.crowd.begin(self.workload.as_mut(), &mut self.course);
@@ -149,11 +146,9 @@ impl Run {
                 .crowd
                 .turn(self.wait(), self.workload.as_mut(), &mut self.course)?;
             let at = now();
-            if turn == Turn::Received {
-                self.progressed = at;
-            }
             self.measure(at);
-            if self.is_over(at) {
+            self.patience.see(self.pace(turn), at);
+            if self.patience.is_over(at) || self.is_over() {
                 self.end(at);
                 return Ok(());
             }
@@ -190,14 +185,20 @@ impl Run {
         }
     }
 
-    /// Whether all has come, or nothing more will.
-    fn is_over(&self, at: Instant) -> bool {
+    fn pace(&self, turn: Turn) -> Pace {
+        let ledger = &self.course.ledger;
+        match turn {
+            Turn::Received => Pace::Moving,
+            Turn::Nothing if !self.workload.is_closed() && ledger.is_even() => Pace::Resting,
+            Turn::Nothing => Pace::Awaiting,
+        }
+    }
+
+    /// Whether all has come, or nobody is left to get it.
+    fn is_over(&self) -> bool {
         let ledger = &self.course.ledger;
         let is_done = ledger.is_stopped() && ledger.is_settled();
-        let is_stuck = self
-            .patience
-            .is_some_and(|patience| at - self.progressed > patience);
-        is_done || is_stuck || !ledger.has_open()
+        is_done || !ledger.has_open()
     }
 
     /// Takes the samples that are still missing.

@@ -21,6 +21,11 @@ pub(super) trait Workload {
     /// All that was there to be read has been read.
     fn turned(&mut self, _course: &mut Course) {}
 
+    /// Whether each message waits for an earlier one, so that silence means that something is lost.
+    fn is_closed(&self) -> bool {
+        true
+    }
+
     /// When the next message is to be sent whatever happens.
     fn next_due(&self) -> Option<Instant> {
         None
@@ -37,6 +42,10 @@ impl Workload for Idle {
     fn begin(&mut self, _course: &mut Course) {}
 
     fn received(&mut self, _client: usize, _count: u64, _course: &mut Course) {}
+
+    fn is_closed(&self) -> bool {
+        false
+    }
 }
 
 /// The workload that was asked for.
