@@ -27,8 +27,11 @@ impl fmt::Display for Report {
             self.shape()?
         )?;
         if self.workload != "idle" {
-            let (count, rate) = (thousands(self.messages), self.messages_per_second as u64);
-            let (seconds, rate) = (self.seconds, thousands(rate));
+            let rate = match self.messages_per_second {
+                low @ ..100.0 => format!("{low:.1}"),
+                high => thousands(high as u64),
+            };
+            let (count, seconds) = (thousands(self.messages), self.seconds);
             writeln!(f, "  messages   {count} in {seconds:.2} s, {rate} a second")?;
         }
         if let Some(took) = &self.latency_us {
