@@ -14,7 +14,7 @@ use busline::server::{
     Config, Listeners, LogFormat, Server, Sources, bind_all, bind_shared, command, serve_admin,
 };
 use busline::service::{echo, ping, timenow};
-use clap::ArgMatches;
+use clap::{ArgMatches, Command};
 use clap_complete::{Shell, generate};
 use clap_mangen::Man;
 use futures::future::{Either, select};
@@ -23,6 +23,7 @@ use tracing_subscriber::Layer;
 use tracing_subscriber::layer::SubscriberExt;
 use tracing_subscriber::util::SubscriberInitExt;
 
+mod bench;
 mod greeting;
 mod notify;
 mod operators;
@@ -43,7 +44,7 @@ type Problem = Box<dyn std::error::Error>;
 const SERVICES: &[&str] = &["echo", "ping", "timenow"];
 
 fn main() -> ExitCode {
-    match run(&command().get_matches()) {
+    match run(&command_line().get_matches()) {
         Ok(()) => ExitCode::SUCCESS,
         Err(problem) => {
             for line in problem.to_string().lines() {
@@ -54,10 +55,16 @@ fn main() -> ExitCode {
     }
 }
 
+/// The server's command line, and the load generator's.
+fn command_line() -> Command {
+    command().subcommand(bench::command())
+}
+
 /// Does what the command line asks for.
 fn run(matches: &ArgMatches) -> Result<(), Problem> {
     let sources = Sources::new(matches, variable, SERVICES);
     match matches.subcommand() {
+        Some(("bench", matches)) => bench::bench(matches),
         Some(("check", matches)) => {
             let file = matches.get_one::<String>("file").expect("it is required");
             Sources::file(file, SERVICES).read()?;
@@ -66,10 +73,15 @@ fn run(matches: &ArgMatches) -> Result<(), Problem> {
         }
         Some(("completions", matches)) => {
             let shell = *matches.get_one::<Shell>("shell").expect("it is required");
-            generate(shell, &mut command(), "busline", &mut std::io::stdout());
+            generate(
+                shell,
+                &mut command_line(),
+                "busline",
+                &mut std::io::stdout(),
+            );
             Ok(())
         }
-        Some(("man", _)) => Ok(Man::new(command()).render(&mut std::io::stdout())?),
+        Some(("man", _)) => Ok(Man::new(command_line()).render(&mut std::io::stdout())?),
         Some(("config", _)) => {
             print!("{}", sources.read()?.print());
             Ok(())

@@ -34,6 +34,7 @@ const SHELL: &[&str] = &[
 
 /// The files of the binary, and the root of the library.
 const BINARY: &[&str] = &[
+    "bench",
     "greeting",
     "lib",
     "main",

@@ -50,4 +50,6 @@ mod unix;
 
 mod embed;
 
+mod bench;
+
 mod abuse;

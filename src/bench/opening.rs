@@ -1,0 +1,210 @@
+//! Opens all connections, many at once, and tells the first thing that goes wrong.
+
+use std::io::{self, ErrorKind, Read, Write};
+use std::net::{IpAddr, SocketAddr};
+use std::time::Duration;
+
+use mio::net::TcpStream;
+use mio::{Events, Interest, Poll, Token};
+use socket2::{Domain, Protocol, Socket, Type};
+
+use super::clock::now;
+use super::connection::Connection;
+use super::problem::Problem;
+use super::progress::Progress;
+use super::upgrade::accepted;
+
+/// Connections that are being opened at once; a server has a bound for these of one address.
+const AT_ONCE: usize = 128;
+
+/// Bytes of an answer that are read at once.
+const READ_BYTES: usize = 4096;
+
+/// Connections that are asked for.
+#[derive(Debug)]
+pub(super) struct Opening {
+    pub(super) server: SocketAddr,
+    /// Where they come from, in turn; nowhere in particular if empty.
+    pub(super) sources: Vec<IpAddr>,
+    /// The request of each.
+    pub(super) requests: Vec<Vec<u8>>,
+    /// Which of the requests each connection makes.
+    pub(super) request_of: Vec<usize>,
+    /// Longest time without any progress.
+    pub(super) patience: Duration,
+}
+
+/// A connection on its way.
+#[derive(Debug)]
+enum Door {
+    /// Not yet begun.
+    Closed,
+    /// What is sent of the request, and what has come of the answer.
+    Ajar {
+        stream: TcpStream,
+        sent: usize,
+        answer: Vec<u8>,
+    },
+    Open(Connection),
+}
+
+impl Opening {
+    /// Opens them all, registered with the poll under their number.
+    ///
+    /// # Errors
+    ///
+    /// The first connection that fails, or that nothing happens for as long as the patience lasts.
+    pub(super) fn open(
+        &self,
+        poll: &mut Poll,
+        progress: &mut Progress,
+    ) -> Result<Vec<Connection>, Problem> {
+        let clients = self.request_of.len();
+        let mut doors: Vec<_> = (0..clients).map(|_| Door::Closed).collect();
+        let mut events = Events::with_capacity(AT_ONCE);
+        let (mut begun, mut open) = (0, 0);
+        while open < clients {
+            while begun < clients && begun - open < AT_ONCE {
+                doors[begun] = self.begin(begun, poll)?;
+                begun += 1;
+            }
+            self.wait(poll, &mut events, open)?;
+            for event in &events {
+                let client = event.token().0;
+                open += usize::from(self.push(client, &mut doors[client])?);
+            }
+            progress.opening(open, clients);
+        }
+        let connection = |door| match door {
+            Door::Open(connection) => connection,
+            Door::Closed | Door::Ajar { .. } => unreachable!("all are open"),
+        };
+        Ok(doors.into_iter().map(connection).collect())
+    }
+
+    /// Waits until something happens.
+    fn wait(&self, poll: &mut Poll, events: &mut Events, open: usize) -> Result<(), Problem> {
+        let start = now();
+        while start.elapsed() < self.patience {
+            match poll.poll(events, Some(self.patience)) {
+                Ok(()) if !events.is_empty() => return Ok(()),
+                Ok(()) => {}
+                Err(error) if error.kind() == ErrorKind::Interrupted => {}
+                Err(error) => return Err(Problem::Poll(error)),
+            }
+        }
+        Err(Problem::Silent {
+            open,
+            clients: self.request_of.len(),
+            seconds: self.patience.as_secs(),
+        })
+    }
+
+    fn begin(&self, client: usize, poll: &Poll) -> Result<Door, Problem> {
+        let begun = self.connect(client).and_then(|mut stream| {
+            let interest = Interest::READABLE | Interest::WRITABLE;
+            poll.registry()
+                .register(&mut stream, Token(client), interest)?;
+            Ok(stream)
+        });
+        let stream = begun.map_err(|error| self.failed(client, error))?;
+        Ok(Door::Ajar {
+            stream,
+            sent: 0,
+            answer: Vec::new(),
+        })
+    }
+
+    fn connect(&self, client: usize) -> io::Result<TcpStream> {
+        let kind = Type::STREAM;
+        let socket = Socket::new(Domain::for_address(self.server), kind, Some(Protocol::TCP))?;
+        socket.set_nonblocking(true)?;
+        socket.set_tcp_nodelay(true)?;
+        if let Some(source) = self.sources.get(client % self.sources.len().max(1)) {
+            socket.bind(&SocketAddr::from((*source, 0)).into())?;
+        }
+        match socket.connect(&self.server.into()) {
+            Ok(()) => {}
+            Err(error) if is_under_way(&error) => {}
+            Err(error) => return Err(error),
+        }
+        Ok(TcpStream::from_std(socket.into()))
+    }
+
+    /// Goes on with a connection, and returns whether it has become open.
+    fn push(&self, client: usize, door: &mut Door) -> Result<bool, Problem> {
+        let Door::Ajar {
+            stream,
+            sent,
+            answer,
+        } = door
+        else {
+            return Ok(false);
+        };
+        let request = &self.requests[self.request_of[client]];
+        let is_answered = ask(stream, request, sent)
+            .and_then(|()| hear(stream, answer))
+            .map_err(|error| self.failed(client, error))?;
+        let accepted = accepted(answer).map_err(|refusal| Problem::Refused {
+            client: client + 1,
+            clients: self.request_of.len(),
+            refusal,
+        })?;
+        let Some(head) = accepted else {
+            let ended = io::Error::new(ErrorKind::UnexpectedEof, "the server closed it unanswered");
+            return match is_answered {
+                true => Err(self.failed(client, ended)),
+                false => Ok(false),
+            };
+        };
+        let Door::Ajar { stream, answer, .. } = std::mem::replace(door, Door::Closed) else {
+            unreachable!("it was ajar");
+        };
+        *door = Door::Open(Connection::new(stream, &answer[head..]));
+        Ok(true)
+    }
+
+    fn failed(&self, client: usize, error: io::Error) -> Problem {
+        Problem::Connect {
+            client: client + 1,
+            clients: self.request_of.len(),
+            error,
+        }
+    }
+}
+
+/// Whether a connect goes on in the background.
+fn is_under_way(error: &io::Error) -> bool {
+    #[cfg(unix)]
+    if error.raw_os_error() == Some(rustix::io::Errno::INPROGRESS.raw_os_error()) {
+        return true;
+    }
+    error.kind() == ErrorKind::WouldBlock
+}
+
+/// Sends the rest of the request, as far as the socket takes it.
+fn ask(stream: &mut TcpStream, request: &[u8], sent: &mut usize) -> io::Result<()> {
+    while *sent < request.len() {
+        match stream.write(&request[*sent..]) {
+            Ok(len) => *sent += len,
+            Err(error) if error.kind() == ErrorKind::NotConnected => return Ok(()),
+            Err(error) if error.kind() == ErrorKind::WouldBlock => return Ok(()),
+            Err(error) => return Err(error),
+        }
+    }
+    Ok(())
+}
+
+/// Reads what there is of the answer; returns whether that is its end.
+fn hear(stream: &mut TcpStream, answer: &mut Vec<u8>) -> io::Result<bool> {
+    let mut chunk = [0; READ_BYTES];
+    loop {
+        match stream.read(&mut chunk) {
+            Ok(0) => return Ok(true),
+            Ok(len) => answer.extend_from_slice(&chunk[..len]),
+            Err(error) if error.kind() == ErrorKind::NotConnected => return Ok(false),
+            Err(error) if error.kind() == ErrorKind::WouldBlock => return Ok(false),
+            Err(error) => return Err(error),
+        }
+    }
+}

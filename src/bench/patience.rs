@@ -1,0 +1,66 @@
+//! How long a run goes on although nothing comes.
+
+use std::time::{Duration, Instant};
+
+/// Runs out while something is awaited and does not come.
+#[derive(Clone, Copy, Debug)]
+pub(super) struct Patience {
+    limit: Duration,
+    since: Instant,
+}
+
+/// What a run is doing.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum Pace {
+    /// Something came.
+    Moving,
+    /// Something should come.
+    Awaiting,
+    /// Nothing is under way, and what follows has a time of its own.
+    Resting,
+}
+
+impl Patience {
+    /// Full, for so long.
+    pub(super) fn new(limit: Duration, now: Instant) -> Self {
+        Self { limit, since: now }
+    }
+
+    /// Takes notice of what a run does.
+    pub(super) fn see(&mut self, pace: Pace, at: Instant) {
+        match pace {
+            Pace::Moving | Pace::Resting => self.since = at,
+            Pace::Awaiting => {}
+        }
+    }
+
+    /// Whether it has run out.
+    pub(super) fn is_over(&self, at: Instant) -> bool {
+        at - self.since > self.limit
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::super::clock::now;
+    use super::*;
+
+    #[test]
+    fn it_runs_out_only_while_something_is_awaited() {
+        let start = now();
+        let mut patience = Patience::new(Duration::from_secs(5), start);
+        for (second, pace, is_over) in [
+            (5, Pace::Awaiting, false),
+            (6, Pace::Moving, false),
+            (11, Pace::Awaiting, false),
+            (100, Pace::Resting, false),
+            (105, Pace::Awaiting, false),
+            (106, Pace::Awaiting, true),
+            (107, Pace::Moving, false),
+        ] {
+            let at = start + Duration::from_secs(second);
+            patience.see(pace, at);
+            assert_eq!(patience.is_over(at), is_over, "{second} s");
+        }
+    }
+}

@@ -1,0 +1,162 @@
+//! Which server is measured: its URL, its address, and the addresses that clients come from.
+
+use std::io;
+use std::net::{IpAddr, Ipv4Addr, SocketAddr, TcpStream, ToSocketAddrs};
+use std::time::Duration;
+
+use super::problem::Problem;
+
+/// Longest time until a server accepts a first connection.
+const CONNECT_TIMEOUT: Duration = Duration::from_secs(5);
+
+/// Connections from one address of ours to one port: fewer than a system has ports to give.
+const CONNECTIONS_PER_SOURCE: usize = 10_000;
+
+/// A server, as a URL names it.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub(super) struct Target {
+    host: String,
+    port: u16,
+    path: Option<String>,
+}
+
+impl Target {
+    /// Reads `ws://host[:port][/path]`.
+    ///
+    /// # Errors
+    ///
+    /// What is wrong with it.
+    pub(super) fn parse(url: &str) -> Result<Self, Problem> {
+        let wrong = |why| Problem::Url(url.to_owned(), why);
+        if url.starts_with("wss://") {
+            return Err(Problem::Tls);
+        }
+        let rest = url.strip_prefix("ws://");
+        let rest = rest.ok_or_else(|| wrong("it does not start with ws://"))?;
+        if rest.contains(|c: char| c.is_control() || c == ' ' || c == '#' || c == '@') {
+            return Err(wrong("it has a space, a control character, a # or an @"));
+        }
+        let at = rest.find(['/', '?']).unwrap_or(rest.len());
+        let (authority, path) = rest.split_at(at);
+        let path = match path.trim_start_matches('/') {
+            "" => None,
+            _ if path.starts_with('?') => return Err(wrong("it has a query but no path")),
+            _ => Some(path.to_owned()),
+        };
+        let (host, port) = split_port(authority).ok_or_else(|| wrong("its port is no number"))?;
+        match host {
+            "" => Err(wrong("it has no host")),
+            host => Ok(Self {
+                host: host.to_owned(),
+                port,
+                path,
+            }),
+        }
+    }
+
+    /// The path of the URL, if it has one.
+    pub(super) fn path(&self) -> Option<&str> {
+        self.path.as_deref()
+    }
+
+    /// Host and port, as a request names them.
+    pub(super) fn authority(&self) -> String {
+        format!("{}:{}", self.host, self.port)
+    }
+
+    /// The first of its addresses that accepts a connection; IPv4 is tried first, because there one
+    /// machine has many loopback addresses to connect from.
+    ///
+    /// # Errors
+    ///
+    /// [`Problem::Unreachable`] if none does.
+    pub(super) fn reach(&self) -> Result<SocketAddr, Problem> {
+        let unreachable = |error| Problem::Unreachable(self.authority(), error);
+        let host = self.host.trim_start_matches('[').trim_end_matches(']');
+        let found = (host, self.port).to_socket_addrs().map_err(unreachable)?;
+        let mut addresses: Vec<_> = found.collect();
+        addresses.sort_by_key(SocketAddr::is_ipv6);
+        let mut last = io::Error::new(io::ErrorKind::NotFound, "this name has no address");
+        for address in addresses {
+            match TcpStream::connect_timeout(&address, CONNECT_TIMEOUT) {
+                Ok(_stream) => return Ok(address),
+                Err(error) => last = error,
+            }
+        }
+        Err(unreachable(last))
+    }
+}
+
+/// Port 80 if there is none; `None` if it is no number.
+fn split_port(authority: &str) -> Option<(&str, u16)> {
+    match authority.rsplit_once(':') {
+        Some((host, port)) if !port.contains(']') => Some((host, port.parse().ok()?)),
+        Some(_) | None => Some((authority, 80)),
+    }
+}
+
+/// The addresses that so many clients come from; none leaves the choice to the system.
+pub(super) fn sources(server: SocketAddr, clients: usize) -> Vec<IpAddr> {
+    let count = clients.div_ceil(CONNECTIONS_PER_SOURCE);
+    let is_near = server.ip().is_loopback() && server.is_ipv4();
+    if count < 2 || !is_near {
+        return Vec::new();
+    }
+    let first = u32::from(Ipv4Addr::LOCALHOST);
+    let addresses = (first..).take(count).map(Ipv4Addr::from);
+    addresses.map(IpAddr::V4).collect()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn urls_are_read() {
+        for (url, authority, path) in [
+            ("ws://localhost:8080", "localhost:8080", None),
+            ("ws://localhost:8080/", "localhost:8080", None),
+            (
+                "ws://example.com/ws/a?b=c",
+                "example.com:80",
+                Some("/ws/a?b=c"),
+            ),
+            ("ws://[::1]:9/x", "[::1]:9", Some("/x")),
+            ("ws://[::1]/x", "[::1]:80", Some("/x")),
+        ] {
+            let target = Target::parse(url).expect("it is valid");
+            assert_eq!(target.authority(), authority);
+            assert_eq!(target.path(), path);
+        }
+    }
+
+    #[test]
+    fn what_is_wrong_with_a_url_is_said() {
+        for (url, why) in [
+            ("wss://example.com", "TLS"),
+            ("http://localhost", "ws://"),
+            ("localhost:8080", "ws://"),
+            ("ws://", "no host"),
+            ("ws://:8080", "no host"),
+            ("ws://host:port", "no number"),
+            ("ws://host:99999", "no number"),
+            ("ws://user@host", "@"),
+            ("ws://host/a\r\nb", "control"),
+            ("ws://host?a", "query"),
+        ] {
+            let problem = Target::parse(url).expect_err(url).to_string();
+            assert!(problem.contains(why), "{problem}");
+        }
+    }
+
+    #[test]
+    fn many_clients_come_from_several_loopback_addresses() {
+        let near: SocketAddr = ([127, 0, 0, 1], 1).into();
+        assert!(sources(near, 10_000).is_empty());
+        let many = sources(near, 100_000);
+        assert_eq!(many.len(), 10);
+        assert_eq!(many[9], IpAddr::from([127, 0, 0, 10]));
+        let far: SocketAddr = ([192, 0, 2, 1], 1).into();
+        assert!(sources(far, 100_000).is_empty());
+    }
+}
