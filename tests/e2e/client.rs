@@ -49,9 +49,12 @@ impl Client {
             .expect("the server keeps the protocol")
     }
 
-    /// The next message, which is a text.
+    /// The next message, which is a text; a ping before it is answered.
     pub(crate) async fn text(&mut self) -> String {
-        let message = self.next().await;
+        let mut message = self.next().await;
+        while message.is_ping() {
+            message = self.next().await;
+        }
         let Message::Text(text) = message else {
             panic!("not a text: {message:?}");
         };

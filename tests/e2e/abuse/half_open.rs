@@ -14,7 +14,7 @@ use crate::server::Server;
 #[tokio::test]
 async fn half_open_sockets_are_found_by_ping_and_leave_nothing_behind() {
     let keepalive = KeepalivePolicy {
-        interval: Duration::from_millis(100),
+        interval: Duration::from_millis(300),
         missed_max: NonZeroU32::new(2).expect("2 is not 0"),
     };
     let limits = Limits {
