@@ -18,10 +18,13 @@ pub mod auth;
 #[cfg(feature = "cli")]
 mod config;
 mod connection;
+mod fetch;
 mod forwarded;
 mod handshake;
 mod listener;
 mod page;
+#[cfg(feature = "tls")]
+mod roots;
 mod routes;
 mod socket;
 mod stream;
@@ -34,7 +37,10 @@ pub use self::admin::{admin_routes, serve_admin};
 pub use self::config::{Admin, Changes, Config, LogFormat, Problems, Sources, command};
 #[cfg(unix)]
 pub use self::listener::bind_shared;
+pub use self::fetch::{Url, UrlError};
 pub use self::listener::{Accept, BindError, Listeners, bind, bind_all};
+#[cfg(feature = "tls")]
+pub use self::roots::{Roots, RootsError};
 pub use self::routes::routes;
 pub use self::socket::{Address, Socket};
 pub use self::stream::Stream;

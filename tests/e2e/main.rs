@@ -43,6 +43,8 @@ mod origin;
 
 mod auth;
 
+mod jwks;
+
 mod tls;
 
 #[cfg(unix)]

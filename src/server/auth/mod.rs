@@ -26,7 +26,7 @@ use self::claims::{Claims, Expected};
 #[cfg(feature = "cli")]
 pub(super) use self::keys::SECRET_BYTES_MIN;
 pub use self::keys::{KeyError, Keys};
-pub use self::remote::{Remote, Url, UrlError};
+pub use self::remote::Remote;
 pub(super) use self::token::find;
 
 /// Who may join a service.

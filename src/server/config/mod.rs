@@ -39,7 +39,7 @@ use self::problem::Problem;
 use self::schema::{AuthKeys, LimitKeys, SERVICE, ServerKeys, ServiceKeys, TlsKeys};
 use self::source::Layer;
 use crate::server::auth::{Join, Jwt, JwtPolicy, Keys as Keyring, Remote};
-use crate::server::{Address, Tls};
+use crate::server::{Address, Roots, Tls};
 
 /// The settings of the binary.
 #[derive(Clone, Debug)]
@@ -53,6 +53,8 @@ pub struct Config {
     tls: Option<Tls>,
     /// Read once, so that a file that is replaced meanwhile is seen only at the next reload.
     keys: Keyring,
+    /// Who vouches for the server that publishes keys.
+    roots: Option<Roots>,
     service: ServiceKeys,
     services: BTreeMap<&'static str, ServiceKeys>,
 }
@@ -140,6 +142,7 @@ impl Config {
         let limits = LimitKeys::read(&mut Reader::new(&layer, "limits", problems));
         let auth = AuthKeys::read(&mut Reader::new(&layer, "auth", problems));
         let keys = files::read(&auth, problems);
+        let roots = files::roots(auth.jwks_url.as_ref(), auth.jwks_ca.as_ref(), problems);
         let tls = TlsKeys::read(&mut Reader::new(&layer, "tls", problems));
         let tls = files::tls(&tls, problems);
         let mut own = BTreeMap::new();
@@ -155,6 +158,7 @@ impl Config {
             auth,
             tls,
             keys,
+            roots,
             services: own,
             names: services,
             layer,
@@ -235,8 +239,12 @@ impl Config {
 
     /// Keys that somebody publishes, to be fetched, and how often.
     pub fn remote(&self) -> Option<(Remote, Duration)> {
-        let url = self.auth.jwks_url.as_ref()?.0.clone();
-        Some((Remote::new(url), self.auth.jwks_refresh.get()))
+        let remote = Remote::new(self.auth.jwks_url.as_ref()?.0.clone());
+        let remote = match &self.roots {
+            Some(roots) => remote.with_roots(roots.clone()),
+            None => remote,
+        };
+        Some((remote, self.auth.jwks_refresh.get()))
     }
 
     /// What to log.

@@ -10,8 +10,8 @@ use super::value::{Described, Kind, OneOrMore, Parsed, Time, Value, Whole};
 use crate::address::Network;
 use crate::limits::{DrainCode, OverRate, Rate, SlowConsumer};
 use crate::origin::Pattern;
-use crate::server::Address;
-use crate::server::auth::{Join, SECRET_BYTES_MIN, Url};
+use crate::server::auth::{Join, SECRET_BYTES_MIN};
+use crate::server::{Address, Url};
 
 const SECOND: u64 = 1000;
 const HOUR: u64 = 3600 * SECOND;
@@ -128,8 +128,11 @@ keys! {
         secret: Option<Secret> = "", Secret;
         /// File with public keys that sign tokens: PEM, or a JWKS
         keys: Option<PathBuf> = "", Live;
-        /// JWKS that somebody publishes, such as http://id.example/keys
+        /// JWKS that somebody publishes, such as https://id.example/keys
         jwks_url: Option<Parsed<Url>> = "", Start;
+        /// File with the authorities that may sign its server's certificate, in PEM, instead of
+        /// those that the system trusts
+        jwks_ca: Option<PathBuf> = "", Start;
         /// Time after which the JWKS is fetched again
         jwks_refresh: Time<SECOND, DAY> = "5m", Start;
         /// Audiences of which a token must have one; without any it must have no `aud`
@@ -217,7 +220,7 @@ impl std::fmt::Debug for Secret {
 
 impl Described for Url {
     const PLACEHOLDER: &'static str = "URL";
-    const ALLOWED: &'static str = "a URL without a password, http://HOST/PATH";
+    const ALLOWED: &'static str = "a URL without a password, http://HOST/PATH or https://HOST/PATH";
 }
 
 impl Described for Targets {
