@@ -36,6 +36,7 @@ const SHELL: &[&str] = &[
 const BINARY: &[&str] = &[
     "greeting",
     "lib",
+    "logs",
     "main",
     "notify",
     "operators",

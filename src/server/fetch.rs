@@ -8,6 +8,8 @@ use std::str::FromStr;
 use std::time::Duration;
 
 use axum::body::Bytes;
+#[cfg(feature = "otel")]
+use axum::http::uri::PathAndQuery;
 use axum::http::{HeaderValue, Request, Response, Uri, header};
 use futures::future::{Either, select};
 use http_body_util::{BodyExt, Full, Limited};
@@ -79,6 +81,12 @@ impl Server {
         }
     }
 
+    /// The same server, believed by these.
+    #[cfg(feature = "tls")]
+    pub(super) fn with_roots(self, roots: Option<Roots>) -> Self {
+        Self { roots, ..self }
+    }
+
     /// Sends a request, whose path and host are those of the URL, and returns the whole answer.
     ///
     /// No redirect is followed: whom we ask is a matter of our configuration alone.
@@ -147,6 +155,18 @@ impl Url {
     /// Whether it is asked through TLS.
     pub fn is_secure(&self) -> bool {
         self.is_secure
+    }
+
+    /// The same URL with this path, if it has none.
+    #[cfg(feature = "otel")]
+    pub(super) fn or_path(self, path: &'static str) -> Self {
+        if self.uri.path() != "/" || self.uri.query().is_some() {
+            return self;
+        }
+        let mut parts = self.uri.into_parts();
+        parts.path_and_query = Some(PathAndQuery::from_static(path));
+        let uri = Uri::from_parts(parts).expect("it has all the parts it had before");
+        Self { uri, ..self }
     }
 
     /// The request, for the path and the host of this URL.

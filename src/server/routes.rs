@@ -15,7 +15,7 @@ use futures::future::{BoxFuture, Either, Shared, select};
 use hyper::upgrade::OnUpgrade;
 use hyper_util::rt::TokioIo;
 use tokio_util::compat::TokioAsyncReadCompatExt;
-use tracing::{Instrument, Span, debug, debug_span};
+use tracing::{Instrument, Span, debug, debug_span, field};
 
 use super::auth;
 use super::forwarded::client_address;
@@ -157,8 +157,11 @@ fn span<R: Runtime>(admission: &Admission<R>) -> Span {
     debug_span!(
         "connection",
         service = admission.service().as_str(),
-        address = admission.peer().address.map(tracing::field::display),
+        client = %admission.client(),
+        address = admission.peer().address.map(field::display),
         subject = admission.peer().subject().map(|subject| &**subject),
+        cause = field::Empty,
+        code = field::Empty,
     )
 }
 
@@ -239,23 +242,26 @@ fn peer<R: Runtime>(app: &App<R>, request: &Request, identity: Identity) -> Peer
 
 /// Runs the session on what follows the upgrade.
 async fn run<R: Runtime>(admission: Admission<R>, upgrade: OnUpgrade) {
-    let client = admission.client();
+    let drain = admission.app().limits().drain.code;
     let deadline = admission.app().rt().now() + admission.app().limits().handshake_timeout;
     let timeout = admission.app().rt().sleep_until(deadline);
     let upgraded = match select(upgrade, timeout).await {
         Either::Left((Ok(upgraded), _)) => upgraded,
         Either::Left((Err(error), _)) => {
-            debug!(%client, %error, "upgrade failed");
+            debug!(%error, "upgrade failed");
             return;
         }
         Either::Right(((), _)) => {
-            debug!(%client, "upgrade took too long");
+            debug!("upgrade took too long");
             return;
         }
     };
-    debug!(%client, "session opened");
+    debug!("session opened");
     let cause = Session::new(admission, TokioIo::new(upgraded).compat()).await;
-    debug!(%client, ?cause, "session closed");
+    let (span, code) = (Span::current(), cause.code(drain));
+    span.record("cause", field::display(&cause));
+    span.record("code", code.map(|code| i64::from(code.get())));
+    debug!("session closed");
 }
 
 fn unknown<R: Runtime>(app: &App<R>) -> Response {

@@ -47,6 +47,9 @@ mod jwks;
 
 mod tls;
 
+#[cfg(feature = "otel")]
+mod traces;
+
 #[cfg(unix)]
 mod unix;
 

@@ -7,14 +7,15 @@ use tokio::io::{AsyncBufReadExt, AsyncReadExt, AsyncWriteExt, BufReader, Lines};
 use tokio::net::TcpStream;
 use tokio::process::{Child, ChildStderr, ChildStdout, Command};
 
-use crate::raw::{TEXT, frame, wish};
+use crate::raw::{CLOSE, TEXT, frame, wish};
 use crate::server::soon;
 
 pub(crate) fn busline(arguments: &[&str]) -> Command {
     let mut command = Command::new(env!("CARGO_BIN_EXE_busline"));
     for (name, _) in std::env::vars_os() {
-        if name.to_string_lossy().starts_with("BUSLINE_") {
-            command.env_remove(name);
+        let name = name.to_string_lossy();
+        if name.starts_with("BUSLINE_") || name.starts_with("OTEL_") {
+            command.env_remove(&*name);
         }
     }
     command.env("BUSLINE_ADMIN", "off");
@@ -235,9 +236,12 @@ async fn logs_can_be_json_and_say_whose_they_are_but_not_what_was_said() {
     let mut echo = [0; 10];
     soon(stream.read_exact(&mut echo)).await.expect("an echo");
     assert_eq!(&echo[2..], b"a secret");
+    let farewell = [&1001_u16.to_be_bytes()[..], b"a secret reason"].concat();
+    let farewell = frame(CLOSE, &farewell);
+    stream.write_all(&farewell).await.expect("it reads");
+    let mut rest = Vec::new();
+    soon(stream.read_to_end(&mut rest)).await.expect("an end");
     process.signal("TERM").await;
-    going_away(&mut stream).await;
-    drop(stream);
     let (code, log) = process.end().await;
     assert_eq!(code, Some(0), "{log}");
     assert!(!log.contains("secret"), "{log}");
@@ -247,9 +251,15 @@ async fn logs_can_be_json_and_say_whose_they_are_but_not_what_was_said() {
         .iter()
         .find(|line| line["fields"]["message"] == "session closed");
     let closed = closed.expect("it is logged");
-    assert_eq!(closed["fields"]["cause"], "Drained");
-    assert_eq!(closed["span"]["service"], "echo");
-    assert_eq!(closed["span"]["address"], "127.0.0.1");
+    for (field, value) in [
+        ("service", "echo".into()),
+        ("client", "1".into()),
+        ("address", "127.0.0.1".into()),
+        ("cause", "peer_closed".into()),
+        ("code", serde_json::Value::from(1001)),
+    ] {
+        assert_eq!(closed["span"][field], value, "{closed}");
+    }
 }
 
 #[tokio::test]

@@ -120,6 +120,15 @@ async fn a_value_that_is_wrong_is_named_with_its_flag_or_variable() {
     }
 }
 
+#[cfg(not(feature = "otel"))]
+#[tokio::test]
+async fn traces_need_a_busline_that_was_built_for_them() {
+    let output = output(&mut busline(&["--otel-endpoint", "http://localhost:4318"])).await;
+    let error = text(&output.stderr);
+    assert_eq!(output.status.code(), Some(1), "{error}");
+    assert!(error.contains("--features otel"), "{error}");
+}
+
 #[tokio::test]
 async fn an_address_that_others_reach_needs_a_word_that_anybody_may_come() {
     let refused = output(&mut busline(&["--listen", "0.0.0.0:0"])).await;

@@ -48,7 +48,7 @@ impl Remote {
     /// Believes a server of `https://` whose certificate one of these authorities has signed.
     #[cfg(feature = "tls")]
     pub fn with_roots(mut self, roots: Roots) -> Self {
-        self.server.roots = Some(roots);
+        self.server = self.server.with_roots(Some(roots));
         self
     }
 

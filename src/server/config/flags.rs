@@ -93,7 +93,7 @@ fn arg(section: &'static str, key: &'static Key) -> Arg {
             .num_args(0..=1)
             .require_equals(true)
             .default_missing_value("true"),
-        Kind::Text | Kind::Whole => arg,
+        Kind::Real | Kind::Text | Kind::Whole => arg,
     }
 }
 

@@ -26,17 +26,19 @@ mod problem;
 mod reload;
 mod schema;
 mod source;
+mod traces;
 mod value;
 
 pub use self::admin::{Admin, LogFormat};
 pub use self::flags::command;
 pub use self::problem::Problems;
 pub use self::reload::Changes;
+pub use self::traces::TracePolicy;
 
 use self::file::File;
 use self::key::{Keys, Reader};
 use self::problem::Problem;
-use self::schema::{AuthKeys, LimitKeys, SERVICE, ServerKeys, ServiceKeys, TlsKeys};
+use self::schema::{AuthKeys, LimitKeys, OtelKeys, SERVICE, ServerKeys, ServiceKeys, TlsKeys};
 use self::source::Layer;
 use crate::server::auth::{Join, Jwt, JwtPolicy, Keys as Keyring, Remote};
 use crate::server::{Address, Roots, Tls};
@@ -51,6 +53,7 @@ pub struct Config {
     limits: LimitKeys,
     auth: AuthKeys,
     tls: Option<Tls>,
+    traces: Option<TracePolicy>,
     /// Read once, so that a file that is replaced meanwhile is seen only at the next reload.
     keys: Keyring,
     /// Who vouches for the server that publishes keys.
@@ -145,6 +148,8 @@ impl Config {
         let roots = files::roots(auth.jwks_url.as_ref(), auth.jwks_ca.as_ref(), problems);
         let tls = TlsKeys::read(&mut Reader::new(&layer, "tls", problems));
         let tls = files::tls(&tls, problems);
+        let otel = OtelKeys::read(&mut Reader::new(&layer, "otel", problems));
+        let traces = traces::read(otel, problems);
         let mut own = BTreeMap::new();
         for name in services {
             let section = format!("{SERVICE}.{name}");
@@ -157,6 +162,7 @@ impl Config {
             limits,
             auth,
             tls,
+            traces,
             keys,
             roots,
             services: own,
@@ -245,6 +251,11 @@ impl Config {
             None => remote,
         };
         Some((remote, self.auth.jwks_refresh.get()))
+    }
+
+    /// Where traces go, if anywhere.
+    pub fn traces(&self) -> Option<&TracePolicy> {
+        self.traces.as_ref()
     }
 
     /// What to log.

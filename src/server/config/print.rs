@@ -63,8 +63,14 @@ fn written(kind: Kind, value: &str) -> Option<String> {
             let items = items.filter(|item| !item.is_empty()).map(quoted);
             Some(format!("[{}]", items.collect::<Vec<_>>().join(", ")))
         }
-        Kind::Switch | Kind::Text | Kind::Whole if value.is_empty() => None,
+        Kind::Real | Kind::Switch | Kind::Text | Kind::Whole if value.is_empty() => None,
         Kind::Switch => Some(value.to_owned()),
+        // As TOML has it, which knows neither `1e-3` without a point nor `.5`.
+        Kind::Real => Some(
+            value
+                .parse::<f64>()
+                .map_or_else(|_| value.to_owned(), |number| format!("{number:?}")),
+        ),
         // Without zeros in front, which the file may not have.
         Kind::Whole => Some(
             value

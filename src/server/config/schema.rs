@@ -6,7 +6,7 @@ use tracing_subscriber::filter::Targets;
 
 use super::admin::{Admin, LogFormat};
 use super::key::{Key, Keys, keys};
-use super::value::{Described, Kind, OneOrMore, Parsed, Time, Value, Whole};
+use super::value::{Described, Kind, OneOrMore, Parsed, Ratio, Time, Value, Whole};
 use crate::address::Network;
 use crate::limits::{DrainCode, OverRate, Rate, SlowConsumer};
 use crate::origin::Pattern;
@@ -154,6 +154,24 @@ keys! {
     }
 }
 
+keys! {
+    /// Traces for OpenTelemetry; without `endpoint` there are none.
+    pub(crate) struct OtelKeys {
+        /// Collector to send traces to, with OTLP over HTTP, such as http://localhost:4318; for a
+        /// busline that was built with the feature `otel`
+        endpoint: Option<Parsed<Url>> = "", Start;
+        /// File with the authorities that may sign its certificate, in PEM, instead of those that
+        /// the system trusts
+        ca: Option<PathBuf> = "", Start;
+        /// Name of this service in traces; `busline`, or what OTEL_SERVICE_NAME says, unless it is
+        /// set
+        service_name: Option<String> = "", Start;
+        /// Share of the connections that is traced; all, or what OTEL_TRACES_SAMPLER says, unless
+        /// it is set
+        sampling: Option<Ratio> = "", Start;
+    }
+}
+
 /// A section of the file with the tables of its keys.
 #[derive(Debug)]
 pub(super) struct Section {
@@ -168,6 +186,7 @@ pub(super) const SECTIONS: &[Section] = &[
     Section::of::<LimitKeys>("limits"),
     Section::of::<AuthKeys>("auth"),
     Section::of::<TlsKeys>("tls"),
+    Section::of::<OtelKeys>("otel"),
 ];
 
 /// The keys of the section of one service.
