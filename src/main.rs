@@ -42,7 +42,7 @@ type Problem = Box<dyn std::error::Error>;
 const SERVICES: &[&str] = &["echo", "ping", "timenow"];
 
 fn main() -> ExitCode {
-    match run(&command().get_matches()) {
+    match run(&command(SERVICES).get_matches()) {
         Ok(()) => ExitCode::SUCCESS,
         Err(problem) => {
             for line in problem.to_string().lines() {
@@ -65,18 +65,20 @@ fn run(matches: &ArgMatches) -> Result<(), Problem> {
         }
         Some(("completions", matches)) => {
             let shell = *matches.get_one::<Shell>("shell").expect("it is required");
-            generate(shell, &mut command(), "busline", &mut std::io::stdout());
+            generate(
+                shell,
+                &mut command(SERVICES),
+                "busline",
+                &mut std::io::stdout(),
+            );
             Ok(())
         }
-        Some(("man", _)) => Ok(Man::new(command()).render(&mut std::io::stdout())?),
+        Some(("man", _)) => Ok(Man::new(command(SERVICES)).render(&mut std::io::stdout())?),
         Some(("config", _)) => {
             print!("{}", sources.read()?.print());
             Ok(())
         }
-        Some(_) | None => {
-            let config = sources.read()?;
-            start(config, sources)
-        }
+        Some(_) | None => start(sources.read()?, sources),
     }
 }
 
@@ -86,9 +88,9 @@ fn variable(name: &str) -> Option<String> {
 }
 
 /// A variable with a typing error would be a setting that nobody made.
-fn warn_of_variables() {
+fn warn_of_variables(sources: &Sources) {
     let names = std::env::vars_os().map(|(name, _)| name.to_string_lossy().into_owned());
-    let unknown = Sources::unknown(names);
+    let unknown = sources.unknown(names);
     if !unknown.is_empty() {
         warn!("no settings, and ignored: {}", unknown.join(", "));
     }
@@ -98,10 +100,12 @@ fn start(config: Config, sources: Sources) -> Result<(), Problem> {
     threads::runtime()?.block_on(async {
         Tokio::gather();
         let logs = Logs::start(&config, &Tokio::current())?;
-        warn_of_variables();
+        warn_of_variables(&sources);
         let signals = Signals::catch()?;
         let remote = config.remote();
         let app = app(&config, remote.clone().map(|(remote, _)| remote))?;
+        // Who is told that it serves may ask it to reload, and would end it if that came before this.
+        let reload = Reload::new(sources, config.clone(), app.clone(), remote)?;
         let listeners = listeners(&config).await?;
         let is_open = !config.authenticates() && !config.allow_anonymous();
         if listeners.is_public()? && is_open {
@@ -113,7 +117,6 @@ fn start(config: Config, sources: Sources) -> Result<(), Problem> {
         let threads = Threads::start(config.threads(), &listeners, &acceptor)?;
         greeting::greet(&config, &app, &listeners)?;
         notify(State::Ready);
-        let reload = Reload::new(sources, config, app.clone(), remote)?;
         let served = serve_until_told((server, listeners), (app, admin), (signals, logs), reload);
         let served = served.await;
         drop(threads);

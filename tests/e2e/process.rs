@@ -9,6 +9,7 @@ use tokio::process::{Child, ChildStderr, ChildStdout, Command};
 
 use crate::raw::{CLOSE, TEXT, frame, wish};
 use crate::server::soon;
+use crate::settings::Scratch;
 
 pub(crate) fn busline(arguments: &[&str]) -> Command {
     let mut command = Command::new(env!("CARGO_BIN_EXE_busline"));
@@ -303,19 +304,60 @@ async fn completions_and_the_manual_are_printed() {
     }
 }
 
+/// Where systemd would listen.
+#[cfg(target_os = "linux")]
+struct Systemd(tokio::net::UnixDatagram, Scratch);
+
+#[cfg(target_os = "linux")]
+impl Systemd {
+    fn new(name: &str) -> Self {
+        let path = Scratch::new(name, "");
+        std::fs::remove_file(&path).expect("it is there");
+        let socket = tokio::net::UnixDatagram::bind(&path).expect("a free path");
+        Self(socket, path)
+    }
+
+    async fn told(&self) -> String {
+        let mut told = [0; 64];
+        let length = soon(self.0.recv(&mut told)).await.expect("a word");
+        text(&told[..length]).to_owned()
+    }
+}
+
 #[cfg(target_os = "linux")]
 #[tokio::test]
 async fn systemd_is_told_when_it_serves_and_when_it_stops() {
-    let path = std::env::temp_dir().join(format!("busline-{}-notify", std::process::id()));
-    let socket = tokio::net::UnixDatagram::bind(&path).expect("a free path");
+    let systemd = Systemd::new("notify");
     let mut command = busline(&["--listen", "127.0.0.1:0"]);
-    command.env("NOTIFY_SOCKET", &path);
+    command.env("NOTIFY_SOCKET", systemd.1.path());
     let process = Process::start(command).await;
-    let mut told = [0; 64];
-    let length = soon(socket.recv(&mut told)).await.expect("a word");
-    assert_eq!(text(&told[..length]), "READY=1");
+    assert_eq!(systemd.told().await, "READY=1");
     process.signal("TERM").await;
-    let length = soon(socket.recv(&mut told)).await.expect("a word");
-    assert_eq!(text(&told[..length]), "STOPPING=1");
-    std::fs::remove_file(&path).expect("it is there");
+    assert_eq!(systemd.told().await, "STOPPING=1");
+}
+
+#[cfg(target_os = "linux")]
+#[tokio::test]
+async fn systemd_is_told_of_each_reload_whatever_comes_of_it() {
+    fn microseconds() -> i64 {
+        let now = rustix::time::clock_gettime(rustix::time::ClockId::Monotonic);
+        now.tv_sec * 1_000_000 + now.tv_nsec / 1000
+    }
+    let systemd = Systemd::new("notify-reload");
+    let file = Scratch::new("notify-reload.toml", "");
+    let mut command = busline(&["--listen", "127.0.0.1:0", "--config", file.path()]);
+    command.env("NOTIFY_SOCKET", systemd.1.path());
+    let mut process = Process::start(command).await;
+    assert_eq!(systemd.told().await, "READY=1");
+    for (text, said) in [("", "settings reloaded"), ("a = 1", "the old ones stay")] {
+        file.write(text);
+        let before = microseconds();
+        process.signal("HUP").await;
+        let told = systemd.told().await;
+        let at = told.strip_prefix("RELOADING=1\nMONOTONIC_USEC=");
+        let at: i64 = at.and_then(|at| at.parse().ok()).expect(&told);
+        assert!((before..=microseconds()).contains(&at), "{told}");
+        assert_eq!(systemd.told().await, "READY=1");
+        process.logged(said).await;
+    }
 }

@@ -47,9 +47,13 @@ impl Drop for Scratch {
 async fn a_flag_beats_the_environment_and_that_the_file() {
     let file = Scratch::new(
         "layers.toml",
-        "window = 1\nmax_message_bytes = 2\nlinger = \"3s\"\n[service.ping]\nwindow = 4\n",
+        "window = 1\nmax_message_bytes = 2\nlinger = \"3s\"\n[service.ping]\nwindow = 4\nslow_consumer = \"close\"\n",
     );
-    let mut command = busline(&["--config", file.path(), "--linger=5s", "config"]);
+    let flags = ["--linger=5s", "--service-timenow-window=8"];
+    let mut command = busline(&["--config", file.path(), flags[0], flags[1], "config"]);
+    command.env("BUSLINE_SERVICE_PING_WINDOW", "5");
+    command.env("BUSLINE_SERVICE_TIMENOW_WINDOW", "6");
+    command.env("BUSLINE_SERVICE_ECHO_LINGER", "9s");
     command.env("BUSLINE_LINGER", "6s");
     command.env("BUSLINE_MAX_MESSAGE_BYTES", "7");
     let output = output(&mut command).await;
@@ -63,7 +67,10 @@ async fn a_flag_beats_the_environment_and_that_the_file() {
         ),
         ("linger = \"5s\"", "--linger".to_owned()),
         ("window_bytes = 1048576", "default".to_owned()),
-        ("window = 4", format!("{}:5", file.path())),
+        ("slow_consumer = \"close\"", format!("{}:6", file.path())),
+        ("window = 5", "BUSLINE_SERVICE_PING_WINDOW".to_owned()),
+        ("window = 8", "--service-timenow-window".to_owned()),
+        ("linger = \"9s\"", "BUSLINE_SERVICE_ECHO_LINGER".to_owned()),
     ] {
         let found = printed
             .lines()
@@ -108,10 +115,15 @@ async fn a_file_that_is_wrong_is_named_line_by_line_and_nothing_starts() {
 async fn a_value_that_is_wrong_is_named_with_its_flag_or_variable() {
     let flag = output(&mut busline(&["--window", "0"])).await;
     let variable = output(busline(&[]).env("BUSLINE_LINGER", "5")).await;
+    let service = output(&mut busline(&["--service-ping-window", "0"])).await;
     let missing = output(&mut busline(&["--config", "no/such/file"])).await;
     for (output, word) in [
         (flag, "--window: `window` is not allowed"),
         (variable, "BUSLINE_LINGER: `linger` is not allowed"),
+        (
+            service,
+            "--service-ping-window: `service.ping.window` is not allowed",
+        ),
         (missing, "cannot use no/such/file"),
     ] {
         let error = text(&output.stderr);

@@ -80,14 +80,14 @@ impl Sources {
         let file = matches.get_one::<String>("config");
         Self {
             file: file.cloned().or_else(|| variables("BUSLINE_CONFIG")),
-            over: flags::environment(variables).under(flags::flags(matches)),
+            over: flags::environment(variables, services).under(flags::flags(matches, services)),
             services,
         }
     }
 
     /// Those of these variables that start like a setting and are none.
-    pub fn unknown(names: impl Iterator<Item = String>) -> Vec<String> {
-        flags::unknown(names)
+    pub fn unknown(&self, names: impl Iterator<Item = String>) -> Vec<String> {
+        flags::unknown(names, self.services)
     }
 
     /// A file and nothing else.
