@@ -65,13 +65,13 @@ pub(super) enum FetchError {
 
 /// Whom requests go to, and by what it is believed to be the one.
 #[derive(Clone, Debug)]
-pub(super) struct Server {
+pub(super) struct Endpoint {
     pub(super) url: Url,
     #[cfg(feature = "tls")]
     pub(super) roots: Option<Roots>,
 }
 
-impl Server {
+impl Endpoint {
     /// A server that is reached in the clear, or not at all.
     pub(super) fn new(url: Url) -> Self {
         Self {
@@ -261,11 +261,11 @@ mod tests {
         assert_eq!(aimed.headers()[header::HOST], "id.example:8443");
     }
 
-    async fn listener() -> (TcpListener, Server) {
+    async fn listener() -> (TcpListener, Endpoint) {
         let listener = TcpListener::bind("127.0.0.1:0").await.expect("a free port");
         let address = listener.local_addr().expect("it is bound");
         let url = format!("http://{address}/").parse().expect("a URL");
-        (listener, Server::new(url))
+        (listener, Endpoint::new(url))
     }
 
     fn get() -> Request<Bytes> {
@@ -302,7 +302,7 @@ mod tests {
         let (listener, _) = listener().await;
         let address = listener.local_addr().expect("it is bound");
         let url = format!("https://{address}/").parse().expect("a URL");
-        let fetched = Server::new(url).fetch(get()).await;
+        let fetched = Endpoint::new(url).fetch(get()).await;
         assert!(matches!(fetched, Err(FetchError::NoRoots)), "{fetched:?}");
     }
 }

@@ -26,7 +26,7 @@ use tracing_subscriber::registry::LookupSpan;
 
 use super::TracePolicy;
 use super::complaint::Complaint;
-use super::fetch::Server;
+use super::fetch::Endpoint;
 use crate::rt::{Clock, Spawn, Tokio};
 use crate::sync::Mutex;
 
@@ -56,14 +56,14 @@ impl Traces {
     /// When one of these cannot be used.
     pub fn start(policy: TracePolicy, rt: &Tokio) -> Result<Self, TracesError> {
         let post = Arc::new(Post {
-            server: Server::new(policy.endpoint.or_path(PATH)).with_roots(policy.roots),
+            endpoint: Endpoint::new(policy.endpoint.or_path(PATH)).with_roots(policy.roots),
             rt: rt.clone(),
             failure: Mutex::new(None),
         });
         let exporter = SpanExporter::builder()
             .with_http()
             .with_protocol(Protocol::HttpBinary)
-            .with_endpoint(post.server.url.to_string())
+            .with_endpoint(post.endpoint.url.to_string())
             .with_http_client(Client(Arc::clone(&post)))
             .build()?;
         let exporter = Exporter {
@@ -141,7 +141,7 @@ impl opentelemetry_sdk::trace::SpanExporter for Exporter {
             if let Some(spans) = due {
                 let failure = self.post.failure.lock().take();
                 let error = failure.unwrap_or_else(|| error.to_string());
-                warn!(url = %self.post.server.url, spans, %error, "traces not sent, and lost");
+                warn!(url = %self.post.endpoint.url, spans, %error, "traces not sent, and lost");
             }
         }
         sent
@@ -158,7 +158,7 @@ impl opentelemetry_sdk::trace::SpanExporter for Exporter {
 
 /// How requests get to the collector.
 struct Post {
-    server: Server,
+    endpoint: Endpoint,
     rt: Tokio,
     /// Why the last one that failed did so.
     failure: Mutex<Option<String>>,
@@ -166,7 +166,7 @@ struct Post {
 
 impl fmt::Debug for Post {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.debug_tuple("Post").field(&self.server.url).finish()
+        f.debug_tuple("Post").field(&self.endpoint.url).finish()
     }
 }
 
@@ -174,10 +174,10 @@ impl Post {
     /// Sends a request from a thread that has no runtime.
     async fn send(&self, request: Request<Bytes>) -> Result<Response<Bytes>, HttpError> {
         let (tell, told) = oneshot::channel();
-        let server = self.server.clone();
+        let endpoint = self.endpoint.clone();
         let task = async move {
             // Who has asked may be gone.
-            drop(tell.send(server.fetch(request).await));
+            drop(tell.send(endpoint.fetch(request).await));
         };
         self.rt.spawn(task.boxed());
         let answer = told.await?;

@@ -6,7 +6,7 @@ use base64::Engine;
 use base64::engine::general_purpose::URL_SAFE_NO_PAD as BASE64;
 use busline::server::auth::{Join, Jwt, JwtPolicy, Keys};
 use busline::service::echo;
-use busline::{Context, RefuseReason};
+use busline::{Context, Limits, RefuseReason};
 use jsonwebtoken::crypto::sign;
 use jsonwebtoken::{Algorithm, EncodingKey};
 
@@ -178,6 +178,48 @@ async fn a_token_lets_in_only_where_it_says() {
     assert_eq!(answer.status, 403);
     let sessions = server.app().counts().sessions;
     assert_eq!(sessions.refused_for(RefuseReason::Forbidden), 1);
+}
+
+#[tokio::test]
+async fn a_subject_has_its_share_of_sessions_and_no_more() {
+    let keys = Keys::secret(SECRET.as_bytes()).expect("long enough");
+    let policy = JwtPolicy {
+        audiences: vec!["busline".to_owned()],
+        ..JwtPolicy::default()
+    };
+    let limits = Limits {
+        sessions_per_subject: 1,
+        ..Limits::default()
+    };
+    let server = Server::start(|app| {
+        app.limits(limits)
+            .authorize(Jwt::new(keys, policy))
+            .service("whoami", whoami)
+    })
+    .await;
+    let header = r#"{"alg":"HS256"}"#;
+    let of = |name: &str| {
+        let claims = claims(600).replace("alice", name);
+        wish(&format!(
+            "/ws/whoami?token={}",
+            token(header, &claims, SECRET)
+        ))
+    };
+    let mut alice = Raw::connect(&server).await;
+    alice.send(of("alice").as_bytes()).await;
+    assert!(alice.head().await.starts_with("HTTP/1.1 101 "));
+    // As often as one likes: what is refused takes no place.
+    for _ in 0..3 {
+        let refused = ask(&server, &of("alice")).await;
+        assert_eq!(refused.status, 503);
+        assert_eq!(refused.header("retry-after"), Some("1"));
+    }
+    assert_eq!(called(&server, &of("bob")).await.1, "bob");
+    let sessions = server.app().counts().sessions;
+    assert_eq!(sessions.refused_for(RefuseReason::SessionsPerSubject), 3);
+    alice.kill();
+    server.until_left("whoami").await;
+    assert_eq!(called(&server, &of("alice")).await.1, "alice");
 }
 
 #[tokio::test]

@@ -88,16 +88,22 @@ async fn published_keys_are_fetched_and_stay_when_a_fetch_fails() {
     let jwt = Jwt::new(Keys::default(), policy).with_remote(remote.clone());
     let server = Server::start(|app| app.authorize(jwt).service("whoami", whoami)).await;
     let good = signed();
-    let status = with_token(&server, &good).await.status;
-    assert_eq!(status, 503, "nobody can tell before the keys are there");
+    let answer = with_token(&server, &good).await;
+    assert_eq!(
+        answer.status, 503,
+        "nobody can tell before the keys are there"
+    );
+    assert_eq!(answer.header("retry-after"), Some("1"));
 
     let every = Duration::from_millis(1);
     let rt = server.app().rt().clone();
     let fetching = tokio::spawn(async move { remote.refresh(&rt, every).await });
     publish(accept(&listener).await, "200 OK", &jwks()).await;
     // The next fetch shows that the one before is done.
-    publish(accept(&listener).await, "500 Oh", "").await;
+    let other = jwks().replace(ED25519_X, "11qYAYKxCrfVS_7TyWQHOg7hcvPapiMlrwIaaPcHURo");
+    publish(accept(&listener).await, "500 Oh", &other).await;
     publish(accept(&listener).await, "200 OK", "{}").await;
+    drop(accept(&listener).await);
     let request = with("/ws/whoami", &format!("Authorization: Bearer {good}"));
     assert_eq!(called(&server, &request).await.1, "alice");
     fetching.abort();

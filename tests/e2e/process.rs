@@ -12,7 +12,14 @@ use crate::server::soon;
 use crate::settings::Scratch;
 
 pub(crate) fn busline(arguments: &[&str]) -> Command {
-    let mut command = Command::new(env!("CARGO_BIN_EXE_busline"));
+    program(BUSLINE, arguments)
+}
+
+const BUSLINE: &str = env!("CARGO_BIN_EXE_busline");
+
+/// A program with nothing of our own environment in its.
+fn program(program: &str, arguments: &[&str]) -> Command {
+    let mut command = Command::new(program);
     for (name, _) in std::env::vars_os() {
         let name = name.to_string_lossy();
         if name.starts_with("BUSLINE_") || name.starts_with("OTEL_") {
@@ -290,6 +297,20 @@ async fn a_second_signal_ends_it_at_once() {
 }
 
 #[tokio::test]
+async fn what_is_left_at_the_deadline_is_named_and_the_end_is_no_good_one() {
+    let arguments = ["--listen", "127.0.0.1:0", "--limits-drain-timeout", "100ms"];
+    let process = Process::start(busline(&arguments)).await;
+    let mut holding = process.join("ping").await;
+    process.signal("TERM").await;
+    going_away(&mut holding).await;
+    // It answers no close, which is waited for longer than that.
+    let (code, log) = process.end().await;
+    assert_eq!(code, Some(1), "{log}");
+    assert!(log.contains("1 sessions and the services []"), "{log}");
+    drop(holding);
+}
+
+#[tokio::test]
 async fn completions_and_the_manual_are_printed() {
     for (arguments, word) in [
         (&["completions", "bash"][..], "--limits-sessions"),
@@ -322,6 +343,24 @@ impl Systemd {
         let length = soon(self.0.recv(&mut told)).await.expect("a word");
         text(&told[..length]).to_owned()
     }
+}
+
+#[cfg(target_os = "linux")]
+#[tokio::test]
+async fn a_socket_that_systemd_hands_over_is_served() {
+    let handed = TcpListener::bind("127.0.0.1:0").expect("loopback has free ports");
+    let address = handed.local_addr().expect("it is bound");
+    // Whom it is handed to is named by a number that only the process itself knows.
+    let script = "LISTEN_PID=$$ LISTEN_FDS=1 exec \"$0\" \"$@\" 3<&0 </dev/null";
+    // What it would listen on itself is taken: it does not.
+    let arguments = ["-c", script, BUSLINE, "--listen", &address.to_string()];
+    let mut command = program("sh", &arguments);
+    command.stdin(Stdio::from(std::os::fd::OwnedFd::from(handed)));
+    let process = Process::start(command).await;
+    assert_eq!(process.address, address);
+    drop(process.join("echo").await);
+    process.signal("TERM").await;
+    assert_eq!(process.end().await.0, Some(0));
 }
 
 #[cfg(target_os = "linux")]

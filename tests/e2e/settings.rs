@@ -7,7 +7,7 @@ use tokio::net::TcpStream;
 
 use crate::auth::{SECRET, now, token};
 use crate::process::{Process, busline, output, text};
-use crate::raw::{TEXT, frame, wish};
+use crate::raw::{PING, PONG, Raw, TEXT, frame, wish};
 use crate::server::soon;
 
 /// A file of one test, removed at its end.
@@ -265,6 +265,30 @@ async fn a_hangup_takes_over_what_can_change_and_says_what_cannot() {
     }
     assert_eq!(asked_from(&process, "https://a.test").await, "101");
     echoes(&mut client, "still here").await;
+}
+
+#[tokio::test]
+async fn a_hangup_changes_the_bounds_of_those_who_come_after_it() {
+    let file = Scratch::new("bounds.toml", "");
+    let arguments = ["--listen", "127.0.0.1:0", "--config", file.path()];
+    let mut process = Process::start(busline(&arguments)).await;
+    let mut before = Raw::on(process.join("echo").await);
+    file.write("[limits]\npings = \"1/s\"\n[service.echo]\nmax_message_bytes = 4\n");
+    process.signal("HUP").await;
+    process.logged("settings reloaded").await;
+    let mut long = Raw::on(process.join("echo").await);
+    long.send(&frame(TEXT, b"12345")).await;
+    assert_eq!(long.closed().await.0, 1009);
+    let mut pinging = Raw::on(process.join("ping").await);
+    let ping = frame(PING, b"");
+    pinging.send(&ping.repeat(3)).await;
+    assert_eq!(pinging.closed().await.0, 1008);
+    before.send(&ping.repeat(3)).await;
+    before.send(&frame(TEXT, b"12345")).await;
+    for _ in 0..3 {
+        assert_eq!(before.frame().await.0, PONG);
+    }
+    assert_eq!(before.frame().await, (TEXT, b"12345".to_vec()));
 }
 
 #[tokio::test]

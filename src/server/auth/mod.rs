@@ -42,7 +42,7 @@ pub enum Join {
 }
 
 /// What a token must be.
-#[derive(Clone, Debug, Default)]
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct JwtPolicy {
     /// Of its `aud`, one must be among these; if these are none, it must have no `aud`.
     pub audiences: Vec<String>,

@@ -12,7 +12,7 @@ use super::keys::{KeyError, Keys, Secrets};
 use crate::rt::{Clock, Tokio};
 #[cfg(feature = "tls")]
 use crate::server::Roots;
-use crate::server::fetch::{FetchError, Server, Url};
+use crate::server::fetch::{Endpoint, FetchError, Url};
 use crate::sync::Mutex;
 
 /// Longest pause before a fetch is tried again that failed.
@@ -21,7 +21,7 @@ const RETRY: Duration = Duration::from_secs(30);
 /// A JWKS under a URL; clones share its keys.
 #[derive(Clone, Debug)]
 pub struct Remote {
-    server: Server,
+    endpoint: Endpoint,
     /// None until they have been fetched.
     keys: Arc<Mutex<Option<Arc<Keys>>>>,
 }
@@ -41,14 +41,14 @@ impl Remote {
     /// Keys that are not fetched yet; a URL of `https://` needs [roots](Self::with_roots) as well.
     pub fn new(url: Url) -> Self {
         let keys = Arc::new(Mutex::new(None));
-        let server = Server::new(url);
-        Self { server, keys }
+        let endpoint = Endpoint::new(url);
+        Self { endpoint, keys }
     }
 
     /// Believes a server of `https://` whose certificate one of these authorities has signed.
     #[cfg(feature = "tls")]
     pub fn with_roots(mut self, roots: Roots) -> Self {
-        self.server = self.server.with_roots(Some(roots));
+        self.endpoint = self.endpoint.with_roots(Some(roots));
         self
     }
 
@@ -68,7 +68,7 @@ impl Remote {
     ///
     /// Dropping the future ends a fetch and changes nothing.
     pub async fn refresh(&self, rt: &Tokio, every: Duration) -> Infallible {
-        let url = &self.server.url;
+        let url = &self.endpoint.url;
         loop {
             let wait = match self.fetch().await {
                 Ok(keys) => {
@@ -91,7 +91,7 @@ impl Remote {
             .header(header::ACCEPT, "application/json")
             .body(Bytes::new())
             .expect("it is a request");
-        let answer = self.server.fetch(request).await?;
+        let answer = self.endpoint.fetch(request).await?;
         if answer.status() != StatusCode::OK {
             return Err(RemoteError::Status(answer.status()));
         }

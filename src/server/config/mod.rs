@@ -40,7 +40,7 @@ use self::key::{Keys, Reader};
 use self::problem::Problem;
 use self::schema::{AuthKeys, LimitKeys, OtelKeys, SERVICE, ServerKeys, ServiceKeys, TlsKeys};
 use self::source::Layer;
-use crate::server::auth::{Join, Jwt, JwtPolicy, Keys as Keyring, Remote};
+use crate::server::auth::{Jwt, JwtPolicy, Keys as Keyring, Remote};
 use crate::server::{Address, Roots, Tls};
 
 /// The settings of the binary.
@@ -223,24 +223,23 @@ impl Config {
 
     /// What decides about clients, with these published keys.
     pub fn jwt(&self, remote: Option<Remote>) -> Jwt {
-        let policy = JwtPolicy {
-            audiences: self.auth.audiences.clone(),
-            issuers: self.auth.issuers.clone(),
-            leeway: self.auth.leeway.get(),
-            services: self.joins(),
-        };
-        let jwt = Jwt::new(self.keys.clone(), policy);
+        let jwt = Jwt::new(self.keys.clone(), self.jwt_policy());
         match remote {
             Some(remote) => jwt.with_remote(remote),
             None => jwt,
         }
     }
 
-    fn joins(&self) -> BTreeMap<String, Join> {
+    /// What a token must be.
+    fn jwt_policy(&self) -> JwtPolicy {
         let services = self.services.iter();
-        services
-            .map(|(name, keys)| ((*name).to_owned(), keys.join))
-            .collect()
+        let joins = services.map(|(name, keys)| ((*name).to_owned(), keys.join));
+        JwtPolicy {
+            audiences: self.auth.audiences.clone(),
+            issuers: self.auth.issuers.clone(),
+            leeway: self.auth.leeway.get(),
+            services: joins.collect(),
+        }
     }
 
     /// Keys that somebody publishes, to be fetched, and how often.
@@ -358,6 +357,7 @@ fn window(keys: &ServiceKeys) -> Window {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::server::auth::Join;
 
     #[test]
     fn without_any_setting_everything_is_as_the_library_has_it() {
@@ -388,5 +388,21 @@ mod tests {
                 .is_some_and(|inbound| inbound.messages.is_some())
         );
         assert_ne!(ping.slow_consumer, echo.slow_consumer);
+    }
+
+    #[test]
+    fn a_token_must_be_what_the_settings_say() {
+        let text = "join = \"authenticated\"\n[service.ping]\njoin = \"granted\"\n\
+                    [auth]\naudiences = [\"a\", \"b\"]\nissuers = [\"c\"]\nleeway = \"7s\"\n";
+        let config = Sources::file("", &["echo", "ping"]).with_file("", text);
+        let policy = config.expect("valid").jwt_policy();
+        let joins = [("echo", Join::Authenticated), ("ping", Join::Granted)];
+        let expected = JwtPolicy {
+            audiences: vec!["a".to_owned(), "b".to_owned()],
+            issuers: vec!["c".to_owned()],
+            leeway: Duration::from_secs(7),
+            services: joins.map(|(name, join)| (name.to_owned(), join)).into(),
+        };
+        assert_eq!(policy, expected);
     }
 }

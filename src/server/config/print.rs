@@ -135,6 +135,20 @@ mod tests {
     }
 
     #[test]
+    fn a_secret_is_not_printed() {
+        let secret = "a secret of tests, of at least 32 bytes";
+        let printed = print(&layer(&format!("[auth]\nsecret = \"{secret}\"\n")));
+        assert!(!printed.contains(secret), "{printed}");
+        let line = printed
+            .lines()
+            .find(|line| line.starts_with("# secret is set"));
+        assert!(
+            line.is_some_and(|line| line.ends_with("# b.toml:2")),
+            "{printed}"
+        );
+    }
+
+    #[test]
     fn what_is_printed_can_be_read_and_says_the_same() {
         let text = "log = \"info,a=\\\"\\\\\\u0001\"\norigins = [\"a\", \"b\"]\n\
                     [service.ping]\nwindow = 2\n";
