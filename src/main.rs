@@ -118,7 +118,7 @@ fn start(config: Config, sources: Sources) -> Result<(), Problem> {
         greeting::greet(&config, &app, &listeners)?;
         notify(State::Ready);
         let served = serve_until_told((server, listeners), (app, admin), (signals, logs), reload);
-        let served = served.await;
+        let served = Box::pin(served).await;
         drop(threads);
         served
     })

@@ -1,6 +1,7 @@
 //! The routes: `/`, `/healthz`, `/ws/{service}`.
 
 use std::net::SocketAddr;
+use std::pin::pin;
 use std::time::Duration;
 
 use axum::Router;
@@ -12,7 +13,7 @@ use axum::routing::get;
 use futures::FutureExt;
 use futures::channel::oneshot;
 use futures::future::{BoxFuture, Either, Shared, select};
-use hyper::upgrade::OnUpgrade;
+use hyper::upgrade::{OnUpgrade, Upgraded};
 use hyper_util::rt::TokioIo;
 use tokio_util::compat::TokioAsyncReadCompatExt;
 use tracing::{Instrument, Span, debug, debug_span, field};
@@ -143,8 +144,7 @@ async fn join<R: Runtime>(
         .speaking(handshake.dialect())
         .compressing(handshake.deflate());
     let upgrade = hyper::upgrade::on(&mut request);
-    let span = span(&admission);
-    let session = run(admission, upgrade).instrument(span);
+    let session = run(admission, upgrade);
     let end = shell.end();
     // Whichever is first; the other one is dropped.
     let task = async move { drop(select(Box::pin(session), end).await) };
@@ -242,26 +242,40 @@ fn peer<R: Runtime>(app: &App<R>, request: &Request, identity: Identity) -> Peer
 
 /// Runs the session on what follows the upgrade.
 async fn run<R: Runtime>(admission: Admission<R>, upgrade: OnUpgrade) {
+    let span = span(&admission);
     let drain = admission.app().limits().drain.code;
-    let deadline = admission.app().rt().now() + admission.app().limits().handshake_timeout;
-    let timeout = admission.app().rt().sleep_until(deadline);
-    let upgraded = match select(upgrade, timeout).await {
-        Either::Left((Ok(upgraded), _)) => upgraded,
+    let upgraded = upgraded(&admission, upgrade).instrument(span.clone());
+    let Some(upgraded) = upgraded.await else {
+        return;
+    };
+    let mut session = pin!(Session::new(admission, TokioIo::new(upgraded).compat()));
+    let cause = session.as_mut().instrument(span.clone()).await;
+    span.record("cause", field::display(&cause));
+    let code = cause.code(drain).map(|code| i64::from(code.get()));
+    span.record("code", code);
+    span.in_scope(|| debug!("session closed"));
+    // It ends before the session does, which a drain waits for: on another thread it would be late.
+    drop(span);
+}
+
+/// What follows the upgrade, if it comes in time.
+async fn upgraded<R: Runtime>(admission: &Admission<R>, upgrade: OnUpgrade) -> Option<Upgraded> {
+    let rt = admission.app().rt();
+    let deadline = rt.now() + admission.app().limits().handshake_timeout;
+    match select(upgrade, rt.sleep_until(deadline)).await {
+        Either::Left((Ok(upgraded), _)) => {
+            debug!("session opened");
+            Some(upgraded)
+        }
         Either::Left((Err(error), _)) => {
             debug!(%error, "upgrade failed");
-            return;
+            None
         }
         Either::Right(((), _)) => {
             debug!("upgrade took too long");
-            return;
+            None
         }
-    };
-    debug!("session opened");
-    let cause = Session::new(admission, TokioIo::new(upgraded).compat()).await;
-    let (span, code) = (Span::current(), cause.code(drain));
-    span.record("cause", field::display(&cause));
-    span.record("code", code.map(|code| i64::from(code.get())));
-    debug!("session closed");
+    }
 }
 
 fn unknown<R: Runtime>(app: &App<R>) -> Response {
