@@ -72,9 +72,10 @@ impl Remote {
         loop {
             let wait = match self.fetch().await {
                 Ok(keys) => {
-                    info!(%url, keys = keys.len(), "keys fetched");
+                    let count = keys.len();
                     let before = self.keys.lock().replace(Arc::new(keys));
                     drop(before);
+                    info!(%url, keys = count, "keys fetched");
                     every
                 }
                 Err(error) => {
