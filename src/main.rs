@@ -104,7 +104,7 @@ fn start(config: Config, sources: Sources) -> Result<(), Problem> {
         let signals = Signals::catch()?;
         let remote = config.remote();
         let app = app(&config, remote.clone().map(|(remote, _)| remote))?;
-        // Who is told that it serves may ask it to reload, and would end it if that came before this.
+        // Who is told that it serves may ask it to reload, which would end it before this.
         let reload = Reload::new(sources, config.clone(), app.clone(), remote)?;
         let listeners = listeners(&config).await?;
         let is_open = !config.authenticates() && !config.allow_anonymous();

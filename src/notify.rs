@@ -1,4 +1,4 @@
-//! Tells systemd where the server is in its life (`Type=notify-reload`); nothing where nobody listens.
+//! Tells systemd where the server is in its life (`Type=notify-reload`), if it listens.
 
 use tracing::warn;
 

@@ -47,7 +47,8 @@ impl Drop for Scratch {
 async fn a_flag_beats_the_environment_and_that_the_file() {
     let file = Scratch::new(
         "layers.toml",
-        "window = 1\nmax_message_bytes = 2\nlinger = \"3s\"\n[service.ping]\nwindow = 4\nslow_consumer = \"close\"\n",
+        "window = 1\nmax_message_bytes = 2\nlinger = \"3s\"\n\
+         [service.ping]\nwindow = 4\nslow_consumer = \"close\"\n",
     );
     let flags = ["--linger=5s", "--service-timenow-window=8"];
     let mut command = busline(&["--config", file.path(), flags[0], flags[1], "config"]);

@@ -56,7 +56,7 @@ fn fields(mut bytes: &[u8]) -> Vec<Field<'_>> {
 }
 
 /// The messages in the fields of this number.
-fn inside<'a>(bytes: &'a [u8], wanted: u64) -> Vec<&'a [u8]> {
+fn inside(bytes: &[u8], wanted: u64) -> Vec<&[u8]> {
     let found = |field| match field {
         Field::Bytes(number, bytes) if number == wanted => Some(bytes),
         Field::Bytes(..) | Field::Number(_) => None,
