@@ -1,17 +1,17 @@
 //! The binary: arguments, then the server, until a signal.
 
+use std::cell::Cell;
 use std::future::pending;
-use std::io::IsTerminal;
 use std::num::NonZeroUsize;
 use std::pin::pin;
 use std::process::ExitCode;
 
 use busline::App;
 use busline::app::RegisterError;
-use busline::rt::Tokio;
+use busline::rt::{Clock, Instant, Tokio};
 use busline::server::auth::Remote;
 use busline::server::{
-    Config, Listeners, LogFormat, Server, Sources, bind_all, bind_shared, command, serve_admin,
+    Config, Listeners, Server, Sources, bind_all, bind_shared, command, serve_admin,
 };
 use busline::service::{echo, ping, timenow};
 use clap::{ArgMatches, Command};
@@ -19,12 +19,10 @@ use clap_complete::{Shell, generate};
 use clap_mangen::Man;
 use futures::future::{Either, select};
 use tracing::warn;
-use tracing_subscriber::Layer;
-use tracing_subscriber::layer::SubscriberExt;
-use tracing_subscriber::util::SubscriberInitExt;
 
 mod bench;
 mod greeting;
+mod logs;
 mod notify;
 mod operators;
 mod reload;
@@ -32,6 +30,7 @@ mod signals;
 mod threads;
 mod trim;
 
+use self::logs::Logs;
 use self::notify::{State, notify};
 use self::reload::Reload;
 use self::signals::Signals;
@@ -57,7 +56,7 @@ fn main() -> ExitCode {
 
 /// The server's command line, and the load generator's.
 fn command_line() -> Command {
-    command().subcommand(bench::command())
+    command(SERVICES).subcommand(bench::command())
 }
 
 /// Does what the command line asks for.
@@ -86,12 +85,7 @@ fn run(matches: &ArgMatches) -> Result<(), Problem> {
             print!("{}", sources.read()?.print());
             Ok(())
         }
-        Some(_) | None => {
-            let config = sources.read()?;
-            log(&config);
-            warn_of_variables();
-            start(config, sources)
-        }
+        Some(_) | None => start(sources.read()?, sources),
     }
 }
 
@@ -101,35 +95,24 @@ fn variable(name: &str) -> Option<String> {
 }
 
 /// A variable with a typing error would be a setting that nobody made.
-fn warn_of_variables() {
+fn warn_of_variables(sources: &Sources) {
     let names = std::env::vars_os().map(|(name, _)| name.to_string_lossy().into_owned());
-    let unknown = Sources::unknown(names);
+    let unknown = sources.unknown(names);
     if !unknown.is_empty() {
         warn!("no settings, and ignored: {}", unknown.join(", "));
     }
 }
 
-fn log(config: &Config) {
-    let lines = tracing_subscriber::fmt::layer()
-        .with_writer(std::io::stderr)
-        .with_ansi(std::io::stderr().is_terminal())
-        .with_target(false);
-    let lines = match config.log_format() {
-        LogFormat::Json => lines.json().boxed(),
-        LogFormat::Text => lines.boxed(),
-    };
-    tracing_subscriber::registry()
-        .with(config.log().clone())
-        .with(lines)
-        .init();
-}
-
 fn start(config: Config, sources: Sources) -> Result<(), Problem> {
     threads::runtime()?.block_on(async {
         Tokio::gather();
+        let logs = Logs::start(&config, &Tokio::current())?;
+        warn_of_variables(&sources);
         let signals = Signals::catch()?;
         let remote = config.remote();
         let app = app(&config, remote.clone().map(|(remote, _)| remote))?;
+        // Who is told that it serves may ask it to reload, which would end it before this.
+        let reload = Reload::new(sources, config.clone(), app.clone(), remote)?;
         let listeners = listeners(&config).await?;
         let is_open = !config.authenticates() && !config.allow_anonymous();
         if listeners.is_public()? && is_open {
@@ -141,8 +124,8 @@ fn start(config: Config, sources: Sources) -> Result<(), Problem> {
         let threads = Threads::start(config.threads(), &listeners, &acceptor)?;
         greeting::greet(&config, &app, &listeners)?;
         notify(State::Ready);
-        let reload = Reload::new(sources, config, app.clone(), remote)?;
-        let served = serve_until_told((server, listeners), (app, admin), signals, reload).await;
+        let served = serve_until_told((server, listeners), (app, admin), (signals, logs), reload);
+        let served = Box::pin(served).await;
         drop(threads);
         served
     })
@@ -182,10 +165,12 @@ fn app(config: &Config, remote: Option<Remote>) -> Result<App<Tokio>, RegisterEr
 async fn serve_until_told(
     (server, listeners): (Server<Tokio>, Listeners),
     (app, admin): (App<Tokio>, Option<Listeners>),
-    mut signals: Signals,
+    (mut signals, logs): (Signals, Logs),
     reload: Reload,
 ) -> Result<(), Problem> {
     let watched = app.clone();
+    // When everything must have come to its end, once that is known.
+    let until = Cell::new(Instant::ZERO);
     let operators = pin!(async {
         match admin {
             Some(listeners) => serve_admin(listeners, watched).await,
@@ -193,12 +178,17 @@ async fn serve_until_told(
         }
     });
     let (drain, drained) = futures::channel::oneshot::channel::<()>();
-    let serve = pin!(server.serve(listeners, async {
+    let serve = pin!(async {
         // A sender that is gone is a signal as well.
-        drained.await.unwrap_or_default();
-    }));
+        let told = async { drained.await.unwrap_or_default() };
+        let served = server.serve(listeners, told).await;
+        logs.finish(until.get().saturating_since(app.rt().now()))
+            .await;
+        served
+    });
     let signal = pin!(async {
         signals.next().await;
+        until.set(app.rt().now() + app.limits().drain_timeout);
         notify(State::Stopping);
         drop(drain);
         signals.next().await;

@@ -336,7 +336,7 @@ mod tests {
             names.dedup();
             assert_eq!(names.len(), count);
             let is_label = |name: &str| {
-                let is_allowed = |byte| matches!(byte, b'a'..=b'z' | b'_');
+                let is_allowed = |byte| matches!(byte, b'a'..=b'z' | b'0'..=b'9' | b'_');
                 !name.is_empty() && name.bytes().all(is_allowed)
             };
             assert!(names.into_iter().all(is_label));

@@ -1,4 +1,4 @@
-//! Tells systemd where the server is in its life (`Type=notify`); nothing where nobody listens.
+//! Tells systemd where the server is in its life (`Type=notify-reload`), if it listens.
 
 use tracing::warn;
 
@@ -7,22 +7,38 @@ use tracing::warn;
 pub(crate) enum State {
     /// It serves.
     Ready,
+    /// It reads its settings again; [`Ready`](Self::Ready) follows, whatever comes of it.
+    Reloading,
     /// It drains.
     Stopping,
 }
 
 /// Tells it to whom `NOTIFY_SOCKET` names.
 pub(crate) fn notify(state: State) {
-    let word: &[u8] = match state {
-        State::Ready => b"READY=1",
-        State::Stopping => b"STOPPING=1",
+    let word = match state {
+        State::Ready => "READY=1".to_owned(),
+        State::Reloading => format!("RELOADING=1\nMONOTONIC_USEC={}", microseconds()),
+        State::Stopping => "STOPPING=1".to_owned(),
     };
     let Some(socket) = std::env::var_os("NOTIFY_SOCKET") else {
         return;
     };
-    if let Err(error) = send(&socket, word) {
+    if let Err(error) = send(&socket, word.as_bytes()) {
         warn!(%error, "cannot tell systemd");
     }
+}
+
+/// The system's monotonic clock, by which systemd orders what it is told.
+#[cfg(target_os = "linux")]
+fn microseconds() -> i64 {
+    let now = rustix::time::clock_gettime(rustix::time::ClockId::Monotonic);
+    now.tv_sec * 1_000_000 + now.tv_nsec / 1000
+}
+
+/// Nobody asks for it.
+#[cfg(not(target_os = "linux"))]
+fn microseconds() -> i64 {
+    0
 }
 
 #[cfg(target_os = "linux")]

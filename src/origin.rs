@@ -196,6 +196,7 @@ mod tests {
         }
         for origin in [
             "https://example.com",
+            "https://evilexample.com",
             "https://.example.com",
             "http://a.example.com",
             "https://a.example.com:444",

@@ -13,6 +13,8 @@ use busline::server::{Changes, Config, Problems, Reloaded, Sources, Tls};
 use futures::future::{Either, select};
 use tracing::{error, info};
 
+use crate::notify::{State, notify};
+
 /// Time between two looks at the files of the certificate.
 const LOOK_EVERY: Duration = Duration::from_secs(60);
 
@@ -73,6 +75,7 @@ impl Reload {
     async fn on_signal(mut self) -> Infallible {
         loop {
             self.hangup.next().await;
+            notify(State::Reloading);
             renew(self.tls.as_ref());
             match self.reload() {
                 Ok(changes) => info!("settings reloaded: {changes}"),
@@ -83,6 +86,7 @@ impl Reload {
                     }
                 }
             }
+            notify(State::Ready);
         }
     }
 

@@ -37,6 +37,7 @@ const BINARY: &[&str] = &[
     "bench",
     "greeting",
     "lib",
+    "logs",
     "main",
     "notify",
     "operators",

@@ -15,31 +15,45 @@ use crate::rt::Runtime;
 mod address;
 mod admin;
 pub mod auth;
+#[cfg(feature = "otel")]
+mod complaint;
 #[cfg(feature = "cli")]
 mod config;
 mod connection;
+mod fetch;
 mod forwarded;
 mod handshake;
 mod listener;
 mod page;
+#[cfg(feature = "tls")]
+mod roots;
 mod routes;
 mod socket;
 mod stream;
 #[cfg(feature = "tls")]
 mod tls;
+#[cfg(feature = "otel")]
+mod traces;
 
 pub use self::address::PeerAddress;
 pub use self::admin::{admin_routes, serve_admin};
 #[cfg(feature = "cli")]
-pub use self::config::{Admin, Changes, Config, LogFormat, Problems, Sources, command};
+pub use self::config::{
+    Admin, Changes, Config, LogFormat, Problems, Sources, TracePolicy, command,
+};
+pub use self::fetch::{Url, UrlError};
 #[cfg(unix)]
 pub use self::listener::bind_shared;
 pub use self::listener::{Accept, BindError, Listeners, bind, bind_all};
+#[cfg(feature = "tls")]
+pub use self::roots::{Roots, RootsError};
 pub use self::routes::routes;
 pub use self::socket::{Address, Socket};
 pub use self::stream::Stream;
 #[cfg(feature = "tls")]
 pub use self::tls::{Reloaded, Tls, TlsError};
+#[cfg(feature = "otel")]
+pub use self::traces::{Traces, TracesError};
 
 use self::connection::Connections;
 use self::routes::Shell;

@@ -1,6 +1,7 @@
 //! The routes: `/`, `/healthz`, `/ws/{service}`.
 
 use std::net::SocketAddr;
+use std::pin::pin;
 use std::time::Duration;
 
 use axum::Router;
@@ -12,10 +13,10 @@ use axum::routing::get;
 use futures::FutureExt;
 use futures::channel::oneshot;
 use futures::future::{BoxFuture, Either, Shared, select};
-use hyper::upgrade::OnUpgrade;
+use hyper::upgrade::{OnUpgrade, Upgraded};
 use hyper_util::rt::TokioIo;
 use tokio_util::compat::TokioAsyncReadCompatExt;
-use tracing::{Instrument, Span, debug, debug_span};
+use tracing::{Instrument, Span, debug, debug_span, field};
 
 use super::auth;
 use super::forwarded::client_address;
@@ -143,8 +144,7 @@ async fn join<R: Runtime>(
         .speaking(handshake.dialect())
         .compressing(handshake.deflate());
     let upgrade = hyper::upgrade::on(&mut request);
-    let span = span(&admission);
-    let session = run(admission, upgrade).instrument(span);
+    let session = run(admission, upgrade);
     let end = shell.end();
     // Whichever is first; the other one is dropped.
     let task = async move { drop(select(Box::pin(session), end).await) };
@@ -157,8 +157,11 @@ fn span<R: Runtime>(admission: &Admission<R>) -> Span {
     debug_span!(
         "connection",
         service = admission.service().as_str(),
-        address = admission.peer().address.map(tracing::field::display),
+        client = %admission.client(),
+        address = admission.peer().address.map(field::display),
         subject = admission.peer().subject().map(|subject| &**subject),
+        cause = field::Empty,
+        code = field::Empty,
     )
 }
 
@@ -239,23 +242,40 @@ fn peer<R: Runtime>(app: &App<R>, request: &Request, identity: Identity) -> Peer
 
 /// Runs the session on what follows the upgrade.
 async fn run<R: Runtime>(admission: Admission<R>, upgrade: OnUpgrade) {
-    let client = admission.client();
-    let deadline = admission.app().rt().now() + admission.app().limits().handshake_timeout;
-    let timeout = admission.app().rt().sleep_until(deadline);
-    let upgraded = match select(upgrade, timeout).await {
-        Either::Left((Ok(upgraded), _)) => upgraded,
+    let span = span(&admission);
+    let drain = admission.app().limits().drain.code;
+    let upgraded = upgraded(&admission, upgrade).instrument(span.clone());
+    let Some(upgraded) = upgraded.await else {
+        return;
+    };
+    let mut session = pin!(Session::new(admission, TokioIo::new(upgraded).compat()));
+    let cause = session.as_mut().instrument(span.clone()).await;
+    span.record("cause", field::display(&cause));
+    let code = cause.code(drain).map(|code| i64::from(code.get()));
+    span.record("code", code);
+    span.in_scope(|| debug!("session closed"));
+    // It ends before the session does, which a drain waits for: on another thread it would be late.
+    drop(span);
+}
+
+/// What follows the upgrade, if it comes in time.
+async fn upgraded<R: Runtime>(admission: &Admission<R>, upgrade: OnUpgrade) -> Option<Upgraded> {
+    let rt = admission.app().rt();
+    let deadline = rt.now() + admission.app().limits().handshake_timeout;
+    match select(upgrade, rt.sleep_until(deadline)).await {
+        Either::Left((Ok(upgraded), _)) => {
+            debug!("session opened");
+            Some(upgraded)
+        }
         Either::Left((Err(error), _)) => {
-            debug!(%client, %error, "upgrade failed");
-            return;
+            debug!(%error, "upgrade failed");
+            None
         }
         Either::Right(((), _)) => {
-            debug!(%client, "upgrade took too long");
-            return;
+            debug!("upgrade took too long");
+            None
         }
-    };
-    debug!(%client, "session opened");
-    let cause = Session::new(admission, TokioIo::new(upgraded).compat()).await;
-    debug!(%client, ?cause, "session closed");
+    }
 }
 
 fn unknown<R: Runtime>(app: &App<R>) -> Response {

@@ -1,6 +1,6 @@
 //! Why a session ended, and what its peer is told.
 
-use std::io;
+use std::{fmt, io};
 
 use crate::limits::DrainCode;
 use crate::metrics::CloseReason;
@@ -104,6 +104,16 @@ impl Cause {
         }
     }
 
+    /// The close code that the peer is sent, or has sent; none where nothing is said.
+    pub fn code(&self, drain: DrainCode) -> Option<CloseCode> {
+        match self.farewell(drain) {
+            Farewell::Cut(frame) | Farewell::Finish(frame) | Farewell::Now(Some(frame)) => {
+                Some(frame.code())
+            }
+            Farewell::Drop | Farewell::Now(None) => None,
+        }
+    }
+
     /// The reason to count it by.
     pub fn reason(&self) -> CloseReason {
         match self {
@@ -142,6 +152,32 @@ impl Cause {
             Self::SlowConsumer(_) => CloseReason::SlowConsumer,
             Self::Stalled => CloseReason::Stalled,
             Self::Unwritable => CloseReason::Unwritable,
+        }
+    }
+}
+
+/// For logs: nothing that the peer has said is in it.
+impl fmt::Display for Cause {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(self.reason().name())?;
+        match self {
+            Self::Lost(kind) => write!(f, " ({kind})"),
+            Self::Protocol(error) => write!(f, " ({error})"),
+            Self::SlowConsumer(lost) => write!(f, " ({lost} messages lost)"),
+            Self::Aged
+            | Self::BadEnvelope
+            | Self::Drained
+            | Self::Expired
+            | Self::Denied
+            | Self::Failed
+            | Self::Idle
+            | Self::PeerClosed(_)
+            | Self::PingFlood
+            | Self::RateExceeded
+            | Self::Shed
+            | Self::Silent
+            | Self::Stalled
+            | Self::Unwritable => Ok(()),
         }
     }
 }

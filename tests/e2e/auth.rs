@@ -1,26 +1,24 @@
 //! Tokens: where they may stand, what they let in, and every way in which they are not good.
 
-use std::time::{Duration, SystemTime, UNIX_EPOCH};
+use std::time::{SystemTime, UNIX_EPOCH};
 
 use base64::Engine;
 use base64::engine::general_purpose::URL_SAFE_NO_PAD as BASE64;
-use busline::server::auth::{Join, Jwt, JwtPolicy, Keys, Remote};
+use busline::server::auth::{Join, Jwt, JwtPolicy, Keys};
 use busline::service::echo;
-use busline::{Context, RefuseReason};
+use busline::{Context, Limits, RefuseReason};
 use jsonwebtoken::crypto::sign;
 use jsonwebtoken::{Algorithm, EncodingKey};
-use tokio::io::{AsyncReadExt, AsyncWriteExt};
-use tokio::net::TcpListener;
 
 use crate::client::Client;
 use crate::http::{Answer, ask};
 use crate::raw::{Raw, TEXT, frame, wish};
-use crate::server::{Server, soon};
+use crate::server::Server;
 
 pub(crate) const SECRET: &str = "a secret of tests, of at least 32 bytes";
 
 /// Tells each sender who it is.
-async fn whoami(mut ctx: Context) {
+pub(crate) async fn whoami(mut ctx: Context) {
     while let Some(message) = ctx.recv().await {
         let sender = message.sender().and_then(|sender| sender.subject());
         ctx.reply(&message, sender.unwrap_or("nobody"));
@@ -56,7 +54,7 @@ pub(crate) fn token(header: &str, claims: &str, secret: &str) -> String {
     format!("{message}.{signature}")
 }
 
-fn claims(seconds: i64) -> String {
+pub(crate) fn claims(seconds: i64) -> String {
     let exp = now().saturating_add_signed(seconds);
     format!(r#"{{"sub":"alice","aud":"busline","services":["who*"],"exp":{exp}}}"#)
 }
@@ -65,11 +63,11 @@ fn good() -> String {
     token(r#"{"alg":"HS256"}"#, &claims(600), SECRET)
 }
 
-fn with(path: &str, header: &str) -> String {
+pub(crate) fn with(path: &str, header: &str) -> String {
     wish(path).replace("\r\n\r\n", &format!("\r\n{header}\r\n\r\n"))
 }
 
-async fn with_token(server: &Server, token: &str) -> Answer {
+pub(crate) async fn with_token(server: &Server, token: &str) -> Answer {
     ask(
         server,
         &with("/ws/whoami", &format!("Authorization: Bearer {token}")),
@@ -78,7 +76,7 @@ async fn with_token(server: &Server, token: &str) -> Answer {
 }
 
 /// Joins with this request and returns the head of the answer and what the service calls us.
-async fn called(server: &Server, request: &str) -> (String, String) {
+pub(crate) async fn called(server: &Server, request: &str) -> (String, String) {
     let mut raw = Raw::connect(server).await;
     raw.send(request.as_bytes()).await;
     let head = raw.head().await;
@@ -183,6 +181,48 @@ async fn a_token_lets_in_only_where_it_says() {
 }
 
 #[tokio::test]
+async fn a_subject_has_its_share_of_sessions_and_no_more() {
+    let keys = Keys::secret(SECRET.as_bytes()).expect("long enough");
+    let policy = JwtPolicy {
+        audiences: vec!["busline".to_owned()],
+        ..JwtPolicy::default()
+    };
+    let limits = Limits {
+        sessions_per_subject: 1,
+        ..Limits::default()
+    };
+    let server = Server::start(|app| {
+        app.limits(limits)
+            .authorize(Jwt::new(keys, policy))
+            .service("whoami", whoami)
+    })
+    .await;
+    let header = r#"{"alg":"HS256"}"#;
+    let of = |name: &str| {
+        let claims = claims(600).replace("alice", name);
+        wish(&format!(
+            "/ws/whoami?token={}",
+            token(header, &claims, SECRET)
+        ))
+    };
+    let mut alice = Raw::connect(&server).await;
+    alice.send(of("alice").as_bytes()).await;
+    assert!(alice.head().await.starts_with("HTTP/1.1 101 "));
+    // As often as one likes: what is refused takes no place.
+    for _ in 0..3 {
+        let refused = ask(&server, &of("alice")).await;
+        assert_eq!(refused.status, 503);
+        assert_eq!(refused.header("retry-after"), Some("1"));
+    }
+    assert_eq!(called(&server, &of("bob")).await.1, "bob");
+    let sessions = server.app().counts().sessions;
+    assert_eq!(sessions.refused_for(RefuseReason::SessionsPerSubject), 3);
+    alice.kill();
+    server.until_left("whoami").await;
+    assert_eq!(called(&server, &of("alice")).await.1, "alice");
+}
+
+#[tokio::test]
 async fn a_connection_ends_with_its_token() {
     let server = guarded().await;
     let token = token(r#"{"alg":"HS256"}"#, &claims(2), SECRET);
@@ -208,54 +248,3 @@ async fn a_fresh_token_prolongs_a_connection() {
     raw.send(&frame(TEXT, b"{\"token\":\"x\"}")).await;
     assert_eq!(raw.closed().await.0, 4401);
 }
-
-/// Answers one request with this body, whatever it asks for.
-async fn publish(listener: &TcpListener, status: &str, body: &str) {
-    let (mut stream, _) = soon(listener.accept()).await.expect("it is asked");
-    let mut head = Vec::new();
-    while !head.ends_with(b"\r\n\r\n") {
-        head.push(soon(stream.read_u8()).await.expect("a whole head"));
-    }
-    let length = body.len();
-    let answer = format!("HTTP/1.1 {status}\r\nContent-Length: {length}\r\n\r\n{body}");
-    soon(stream.write_all(answer.as_bytes()))
-        .await
-        .expect("it reads");
-}
-
-#[tokio::test]
-async fn published_keys_are_fetched_and_stay_when_a_fetch_fails() {
-    let listener = TcpListener::bind("127.0.0.1:0").await.expect("a free port");
-    let address = listener.local_addr().expect("it is bound");
-    let remote = Remote::new(format!("http://{address}/keys").parse().expect("a URL"));
-    let policy = JwtPolicy {
-        audiences: vec!["busline".to_owned()],
-        ..JwtPolicy::default()
-    };
-    let jwt = Jwt::new(Keys::default(), policy).with_remote(remote.clone());
-    let server = Server::start(|app| app.authorize(jwt).service("whoami", whoami)).await;
-    let key = EncodingKey::from_ed_pem(ED25519.as_bytes()).expect("a key");
-    let header = r#"{"alg":"EdDSA","kid":"k"}"#;
-    let message = format!("{}.{}", BASE64.encode(header), BASE64.encode(claims(600)));
-    let signature = sign(message.as_bytes(), &key, Algorithm::EdDSA).expect("it can be signed");
-    let good = format!("{message}.{signature}");
-    let status = with_token(&server, &good).await.status;
-    assert_eq!(status, 503, "nobody can tell before the keys are there");
-
-    let every = Duration::from_millis(1);
-    let rt = server.app().rt().clone();
-    let fetching = tokio::spawn(async move { remote.refresh(&rt, every).await });
-    let jwks =
-        format!(r#"{{"keys":[{{"kty":"OKP","crv":"Ed25519","kid":"k","x":"{ED25519_X}"}}]}}"#);
-    publish(&listener, "200 OK", &jwks).await;
-    // The next fetch shows that the one before is done.
-    publish(&listener, "500 Oh", "").await;
-    publish(&listener, "200 OK", "{}").await;
-    let request = with("/ws/whoami", &format!("Authorization: Bearer {good}"));
-    assert_eq!(called(&server, &request).await.1, "alice");
-    fetching.abort();
-}
-
-/// A key of tests; its public half is `ED25519_X`.
-const ED25519: &str = include_str!("../../src/server/auth/tests/ed25519.pem");
-const ED25519_X: &str = "ClBFKUMlCfjU2VUuR_8I3vadjlo9wEISZVGVn20UXrM";

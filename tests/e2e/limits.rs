@@ -39,19 +39,20 @@ async fn a_client_above_the_limit_of_sessions_is_refused_until_one_leaves() {
     third.round_trip("is new").await;
 }
 
-#[tokio::test]
+#[tokio::test(start_paused = true)]
 async fn a_connection_that_says_nothing_is_closed_at_the_handshake_timeout() {
     slow_handshake(b"").await;
 }
 
-#[tokio::test]
+#[tokio::test(start_paused = true)]
 async fn a_request_that_is_never_finished_is_closed_at_the_handshake_timeout() {
     slow_handshake(b"GET /ws/echo HTTP/1.1\r\nHost: a\r\nX-Slow: ").await;
 }
 
 async fn slow_handshake(start: &[u8]) {
+    let limit = Duration::from_secs(5);
     let limits = Limits {
-        handshake_timeout: Duration::from_millis(100),
+        handshake_timeout: limit,
         ..Limits::default()
     };
     let server = limited(limits).await;
@@ -59,11 +60,35 @@ async fn slow_handshake(start: &[u8]) {
     let mut raw = Raw::connect(&server).await;
     raw.send(start).await;
     raw.end().await;
-    assert!(begin.elapsed() >= Duration::from_millis(100), "not before");
-    assert!(
-        begin.elapsed() < Duration::from_secs(5),
-        "and not by another timeout"
-    );
+    assert!(begin.elapsed() >= limit, "not before");
+    // A connection has twice that for its whole request and the answer.
+    assert!(begin.elapsed() < 2 * limit, "and not by another timeout");
+}
+
+#[tokio::test]
+async fn a_request_head_may_fill_its_bound_and_not_reach_it() {
+    const BYTES: usize = 8192;
+    let limits = Limits {
+        request_head_bytes: BYTES,
+        ..Limits::default()
+    };
+    let server = limited(limits).await;
+    let wish = wish("/ws/echo");
+    let filled = |bytes: usize| {
+        let header = "X-Filler: ";
+        let letters = bytes - wish.len() - header.len() - 2;
+        wish.replace(
+            "\r\n\r\n",
+            &format!("\r\n{header}{}\r\n\r\n", "a".repeat(letters)),
+        )
+    };
+    let mut allowed = Raw::connect(&server).await;
+    allowed.send(filled(BYTES - 1).as_bytes()).await;
+    assert!(allowed.head().await.starts_with("HTTP/1.1 101 "));
+    // One that has not come to its end by then has no end that would be in time.
+    let mut refused = Raw::connect(&server).await;
+    refused.send(&filled(BYTES + 4).as_bytes()[..BYTES]).await;
+    assert!(refused.head().await.starts_with("HTTP/1.1 431 "));
 }
 
 #[tokio::test]

@@ -43,7 +43,12 @@ mod origin;
 
 mod auth;
 
+mod jwks;
+
 mod tls;
+
+#[cfg(feature = "otel")]
+mod traces;
 
 #[cfg(unix)]
 mod unix;

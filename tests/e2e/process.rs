@@ -7,14 +7,23 @@ use tokio::io::{AsyncBufReadExt, AsyncReadExt, AsyncWriteExt, BufReader, Lines};
 use tokio::net::TcpStream;
 use tokio::process::{Child, ChildStderr, ChildStdout, Command};
 
-use crate::raw::{TEXT, frame, wish};
+use crate::raw::{CLOSE, TEXT, frame, wish};
 use crate::server::soon;
+use crate::settings::Scratch;
 
 pub(crate) fn busline(arguments: &[&str]) -> Command {
-    let mut command = Command::new(env!("CARGO_BIN_EXE_busline"));
+    program(BUSLINE, arguments)
+}
+
+const BUSLINE: &str = env!("CARGO_BIN_EXE_busline");
+
+/// A program with nothing of our own environment in its.
+fn program(program: &str, arguments: &[&str]) -> Command {
+    let mut command = Command::new(program);
     for (name, _) in std::env::vars_os() {
-        if name.to_string_lossy().starts_with("BUSLINE_") {
-            command.env_remove(name);
+        let name = name.to_string_lossy();
+        if name.starts_with("BUSLINE_") || name.starts_with("OTEL_") {
+            command.env_remove(&*name);
         }
     }
     command.env("BUSLINE_ADMIN", "off");
@@ -235,9 +244,12 @@ async fn logs_can_be_json_and_say_whose_they_are_but_not_what_was_said() {
     let mut echo = [0; 10];
     soon(stream.read_exact(&mut echo)).await.expect("an echo");
     assert_eq!(&echo[2..], b"a secret");
+    let farewell = [&1001_u16.to_be_bytes()[..], b"a secret reason"].concat();
+    let farewell = frame(CLOSE, &farewell);
+    stream.write_all(&farewell).await.expect("it reads");
+    let mut rest = Vec::new();
+    soon(stream.read_to_end(&mut rest)).await.expect("an end");
     process.signal("TERM").await;
-    going_away(&mut stream).await;
-    drop(stream);
     let (code, log) = process.end().await;
     assert_eq!(code, Some(0), "{log}");
     assert!(!log.contains("secret"), "{log}");
@@ -247,9 +259,15 @@ async fn logs_can_be_json_and_say_whose_they_are_but_not_what_was_said() {
         .iter()
         .find(|line| line["fields"]["message"] == "session closed");
     let closed = closed.expect("it is logged");
-    assert_eq!(closed["fields"]["cause"], "Drained");
-    assert_eq!(closed["span"]["service"], "echo");
-    assert_eq!(closed["span"]["address"], "127.0.0.1");
+    for (field, value) in [
+        ("service", "echo".into()),
+        ("client", "1".into()),
+        ("address", "127.0.0.1".into()),
+        ("cause", "peer_closed".into()),
+        ("code", serde_json::Value::from(1001)),
+    ] {
+        assert_eq!(closed["span"][field], value, "{closed}");
+    }
 }
 
 #[tokio::test]
@@ -279,6 +297,20 @@ async fn a_second_signal_ends_it_at_once() {
 }
 
 #[tokio::test]
+async fn what_is_left_at_the_deadline_is_named_and_the_end_is_no_good_one() {
+    let arguments = ["--listen", "127.0.0.1:0", "--limits-drain-timeout", "100ms"];
+    let process = Process::start(busline(&arguments)).await;
+    let mut holding = process.join("ping").await;
+    process.signal("TERM").await;
+    going_away(&mut holding).await;
+    // It answers no close, which is waited for longer than that.
+    let (code, log) = process.end().await;
+    assert_eq!(code, Some(1), "{log}");
+    assert!(log.contains("1 sessions and the services []"), "{log}");
+    drop(holding);
+}
+
+#[tokio::test]
 async fn completions_and_the_manual_are_printed() {
     for (arguments, word) in [
         (&["completions", "bash"][..], "--limits-sessions"),
@@ -293,19 +325,78 @@ async fn completions_and_the_manual_are_printed() {
     }
 }
 
+/// Where systemd would listen.
+#[cfg(target_os = "linux")]
+struct Systemd(tokio::net::UnixDatagram, Scratch);
+
+#[cfg(target_os = "linux")]
+impl Systemd {
+    fn new(name: &str) -> Self {
+        let path = Scratch::new(name, "");
+        std::fs::remove_file(&path).expect("it is there");
+        let socket = tokio::net::UnixDatagram::bind(&path).expect("a free path");
+        Self(socket, path)
+    }
+
+    async fn told(&self) -> String {
+        let mut told = [0; 64];
+        let length = soon(self.0.recv(&mut told)).await.expect("a word");
+        text(&told[..length]).to_owned()
+    }
+}
+
+#[cfg(target_os = "linux")]
+#[tokio::test]
+async fn a_socket_that_systemd_hands_over_is_served() {
+    let handed = TcpListener::bind("127.0.0.1:0").expect("loopback has free ports");
+    let address = handed.local_addr().expect("it is bound");
+    // Whom it is handed to is named by a number that only the process itself knows.
+    let script = "LISTEN_PID=$$ LISTEN_FDS=1 exec \"$0\" \"$@\" 3<&0 </dev/null";
+    // What it would listen on itself is taken: it does not.
+    let arguments = ["-c", script, BUSLINE, "--listen", &address.to_string()];
+    let mut command = program("sh", &arguments);
+    command.stdin(Stdio::from(std::os::fd::OwnedFd::from(handed)));
+    let process = Process::start(command).await;
+    assert_eq!(process.address, address);
+    drop(process.join("echo").await);
+    process.signal("TERM").await;
+    assert_eq!(process.end().await.0, Some(0));
+}
+
 #[cfg(target_os = "linux")]
 #[tokio::test]
 async fn systemd_is_told_when_it_serves_and_when_it_stops() {
-    let path = std::env::temp_dir().join(format!("busline-{}-notify", std::process::id()));
-    let socket = tokio::net::UnixDatagram::bind(&path).expect("a free path");
+    let systemd = Systemd::new("notify");
     let mut command = busline(&["--listen", "127.0.0.1:0"]);
-    command.env("NOTIFY_SOCKET", &path);
+    command.env("NOTIFY_SOCKET", systemd.1.path());
     let process = Process::start(command).await;
-    let mut told = [0; 64];
-    let length = soon(socket.recv(&mut told)).await.expect("a word");
-    assert_eq!(text(&told[..length]), "READY=1");
+    assert_eq!(systemd.told().await, "READY=1");
     process.signal("TERM").await;
-    let length = soon(socket.recv(&mut told)).await.expect("a word");
-    assert_eq!(text(&told[..length]), "STOPPING=1");
-    std::fs::remove_file(&path).expect("it is there");
+    assert_eq!(systemd.told().await, "STOPPING=1");
+}
+
+#[cfg(target_os = "linux")]
+#[tokio::test]
+async fn systemd_is_told_of_each_reload_whatever_comes_of_it() {
+    fn microseconds() -> i64 {
+        let now = rustix::time::clock_gettime(rustix::time::ClockId::Monotonic);
+        now.tv_sec * 1_000_000 + now.tv_nsec / 1000
+    }
+    let systemd = Systemd::new("notify-reload");
+    let file = Scratch::new("notify-reload.toml", "");
+    let mut command = busline(&["--listen", "127.0.0.1:0", "--config", file.path()]);
+    command.env("NOTIFY_SOCKET", systemd.1.path());
+    let mut process = Process::start(command).await;
+    assert_eq!(systemd.told().await, "READY=1");
+    for (text, said) in [("", "settings reloaded"), ("a = 1", "the old ones stay")] {
+        file.write(text);
+        let before = microseconds();
+        process.signal("HUP").await;
+        let told = systemd.told().await;
+        let at = told.strip_prefix("RELOADING=1\nMONOTONIC_USEC=");
+        let at: i64 = at.and_then(|at| at.parse().ok()).expect(&told);
+        assert!((before..=microseconds()).contains(&at), "{told}");
+        assert_eq!(systemd.told().await, "READY=1");
+        process.logged(said).await;
+    }
 }

@@ -7,7 +7,7 @@ use tokio::net::TcpStream;
 
 use crate::auth::{SECRET, now, token};
 use crate::process::{Process, busline, output, text};
-use crate::raw::{TEXT, frame, wish};
+use crate::raw::{PING, PONG, Raw, TEXT, frame, wish};
 use crate::server::soon;
 
 /// A file of one test, removed at its end.
@@ -47,9 +47,14 @@ impl Drop for Scratch {
 async fn a_flag_beats_the_environment_and_that_the_file() {
     let file = Scratch::new(
         "layers.toml",
-        "window = 1\nmax_message_bytes = 2\nlinger = \"3s\"\n[service.ping]\nwindow = 4\n",
+        "window = 1\nmax_message_bytes = 2\nlinger = \"3s\"\n\
+         [service.ping]\nwindow = 4\nslow_consumer = \"close\"\n",
     );
-    let mut command = busline(&["--config", file.path(), "--linger=5s", "config"]);
+    let flags = ["--linger=5s", "--service-timenow-window=8"];
+    let mut command = busline(&["--config", file.path(), flags[0], flags[1], "config"]);
+    command.env("BUSLINE_SERVICE_PING_WINDOW", "5");
+    command.env("BUSLINE_SERVICE_TIMENOW_WINDOW", "6");
+    command.env("BUSLINE_SERVICE_ECHO_LINGER", "9s");
     command.env("BUSLINE_LINGER", "6s");
     command.env("BUSLINE_MAX_MESSAGE_BYTES", "7");
     let output = output(&mut command).await;
@@ -63,7 +68,10 @@ async fn a_flag_beats_the_environment_and_that_the_file() {
         ),
         ("linger = \"5s\"", "--linger".to_owned()),
         ("window_bytes = 1048576", "default".to_owned()),
-        ("window = 4", format!("{}:5", file.path())),
+        ("slow_consumer = \"close\"", format!("{}:6", file.path())),
+        ("window = 5", "BUSLINE_SERVICE_PING_WINDOW".to_owned()),
+        ("window = 8", "--service-timenow-window".to_owned()),
+        ("linger = \"9s\"", "BUSLINE_SERVICE_ECHO_LINGER".to_owned()),
     ] {
         let found = printed
             .lines()
@@ -108,16 +116,30 @@ async fn a_file_that_is_wrong_is_named_line_by_line_and_nothing_starts() {
 async fn a_value_that_is_wrong_is_named_with_its_flag_or_variable() {
     let flag = output(&mut busline(&["--window", "0"])).await;
     let variable = output(busline(&[]).env("BUSLINE_LINGER", "5")).await;
+    let service = output(&mut busline(&["--service-ping-window", "0"])).await;
     let missing = output(&mut busline(&["--config", "no/such/file"])).await;
     for (output, word) in [
         (flag, "--window: `window` is not allowed"),
         (variable, "BUSLINE_LINGER: `linger` is not allowed"),
+        (
+            service,
+            "--service-ping-window: `service.ping.window` is not allowed",
+        ),
         (missing, "cannot use no/such/file"),
     ] {
         let error = text(&output.stderr);
         assert_eq!(output.status.code(), Some(1), "{error}");
         assert!(error.contains(word), "{word}: {error}");
     }
+}
+
+#[cfg(not(feature = "otel"))]
+#[tokio::test]
+async fn traces_need_a_busline_that_was_built_for_them() {
+    let output = output(&mut busline(&["--otel-endpoint", "http://localhost:4318"])).await;
+    let error = text(&output.stderr);
+    assert_eq!(output.status.code(), Some(1), "{error}");
+    assert!(error.contains("--features otel"), "{error}");
 }
 
 #[tokio::test]
@@ -244,6 +266,30 @@ async fn a_hangup_takes_over_what_can_change_and_says_what_cannot() {
     }
     assert_eq!(asked_from(&process, "https://a.test").await, "101");
     echoes(&mut client, "still here").await;
+}
+
+#[tokio::test]
+async fn a_hangup_changes_the_bounds_of_those_who_come_after_it() {
+    let file = Scratch::new("bounds.toml", "");
+    let arguments = ["--listen", "127.0.0.1:0", "--config", file.path()];
+    let mut process = Process::start(busline(&arguments)).await;
+    let mut before = Raw::on(process.join("echo").await);
+    file.write("[limits]\npings = \"1/s\"\n[service.echo]\nmax_message_bytes = 4\n");
+    process.signal("HUP").await;
+    process.logged("settings reloaded").await;
+    let mut long = Raw::on(process.join("echo").await);
+    long.send(&frame(TEXT, b"12345")).await;
+    assert_eq!(long.closed().await.0, 1009);
+    let mut pinging = Raw::on(process.join("ping").await);
+    let ping = frame(PING, b"");
+    pinging.send(&ping.repeat(3)).await;
+    assert_eq!(pinging.closed().await.0, 1008);
+    before.send(&ping.repeat(3)).await;
+    before.send(&frame(TEXT, b"12345")).await;
+    for _ in 0..3 {
+        assert_eq!(before.frame().await.0, PONG);
+    }
+    assert_eq!(before.frame().await, (TEXT, b"12345".to_vec()));
 }
 
 #[tokio::test]

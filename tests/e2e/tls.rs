@@ -23,8 +23,8 @@ use crate::raw::wish;
 use crate::server::{Server, soon};
 use crate::settings::Scratch;
 
-const A: [&str; 2] = [include_str!("keys/a.pem"), include_str!("keys/a.key.pem")];
-const B: [&str; 2] = [include_str!("keys/b.pem"), include_str!("keys/b.key.pem")];
+pub(crate) const A: [&str; 2] = [include_str!("keys/a.pem"), include_str!("keys/a.key.pem")];
+pub(crate) const B: [&str; 2] = [include_str!("keys/b.pem"), include_str!("keys/b.key.pem")];
 
 /// A certificate and its key in files.
 struct Files([Scratch; 2]);

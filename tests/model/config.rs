@@ -2,19 +2,21 @@
 
 use busline::server::{Sources, command};
 
+const SERVICES: &[&str] = &["echo", "ping"];
+
 /// The body of the fuzz target: one argument a line, then, after an empty line, the file.
 pub(crate) fn fuzz(data: &[u8]) {
     let text = String::from_utf8_lossy(data);
     let (arguments, file) = text.split_once("\n\n").unwrap_or((&text, ""));
     let arguments = std::iter::once("busline").chain(arguments.lines().take(16));
-    let matches = match command().try_get_matches_from(arguments) {
+    let matches = match command(SERVICES).try_get_matches_from(arguments) {
         Ok(matches) => matches,
         Err(error) => {
             assert!(!error.to_string().is_empty(), "an error without a word");
             return;
         }
     };
-    let sources = Sources::new(&matches, |_| None, &["echo", "ping"]);
+    let sources = Sources::new(&matches, |_| None, SERVICES);
     match sources.with_file("busline.toml", file) {
         Ok(config) => {
             let limits = config.limits();
@@ -23,7 +25,7 @@ pub(crate) fn fuzz(data: &[u8]) {
                 "the largest message fits"
             );
             let printed = config.print();
-            let again = Sources::file("", &["echo", "ping"]).with_file("", &printed);
+            let again = Sources::file("", SERVICES).with_file("", &printed);
             let again = again.expect("what is printed is valid");
             assert_eq!(again.limits(), limits, "and says the same:\n{printed}");
         }

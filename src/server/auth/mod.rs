@@ -26,7 +26,7 @@ use self::claims::{Claims, Expected};
 #[cfg(feature = "cli")]
 pub(super) use self::keys::SECRET_BYTES_MIN;
 pub use self::keys::{KeyError, Keys};
-pub use self::remote::{Remote, Url, UrlError};
+pub use self::remote::Remote;
 pub(super) use self::token::find;
 
 /// Who may join a service.
@@ -42,7 +42,7 @@ pub enum Join {
 }
 
 /// What a token must be.
-#[derive(Clone, Debug, Default)]
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct JwtPolicy {
     /// Of its `aud`, one must be among these; if these are none, it must have no `aud`.
     pub audiences: Vec<String>,

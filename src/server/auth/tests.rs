@@ -5,6 +5,7 @@ use std::fmt::Write;
 use jsonwebtoken::crypto::sign;
 use jsonwebtoken::{Algorithm, EncodingKey};
 
+use super::keys::SECRET_BYTES_MIN;
 use super::*;
 
 const SECRET: &[u8] = b"0123456789abcdef0123456789abcdef";
@@ -246,7 +247,10 @@ fn what_is_no_public_key_is_named() {
     ] {
         assert_eq!(Keys::read(text).map(drop), Err(error), "{text}");
     }
-    assert_eq!(Keys::secret(b"short").map(drop), Err(KeyError::ShortSecret));
+    let short = &SECRET[..SECRET_BYTES_MIN - 1];
+    assert_eq!(Keys::secret(short).map(drop), Err(KeyError::ShortSecret));
+    let long_enough = &SECRET[..SECRET_BYTES_MIN];
+    assert_eq!(Keys::secret(long_enough).map(drop), Ok(()));
 }
 
 fn ask(jwt: &Jwt, service: &str, token: Option<&str>) -> Result<Identity, Denied> {

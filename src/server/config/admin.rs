@@ -43,3 +43,26 @@ pub enum LogFormat {
     #[default]
     Text,
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::server::Sources;
+
+    #[test]
+    fn operators_are_listened_for_on_loopback_only_unless_it_is_said() {
+        let local: Address = "localhost:8081".parse().expect("an address");
+        let config = Sources::file("", &[]).with_file("", "").expect("valid");
+        assert_eq!(*config.admin(), Admin::IfFree(local.clone()));
+        for (text, admin) in [
+            ("localhost:8081", Some(Admin::At(local))),
+            ("off", Some(Admin::Off)),
+            ("off?", None),
+            ("?", None),
+            ("", None),
+            ("8081", None),
+        ] {
+            assert_eq!(text.parse().ok(), admin, "{text}");
+        }
+    }
+}

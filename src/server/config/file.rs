@@ -117,6 +117,7 @@ impl Reading<'_> {
 fn wrong_type(key: &Key, place: Place, at: Source, value: &DeValue<'_>) -> Problem {
     let written = match key.kind {
         Kind::List => "an array of strings",
+        Kind::Real => "a number",
         Kind::Switch => "a boolean",
         Kind::Text => "a string",
         Kind::Whole => "an integer",
@@ -138,6 +139,8 @@ fn text(kind: Kind, value: &DeValue<'_>) -> Option<String> {
             Some(items.collect::<Option<Vec<_>>>()?.join(","))
         }
         (Kind::Switch, DeValue::Boolean(on)) => Some(on.to_string()),
+        (Kind::Real, DeValue::Float(number)) => Some(number.as_str().to_owned()),
+        (Kind::Real, DeValue::Integer(number)) => Some(number.as_str().to_owned()),
         (Kind::Text, DeValue::String(text)) => Some(text.to_string()),
         (Kind::Whole, DeValue::Integer(number)) => Some(match number.radix() {
             10 => number.as_str().to_owned(),
@@ -145,7 +148,7 @@ fn text(kind: Kind, value: &DeValue<'_>) -> Option<String> {
                 .ok()?
                 .to_string(),
         }),
-        (Kind::List | Kind::Switch | Kind::Text | Kind::Whole, _) => None,
+        (Kind::List | Kind::Real | Kind::Switch | Kind::Text | Kind::Whole, _) => None,
     }
 }
 

@@ -1,9 +1,12 @@
-//! The files that the configuration names: keys that sign tokens, and the certificate.
+//! The files that the configuration names: keys that sign tokens, certificates, whom to trust.
+
+use std::path::PathBuf;
 
 use super::problem::Problem;
 use super::schema::{AuthKeys, TlsKeys};
-use crate::server::Tls;
+use super::value::Parsed;
 use crate::server::auth::Keys;
+use crate::server::{Roots, Tls, Url};
 
 /// Reads the keys; what is wrong with them is added to the problems.
 pub(super) fn read(auth: &AuthKeys, problems: &mut Vec<Problem>) -> Keys {
@@ -38,4 +41,26 @@ pub(super) fn tls(keys: &TlsKeys, problems: &mut Vec<Problem>) -> Option<Tls> {
             None
         }
     }
+}
+
+/// The authorities that a URL needs; what is wrong with them is added to the problems.
+pub(super) fn roots(
+    url: Option<&Parsed<Url>>,
+    file: Option<&PathBuf>,
+    problems: &mut Vec<Problem>,
+) -> Option<Roots> {
+    let is_secure = url.is_some_and(|url| url.0.is_secure());
+    let roots = match file {
+        Some(_) if !is_secure => {
+            let word = "a file of authorities is for a URL of https:// and nothing else";
+            problems.push(Problem::Conflict(word));
+            return None;
+        }
+        Some(file) => Roots::read(file),
+        None if is_secure => Roots::system(),
+        None => return None,
+    };
+    roots
+        .map_err(|error| problems.push(Problem::Roots(error)))
+        .ok()
 }

@@ -6,7 +6,7 @@ use clap::{Arg, ArgAction, ArgMatches, Command, value_parser};
 use clap_complete::Shell;
 
 use super::key::{Change, Key};
-use super::schema::SECTIONS;
+use super::schema::{SECTIONS, SERVICE, SERVICE_KEYS};
 use super::source::{Given, Layer, Place, Source};
 use super::value::Kind;
 
@@ -19,7 +19,8 @@ of it), echo (what you send comes back to you) and timenow (the UTC time every 2
 while somebody is connected to it.
 
 Each setting is a key of a file (--config), a variable of the environment and a flag; a flag beats \
-a variable, and that the file. A service can have a section of its own in the file.";
+a variable, and that the file. What stands below a service's name beats what is said for all: \
+--service-ping-window 16, BUSLINE_SERVICE_PING_WINDOW=16, or `window = 16` below [service.ping].";
 
 const STYLES: Styles = Styles::styled()
     .header(AnsiColor::Green.on_default().bold())
@@ -31,8 +32,8 @@ const EXAMPLES: &str = "Try it:
   busline                                   in one terminal
   websocat ws://localhost:8080/ws/ping      in two others; what you type in one appears in both";
 
-/// The command line of the binary.
-pub fn command() -> Command {
+/// The command line of a server of these services.
+pub fn command(services: &[&'static str]) -> Command {
     let config = Arg::new("config")
         .long("config")
         .value_name("FILE")
@@ -49,7 +50,7 @@ pub fn command() -> Command {
         .styles(STYLES)
         .after_help(EXAMPLES)
         .arg(config)
-        .args(settings().map(|(section, key)| arg(section, key)))
+        .args(settings(services).map(|(section, key)| arg(&section, key)))
         .subcommand(
             Command::new("config")
                 .about("Prints all settings as a file, each with where its value came from"),
@@ -73,27 +74,30 @@ pub fn command() -> Command {
         .subcommand(Command::new("man").about("Prints the manual page"))
 }
 
-/// The keys that have a flag: all but those of the services' own sections.
-fn settings() -> impl Iterator<Item = (&'static str, &'static Key)> {
-    let keys = |section: &'static super::schema::Section| {
-        let name = section.name;
-        section.keys.iter().map(move |key| (name, key))
-    };
-    SECTIONS.iter().flat_map(keys)
+/// All keys there are, each with its section.
+fn settings(services: &[&'static str]) -> impl Iterator<Item = (String, &'static Key)> {
+    let all = SECTIONS
+        .iter()
+        .map(|section| (section.name.to_owned(), section.keys));
+    let one = |name: &&str| (format!("{SERVICE}.{name}"), SERVICE_KEYS);
+    all.chain(services.iter().map(one))
+        .flat_map(|(section, keys)| keys.iter().map(move |key| (section.clone(), key)))
 }
 
-fn arg(section: &'static str, key: &'static Key) -> Arg {
+fn arg(section: &str, key: &'static Key) -> Arg {
     let arg = Arg::new(id(section, key))
         .long(flag(section, key))
         .help(help(section, key))
-        .value_name(key.placeholder);
+        .value_name(key.placeholder)
+        // The help says once that each key of a service is one for a single service as well.
+        .hide(section.starts_with(SERVICE));
     match key.kind {
         Kind::List => arg.action(ArgAction::Append),
         Kind::Switch => arg
             .num_args(0..=1)
             .require_equals(true)
             .default_missing_value("true"),
-        Kind::Text | Kind::Whole => arg,
+        Kind::Real | Kind::Text | Kind::Whole => arg,
     }
 }
 
@@ -109,7 +113,7 @@ fn help(section: &str, key: &Key) -> String {
 fn words(section: &str, key: &Key, between: &str) -> String {
     match section {
         "" => key.name.to_owned(),
-        section => format!("{section}{between}{}", key.name),
+        section => format!("{}{between}{}", section.replace('.', between), key.name),
     }
 }
 
@@ -122,29 +126,33 @@ fn flag(section: &str, key: &Key) -> String {
 }
 
 fn variable(section: &str, key: &Key) -> String {
-    format!("BUSLINE_{}", words(section, key, "_").to_uppercase())
+    let words = words(section, key, "_").replace('-', "_");
+    format!("BUSLINE_{}", words.to_uppercase())
 }
 
 /// What the flags give.
-pub(super) fn flags(matches: &ArgMatches) -> Layer {
+pub(super) fn flags(matches: &ArgMatches, services: &[&'static str]) -> Layer {
     let mut layer = Layer::default();
-    for (section, key) in settings() {
-        let id = id(section, key);
+    for (section, key) in settings(services) {
+        let id = id(&section, key);
         if matches.value_source(&id) != Some(ValueSource::CommandLine) {
             continue;
         }
         let texts = matches.get_many::<String>(&id).into_iter().flatten();
         let text = texts.map(String::as_str).collect::<Vec<_>>().join(",");
-        let source = Source::Flag(format!("--{}", flag(section, key)));
-        layer.set(Place::new(section, key.name), Given { text, source });
+        let source = Source::Flag(format!("--{}", flag(&section, key)));
+        layer.set(Place::new(&section, key.name), Given { text, source });
     }
     layer
 }
 
 /// Those of these variables that start like ours and are no setting.
-pub(super) fn unknown(names: impl Iterator<Item = String>) -> Vec<String> {
-    let known: Vec<_> = settings()
-        .map(|(section, key)| variable(section, key))
+pub(super) fn unknown(
+    names: impl Iterator<Item = String>,
+    services: &[&'static str],
+) -> Vec<String> {
+    let known: Vec<_> = settings(services)
+        .map(|(section, key)| variable(&section, key))
         .chain(["BUSLINE_CONFIG".to_owned()])
         .collect();
     let ours = names.filter(|name| name.starts_with("BUSLINE_"));
@@ -152,13 +160,16 @@ pub(super) fn unknown(names: impl Iterator<Item = String>) -> Vec<String> {
 }
 
 /// What the environment gives.
-pub(super) fn environment(variables: impl Fn(&str) -> Option<String>) -> Layer {
+pub(super) fn environment(
+    variables: impl Fn(&str) -> Option<String>,
+    services: &[&'static str],
+) -> Layer {
     let mut layer = Layer::default();
-    for (section, key) in settings() {
-        let name = variable(section, key);
+    for (section, key) in settings(services) {
+        let name = variable(&section, key);
         if let Some(text) = variables(&name) {
             let source = Source::Environment(name);
-            layer.set(Place::new(section, key.name), Given { text, source });
+            layer.set(Place::new(&section, key.name), Given { text, source });
         }
     }
     layer
@@ -175,13 +186,16 @@ mod tests {
             "BUSLINE_LIMITS_SESSIONS",
             "BUSLINE_CONFIG",
             "BUSLINE_LINGR",
+            "BUSLINE_SERVICE_TIME_NOW_LINGER",
+            "BUSLINE_SERVICE_PING_LINGER",
         ];
         let names = names.into_iter().chain(["PATH"]).map(str::to_owned);
-        assert_eq!(unknown(names), ["BUSLINE_LINGR"]);
+        let unknown = unknown(names, &["time-now"]);
+        assert_eq!(unknown, ["BUSLINE_LINGR", "BUSLINE_SERVICE_PING_LINGER"]);
     }
 
     #[test]
     fn the_command_is_whole() {
-        command().debug_assert();
+        command(&["ping", "time-now"]).debug_assert();
     }
 }

@@ -26,20 +26,22 @@ mod problem;
 mod reload;
 mod schema;
 mod source;
+mod traces;
 mod value;
 
 pub use self::admin::{Admin, LogFormat};
 pub use self::flags::command;
 pub use self::problem::Problems;
 pub use self::reload::Changes;
+pub use self::traces::TracePolicy;
 
 use self::file::File;
 use self::key::{Keys, Reader};
 use self::problem::Problem;
-use self::schema::{AuthKeys, LimitKeys, SERVICE, ServerKeys, ServiceKeys, TlsKeys};
+use self::schema::{AuthKeys, LimitKeys, OtelKeys, SERVICE, ServerKeys, ServiceKeys, TlsKeys};
 use self::source::Layer;
-use crate::server::auth::{Join, Jwt, JwtPolicy, Keys as Keyring, Remote};
-use crate::server::{Address, Tls};
+use crate::server::auth::{Jwt, JwtPolicy, Keys as Keyring, Remote};
+use crate::server::{Address, Roots, Tls};
 
 /// The settings of the binary.
 #[derive(Clone, Debug)]
@@ -51,8 +53,11 @@ pub struct Config {
     limits: LimitKeys,
     auth: AuthKeys,
     tls: Option<Tls>,
+    traces: Option<TracePolicy>,
     /// Read once, so that a file that is replaced meanwhile is seen only at the next reload.
     keys: Keyring,
+    /// Who vouches for the server that publishes keys.
+    roots: Option<Roots>,
     service: ServiceKeys,
     services: BTreeMap<&'static str, ServiceKeys>,
 }
@@ -75,14 +80,14 @@ impl Sources {
         let file = matches.get_one::<String>("config");
         Self {
             file: file.cloned().or_else(|| variables("BUSLINE_CONFIG")),
-            over: flags::environment(variables).under(flags::flags(matches)),
+            over: flags::environment(variables, services).under(flags::flags(matches, services)),
             services,
         }
     }
 
     /// Those of these variables that start like a setting and are none.
-    pub fn unknown(names: impl Iterator<Item = String>) -> Vec<String> {
-        flags::unknown(names)
+    pub fn unknown(&self, names: impl Iterator<Item = String>) -> Vec<String> {
+        flags::unknown(names, self.services)
     }
 
     /// A file and nothing else.
@@ -140,8 +145,11 @@ impl Config {
         let limits = LimitKeys::read(&mut Reader::new(&layer, "limits", problems));
         let auth = AuthKeys::read(&mut Reader::new(&layer, "auth", problems));
         let keys = files::read(&auth, problems);
+        let roots = files::roots(auth.jwks_url.as_ref(), auth.jwks_ca.as_ref(), problems);
         let tls = TlsKeys::read(&mut Reader::new(&layer, "tls", problems));
         let tls = files::tls(&tls, problems);
+        let otel = OtelKeys::read(&mut Reader::new(&layer, "otel", problems));
+        let traces = traces::read(otel, problems);
         let mut own = BTreeMap::new();
         for name in services {
             let section = format!("{SERVICE}.{name}");
@@ -154,7 +162,9 @@ impl Config {
             limits,
             auth,
             tls,
+            traces,
             keys,
+            roots,
             services: own,
             names: services,
             layer,
@@ -213,30 +223,38 @@ impl Config {
 
     /// What decides about clients, with these published keys.
     pub fn jwt(&self, remote: Option<Remote>) -> Jwt {
-        let policy = JwtPolicy {
-            audiences: self.auth.audiences.clone(),
-            issuers: self.auth.issuers.clone(),
-            leeway: self.auth.leeway.get(),
-            services: self.joins(),
-        };
-        let jwt = Jwt::new(self.keys.clone(), policy);
+        let jwt = Jwt::new(self.keys.clone(), self.jwt_policy());
         match remote {
             Some(remote) => jwt.with_remote(remote),
             None => jwt,
         }
     }
 
-    fn joins(&self) -> BTreeMap<String, Join> {
+    /// What a token must be.
+    fn jwt_policy(&self) -> JwtPolicy {
         let services = self.services.iter();
-        services
-            .map(|(name, keys)| ((*name).to_owned(), keys.join))
-            .collect()
+        let joins = services.map(|(name, keys)| ((*name).to_owned(), keys.join));
+        JwtPolicy {
+            audiences: self.auth.audiences.clone(),
+            issuers: self.auth.issuers.clone(),
+            leeway: self.auth.leeway.get(),
+            services: joins.collect(),
+        }
     }
 
     /// Keys that somebody publishes, to be fetched, and how often.
     pub fn remote(&self) -> Option<(Remote, Duration)> {
-        let url = self.auth.jwks_url.as_ref()?.0.clone();
-        Some((Remote::new(url), self.auth.jwks_refresh.get()))
+        let remote = Remote::new(self.auth.jwks_url.as_ref()?.0.clone());
+        let remote = match &self.roots {
+            Some(roots) => remote.with_roots(roots.clone()),
+            None => remote,
+        };
+        Some((remote, self.auth.jwks_refresh.get()))
+    }
+
+    /// Where traces go, if anywhere.
+    pub fn traces(&self) -> Option<&TracePolicy> {
+        self.traces.as_ref()
     }
 
     /// What to log.
@@ -339,6 +357,7 @@ fn window(keys: &ServiceKeys) -> Window {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::server::auth::Join;
 
     #[test]
     fn without_any_setting_everything_is_as_the_library_has_it() {
@@ -369,5 +388,21 @@ mod tests {
                 .is_some_and(|inbound| inbound.messages.is_some())
         );
         assert_ne!(ping.slow_consumer, echo.slow_consumer);
+    }
+
+    #[test]
+    fn a_token_must_be_what_the_settings_say() {
+        let text = "join = \"authenticated\"\n[service.ping]\njoin = \"granted\"\n\
+                    [auth]\naudiences = [\"a\", \"b\"]\nissuers = [\"c\"]\nleeway = \"7s\"\n";
+        let config = Sources::file("", &["echo", "ping"]).with_file("", text);
+        let policy = config.expect("valid").jwt_policy();
+        let joins = [("echo", Join::Authenticated), ("ping", Join::Granted)];
+        let expected = JwtPolicy {
+            audiences: vec!["a".to_owned(), "b".to_owned()],
+            issuers: vec!["c".to_owned()],
+            leeway: Duration::from_secs(7),
+            services: joins.map(|(name, join)| (name.to_owned(), join)).into(),
+        };
+        assert_eq!(policy, expected);
     }
 }

@@ -63,8 +63,14 @@ fn written(kind: Kind, value: &str) -> Option<String> {
             let items = items.filter(|item| !item.is_empty()).map(quoted);
             Some(format!("[{}]", items.collect::<Vec<_>>().join(", ")))
         }
-        Kind::Switch | Kind::Text | Kind::Whole if value.is_empty() => None,
+        Kind::Real | Kind::Switch | Kind::Text | Kind::Whole if value.is_empty() => None,
         Kind::Switch => Some(value.to_owned()),
+        // As TOML has it, which knows neither `1e-3` without a point nor `.5`.
+        Kind::Real => Some(
+            value
+                .parse::<f64>()
+                .map_or_else(|_| value.to_owned(), |number| format!("{number:?}")),
+        ),
         // Without zeros in front, which the file may not have.
         Kind::Whole => Some(
             value
@@ -126,6 +132,20 @@ mod tests {
                 "{start}: {printed}"
             );
         }
+    }
+
+    #[test]
+    fn a_secret_is_not_printed() {
+        let secret = "a secret of tests, of at least 32 bytes";
+        let printed = print(&layer(&format!("[auth]\nsecret = \"{secret}\"\n")));
+        assert!(!printed.contains(secret), "{printed}");
+        let line = printed
+            .lines()
+            .find(|line| line.starts_with("# secret is set"));
+        assert!(
+            line.is_some_and(|line| line.ends_with("# b.toml:2")),
+            "{printed}"
+        );
     }
 
     #[test]

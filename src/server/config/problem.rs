@@ -1,7 +1,7 @@
 //! What is wrong with a configuration: each with its place and with what is allowed there.
 
 use super::source::{Place, Source};
-use crate::server::TlsError;
+use crate::server::{RootsError, TlsError};
 
 /// One thing that is wrong.
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
@@ -17,6 +17,9 @@ pub(crate) enum Problem {
         /// What the system said.
         error: String,
     },
+    /// Whom to trust.
+    #[error(transparent)]
+    Roots(RootsError),
     /// The file is no TOML.
     #[error("{at}: {error}")]
     Syntax {

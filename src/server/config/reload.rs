@@ -134,6 +134,21 @@ mod tests {
     }
 
     #[test]
+    fn what_stays_must_be_there_still() {
+        let name = format!("busline-{}-reload.pem", std::process::id());
+        let ca = std::env::temp_dir().join(name);
+        let pem = include_str!("../../../tests/e2e/keys/a.pem");
+        std::fs::write(&ca, pem).expect("a test may write there");
+        let ca_text = ca.display().to_string();
+        let old = config(&format!(
+            "[auth]\njwks_url = \"https://localhost/\"\njwks_ca = \"{ca_text}\"\n"
+        ));
+        std::fs::remove_file(&ca).expect("it is there");
+        let problems = old.reloaded(&config("")).expect_err("its file is gone");
+        assert!(problems.to_string().contains(&ca_text), "{problems}");
+    }
+
+    #[test]
     fn the_same_file_changes_nothing() {
         let old = config("window = 1\n");
         let (_, changes) = old

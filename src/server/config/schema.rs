@@ -6,12 +6,12 @@ use tracing_subscriber::filter::Targets;
 
 use super::admin::{Admin, LogFormat};
 use super::key::{Key, Keys, keys};
-use super::value::{Described, Kind, OneOrMore, Parsed, Time, Value, Whole};
+use super::value::{Described, Kind, OneOrMore, Parsed, Ratio, Time, Value, Whole};
 use crate::address::Network;
 use crate::limits::{DrainCode, OverRate, Rate, SlowConsumer};
 use crate::origin::Pattern;
-use crate::server::Address;
-use crate::server::auth::{Join, SECRET_BYTES_MIN, Url};
+use crate::server::auth::{Join, SECRET_BYTES_MIN};
+use crate::server::{Address, Url};
 
 const SECOND: u64 = 1000;
 const HOUR: u64 = 3600 * SECOND;
@@ -128,8 +128,11 @@ keys! {
         secret: Option<Secret> = "", Secret;
         /// File with public keys that sign tokens: PEM, or a JWKS
         keys: Option<PathBuf> = "", Live;
-        /// JWKS that somebody publishes, such as http://id.example/keys
+        /// JWKS that somebody publishes, such as https://id.example/keys
         jwks_url: Option<Parsed<Url>> = "", Start;
+        /// File with the authorities that may sign its server's certificate, in PEM, instead of
+        /// those that the system trusts
+        jwks_ca: Option<PathBuf> = "", Start;
         /// Time after which the JWKS is fetched again
         jwks_refresh: Time<SECOND, DAY> = "5m", Start;
         /// Audiences of which a token must have one; without any it must have no `aud`
@@ -151,6 +154,24 @@ keys! {
     }
 }
 
+keys! {
+    /// Traces for OpenTelemetry; without `endpoint` there are none.
+    pub(crate) struct OtelKeys {
+        /// Collector to send traces to, with OTLP over HTTP, such as http://localhost:4318; for a
+        /// busline that was built with the feature `otel`
+        endpoint: Option<Parsed<Url>> = "", Start;
+        /// File with the authorities that may sign its certificate, in PEM, instead of those that
+        /// the system trusts
+        ca: Option<PathBuf> = "", Start;
+        /// Name of this service in traces; `busline`, or what OTEL_SERVICE_NAME says, unless it is
+        /// set
+        service_name: Option<String> = "", Start;
+        /// Share of the connections that is traced; all, or what OTEL_TRACES_SAMPLER says, unless
+        /// it is set
+        sampling: Option<Ratio> = "", Start;
+    }
+}
+
 /// A section of the file with the tables of its keys.
 #[derive(Debug)]
 pub(super) struct Section {
@@ -165,6 +186,7 @@ pub(super) const SECTIONS: &[Section] = &[
     Section::of::<LimitKeys>("limits"),
     Section::of::<AuthKeys>("auth"),
     Section::of::<TlsKeys>("tls"),
+    Section::of::<OtelKeys>("otel"),
 ];
 
 /// The keys of the section of one service.
@@ -217,7 +239,7 @@ impl std::fmt::Debug for Secret {
 
 impl Described for Url {
     const PLACEHOLDER: &'static str = "URL";
-    const ALLOWED: &'static str = "a URL without a password, http://HOST/PATH";
+    const ALLOWED: &'static str = "a URL without a password, http://HOST/PATH or https://HOST/PATH";
 }
 
 impl Described for Targets {

@@ -10,6 +10,8 @@ use std::time::Duration;
 pub(super) enum Kind {
     /// An array of strings; separated by commas elsewhere.
     List,
+    /// A number with or without a fraction.
+    Real,
     /// `true` or `false`.
     Switch,
     /// A string.
@@ -75,6 +77,31 @@ impl<const MIN: u64, const MAX: u64> Value for Whole<MIN, MAX> {
     fn read(text: &str) -> Result<Self, String> {
         let number: u64 = text.parse().map_err(|_| String::new())?;
         let inside = (MIN..=MAX).contains(&number);
+        inside.then_some(Self(number)).ok_or_else(String::new)
+    }
+}
+
+/// A number from 0 to 1.
+#[derive(Clone, Copy, Debug, PartialEq)]
+pub(crate) struct Ratio(f64);
+
+impl Ratio {
+    pub(crate) fn get(self) -> f64 {
+        self.0
+    }
+}
+
+impl Value for Ratio {
+    const KIND: Kind = Kind::Real;
+    const PLACEHOLDER: &'static str = "SHARE";
+
+    fn allowed() -> String {
+        "a number from 0 to 1, such as 0.1".to_owned()
+    }
+
+    fn read(text: &str) -> Result<Self, String> {
+        let number: f64 = text.parse().map_err(|_| String::new())?;
+        let inside = (0.0..=1.0).contains(&number);
         inside.then_some(Self(number)).ok_or_else(String::new)
     }
 }
@@ -260,6 +287,16 @@ mod tests {
             assert!(Small::read(text).is_err(), "{text}");
         }
         assert_eq!(Small::allowed(), "a whole number from 1 to 300");
+    }
+
+    #[test]
+    fn a_ratio_is_read_at_the_edges_of_its_range_and_not_beyond() {
+        for (text, number) in [("0", 0.0), ("1", 1.0), ("0.25", 0.25), ("1e-3", 0.001)] {
+            assert_eq!(Ratio::read(text), Ok(Ratio(number)), "{text}");
+        }
+        for text in ["1.001", "-0.1", "", "x", "nan", "inf"] {
+            assert!(Ratio::read(text).is_err(), "{text}");
+        }
     }
 
     #[test]

@@ -1,0 +1,308 @@
+//! One request to a server of somebody else: `http://` in the clear, `https://` through TLS.
+
+use std::convert::Infallible;
+use std::fmt;
+use std::future::pending;
+use std::pin::pin;
+use std::str::FromStr;
+use std::time::Duration;
+
+use axum::body::Bytes;
+#[cfg(feature = "otel")]
+use axum::http::uri::PathAndQuery;
+use axum::http::{HeaderValue, Request, Response, Uri, header};
+use futures::future::{Either, select};
+use http_body_util::{BodyExt, Full, Limited};
+use hyper::client::conn::http1::handshake;
+use hyper_util::rt::TokioIo;
+use tokio::io::{AsyncRead, AsyncWrite};
+use tokio::net::TcpStream;
+use tokio::time::timeout;
+
+#[cfg(feature = "tls")]
+use super::Roots;
+
+/// Longest time from the first name that is looked up to the last byte of the answer.
+const TIMEOUT: Duration = Duration::from_secs(10);
+
+/// Largest answer, in bytes.
+const BYTES_MAX: usize = 256 * 1024;
+
+/// A URL that busline asks: `http://host/path` or `https://host/path`.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Url {
+    uri: Uri,
+    host: String,
+    port: u16,
+    is_secure: bool,
+}
+
+/// The text is no URL that busline can ask.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
+#[error("it is no URL of the kind http://host/path or https://host/path")]
+pub struct UrlError;
+
+/// Why a request came to nothing.
+#[derive(Debug, thiserror::Error)]
+pub(super) enum FetchError {
+    #[error("the answer is not usable: {0}")]
+    Body(Box<dyn std::error::Error + Send + Sync>),
+    #[error("cannot connect: {0}")]
+    Connect(#[from] std::io::Error),
+    #[error(transparent)]
+    Http(#[from] hyper::Error),
+    #[error("https needs certificates to trust, and none were given")]
+    NoRoots,
+    #[error("no answer within {TIMEOUT:?}")]
+    Slow,
+    #[cfg(feature = "tls")]
+    #[error(
+        "cannot trust the server: {0}; check that its certificate is for this host, is not \
+         expired, and is signed by an authority that is trusted here"
+    )]
+    Untrusted(std::io::Error),
+}
+
+/// Whom requests go to, and by what it is believed to be the one.
+#[derive(Clone, Debug)]
+pub(super) struct Endpoint {
+    pub(super) url: Url,
+    #[cfg(feature = "tls")]
+    pub(super) roots: Option<Roots>,
+}
+
+impl Endpoint {
+    /// A server that is reached in the clear, or not at all.
+    pub(super) fn new(url: Url) -> Self {
+        Self {
+            url,
+            #[cfg(feature = "tls")]
+            roots: None,
+        }
+    }
+
+    /// The same server, believed by these.
+    #[cfg(feature = "tls")]
+    pub(super) fn with_roots(self, roots: Option<Roots>) -> Self {
+        Self { roots, ..self }
+    }
+
+    /// Sends a request, whose path and host are those of the URL, and returns the whole answer.
+    ///
+    /// No redirect is followed: whom we ask is a matter of our configuration alone.
+    ///
+    /// # Errors
+    ///
+    /// When there is no answer in time, it is too large, or the server is not who it should be.
+    ///
+    /// # Cancel safety
+    ///
+    /// Dropping the future closes the connection.
+    pub(super) async fn fetch(
+        &self,
+        request: Request<Bytes>,
+    ) -> Result<Response<Bytes>, FetchError> {
+        let answer = timeout(TIMEOUT, self.connect_and_ask(request)).await;
+        answer.unwrap_or(Err(FetchError::Slow))
+    }
+
+    async fn connect_and_ask(
+        &self,
+        request: Request<Bytes>,
+    ) -> Result<Response<Bytes>, FetchError> {
+        let url = &self.url;
+        let request = url.aim(request);
+        let stream = TcpStream::connect((url.host.as_str(), url.port)).await?;
+        if !url.is_secure {
+            return ask(stream, request).await;
+        }
+        #[cfg(feature = "tls")]
+        if let Some(roots) = &self.roots {
+            let stream = roots.connect(&url.host, stream).await;
+            return ask(stream.map_err(FetchError::Untrusted)?, request).await;
+        }
+        Err(FetchError::NoRoots)
+    }
+}
+
+/// Sends a request over a connection of its own.
+async fn ask<S>(stream: S, request: Request<Bytes>) -> Result<Response<Bytes>, FetchError>
+where
+    S: AsyncRead + AsyncWrite + Unpin,
+{
+    let (mut sender, connection) = handshake(TokioIo::new(stream)).await?;
+    let answer = pin!(async {
+        let (head, body) = sender
+            .send_request(request.map(Full::new))
+            .await?
+            .into_parts();
+        let body = Limited::new(body, BYTES_MAX).collect().await;
+        let body = body.map_err(FetchError::Body)?.to_bytes();
+        Ok(Response::from_parts(head, body))
+    });
+    // The connection does nothing unless it is polled; its end without an answer is the answer's.
+    let connection = pin!(async {
+        drop(connection.await);
+        pending::<Infallible>().await
+    });
+    match select(answer, connection).await {
+        Either::Left((answer, _)) => answer,
+        Either::Right((never, _)) => match never {},
+    }
+}
+
+impl Url {
+    /// Whether it is asked through TLS.
+    pub fn is_secure(&self) -> bool {
+        self.is_secure
+    }
+
+    /// The same URL with this path, if it has none.
+    #[cfg(feature = "otel")]
+    pub(super) fn or_path(self, path: &'static str) -> Self {
+        if self.uri.path() != "/" || self.uri.query().is_some() {
+            return self;
+        }
+        let mut parts = self.uri.into_parts();
+        parts.path_and_query = Some(PathAndQuery::from_static(path));
+        let uri = Uri::from_parts(parts).expect("it has all the parts it had before");
+        Self { uri, ..self }
+    }
+
+    /// The request, for the path and the host of this URL.
+    fn aim(&self, request: Request<Bytes>) -> Request<Bytes> {
+        let (mut head, body) = request.into_parts();
+        let path = self.uri.path_and_query().map_or("/", |path| path.as_str());
+        head.uri = Uri::from_str(path).expect("the path of a URL is a URL");
+        let host = self.uri.authority().map_or("", |host| host.as_str());
+        let host = HeaderValue::from_str(host).expect("a host that was parsed is a header's value");
+        head.headers.insert(header::HOST, host);
+        Request::from_parts(head, body)
+    }
+}
+
+impl FromStr for Url {
+    type Err = UrlError;
+
+    fn from_str(text: &str) -> Result<Self, UrlError> {
+        let uri: Uri = text.parse().map_err(|_| UrlError)?;
+        let (is_secure, port) = match uri.scheme_str() {
+            Some("http") => (false, 80),
+            Some("https") => (true, 443),
+            Some(_) | None => return Err(UrlError),
+        };
+        let host = uri.host().filter(|host| !host.is_empty()).ok_or(UrlError)?;
+        // A password would stand in logs.
+        if uri
+            .authority()
+            .is_some_and(|authority| authority.as_str().contains('@'))
+        {
+            return Err(UrlError);
+        }
+        Ok(Self {
+            host: host.trim_matches(['[', ']']).to_owned(),
+            port: uri.port_u16().unwrap_or(port),
+            is_secure,
+            uri,
+        })
+    }
+}
+
+impl fmt::Display for Url {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        self.uri.fmt(f)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use tokio::io::AsyncWriteExt;
+    use tokio::net::TcpListener;
+
+    use super::*;
+
+    #[test]
+    fn a_url_names_a_host_and_nothing_secret() {
+        for (text, host, port, is_secure) in [
+            ("http://id.example/keys?a=1", "id.example", 80, false),
+            ("http://[::1]:8080/", "::1", 8080, false),
+            ("http://localhost:81", "localhost", 81, false),
+            ("https://id.example/keys", "id.example", 443, true),
+            ("https://id.example:8443", "id.example", 8443, true),
+        ] {
+            let url: Url = text.parse().expect(text);
+            let read = (url.host.as_str(), url.port, url.is_secure());
+            assert_eq!(read, (host, port, is_secure));
+            assert_eq!(
+                url.to_string().trim_end_matches('/'),
+                text.trim_end_matches('/')
+            );
+        }
+        for text in [
+            "",
+            "/keys",
+            "ftp://a/",
+            "http://",
+            "https://",
+            "http://u:p@host/",
+            "https://u:p@host/",
+            "id.example",
+        ] {
+            assert_eq!(text.parse::<Url>(), Err(UrlError), "{text}");
+        }
+    }
+
+    #[test]
+    fn a_request_goes_to_the_url_whatever_it_says_itself() {
+        let url: Url = "https://id.example:8443/keys?a=1".parse().expect("a URL");
+        let request = Request::get("http://elsewhere/").header(header::HOST, "elsewhere");
+        let aimed = url.aim(request.body(Bytes::new()).expect("a request"));
+        assert_eq!(aimed.uri(), "/keys?a=1");
+        assert_eq!(aimed.headers()[header::HOST], "id.example:8443");
+    }
+
+    async fn listener() -> (TcpListener, Endpoint) {
+        let listener = TcpListener::bind("127.0.0.1:0").await.expect("a free port");
+        let address = listener.local_addr().expect("it is bound");
+        let url = format!("http://{address}/").parse().expect("a URL");
+        (listener, Endpoint::new(url))
+    }
+
+    fn get() -> Request<Bytes> {
+        Request::get("/").body(Bytes::new()).expect("a request")
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn a_server_that_says_nothing_is_not_waited_for() {
+        let (listener, server) = listener().await;
+        let fetched = server.fetch(get()).await;
+        assert!(matches!(fetched, Err(FetchError::Slow)), "{fetched:?}");
+        drop(listener);
+    }
+
+    #[tokio::test]
+    async fn an_answer_that_is_too_large_is_not_taken() {
+        for (length, is_taken) in [(BYTES_MAX, true), (BYTES_MAX + 1, false)] {
+            let (listener, server) = listener().await;
+            let answer = async {
+                let (mut stream, _) = listener.accept().await.expect("it is asked");
+                let head = format!("HTTP/1.1 200 OK\r\nContent-Length: {length}\r\n\r\n");
+                let whole = [head.as_bytes(), &vec![b' '; length]].concat();
+                // Who does not want it may go.
+                drop(stream.write_all(&whole).await);
+                stream
+            };
+            let (fetched, _stream) = futures::join!(server.fetch(get()), answer);
+            assert_eq!(fetched.is_ok(), is_taken, "{length}: {fetched:?}");
+        }
+    }
+
+    #[tokio::test]
+    async fn without_anybody_to_trust_there_is_no_https() {
+        let (listener, _) = listener().await;
+        let address = listener.local_addr().expect("it is bound");
+        let url = format!("https://{address}/").parse().expect("a URL");
+        let fetched = Endpoint::new(url).fetch(get()).await;
+        assert!(matches!(fetched, Err(FetchError::NoRoots)), "{fetched:?}");
+    }
+}

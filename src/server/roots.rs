@@ -1,0 +1,100 @@
+//! The authorities by whose certificates a server of somebody else is believed.
+
+use std::fmt;
+use std::path::{Path, PathBuf};
+use std::sync::Arc;
+
+use tokio::net::TcpStream;
+use tokio_rustls::TlsConnector;
+use tokio_rustls::client::TlsStream;
+use tokio_rustls::rustls::crypto::ring;
+use tokio_rustls::rustls::pki_types::pem::PemObject;
+use tokio_rustls::rustls::pki_types::{CertificateDer, ServerName};
+use tokio_rustls::rustls::{ClientConfig, RootCertStore};
+
+/// The authorities by whose certificates a server of somebody else is believed.
+#[derive(Clone)]
+pub struct Roots(TlsConnector);
+
+/// Why there is nobody to believe.
+#[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
+pub enum RootsError {
+    /// The file does not have what it should.
+    #[error("cannot use {}: {error}", path.display())]
+    File {
+        /// The file.
+        path: PathBuf,
+        /// What is wrong with it.
+        error: String,
+    },
+    /// The system has none.
+    #[error("this system trusts no authority{0}: install its `ca-certificates`, or name a file")]
+    System(String),
+}
+
+impl Roots {
+    /// Those that the system trusts, or the file that `SSL_CERT_FILE` names.
+    ///
+    /// # Errors
+    ///
+    /// When there are none.
+    pub fn system() -> Result<Self, RootsError> {
+        let found = rustls_native_certs::load_native_certs();
+        let mut roots = RootCertStore::empty();
+        // What a system has beside certificates that can be used is no reason to trust nobody.
+        let (usable, _) = roots.add_parsable_certificates(found.certs);
+        if usable == 0 {
+            let error = found.errors.first();
+            let said = error.map_or_else(String::new, |error| format!(" ({error})"));
+            return Err(RootsError::System(said));
+        }
+        Ok(Self::of(roots))
+    }
+
+    /// Those of a file in PEM, and no others.
+    ///
+    /// # Errors
+    ///
+    /// When it cannot be read, or has none or one that cannot be used.
+    pub fn read(path: &Path) -> Result<Self, RootsError> {
+        let failed = |error: &dyn fmt::Display| RootsError::File {
+            path: path.to_owned(),
+            error: error.to_string(),
+        };
+        let certificates = CertificateDer::pem_file_iter(path)
+            .and_then(Iterator::collect::<Result<Vec<_>, _>>)
+            .map_err(|error| failed(&error))?;
+        if certificates.is_empty() {
+            return Err(failed(&"there is no certificate in it"));
+        }
+        let mut roots = RootCertStore::empty();
+        for certificate in certificates {
+            roots.add(certificate).map_err(|error| failed(&error))?;
+        }
+        Ok(Self::of(roots))
+    }
+
+    fn of(roots: RootCertStore) -> Self {
+        let config = ClientConfig::builder_with_provider(Arc::new(ring::default_provider()))
+            .with_safe_default_protocol_versions()
+            .expect("the provider has what TLS 1.2 and 1.3 need");
+        let config = config.with_root_certificates(roots).with_no_client_auth();
+        Self(TlsConnector::from(Arc::new(config)))
+    }
+
+    /// Speaks TLS with the server of a host, once it has shown that it is.
+    pub(super) async fn connect(
+        &self,
+        host: &str,
+        stream: TcpStream,
+    ) -> std::io::Result<TlsStream<TcpStream>> {
+        let name = ServerName::try_from(host.to_owned()).map_err(std::io::Error::other)?;
+        self.0.connect(name, stream).await
+    }
+}
+
+impl fmt::Debug for Roots {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str("Roots")
+    }
+}
