@@ -1,14 +1,13 @@
 //! What a server may send, by RFC 6455, written apart from the product.
 
-use std::collections::VecDeque;
-
 use crate::wild::is_legal_code;
 
 /// Reads a server's bytes: the head of its response, then frames.
 #[derive(Clone, Debug, Default)]
 pub(crate) struct Frames {
-    /// In one piece.
-    bytes: VecDeque<u8>,
+    bytes: Vec<u8>,
+    /// How many of these were read.
+    read: usize,
     state: State,
     /// The kind and the bytes of the message of which fragments have come.
     message: Option<(u8, Vec<u8>)>,
@@ -38,8 +37,16 @@ pub(crate) enum Seen {
 
 impl Frames {
     pub(crate) fn push(&mut self, bytes: &[u8]) {
+        // What was read goes when that costs little.
+        if self.read * 2 >= self.bytes.len() {
+            self.bytes.drain(..self.read);
+            self.read = 0;
+        }
         self.bytes.extend(bytes);
-        self.bytes.make_contiguous();
+    }
+
+    fn arrived(&self) -> &[u8] {
+        &self.bytes[self.read..]
     }
 
     /// The next thing that is there as a whole.
@@ -52,7 +59,7 @@ impl Frames {
             match self.state {
                 State::Head => return self.head(),
                 State::Refused => return Ok(None),
-                State::Closed if self.bytes.is_empty() => return Ok(None),
+                State::Closed if self.arrived().is_empty() => return Ok(None),
                 State::Closed => return Err("bytes after the close frame".to_owned()),
                 State::Open => {}
             }
@@ -66,12 +73,12 @@ impl Frames {
     }
 
     fn head(&mut self) -> Result<Option<Seen>, String> {
-        let arrived = self.bytes.as_slices().0;
+        let arrived = self.arrived();
         let Some(end) = arrived.windows(4).position(|part| part == b"\r\n\r\n") else {
             return Ok(None);
         };
         let head = String::from_utf8_lossy(&arrived[..end + 4]).into_owned();
-        self.bytes.drain(..end + 4);
+        self.read += end + 4;
         let status = head
             .strip_prefix("HTTP/1.1 ")
             .and_then(|rest| rest.get(..3));
@@ -87,7 +94,7 @@ impl Frames {
 
     /// The first byte and the payload of the next frame, if it is there as a whole.
     fn frame(&mut self) -> Result<Option<(u8, Vec<u8>)>, String> {
-        let [first, second, rest @ ..] = self.bytes.as_slices().0 else {
+        let [first, second, rest @ ..] = self.arrived() else {
             return Ok(None);
         };
         if second & 0x80 != 0 {
@@ -113,12 +120,12 @@ impl Frames {
             return Err(format!("a length of {length} in {} bytes", header - 2));
         }
         let end = header + usize::try_from(length).map_err(|error| error.to_string())?;
-        if self.bytes.len() < end {
+        if self.arrived().len() < end {
             return Ok(None);
         }
         let first = *first;
-        let payload = self.bytes.as_slices().0[header..end].to_vec();
-        self.bytes.drain(..end);
+        let payload = self.arrived()[header..end].to_vec();
+        self.read += end;
         Ok(Some((first, payload)))
     }
 

@@ -1,6 +1,5 @@
 //! Drain: nobody is let in any more, everybody is told, and it ends in time.
 
-use super::conns::conns;
 use super::{Breach, Checker, History};
 use crate::trace::Event;
 use busline::limits::{LifecyclePolicy, Limits};
@@ -19,7 +18,7 @@ impl Checker for Drain {
         let Some(drained) = history.drained.filter(|t| *t >= history.started()) else {
             return Ok(());
         };
-        for (number, conn) in conns(history.epoch()) {
+        for (number, conn) in history.conns() {
             let Some(answered) = conn.answered().filter(|_| conn.is_upgraded()) else {
                 continue;
             };

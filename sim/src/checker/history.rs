@@ -1,7 +1,9 @@
 //! The trace of a run as the lives of its clients, with bounds on what the network delays.
 
+use std::cell::OnceCell;
 use std::collections::BTreeMap;
 
+use super::conns::{Conn, conns};
 use crate::plan::{Action, Plan, Timed};
 use crate::trace::{Ending, Entry, Event, Held, Trace};
 use crate::wild::{Deed, Tcp, Wild};
@@ -29,6 +31,7 @@ pub struct History<'a> {
     pub is_wide: bool,
     /// Where in `entries` the last server was started.
     started: usize,
+    conns: OnceCell<BTreeMap<u32, Conn<'a>>>,
     holds: Vec<Outage>,
     cuts: Vec<Outage>,
     /// Times without a server; the zone means nothing.
@@ -110,6 +113,7 @@ impl<'a> History<'a> {
             grace: slack + 2_000 + 2_000 * network.tick_ms.min(10),
             is_wide: is_wide(plan),
             started: 0,
+            conns: OnceCell::new(),
             holds: Vec::new(),
             cuts: Vec::new(),
             downs: Vec::new(),
@@ -127,6 +131,18 @@ impl<'a> History<'a> {
     /// What happened since the last server was started, which counts from nothing.
     pub fn epoch(&self) -> &'a [Entry] {
         &self.entries[self.started..]
+    }
+
+    /// The connections of all servers, by number.
+    pub(super) fn all_conns(&self) -> &BTreeMap<u32, Conn<'a>> {
+        self.conns.get_or_init(|| conns(self.entries))
+    }
+
+    /// Those of the last server.
+    pub(super) fn conns(&self) -> impl Iterator<Item = (u32, &Conn<'a>)> {
+        let all = self.all_conns().iter();
+        let its = all.filter(|(_, conn)| conn.first >= self.started as u64);
+        its.map(|(number, conn)| (*number, conn))
     }
 
     /// When the last server was started.

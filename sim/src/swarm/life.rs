@@ -214,7 +214,7 @@ pub(super) fn deeds(rng: &mut Rng, client: u32, number: usize, mood: &Mood) -> V
         let mut text = format!("{word} client {client} text {number}.{part} ");
         let most = (mood.message_bytes as usize).saturating_sub(text.len());
         let filler = *rng.pick(&[0, 0, 3, 60, 800, 3_000]);
-        text.extend(std::iter::repeat_n('x', filler.min(most)));
+        text.push_str(&"x".repeat(filler.min(most)));
         text
     };
     match *rng.pick(&mood.kinds) {

@@ -4,7 +4,7 @@ use std::collections::BTreeMap;
 
 use serde::Serialize;
 
-use super::Digest;
+use super::Bytes;
 use crate::plan::Action;
 use crate::wild::Deed;
 
@@ -127,13 +127,9 @@ pub enum Event {
     Read {
         /// From which connection.
         conn: u32,
-        /// How many.
-        bytes: usize,
-        /// Their hash.
-        hash: Digest,
-        /// Themselves, for checkers; the hash stands for them in the trace.
-        #[serde(skip)]
-        data: Vec<u8>,
+        /// Which.
+        #[serde(flatten)]
+        data: Bytes,
     },
     /// The server read the end of a stream.
     ReadEnd {
@@ -194,13 +190,9 @@ pub enum Event {
     Written {
         /// To which connection.
         conn: u32,
-        /// How many.
-        bytes: usize,
-        /// Their hash.
-        hash: Digest,
-        /// Themselves, for checkers; the hash stands for them in the trace.
-        #[serde(skip)]
-        data: Vec<u8>,
+        /// Which.
+        #[serde(flatten)]
+        data: Bytes,
     },
 }
 

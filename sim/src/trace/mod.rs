@@ -6,11 +6,13 @@ use std::time::{Duration, SystemTime};
 
 use serde::Serialize;
 
+mod bytes;
 mod diff;
 mod event;
 mod fnv;
 mod log;
 
+pub use self::bytes::Bytes;
 pub use self::diff::{Difference, diff, diff_lines};
 pub use self::event::{Ending, Event, Finish, Held, Operation};
 pub use self::fnv::{Digest, Fnv};
