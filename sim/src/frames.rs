@@ -1,5 +1,6 @@
 //! What a server may send, by RFC 6455, written apart from the product.
 
+use crate::speech::{self, Notice, Said, Speech};
 use crate::wild::is_legal_code;
 
 /// Reads a server's bytes: the head of its response, then frames.
@@ -9,9 +10,22 @@ pub(crate) struct Frames {
     /// How many of these were read.
     read: usize,
     state: State,
-    /// The kind and the bytes of the message of which fragments have come.
-    message: Option<(u8, Vec<u8>)>,
+    /// What was agreed on.
+    speech: Speech,
+    /// The message of which fragments have come.
+    message: Option<Parts>,
 }
+
+/// The beginning of a message.
+#[derive(Clone, Debug)]
+struct Parts {
+    /// The first byte of its first frame.
+    first: u8,
+    bytes: Vec<u8>,
+}
+
+/// Of a compressed message: RFC 7692 6.
+const RSV1: u8 = 0x40;
 
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 enum State {
@@ -30,6 +44,8 @@ pub(crate) enum Seen {
     Head(u16),
     Binary(Vec<u8>),
     Close(Option<u16>),
+    /// Something about the messages, in JSON.
+    Notice(Notice),
     Ping(Vec<u8>),
     Pong,
     Text(String),
@@ -43,6 +59,11 @@ impl Frames {
             self.read = 0;
         }
         self.bytes.extend(bytes);
+    }
+
+    /// What was agreed on, once the head was read.
+    pub(crate) fn speech(&self) -> Speech {
+        self.speech
     }
 
     fn arrived(&self) -> &[u8] {
@@ -84,6 +105,7 @@ impl Frames {
             .and_then(|rest| rest.get(..3));
         let status = status.and_then(|digits| digits.parse().ok());
         let status: u16 = status.ok_or_else(|| format!("no response: {head}"))?;
+        self.speech = Speech::agreed(&head);
         self.state = if status == 101 {
             State::Open
         } else {
@@ -131,7 +153,8 @@ impl Frames {
 
     fn take(&mut self, first: u8, payload: Vec<u8>) -> Result<Option<Seen>, String> {
         let (is_final, opcode) = (first & 0x80 != 0, first & 0x0f);
-        if first & 0x70 != 0 {
+        let is_compressed = first & 0x70 == RSV1 && self.speech.deflate && [1, 2].contains(&opcode);
+        if first & 0x70 != 0 && !is_compressed {
             return Err(format!("reserved bits in {first:#04x}"));
         }
         if opcode >= 8 && (!is_final || payload.len() > 125) {
@@ -141,11 +164,14 @@ impl Frames {
             ));
         }
         match (opcode, self.message.take()) {
-            (0, Some((kind, mut bytes))) => {
-                bytes.extend(payload);
-                self.data(is_final, kind, bytes)
+            (0, Some(mut parts)) => {
+                parts.bytes.extend(payload);
+                self.data(is_final, parts)
             }
-            (1 | 2, None) => self.data(is_final, opcode, payload),
+            (1 | 2, None) => {
+                let bytes = payload;
+                self.data(is_final, Parts { first, bytes })
+            }
             (8, message) => {
                 self.message = message;
                 self.state = State::Closed;
@@ -166,16 +192,29 @@ impl Frames {
         }
     }
 
-    fn data(&mut self, is_final: bool, kind: u8, bytes: Vec<u8>) -> Result<Option<Seen>, String> {
+    fn data(&mut self, is_final: bool, parts: Parts) -> Result<Option<Seen>, String> {
         if !is_final {
-            self.message = Some((kind, bytes));
+            self.message = Some(parts);
             return Ok(None);
         }
-        if kind == 2 {
+        let Parts { first, bytes } = parts;
+        let bytes = if first & RSV1 == 0 {
+            bytes
+        } else {
+            speech::inflated(&bytes).ok_or("a compressed message that is none")?
+        };
+        if first & 0x0f == 2 {
             return Ok(Some(Seen::Binary(bytes)));
         }
         let text = String::from_utf8(bytes).map_err(|_| "a text that is no UTF-8".to_owned())?;
-        Ok(Some(Seen::Text(text)))
+        if !self.speech.json {
+            return Ok(Some(Seen::Text(text)));
+        }
+        match speech::said(&text) {
+            Some(Said::Text(text)) => Ok(Some(Seen::Text(text))),
+            Some(Said::Notice(notice)) => Ok(Some(Seen::Notice(notice))),
+            None => Err(format!("a text without an envelope: {text}")),
+        }
     }
 }
 

@@ -1,24 +1,54 @@
 //! What a client has sent, by RFC 6455, as far as a server reads it: apart from the product.
 
+use crate::speech::{self, Speech};
+
 /// A message that is whole.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) struct Whole {
     /// Where its last frame ends.
     pub(crate) end: usize,
-    /// Of its payload.
+    /// Of its payload, once that is inflated.
     pub(crate) bytes: usize,
+    /// Of these, what is in the envelope, where there is to be one; `None` if there is none.
+    pub(crate) said: Option<usize>,
+}
+
+impl Whole {
+    /// A message of this opcode; `None` if it is against the rules.
+    fn new(end: usize, (kind, payload): (u8, Vec<u8>), speech: Speech) -> Option<Self> {
+        let bytes = payload.len();
+        let said = match kind {
+            1 => {
+                let text = String::from_utf8(payload).ok()?;
+                if speech.json {
+                    speech::opened(&text).map(|text| text.len())
+                } else {
+                    Some(bytes)
+                }
+            }
+            _ => Some(bytes),
+        };
+        Some(Self { end, bytes, said })
+    }
 }
 
 /// The messages in these bytes that follow a request, up to a close frame, a rule that is broken,
 /// or a message of more than `most` bytes.
-pub(crate) fn inbound(bytes: &[u8], most: usize) -> Vec<Whole> {
+pub(crate) fn inbound(bytes: &[u8], most: usize, speech: Speech) -> Vec<Whole> {
     let mut found = Vec::new();
     let mut rest = bytes;
     let mut message: Option<(u8, Vec<u8>)> = None;
+    let mut is_compressed = false;
     while let Some((frame, after)) = Frame::read(rest) {
         rest = after;
         let under_way = message.as_ref().map_or(0, |(_, whole)| whole.len());
-        if frame.opcode < 8 && under_way + frame.length() > most {
+        is_compressed = match frame.opcode {
+            1 | 2 => frame.is_compressed,
+            _ => is_compressed,
+        };
+        let is_legal = !frame.is_compressed || (speech.deflate && [1, 2].contains(&frame.opcode));
+        let is_over = frame.opcode < 8 && !is_compressed && under_way + frame.length() > most;
+        if is_over || !is_legal {
             break;
         }
         match (frame.opcode, message.take()) {
@@ -38,14 +68,18 @@ pub(crate) fn inbound(bytes: &[u8], most: usize) -> Vec<Whole> {
             // A close frame, or against the rules.
             _ => break,
         }
-        if let Some((kind, whole)) = message.take_if(|_| frame.is_final) {
-            if kind == 1 && std::str::from_utf8(&whole).is_err() {
-                break;
+        let Some((kind, mut whole)) = message.take_if(|_| frame.is_final) else {
+            continue;
+        };
+        if is_compressed {
+            match speech::inflated(&whole) {
+                Some(inflated) if inflated.len() <= most => whole = inflated,
+                Some(_) | None => break,
             }
-            found.push(Whole {
-                end: bytes.len() - rest.len(),
-                bytes: whole.len(),
-            });
+        }
+        match Whole::new(bytes.len() - rest.len(), (kind, whole), speech) {
+            Some(whole) => found.push(whole),
+            None => break,
         }
     }
     found
@@ -58,7 +92,7 @@ pub(crate) fn pings(bytes: &[u8]) -> Option<usize> {
     let mut last = None;
     while let Some((frame, after)) = Frame::read(rest) {
         rest = after;
-        let is_control = frame.is_final && frame.length() <= 125;
+        let is_control = !frame.is_compressed && frame.is_final && frame.length() <= 125;
         match frame.opcode {
             0..=2 => {}
             9 if is_control => last = Some(bytes.len() - rest.len()),
@@ -71,6 +105,7 @@ pub(crate) fn pings(bytes: &[u8]) -> Option<usize> {
 
 struct Frame<'a> {
     is_final: bool,
+    is_compressed: bool,
     opcode: u8,
     mask: [u8; 4],
     masked: &'a [u8],
@@ -91,7 +126,7 @@ impl<'a> Frame<'a> {
             }
             length => (u64::from(length), rest),
         };
-        if second & 0x80 == 0 || first & 0x70 != 0 {
+        if second & 0x80 == 0 || first & 0x30 != 0 {
             return None;
         }
         let (mask, rest) = rest.split_first_chunk::<4>()?;
@@ -99,6 +134,7 @@ impl<'a> Frame<'a> {
         let (masked, rest) = rest.split_at_checked(length)?;
         let frame = Self {
             is_final: first & 0x80 != 0,
+            is_compressed: first & 0x40 != 0,
             opcode: first & 0x0f,
             mask: *mask,
             masked,
@@ -124,7 +160,7 @@ mod tests {
     use crate::frames::masked;
 
     fn count(frames: &[Vec<u8>]) -> (usize, usize) {
-        let found = inbound(&frames.concat(), 10);
+        let found = inbound(&frames.concat(), 10, Speech::default());
         (found.len(), found.iter().map(|whole| whole.bytes).sum())
     }
 

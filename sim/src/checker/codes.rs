@@ -50,8 +50,10 @@ impl Checker for Codes {
 fn code(cause: &str) -> Option<u16> {
     let name = cause.split(|c: char| !c.is_alphanumeric()).next()?;
     match name {
+        "BadEnvelope" => Some(1007),
         "Drained" => Some(1001),
         "Failed" => Some(1011),
+        "RateExceeded" => Some(1008),
         "SlowConsumer" | "Stalled" => Some(1013),
         "PeerClosed" => {
             let (_, after) = cause.split_once("CloseCode(")?;

@@ -4,6 +4,7 @@ use std::cell::OnceCell;
 use std::collections::BTreeMap;
 
 use crate::frames::{Frames, Seen};
+use crate::speech::Speech;
 use crate::trace::{Entry, Event};
 
 /// One accepted connection. All times are microseconds.
@@ -36,10 +37,15 @@ pub(super) struct Said {
     pub(super) broken: Option<String>,
     /// Bytes after the head of the response.
     pub(super) bytes: u64,
+    /// How it is to be said.
+    pub(super) speech: Speech,
 }
 
-/// What was read after the request.
+/// What was read.
 pub(super) struct Asked {
+    /// The request, in however many parts it came.
+    head: String,
+    /// What followed it.
     pub(super) bytes: Vec<u8>,
     /// How many of them came before the last read.
     pub(super) before: usize,
@@ -147,6 +153,7 @@ impl Conn<'_> {
             seen: Vec::new(),
             broken: None,
             bytes: 0,
+            speech: Speech::default(),
         };
         let mut frames = Frames::default();
         for (t, data) in &self.writes {
@@ -162,6 +169,7 @@ impl Conn<'_> {
         let written: usize = self.writes.iter().map(|(_, data)| data.len()).sum();
         let head = head_end(&self.writes).unwrap_or(written);
         said.bytes = (written - head) as u64;
+        said.speech = frames.speech();
         said
     }
 
@@ -169,19 +177,35 @@ impl Conn<'_> {
     pub(super) fn closed(&self) -> Option<(u64, Option<u16>)> {
         self.said().seen.iter().find_map(|(t, seen)| match seen {
             Seen::Close(code) => Some((*t, *code)),
-            Seen::Binary(_) | Seen::Head(_) | Seen::Ping(_) | Seen::Pong | Seen::Text(_) => None,
+            Seen::Binary(_)
+            | Seen::Head(_)
+            | Seen::Notice(_)
+            | Seen::Ping(_)
+            | Seen::Pong
+            | Seen::Text(_) => None,
         })
     }
 
-    /// What was read after the request.
+    /// Whether it is for this service.
+    pub(super) fn is_of(&self, service: &str) -> bool {
+        self.asked().head.contains(&format!("/ws/{service} "))
+    }
+
+    /// What was read.
     pub(super) fn asked(&self) -> &Asked {
         self.asked.get_or_init(|| {
             let mut bytes = concat(&self.reads);
             let last = self.reads.last().map_or(0, |(_, data)| data.len());
             let head = head_end(&self.reads).unwrap_or(bytes.len());
-            bytes.drain(..head);
+            let rest = bytes.split_off(head);
+            let head = String::from_utf8_lossy(&bytes).into_owned();
+            let bytes = rest;
             let before = bytes.len().saturating_sub(last);
-            Asked { bytes, before }
+            Asked {
+                head,
+                bytes,
+                before,
+            }
         })
     }
 }

@@ -5,7 +5,7 @@ use std::collections::BTreeMap;
 
 use super::conns::{Conn, conns};
 use crate::plan::{Action, Plan, Timed};
-use crate::trace::{Ending, Entry, Event, Held, Trace};
+use crate::trace::{Ending, Entry, Event, Held, Notice, Trace};
 use crate::wild::{Deed, Tcp, Wild};
 
 /// A run, arranged for checkers. All times are virtual microseconds.
@@ -67,6 +67,8 @@ pub struct Life {
     pub ended: Option<(u64, Ending)>,
     /// When it was refused, and why.
     pub refused: Option<(u64, String)>,
+    /// What it was told about its messages, and by which event.
+    pub told: Vec<(u64, Notice)>,
     /// What it did that needs raw bytes, and when.
     pub deeds: Vec<(u64, Deed)>,
 }
@@ -204,7 +206,7 @@ impl<'a> History<'a> {
 
     /// The messages that all applications have counted as lost on their way to a reader.
     pub fn lost(&self) -> u64 {
-        let lost = |held: &&Held| held.lost_lagged + held.lost_unsubscribed;
+        let lost = |held: &&Held| held.lost_lagged + held.lost_superseded + held.lost_unsubscribed;
         self.helds.iter().map(lost).sum()
     }
 
@@ -323,6 +325,9 @@ impl<'a> History<'a> {
             Event::Did { client, deed } => {
                 self.with(*client, |life| life.deeds.push((t, deed.clone())));
             }
+            Event::Told { client, notice } => {
+                self.with(*client, |life| life.told.push((n, *notice)));
+            }
             Event::Refused { client, reason } => {
                 self.with(*client, |life| life.refused = Some((t, reason.clone())));
             }
@@ -428,6 +433,7 @@ impl Life {
             closed: None,
             ended: None,
             refused: None,
+            told: Vec::new(),
             deeds: Vec::new(),
         }
     }
@@ -439,6 +445,7 @@ impl Life {
             | Deed::Fragments { .. }
             | Deed::Ping
             | Deed::Resume
+            | Deed::Speak { .. }
             | Deed::Trickle { .. } => true,
             Deed::Flood { .. }
             | Deed::HalfClose

@@ -130,15 +130,19 @@ impl Recount {
                 Seen::Ping(_) => self.pings += 1,
                 // Of a session that is cut off, what has not begun is left out before the close.
                 Seen::Close(code) => is_cut_short = *code == Some(1013),
-                Seen::Head(_) | Seen::Pong => {}
+                Seen::Head(_) | Seen::Notice(_) | Seen::Pong => {}
             }
         }
         self.cut_short += u64::from(is_cut_short);
         let asked = conn.asked();
-        for whole in inbound(&asked.bytes, message_bytes) {
+        let mut is_sure = true;
+        for whole in inbound(&asked.bytes, message_bytes, said.speech) {
             self.most.add(whole.bytes);
-            if whole.end <= asked.before {
-                self.least.add(whole.bytes);
+            is_sure &= whole.end <= asked.before;
+            if is_sure {
+                // A session that closes counts what is in the frame, and opens no envelope.
+                self.least.add(whole.said.unwrap_or(0));
+                is_sure = whole.said.is_some();
             }
         }
     }

@@ -24,7 +24,7 @@ impl Checker for Conservation {
                 match seen {
                     Seen::Binary(_) | Seen::Text(_) => messages += 1,
                     Seen::Ping(_) => pings += 1,
-                    Seen::Close(_) | Seen::Head(_) | Seen::Pong => {}
+                    Seen::Close(_) | Seen::Head(_) | Seen::Notice(_) | Seen::Pong => {}
                 }
             }
         }
