@@ -7,8 +7,8 @@ use crate::trace::Event;
 use busline::limits::{LifecyclePolicy, Limits};
 
 /// After the order to shut down no connection is upgraded; each session is told 1001, unless it was
-/// closing already or takes nothing; and `serve` returns as soon as sessions may take to close and
-/// services to stop. Where sessions leave one after the other, none leaves too early.
+/// closing already or takes nothing; and `serve` returns as soon as sessions may take to close,
+/// services to stop and clients to take their responses. Where sessions leave one after the other, none leaves too early.
 pub struct Drain;
 
 /// RFC 6455 7.4.1: the server goes away.
@@ -127,12 +127,28 @@ fn paced(history: &History<'_>, drained: u64) -> Result<(), Breach> {
     Ok(())
 }
 
+/// Whether a client that was let in before the drain never took its response.
+fn has_late_upgrade(history: &History<'_>, drained: u64) -> bool {
+    let is_late = |event: &Event| {
+        let Event::Log { message, .. } = event else {
+            return false;
+        };
+        ["upgrade failed", "upgrade took too long"].contains(&message.as_str())
+    };
+    let mut later = history.epoch().iter().filter(|entry| entry.t >= drained);
+    later.any(|entry| is_late(&entry.event))
+}
+
 fn in_time(history: &History<'_>, drained: u64) -> Result<(), Breach> {
     let (limits, policy) = match &history.wild {
         None => (Limits::default(), LifecyclePolicy::default()),
         Some(wild) => (wild.limits(), wild.lifecycle()),
     };
-    let longest = limits.close_timeout + policy.stop_grace + spread(history, &limits);
+    let mut longest = limits.close_timeout + policy.stop_grace + spread(history, &limits);
+    if has_late_upgrade(history, drained) {
+        // Who does not take the response it was promised has its own time for that.
+        longest += 2 * limits.handshake_timeout;
+    }
     let by = drained + u64::try_from(longest.as_micros()).unwrap_or(u64::MAX) + history.grace;
     let mut epoch = history.epoch().iter();
     let served = epoch.find(|entry| matches!(entry.event, Event::Served { .. }));
