@@ -10,7 +10,8 @@ use sim::checker::Violation;
 use sim::shrink::{RUNS_MAX, Symptom, shrink};
 use sim::{Plan, Report, core, run, swarm};
 
-/// Seeds of the core that find the bug, none if it is not of the core; and seeds of the whole server, if those find it too.
+/// Seeds of the core that find the bug, none if it is not of the core; and seeds of the whole
+/// server, if those find it too.
 struct Found {
     bug: Bug,
     core: u64,

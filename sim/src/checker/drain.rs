@@ -8,7 +8,8 @@ use busline::limits::{LifecyclePolicy, Limits};
 
 /// After the order to shut down no connection is upgraded; each session is told 1001, unless it was
 /// closing already or takes nothing; and `serve` returns as soon as sessions may take to close,
-/// services to stop and clients to take their responses. Where sessions leave one after the other, none leaves too early.
+/// services to stop and clients to take their responses. Where sessions leave one after the other,
+/// none leaves too early.
 pub struct Drain;
 
 /// RFC 6455 7.4.1: the server goes away.

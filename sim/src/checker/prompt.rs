@@ -9,8 +9,8 @@ use crate::wild::Wild;
 /// the latency of the two links, or not at all: whoever else has stopped reading, sips, floods, is
 /// held, cut off or gone.
 ///
-/// Of runs in which links have a rate or small buffers, or clients wait for their rate, nothing is asked: there a message waits for
-/// the ones before it.
+/// Of runs in which links have a rate or small buffers, or clients wait for their rate, nothing is
+/// asked: there a message waits for the ones before it.
 pub struct Prompt;
 
 impl Checker for Prompt {
