@@ -134,6 +134,10 @@ impl Judged<'_, '_> {
     }
 
     fn closed(&self) -> Found {
+        if self.conn.is_of("script") {
+            // What it has not taken holds up what follows, which then comes all at once.
+            return Ok(());
+        }
         let told = self.conn.closed().filter(|(_, code)| *code == Some(POLICY));
         let may = self.first_over(0);
         if let Some((t, _)) = told
@@ -144,11 +148,7 @@ impl Judged<'_, '_> {
                 "was closed for its rate, and had not reached it".to_owned(),
             ));
         }
-        // What `script` has not taken holds up what follows.
-        let Some(over) = self
-            .first_over(self.grace)
-            .filter(|_| !self.conn.is_of("script"))
-        else {
+        let Some(over) = self.first_over(self.grace) else {
             return Ok(());
         };
         let by = over + self.grace;
