@@ -238,6 +238,7 @@ impl<R: Runtime> App<R> {
     pub(crate) fn leaves_at(&self) -> Instant {
         let mut pacing = self.inner.pacing.lock();
         let moment = pacing.as_mut().map(Pacing::moment);
+        let moment = moment.filter(|_| !planted::is(Bug::DrainNotPaced));
         moment.unwrap_or_else(|| self.rt().now())
     }
 

@@ -139,6 +139,17 @@ bugs! {
     /// Messages that a slow client has lost do not close its session where they should.
     SlowConsumerKept,
 
+    /// More may be sent than may be sent.
+    RateNotKept,
+    /// A client that may send so much at once may send less.
+    RateTooLow,
+    /// Every session leaves a draining server at once.
+    DrainNotPaced,
+    /// A client that speaks JSON is told of no loss.
+    LossNotTold,
+    /// A client that speaks JSON is told of a restart with each message after it.
+    RestartToldAgain,
+
     // Of the keepalive.
     /// The interval of the keepalive is doubled.
     IntervalDoubled,
@@ -150,6 +161,8 @@ bugs! {
     ExcuseForgotten,
 
     // Of the wire.
+    /// A compressed message does not say that it is one.
+    CompressedUnmarked,
     /// The mask starts afresh with each part of a frame that is read.
     MaskRestarted,
     /// A character that is cut by the end of a read counts as none.

@@ -1,18 +1,31 @@
 //! What a server may send, by RFC 6455, written apart from the product.
 
-use std::collections::VecDeque;
-
+use crate::speech::{self, Notice, Said, Speech};
 use crate::wild::is_legal_code;
 
 /// Reads a server's bytes: the head of its response, then frames.
 #[derive(Clone, Debug, Default)]
 pub(crate) struct Frames {
-    /// In one piece.
-    bytes: VecDeque<u8>,
+    bytes: Vec<u8>,
+    /// How many of these were read.
+    read: usize,
     state: State,
-    /// The kind and the bytes of the message of which fragments have come.
-    message: Option<(u8, Vec<u8>)>,
+    /// What was agreed on.
+    speech: Speech,
+    /// The message of which fragments have come.
+    message: Option<Parts>,
 }
+
+/// The beginning of a message.
+#[derive(Clone, Debug)]
+struct Parts {
+    /// The first byte of its first frame.
+    first: u8,
+    bytes: Vec<u8>,
+}
+
+/// Of a compressed message: RFC 7692 6.
+const RSV1: u8 = 0x40;
 
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 enum State {
@@ -31,6 +44,8 @@ pub(crate) enum Seen {
     Head(u16),
     Binary(Vec<u8>),
     Close(Option<u16>),
+    /// Something about the messages, in JSON.
+    Notice(Notice),
     Ping(Vec<u8>),
     Pong,
     Text(String),
@@ -38,8 +53,21 @@ pub(crate) enum Seen {
 
 impl Frames {
     pub(crate) fn push(&mut self, bytes: &[u8]) {
+        // What was read goes when that costs little.
+        if self.read * 2 >= self.bytes.len() {
+            self.bytes.drain(..self.read);
+            self.read = 0;
+        }
         self.bytes.extend(bytes);
-        self.bytes.make_contiguous();
+    }
+
+    /// What was agreed on, once the head was read.
+    pub(crate) fn speech(&self) -> Speech {
+        self.speech
+    }
+
+    fn arrived(&self) -> &[u8] {
+        &self.bytes[self.read..]
     }
 
     /// The next thing that is there as a whole.
@@ -52,7 +80,7 @@ impl Frames {
             match self.state {
                 State::Head => return self.head(),
                 State::Refused => return Ok(None),
-                State::Closed if self.bytes.is_empty() => return Ok(None),
+                State::Closed if self.arrived().is_empty() => return Ok(None),
                 State::Closed => return Err("bytes after the close frame".to_owned()),
                 State::Open => {}
             }
@@ -66,17 +94,18 @@ impl Frames {
     }
 
     fn head(&mut self) -> Result<Option<Seen>, String> {
-        let arrived = self.bytes.as_slices().0;
+        let arrived = self.arrived();
         let Some(end) = arrived.windows(4).position(|part| part == b"\r\n\r\n") else {
             return Ok(None);
         };
         let head = String::from_utf8_lossy(&arrived[..end + 4]).into_owned();
-        self.bytes.drain(..end + 4);
+        self.read += end + 4;
         let status = head
             .strip_prefix("HTTP/1.1 ")
             .and_then(|rest| rest.get(..3));
         let status = status.and_then(|digits| digits.parse().ok());
         let status: u16 = status.ok_or_else(|| format!("no response: {head}"))?;
+        self.speech = Speech::agreed(&head);
         self.state = if status == 101 {
             State::Open
         } else {
@@ -87,7 +116,7 @@ impl Frames {
 
     /// The first byte and the payload of the next frame, if it is there as a whole.
     fn frame(&mut self) -> Result<Option<(u8, Vec<u8>)>, String> {
-        let [first, second, rest @ ..] = self.bytes.as_slices().0 else {
+        let [first, second, rest @ ..] = self.arrived() else {
             return Ok(None);
         };
         if second & 0x80 != 0 {
@@ -113,18 +142,19 @@ impl Frames {
             return Err(format!("a length of {length} in {} bytes", header - 2));
         }
         let end = header + usize::try_from(length).map_err(|error| error.to_string())?;
-        if self.bytes.len() < end {
+        if self.arrived().len() < end {
             return Ok(None);
         }
         let first = *first;
-        let payload = self.bytes.as_slices().0[header..end].to_vec();
-        self.bytes.drain(..end);
+        let payload = self.arrived()[header..end].to_vec();
+        self.read += end;
         Ok(Some((first, payload)))
     }
 
     fn take(&mut self, first: u8, payload: Vec<u8>) -> Result<Option<Seen>, String> {
         let (is_final, opcode) = (first & 0x80 != 0, first & 0x0f);
-        if first & 0x70 != 0 {
+        let is_compressed = first & 0x70 == RSV1 && self.speech.deflate && [1, 2].contains(&opcode);
+        if first & 0x70 != 0 && !is_compressed {
             return Err(format!("reserved bits in {first:#04x}"));
         }
         if opcode >= 8 && (!is_final || payload.len() > 125) {
@@ -134,11 +164,14 @@ impl Frames {
             ));
         }
         match (opcode, self.message.take()) {
-            (0, Some((kind, mut bytes))) => {
-                bytes.extend(payload);
-                self.data(is_final, kind, bytes)
+            (0, Some(mut parts)) => {
+                parts.bytes.extend(payload);
+                self.data(is_final, parts)
             }
-            (1 | 2, None) => self.data(is_final, opcode, payload),
+            (1 | 2, None) => {
+                let bytes = payload;
+                self.data(is_final, Parts { first, bytes })
+            }
             (8, message) => {
                 self.message = message;
                 self.state = State::Closed;
@@ -159,16 +192,29 @@ impl Frames {
         }
     }
 
-    fn data(&mut self, is_final: bool, kind: u8, bytes: Vec<u8>) -> Result<Option<Seen>, String> {
+    fn data(&mut self, is_final: bool, parts: Parts) -> Result<Option<Seen>, String> {
         if !is_final {
-            self.message = Some((kind, bytes));
+            self.message = Some(parts);
             return Ok(None);
         }
-        if kind == 2 {
+        let Parts { first, bytes } = parts;
+        let bytes = if first & RSV1 == 0 {
+            bytes
+        } else {
+            speech::inflated(&bytes).ok_or("a compressed message that is none")?
+        };
+        if first & 0x0f == 2 {
             return Ok(Some(Seen::Binary(bytes)));
         }
         let text = String::from_utf8(bytes).map_err(|_| "a text that is no UTF-8".to_owned())?;
-        Ok(Some(Seen::Text(text)))
+        if !self.speech.json {
+            return Ok(Some(Seen::Text(text)));
+        }
+        match speech::said(&text) {
+            Some(Said::Text(text)) => Ok(Some(Seen::Text(text))),
+            Some(Said::Notice(notice)) => Ok(Some(Seen::Notice(notice))),
+            None => Err(format!("a text without an envelope: {text}")),
+        }
     }
 }
 

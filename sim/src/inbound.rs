@@ -1,48 +1,85 @@
 //! What a client has sent, by RFC 6455, as far as a server reads it: apart from the product.
 
-/// Messages that are whole, with the bytes of their payloads.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
-pub(crate) struct Inbound {
-    pub(crate) messages: u64,
-    pub(crate) bytes: u64,
+use crate::speech::{self, Speech};
+
+/// A message that is whole.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) struct Whole {
+    /// Where its last frame ends.
+    pub(crate) end: usize,
+    /// Of its payload, once that is inflated.
+    pub(crate) bytes: usize,
+    /// Of these, what is in the envelope, where there is to be one; `None` if there is none.
+    pub(crate) said: Option<usize>,
+}
+
+impl Whole {
+    /// A message of this opcode; `None` if it is against the rules.
+    fn new(end: usize, (kind, payload): (u8, Vec<u8>), speech: Speech) -> Option<Self> {
+        let bytes = payload.len();
+        let said = match kind {
+            1 => {
+                let text = String::from_utf8(payload).ok()?;
+                if speech.json {
+                    speech::opened(&text).map(|text| text.len())
+                } else {
+                    Some(bytes)
+                }
+            }
+            _ => Some(bytes),
+        };
+        Some(Self { end, bytes, said })
+    }
 }
 
 /// The messages in these bytes that follow a request, up to a close frame, a rule that is broken,
 /// or a message of more than `most` bytes.
-pub(crate) fn inbound(bytes: &[u8], most: usize) -> Inbound {
-    let mut found = Inbound::default();
+pub(crate) fn inbound(bytes: &[u8], most: usize, speech: Speech) -> Vec<Whole> {
+    let mut found = Vec::new();
     let mut rest = bytes;
     let mut message: Option<(u8, Vec<u8>)> = None;
-    while let Some((frame, after)) = Frame::read(rest, message.as_ref().map_or(0, |m| m.1.len())) {
+    let mut is_compressed = false;
+    while let Some((frame, after)) = Frame::read(rest) {
         rest = after;
-        if frame.is_over(most) {
+        let under_way = message.as_ref().map_or(0, |(_, whole)| whole.len());
+        is_compressed = match frame.opcode {
+            1 | 2 => frame.is_compressed,
+            _ => is_compressed,
+        };
+        let is_legal = !frame.is_compressed || (speech.deflate && [1, 2].contains(&frame.opcode));
+        let is_over = frame.opcode < 8 && !is_compressed && under_way + frame.length() > most;
+        if is_over || !is_legal {
             break;
         }
-        let Frame {
-            is_final,
-            opcode,
-            payload,
-            ..
-        } = frame;
-        match (opcode, message.take()) {
+        match (frame.opcode, message.take()) {
             (0, Some((kind, mut whole))) => {
-                whole.extend(payload);
+                frame.unmask(&mut whole);
                 message = Some((kind, whole));
             }
-            (1 | 2, None) => message = Some((opcode, payload)),
-            (9 | 10, under_way) if is_final && payload.len() <= 125 => {
+            (1 | 2, None) => {
+                let mut whole = Vec::with_capacity(frame.length());
+                frame.unmask(&mut whole);
+                message = Some((frame.opcode, whole));
+            }
+            (9 | 10, under_way) if frame.is_final && frame.length() <= 125 => {
                 message = under_way;
                 continue;
             }
             // A close frame, or against the rules.
             _ => break,
         }
-        if let Some((kind, whole)) = message.take_if(|_| is_final) {
-            if kind == 1 && std::str::from_utf8(&whole).is_err() {
-                break;
+        let Some((kind, mut whole)) = message.take_if(|_| frame.is_final) else {
+            continue;
+        };
+        if is_compressed {
+            match speech::inflated(&whole) {
+                Some(inflated) if inflated.len() <= most => whole = inflated,
+                Some(_) | None => break,
             }
-            found.messages += 1;
-            found.bytes += whole.len() as u64;
+        }
+        match Whole::new(bytes.len() - rest.len(), (kind, whole), speech) {
+            Some(whole) => found.push(whole),
+            None => break,
         }
     }
     found
@@ -53,9 +90,9 @@ pub(crate) fn inbound(bytes: &[u8], most: usize) -> Inbound {
 pub(crate) fn pings(bytes: &[u8]) -> Option<usize> {
     let mut rest = bytes;
     let mut last = None;
-    while let Some((frame, after)) = Frame::read(rest, 0) {
+    while let Some((frame, after)) = Frame::read(rest) {
         rest = after;
-        let is_control = frame.is_final && frame.payload.len() <= 125;
+        let is_control = !frame.is_compressed && frame.is_final && frame.length() <= 125;
         match frame.opcode {
             0..=2 => {}
             9 if is_control => last = Some(bytes.len() - rest.len()),
@@ -66,17 +103,17 @@ pub(crate) fn pings(bytes: &[u8]) -> Option<usize> {
     last
 }
 
-struct Frame {
+struct Frame<'a> {
     is_final: bool,
+    is_compressed: bool,
     opcode: u8,
-    payload: Vec<u8>,
-    /// Bytes of its message before it.
-    before: usize,
+    mask: [u8; 4],
+    masked: &'a [u8],
 }
 
-impl Frame {
+impl<'a> Frame<'a> {
     /// The first frame, if it is whole and masked, and what follows it.
-    fn read(bytes: &[u8], before: usize) -> Option<(Self, &[u8])> {
+    fn read(bytes: &'a [u8]) -> Option<(Self, &'a [u8])> {
         let (&[first, second], rest) = bytes.split_first_chunk::<2>()?;
         let (length, rest) = match second & 0x7f {
             126 => {
@@ -89,24 +126,31 @@ impl Frame {
             }
             length => (u64::from(length), rest),
         };
-        if second & 0x80 == 0 || first & 0x70 != 0 {
+        if second & 0x80 == 0 || first & 0x30 != 0 {
             return None;
         }
         let (mask, rest) = rest.split_first_chunk::<4>()?;
         let length = usize::try_from(length).ok()?;
-        let payload = rest.get(..length)?;
-        let unmasked = payload.iter().zip(mask.iter().cycle()).map(|(b, m)| b ^ m);
+        let (masked, rest) = rest.split_at_checked(length)?;
         let frame = Self {
             is_final: first & 0x80 != 0,
+            is_compressed: first & 0x40 != 0,
             opcode: first & 0x0f,
-            payload: unmasked.collect(),
-            before,
+            mask: *mask,
+            masked,
         };
-        Some((frame, &rest[length..]))
+        Some((frame, rest))
     }
 
-    fn is_over(&self, most: usize) -> bool {
-        self.opcode < 8 && self.before + self.payload.len() > most
+    fn length(&self) -> usize {
+        self.masked.len()
+    }
+
+    /// Appends the payload.
+    fn unmask(&self, to: &mut Vec<u8>) {
+        for part in self.masked.chunks(4) {
+            to.extend(part.iter().zip(self.mask).map(|(byte, mask)| byte ^ mask));
+        }
     }
 }
 
@@ -115,9 +159,9 @@ mod tests {
     use super::*;
     use crate::frames::masked;
 
-    fn count(frames: &[Vec<u8>]) -> (u64, u64) {
-        let found = inbound(&frames.concat(), 10);
-        (found.messages, found.bytes)
+    fn count(frames: &[Vec<u8>]) -> (usize, usize) {
+        let found = inbound(&frames.concat(), 10, Speech::default());
+        (found.len(), found.iter().map(|whole| whole.bytes).sum())
     }
 
     #[test]

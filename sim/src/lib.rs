@@ -46,6 +46,7 @@ pub mod scenario;
 pub mod script;
 mod shared;
 pub mod shrink;
+mod speech;
 pub mod swarm;
 pub mod trace;
 pub mod wild;

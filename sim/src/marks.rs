@@ -4,11 +4,11 @@ use std::collections::{BTreeMap, BTreeSet};
 
 use crate::plan::{Action, Plan, Way};
 use crate::script::Start;
-use crate::trace::{Event, Held, Trace};
+use crate::trace::{Event, Held, Notice, Trace};
 use crate::wild::{Deed, Head, Wild};
 
 /// All marks there are.
-pub const ALL: [&str; 48] = [
+pub const ALL: [&str; 55] = [
     "abandoned upgrade or refused client",
     "bandwidth step with clients",
     "cause Drained",
@@ -16,15 +16,18 @@ pub const ALL: [&str; 48] = [
     "cause Lost",
     "cause PeerClosed",
     "cause Protocol",
+    "cause RateExceeded",
     "cause Silent",
     "cause SlowConsumer",
     "cause Stalled",
     "cause Unwritable",
     "client served after a bounce",
+    "client that waits for its rate",
     "clock set back while timenow runs",
     "clock set forward while timenow runs",
     "close code that may not be sent",
     "close frames crossing",
+    "compressed message",
     "crash during a handshake",
     "crash with clients",
     "crash with clients waiting",
@@ -38,7 +41,9 @@ pub const ALL: [&str; 48] = [
     "last client leaves as a first one comes",
     "latency step with clients",
     "loss and recovery of a slow consumer",
+    "loss told in JSON",
     "message at its limit",
+    "message left out for a newer one",
     "message of an instance that has ended left out",
     "message over its limit by one",
     "message past a stalled client",
@@ -49,9 +54,11 @@ pub const ALL: [&str; 48] = [
     "request that never ends",
     "reset during a blocked write",
     "response never taken",
+    "restart told in JSON",
     "second attempt to connect that succeeds",
     "service that does not start",
     "service that starts slowly",
+    "sessions that leave one after the other",
     "sip of a slow reader",
     "window of one message overrun",
     "window overrun",
@@ -133,7 +140,16 @@ impl Marks<'_> {
                 self.mark("reset during a blocked write", is_reset);
             }
             Event::Dropped { conn } => drop(self.blocked.remove(conn)),
-            Event::Written { conn, .. } => drop(self.blocked.remove(conn)),
+            Event::Written { conn, data } => {
+                self.blocked.remove(conn);
+                // Most writes begin with a frame, and no other bytes of a response are these.
+                let is_compressed = matches!(data.first(), Some(0xc1 | 0xc2));
+                self.mark("compressed message", is_compressed);
+            }
+            Event::Told { notice, .. } => match notice {
+                Notice::Lagged { .. } => self.mark("loss told in JSON", true),
+                Notice::Restarted { .. } => self.mark("restart told in JSON", true),
+            },
             Event::Started => {
                 self.servers += 1;
                 self.blocked.clear();
@@ -186,6 +202,15 @@ impl Marks<'_> {
             }
             Action::Drain => {
                 self.mark("drain while joining", connects);
+                let is_there = |client: &&Client| client.state == State::Connected;
+                let there = self.clients.values().filter(is_there).count();
+                let paced = self
+                    .wild
+                    .is_some_and(|wild| wild.drain_per_second.is_some());
+                self.mark(
+                    "sessions that leave one after the other",
+                    paced && there > 1,
+                );
                 let stalls = |c: &Client| c.state == State::Connected && c.has_stopped;
                 let is_stalled = self.any(stalls) || !self.blocked.is_empty();
                 self.mark("drain with a stalled client", is_stalled);
@@ -308,6 +333,7 @@ impl Marks<'_> {
             | Deed::Offend { .. }
             | Deed::Ping
             | Deed::Reset
+            | Deed::Speak { .. }
             | Deed::Trickle { .. }
             | Deed::Vanish => {}
         }
@@ -338,6 +364,9 @@ impl Marks<'_> {
             is_one && held.lost_lagged > 0,
         );
         self.mark("inbox full", held.lost_not_taken > 0);
+        self.mark("client that waits for its rate", held.pauses > 0);
+        let is_superseded = held.lost_superseded > 0;
+        self.mark("message left out for a newer one", is_superseded);
         let left_out = "message of an instance that has ended left out";
         self.mark(left_out, held.stale > 0);
         let has_recovered = self.any(|client| client.has_recovered);

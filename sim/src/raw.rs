@@ -14,6 +14,7 @@ use crate::client::{PATIENCE, RETRY};
 use crate::frames::{Frames, Seen, masked};
 use crate::net::{Dial, Wire};
 use crate::plan::{Script, Step};
+use crate::speech::{Speech, deflated};
 use crate::trace::{Digest, Ending, Event, Recorder};
 use crate::wild::{Deed, Head, Offence};
 
@@ -23,6 +24,8 @@ const BINARY: u8 = 0x82;
 const CLOSE: u8 = 0x88;
 const PING: u8 = 0x89;
 const PONG: u8 = 0x8a;
+/// Of a compressed message: RFC 7692 6.
+const RSV1: u8 = 0x40;
 
 /// Longer than any message a wild plan allows.
 const TOO_LONG: usize = 70_000;
@@ -64,7 +67,7 @@ async fn attempt(
         reason = "the clock of the host, which is virtual"
     )]
     let now = Instant::now();
-    if let Some((at, Step::Act(deed))) = script.steps.first()
+    if let Some((at, Step::Act(deed))) = first(script)
         && matches!(
             deed,
             Deed::Opening { .. }
@@ -74,6 +77,10 @@ async fn attempt(
         )
         && *at == script.start
     {
+        let deed = deed.clone();
+        recorder.record(Event::Did { client, deed });
+    }
+    if let Some(deed) = speaks(script) {
         let deed = deed.clone();
         recorder.record(Event::Did { client, deed });
     }
@@ -101,18 +108,40 @@ async fn attempt(
     }
 }
 
+/// What it asks for, if it does.
+fn speaks(script: &Script) -> Option<&Deed> {
+    script.steps.iter().find_map(|(_, step)| match step {
+        Step::Act(deed @ Deed::Speak { .. }) => Some(deed),
+        Step::Abort | Step::Act(_) | Step::Leave(_) | Step::Text(_) => None,
+    })
+}
+
+/// What it does first, beside asking for something.
+fn first(script: &Script) -> Option<&(Duration, Step)> {
+    let asks = |step: &Step| matches!(step, Step::Act(Deed::Speak { .. }));
+    script.steps.iter().find(|(_, step)| !asks(step))
+}
+
 /// What it sends first, and in which way.
 fn opening(script: &Script) -> (Vec<u8>, Writes) {
+    let speech = match speaks(script) {
+        Some(Deed::Speak { json, deflate }) => Speech {
+            json: *json,
+            deflate: *deflate,
+        },
+        Some(_) | None => Speech::default(),
+    };
     let head = |key| {
         let service = &script.service;
         format!(
             "GET /ws/{service} HTTP/1.1\r\nHost: server\r\nConnection: Upgrade\r\n\
-             Upgrade: websocket\r\nSec-WebSocket-Version: 13\r\n{key}\r\n"
+             Upgrade: websocket\r\nSec-WebSocket-Version: 13\r\n{key}{}\r\n",
+            speech.request()
         )
         .into_bytes()
     };
     let request = || head("Sec-WebSocket-Key: dGhlIHNhbXBsZSBub25jZQ==\r\n");
-    let first = script.steps.first().filter(|(at, _)| *at == script.start);
+    let first = first(script).filter(|(at, _)| *at == script.start);
     match first {
         Some((_, Step::Act(Deed::Opening { head }))) => match head {
             Head::Garbage => (
@@ -213,6 +242,7 @@ impl<Io: Wire> Raw<Io> {
                     }
                     return (Ending::Aborted, self.status);
                 }
+                Step::Act(Deed::Speak { .. }) => {}
                 // Nothing is said before the upgrade, and nothing after a close frame.
                 _ if self.status != Some(101) || self.ending == Ending::Closed => {}
                 Step::Leave(code) => {
@@ -223,8 +253,7 @@ impl<Io: Wire> Raw<Io> {
                 }
                 Step::Act(deed) => self.act(deed),
                 Step::Text(text) => {
-                    self.out.extend(masked(TEXT, text.as_bytes()));
-                    self.sent(text);
+                    self.text(text);
                 }
             }
         }
@@ -244,16 +273,33 @@ impl<Io: Wire> Raw<Io> {
         self.recorder.record(Event::Sent { client, text });
     }
 
+    /// The first byte and the payload of a message, as was agreed on.
+    fn encoded(&self, first: u8, payload: Vec<u8>) -> (u8, Vec<u8>) {
+        if self.frames.speech().deflate {
+            return (first | RSV1, deflated(&payload));
+        }
+        (first, payload)
+    }
+
+    fn text(&mut self, text: String) {
+        let envelope = self.frames.speech().envelope(&text);
+        let (first, payload) = self.encoded(TEXT, envelope.into_bytes());
+        self.out.extend(masked(first, &payload));
+        self.sent(text);
+    }
+
     fn act(&mut self, deed: Deed) {
         self.did(deed.clone());
         match deed {
             Deed::Binary { bytes } => {
-                let payload = vec![self.client as u8; bytes];
-                self.out.extend(masked(BINARY, &payload));
+                let (first, payload) = self.encoded(BINARY, vec![self.client as u8; bytes]);
+                self.out.extend(masked(first, &payload));
             }
             Deed::Fragments { text, bytes } => {
-                let mut first = TEXT & 0x0f;
-                for part in text.as_bytes().chunks(bytes.max(1)) {
+                let envelope = self.frames.speech().envelope(&text);
+                let (first, payload) = self.encoded(TEXT, envelope.into_bytes());
+                let mut first = first & 0x7f;
+                for part in payload.chunks(bytes.max(1)) {
                     self.out.extend(masked(first, part));
                     self.out.extend(masked(PING, b"between"));
                     first = 0;
@@ -277,14 +323,13 @@ impl<Io: Wire> Raw<Io> {
             Deed::Sip { bytes_per_second } => self.reads = Reads::Sips(bytes_per_second.max(1)),
             Deed::Stop => self.reads = Reads::No,
             Deed::Trickle { text } => {
-                self.out.extend(masked(TEXT, text.as_bytes()));
+                self.text(text);
                 if self.writes == Writes::Whole {
                     self.writes = Writes::Bytes;
                 }
-                self.sent(text);
             }
             // Taken care of by the caller, or before.
-            Deed::Opening { .. } | Deed::Reset | Deed::Vanish => {}
+            Deed::Opening { .. } | Deed::Reset | Deed::Speak { .. } | Deed::Vanish => {}
         }
     }
 
@@ -406,6 +451,7 @@ impl<Io: Wire> Raw<Io> {
                 self.writes = Writes::End;
                 return;
             }
+            Seen::Notice(notice) => return self.recorder.record(Event::Told { client, notice }),
             Seen::Ping(payload) => return self.out.extend(masked(PONG, &payload)),
             Seen::Pong => return,
             Seen::Text(text) => text,

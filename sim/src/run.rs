@@ -190,6 +190,8 @@ struct Drive<N> {
     start: Shared<Start>,
     zones: u8,
     shutdown: Option<oneshot::Sender<()>>,
+    /// Whether a server was started and has not crashed since; it may not have run yet.
+    is_up: bool,
 }
 
 fn drive<N: Net>(net: N, plan: &Plan) -> Result<Trace, String> {
@@ -216,6 +218,7 @@ pub(crate) fn perform<N: Net>(
         start: server.start(),
         zones: plan.network.zones,
         shutdown: Some(shutdown),
+        is_up: true,
     };
     drive.net.server(move |accept| server.clone().run(accept))?;
     let (seen, looking) = (drive.seen.clone(), drive.recorder.clone());
@@ -278,7 +281,9 @@ impl<N: Net> Drive<N> {
                 bytes_per_second,
             } => self.fault(zone, Fault::Bandwidth(bytes_per_second), action),
             Action::Bounce => {
-                if self.seen.process().is_none() {
+                // One on an address of two would take the other's clients.
+                if !self.is_up {
+                    self.is_up = true;
                     self.act_out(action);
                     let (net, recorder) = (&mut self.net, &self.recorder);
                     recorder.muted(|| net.bounce())?;
@@ -338,6 +343,7 @@ impl<N: Net> Drive<N> {
         self.seen.record_held(&self.recorder);
         self.act_out(action);
         let (net, seen) = (&mut self.net, &self.seen);
+        self.is_up = false;
         self.recorder.muted(|| {
             net.crash(death, &process);
             seen.forget();

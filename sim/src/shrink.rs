@@ -11,24 +11,25 @@
 //! | sizes | texts and counts, towards nothing |
 //! | network | zones, towards one; latency, towards the least; limits, towards none |
 
-use std::cell::Cell;
 use std::collections::BTreeSet;
 
 use crate::checker::Violation;
 use crate::plan::{Plan, Timed};
 
-mod edits;
+pub(crate) mod edits;
+pub(crate) mod search;
 
 use self::edits::{client_of, fields, is_kept, retimed, smaller};
+use self::search::{Search, minimize};
 
 /// Runs that are enough for a plan of some hundred actions.
 pub const RUNS_MAX: usize = 1000;
 
 /// What came of shrinking.
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub struct Shrunk {
+pub struct Shrunk<P = Plan> {
     /// The smallest plan found; it fails.
-    pub plan: Plan,
+    pub plan: P,
     /// How many plans were tried.
     pub runs: usize,
 }
@@ -73,25 +74,23 @@ impl Symptom {
 /// The drain is kept: the rules ask for one. The run is never over sooner after the last action
 /// than in `plan`.
 pub fn shrink(plan: &Plan, runs_max: usize, fails: impl Fn(&Plan) -> bool) -> Option<Shrunk> {
-    let search = Search {
-        runs: Cell::new(0),
-        runs_max,
+    let passes = Passes {
+        search: Search::new(runs_max, fails),
         settle_ms: settle_ms(plan),
-        fails,
     };
     let mut best = plan.clone();
-    if !search.fails(&best) {
+    if !passes.search.fails(&best) {
         return None;
     }
     loop {
         let before = best.clone();
-        search.clients(&mut best);
-        search.actions(&mut best);
-        search.times(&mut best);
-        search.network(&mut best);
-        search.sizes(&mut best);
-        if best == before || search.is_over() {
-            let runs = search.runs.get();
+        passes.clients(&mut best);
+        passes.actions(&mut best);
+        passes.times(&mut best);
+        passes.network(&mut best);
+        passes.sizes(&mut best);
+        if best == before || passes.search.is_over() {
+            let runs = passes.search.runs();
             return Some(Shrunk { plan: best, runs });
         }
     }
@@ -103,47 +102,29 @@ fn settle_ms(plan: &Plan) -> u64 {
     plan.end_ms.saturating_sub(last.unwrap_or(0))
 }
 
-struct Search<F> {
-    runs: Cell<usize>,
-    runs_max: usize,
+struct Passes<F> {
+    search: Search<F>,
     settle_ms: u64,
-    fails: F,
 }
 
-impl<F: Fn(&Plan) -> bool> Search<F> {
-    fn is_over(&self) -> bool {
-        self.runs.get() >= self.runs_max
-    }
-
-    fn fails(&self, plan: &Plan) -> bool {
-        if self.is_over() {
-            return false;
-        }
-        self.runs.set(self.runs.get() + 1);
-        (self.fails)(plan)
-    }
-
-    /// Takes the candidate for the best plan if it is another one and fails.
-    fn take(&self, best: &mut Plan, candidate: Plan) -> bool {
-        let is_better = candidate != *best && self.fails(&candidate);
-        if is_better {
-            *best = candidate;
-        }
-        is_better
-    }
-
+impl<F: Fn(&Plan) -> bool> Passes<F> {
     fn clients(&self, best: &mut Plan) {
-        let clients: BTreeSet<u64> = best.actions.iter().filter_map(client_of).collect();
+        let clients: BTreeSet<u64> = best
+            .actions
+            .iter()
+            .filter_map(|timed| client_of(&timed.action))
+            .collect();
         let base = best.clone();
         let part = |clients: &[u64]| {
-            let stays = |timed: &&Timed| client_of(timed).is_none_or(|c| clients.contains(&c));
+            let stays =
+                |timed: &&Timed| client_of(&timed.action).is_none_or(|c| clients.contains(&c));
             Plan {
                 actions: base.actions.iter().filter(stays).cloned().collect(),
                 ..base.clone()
             }
         };
         let all: Vec<u64> = clients.into_iter().collect();
-        let needed = minimize(&all, |clients| self.fails(&part(clients)));
+        let needed = minimize(&all, |clients| self.search.fails(&part(clients)));
         *best = part(&needed);
     }
 
@@ -159,16 +140,17 @@ impl<F: Fn(&Plan) -> bool> Search<F> {
                 ..base.clone()
             }
         };
-        let needed = minimize(&rest, |places| self.fails(&part(places)));
+        let needed = minimize(&rest, |places| self.search.fails(&part(places)));
         *best = part(&needed);
     }
 
     /// Makes the waits shorter, first all of them at once and then one by one.
     fn times(&self, best: &mut Plan) {
-        self.take(best, retimed(best, self.settle_ms, |_, wait| wait));
+        self.search
+            .take(best, retimed(best, self.settle_ms, |_, wait| wait));
         for wait_max in WAITS_MS {
             let shorter = retimed(best, self.settle_ms, |_, wait| wait.min(wait_max));
-            if self.take(best, shorter) {
+            if self.search.take(best, shorter) {
                 break;
             }
         }
@@ -181,7 +163,7 @@ impl<F: Fn(&Plan) -> bool> Search<F> {
                         wait
                     }
                 });
-                if self.take(best, shorter) {
+                if self.search.take(best, shorter) {
                     break;
                 }
             }
@@ -200,7 +182,7 @@ impl<F: Fn(&Plan) -> bool> Search<F> {
         for change in changes {
             let mut candidate = best.clone();
             change(&mut candidate);
-            self.take(best, candidate);
+            self.search.take(best, candidate);
         }
     }
 
@@ -215,7 +197,7 @@ impl<F: Fn(&Plan) -> bool> Search<F> {
                     }
                     let mut candidate = best.clone();
                     candidate.actions[place].action = smaller;
-                    if self.take(best, candidate) {
+                    if self.search.take(best, candidate) {
                         break;
                     }
                 }
@@ -226,28 +208,3 @@ impl<F: Fn(&Plan) -> bool> Search<F> {
 
 /// Waits that are tried, from the shortest.
 const WAITS_MS: [u64; 6] = [0, 1, 10, 100, 1_000, 10_000];
-
-/// A part of `all` that fails and of which no single item can be left out (delta debugging).
-fn minimize<T: Clone>(all: &[T], fails: impl Fn(&[T]) -> bool) -> Vec<T> {
-    let mut best = all.to_vec();
-    let mut chunk = best.len().div_ceil(2);
-    while chunk > 0 && !best.is_empty() {
-        let mut start = 0;
-        let mut has_shrunk = false;
-        while start < best.len() {
-            let end = (start + chunk).min(best.len());
-            let rest = [&best[..start], &best[end..]].concat();
-            if fails(&rest) {
-                best = rest;
-                has_shrunk = true;
-            } else {
-                start = end;
-            }
-        }
-        // At the end, single items until all of them are needed.
-        if chunk > 1 || !has_shrunk {
-            chunk = if chunk == 1 { 0 } else { chunk.div_ceil(2) };
-        }
-    }
-    best
-}

@@ -2,7 +2,8 @@
 
 use crate::plan::{Action, Network, Plan, Timed};
 use crate::rng::Rng;
-use crate::wild::{Lengths, Tcp, Wild};
+use crate::speech::Speech;
+use crate::wild::{Inbound, Lengths, Pace, Tcp, Wild};
 
 mod faults;
 pub mod guided;
@@ -59,7 +60,8 @@ const BRIEF: Phases = Phases {
 pub fn swarm(seed: u64) -> Plan {
     let mut rng = Rng::keyed(seed, "swarm", 0);
     let healed = rng.within(5_000..=30_000);
-    let wild = settings(&mut rng, healed);
+    let mut wild = settings(&mut rng, healed);
+    more(&mut Rng::keyed(seed, "more", 0), &mut wild);
     let clients = match rng.within(0..=1_999) {
         0 => 2_000,
         1..=19 => 200,
@@ -109,7 +111,8 @@ fn assemble(seed: u64, mut rng: Rng, wild: Wild, (clients, phases): (u32, &Phase
     let mood = mood.with_relay(relays.then_some(latency_ms_min));
     for client in 1..=clients {
         let rng = Rng::keyed(seed, "client", u64::from(client));
-        actions.extend(life(rng, client, &mood));
+        let speech = speech((seed, client), &wild);
+        actions.extend(life(rng, client, &mood.speaking(speech)));
     }
     if early.is_none() {
         for (client, service) in (PROBES..).zip(SERVICES) {
@@ -167,6 +170,52 @@ pub(crate) fn settings(rng: &mut Rng, healed_ms: u64) -> Wild {
         healed_ms,
         handshake_timeout_ms: *rng.pick(&[1_000, 10_000]),
         served_ms: 20_000,
+        inbound: None,
+        keeps_latest: false,
+        drain_per_second: None,
+        compress_bytes_min: None,
+    }
+}
+
+/// What some plans of the whole server have on top: rates, the newest message only, a paced drain,
+/// clients that ask for JSON or for compressed messages.
+pub(crate) fn more(rng: &mut Rng, wild: &mut Wild) {
+    if rng.chance(1, 5) {
+        wild.inbound = Some(inbound(rng));
+    }
+    wild.keeps_latest = !wild.closes_slow && rng.chance(1, 4);
+    if rng.chance(1, 4) {
+        wild.drain_per_second = Some(*rng.pick(&[1, 2, 5]));
+    }
+    if rng.chance(1, 3) {
+        wild.compress_bytes_min = Some(*rng.pick(&[1, 60, 512]));
+    }
+}
+
+fn inbound(rng: &mut Rng) -> Inbound {
+    let messages = Pace {
+        per_second: rng.within(2..=20),
+        burst: rng.within(1..=20),
+    };
+    let bytes = Pace {
+        per_second: *rng.pick(&[300, 5_000]),
+        burst: *rng.pick(&[200, 3_000, 70_000]),
+    };
+    let which = rng.within(0..=3);
+    Inbound {
+        messages: (which != 0).then_some(messages),
+        bytes: (which <= 1).then_some(bytes),
+        closes: rng.chance(1, 2),
+    }
+}
+
+/// What a client of a plan asks for; nothing where nobody is compressed for.
+pub(crate) fn speech((seed, client): (u64, u32), wild: &Wild) -> Speech {
+    let mut rng = Rng::keyed(seed, "speech", u64::from(client));
+    let speaks = wild.compress_bytes_min.is_some();
+    Speech {
+        json: speaks && rng.chance(1, 2),
+        deflate: speaks && rng.chance(1, 2),
     }
 }
 

@@ -3,7 +3,10 @@
 use std::num::{NonZeroU32, NonZeroUsize};
 use std::time::Duration;
 
-use busline::limits::{KeepalivePolicy, LifecyclePolicy, Limits, Rate, SlowConsumer, Window};
+use busline::limits::{
+    DrainPolicy, InboundPolicy, KeepalivePolicy, LifecyclePolicy, Limits, OverRate, Rate,
+    SlowConsumer, Window,
+};
 use serde::{Deserialize, Serialize};
 
 /// The parts of a plan that a calm one leaves as they are.
@@ -35,6 +38,59 @@ pub struct Wild {
     /// How long a client that comes after the faults may wait to be served.
     #[serde(default = "twenty_seconds")]
     pub served_ms: u64,
+    /// How much one client may send, if not any number.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub inbound: Option<Inbound>,
+    /// Whether a client gets the newest message only; one that is not closed for being slow.
+    #[serde(default, skip_serializing_if = "std::ops::Not::not")]
+    pub keeps_latest: bool,
+    /// Sessions that leave a draining server in a second, if not all at once.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub drain_per_second: Option<u32>,
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub compress_bytes_min: Option<usize>,
+}
+
+/// How much one client may send.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Inbound {
+    /// Messages.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub messages: Option<Pace>,
+    /// Bytes, those of frames and control frames among them.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub bytes: Option<Pace>,
+    /// Whether more closes its session; else it waits.
+    pub closes: bool,
+}
+
+/// How often something may happen.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Pace {
+    /// In the long run; at least 1.
+    pub per_second: u64,
+    /// At once; at least 1.
+    pub burst: u64,
+}
+
+impl Pace {
+    fn rate(self) -> Rate {
+        Rate::new(self.per_second, self.burst)
+    }
+}
+
+impl Inbound {
+    fn policy(self) -> InboundPolicy {
+        InboundPolicy {
+            bytes: self.bytes.map(Pace::rate),
+            messages: self.messages.map(Pace::rate),
+            over: if self.closes {
+                OverRate::Close
+            } else {
+                OverRate::Wait
+            },
+        }
+    }
 }
 
 fn ten_seconds() -> u64 {
@@ -127,6 +183,13 @@ pub enum Deed {
         /// At least 1.
         bytes_per_second: u64,
     },
+    /// Asks in its request for envelopes of JSON, for compressed messages, or for both.
+    Speak {
+        /// The subprotocol `busline.v1.json`.
+        json: bool,
+        /// permessage-deflate.
+        deflate: bool,
+    },
     /// Stops reading.
     Stop,
     /// Sends a text one byte at a time.
@@ -216,8 +279,28 @@ impl Wild {
             pings: Rate::new(1_000_000, 1_000_000),
             // Longer than all others together, so that a drain that is cut off is a mistake.
             drain_timeout: DRAIN_TIMEOUT,
+            drain: self.drain(),
+            inbound: self.inbound.map(Inbound::policy).unwrap_or_default(),
+            compress_bytes_min: match self.compress_bytes_min {
+                None => Limits::default().compress_bytes_min,
+                Some(least) => Some(nonzero(least)),
+            },
             ..Limits::default()
         }
+    }
+
+    fn drain(&self) -> DrainPolicy {
+        let default = DrainPolicy::default();
+        let per_second = self.drain_per_second.and_then(NonZeroU32::new);
+        DrainPolicy {
+            per_second: per_second.unwrap_or(default.per_second),
+            ..default
+        }
+    }
+
+    /// Whether a client that sends more than it may is read later.
+    pub(crate) fn makes_wait(&self) -> bool {
+        self.inbound.is_some_and(|inbound| !inbound.closes)
     }
 
     pub(crate) fn lifecycle(&self) -> LifecyclePolicy {
@@ -235,6 +318,8 @@ impl Wild {
     pub(crate) fn slow_consumer(&self) -> SlowConsumer {
         if self.closes_slow {
             SlowConsumer::Close
+        } else if self.keeps_latest {
+            SlowConsumer::Latest
         } else {
             SlowConsumer::Skip
         }

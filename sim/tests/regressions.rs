@@ -9,9 +9,9 @@ use sim::plan::{Action, Timed};
 use sim::plan_file::PlanFile;
 use sim::scenario::gathering;
 
-#[test]
-fn every_saved_plan_keeps_every_rule() {
-    let directory = Path::new(env!("CARGO_MANIFEST_DIR")).join("regressions");
+/// The plans in a folder of this package.
+fn plans(folder: &str) -> Vec<PathBuf> {
+    let directory = Path::new(env!("CARGO_MANIFEST_DIR")).join(folder);
     let entries = std::fs::read_dir(&directory).expect("there are saved plans");
     let mut paths: Vec<_> = entries
         .map(|entry| entry.expect("it can be read").path())
@@ -22,8 +22,13 @@ fn every_saved_plan_keeps_every_rule() {
         .collect();
     paths.sort();
     assert!(!paths.is_empty());
+    paths
+}
+
+#[test]
+fn every_saved_plan_keeps_every_rule() {
     let mut failures = Vec::new();
-    for path in &paths {
+    for path in &plans("regressions") {
         let file = PlanFile::read(path).unwrap_or_else(|error| panic!("{error}"));
         let name = path.file_name().unwrap_or_default().display();
         match sim::run::run(&file.plan) {
@@ -34,6 +39,19 @@ fn every_saved_plan_keeps_every_rule() {
             }
             Err(error) => failures.push(format!("{name}: {error}")),
         }
+    }
+    assert!(failures.is_empty(), "\n{}", failures.join("\n"));
+}
+
+#[test]
+fn every_saved_plan_of_the_core_keeps_every_rule() {
+    let mut failures = Vec::new();
+    for path in plans("regressions/core") {
+        let text = std::fs::read_to_string(&path).expect("it can be read");
+        let plan = serde_json::from_str(&text).expect("it is a plan of the core");
+        let violations = sim::core::run(&plan).violations;
+        let path = path.display();
+        failures.extend(violations.iter().map(|v| format!("{path}: {v}")));
     }
     assert!(failures.is_empty(), "\n{}", failures.join("\n"));
 }

@@ -173,3 +173,24 @@ fn a_broken_rule_is_shrunk_by_running_the_server() {
     assert_eq!(after, 3, "{:?}", shrunk.plan.actions);
     assert!(shrunk.plan.end_ms <= 21_000, "{:?}", shrunk.plan);
 }
+
+#[test]
+fn a_plan_of_the_core_is_shrunk_too() {
+    use sim::core::{self, Step};
+    let plan = core::Plan::draw(3);
+    let fails = |plan: &core::Plan| {
+        let connects = plan
+            .steps
+            .iter()
+            .any(|step| matches!(step, Step::Connect { .. }));
+        let drains = plan.steps.contains(&Step::Drain);
+        let waits = |step: &Step| matches!(step, Step::Advance { ms } if *ms >= 10);
+        connects && drains && plan.steps.iter().any(waits)
+    };
+    let shrunk = core::shrink(&plan, RUNS_MAX, fails).expect("it fails");
+    assert!(fails(&shrunk.plan));
+    assert_eq!(shrunk.plan.steps.len(), 3, "{:?}", shrunk.plan.steps);
+    let short = |step: &Step| matches!(step, Step::Advance { ms } if *ms < 20);
+    assert!(shrunk.plan.steps.iter().any(short));
+    assert_eq!(core::shrink(&plan, RUNS_MAX, |_| false), None);
+}

@@ -4,6 +4,7 @@ use serde::Deserialize;
 
 use crate::bus::{Generation, Message};
 use crate::identity::Token;
+use crate::planted::{self, Bug};
 use crate::wire::{Encoded, Frame, Payload};
 
 /// What a client and its session speak, as the client has asked for.
@@ -101,6 +102,7 @@ impl Voice {
 
     /// What is said of messages that were lost, before the first that was not.
     pub(super) fn lagged(&self, lost: u64) -> Option<Frame> {
+        let lost = planted::none(Bug::LossNotTold, lost);
         match self {
             Self::Json(_) if lost > 0 => Some(Frame::text(format!("{{\"lagged\":{lost}}}"))),
             Self::Json(_) | Self::Plain => None,
@@ -129,7 +131,8 @@ impl Restarts {
         let told = self
             .told
             .replace(self.told.map_or(generation, |told| told.max(generation)));
-        let restarted = told.is_some_and(|told| told < generation);
+        let restarted =
+            told.is_some_and(|told| told < generation) || planted::is(Bug::RestartToldAgain);
         restarted.then(|| {
             let notice = format!("{{\"service\":\"restarted\",\"generation\":{generation}}}");
             Frame::text(notice)

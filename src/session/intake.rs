@@ -2,6 +2,7 @@
 
 use crate::bucket::Bucket;
 use crate::limits::{InboundPolicy, OverRate, Rate};
+use crate::planted::{self, Bug};
 use crate::rt::Instant;
 
 /// Wakes a second at most for a client that is read as fast as its rate allows.
@@ -72,6 +73,8 @@ impl Intake {
 }
 
 fn take(bucket: &mut Option<Bucket>, now: Instant, tokens: u64) -> Within {
+    let tokens = planted::one_more(Bug::RateTooLow, tokens);
+    let tokens = planted::none(Bug::RateNotKept, tokens);
     within(bucket.as_mut().is_none_or(|b| b.take(now, tokens)))
 }
 

@@ -3,6 +3,7 @@
 use bytes::Bytes;
 use flate2::{Compress, Compression, Decompress, FlushCompress, FlushDecompress, Status};
 
+use crate::planted::{self, Bug};
 use crate::sync::OnceLock;
 use crate::wire::error::WireError;
 use crate::wire::extension::WindowBits;
@@ -121,7 +122,7 @@ impl Deflater {
         let mut room = [0; HEADER_BYTES_MAX];
         let header_len = write_header(&mut room, payload.kind(), deflated.len());
         let header = &mut room[HEADER_BYTES_MAX - header_len..];
-        header[0] |= RSV1;
+        header[0] |= planted::none(Bug::CompressedUnmarked, RSV1);
         // In one allocation of just this size.
         Some([&*header, &deflated].concat().into())
     }

@@ -1,6 +1,5 @@
 //! Bounds: never exceeded, and nobody is refused below one.
 
-use super::conns::conns;
 use super::{Breach, Checker, History};
 use crate::trace::{Entry, Event};
 
@@ -91,14 +90,10 @@ impl Sessions {
 
     /// A refusal for want of room was without any.
     fn given(&self, history: &History<'_>, most: usize) -> Result<(), Breach> {
-        let conns = conns(history.epoch());
-        let mut admitted: Vec<u64> = conns
-            .values()
-            .filter(|conn| conn.is_upgraded())
-            .filter_map(super::conns::Conn::answered)
-            .collect();
+        let upgraded = history.conns().filter(|(_, conn)| conn.is_upgraded());
+        let mut admitted: Vec<u64> = upgraded.filter_map(|(_, conn)| conn.answered()).collect();
         admitted.sort_unstable();
-        for (number, conn) in &conns {
+        for (number, conn) in history.conns() {
             let Some(t) = conn.answered().filter(|_| conn.status() == Some(503)) else {
                 continue;
             };

@@ -2,7 +2,6 @@
 
 use std::collections::BTreeMap;
 
-use super::conns::conns;
 use super::{Breach, Checker, History};
 use crate::trace::Event;
 
@@ -27,7 +26,7 @@ impl Checker for Codes {
             }
         }
         let mut frames: BTreeMap<u16, u64> = BTreeMap::new();
-        for (number, conn) in conns(history.epoch()) {
+        for (number, conn) in history.conns() {
             // A session that has not ended, or that was dropped, is not in the log.
             let Some((t, Some(code))) = conn.closed().filter(|_| conn.dropped.is_some()) else {
                 continue;
@@ -51,8 +50,10 @@ impl Checker for Codes {
 fn code(cause: &str) -> Option<u16> {
     let name = cause.split(|c: char| !c.is_alphanumeric()).next()?;
     match name {
+        "BadEnvelope" => Some(1007),
         "Drained" => Some(1001),
         "Failed" => Some(1011),
+        "RateExceeded" => Some(1008),
         "SlowConsumer" | "Stalled" => Some(1013),
         "PeerClosed" => {
             let (_, after) = cause.split_once("CloseCode(")?;

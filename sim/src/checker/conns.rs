@@ -1,13 +1,17 @@
 //! The server's connections, as its sockets saw them.
 
+use std::cell::OnceCell;
 use std::collections::BTreeMap;
 
 use crate::frames::{Frames, Seen};
+use crate::speech::Speech;
 use crate::trace::{Entry, Event};
 
 /// One accepted connection. All times are microseconds.
 #[derive(Default)]
 pub(super) struct Conn<'a> {
+    /// The number of the first event.
+    pub(super) first: u64,
     pub(super) accepted: u64,
     /// What was read while the connection was of use, with the time.
     pub(super) reads: Vec<(u64, &'a [u8])>,
@@ -20,24 +24,45 @@ pub(super) struct Conn<'a> {
     /// When an operation failed first.
     pub(super) failed: Option<u64>,
     pub(super) dropped: Option<u64>,
+    /// Read once, for all checkers.
+    said: OnceCell<Said>,
+    asked: OnceCell<Asked>,
 }
 
 /// What a server has said on a connection.
 pub(super) struct Said {
-    /// When something was seen as a whole, and what.
+    /// When something was seen as a whole, and what, up to the first rule that was broken.
     pub(super) seen: Vec<(u64, Seen)>,
+    /// That rule.
+    pub(super) broken: Option<String>,
     /// Bytes after the head of the response.
     pub(super) bytes: u64,
+    /// How it is to be said.
+    pub(super) speech: Speech,
 }
 
-/// The connections that were accepted in this time, by number.
+/// What was read.
+pub(super) struct Asked {
+    /// The request, in however many parts it came.
+    head: String,
+    /// What followed it.
+    pub(super) bytes: Vec<u8>,
+    /// How many of them came before the last read.
+    pub(super) before: usize,
+}
+
+/// All connections, by number: no two servers of a run have one with the same.
 pub(super) fn conns(entries: &[Entry]) -> BTreeMap<u32, Conn<'_>> {
     let mut conns: BTreeMap<u32, Conn<'_>> = BTreeMap::new();
-    for Entry { t, event, .. } in entries {
+    for Entry { t, n, event } in entries {
         let Some((number, change)) = change(event) else {
             continue;
         };
-        change.apply(*t, conns.entry(number).or_default());
+        let begin = || Conn {
+            first: *n,
+            ..Conn::default()
+        };
+        change.apply(*t, conns.entry(number).or_insert_with(begin));
     }
     conns
 }
@@ -93,8 +118,7 @@ impl<'a> Change<'a> {
 impl Conn<'_> {
     /// Everything that was written.
     pub(super) fn written(&self) -> Vec<u8> {
-        let parts: Vec<_> = self.writes.iter().map(|(_, data)| *data).collect();
-        parts.concat()
+        concat(&self.writes)
     }
 
     /// The status of the response, as far as one was written.
@@ -119,48 +143,86 @@ impl Conn<'_> {
         self.writes.first().map(|(t, _)| *t)
     }
 
-    /// What the server has said, up to the first rule it broke.
-    pub(super) fn said(&self) -> Said {
+    /// What the server has said.
+    pub(super) fn said(&self) -> &Said {
+        self.said.get_or_init(|| self.listen())
+    }
+
+    fn listen(&self) -> Said {
+        let mut said = Said {
+            seen: Vec::new(),
+            broken: None,
+            bytes: 0,
+            speech: Speech::default(),
+        };
         let mut frames = Frames::default();
-        let mut seen = Vec::new();
         for (t, data) in &self.writes {
             frames.push(data);
-            while let Ok(Some(one)) = frames.next() {
-                seen.push((*t, one));
+            while said.broken.is_none() {
+                match frames.next() {
+                    Ok(Some(one)) => said.seen.push((*t, one)),
+                    Ok(None) => break,
+                    Err(rule) => said.broken = Some(rule),
+                }
             }
         }
-        let written = self.written();
-        let head = head_end(&written).unwrap_or(written.len());
-        let bytes = (written.len() - head) as u64;
-        Said { seen, bytes }
+        let written: usize = self.writes.iter().map(|(_, data)| data.len()).sum();
+        let head = head_end(&self.writes).unwrap_or(written);
+        said.bytes = (written - head) as u64;
+        said.speech = frames.speech();
+        said
     }
 
     /// The server's close frame: when it was written as a whole, and its code.
     pub(super) fn closed(&self) -> Option<(u64, Option<u16>)> {
-        let seen = self.said().seen;
-        seen.into_iter().find_map(|(t, seen)| match seen {
-            Seen::Close(code) => Some((t, code)),
-            Seen::Binary(_) | Seen::Head(_) | Seen::Ping(_) | Seen::Pong | Seen::Text(_) => None,
+        self.said().seen.iter().find_map(|(t, seen)| match seen {
+            Seen::Close(code) => Some((*t, *code)),
+            Seen::Binary(_)
+            | Seen::Head(_)
+            | Seen::Notice(_)
+            | Seen::Ping(_)
+            | Seen::Pong
+            | Seen::Text(_) => None,
         })
     }
 
-    /// What was read after the request, with and without the last read.
-    pub(super) fn asked(&self) -> (Vec<u8>, Vec<u8>) {
-        let part = |count: usize| {
-            let reads = self.reads.iter().take(count);
-            let bytes = reads.map(|(_, data)| *data).collect::<Vec<_>>().concat();
-            let head = head_end(&bytes).unwrap_or(bytes.len());
-            bytes[head..].to_vec()
-        };
-        (
-            part(self.reads.len()),
-            part(self.reads.len().saturating_sub(1)),
-        )
+    /// Whether it is for this service.
+    pub(super) fn is_of(&self, service: &str) -> bool {
+        self.asked().head.contains(&format!("/ws/{service} "))
+    }
+
+    /// What was read.
+    pub(super) fn asked(&self) -> &Asked {
+        self.asked.get_or_init(|| {
+            let mut bytes = concat(&self.reads);
+            let last = self.reads.last().map_or(0, |(_, data)| data.len());
+            let head = head_end(&self.reads).unwrap_or(bytes.len());
+            let rest = bytes.split_off(head);
+            let head = String::from_utf8_lossy(&bytes).into_owned();
+            let bytes = rest;
+            let before = bytes.len().saturating_sub(last);
+            Asked {
+                head,
+                bytes,
+                before,
+            }
+        })
     }
 }
 
+fn concat(parts: &[(u64, &[u8])]) -> Vec<u8> {
+    let parts: Vec<_> = parts.iter().map(|(_, data)| *data).collect();
+    parts.concat()
+}
+
 /// Where the head of a request or a response ends.
-fn head_end(bytes: &[u8]) -> Option<usize> {
-    let end = bytes.windows(4).position(|part| part == b"\r\n\r\n")?;
-    Some(end + 4)
+fn head_end(parts: &[(u64, &[u8])]) -> Option<usize> {
+    const END: u32 = u32::from_be_bytes(*b"\r\n\r\n");
+    let mut last = 0;
+    let bytes = parts.iter().flat_map(|(_, data)| data.iter());
+    let end = bytes.copied().position(|byte| {
+        last = last << 8 | u32::from(byte);
+        last == END
+    });
+    end.map(|end| end + 1)
 }

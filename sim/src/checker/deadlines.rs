@@ -1,6 +1,6 @@
 //! Deadlines: a connection that misses one is closed then, and no other is.
 
-use super::conns::{Conn, conns};
+use super::conns::Conn;
 use super::{Breach, Checker, History, Life};
 use crate::trace::Ending;
 use busline::limits::{KeepalivePolicy, Limits};
@@ -18,8 +18,8 @@ impl Checker for Deadlines {
     fn check(&self, history: &History<'_>) -> Result<(), Breach> {
         let times = Times::of(history);
         let end = history.epoch().last().map_or(0, |entry| entry.t);
-        for (number, conn) in conns(history.epoch()) {
-            for (what, from, within) in times.of_conn(&conn, end) {
+        for (number, conn) in history.conns() {
+            for (what, from, within) in times.of_conn(conn, end) {
                 let by = from.saturating_add(within);
                 let done = conn.dropped.unwrap_or(u64::MAX);
                 if by < end && done > by {

@@ -1,14 +1,22 @@
 //! Drain: nobody is let in any more, everybody is told, and it ends in time.
 
-use super::conns::conns;
-use super::{Breach, Checker, History};
+use std::time::Duration;
+
+use super::{Breach, Checker, History, Life};
 use crate::trace::Event;
 use busline::limits::{LifecyclePolicy, Limits};
 
 /// After the order to shut down no connection is upgraded; each session is told 1001, unless it was
-/// closing already or takes nothing; and `serve` returns as soon as sessions may take to close and
-/// services to stop.
+/// closing already or takes nothing; and `serve` returns as soon as sessions may take to close,
+/// services to stop and clients to take their responses. Where sessions leave one after the other,
+/// none leaves too early.
 pub struct Drain;
+
+/// RFC 6455 7.4.1: the server goes away.
+const GOING_AWAY: u16 = 1001;
+
+/// A drain of this time is not cut short by the end of its patience, in seconds.
+const PACED_SECONDS: usize = 25;
 
 impl Checker for Drain {
     fn name(&self) -> &'static str {
@@ -19,7 +27,8 @@ impl Checker for Drain {
         let Some(drained) = history.drained.filter(|t| *t >= history.started()) else {
             return Ok(());
         };
-        for (number, conn) in conns(history.epoch()) {
+        let mut silent = dropped_later(history, drained);
+        for (number, conn) in history.conns() {
             let Some(answered) = conn.answered().filter(|_| conn.is_upgraded()) else {
                 continue;
             };
@@ -33,10 +42,16 @@ impl Checker for Drain {
             let is_told = code.is_some() || conn.failed.is_some() || is_stuck(&conn.blocks);
             let is_there = answered < drained && dropped > drained + history.grace;
             if is_there && !is_told && !has_ended(history, number) {
+                // Not before its moment, and it may be gone by then.
+                if let Some(fewer) = silent.checked_sub(1) {
+                    silent = fewer;
+                    continue;
+                }
                 let text = format!("connection {number} was not told that the server goes");
                 return Err(Breach::new(drained, text));
             }
         }
+        paced(history, drained)?;
         in_time(history, drained)
     }
 }
@@ -45,10 +60,84 @@ fn is_stuck(blocks: &[(u64, Option<u64>)]) -> bool {
     blocks.last().is_some_and(|(_, end)| end.is_none())
 }
 
+/// Sessions that were dropped without a word while others left, if one leaves after the other.
+fn dropped_later(history: &History<'_>, drained: u64) -> usize {
+    if history
+        .wild
+        .as_ref()
+        .is_none_or(|wild| wild.drain_per_second.is_none())
+    {
+        return 0;
+    }
+    let is_dropped = |event: &Event| {
+        let Event::Log {
+            message, fields, ..
+        } = event
+        else {
+            return false;
+        };
+        let cause = fields.get("cause").map_or("", String::as_str);
+        let silently = ["Lost", "Silent", "Unwritable"];
+        message == "session closed" && silently.iter().any(|of| cause.starts_with(of))
+    };
+    let later = history.epoch().iter().filter(|entry| entry.t >= drained);
+    later.filter(|entry| is_dropped(&entry.event)).count()
+}
+
 /// Whether the peer ended its side before it could be told.
 fn has_ended(history: &History<'_>, number: u32) -> bool {
     let ended = |event: &Event| matches!(event, Event::ReadEnd { conn } if *conn == number);
     history.epoch().iter().any(|entry| ended(&entry.event))
+}
+
+/// The longest time until the last session leaves.
+fn spread(history: &History<'_>, limits: &Limits) -> Duration {
+    let sessions = history.clients.len().try_into().unwrap_or(u32::MAX);
+    let spread = Duration::from_secs(1) * sessions / limits.drain.per_second.get();
+    let most = limits
+        .drain_timeout
+        .saturating_sub(2 * limits.close_timeout);
+    spread.min(most)
+}
+
+/// No second has more sessions that leave than may.
+fn paced(history: &History<'_>, drained: u64) -> Result<(), Breach> {
+    let Some(most) = history.wild.as_ref().and_then(|wild| wild.drain_per_second) else {
+        return Ok(());
+    };
+    // Whose own code is 1001 may be answered with it; and too many leave faster than that.
+    let is_own = |life: &Life| life.leaving.is_some_and(|(_, code)| code == GOING_AWAY);
+    let is_hurried = history.clients.len() > PACED_SECONDS * most as usize;
+    if is_hurried || history.clients.values().any(is_own) {
+        return Ok(());
+    }
+    let mut told: Vec<u64> = Vec::new();
+    for (_, conn) in history.conns().filter(|(_, conn)| conn.blocks.is_empty()) {
+        let at = conn
+            .closed()
+            .filter(|(t, code)| *t >= drained && *code == Some(GOING_AWAY));
+        told.extend(at.map(|(t, _)| t));
+    }
+    told.sort_unstable();
+    for many in told.windows(most as usize + 1) {
+        if many[most as usize] + history.grace < many[0] + 1_000_000 {
+            let text = format!("{} sessions left within a second, {most} may", most + 1);
+            return Err(Breach::new(many[0], text));
+        }
+    }
+    Ok(())
+}
+
+/// Whether a client that was let in before the drain never took its response.
+fn has_late_upgrade(history: &History<'_>, drained: u64) -> bool {
+    let is_late = |event: &Event| {
+        let Event::Log { message, .. } = event else {
+            return false;
+        };
+        ["upgrade failed", "upgrade took too long"].contains(&message.as_str())
+    };
+    let mut later = history.epoch().iter().filter(|entry| entry.t >= drained);
+    later.any(|entry| is_late(&entry.event))
 }
 
 fn in_time(history: &History<'_>, drained: u64) -> Result<(), Breach> {
@@ -56,7 +145,11 @@ fn in_time(history: &History<'_>, drained: u64) -> Result<(), Breach> {
         None => (Limits::default(), LifecyclePolicy::default()),
         Some(wild) => (wild.limits(), wild.lifecycle()),
     };
-    let longest = limits.close_timeout + policy.stop_grace;
+    let mut longest = limits.close_timeout + policy.stop_grace + spread(history, &limits);
+    if has_late_upgrade(history, drained) {
+        // Who does not take the response it was promised has its own time for that.
+        longest += 2 * limits.handshake_timeout;
+    }
     let by = drained + u64::try_from(longest.as_micros()).unwrap_or(u64::MAX) + history.grace;
     let mut epoch = history.epoch().iter();
     let served = epoch.find(|entry| matches!(entry.event, Event::Served { .. }));

@@ -1,9 +1,11 @@
 //! The trace of a run as the lives of its clients, with bounds on what the network delays.
 
+use std::cell::OnceCell;
 use std::collections::BTreeMap;
 
+use super::conns::{Conn, conns};
 use crate::plan::{Action, Plan, Timed};
-use crate::trace::{Ending, Entry, Event, Held, Trace};
+use crate::trace::{Ending, Entry, Event, Held, Notice, Trace};
 use crate::wild::{Deed, Tcp, Wild};
 
 /// A run, arranged for checkers. All times are virtual microseconds.
@@ -29,6 +31,7 @@ pub struct History<'a> {
     pub is_wide: bool,
     /// Where in `entries` the last server was started.
     started: usize,
+    conns: OnceCell<BTreeMap<u32, Conn<'a>>>,
     holds: Vec<Outage>,
     cuts: Vec<Outage>,
     /// Times without a server; the zone means nothing.
@@ -64,6 +67,8 @@ pub struct Life {
     pub ended: Option<(u64, Ending)>,
     /// When it was refused, and why.
     pub refused: Option<(u64, String)>,
+    /// What it was told about its messages, and by which event.
+    pub told: Vec<(u64, Notice)>,
     /// What it did that needs raw bytes, and when.
     pub deeds: Vec<(u64, Deed)>,
 }
@@ -110,6 +115,7 @@ impl<'a> History<'a> {
             grace: slack + 2_000 + 2_000 * network.tick_ms.min(10),
             is_wide: is_wide(plan),
             started: 0,
+            conns: OnceCell::new(),
             holds: Vec::new(),
             cuts: Vec::new(),
             downs: Vec::new(),
@@ -127,6 +133,18 @@ impl<'a> History<'a> {
     /// What happened since the last server was started, which counts from nothing.
     pub fn epoch(&self) -> &'a [Entry] {
         &self.entries[self.started..]
+    }
+
+    /// The connections of all servers, by number.
+    pub(super) fn all_conns(&self) -> &BTreeMap<u32, Conn<'a>> {
+        self.conns.get_or_init(|| conns(self.entries))
+    }
+
+    /// Those of the last server.
+    pub(super) fn conns(&self) -> impl Iterator<Item = (u32, &Conn<'a>)> {
+        let all = self.all_conns().iter();
+        let its = all.filter(|(_, conn)| conn.first >= self.started as u64);
+        its.map(|(number, conn)| (*number, conn))
     }
 
     /// When the last server was started.
@@ -188,7 +206,7 @@ impl<'a> History<'a> {
 
     /// The messages that all applications have counted as lost on their way to a reader.
     pub fn lost(&self) -> u64 {
-        let lost = |held: &&Held| held.lost_lagged + held.lost_unsubscribed;
+        let lost = |held: &&Held| held.lost_lagged + held.lost_superseded + held.lost_unsubscribed;
         self.helds.iter().map(lost).sum()
     }
 
@@ -307,6 +325,9 @@ impl<'a> History<'a> {
             Event::Did { client, deed } => {
                 self.with(*client, |life| life.deeds.push((t, deed.clone())));
             }
+            Event::Told { client, notice } => {
+                self.with(*client, |life| life.told.push((n, *notice)));
+            }
             Event::Refused { client, reason } => {
                 self.with(*client, |life| life.refused = Some((t, reason.clone())));
             }
@@ -412,6 +433,7 @@ impl Life {
             closed: None,
             ended: None,
             refused: None,
+            told: Vec::new(),
             deeds: Vec::new(),
         }
     }
@@ -423,6 +445,7 @@ impl Life {
             | Deed::Fragments { .. }
             | Deed::Ping
             | Deed::Resume
+            | Deed::Speak { .. }
             | Deed::Trickle { .. } => true,
             Deed::Flood { .. }
             | Deed::HalfClose

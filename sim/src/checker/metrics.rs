@@ -1,9 +1,9 @@
 //! Metrics: what the application counts is what went over its sockets.
 
-use super::conns::{Conn, conns};
+use super::conns::Conn;
 use super::{Breach, Checker, History};
 use crate::frames::Seen;
-use crate::inbound::{Inbound, inbound};
+use crate::inbound::inbound;
 use crate::trace::{Event, Held};
 
 /// Each counter of the sessions, counted again from the bytes on the sockets and from the log.
@@ -70,8 +70,22 @@ struct Recount {
     pings: u64,
     /// Connections on which a ping may have been left in the outbox.
     cut_short: u64,
-    least: Inbound,
-    most: Inbound,
+    least: Sum,
+    most: Sum,
+}
+
+/// Messages, and the bytes of their payloads.
+#[derive(Default)]
+struct Sum {
+    messages: u64,
+    bytes: u64,
+}
+
+impl Sum {
+    fn add(&mut self, bytes: usize) {
+        self.messages += 1;
+        self.bytes += bytes as u64;
+    }
 }
 
 impl Recount {
@@ -90,7 +104,7 @@ impl Recount {
             .wild
             .as_ref()
             .map_or(MESSAGE_BYTES, |w| w.message_bytes);
-        for conn in conns(history.epoch()).values() {
+        for (_, conn) in history.conns() {
             recount.take(conn, message_bytes);
         }
         recount
@@ -110,21 +124,26 @@ impl Recount {
         let said = conn.said();
         self.bytes_out += said.bytes;
         let mut is_cut_short = true;
-        for (_, seen) in said.seen {
+        for (_, seen) in &said.seen {
             match seen {
                 Seen::Binary(_) | Seen::Text(_) => self.messages_out += 1,
                 Seen::Ping(_) => self.pings += 1,
                 // Of a session that is cut off, what has not begun is left out before the close.
-                Seen::Close(code) => is_cut_short = code == Some(1013),
-                Seen::Head(_) | Seen::Pong => {}
+                Seen::Close(code) => is_cut_short = *code == Some(1013),
+                Seen::Head(_) | Seen::Notice(_) | Seen::Pong => {}
             }
         }
         self.cut_short += u64::from(is_cut_short);
-        let (all, sure) = conn.asked();
-        for (sum, bytes) in [(&mut self.most, all), (&mut self.least, sure)] {
-            let found = inbound(&bytes, message_bytes);
-            sum.messages += found.messages;
-            sum.bytes += found.bytes;
+        let asked = conn.asked();
+        let mut is_sure = true;
+        for whole in inbound(&asked.bytes, message_bytes, said.speech) {
+            self.most.add(whole.bytes);
+            is_sure &= whole.end <= asked.before;
+            if is_sure {
+                // A session that closes counts what is in the frame, and opens no envelope.
+                self.least.add(whole.said.unwrap_or(0));
+                is_sure = whole.said.is_some();
+            }
         }
     }
 

@@ -18,6 +18,7 @@ mod ping;
 mod pongs;
 mod prompt;
 mod quiescence;
+mod rates;
 mod registry;
 mod timenow;
 pub mod wild;
@@ -36,6 +37,7 @@ pub use self::ping::Ping;
 pub use self::pongs::Pongs;
 pub use self::prompt::Prompt;
 pub use self::quiescence::Quiescence;
+pub use self::rates::Rates;
 pub use self::registry::Registry;
 pub use self::timenow::Timenow;
 
@@ -131,6 +133,7 @@ pub fn all() -> Vec<Box<dyn Checker>> {
         Box::new(Pongs),
         Box::new(Prompt),
         Box::new(Quiescence),
+        Box::new(Rates),
         Box::new(Registry),
         Box::new(Timenow),
         Box::new(wild::Closing),
@@ -138,6 +141,7 @@ pub fn all() -> Vec<Box<dyn Checker>> {
         Box::new(wild::Isolation),
         Box::new(wild::Lifecycle),
         Box::new(wild::Liveness),
+        Box::new(wild::Notices),
         Box::new(wild::Order),
         Box::new(wild::Protocol),
         Box::new(wild::Rest),

@@ -3,13 +3,14 @@
 use std::collections::BTreeMap;
 
 use super::{Breach, Checker, History, Life, shorten};
+use crate::wild::Wild;
 
 /// What a polite client sends to `ping` over a sound link reaches every other such client within
 /// the latency of the two links, or not at all: whoever else has stopped reading, sips, floods, is
 /// held, cut off or gone.
 ///
-/// Of runs in which links have a rate or small buffers nothing is asked: there a message waits for
-/// the ones before it.
+/// Of runs in which links have a rate or small buffers, or clients wait for their rate, nothing is
+/// asked: there a message waits for the ones before it.
 pub struct Prompt;
 
 impl Checker for Prompt {
@@ -18,7 +19,8 @@ impl Checker for Prompt {
     }
 
     fn check(&self, history: &History<'_>) -> Result<(), Breach> {
-        if !history.is_wide {
+        let makes_wait = history.wild.as_ref().is_some_and(Wild::makes_wait);
+        if !history.is_wide || makes_wait {
             return Ok(());
         }
         let sound = |life: &Life| life.is_polite() && !history.is_hurt(life);

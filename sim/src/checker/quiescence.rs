@@ -89,7 +89,7 @@ pub(super) fn idle(held: &Held) -> Result<(), String> {
 }
 
 pub(super) fn conserved(held: &Held) -> Result<(), String> {
-    let lost = held.lost_lagged + held.lost_unsubscribed;
+    let lost = held.lost_lagged + held.lost_superseded + held.lost_unsubscribed;
     if held.owed == held.delivered + lost + held.pending {
         return Ok(());
     }

@@ -30,7 +30,10 @@ impl Checker for Timenow {
         let lost = history.lost();
         let mut missing = 0;
         for (client, life) in history.clients_of(SERVICE) {
-            let ticks = ticks(history, &instances, life)
+            // What a clock that is set back shows twice was told the first time, or the last.
+            let told = |first| ticks(history, &instances, life, first);
+            let ticks = told(Which::Last)
+                .or_else(|_| told(Which::First))
                 .map_err(|(t, text)| Breach::new(t, format!("client {client} {text}")))?;
             if lost == 0 && is_sound(history, life) {
                 complete(history, &instances, life, &ticks).map_err(|tick| {
@@ -122,6 +125,7 @@ fn ticks(
     history: &History<'_>,
     instances: &[Instance],
     life: &Life,
+    first: Which,
 ) -> Result<Vec<u64>, (u64, String)> {
     let mut ticks: Vec<u64> = Vec::new();
     for (place, said) in life.received.iter().enumerate() {
@@ -131,7 +135,7 @@ fn ticks(
         // When it came, one instance may just have ended and another begun in the same second:
         // what it is told once is of the later one.
         let which = match before {
-            None if next.is_none_or(|next| next.text != said.text) => Which::Last,
+            None if next.is_none_or(|next| next.text != said.text) => first,
             None | Some(_) => Which::First,
         };
         let tick = tick(history, instances, (life, said), (after, which)).map_err(|text| {
@@ -218,7 +222,9 @@ fn complete(
     };
     // The instance that is there when the client is stays as long as the client does.
     let there = instances.iter().rev().find(|i| i.start <= connected);
-    for tick in there.into_iter().flat_map(|i| i.ticks(connected, u64::MAX)) {
+    // Over a link without latency it may have joined just after the tick of that very moment.
+    let from = connected + 1;
+    for tick in there.into_iter().flat_map(|i| i.ticks(from, u64::MAX)) {
         let by = history.arrival(life.zone, tick);
         if by >= history.until(life) || history.is_cut(life, by) {
             break;

@@ -11,9 +11,10 @@ use clap::Args;
 use sim::checker::Violation;
 use sim::report::Report;
 use sim::run::{Backend, RunError, run_on};
+use sim::trace::{Digest, Fnv};
 use sim::{Plan, marks, scenario, swarm};
 
-use super::tell::{Judge, Rescue};
+use super::tell::{Judge, Rescue, now};
 use super::{Done, Outcome};
 
 /// Runs many seeds, up to the first that breaks a rule
@@ -40,6 +41,9 @@ pub(crate) struct Arguments {
     /// The longest time to look, such as 60s or 10m
     #[arg(long, value_name = "TIME", default_value = "60s", value_parser = time)]
     time: Duration,
+    /// Prints a hash over the traces of all seeds too: it is the same on every machine
+    #[arg(long)]
+    hash: bool,
     #[command(flatten)]
     rescue: Rescue,
 }
@@ -65,6 +69,9 @@ fn time(text: &str) -> Result<Duration, String> {
 enum Came {
     Broken(Box<Plan>, Failure),
     Kept {
+        seed: u64,
+        /// Of the trace, if it is asked for.
+        hash: Option<Digest>,
         elapsed: Duration,
         marks: Vec<&'static str>,
     },
@@ -90,6 +97,7 @@ struct Tally {
     seeds: u64,
     virtual_time: Duration,
     marks: BTreeMap<&'static str, u64>,
+    hashes: BTreeMap<u64, Digest>,
 }
 
 pub(crate) fn execute(arguments: &Arguments) -> Done {
@@ -99,7 +107,14 @@ pub(crate) fn execute(arguments: &Arguments) -> Done {
     let done = thread::scope(|scope| {
         for _ in 0..arguments.jobs.max(1) {
             let sender = sender.clone();
-            scope.spawn(|| work(arguments, (&next, &stop), start, sender));
+            let (next, stop) = (&next, &stop);
+            #[cfg(feature = "planted")]
+            let bug = busline::planted::planted();
+            scope.spawn(move || {
+                #[cfg(feature = "planted")]
+                busline::planted::plant(bug);
+                work(arguments, (next, stop), start, sender);
+            });
         }
         drop(sender);
         let done = collect(arguments, &receiver, start);
@@ -137,9 +152,12 @@ fn look(seed: u64, arguments: &Arguments) -> Came {
         Err(error) => return Came::Broken(Box::new(plan), Failure::NoResult(error)),
     };
     let marks = marks::reached(&plan, &trace).into_iter().collect();
+    let hash = arguments.hash.then(|| trace.hash());
     let report = Report::new(plan, trace);
     match report.violations.first() {
         None => Came::Kept {
+            seed,
+            hash,
             elapsed: report.summary.elapsed,
             marks,
         },
@@ -176,11 +194,20 @@ fn collect(arguments: &Arguments, receiver: &Receiver<Came>, start: Instant) -> 
                 }
                 return Ok(Outcome::Bad);
             }
-            Ok(Came::Kept { elapsed, marks }) => tally.add(elapsed, &marks),
+            Ok(Came::Kept {
+                seed,
+                hash,
+                elapsed,
+                marks,
+            }) => {
+                tally.hashes.extend(hash.map(|hash| (seed, hash)));
+                tally.add(elapsed, &marks);
+            }
             Err(RecvTimeoutError::Timeout) => {}
             Err(RecvTimeoutError::Disconnected) => {
                 tally.tell(start);
                 say!();
+                tally.say_hash();
                 for mark in marks::ALL {
                     let count = tally.marks.get(mark).copied().unwrap_or(0);
                     say!("{count:>9}  {mark}");
@@ -204,6 +231,23 @@ impl Tally {
         }
     }
 
+    /// The hash over all traces, in the order of their seeds.
+    fn say_hash(&self) {
+        if self.hashes.is_empty() {
+            return;
+        }
+        let mut fnv = Fnv::default();
+        for (seed, hash) in &self.hashes {
+            fnv.write(&seed.to_be_bytes());
+            fnv.write(&hash.0.to_be_bytes());
+        }
+        say!(
+            "hash      {} of {} seeds",
+            Digest(fnv.value()),
+            self.hashes.len()
+        );
+    }
+
     fn tell(&self, start: Instant) {
         let seconds = start.elapsed().as_secs_f64().max(0.001);
         hint!(
@@ -217,12 +261,4 @@ impl Tally {
             marks::ALL.len()
         );
     }
-}
-
-fn now() -> Instant {
-    #[expect(
-        clippy::disallowed_methods,
-        reason = "how long it takes is told to people and goes into nothing"
-    )]
-    Instant::now()
 }

@@ -56,6 +56,17 @@ struct Cli {
     command: Option<Command>,
     #[command(flatten)]
     seed: seed::Arguments,
+    /// Plants a deliberate bug, such as `LeaseKept`, in the product
+    #[cfg(feature = "planted")]
+    #[arg(long, value_name = "BUG", global = true, value_parser = bug)]
+    bug: Option<busline::planted::Bug>,
+}
+
+#[cfg(feature = "planted")]
+fn bug(name: &str) -> Result<busline::planted::Bug, String> {
+    let mut all = busline::planted::Bug::ALL.iter().copied();
+    let found = all.find(|bug| format!("{bug:?}") == name);
+    found.ok_or_else(|| format!("`{name}` is none of busline::planted::Bug"))
 }
 
 #[derive(Subcommand)]
@@ -81,6 +92,8 @@ type Done = Result<Outcome, Box<dyn Error>>;
 /// Does what the arguments of the process say.
 pub(crate) fn main() -> ExitCode {
     let cli = Cli::parse();
+    #[cfg(feature = "planted")]
+    busline::planted::plant(cli.bug);
     let done = match cli.command {
         None => seed::execute(&cli.seed),
         Some(Command::Core(arguments)) => core::execute(&arguments),

@@ -200,14 +200,18 @@ pub(crate) fn shrunk(
     Ok(shrunk.plan)
 }
 
-/// Where the plan of a failure is kept: with the sources, which cargo names.
+/// Where the plan of a failure is kept.
 fn regression(violation: &Violation, seed: u64) -> PathBuf {
+    regressions().join(format!("{}-{seed}.json", violation.checker))
+}
+
+/// Where plans are kept: with the sources, which cargo names.
+pub(crate) fn regressions() -> PathBuf {
     let package = std::env::var_os("CARGO_MANIFEST_DIR").map(PathBuf::from);
     let package = package.unwrap_or_else(|| PathBuf::from("sim"));
     let current = std::env::current_dir().unwrap_or_default();
     let package = package.strip_prefix(current).unwrap_or(&package);
-    let name = format!("{}-{seed}.json", violation.checker);
-    package.join("regressions").join(name)
+    package.join("regressions")
 }
 
 fn write(
@@ -226,7 +230,7 @@ fn write(
     clippy::disallowed_methods,
     reason = "how long a run takes is told to people and goes into nothing"
 )]
-fn now() -> Instant {
+pub(crate) fn now() -> Instant {
     Instant::now()
 }
 

@@ -15,10 +15,12 @@ mod pipe;
 mod plan;
 mod rules;
 mod services;
+mod shrink;
 mod world;
 
 pub use self::executor::Order;
 pub use self::plan::{Plan, Step};
+pub use self::shrink::shrink;
 use self::world::World;
 use crate::checker::{self, Checker, History, Violation, wild};
 use crate::marks;

@@ -132,6 +132,8 @@ impl Peer {
                 }
                 return;
             }
+            // No client of the core asks for them.
+            Seen::Notice(_) => return,
             Seen::Pong => return self.state.with(|state| state.awaits_pong = false),
             Seen::Text(text) => text,
         };

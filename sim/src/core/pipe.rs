@@ -11,7 +11,7 @@ use futures::io::{AsyncRead, AsyncWrite};
 use super::executor::Executor;
 use crate::rng::Rng;
 use crate::shared::Shared;
-use crate::trace::{Digest, Event, Operation, Recorder};
+use crate::trace::{Event, Operation, Recorder};
 
 /// Both directions of one connection; clones are the same.
 #[derive(Clone)]
@@ -249,9 +249,7 @@ impl AsyncRead for Socket {
             Some(bytes) => {
                 self.recorder.record(Event::Read {
                     conn,
-                    bytes,
-                    hash: Digest::of(&into[..bytes]),
-                    data: into[..bytes].to_vec(),
+                    data: into[..bytes].into(),
                 });
                 Ok(bytes)
             }
@@ -297,13 +295,8 @@ impl AsyncWrite for Socket {
             }
             Poll::Ready(None) => Poll::Ready(Err(self.failed(Operation::Write))),
             Poll::Ready(Some(count)) => {
-                let data = bytes[..count].to_vec();
-                self.recorder.record(Event::Written {
-                    conn,
-                    bytes: count,
-                    hash: Digest::of(&data),
-                    data,
-                });
+                let data = bytes[..count].into();
+                self.recorder.record(Event::Written { conn, data });
                 Poll::Ready(Ok(count))
             }
         }

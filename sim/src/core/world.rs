@@ -21,7 +21,7 @@ use crate::frames::masked;
 use crate::host;
 use crate::rng::Rng;
 use crate::shared::Shared;
-use crate::trace::{Digest, Event, Recorder, micros};
+use crate::trace::{Event, Recorder, micros};
 use crate::wild::{Deed, Lengths, Offence};
 
 /// Polls without rest after which the tasks are taken to keep each other awake for ever.
@@ -278,9 +278,7 @@ impl World {
         let pipe = Pipe::new(&shape, rng, &self.rt);
         self.recorder.record(Event::Written {
             conn: client,
-            bytes: HEAD.len(),
-            hash: Digest::of(HEAD),
-            data: HEAD.to_vec(),
+            data: HEAD.into(),
         });
         let peer = Peer::new(client, pipe.clone(), self.recorder.clone());
         let id = admission.client();

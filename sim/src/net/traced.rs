@@ -9,7 +9,7 @@ use axum::serve::Listener;
 use tokio::io::{AsyncRead, AsyncWrite, ReadBuf};
 
 use crate::shared::Shared;
-use crate::trace::{Digest, Event, Operation, Recorder};
+use crate::trace::{Event, Operation, Recorder};
 
 /// Records every connection that another listener accepts, and what is done with it.
 pub struct TracedListener<L> {
@@ -100,9 +100,7 @@ impl<Io: AsyncRead + Unpin> AsyncRead for TracedIo<Io> {
                 [] => self.recorder.record(Event::ReadEnd { conn }),
                 read => self.recorder.record(Event::Read {
                     conn,
-                    bytes: read.len(),
-                    hash: Digest::of(read),
-                    data: read.to_vec(),
+                    data: read.into(),
                 }),
             },
         }
@@ -127,9 +125,7 @@ impl<Io: AsyncWrite + Unpin> AsyncWrite for TracedIo<Io> {
             Err(error) => self.failed(Operation::Write, error),
             Ok(taken) => self.recorder.record(Event::Written {
                 conn: self.conn,
-                bytes: *taken,
-                hash: Digest::of(&bytes[..*taken]),
-                data: bytes[..*taken].to_vec(),
+                data: bytes[..*taken].into(),
             }),
         }
         Poll::Ready(result)

@@ -13,10 +13,12 @@ mod faults;
 mod lanes;
 mod marks;
 mod messages;
+mod names;
 mod story;
 mod svg;
 
 use self::lanes::Lanes;
+use self::names::Names;
 use self::svg::{Svg, escape};
 
 const TEMPLATE: &str = include_str!("page/page.html");
@@ -145,11 +147,13 @@ fn seconds(t: u64) -> String {
 fn chart(scene: &mut Scene<'_>) -> String {
     let mut svg = Svg::new(scene.end);
     scene.lanes.stripes(&mut svg);
-    faults::draw(scene, &mut svg);
+    let mut names = Names::default();
+    faults::draw(scene, &mut svg, &mut names);
     messages::draw(scene, &mut svg);
     marks::services(scene, &mut svg);
     marks::clients(scene, &mut svg);
-    marks::server(scene, &mut svg);
+    marks::server(scene, &mut svg, &mut names);
+    names.draw(&mut svg, scene.end);
     marks::violations(scene, &mut svg);
     svg.finish()
 }
@@ -244,6 +248,7 @@ fn axis(scene: &Scene<'_>) -> String {
         .find(|step| scene.end / step <= 12)
         .unwrap_or(scene.end);
     let fine = (step / 25).max(1);
+    let violation = scene.violation().map(|violation| violation.breach.t);
     for place in 0..=scene.end / fine {
         let class = match place {
             place if place % 25 == 0 => "z1",
@@ -254,7 +259,10 @@ fn axis(scene: &Scene<'_>) -> String {
         let label = format!("{} s", t as f64 / 1e6);
         svg.group(class, |svg| {
             svg.rect("tick", (t, 1), (18, 6), "");
-            svg.text("time", (t, 13), &label, "");
+            // The name of the broken rule takes its place.
+            if violation.is_none_or(|at| t + scene.end / 25 < at || t > at + scene.end / 8) {
+                svg.text("time", (t, 13), &label, "");
+            }
         });
     }
     if let Some(violation) = scene.violation() {

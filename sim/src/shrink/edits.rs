@@ -1,8 +1,10 @@
 //! Single steps towards a smaller plan, none of which knows what fails.
 
+use serde::Serialize;
+use serde::de::DeserializeOwned;
 use serde_json::{Map, Value};
 
-use crate::plan::{Action, Plan, Timed};
+use crate::plan::{Action, Plan};
 use crate::wild::{Lengths, Tcp};
 
 /// Actions without which the rules do not hold of any run.
@@ -87,7 +89,7 @@ pub(super) fn large_buffers(plan: &mut Plan) {
 }
 
 /// The action as a map, so that actions which come later are shrunk too.
-fn map(action: &Action) -> Map<String, Value> {
+fn map(action: &impl Serialize) -> Map<String, Value> {
     match serde_json::to_value(action) {
         Ok(Value::Object(map)) => map,
         Ok(_) | Err(_) => Map::new(),
@@ -95,19 +97,22 @@ fn map(action: &Action) -> Map<String, Value> {
 }
 
 /// The action with another value in a field that it has.
-fn with(action: &Action, field: &str, value: Value) -> Option<Action> {
+fn with<A: Serialize + DeserializeOwned>(action: &A, field: &str, value: Value) -> Option<A> {
     let mut map = map(action);
     *map.get_mut(field)? = value;
     serde_json::from_value(Value::Object(map)).ok()
 }
 
-pub(super) fn client_of(timed: &Timed) -> Option<u64> {
-    map(&timed.action).get("client")?.as_u64()
+/// The client that an action is of.
+pub(crate) fn client_of(action: &impl Serialize) -> Option<u64> {
+    map(action).get("client")?.as_u64()
 }
 
 /// The fields that have a size.
-pub(super) fn fields(action: &Action) -> Vec<String> {
-    const NAMES: [&str; 7] = ["do", "deed", "offence", "client", "service", "zone", "code"];
+pub(crate) fn fields(action: &impl Serialize) -> Vec<String> {
+    const NAMES: [&str; 9] = [
+        "do", "deed", "offence", "client", "service", "zone", "code", "observer", "topic",
+    ];
     let has_size = |name: &String| !NAMES.contains(&name.as_str());
     map(action)
         .into_iter()
@@ -117,7 +122,7 @@ pub(super) fn fields(action: &Action) -> Vec<String> {
 }
 
 /// The action with less in this field, from the least.
-pub(super) fn smaller(action: &Action, field: &str) -> Vec<Action> {
+pub(crate) fn smaller<A: Serialize + DeserializeOwned>(action: &A, field: &str) -> Vec<A> {
     let values: Vec<Value> = match map(action).get(field) {
         Some(Value::String(text)) => {
             let chars = text.chars().count();

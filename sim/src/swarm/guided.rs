@@ -9,13 +9,14 @@ use std::collections::BTreeSet;
 use std::path::PathBuf;
 
 use super::life::{KINDS, Mood, deeds};
-use super::{LONG, PROBES, Phases, SERVICES, ZONES, at, probe, settings};
+use super::{LONG, PROBES, Phases, SERVICES, ZONES, at, more, probe, settings, speech};
 use crate::plan::{Action, Network, Plan, Timed, Way};
 use crate::plan_file::PlanFile;
 use crate::report::Report;
 use crate::rng::Rng;
 use crate::run::run;
 use crate::script::Start;
+use crate::speech::Speech;
 use crate::trace::Digest;
 use crate::wild::{Deed, Wild};
 
@@ -39,7 +40,8 @@ pub fn plan(bytes: &[u8]) -> Plan {
     let (head, rest) = bytes.split_at(bytes.len().min(2));
     let setting = head.iter().fold(0, |sum, byte| sum << 8 | u64::from(*byte));
     let mut rng = Rng::keyed(setting, "guided", 0);
-    let wild = settings(&mut rng, HEALED_MS);
+    let mut wild = settings(&mut rng, HEALED_MS);
+    more(&mut Rng::keyed(setting, "more", 0), &mut wild);
     let latency_ms_min = rng.within(0..=20);
     let network = Network {
         zones: ZONES,
@@ -48,7 +50,7 @@ pub fn plan(bytes: &[u8]) -> Plan {
         latency_ms_max: latency_ms_min + rng.within(0..=60),
         slack_ms: 0,
     };
-    let mut writing = Writing::new(&wild, &network);
+    let mut writing = Writing::new(setting, &wild, &network);
     for four in rest.chunks(4).take(FOURS_MAX) {
         let byte = |place: usize| four.get(place).copied().unwrap_or(0);
         writing.read([byte(0), byte(1), byte(2), byte(3)]);
@@ -100,6 +102,7 @@ fn save(bytes: &[u8], plan: Plan, shows: &str) -> PathBuf {
 
 /// A plan while its bytes are read.
 struct Writing<'a> {
+    setting: u64,
     wild: &'a Wild,
     network: &'a Network,
     now: u64,
@@ -109,8 +112,9 @@ struct Writing<'a> {
 }
 
 impl<'a> Writing<'a> {
-    fn new(wild: &'a Wild, network: &'a Network) -> Self {
+    fn new(setting: u64, wild: &'a Wild, network: &'a Network) -> Self {
         Self {
+            setting,
             wild,
             network,
             now: 0,
@@ -129,7 +133,7 @@ impl<'a> Writing<'a> {
                 let client = 1 + u32::from(who) % CLIENTS;
                 self.connect(client, who / CLIENTS as u8);
                 let mut rng = Rng::keyed(u64::from(how), "guided", what as u64);
-                let mood = Mood::of(*kind, self.wild);
+                let mood = Mood::of(*kind, self.wild).speaking(self.speech(client));
                 let done = deeds(&mut rng, client, self.number, &mood);
                 self.number += 1;
                 let now = self.now;
@@ -138,6 +142,10 @@ impl<'a> Writing<'a> {
             }
             None => self.fault(what - KINDS.len(), who % ZONES, how),
         }
+    }
+
+    fn speech(&self, client: u32) -> Speech {
+        speech((self.setting, client), self.wild)
     }
 
     fn connect(&mut self, client: u32, how: u8) {
@@ -150,6 +158,12 @@ impl<'a> Writing<'a> {
                 again: how >= 16,
             };
             self.actions.push(at(self.now, connect));
+            let Speech { json, deflate } = self.speech(client);
+            if json || deflate {
+                let deed = Deed::Speak { json, deflate };
+                self.actions
+                    .push(at(self.now, Action::Act { client, deed }));
+            }
         }
     }
 

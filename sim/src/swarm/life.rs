@@ -3,9 +3,14 @@
 use super::{SERVICES, ZONES, at};
 use crate::plan::{Action, Timed};
 use crate::rng::Rng;
+use crate::speech::Speech;
 use crate::wild::{Deed, Head, Offence, Wild};
 
+/// What is around a text in JSON.
+const ENVELOPE_BYTES: u64 = 11;
+
 /// What the clients of a seed like to do.
+#[derive(Clone)]
 pub(super) struct Mood {
     healed: u64,
     kinds: Vec<Kind>,
@@ -22,6 +27,7 @@ pub(super) struct Mood {
     quiet: u64,
     /// Of 4, how many try again when they are not let in.
     stubborn: u64,
+    speech: Speech,
 }
 
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -91,6 +97,7 @@ impl Mood {
             come_within: *rng.pick(&[1, 1_000, wild.healed_ms]),
             quiet: if clients > 500 { 50 } else { 1 },
             stubborn: rng.within(0..=2),
+            speech: Speech::default(),
         }
     }
 }
@@ -109,6 +116,7 @@ impl Mood {
             relay: None,
             quiet: 1,
             stubborn: 0,
+            speech: Speech::default(),
         }
     }
 }
@@ -132,6 +140,17 @@ fn visit(mut rng: Rng, client: u32, healed: u64) -> Vec<Timed> {
 }
 
 impl Mood {
+    /// Of a client that asks for this.
+    pub(super) fn speaking(&self, speech: Speech) -> Self {
+        // What is in an envelope is longer.
+        let envelope = if speech.json { ENVELOPE_BYTES } else { 0 };
+        Self {
+            speech,
+            message_bytes: self.message_bytes - envelope,
+            ..self.clone()
+        }
+    }
+
     /// With clients that come as the one before leaves, over links of this latency.
     pub(super) fn with_relay(self, latency_ms: Option<u64>) -> Self {
         let relay = latency_ms;
@@ -174,6 +193,10 @@ pub(super) fn life(mut rng: Rng, client: u32, mood: &Mood) -> Vec<Timed> {
         again: rng.chance(mood.stubborn, 4),
     };
     let mut actions = vec![at(joins, connect)];
+    let Speech { json, deflate } = mood.speech;
+    if json || deflate {
+        actions.push(at(joins, act(client, Deed::Speak { json, deflate })));
+    }
     if !rng.chance(1, mood.quiet) {
         return actions;
     }
@@ -214,7 +237,7 @@ pub(super) fn deeds(rng: &mut Rng, client: u32, number: usize, mood: &Mood) -> V
         let mut text = format!("{word} client {client} text {number}.{part} ");
         let most = (mood.message_bytes as usize).saturating_sub(text.len());
         let filler = *rng.pick(&[0, 0, 3, 60, 800, 3_000]);
-        text.extend(std::iter::repeat_n('x', filler.min(most)));
+        text.push_str(&"x".repeat(filler.min(most)));
         text
     };
     match *rng.pick(&mood.kinds) {

@@ -4,8 +4,9 @@ use std::collections::BTreeMap;
 
 use serde::Serialize;
 
-use super::Digest;
+use super::Bytes;
 use crate::plan::Action;
+pub use crate::speech::Notice;
 use crate::wild::Deed;
 
 /// One thing that happened.
@@ -127,13 +128,9 @@ pub enum Event {
     Read {
         /// From which connection.
         conn: u32,
-        /// How many.
-        bytes: usize,
-        /// Their hash.
-        hash: Digest,
-        /// Themselves, for checkers; the hash stands for them in the trace.
-        #[serde(skip)]
-        data: Vec<u8>,
+        /// Which.
+        #[serde(flatten)]
+        data: Bytes,
     },
     /// The server read the end of a stream.
     ReadEnd {
@@ -160,6 +157,14 @@ pub enum Event {
         client: u32,
         /// The text.
         text: String,
+    },
+    /// A client was told something about its messages.
+    Told {
+        /// Which client.
+        client: u32,
+        /// What.
+        #[serde(flatten)]
+        notice: Notice,
     },
     /// `serve` has returned.
     Served {
@@ -194,13 +199,9 @@ pub enum Event {
     Written {
         /// To which connection.
         conn: u32,
-        /// How many.
-        bytes: usize,
-        /// Their hash.
-        hash: Digest,
-        /// Themselves, for checkers; the hash stands for them in the trace.
-        #[serde(skip)]
-        data: Vec<u8>,
+        /// Which.
+        #[serde(flatten)]
+        data: Bytes,
     },
 }
 
@@ -255,6 +256,8 @@ pub struct Held {
     pub owed: u64,
     pub delivered: u64,
     pub lost_lagged: u64,
+    #[serde(skip_serializing_if = "is_none")]
+    pub lost_superseded: u64,
     pub lost_unsubscribed: u64,
     pub pending: u64,
     pub opened: u64,
@@ -268,9 +271,17 @@ pub struct Held {
     pub lost_unsent: u64,
     pub stale: u64,
     pub pings: u64,
+    /// Times a client was not read because it had sent what it may.
+    #[serde(skip_serializing_if = "is_none")]
+    pub pauses: u64,
     pub sessions_open: usize,
     /// Tasks of the product that have not ended.
     pub tasks: usize,
     /// Services that are not idle.
     pub busy: Vec<String>,
+}
+
+#[expect(clippy::trivially_copy_pass_by_ref, reason = "serde passes references")]
+fn is_none(count: &u64) -> bool {
+    *count == 0
 }

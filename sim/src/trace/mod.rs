@@ -6,13 +6,15 @@ use std::time::{Duration, SystemTime};
 
 use serde::Serialize;
 
+mod bytes;
 mod diff;
 mod event;
 mod fnv;
 mod log;
 
+pub use self::bytes::Bytes;
 pub use self::diff::{Difference, diff, diff_lines};
-pub use self::event::{Ending, Event, Finish, Held, Operation};
+pub use self::event::{Ending, Event, Finish, Held, Notice, Operation};
 pub use self::fnv::{Digest, Fnv};
 pub(crate) use self::log::LogTap;
 use crate::rt::wall_at;

@@ -7,7 +7,8 @@ use crate::trace::Event;
 use crate::wild::{Deed, is_legal_code};
 
 /// A client is closed with its own code, with that of a rule it has broken, with 1001 after the
-/// drain, with 1013 where it or its service is slow, or with 1011 where its service crashed.
+/// drain, with 1008 where it may send no more, with 1013
+/// where it or its service is slow, or with 1011 where its service crashed.
 pub struct Closing;
 
 impl Checker for Closing {
@@ -43,12 +44,14 @@ impl Checker for Closing {
                     | Deed::Reset
                     | Deed::Resume
                     | Deed::Sip { .. }
+                    | Deed::Speak { .. }
                     | Deed::Stop
                     | Deed::Trickle { .. }
                     | Deed::Vanish => {}
                 }
             }
         }
+        let inbound = history.wild.as_ref().and_then(|wild| wild.inbound);
         for (client, life) in &history.clients {
             let Some((t, code)) = life.closed else {
                 continue;
@@ -62,6 +65,7 @@ impl Checker for Closing {
             let is_earned = code.is_some_and(|code| codes.is_some_and(|c| c.contains(&code)));
             let is_right = match code {
                 Some(1001) => history.drained.is_some_and(|drained| drained <= t),
+                Some(1008) => inbound.is_some_and(|inbound| inbound.closes),
                 Some(1011) => life.service == super::CRASHES,
                 Some(1013) => history.is_slow(),
                 _ => false,

@@ -1,6 +1,5 @@
 //! Conservation: what the application has counted is what went over its sockets.
 
-use super::streams;
 use crate::checker::{Breach, Checker, History};
 use crate::frames::Seen;
 use crate::trace::Held;
@@ -20,12 +19,12 @@ impl Checker for Conservation {
             return Ok(());
         };
         let (mut messages, mut pings) = (0, 0);
-        for mut frames in streams(history.epoch()).into_values() {
-            while let Ok(Some(seen)) = frames.next() {
+        for (_, conn) in history.conns() {
+            for (_, seen) in &conn.said().seen {
                 match seen {
                     Seen::Binary(_) | Seen::Text(_) => messages += 1,
                     Seen::Ping(_) => pings += 1,
-                    Seen::Close(_) | Seen::Head(_) | Seen::Pong => {}
+                    Seen::Close(_) | Seen::Head(_) | Seen::Notice(_) | Seen::Pong => {}
                 }
             }
         }

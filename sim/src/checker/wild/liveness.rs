@@ -62,8 +62,8 @@ fn backlog(history: &History<'_>, wild: &Wild) -> u64 {
         return 0;
     };
     let written = history.epoch().iter().filter_map(|entry| {
-        if let Event::Written { bytes, .. } = &entry.event {
-            return Some(*bytes as u64);
+        if let Event::Written { data, .. } = &entry.event {
+            return Some(data.len() as u64);
         }
         None
     });

@@ -2,6 +2,7 @@
 
 use std::collections::BTreeMap;
 
+use super::names::{Names, Side};
 use super::svg::Svg;
 use super::{Scene, seconds, story};
 use crate::plan::{Action, Way};
@@ -72,7 +73,7 @@ fn change(event: &Event) -> Option<Change> {
 }
 
 /// All of them.
-pub(super) fn draw(scene: &Scene<'_>, svg: &mut Svg) {
+pub(super) fn draw(scene: &Scene<'_>, svg: &mut Svg, names: &mut Names) {
     let mut open: BTreeMap<Lasting, (u64, &str)> = BTreeMap::new();
     for entry in scene.history.entries {
         match change(&entry.event) {
@@ -81,27 +82,33 @@ pub(super) fn draw(scene: &Scene<'_>, svg: &mut Svg) {
             }
             Some(Change::Ends(fault)) => {
                 if let Some((from, name)) = open.remove(&fault) {
-                    fault.draw(scene, svg, name, (from, entry.t));
+                    fault.draw(scene, (svg, names), name, (from, entry.t));
                 }
             }
             Some(Change::Lasts(time, name)) => {
                 let to = (entry.t + time).min(scene.end);
-                server_band(scene, svg, ("exhaust", name), (entry.t, to));
+                server_band(scene, (svg, names), ("exhaust", name), (entry.t, to));
             }
-            Some(Change::Once(place, name)) => once(scene, svg, entry, (place, name)),
+            Some(Change::Once(place, name)) => once(scene, (svg, names), entry, (place, name)),
             None => {}
         }
     }
     for (fault, (from, name)) in open {
-        fault.draw(scene, svg, name, (from, scene.end));
+        fault.draw(scene, (svg, names), name, (from, scene.end));
     }
 }
 
 impl Lasting {
-    fn draw(self, scene: &Scene<'_>, svg: &mut Svg, name: &str, (from, to): (u64, u64)) {
+    fn draw(
+        self,
+        scene: &Scene<'_>,
+        (svg, names): (&mut Svg, &mut Names),
+        name: &str,
+        (from, to): (u64, u64),
+    ) {
         // Holds above, partitions below, so that both names can be read.
         let (class, zone, above) = match self {
-            Self::Down => return server_band(scene, svg, ("down", name), (from, to)),
+            Self::Down => return server_band(scene, (svg, names), ("down", name), (from, to)),
             Self::Hold(zone) => ("hold", zone, 1),
             Self::Partition(zone) => ("partition", zone, 16),
         };
@@ -116,29 +123,35 @@ impl Lasting {
         let y = scene.lanes.network + above;
         svg.bar(class, (from, to), (y, 14), &title);
         let name = format!("{name} zone {zone}");
-        svg.text("name", (from, y + 11), &name, &title);
+        names.push(Side::After, (from, y + 11), &name, &title);
     }
 }
 
 fn server_band(
     scene: &Scene<'_>,
-    svg: &mut Svg,
+    (svg, names): (&mut Svg, &mut Names),
     (class, name): (&str, &str),
     (from, to): (u64, u64),
 ) {
     let title = format!("server: {name} from {} to {}", seconds(from), seconds(to));
     let y = scene.lanes.server;
-    svg.bar(class, (from, to), (y + 2, 22), &title);
-    svg.text("name", (from, y + 17), name, &title);
+    svg.bar(class, (from, to), (y + 1, 14), &title);
+    names.push(Side::After, (from, y + 12), name, &title);
 }
 
-fn once(scene: &Scene<'_>, svg: &mut Svg, entry: &Entry, (place, name): (Where, &str)) {
+fn once(
+    scene: &Scene<'_>,
+    (svg, names): (&mut Svg, &mut Names),
+    entry: &Entry,
+    (place, name): (Where, &str),
+) {
     let what = story::told(entry).map_or(String::new(), |told| told.what);
     let title = format!("{}: {what}", seconds(entry.t));
-    let (y, height) = match place {
-        Where::Network => (scene.lanes.network + 3, 25),
-        Where::Server => (scene.lanes.server + 3, 20),
+    // Below what lasts.
+    let y = match place {
+        Where::Network => scene.lanes.network + 31,
+        Where::Server => scene.lanes.server + 16,
     };
-    svg.rect("once", (entry.t, 3), (y, height), &title);
-    svg.text("name", (entry.t, y + 14), name, &title);
+    svg.rect("once", (entry.t, 3), (y, 14), &title);
+    names.push(Side::After, (entry.t, y + 11), name, &title);
 }

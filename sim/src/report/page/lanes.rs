@@ -12,7 +12,8 @@ use crate::trace::Event;
 const CLIENTS_MAX: usize = 200;
 
 /// Heights in pixels.
-const WIDEST: u32 = 31;
+const OF_NETWORK: u32 = 46;
+const OF_SERVER: u32 = 31;
 const WIDE: u32 = 26;
 const NARROW: u32 = 17;
 
@@ -53,8 +54,8 @@ impl Lanes {
             hidden: 0,
             height: 0,
         };
-        lanes.network = lanes.push(WIDEST, "outside", "network", "faults");
-        lanes.server = lanes.push(WIDE, "outside", "server", "drain, errors");
+        lanes.network = lanes.push(OF_NETWORK, "outside", "network", "faults");
+        lanes.server = lanes.push(OF_SERVER, "outside", "server", "faults, drain");
         let mut drawn = 0;
         for (index, service) in services(history).into_iter().enumerate() {
             let y = lanes.push(

@@ -7,6 +7,7 @@
 
 use std::collections::BTreeMap;
 
+use super::names::{Names, Side};
 use super::svg::Svg;
 use super::{Scene, seconds, story};
 use crate::plan::Action;
@@ -21,6 +22,14 @@ const STRETCHES: u64 = 1_500;
 pub(super) fn services(scene: &Scene<'_>, svg: &mut Svg) {
     let mut last: BTreeMap<&str, Instance<'_>> = BTreeMap::new();
     for entry in scene.history.entries {
+        if let Event::Acted {
+            action: Action::Crash | Action::PowerLoss,
+        } = &entry.event
+        {
+            for (service, instance) in std::mem::take(&mut last) {
+                instance.draw(scene, svg, service, entry.t);
+            }
+        }
         let Event::Status {
             service,
             state,
@@ -139,7 +148,7 @@ fn mark(event: &Event) -> Option<(u32, &'static str)> {
         Event::Sent { client, .. } => (client, "sent"),
         Event::Received { client, .. } => (client, "received"),
         Event::Connected { client } => (client, "connected"),
-        Event::Did { client, .. } => (client, "did"),
+        Event::Did { client, .. } | Event::Told { client, .. } => (client, "did"),
         Event::Refused { client, .. } => (client, "refused"),
         Event::Leaving { client, .. } => (client, "leaving"),
         Event::Closed { client, .. } => (client, "closed"),
@@ -198,8 +207,9 @@ fn many_ticks(scene: &Scene<'_>, svg: &mut Svg) {
 }
 
 /// What happens to the server as a whole.
-pub(super) fn server(scene: &Scene<'_>, svg: &mut Svg) {
-    let y = scene.lanes.server;
+pub(super) fn server(scene: &Scene<'_>, svg: &mut Svg, names: &mut Names) {
+    // Below what lasts.
+    let y = scene.lanes.server + 16;
     for entry in scene.history.entries {
         let (class, name) = match &entry.event {
             Event::Acted {
@@ -214,13 +224,13 @@ pub(super) fn server(scene: &Scene<'_>, svg: &mut Svg) {
         };
         let what = story::told(entry).map_or(String::new(), |told| told.what);
         let title = format!("{}: server {what}", seconds(entry.t));
-        svg.rect(class, (entry.t, 3), (y + 3, 20), &title);
-        let class = if name == "drain" {
-            "name before"
+        svg.rect(class, (entry.t, 3), (y, 14), &title);
+        let side = if name == "drain" {
+            Side::Before
         } else {
-            "name"
+            Side::After
         };
-        svg.text(class, (entry.t, y + 17), name, &title);
+        names.push(side, (entry.t, y + 11), name, &title);
     }
 }
 

@@ -50,6 +50,7 @@ pub(super) fn told(entry: &Entry) -> Option<Told> {
         Event::Refused { client: c, reason } => (client(c), format!("is refused: {reason}")),
         Event::Sent { client: c, text } => (client(c), format!("sends `{}`", brief(text))),
         Event::Received { client: c, text } => (client(c), format!("receives `{}`", brief(text))),
+        Event::Told { client: c, notice } => (client(c), format!("is told: {notice:?}")),
         Event::Leaving { client: c, code } => (client(c), format!("closes with code {code}")),
         Event::Closed { client: c, code } => {
             let code = code.map_or("no code".to_owned(), |code| format!("code {code}"));
