@@ -20,7 +20,7 @@ impl Checker for Codes {
                 message, fields, ..
             } = &entry.event
                 && message == "session closed"
-                && let Some(code) = fields.get("cause").and_then(|cause| code(cause))
+                && let Some(code) = fields.get("code").and_then(|code| code.parse().ok())
             {
                 *causes.entry(code).or_default() += 1;
             }
@@ -43,51 +43,5 @@ impl Checker for Codes {
             }
         }
         Ok(())
-    }
-}
-
-/// The code that a cause, as it is logged, is told with; `None` if it is told nothing.
-fn code(cause: &str) -> Option<u16> {
-    let name = cause.split(|c: char| !c.is_alphanumeric()).next()?;
-    match name {
-        "BadEnvelope" => Some(1007),
-        "Drained" => Some(1001),
-        "Failed" => Some(1011),
-        "RateExceeded" => Some(1008),
-        "SlowConsumer" | "Stalled" => Some(1013),
-        "PeerClosed" => {
-            let (_, after) = cause.split_once("CloseCode(")?;
-            after.split(')').next()?.parse().ok()
-        }
-        "Protocol" => Some(protocol(cause)),
-        _ => None,
-    }
-}
-
-/// RFC 6455 7.4.1, by the words of the error.
-fn protocol(cause: &str) -> u16 {
-    let named = [
-        ("InvalidUtf8", 1007),
-        ("TooManyFragments", 1008),
-        ("TooBig", 1009),
-    ];
-    let found = named.into_iter().find(|(error, _)| cause.contains(error));
-    found.map_or(1002, |(_, code)| code)
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    #[test]
-    fn a_cause_is_told_with_its_code() {
-        assert_eq!(code("Drained"), Some(1001));
-        assert_eq!(code("SlowConsumer(3)"), Some(1013));
-        assert_eq!(code("Lost(UnexpectedEof)"), None);
-        assert_eq!(code("PeerClosed(None)"), None);
-        let own = "PeerClosed(Some(CloseFrame { code: CloseCode(3000), reason: \"\" }))";
-        assert_eq!(code(own), Some(3000));
-        assert_eq!(code("Protocol(InvalidUtf8)"), Some(1007));
-        assert_eq!(code("Protocol(ControlTooLong)"), Some(1002));
     }
 }

@@ -77,7 +77,7 @@ fn dropped_later(history: &History<'_>, drained: u64) -> usize {
             return false;
         };
         let cause = fields.get("cause").map_or("", String::as_str);
-        let silently = ["Lost", "Silent", "Unwritable"];
+        let silently = ["lost", "silent", "unwritable"];
         message == "session closed" && silently.iter().any(|of| cause.starts_with(of))
     };
     let later = history.epoch().iter().filter(|entry| entry.t >= drained);

@@ -288,7 +288,7 @@ impl World {
         let task = async move {
             let cause = session.await;
             // As the shell says it.
-            tracing::debug!(target: "busline::core", client, service, ?cause, "session closed");
+            tracing::debug!(target: "busline::core", client, service, %cause, "session closed");
             told.with(|told| *told = Some(Some(cause)));
         };
         let task = self.rt.add(task.boxed());

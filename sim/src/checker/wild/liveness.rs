@@ -56,16 +56,18 @@ impl Checker for Liveness {
     }
 }
 
-/// How long a link with a rate may be busy with what was written to others before.
+/// How long a link may be busy with what was written to others before: by its rate, and by its
+/// window, which lets no more than that through in each turn of the link.
 fn backlog(history: &History<'_>, wild: &Wild) -> u64 {
-    let Some(rate) = wild.tcp.bytes_per_second else {
-        return 0;
-    };
     let written = history.epoch().iter().filter_map(|entry| {
         if let Event::Written { data, .. } = &entry.event {
             return Some(data.len() as u64);
         }
         None
     });
-    written.sum::<u64>() * 1_000_000 / rate.max(1)
+    let written = written.sum::<u64>();
+    let turns = written / (wild.tcp.receive_bytes as u64).max(1);
+    let by_window = turns * 2 * history.one_way();
+    let by_rate = |rate: u64| written * 1_000_000 / rate.max(1);
+    by_window + wild.tcp.bytes_per_second.map_or(0, by_rate)
 }
