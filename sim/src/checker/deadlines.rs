@@ -2,7 +2,9 @@
 
 use super::conns::Conn;
 use super::{Breach, Checker, History, Life};
+use crate::inbound::inbound;
 use crate::trace::Ending;
+use crate::wild::{Pace, Wild};
 use busline::limits::{KeepalivePolicy, Limits};
 
 /// A connection is answered, or dropped, within the time for a handshake; one that takes nothing
@@ -56,6 +58,8 @@ struct Times {
     /// Between pings.
     interval: u64,
     grace: u64,
+    /// What is set, where a client that sends more messages than it may waits.
+    pacing: Option<(Wild, Pace)>,
 }
 
 impl Times {
@@ -83,7 +87,18 @@ impl Times {
             silence: micros(interval) * u64::from(missed_max.get() + 1) + excused,
             interval: micros(interval),
             grace,
+            pacing: pacing(history),
         }
+    }
+
+    /// How long the connection's messages take at the rate they may have: while those that were
+    /// read wait for it, nothing is heard, and silence does not begin.
+    fn paced(&self, conn: &Conn<'_>) -> u64 {
+        let Some((wild, pace)) = &self.pacing else {
+            return 0;
+        };
+        let messages = inbound(&conn.asked().bytes, wild.message_bytes, conn.said().speech);
+        messages.len() as u64 * 1_000_000 / pace.per_second.max(1)
     }
 
     /// What the connection waited for, since when, and how long it may.
@@ -129,12 +144,20 @@ impl Times {
         heard.extend(taken.chain([end]));
         heard.sort_unstable();
         let mut last = upgraded;
+        let silence = self.silence + self.paced(conn);
         for t in heard {
-            if t > last.saturating_add(self.silence) && conn.shutdown.is_none() {
-                waits.push(("says nothing", last, self.silence));
+            if t > last.saturating_add(silence) && conn.shutdown.is_none() {
+                waits.push(("says nothing", last, silence));
             }
             last = t.max(upgraded);
         }
         waits
     }
+}
+
+/// The rate of messages that makes clients wait, if there is one.
+fn pacing(history: &History<'_>) -> Option<(Wild, Pace)> {
+    let wild = history.wild.clone().filter(Wild::makes_wait)?;
+    let pace = wild.inbound?.messages?;
+    Some((wild, pace))
 }
