@@ -128,13 +128,14 @@ fn paced(history: &History<'_>, drained: u64) -> Result<(), Breach> {
     Ok(())
 }
 
-/// Whether a client that was let in before the drain never took its response.
+/// Whether a client that was let in before the drain took its response after that, or never.
 fn has_late_upgrade(history: &History<'_>, drained: u64) -> bool {
     let is_late = |event: &Event| {
         let Event::Log { message, .. } = event else {
             return false;
         };
-        ["upgrade failed", "upgrade took too long"].contains(&message.as_str())
+        let taken = ["session opened", "upgrade failed", "upgrade took too long"];
+        taken.contains(&message.as_str())
     };
     let mut later = history.epoch().iter().filter(|entry| entry.t >= drained);
     later.any(|entry| is_late(&entry.event))
@@ -147,7 +148,7 @@ fn in_time(history: &History<'_>, drained: u64) -> Result<(), Breach> {
     };
     let mut longest = limits.close_timeout + policy.stop_grace + spread(history, &limits);
     if has_late_upgrade(history, drained) {
-        // Who does not take the response it was promised has its own time for that.
+        // Who does not take the response it was promised at once has its own time for that.
         longest += 2 * limits.handshake_timeout;
     }
     let by = drained + u64::try_from(longest.as_micros()).unwrap_or(u64::MAX) + history.grace;
