@@ -435,11 +435,16 @@ mod tests {
 
     #[test]
     fn the_newest_is_read_whatever_came_before_and_the_rest_is_counted() {
-        // So many published at once, with room for four.
+        // So many published at once, with room for four, when both have read something before.
         for published in 0..8_u64 {
             let mut log = log(4, 1000);
             let mut latest = log.attach();
             let mut all = log.attach();
+            for _ in 0..3 {
+                log.append("before".into());
+                assert_eq!(self::read(&mut log, &mut all, ALL).0, 0);
+                assert_eq!(log.latest(&mut latest).map(|(missed, _)| missed), Some(0));
+            }
             (0..published).for_each(|n| log.append(n.to_string().into()));
             let read = log.latest(&mut latest);
             let read = read.map(|(missed, message)| (missed, message.as_text().map(str::to_owned)));
@@ -453,6 +458,7 @@ mod tests {
             let kept = self::read(&mut log, &mut all, ALL).1.len() as u64;
             assert_eq!(kept, published - lagged, "another reader gets its own");
             assert!(log.entries.is_empty(), "all is read");
+            assert_eq!(log.counts().pending, 0);
         }
     }
 

@@ -346,6 +346,8 @@ mod tests {
         let topic: Topic = "to:7".parse().expect("a valid name");
         let sender = Sender::new(ClientId::new(7), Identity::default(), topic.clone());
         assert_eq!(sender.topic(), &topic);
+        let shown = (format!("{sender}"), format!("{sender:?}"));
+        assert_eq!(shown, ("7".into(), "ClientId(7) None".into()));
         let client = Origin::Client(sender);
         let from_client = text.from_origin(client.clone());
         assert_ne!(text, from_client);
@@ -371,6 +373,7 @@ mod tests {
             "Message(binary, 1 bytes, Unknown)"
         );
         assert_eq!(Generation::new(3).next().to_string(), "4");
+        assert_eq!(Generation::new(3).number(), 3);
         assert_eq!(ClientId::new(12).to_string(), "12");
     }
 }

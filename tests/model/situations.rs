@@ -78,6 +78,40 @@ fn a_service_that_blocks_its_thread_is_told_of() {
 }
 
 #[test]
+fn the_time_from_a_publish_to_its_write_is_counted() {
+    let mut crowd = Crowd::limited(Limits::default());
+    crowd.wait(1_000);
+    let peer = crowd.join(0);
+    peer.send(true, 1, b"question");
+    crowd.rt.settle();
+    crowd.wait(10);
+    peer.make_room(1 << 20);
+    crowd.rt.settle();
+    let counts = crowd.app.counts().sessions.written_after;
+    assert_eq!((counts.count(), counts.sum), (1, Duration::from_millis(10)));
+}
+
+#[test]
+fn the_last_crash_is_remembered_and_no_better_end_is() {
+    async fn crashes(mut ctx: Context) {
+        let message = ctx.recv().await;
+        assert!(message.is_none(), "on purpose");
+    }
+    let mut crowd = Crowd::new(|app| app.service("s", crashes).expect("a valid name"));
+    let peer = crowd.join(1 << 20);
+    assert_eq!(crowd.app.registry().last_crash("s"), None);
+    peer.send(true, 1, b"now");
+    crowd.rt.settle();
+    let last = |crowd: &Crowd| crowd.app.registry().last_crash("s").expect("it crashed");
+    let first = last(&crowd);
+    assert_eq!(first.generation.number(), 1);
+    assert!(first.reason.contains("on purpose"), "{}", first.reason);
+    peer.end();
+    crowd.wait(60_000);
+    assert_eq!(last(&crowd), first);
+}
+
+#[test]
 fn new_policies_are_for_those_who_come_after() {
     let mut crowd = Crowd::limited(Limits::default());
     let before = crowd.join(1 << 20);
