@@ -201,6 +201,16 @@ pub(crate) fn none<T: Default>(bug: Bug, value: T) -> T {
     if is(bug) { T::default() } else { value }
 }
 
+/// Whether there are any of these as well.
+pub(crate) fn when_any(bug: Bug, count: impl FnOnce() -> usize) -> bool {
+    is(bug) && count() > 0
+}
+
+/// The value, or what there was before, if there was anything.
+pub(crate) fn or<T>(bug: Bug, before: Option<T>, value: Option<T>) -> Option<T> {
+    if is(bug) { before.or(value) } else { value }
+}
+
 /// The value, or twice as much.
 pub(crate) fn twice<T: Copy + Add<Output = T>>(bug: Bug, value: T) -> T {
     if is(bug) { value + value } else { value }

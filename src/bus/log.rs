@@ -442,7 +442,7 @@ mod tests {
             let mut all = log.attach();
             for _ in 0..3 {
                 log.append("before".into());
-                assert_eq!(self::read(&mut log, &mut all, ALL).0, 0);
+                assert_eq!(log.read(&mut all, ALL, &mut Vec::new()), 0);
                 assert_eq!(log.latest(&mut latest).map(|(missed, _)| missed), Some(0));
             }
             (0..published).for_each(|n| log.append(n.to_string().into()));

@@ -106,12 +106,17 @@ impl InMemoryMessageBus {
     /// When there are as many topics as the bus allows.
     pub fn tap(&self, tapped: Tapped) -> Result<Tap, SubscribeError> {
         let events = self.subscribe(&tapped.events())?;
-        Ok(Tap::new(Arc::clone(&self.shared), tapped, events))
+        Ok(Tap::new(Arc::clone(&self.shared), events))
     }
 
     /// Taps there are.
     pub fn taps(&self) -> u64 {
         self.shared.taps.count()
+    }
+
+    /// Whether there is a tap.
+    pub(crate) fn is_tapped(&self) -> bool {
+        self.shared.taps.any()
     }
 
     /// Tells an event to those who tap this.
@@ -151,7 +156,7 @@ impl MessageBus for InMemoryMessageBus {
         let Some(cell) = self.shared.cell(topic) else {
             return self.shared.count(0);
         };
-        let told = (self.taps() > 0).then(|| message.clone());
+        let told = self.is_tapped().then(|| message.clone());
         let published = cell.publish(message);
         if let Some(message) = told {
             self.shared.tell_published(topic, &message, published);
@@ -187,7 +192,7 @@ impl Shared {
     }
 
     pub(super) fn tell(&self, tapped: &Tapped, event: impl FnOnce() -> String) {
-        if self.taps.is_tapped(tapped)
+        if self.taps.any()
             && let Some(cell) = self.cell(&tapped.events())
         {
             cell.publish(Message::text(event()));
@@ -195,7 +200,8 @@ impl Shared {
     }
 
     pub(super) fn tell_published(&self, topic: &Topic, message: &Message, result: Published) {
-        if self.taps.count() > 0 && result.subscribers > 0 {
+        // None are left if another thread takes the topic away: it was not published.
+        if self.taps.any() && result.subscribers > 0 {
             let tapped = Tapped::Topic(topic.clone());
             self.tell(&tapped, || {
                 published(message, result.number, result.subscribers)
@@ -285,6 +291,22 @@ mod tests {
         assert_eq!(bus.counts().messages, counts);
         drop(readers);
         assert_eq!(bus.topic_counts(&topic), None);
+    }
+
+    #[test]
+    fn the_topics_there_are_are_told_by_name() {
+        let bus = InMemoryMessageBus::new(Limits::default().window, 8);
+        let topics = ["b", "a"].map(|name| name.parse::<Topic>().expect("a valid name"));
+        let readers = topics.clone().map(|topic| bus.subscribe(&topic));
+        bus.publish(&topics[0], "four".into());
+        let told = bus.topics();
+        let names: Vec<_> = told.iter().map(|status| status.topic.as_str()).collect();
+        assert_eq!(names, ["a", "b"]);
+        let [a, b] = [&told[0], &told[1]].map(|of| (of.subscribers, of.messages, of.bytes));
+        assert_eq!((a, b), ((1, 0, 0), (1, 1, 4)));
+        assert_eq!(Some(told[1].counts), bus.topic_counts(&topics[0]));
+        drop(readers);
+        assert_eq!(bus.topics(), []);
     }
 
     struct Woken(AtomicU64);

@@ -3,25 +3,19 @@
 //! What is tapped tells its events on a topic beside it, whose name nobody else can have. Without a
 //! tap that costs one look at a counter.
 
-use std::collections::BTreeMap;
-
 use super::memory::Shared;
 use super::message::{Message, Origin};
 use super::subscription::{Received, Subscription};
 use super::topic::{ClientId, Topic};
-use crate::sync::{Arc, AtomicU64, Mutex, Ordering};
+use crate::sync::{Arc, AtomicU64, Ordering};
 use crate::wire::Payload;
 
-/// What is tapped.
+/// How many taps there are.
 #[derive(Debug)]
-pub(super) struct Taps {
-    count: AtomicU64,
-    /// How many taps there are of each.
-    tapped: Mutex<BTreeMap<Tapped, usize>>,
-}
+pub(super) struct Taps(AtomicU64);
 
 /// What can be tapped.
-#[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord)]
+#[derive(Clone, Debug, PartialEq, Eq)]
 pub enum Tapped {
     /// What happens to one client's messages.
     Client(ClientId),
@@ -43,54 +37,31 @@ impl Tapped {
 #[derive(Debug)]
 pub struct Tap {
     shared: Arc<Shared>,
-    tapped: Tapped,
     events: Subscription,
 }
 
 impl Default for Taps {
     fn default() -> Self {
-        Self {
-            count: AtomicU64::new(0),
-            tapped: Mutex::new(BTreeMap::new()),
-        }
+        Self(AtomicU64::new(0))
     }
 }
 
 impl Taps {
     pub(super) fn count(&self) -> u64 {
         // Whoever is a moment late sees an event less.
-        self.count.load(Ordering::Relaxed)
+        self.0.load(Ordering::Relaxed)
     }
 
-    pub(super) fn is_tapped(&self, tapped: &Tapped) -> bool {
-        self.tapped.lock().contains_key(tapped)
-    }
-
-    fn add(&self, tapped: Tapped) {
-        *self.tapped.lock().entry(tapped).or_default() += 1;
-        self.count.fetch_add(1, Ordering::Relaxed);
-    }
-
-    fn remove(&self, tapped: &Tapped) {
-        self.count.fetch_sub(1, Ordering::Relaxed);
-        let mut all = self.tapped.lock();
-        if let Some(count) = all.get_mut(tapped) {
-            *count -= 1;
-            if *count == 0 {
-                all.remove(tapped);
-            }
-        }
+    /// Whether an event may be of interest to anybody.
+    pub(super) fn any(&self) -> bool {
+        self.count() > 0
     }
 }
 
 impl Tap {
-    pub(super) fn new(shared: Arc<Shared>, tapped: Tapped, events: Subscription) -> Self {
-        shared.taps.add(tapped.clone());
-        Self {
-            shared,
-            tapped,
-            events,
-        }
+    pub(super) fn new(shared: Arc<Shared>, events: Subscription) -> Self {
+        shared.taps.0.fetch_add(1, Ordering::Relaxed);
+        Self { shared, events }
     }
 
     /// The next event, as JSON; of those it was too slow for it tells the number.
@@ -108,7 +79,7 @@ impl Tap {
 
 impl Drop for Tap {
     fn drop(&mut self) {
-        self.shared.taps.remove(&self.tapped);
+        self.shared.taps.0.fetch_sub(1, Ordering::Relaxed);
     }
 }
 

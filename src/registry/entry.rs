@@ -150,7 +150,7 @@ impl<R: Runtime> Entry<R> {
         }
         Self::arm(this, &mut slot, &mut afterwards);
         let changed = Status::of(&slot.lifecycle) != before || slot.lifecycle.is_idle();
-        let changed = changed && !planted::is(Bug::StatusWakesNobody);
+        let changed = planted::none(Bug::StatusWakesNobody, changed);
         let watchers = changed.then(|| slot.watchers.unpark());
         let (state_now, generation_now) = (slot.lifecycle.state(), slot.lifecycle.generation());
         drop(slot);
@@ -288,9 +288,9 @@ impl<R: Runtime> Entry<R> {
 
     /// Keeps one timer task that waits for the lifecycle's deadline, and none if it has none.
     fn arm(this: &Arc<Self>, slot: &mut Slot, afterwards: &mut Afterwards) {
-        let deadline = slot.lifecycle.deadline();
-        let is_kept = planted::is(Bug::TimerKept) && slot.timer.is_some();
-        if slot.timer.as_ref().map(|timer| timer.at) == deadline || is_kept {
+        let armed = slot.timer.as_ref().map(|timer| timer.at);
+        let deadline = planted::or(Bug::TimerKept, armed, slot.lifecycle.deadline());
+        if armed == deadline {
             return;
         }
         afterwards.disarm = slot.timer.take().map(|timer| timer.abort);

@@ -91,7 +91,7 @@ impl<R: Runtime> Drop for Lease<R> {
         }
         Entry::on(&self.watch.entry, Event::Leave);
         let clients = || self.watch.entry.slot.lock().lifecycle.clients();
-        if planted::is(Bug::LeaseReleasedTwice) && clients() > 0 {
+        if planted::when_any(Bug::LeaseReleasedTwice, clients) {
             Entry::on(&self.watch.entry, Event::Leave);
         }
     }

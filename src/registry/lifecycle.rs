@@ -367,8 +367,8 @@ impl Lifecycle {
     fn stop(&mut self, now: Instant) -> Option<Effect> {
         let until = Some(now + self.policy.stop_grace);
         self.state = State::Stopping { until };
+        self.counts.exits = planted::one_more(Bug::StopNotAwaited, self.counts.exits);
         if planted::is(Bug::StopNotAwaited) {
-            self.counts.exits += 1;
             self.state = State::Stopped;
         }
         Some(Effect::Stop(self.generation))

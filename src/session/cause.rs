@@ -181,3 +181,51 @@ impl fmt::Display for Cause {
         }
     }
 }
+
+#[cfg(all(test, not(feature = "loom")))]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn each_cause_has_its_code_and_its_words() {
+        let own = CloseFrame::new(CloseCode::new(3000), "own words");
+        let told = [
+            (Cause::Aged, Some(1001), "aged"),
+            (Cause::BadEnvelope, Some(1007), "bad_envelope"),
+            (Cause::Drained, Some(1001), "drained"),
+            (Cause::Expired, Some(4401), "expired"),
+            (Cause::Denied, Some(4401), "denied"),
+            (Cause::Failed, Some(1011), "failed"),
+            (Cause::Idle, Some(1001), "idle"),
+            (Cause::PeerClosed(Some(own)), Some(3000), "peer_closed"),
+            (Cause::PeerClosed(None), None, "peer_closed"),
+            (Cause::PingFlood, Some(1008), "ping_flood"),
+            (Cause::RateExceeded, Some(1008), "rate_exceeded"),
+            (Cause::Shed, Some(1013), "shed"),
+            (Cause::Silent, None, "silent"),
+            (
+                Cause::SlowConsumer(3),
+                Some(1013),
+                "slow_consumer (3 messages lost)",
+            ),
+            (Cause::Stalled, Some(1013), "stalled"),
+            (Cause::Unwritable, None, "unwritable"),
+            (
+                Cause::Lost(io::ErrorKind::TimedOut),
+                None,
+                "lost (timed out)",
+            ),
+            (
+                Cause::Protocol(WireError::InvalidUtf8),
+                Some(1007),
+                "not_utf8 (text is not utf-8)",
+            ),
+        ];
+        for (cause, code, words) in told {
+            let told = cause.code(DrainCode::GoingAway).map(CloseCode::get);
+            assert_eq!((told, cause.to_string()), (code, words.to_owned()));
+        }
+        let restart = Cause::Drained.code(DrainCode::Restart);
+        assert_eq!(restart.map(CloseCode::get), Some(1012));
+    }
+}

@@ -49,3 +49,26 @@ impl Encoding {
         }
     }
 }
+
+#[cfg(all(test, not(feature = "loom")))]
+mod tests {
+    use super::*;
+    use crate::wire::Frame;
+
+    #[test]
+    fn what_is_long_enough_is_compressed_where_that_is_agreed_on() {
+        const COMPRESSED: u8 = 0x40;
+        let deflate = Deflate::negotiate(["permessage-deflate"]).expect("it is spoken");
+        let deflater = Arc::new(Mutex::new(Deflater::default()));
+        let bytes_min = NonZeroUsize::new(100).expect("not zero");
+        let agreed = Encoding::new(deflate, bytes_min, &deflater);
+        for (bytes, is_compressed) in [(99, false), (100, true)] {
+            let encoded = Encoded::from(Frame::text("x".repeat(bytes)));
+            let plain = Encoding::Plain.encode(&encoded);
+            assert_eq!(plain, encoded.frame().as_bytes());
+            let sent = agreed.encode(&encoded);
+            assert_eq!(sent[0] & COMPRESSED != 0, is_compressed, "{bytes} bytes");
+            assert_eq!(sent.len() < plain.len(), is_compressed);
+        }
+    }
+}

@@ -166,7 +166,9 @@ fn push(batch: &mut Vec<Message>, voice: &mut Voice, encoding: &Encoding, outbox
 
 #[cfg(all(test, not(feature = "loom")))]
 mod tests {
-    use std::task::Waker;
+    use std::sync::Arc;
+    use std::sync::atomic::{AtomicUsize, Ordering};
+    use std::task::{Wake, Waker};
 
     use super::*;
     use crate::bus::{ClientId, InMemoryMessageBus, MessageBus, Topic};
@@ -230,6 +232,33 @@ mod tests {
             world.publish("one", 5);
             assert_eq!(world.pull(), frames * 6, "a limit of {limit}");
             assert_eq!(world.feed.owes_answers(), frames < 5);
+        }
+    }
+
+    #[derive(Default)]
+    struct Woken(AtomicUsize);
+
+    impl Wake for Woken {
+        fn wake(self: Arc<Self>) {
+            self.0.fetch_add(1, Ordering::SeqCst);
+        }
+    }
+
+    #[test]
+    fn who_is_sent_nothing_waits_for_more_whatever_was_left_out() {
+        for pick in [Pick::All, Pick::Newest] {
+            let mut world = World::new(100);
+            world.feed.pick = pick;
+            let older = Origin::Service(Generation::new(0));
+            let stale = Message::text("stale").from_origin(older);
+            world.bus.publish(&topic("all"), stale);
+            let woken = Arc::new(Woken::default());
+            let waker = Waker::from(Arc::clone(&woken));
+            let mut cx = Context::from_waker(&waker);
+            let lost = world.feed.pull(&mut cx, &mut world.outbox, &world.metrics);
+            assert_eq!((lost, world.outbox.len()), (0, 0));
+            world.publish("all", 1);
+            assert_eq!(woken.0.load(Ordering::SeqCst), 1, "{pick:?}");
         }
     }
 

@@ -68,7 +68,7 @@ impl Teller {
     }
 
     fn tell(&self, event: impl FnOnce() -> Value) {
-        if self.bus.taps() > 0 {
+        if self.bus.is_tapped() {
             self.bus.tell(&Tapped::Client(self.client), event);
         }
     }

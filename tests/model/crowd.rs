@@ -56,8 +56,17 @@ impl Crowd {
     }
 
     pub(crate) fn join_speaking(&mut self, dialect: Dialect, room: usize) -> Peer {
+        self.join_by(room, |admission| admission.speaking(dialect))
+    }
+
+    /// One that has agreed on something.
+    pub(crate) fn join_by(
+        &mut self,
+        room: usize,
+        agree: impl FnOnce(Admission<Manual>) -> Admission<Manual>,
+    ) -> Peer {
         let admission = Admission::request(&self.app, "s").expect("admitted");
-        let admission = admission.speaking(dialect);
+        let admission = agree(admission);
         let peer = Peer::default();
         peer.make_room(room);
         let session = Session::new(admission, peer.socket());

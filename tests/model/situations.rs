@@ -1,6 +1,7 @@
 //! Applications and sessions in situations that random runs seldom reach, driven by hand.
 
 use std::sync::Arc;
+use std::sync::atomic::{AtomicUsize, Ordering};
 use std::time::Duration;
 
 use busline::app::{App, RegisterError};
@@ -11,6 +12,7 @@ use busline::registry::{State, Status};
 use busline::rt::Spawn;
 use busline::service::{echo, ping, timenow};
 use busline::session::Admission;
+use busline::wire::Deflate;
 use busline::{Context, Limits};
 use futures::FutureExt;
 
@@ -89,6 +91,51 @@ fn the_time_from_a_publish_to_its_write_is_counted() {
     crowd.rt.settle();
     let counts = crowd.app.counts().sessions.written_after;
     assert_eq!((counts.count(), counts.sum), (1, Duration::from_millis(10)));
+}
+
+#[test]
+fn a_service_that_is_told_to_stop_gets_what_was_said_before() {
+    let heard = Arc::new(AtomicUsize::new(0));
+    let counted = Arc::clone(&heard);
+    let listens = move |mut ctx: Context| {
+        let heard = Arc::clone(&counted);
+        async move {
+            while ctx.recv().await.is_some() {
+                heard.fetch_add(1, Ordering::Relaxed);
+            }
+        }
+    };
+    let mut crowd = Crowd::new(|app| app.service("s", listens).expect("a valid name"));
+    let peer = crowd.join(1 << 20);
+    // All of it comes at once: the session hands the messages over, and leaves.
+    (0..3).for_each(|_| peer.send(true, 1, b"said before"));
+    peer.end();
+    crowd.rt.settle();
+    assert_eq!(heard.load(Ordering::Relaxed), 3);
+    assert_eq!(
+        crowd.app.registry().status("s").map(|s| s.state),
+        Some(State::Stopped)
+    );
+}
+
+#[test]
+fn what_is_compressed_is_taken_from_those_with_whom_that_is_agreed_on() {
+    // RFC 7692 7.2.3.1: "Hello".
+    const HELLO: &[u8] = &[0xf2, 0x48, 0xcd, 0xc9, 0xc9, 0x07, 0x00];
+    const COMPRESSED_TEXT: u8 = 0x41;
+    for (agreed, said) in [
+        (true, Said::Text("Hello".into())),
+        (false, Said::Close(Some(1002))),
+    ] {
+        let mut crowd = Crowd::limited(Limits::default());
+        let offer = agreed.then_some("permessage-deflate");
+        let peer = crowd.join_by(1 << 20, |admission| {
+            admission.compressing(Deflate::negotiate(offer))
+        });
+        peer.send(true, COMPRESSED_TEXT, HELLO);
+        crowd.rt.settle();
+        assert_eq!(peer.said(), [said]);
+    }
 }
 
 #[test]
