@@ -201,6 +201,15 @@ pub(crate) fn none<T: Default>(bug: Bug, value: T) -> T {
     if is(bug) { T::default() } else { value }
 }
 
+/// How much was taken, or one less if that is not the whole.
+pub(crate) fn one_short(bug: Bug, taken: usize, whole: usize) -> usize {
+    if is(bug) && taken < whole {
+        taken - 1
+    } else {
+        taken
+    }
+}
+
 /// Whether there are any of these as well.
 pub(crate) fn when_any(bug: Bug, count: impl FnOnce() -> usize) -> bool {
     is(bug) && count() > 0

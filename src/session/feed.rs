@@ -167,13 +167,14 @@ fn push(batch: &mut Vec<Message>, voice: &mut Voice, encoding: &Encoding, outbox
 #[cfg(all(test, not(feature = "loom")))]
 mod tests {
     use std::sync::Arc;
-    use std::sync::atomic::{AtomicUsize, Ordering};
+
     use std::task::{Wake, Waker};
 
     use super::*;
     use crate::bus::{ClientId, InMemoryMessageBus, MessageBus, Topic};
     use crate::limits::Window;
     use crate::rt::Instant;
+    use crate::sync::{AtomicU64, Ordering};
 
     struct World {
         bus: InMemoryMessageBus,
@@ -235,8 +236,7 @@ mod tests {
         }
     }
 
-    #[derive(Default)]
-    struct Woken(AtomicUsize);
+    struct Woken(AtomicU64);
 
     impl Wake for Woken {
         fn wake(self: Arc<Self>) {
@@ -252,7 +252,7 @@ mod tests {
             let older = Origin::Service(Generation::new(0));
             let stale = Message::text("stale").from_origin(older);
             world.bus.publish(&topic("all"), stale);
-            let woken = Arc::new(Woken::default());
+            let woken = Arc::new(Woken(AtomicU64::new(0)));
             let waker = Waker::from(Arc::clone(&woken));
             let mut cx = Context::from_waker(&waker);
             let lost = world.feed.pull(&mut cx, &mut world.outbox, &world.metrics);

@@ -84,8 +84,7 @@ impl Outbox {
             if taken == 0 {
                 return Poll::Ready(Err(io::ErrorKind::WriteZero.into()));
             }
-            let is_repeated = planted::is(Bug::ShortWriteRepeated) && taken < rest.len();
-            self.written += if is_repeated { taken - 1 } else { taken };
+            self.written += planted::one_short(Bug::ShortWriteRepeated, taken, rest.len());
             metrics.bytes_out.add(taken as u64);
             if self.written == self.bytes.len() {
                 self.finish(metrics, now);
@@ -189,6 +188,27 @@ mod tests {
             let counts = metrics.counts();
             assert_eq!((counts.messages_out, counts.lost_unsent), (sent, 2 - sent));
             assert_eq!(outbox.len(), 0);
+        }
+    }
+
+    #[test]
+    fn a_cut_keeps_the_frame_that_is_begun_and_nothing_after_it() {
+        // Three frames of three bytes, of which so many are written.
+        for (written, kept) in [(0, 0), (1, 1), (3, 1), (4, 2), (6, 2), (7, 3)] {
+            let metrics = Metrics::default();
+            let mut outbox = Outbox::default();
+            for text in ["a", "b", "c"] {
+                outbox.push(Frame::text(text).as_bytes(), None);
+            }
+            let mut space = vec![0; written];
+            let mut stream = Cursor::new(space.as_mut_slice());
+            let mut cx = Context::from_waker(Waker::noop());
+            let sent = outbox.poll_send(&mut cx, &mut stream, &metrics, Instant::ZERO);
+            assert!(matches!(sent, Poll::Ready(Err(_))), "there is no more room");
+            assert_eq!(outbox.written(), written);
+            outbox.cut(&metrics);
+            assert_eq!(outbox.len(), kept * 3, "{written} bytes written");
+            assert_eq!(metrics.counts().lost_unsent, 3 - kept as u64);
         }
     }
 

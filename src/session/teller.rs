@@ -19,12 +19,10 @@ impl Teller {
 
     /// So many messages of a topic, from this number on, are to be written.
     pub(super) fn queued(&self, topic: &Topic, first: u64, messages: usize) {
-        if messages > 0 {
-            self.tell(|| {
-                let topic = topic.as_str();
-                json!({ "event": "queued", "topic": topic, "first": first, "messages": messages })
-            });
-        }
+        self.tell(|| {
+            let topic = topic.as_str();
+            json!({ "event": "queued", "topic": topic, "first": first, "messages": messages })
+        });
     }
 
     /// So many messages of a topic, from this number on, the client will not get.

@@ -1,14 +1,16 @@
 //! The bounds of a session at their edges: what is just allowed passes, one more has its reason.
 
+use std::num::NonZeroUsize;
 use std::time::Duration;
 
 use busline::identity::Identity;
-use busline::limits::{AgePolicy, InboundPolicy, KeepalivePolicy, OverRate, Rate};
+use busline::limits::{AgePolicy, InboundPolicy, KeepalivePolicy, OverRate, Rate, Window};
 use busline::session::Admission;
 use busline::{CloseReason, Limits, Peer as Who, RefuseReason};
 
 use crate::model::crowd::{Crowd, closed, texts};
 use crate::model::peer::{Peer, Said};
+use crate::regressions::deaf;
 
 const ROOM: usize = 1 << 20;
 
@@ -115,6 +117,34 @@ fn nobody_is_taken_for_dead_while_it_waits_for_its_rate() {
     crowd.wait(29_000);
     assert_eq!(texts(&peer).len(), 30);
     assert_eq!(crowd.app.sessions_open(), 1);
+}
+
+#[test]
+fn nobody_is_taken_for_dead_while_its_service_takes_nothing() {
+    let limits = Limits {
+        keepalive: KeepalivePolicy {
+            interval: Duration::from_secs(5),
+            ..KeepalivePolicy::default()
+        },
+        window: Window {
+            messages: NonZeroUsize::MIN,
+            ..Window::default()
+        },
+        ..Limits::default()
+    };
+    let mut crowd = Crowd::new(|app| {
+        let app = app.limits(limits);
+        app.service("s", deaf).expect("a valid name")
+    });
+    let peer = crowd.join(ROOM);
+    for _ in 0..2 {
+        peer.send(true, 1, b"a message");
+    }
+    crowd.wait(59_999);
+    assert_eq!(closed(&peer), None);
+    // `Limits::accept_timeout`.
+    crowd.wait(1);
+    assert_eq!(closed(&peer), Some(1013));
 }
 
 #[test]

@@ -4,9 +4,10 @@ use std::time::{Duration, SystemTime};
 
 use busline::authorize::{Ask, Authorize, Denied};
 use busline::identity::Identity;
+use busline::limits::TOKEN_BYTES_MAX;
 use busline::rt::Spawn;
 use busline::session::{Admission, Dialect, Session};
-use busline::{CloseReason, Context, Peer as Who};
+use busline::{CloseReason, Context, Limits, Peer as Who};
 use futures::FutureExt;
 use futures::future::{BoxFuture, pending, ready};
 
@@ -165,6 +166,35 @@ fn a_decision_that_never_comes_holds_neither_the_end_of_the_token_nor_the_client
     assert_eq!(said[0], "{\"token\":\"try again\"}");
     assert!(said[1].contains("bob"), "{said:?}");
     assert_eq!(closed(&long), None, "and its silence was not its own");
+}
+
+#[test]
+fn a_decision_is_waited_for_as_long_as_it_may_take_and_not_until_something_else_is_due() {
+    let limits = Limits {
+        accept_timeout: Duration::from_secs(7),
+        ..Limits::default()
+    };
+    let mut crowd = Crowd::new(|app| {
+        let app = app.limits(limits).authorize(Plain);
+        app.service("s", names).expect("a valid name")
+    });
+    let peer = join(&mut crowd, "ann 1000");
+    show(&crowd, &peer, "hang");
+    crowd.wait(6_999);
+    assert_eq!(texts(&peer), [""; 0]);
+    crowd.wait(1);
+    assert_eq!(texts(&peer), ["{\"token\":\"try again\"}"]);
+}
+
+#[test]
+fn a_fresh_token_may_be_as_long_as_the_first_and_no_longer() {
+    for (more, code) in [(0, None), (1, Some(4401))] {
+        let mut crowd = crowd();
+        let peer = join(&mut crowd, "ann 10");
+        let zeros = "0".repeat(TOKEN_BYTES_MAX + more - "ann 20".len());
+        show(&crowd, &peer, &format!("ann {zeros}20"));
+        assert_eq!(closed(&peer), code);
+    }
 }
 
 #[test]

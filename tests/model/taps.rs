@@ -55,6 +55,17 @@ fn lost(reason: &str, first: u64, messages: u64) -> Value {
     Value::Object(event)
 }
 
+#[test]
+fn what_is_no_message_is_not_told_of() {
+    let mut crowd = crowd(SlowConsumer::Skip);
+    let peer = crowd.join(ROOM);
+    let mut tap = tap(&crowd, 1);
+    peer.send(true, 9, b"a ping");
+    crowd.rt.settle();
+    assert_eq!(peer.said().len(), 1, "a pong");
+    assert_eq!(events(&mut tap), [] as [Value; 0]);
+}
+
 fn written() -> Value {
     json!({ "event": "written", "messages": 1 })
 }
