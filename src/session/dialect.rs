@@ -144,6 +144,12 @@ impl Restarts {
 mod tests {
     use super::*;
 
+    #[test]
+    fn a_dialect_has_the_name_that_is_documented() {
+        assert_eq!(Dialect::Json.name(), Some("busline.v1.json"));
+        assert_eq!(Dialect::Plain.name(), None);
+    }
+
     fn read(text: &str) -> Option<String> {
         let Heard::Message(frame) = Dialect::Json.read(Frame::text(text))? else {
             return None;
