@@ -6,6 +6,7 @@ use std::sync::Arc as StdArc;
 use crate::authorize::{Anyone, Authorize};
 use crate::backlog::{Account, Backlog};
 use crate::bus::{BusCounts, ClientId, InMemoryMessageBus, MessageBus, NameError, ServiceName};
+use crate::fan::Fans;
 use crate::limits::{
     InboundPolicy, LifecyclePolicy, Limits, READ_BYTES, ServicePolicy, SlowConsumer,
 };
@@ -32,12 +33,13 @@ struct Inner<R: Runtime> {
     policies: Mutex<StdArc<Policies>>,
     bus: InMemoryMessageBus,
     registry: Registry<R>,
-    metrics: Metrics,
+    metrics: StdArc<Metrics>,
     backlog: Backlog,
     next_client: AtomicU64,
     permits: Permits,
     deflater: Arc<Mutex<Deflater>>,
     scratch: Scratch,
+    fans: Fans<R>,
     /// When sessions leave, once the application drains.
     pacing: Mutex<Option<Pacing>>,
 }
@@ -186,6 +188,11 @@ impl<R: Runtime> App<R> {
     /// The read buffers of all its sessions.
     pub(crate) fn scratch(&self) -> &Scratch {
         &self.inner.scratch
+    }
+
+    /// The fans that its sessions follow.
+    pub(crate) fn fans(&self) -> &Fans<R> {
+        &self.inner.fans
     }
 
     pub(crate) fn next_client(&self) -> ClientId {
@@ -372,12 +379,15 @@ impl<R: Runtime> Builder<R> {
         let bus = InMemoryMessageBus::with_windows(window, windows.collect(), topics);
         let shared: StdArc<dyn MessageBus> = StdArc::new(bus.clone());
         let registry = Registry::new(registrations, &shared, &self.rt);
+        let metrics = StdArc::new(Metrics::default());
+        let fans = Fans::new(self.rt.clone(), bus.clone(), StdArc::clone(&metrics));
         App {
             inner: Arc::new(Inner {
                 rt: self.rt,
                 bus,
                 registry,
-                metrics: Metrics::default(),
+                metrics,
+                fans,
                 next_client: AtomicU64::new(1),
                 backlog: Backlog::new(self.limits.queue_bytes),
                 permits: Permits::new(Bounds {

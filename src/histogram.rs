@@ -38,6 +38,29 @@ struct Run {
     nanos: u64,
 }
 
+/// When several things began.
+#[derive(Debug, Default)]
+pub(crate) struct Moments {
+    all: Box<[Duration]>,
+    earliest: Duration,
+    latest: Duration,
+    /// Of the nanoseconds; wraps.
+    sum: u64,
+}
+
+impl FromIterator<Duration> for Moments {
+    fn from_iter<I: IntoIterator<Item = Duration>>(moments: I) -> Self {
+        let all: Box<[Duration]> = moments.into_iter().collect();
+        let sum = |sum: u64, moment: &Duration| sum.wrapping_add(nanos(*moment));
+        Self {
+            earliest: all.iter().min().copied().unwrap_or_default(),
+            latest: all.iter().max().copied().unwrap_or_default(),
+            sum: all.iter().fold(0, sum),
+            all,
+        }
+    }
+}
+
 impl Histogram {
     pub(crate) fn observe(&self, took: Duration) {
         self.observe_all([took]);
@@ -47,7 +70,7 @@ impl Histogram {
     pub(crate) fn observe_all(&self, took: impl IntoIterator<Item = Duration>) {
         let mut run = Run::default();
         for took in took {
-            let nanos = u64::try_from(took.as_nanos()).unwrap_or(u64::MAX);
+            let nanos = nanos(took);
             let class = class(nanos);
             if class != run.class {
                 self.add(std::mem::take(&mut run));
@@ -59,6 +82,24 @@ impl Histogram {
             };
         }
         self.add(run);
+    }
+
+    /// The same for those of one write, which are as a rule of one class: as long as this took from
+    /// each of these moments to `end`.
+    pub(crate) fn observe_since(&self, moments: &Moments, end: Duration) {
+        let took = |moment: Duration| nanos(end.saturating_sub(moment));
+        let (shortest, longest) = (took(moments.latest), took(moments.earliest));
+        let class = class(longest);
+        if class != self::class(shortest) || moments.latest > end {
+            return self.observe_all(moments.all.iter().map(|moment| end.saturating_sub(*moment)));
+        }
+        let count = moments.all.len() as u64;
+        let ends = nanos(end).wrapping_mul(count);
+        self.add(Run {
+            class,
+            count,
+            nanos: ends.wrapping_sub(moments.sum),
+        });
     }
 
     fn add(&self, run: Run) {
@@ -92,6 +133,10 @@ impl HistogramCounts {
     pub fn count(&self) -> u64 {
         self.classes.iter().sum()
     }
+}
+
+fn nanos(took: Duration) -> u64 {
+    u64::try_from(took.as_nanos()).unwrap_or(u64::MAX)
 }
 
 /// The first class whose bound is not shorter.
@@ -134,5 +179,30 @@ mod tests {
         assert_eq!(together.counts().sum, Duration::from_micros(730));
         assert_eq!(counts.classes[BOUNDS], 2, "more than half a minute");
         assert_eq!(counts.classes[10], 2, "up to 1.024 ms");
+    }
+
+    #[test]
+    fn what_ends_together_is_counted_as_if_one_by_one() {
+        let micros = |all: &[u64]| -> Vec<_> {
+            all.iter()
+                .map(|micros| Duration::from_micros(*micros))
+                .collect()
+        };
+        // Of one class, of several, none, and one that begins after the end.
+        for (moments, end) in [
+            (&[10, 12, 11][..], 100),
+            (&[10, 99, 50], 100),
+            (&[], 100),
+            (&[10, 200], 100),
+            (&[150, 200], 100),
+        ] {
+            let (moments, end) = (micros(moments), Duration::from_micros(end));
+            let (together, one_by_one) = (Histogram::default(), Histogram::default());
+            together.observe_since(&moments.iter().copied().collect(), end);
+            for moment in moments {
+                one_by_one.observe(end.saturating_sub(moment));
+            }
+            assert_eq!(together.counts(), one_by_one.counts());
+        }
     }
 }

@@ -29,6 +29,7 @@ pub mod authorize;
 mod backlog;
 mod bucket;
 pub mod bus;
+mod fan;
 pub mod histogram;
 pub mod identity;
 pub mod limits;

@@ -94,11 +94,22 @@ impl Waiters {
     #[must_use]
     pub(crate) fn leave(&mut self, place: Place) -> Option<Waker> {
         let index = self.places.remove(place.0)?;
+        Some(self.remove(index))
+    }
+
+    /// Takes the waker out of this place, to drop after unlocking.
+    #[must_use]
+    pub(crate) fn unpark_one(&mut self, place: &Place) -> Option<Waker> {
+        let index = self.places[place.0].take()?;
+        Some(self.remove(index))
+    }
+
+    fn remove(&mut self, index: usize) -> Waker {
         let (_, waker) = self.parked.swap_remove(index);
         if let Some((moved, _)) = self.parked.get(index) {
             self.places[*moved] = Some(index);
         }
-        Some(waker)
+        waker
     }
 
     /// Takes every parked waker out, to wake after unlocking.
@@ -215,6 +226,23 @@ mod tests {
         );
         waiters.unpark().wake();
         assert_eq!((woken(&old), woken(&new)), (0, 1));
+    }
+
+    #[test]
+    fn who_is_taken_out_is_not_woken_and_may_park_again() {
+        let mut waiters = Waiters::default();
+        let places = [(); 3].map(|()| waiters.enter());
+        let (count, waker) = waker();
+        for place in &places {
+            assert!(waiters.park(place, &waker).is_none());
+        }
+        assert!(waiters.unpark_one(&places[0]).is_some());
+        assert!(waiters.unpark_one(&places[0]).is_none(), "it is out");
+        waiters.unpark().wake();
+        assert_eq!(woken(&count), 2);
+        assert!(waiters.park(&places[0], &waker).is_none());
+        waiters.unpark().wake();
+        assert_eq!(woken(&count), 3);
     }
 
     #[test]

@@ -36,6 +36,8 @@ const FOUND: &[Found] = &[
     found(Bug::CountsForgotten, 10, Some(10)),
     found(Bug::BatchSwapped, 10, Some(50)),
     found(Bug::DeliveredTwice, 10, Some(50)),
+    found(Bug::BellUnheard, 10, Some(20)),
+    found(Bug::ReleaseNotRung, 20, Some(200)),
     found(Bug::RoomInvented, 50, Some(250)),
     found(Bug::LeaseKept, 10, Some(10)),
     found(Bug::LeaseReleasedTwice, 10, Some(10)),

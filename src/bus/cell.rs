@@ -1,13 +1,15 @@
 //! One topic of the bus: its log behind a lock, and the tasks that wait on it.
 
+use std::sync::Arc;
 use std::task::{Context, Poll, Waker};
 
-use super::log::Log;
+use super::burst::Burst;
+use super::log::{Due, Log};
 use super::message::Message;
 use super::subscription::{Received, Seat};
 use crate::limits::Window;
 use crate::planted::{self, Bug};
-use crate::sync::{Mutex, MutexGuard, Place, Waiters, Wakers};
+use crate::sync::{AtomicU64, Mutex, MutexGuard, Ordering, Place, Waiters, Wakers};
 
 /// What came of a publish.
 #[derive(Clone, Copy, Debug)]
@@ -20,7 +22,13 @@ pub(super) struct Published {
 
 /// One topic: its log and who waits on it.
 #[derive(Debug)]
-pub(super) struct Cell(Mutex<State>);
+pub(super) struct Cell {
+    state: Mutex<State>,
+    /// The number of the next message, for those who only look whether there is something new.
+    ///
+    /// Written under the lock, before anybody is woken.
+    tail: AtomicU64,
+}
 
 /// What the lock of a topic guards.
 #[derive(Debug)]
@@ -48,11 +56,12 @@ impl State {
     }
 
     /// Appends to the log of a topic that is still there, and takes its subscribers' wakers out.
-    fn append(&mut self, message: Message) -> Wakers {
+    fn append(&mut self, message: Message, tail: &AtomicU64) -> Wakers {
         if self.log.readers() == 0 {
             return Wakers::default();
         }
         self.log.append(message);
+        tail.store(self.log.next_number(), Ordering::SeqCst);
         self.subscribers.unpark()
     }
 
@@ -75,24 +84,34 @@ impl State {
 
 impl Cell {
     pub(super) fn new(window: Window) -> Self {
-        Self(Mutex::new(State {
+        let state = State {
             log: Log::new(window),
             subscribers: Waiters::default(),
             publishers: Waiters::default(),
-        }))
+        };
+        Self {
+            state: Mutex::new(state),
+            tail: AtomicU64::new(0),
+        }
+    }
+
+    /// Whether a subscriber that was parked here has nothing to be woken for.
+    pub(super) fn is_quiet(&self, seat: &Seat) -> bool {
+        // In one order with the wakes: who was woken sees what it was woken for.
+        self.tail.load(Ordering::SeqCst) == seat.cursor.number()
     }
 
     pub(super) fn lock(&self) -> MutexGuard<'_, State> {
-        self.0.lock()
+        self.state.lock()
     }
 
     /// Publishes to the subscribers there are.
     ///
     /// None are left if the topic was taken out of the map meanwhile: then nothing is counted here.
     pub(super) fn publish(&self, message: Message) -> Published {
-        let mut state = self.0.lock();
+        let mut state = self.state.lock();
         let published = state.next();
-        let wakers = state.append(message);
+        let wakers = state.append(message, &self.tail);
         drop(state);
         wakers.wake();
         published
@@ -106,7 +125,7 @@ impl Cell {
         place: Option<Place>,
         waker: &Waker,
     ) -> Result<Published, Place> {
-        let mut state = self.0.lock();
+        let mut state = self.state.lock();
         let published = state.next();
         if !state.log.has_room(message.len()) {
             let place = place.unwrap_or_else(|| state.publishers.enter());
@@ -115,7 +134,7 @@ impl Cell {
             drop(replaced);
             return Err(place);
         }
-        let wakers = state.append(message.clone());
+        let wakers = state.append(message.clone(), &self.tail);
         let left = place.and_then(|place| state.publishers.leave(place));
         drop(state);
         drop(left);
@@ -125,7 +144,7 @@ impl Cell {
 
     /// A publisher stops waiting.
     pub(super) fn leave(&self, place: Place) {
-        let left = self.0.lock().publishers.leave(place);
+        let left = self.state.lock().publishers.leave(place);
         drop(left);
     }
 
@@ -148,6 +167,29 @@ impl Cell {
         })
     }
 
+    /// Takes all that is due as a burst and parks the task; `None` if it is to be taken otherwise.
+    pub(super) fn poll_burst(
+        &self,
+        place: &Place,
+        cx: &mut Context<'_>,
+        take: impl FnOnce(&mut Log) -> Due,
+    ) -> Poll<Option<Arc<Burst>>> {
+        let mut state = self.state.lock();
+        let burst = match take(&mut state.log) {
+            Due::Burst(burst) => Poll::Ready(Some(burst)),
+            Due::Else => return Poll::Ready(None),
+            Due::Nothing => Poll::Pending,
+        };
+        let replaced = state.subscribers.park(place, cx.waker());
+        let publishers = state.unpark_publishers();
+        drop(state);
+        drop(replaced);
+        if !planted::is(Bug::RoomWakesNobody) {
+            publishers.wake();
+        }
+        burst
+    }
+
     /// Takes the newest message and leaves out what is older, or parks the task.
     pub(super) fn poll_latest(
         &self,
@@ -163,7 +205,7 @@ impl Cell {
         cx: &mut Context<'_>,
         read: impl FnOnce(&mut Log) -> Option<T>,
     ) -> Poll<T> {
-        let mut state = self.0.lock();
+        let mut state = self.state.lock();
         let Some(item) = read(&mut state.log) else {
             let replaced = state.subscribers.park(place, cx.waker());
             drop(state);
@@ -180,7 +222,7 @@ impl Cell {
 
     /// Parks the task whatever there is, and returns the payload bytes kept.
     pub(super) fn watch(&self, seat: &Seat, cx: &mut Context<'_>) -> usize {
-        let mut state = self.0.lock();
+        let mut state = self.state.lock();
         let replaced = state.subscribers.park(&seat.place, cx.waker());
         let bytes = state.log.bytes();
         drop(state);
@@ -189,6 +231,6 @@ impl Cell {
     }
 
     pub(super) fn unread(&self, seat: &Seat) -> u64 {
-        self.0.lock().log.unread(&seat.cursor)
+        self.state.lock().log.unread(&seat.cursor)
     }
 }

@@ -13,7 +13,9 @@
 //! once, and no operation depends on how many subscribers there are.
 
 use std::collections::VecDeque;
+use std::sync::Arc;
 
+use super::burst::{Burst, Terms};
 use super::memory::TopicStatus;
 use super::message::Message;
 use super::subscription::Received;
@@ -36,6 +38,8 @@ pub(crate) struct Log {
     readers: usize,
     window: Window,
     counts: TopicCounts,
+    /// What readers were given who stood at one place, kept while another one stands there.
+    burst: Option<Arc<Burst>>,
 }
 
 #[derive(Debug)]
@@ -55,6 +59,11 @@ impl Cursor {
     /// The number of the message it stands before, lost or not; a topic counts from 0.
     pub(crate) fn number(&self) -> u64 {
         self.0
+    }
+
+    /// Stands where the log has counted its reader meanwhile.
+    pub(crate) fn follow(&mut self, at: u64) {
+        self.0 = at;
     }
 }
 
@@ -93,6 +102,17 @@ impl TopicCounts {
     }
 }
 
+/// What there is for a reader who takes bursts.
+#[derive(Debug)]
+pub(crate) enum Due {
+    /// This, and with it everything.
+    Burst(Arc<Burst>),
+    /// Something that is better taken message by message: some of it is lost, or does not suit the
+    /// reader, or nobody else has it to receive.
+    Else,
+    Nothing,
+}
+
 impl Log {
     pub(crate) fn new(window: Window) -> Self {
         Self {
@@ -103,6 +123,7 @@ impl Log {
             readers: 0,
             window,
             counts: TopicCounts::default(),
+            burst: None,
         }
     }
 
@@ -156,6 +177,7 @@ impl Log {
         while self.overflows() {
             self.evict();
         }
+        self.free_burst();
     }
 
     /// The next message, or the number of messages lost before it; `None` at the tail.
@@ -166,7 +188,7 @@ impl Log {
             return Some(Received::Lagged(told(lost)));
         }
         let message = self.entries.get(self.index(cursor.0))?.message.clone();
-        self.advance(cursor, cursor.0 + 1);
+        self.pass(cursor, cursor.0 + 1);
         Some(Received::Message(message))
     }
 
@@ -192,8 +214,52 @@ impl Log {
         planted::swap(Bug::BatchSwapped, &mut into[before..]);
         cursor.0 = start;
         let read = planted::one_less(Bug::DeliveredTwice, (into.len() - before) as u64);
-        self.advance(cursor, start + read);
+        self.pass(cursor, start + read);
         told(lost)
+    }
+
+    /// Moves the cursor over everything up to the tail, as one burst that others who stand where it
+    /// does are given as well.
+    pub(crate) fn burst_of_one(&mut self, cursor: &mut Cursor, terms: Terms) -> Due {
+        let standing = self.standing_at(cursor.0);
+        if standing == 1 && self.made(cursor.0).is_none() {
+            return Due::Else;
+        }
+        self.burst(&mut cursor.0, 1, terms)
+    }
+
+    /// Moves several readers, whose next message is `at`, over everything up to the tail, as one
+    /// burst that is made once for all who stand there.
+    pub(crate) fn burst(&mut self, at: &mut u64, readers: usize, terms: Terms) -> Due {
+        if *at == self.tail() {
+            return Due::Nothing;
+        }
+        let burst = self.made(*at).or_else(|| self.make(*at, terms));
+        let Some(burst) = burst.filter(|burst| burst.suits(terms)) else {
+            return Due::Else;
+        };
+        self.advance((*at, self.tail()), readers);
+        *at = self.tail();
+        Due::Burst(burst)
+    }
+
+    /// The burst made for another reader, if that is all there is from here on.
+    fn made(&self, at: u64) -> Option<Arc<Burst>> {
+        let made = self.burst.as_ref()?;
+        let is_all = made.first() == at && made.next() == self.tail();
+        is_all.then(|| Arc::clone(made))
+    }
+
+    fn make(&mut self, at: u64, terms: Terms) -> Option<Arc<Burst>> {
+        let index = usize::try_from(at.checked_sub(self.head)?).ok()?;
+        let messages = self.entries.range(index..).map(|entry| &entry.message);
+        let bytes: usize = messages.clone().map(Message::len).sum();
+        if bytes > terms.bytes_max {
+            return None;
+        }
+        let burst = Arc::new(Burst::of(at, messages));
+        self.burst = Some(Arc::clone(&burst));
+        Some(burst)
     }
 
     /// The newest message, and how many before it were lost or are now left out; `None` at the
@@ -210,7 +276,7 @@ impl Log {
         *self.readers_at(start) -= 1;
         *self.readers_at(newest) += 1;
         cursor.0 = newest;
-        self.advance(cursor, newest + 1);
+        self.pass(cursor, newest + 1);
         Some((missed, message))
     }
 
@@ -243,15 +309,27 @@ impl Log {
         self.bytes
     }
 
-    /// Delivers the messages from the cursor, which has not lagged, up to `end`.
-    fn advance(&mut self, cursor: &mut Cursor, end: u64) {
-        let read = end - cursor.0;
+    /// Delivers what lies between two offsets to readers who stand at the first, in the window.
+    fn advance(&mut self, (from, end): (u64, u64), readers: usize) {
+        let read = (end - from) * readers as u64;
         self.counts.delivered += read;
         self.counts.pending -= read;
-        *self.readers_at(cursor.0) -= 1;
-        *self.readers_at(end) += 1;
-        cursor.0 = end;
+        *self.readers_at(from) -= readers;
+        *self.readers_at(end) += readers;
         self.free_read();
+    }
+
+    /// Moves one cursor, which has not lagged, up to `end`.
+    fn pass(&mut self, cursor: &mut Cursor, end: u64) {
+        self.advance((cursor.0, end), 1);
+        cursor.0 = end;
+    }
+
+    /// Readers whose next message is this one, if it is in the window.
+    fn standing_at(&self, offset: u64) -> usize {
+        let index = offset.checked_sub(self.head).map(usize::try_from);
+        let entry = index.and_then(|index| self.entries.get(index.ok()?));
+        entry.map_or(0, |entry| entry.readers)
     }
 
     fn tail(&self) -> u64 {
@@ -303,6 +381,15 @@ impl Log {
         if self.entries.is_empty() && self.entries.capacity() > SPARE_ENTRIES {
             self.entries = VecDeque::new();
         }
+        self.free_burst();
+    }
+
+    /// Frees the burst if no reader stands where it begins.
+    fn free_burst(&mut self) {
+        let first = self.burst.as_ref().map(|burst| burst.first());
+        if first.is_some_and(|first| self.standing_at(first) == 0) {
+            self.burst = None;
+        }
     }
 }
 
@@ -316,6 +403,7 @@ mod tests {
     use std::num::NonZeroUsize;
 
     use super::*;
+    use crate::bus::message::{Generation, Origin};
 
     const ALL: usize = usize::MAX;
 
@@ -460,6 +548,92 @@ mod tests {
             assert!(log.entries.is_empty(), "all is read");
             assert_eq!(log.counts().pending, 0);
         }
+    }
+
+    fn terms(bytes_max: usize, since: u64) -> Terms {
+        let since = Generation::new(since);
+        Terms { bytes_max, since }
+    }
+
+    fn burst(log: &mut Log, cursor: &mut Cursor) -> Option<Arc<Burst>> {
+        match log.burst_of_one(cursor, terms(100, 1)) {
+            Due::Burst(burst) => Some(burst),
+            Due::Else | Due::Nothing => None,
+        }
+    }
+
+    #[test]
+    fn who_stands_at_one_place_is_given_one_burst_made_once() {
+        let mut log = log(8, 1000);
+        let [mut a, mut b, mut c] = [(); 3].map(|()| log.attach());
+        assert!(matches!(
+            log.burst_of_one(&mut a, terms(100, 1)),
+            Due::Nothing
+        ));
+        log.append("0".into());
+        read(&mut log, &mut c, ALL);
+        log.append("1".into());
+        let [of_a, of_b] = [&mut a, &mut b].map(|reader| burst(&mut log, reader).expect("two"));
+        assert!(Arc::ptr_eq(&of_a, &of_b));
+        assert_eq!(of_a.bytes(), b"\x81\x010\x81\x011");
+        assert!(burst(&mut log, &mut c).is_none(), "it is alone");
+        assert_eq!(read(&mut log, &mut c, ALL), (0, texts(1..2)));
+        assert!(log.burst.is_none() && log.entries.is_empty(), "all is read");
+        let counts = log.counts();
+        assert_eq!((counts.owed, counts.delivered, counts.pending), (6, 6, 0));
+    }
+
+    #[test]
+    fn a_burst_is_all_there_is_even_if_one_was_made_before() {
+        let mut log = log(8, 1000);
+        let [mut a, mut b] = [(); 2].map(|()| log.attach());
+        log.append("0".into());
+        assert_eq!(burst(&mut log, &mut a).expect("two").marks().len(), 1);
+        log.append("1".into());
+        // Alone now where the first burst began.
+        assert!(burst(&mut log, &mut b).is_none());
+        assert_eq!(read(&mut log, &mut b, ALL), (0, texts(0..2)));
+        assert_eq!(read(&mut log, &mut a, ALL), (0, texts(1..2)));
+    }
+
+    #[test]
+    fn who_lost_some_or_is_not_suited_is_given_no_burst() {
+        let mut log = log(2, 1000);
+        let mut readers = [(); 2].map(|()| log.attach());
+        (0..3).for_each(|n| log.append(n.to_string().into()));
+        assert!(
+            burst(&mut log, &mut readers[0]).is_none(),
+            "it has lost one"
+        );
+        for reader in &mut readers {
+            assert_eq!(read(&mut log, reader, ALL), (1, texts(1..3)));
+        }
+        let old = Origin::Service(Generation::new(4));
+        log.append(Message::text("four").from_origin(old));
+        for (bytes_max, since, suits) in [(5, 4, false), (100, 5, false), (6, 4, true)] {
+            let due = log.burst_of_one(&mut readers[0], terms(bytes_max, since));
+            assert_eq!(matches!(due, Due::Burst(_)), suits, "{bytes_max} {since}");
+        }
+        assert!(log.burst.is_some(), "another one stands there");
+        log.append("x".into());
+        log.append("y".into());
+        assert!(log.burst.is_none(), "it lies before the window");
+    }
+
+    #[test]
+    fn several_readers_move_at_once() {
+        let mut log = log(8, 1000);
+        let cursors = [(); 3].map(|()| log.attach());
+        log.append("0".into());
+        let mut at = cursors[0].number();
+        let due = log.burst(&mut at, 3, terms(100, 1));
+        assert!(matches!(due, Due::Burst(_)));
+        assert_eq!((at, log.counts().delivered, log.entries.len()), (1, 3, 0));
+        for mut cursor in cursors {
+            cursor.follow(at);
+            log.detach(cursor);
+        }
+        assert_eq!(log.readers(), 0);
     }
 
     #[test]

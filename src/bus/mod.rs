@@ -4,6 +4,8 @@ mod topic;
 
 mod message;
 
+mod burst;
+
 mod log;
 
 mod subscription;
@@ -11,6 +13,8 @@ mod subscription;
 mod cell;
 
 mod memory;
+
+mod group;
 
 mod tap;
 
@@ -25,6 +29,9 @@ pub use self::message::{Generation, Message, Origin, Sender};
 pub use self::subscription::{Publisher, Received, Subscription};
 pub use self::tap::{Tap, Tapped};
 pub use self::topic::{ClientId, NameError, ServiceName, Topic};
+
+pub(crate) use self::burst::{Burst, Mark, Terms};
+pub(crate) use self::group::Group;
 
 /// Publish and subscribe by topic.
 ///

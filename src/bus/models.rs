@@ -3,13 +3,16 @@
 //! Each model asks one question and names the bug it catches; CONTRIBUTING.md tells which planted
 //! bug made it fail.
 
+use std::future::poll_fn;
 use std::num::NonZeroUsize;
 use std::task::{Context, Poll, Waker};
 
 use loom::future::block_on;
 use loom::thread;
 
-use super::{InMemoryMessageBus, Message, MessageBus, Received, Subscription, Topic};
+use super::{
+    Generation, InMemoryMessageBus, Message, MessageBus, Received, Subscription, Terms, Topic,
+};
 use crate::limits::Window;
 use crate::sync::model;
 
@@ -312,5 +315,76 @@ fn the_counts_are_conserved_at_every_moment() {
         drop(stays);
         assert_empty(&bus);
         assert_eq!(bus.counts().messages.published, 3);
+    });
+}
+
+/// Is a reader that looks only when it is told ever left asleep? Catches a tail that is written
+/// after the wakes.
+#[test]
+fn a_reader_that_asks_only_for_what_is_new_misses_nothing() {
+    model(Some(3), || {
+        let bus = bus(8);
+        let mut reader = subscribe(&bus);
+        let publisher = thread::spawn({
+            let bus = bus.clone();
+            move || {
+                publish(&bus, "a");
+                publish(&bus, "b");
+            }
+        });
+        let mut received = 0;
+        block_on(poll_fn(|cx| {
+            while received < 2 && !reader.is_quiet() {
+                match reader.poll_recv(cx) {
+                    Poll::Pending => {}
+                    Poll::Ready(_) => received += 1,
+                }
+            }
+            if received < 2 {
+                Poll::Pending
+            } else {
+                Poll::Ready(())
+            }
+        }));
+        publisher.join().expect("the publisher does not panic");
+        assert_conserved(&bus);
+    });
+}
+
+/// Do the members of a group, and one that leaves it, each get everything once? Catches a member
+/// that does not stand where the group does.
+#[test]
+fn a_group_and_who_leaves_it_get_every_message_once() {
+    model(Some(3), || {
+        let bus = bus(8);
+        let mut members = [subscribe(&bus), subscribe(&bus)];
+        let mut group = members[0].group();
+        assert!(members.iter_mut().all(|member| group.join(member)));
+        let publisher = thread::spawn({
+            let bus = bus.clone();
+            move || {
+                publish(&bus, "a");
+                publish(&bus, "b");
+            }
+        });
+        let terms = Terms {
+            bytes_max: 100,
+            since: Generation::new(1),
+        };
+        let burst = block_on(poll_fn(|cx| group.poll_burst(cx, terms)));
+        let given = burst.expect("it suits").marks().len();
+        let rest: Vec<_> = members
+            .iter_mut()
+            .map(|member| {
+                group.part(member);
+                texts(member, 2 - given)
+            })
+            .collect();
+        let expected = ["a", "b"].map(str::to_owned)[given..].to_vec();
+        assert_eq!(rest, [expected.clone(), expected]);
+        publisher.join().expect("the publisher does not panic");
+        assert_conserved(&bus);
+        drop((group, members));
+        assert_empty(&bus);
     });
 }

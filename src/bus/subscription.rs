@@ -1,10 +1,13 @@
 //! One subscriber's end of a topic, and the end of a publisher that waits for room.
 
 use std::future::poll_fn;
+use std::sync::Arc as StdArc;
 use std::task::{Context, Poll};
 
+use super::burst::{Burst, Terms};
 use super::cell::Cell;
-use super::log::Cursor;
+use super::group::Group;
+use super::log::{Cursor, Log};
 use super::memory::Shared;
 use super::message::Message;
 use super::topic::Topic;
@@ -21,6 +24,8 @@ pub struct Subscription {
     cell: Arc<Cell>,
     /// `None` only while it is being dropped.
     seat: Option<Seat>,
+    /// Whether a task is parked, or was and has been woken since by what is to be received.
+    parked: bool,
 }
 
 /// What the topic keeps for one subscriber.
@@ -46,7 +51,63 @@ impl Subscription {
             topic,
             cell,
             seat: Some(seat),
+            parked: false,
         }
+    }
+
+    /// Whether polling it could do nothing: the task that polled it last is parked, and nothing was
+    /// published since.
+    ///
+    /// Only for the very task that polled it last; see [`moved`](Self::moved).
+    pub(crate) fn is_quiet(&self) -> bool {
+        let seat = self.seat.as_ref().expect("only drop takes the seat");
+        self.parked && self.cell.is_quiet(seat)
+    }
+
+    /// An empty group of subscribers to its topic.
+    pub(crate) fn group(&self) -> Group {
+        Group::new(Arc::clone(&self.cell))
+    }
+
+    pub(super) fn is_of(&self, cell: &Arc<Cell>) -> bool {
+        Arc::ptr_eq(&self.cell, cell)
+    }
+
+    /// Wakes no task any more, until it is polled.
+    pub(super) fn unpark(&mut self) {
+        let seat = self.seat.as_ref().expect("only drop takes the seat");
+        let waker = self.cell.lock().subscribers.unpark_one(&seat.place);
+        drop(waker);
+        self.parked = false;
+    }
+
+    /// Stands where it was moved to as a member of a group.
+    pub(super) fn stand_at(&mut self, at: u64) {
+        let seat = self.seat.as_mut().expect("only drop takes the seat");
+        seat.cursor.follow(at);
+        self.parked = false;
+    }
+
+    /// From now on another task polls it.
+    pub(crate) fn moved(&mut self) {
+        self.parked = false;
+    }
+
+    /// Polls for all that is due as one burst for everybody who keeps up; `None` if it is to be
+    /// received otherwise.
+    ///
+    /// The task is parked, unless that is `None`.
+    pub(crate) fn poll_burst(
+        &mut self,
+        cx: &mut Context<'_>,
+        terms: Terms,
+    ) -> Poll<Option<StdArc<Burst>>> {
+        let seat = self.seat.as_mut().expect("only drop takes the seat");
+        let Seat { cursor, place } = seat;
+        let take = |log: &mut Log| log.burst_of_one(cursor, terms);
+        let burst = self.cell.poll_burst(place, cx, take);
+        self.parked = !matches!(burst, Poll::Ready(None));
+        burst
     }
 
     /// The topic it is subscribed to.
@@ -66,7 +127,9 @@ impl Subscription {
     /// Polls for the next message, or the number of messages lost before it.
     pub fn poll_recv(&mut self, cx: &mut Context<'_>) -> Poll<Received> {
         let seat = self.seat.as_mut().expect("only drop takes the seat");
-        self.cell.poll_recv(seat, cx)
+        let polled = self.cell.poll_recv(seat, cx);
+        self.parked = polled.is_pending();
+        polled
     }
 
     /// Polls for everything that is due, up to `bytes_max` payload bytes but at least one message:
@@ -78,7 +141,9 @@ impl Subscription {
         into: &mut Vec<Message>,
     ) -> Poll<u64> {
         let seat = self.seat.as_mut().expect("only drop takes the seat");
-        self.cell.poll_batch(seat, cx, bytes_max, into)
+        let polled = self.cell.poll_batch(seat, cx, bytes_max, into);
+        self.parked = polled.is_pending();
+        polled
     }
 
     /// The number of the message it would receive next, had none been lost; a topic counts its
@@ -91,7 +156,9 @@ impl Subscription {
     /// Polls for the newest message: how many before it were lost, or are left out for it, and it.
     pub fn poll_latest(&mut self, cx: &mut Context<'_>) -> Poll<(u64, Message)> {
         let seat = self.seat.as_mut().expect("only drop takes the seat");
-        self.cell.poll_latest(seat, cx)
+        let polled = self.cell.poll_latest(seat, cx);
+        self.parked = polled.is_pending();
+        polled
     }
 
     /// Payload bytes that the topic keeps, for all its subscribers; the task is woken by the next
@@ -104,6 +171,9 @@ impl Subscription {
     /// Messages that wait to be received.
     pub fn pending(&self) -> u64 {
         let seat = self.seat.as_ref().expect("only drop takes the seat");
+        if self.cell.is_quiet(seat) {
+            return 0;
+        }
         self.cell.unread(seat)
     }
 }

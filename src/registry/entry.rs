@@ -31,6 +31,8 @@ pub(crate) struct Entry<R: Runtime> {
     rt: R,
     /// How often it kept its thread from others.
     pub(super) blocked: AtomicU64,
+    /// How often those who watch it were woken; written under the lock, before they are.
+    changes: AtomicU64,
     pub(super) slot: Mutex<Slot>,
 }
 
@@ -116,9 +118,16 @@ impl<R: Runtime> Entry<R> {
             service,
             bus: StdArc::clone(bus),
             blocked: AtomicU64::new(0),
+            changes: AtomicU64::new(0),
             slot: Mutex::new(Slot::new(Lifecycle::new(policy, rt.random()))),
             rt: rt.clone(),
         }
+    }
+
+    /// How often those who watch it were woken.
+    pub(super) fn changes(&self) -> u64 {
+        // In one order with the wakes: who was woken sees what it was woken for.
+        self.changes.load(Ordering::SeqCst)
     }
 
     /// The generation that serves a client which joins now, if it may.
@@ -151,7 +160,10 @@ impl<R: Runtime> Entry<R> {
         Self::arm(this, &mut slot, &mut afterwards);
         let changed = Status::of(&slot.lifecycle) != before || slot.lifecycle.is_idle();
         let changed = planted::none(Bug::StatusWakesNobody, changed);
-        let watchers = changed.then(|| slot.watchers.unpark());
+        let watchers = changed.then(|| {
+            this.changes.fetch_add(1, Ordering::SeqCst);
+            slot.watchers.unpark()
+        });
         let (state_now, generation_now) = (slot.lifecycle.state(), slot.lifecycle.generation());
         drop(slot);
         if (state_now, generation_now) != (state, generation) {

@@ -75,6 +75,19 @@ impl<R: Runtime> Lease<R> {
         Status::of(&self.watch.entry.slot.lock().lifecycle)
     }
 
+    /// Whether polling its status could do nothing: the task that polled it last is parked, and has
+    /// not been woken by a change since.
+    ///
+    /// Only for the very task that polled it last; see [`moved`](Self::moved).
+    pub(crate) fn is_quiet(&self) -> bool {
+        self.watch.parked == Some(self.watch.entry.changes())
+    }
+
+    /// From now on another task polls it.
+    pub(crate) fn moved(&mut self) {
+        self.watch.parked = None;
+    }
+
     /// Ready as soon as the status is another one than `seen`.
     pub fn poll_status(&mut self, cx: &mut Context<'_>, seen: Status) -> Poll<Status> {
         self.watch.poll(cx, |lifecycle| {
@@ -102,11 +115,17 @@ pub(super) struct Watch<R: Runtime> {
     entry: Arc<Entry<R>>,
     /// `None` until it first waits.
     place: Option<Place>,
+    /// How often those who wait had been woken when a task was parked here.
+    parked: Option<u64>,
 }
 
 impl<R: Runtime> Watch<R> {
     pub(super) fn new(entry: Arc<Entry<R>>) -> Self {
-        Self { entry, place: None }
+        Self {
+            entry,
+            place: None,
+            parked: None,
+        }
     }
 
     /// Ready with what `look` finds; parks the task while it finds nothing.
@@ -117,8 +136,10 @@ impl<R: Runtime> Watch<R> {
     ) -> Poll<T> {
         let mut slot = self.entry.slot.lock();
         if let Some(found) = look(&slot.lifecycle) {
+            self.parked = None;
             return Poll::Ready(found);
         }
+        self.parked = Some(self.entry.changes());
         let place = self.place.get_or_insert_with(|| slot.watchers.enter());
         let replaced = slot.watchers.park(place, cx.waker());
         drop(slot);

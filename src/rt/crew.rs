@@ -13,6 +13,7 @@ use std::task::{Context, Poll, Wake, Waker};
 use futures::future::BoxFuture;
 use slab::Slab;
 
+use super::Home;
 use crate::sync::{AtomicBool, Mutex, Ordering, thread_local};
 
 /// Polls in one turn before the thread looks for what came in.
@@ -22,8 +23,10 @@ const POLLS_MAX: usize = 1024;
 #[derive(Debug)]
 pub(crate) struct Crew {
     shared: StdArc<Shared>,
-    /// Those of the present round; empty between the rounds.
+    /// Those of the present round.
     round: Vec<StdArc<Task>>,
+    /// Those that the present round has woken, for the next one; empty between the rounds.
+    next: Vec<StdArc<Task>>,
 }
 
 /// Spawns tasks into a [`Crew`].
@@ -53,13 +56,16 @@ struct Task {
 }
 
 thread_local! {
-    /// The crew of which this thread runs a round, and what it has woken of others.
+    /// The crew of which this thread runs a round, and what that has woken.
     static ROUND: RefCell<Option<Round>> = RefCell::default();
 }
 
 struct Round {
     crew: StdArc<Shared>,
-    woken: Vec<StdArc<Task>>,
+    /// Of this crew.
+    own: Vec<StdArc<Task>>,
+    /// Of others.
+    foreign: Vec<StdArc<Task>>,
 }
 
 impl Crew {
@@ -67,6 +73,7 @@ impl Crew {
         Self {
             shared: StdArc::new(Shared(Mutex::new(State::default()))),
             round: Vec::new(),
+            next: Vec::new(),
         }
     }
 
@@ -92,14 +99,18 @@ impl Crew {
     fn run_round(&mut self) {
         let begun = Round {
             crew: StdArc::clone(&self.shared),
-            woken: Vec::new(),
+            own: std::mem::take(&mut self.next),
+            foreign: Vec::new(),
         };
         ROUND.with(|round| round.replace(Some(begun)));
         for task in self.round.drain(..) {
             task.run();
         }
-        let ended = ROUND.with(RefCell::take);
-        hand_over(ended.map_or_else(Vec::new, |round| round.woken));
+        if let Some(mut ended) = ROUND.with(RefCell::take) {
+            std::mem::swap(&mut self.round, &mut ended.own);
+            self.next = ended.own;
+            hand_over(ended.foreign);
+        }
     }
 }
 
@@ -128,6 +139,12 @@ impl Drop for Crew {
 }
 
 impl Spawner {
+    /// The place where its tasks run.
+    pub(crate) fn home(&self) -> Home {
+        // As long as it is there, it is the only one there.
+        Home(StdArc::as_ptr(&self.0) as usize as u64)
+    }
+
     /// Runs the future in the crew's next round; drops it if there is none any more.
     pub(crate) fn spawn(&self, future: BoxFuture<'static, ()>) {
         let mut state = self.0.0.lock();
@@ -149,10 +166,10 @@ impl Spawner {
 }
 
 impl Shared {
-    /// Takes out those that are ready, or parks the task that runs the turns.
+    /// Adds those that are ready, or parks the task that runs the turns if there are none at all.
     fn take_ready(&self, into: &mut Vec<StdArc<Task>>, cx: &Context<'_>) {
         let mut state = self.0.lock();
-        std::mem::swap(&mut state.ready, into);
+        into.append(&mut state.ready);
         if into.is_empty() {
             let before = state.parked.replace(cx.waker().clone());
             drop(state);
@@ -215,12 +232,22 @@ impl Wake for Task {
         // A thread that ends has no round any more.
         let _gone = ROUND.try_with(|round| {
             if let Some(round) = &mut *round.borrow_mut() {
-                let is_foreign = |task: &mut StdArc<Self>| !StdArc::ptr_eq(&task.crew, &round.crew);
-                round.woken.extend(here.take_if(is_foreign));
+                round.take(&mut here);
             }
         });
         if let Some(task) = here {
             StdArc::clone(&task.crew).push([task]);
+        }
+    }
+}
+
+impl Round {
+    fn take(&mut self, woken: &mut Option<StdArc<Task>>) {
+        let is_own = |task: &StdArc<Task>| StdArc::ptr_eq(&task.crew, &self.crew);
+        if woken.as_ref().is_some_and(is_own) {
+            self.own.extend(woken.take());
+        } else {
+            self.foreign.extend(woken.take());
         }
     }
 }

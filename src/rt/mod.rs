@@ -70,7 +70,18 @@ pub trait Spawn: Send + Sync + 'static {
     ///
     /// It must not be polled before `spawn` has returned. A runtime that shuts down drops it.
     fn spawn(&self, future: BoxFuture<'static, ()>);
+
+    /// Where what is spawned from here runs; `None`, as by default, where that is no one place.
+    ///
+    /// Tasks of one home never run at the same time.
+    fn home(&self) -> Option<Home> {
+        None
+    }
 }
+
+/// One thread's tasks, by a number of its own.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
+pub struct Home(pub u64);
 
 /// Randomness, for jitter; not for secrets.
 pub trait Random: Send + Sync + 'static {

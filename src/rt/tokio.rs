@@ -15,7 +15,7 @@ use tokio::runtime::Handle;
 use tokio::task::unconstrained;
 
 use super::crew::{Crew, Spawner};
-use super::{Clock, Instant, Random, Sleep, Spawn};
+use super::{Clock, Home, Instant, Random, Sleep, Spawn};
 
 /// The tokio runtime of the thread that asks, or else the one that was current when this was made.
 ///
@@ -105,6 +105,10 @@ impl Spawn for Tokio {
             // A thread without one, such as one that drops the last handle on something.
             Err(_) => self.handle.spawn(future),
         };
+    }
+
+    fn home(&self) -> Option<Home> {
+        HOME.with_borrow(|crew| crew.as_ref().map(Spawner::home))
     }
 }
 

@@ -124,7 +124,9 @@ impl<R: Runtime> Admission<R> {
             sender: Sender::new(client, peer.identity.clone(), own),
             feed: Feed {
                 teller: Teller::new(bus.clone(), client),
-                to_all,
+                to_all: Some(to_all),
+                follows: None,
+                keeps_up: false,
                 to_one,
                 since: lease.since(),
                 voice: Voice::Plain,

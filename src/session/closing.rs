@@ -15,11 +15,11 @@ use std::task::{Context, Poll, ready};
 
 use futures::io::{AsyncRead, AsyncWrite};
 
-use super::Link;
 use super::admission::Admission;
 use super::cause::{Cause, Farewell};
 use super::feed::Feed;
 use super::inlet::Inbound;
+use super::link::Link;
 use crate::metrics::Metrics;
 use crate::permits::Permit;
 use crate::planted::{self, Bug};
@@ -87,6 +87,19 @@ impl Closing {
         self.deadline
     }
 
+    /// From now on another task polls it.
+    pub(super) fn moved(&mut self) {
+        match &mut self.step {
+            Step::Finish(feed, _) => feed.moved(),
+            Step::Await
+            | Step::Cut(_)
+            | Step::Discard
+            | Step::Done
+            | Step::Flush
+            | Step::Say(_) => {}
+        }
+    }
+
     /// Ready when the stream may be dropped.
     pub(super) fn poll<S: AsyncRead + AsyncWrite + Unpin>(
         &mut self,
@@ -128,7 +141,7 @@ impl Closing {
             }
             Step::Await => {
                 // Both at once: the peer's frame may come while ours is stuck.
-                let _sent_or_pending = link.poll_send(cx, metrics, now)?;
+                let _sent_or_pending = link.poll_send(metrics, now)?;
                 ready!(poll_peer_closed(cx, link, metrics))?;
                 Poll::Ready(Ok(Step::Flush))
             }
@@ -142,7 +155,7 @@ impl Closing {
                 Poll::Ready(Ok(Step::Flush))
             }
             Step::Flush => {
-                ready!(link.poll_send(cx, metrics, now))?;
+                ready!(link.poll_send(metrics, now))?;
                 ready!(Pin::new(&mut link.stream).poll_close(cx))?;
                 Poll::Ready(Ok(Step::Discard))
             }
@@ -167,7 +180,7 @@ impl<S: AsyncWrite + Unpin> Link<S> {
         now: Instant,
     ) -> Poll<io::Result<()>> {
         loop {
-            ready!(self.poll_send(cx, metrics, now))?;
+            ready!(self.poll_send(metrics, now))?;
             feed.pull(cx, &mut self.outbox, metrics);
             if self.outbox.is_empty() {
                 return Poll::Ready(Ok(()));

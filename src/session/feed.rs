@@ -1,20 +1,26 @@
 //! What a client receives: the service's topic to everybody and its topic to this client.
 
+use std::sync::Arc;
 use std::task::{Context, Poll, ready};
 
 use super::dialect::Voice;
 use super::encoding::Encoding;
 use super::outbox::Outbox;
 use super::teller::Teller;
-use crate::bus::{Generation, Message, Origin, Subscription};
+use crate::bus::{Generation, Message, Origin, Subscription, Terms};
+use crate::fan::{Fans, Follower, Loan, Member};
 use crate::limits::SlowConsumer;
 use crate::metrics::Metrics;
 use crate::planted::{self, Bug};
+use crate::rt::Runtime;
 
 /// The two subscriptions of one client.
-#[derive(Debug)]
 pub(super) struct Feed {
-    pub(super) to_all: Subscription,
+    /// `None` while it is lent to a fan.
+    pub(super) to_all: Option<Subscription>,
+    pub(super) follows: Option<Member>,
+    /// Whether it was given the same burst as others the last time.
+    pub(super) keeps_up: bool,
     pub(super) to_one: Subscription,
     /// The oldest generation that serves this client.
     pub(super) since: Generation,
@@ -63,11 +69,18 @@ impl Feed {
         outbox: &mut Outbox,
         metrics: &Metrics,
     ) -> u64 {
+        if outbox.is_empty() && self.poll_share(cx, outbox).is_ready() {
+            return 0;
+        }
         let mut lost = 0;
         let mut batch = Vec::new();
-        for (subscription, pick) in [(&mut self.to_one, Pick::All), (&mut self.to_all, self.pick)] {
+        let to_one = Some((&mut self.to_one, Pick::All));
+        let to_all = self.to_all.as_mut().map(|to_all| (to_all, self.pick));
+        for (subscription, pick) in [to_one, to_all].into_iter().flatten() {
             // Until there is no more: what is left out fills nothing, and must not end the reading.
-            while outbox.is_empty() || outbox.len() < self.outbox_bytes {
+            while !subscription.is_quiet()
+                && (outbox.is_empty() || outbox.len() < self.outbox_bytes)
+            {
                 let room = self.outbox_bytes.saturating_sub(outbox.len());
                 let first = subscription.next_number();
                 let Poll::Ready(missed) = poll_batch(subscription, pick, (cx, room), &mut batch)
@@ -98,6 +111,73 @@ impl Feed {
         lost
     }
 
+    /// Moves into an empty outbox what everybody gets who keeps up, if there is nothing else for
+    /// this client and nothing about it is special; the task is parked on both subscriptions then.
+    ///
+    /// `Ready` only if there is something in the outbox.
+    pub(super) fn poll_share(&mut self, cx: &mut Context<'_>, outbox: &mut Outbox) -> Poll<()> {
+        let terms = self.terms().filter(|_| self.to_one.is_quiet());
+        let (Some(terms), Some(to_all)) = (terms, &mut self.to_all) else {
+            return Poll::Pending;
+        };
+        let first = to_all.next_number();
+        let burst = ready!(to_all.poll_burst(cx, terms));
+        self.keeps_up = burst.is_some();
+        let Some(burst) = burst else {
+            return Poll::Pending;
+        };
+        let topic = to_all.topic();
+        self.teller.queued(topic, first, burst.marks().len());
+        outbox.add(&burst);
+        Poll::Ready(())
+    }
+
+    /// Whether a fan might write what everybody gets: it has kept up with others.
+    pub(super) fn may_follow(&self) -> bool {
+        self.keeps_up && self.to_all.is_some()
+    }
+
+    /// Lets a fan write what everybody gets, if there is one.
+    pub(super) fn follow<R: Runtime>(&mut self, fans: &Fans<R>, follower: Arc<dyn Follower>) {
+        if let Some(terms) = self.terms()
+            && let Some(subscription) = self.to_all.take()
+        {
+            let loan = Loan {
+                follower,
+                subscription,
+                terms,
+            };
+            match fans.join(loan) {
+                Ok(member) => self.follows = Some(member),
+                Err(loan) => self.to_all = Some(loan.subscription),
+            }
+        }
+    }
+
+    /// Receives what everybody gets by itself again.
+    pub(super) fn take_back(&mut self) {
+        if let Some(member) = self.follows.take() {
+            self.to_all = member.leave();
+        }
+    }
+
+    /// Which bursts suit it; none if it is not given the messages as they are.
+    fn terms(&self) -> Option<Terms> {
+        match (&self.voice, &self.encoding, self.pick) {
+            (Voice::Plain, Encoding::Plain, Pick::All) => Some(Terms {
+                bytes_max: self.outbox_bytes,
+                since: self.since,
+            }),
+            (Voice::Json(_) | Voice::Plain, Encoding::Deflated { .. } | Encoding::Plain, _) => None,
+        }
+    }
+
+    /// From now on another task pulls.
+    pub(super) fn moved(&mut self) {
+        self.to_one.moved();
+        self.to_all.iter_mut().for_each(Subscription::moved);
+    }
+
     /// Payload bytes that wait for this client alone; the task is woken when there are more.
     pub(super) fn watch(&mut self, cx: &mut Context<'_>) -> usize {
         self.to_one.watch(cx)
@@ -105,7 +185,7 @@ impl Feed {
 
     /// Tells what the client will not get because it is dropped.
     pub(super) fn tell_unread(&self) {
-        for subscription in [&self.to_one, &self.to_all] {
+        for subscription in self.to_all.iter().chain([&self.to_one]) {
             let (topic, unread) = (subscription.topic(), subscription.pending());
             let first = subscription.next_number();
             self.teller.missed(topic, first, unread, "unread");
@@ -193,7 +273,9 @@ mod tests {
             let subscribe = |name| bus.subscribe(&topic(name)).expect("there is room");
             let feed = Feed {
                 teller: Teller::new(bus.clone(), ClientId::new(1)),
-                to_all: subscribe("all"),
+                to_all: Some(subscribe("all")),
+                follows: None,
+                keeps_up: false,
                 to_one: subscribe("one"),
                 since: Generation::new(1),
                 voice: Voice::Plain,

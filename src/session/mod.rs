@@ -10,20 +10,21 @@
 //! wait of one for the other is that questions wait a while for the answers to earlier ones to be
 //! sent.
 
-use std::io;
 use std::pin::Pin;
-use std::task::{Context, Poll};
+use std::sync::Arc;
+use std::task::{Context, Poll, Waker};
 
 use futures::io::{AsyncRead, AsyncWrite};
 
 use crate::app::App;
 use crate::backlog::Account;
-use crate::metrics::{CloseReason, Metrics};
-use crate::planted::{self, Bug};
-use crate::rt::{Instant, Runtime, Sleep};
+use crate::metrics::CloseReason;
+use crate::rt::{Instant, Runtime};
+use crate::sync::Mutex;
 
 mod admission;
 mod age;
+mod bell;
 mod cause;
 mod closing;
 mod dialect;
@@ -33,11 +34,13 @@ mod feed;
 mod inlet;
 mod intake;
 mod keepalive;
+mod link;
 mod open;
 mod outbox;
 mod pongs;
 mod renewal;
 mod teller;
+mod timer;
 
 pub use self::admission::{Admission, AdmitError};
 pub use self::cause::Cause;
@@ -47,9 +50,10 @@ pub use self::keepalive::{Keepalive, Pulse};
 
 use self::closing::Closing;
 use self::inlet::Inlet;
+use self::link::Link;
 use self::open::Open;
-use self::outbox::Outbox;
 use self::teller::Teller;
+use self::timer::Timer;
 
 /// One connected client, from its admission to the end of its stream.
 ///
@@ -62,11 +66,14 @@ use self::teller::Teller;
 #[must_use = "a session does nothing until it is polled"]
 pub struct Session<S, R: Runtime> {
     app: App<R>,
-    link: Link<S>,
+    /// Locked after its fan.
+    link: Arc<Mutex<Link<S>>>,
     phase: Phase<R>,
     account: Account,
     teller: Teller,
     timer: Timer,
+    /// The task that all it waits for is to wake.
+    task: Waker,
 }
 
 #[expect(
@@ -76,15 +83,6 @@ pub struct Session<S, R: Runtime> {
 enum Phase<R: Runtime> {
     Closing(Closing),
     Open(Open<R>),
-}
-
-/// The socket and what is on its way through it.
-struct Link<S> {
-    stream: S,
-    inlet: Inlet,
-    outbox: Outbox,
-    /// Since when the socket takes nothing.
-    stuck_since: Option<Instant>,
 }
 
 impl<S, R: Runtime> Unpin for Session<S, R> where S: Unpin {}
@@ -98,135 +96,165 @@ where
     pub fn new(admission: Admission<R>, stream: S) -> Self {
         let app = admission.app().clone();
         app.metrics().opened.add(1);
-        let link = Link {
-            stream,
-            inlet: Inlet::new(
-                admission.message_bytes,
-                admission.inflation(),
-                app.scratch(),
-            ),
-            outbox: Outbox::default(),
-            stuck_since: None,
-        };
+        let inlet = Inlet::new(
+            admission.message_bytes,
+            admission.inflation(),
+            app.scratch(),
+        );
+        let link = Link::new(stream, inlet);
         Self {
             account: app.account(admission.client()),
             teller: Teller::new(app.bus().clone(), admission.client()),
             phase: Phase::Open(Open::new(admission)),
             app,
-            link,
+            link: Arc::new(Mutex::new(link)),
             timer: Timer::default(),
+            task: Waker::noop().clone(),
         }
     }
 }
 
+impl<S, R: Runtime> Session<S, R> {
+    /// Has everything it waits for wake this task, and none that polled it before.
+    fn wake(&mut self, task: &Waker) {
+        if self.task.will_wake(task) {
+            return;
+        }
+        self.task = task.clone();
+        self.link.lock().bell.call(task);
+        self.timer.moved();
+        match &mut self.phase {
+            Phase::Closing(closing) => closing.moved(),
+            Phase::Open(open) => open.moved(),
+        }
+    }
+}
+
+/// What a poll of a phase has come to.
+enum Polled {
+    Close(Cause),
+    Done(Cause),
+    /// A fan writes to it no more.
+    Released,
+    /// Something is due then at the latest.
+    Until(Instant),
+}
+
 impl<S, R> Future for Session<S, R>
 where
-    S: AsyncRead + AsyncWrite + Unpin,
+    S: AsyncRead + AsyncWrite + Unpin + Send + 'static,
     R: Runtime,
 {
     type Output = Cause;
 
     fn poll(self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<Cause> {
         let this = self.get_mut();
+        this.wake(cx.waker());
+        // Before it receives what its fan has not received yet, or once it has received as much.
+        this.follow();
         loop {
             let now = this.app.rt().now();
-            let deadline = match &mut this.phase {
-                Phase::Open(open) => match open.poll_held(cx, &mut this.link, &mut this.account) {
-                    Poll::Ready(cause) => {
-                        this.teller.closing(&cause);
-                        let closing = open.close(cause, now);
-                        this.phase = Phase::Closing(closing);
-                        continue;
-                    }
-                    Poll::Pending => open.deadline(&this.link, now),
-                },
-                Phase::Closing(closing) => {
-                    let metrics = this.app.metrics();
-                    if closing.poll(cx, &mut this.link, metrics, now).is_ready() {
-                        return Poll::Ready(closing.cause().clone());
-                    }
-                    // Told to go, it goes: this only counts.
-                    let _told = this.account.poll_hold(cx, this.link.held());
-                    closing.deadline()
+            let deadline = match this.poll_phase(cx, now) {
+                Polled::Close(cause) => {
+                    this.close(cause, now);
+                    continue;
                 }
+                Polled::Done(cause) => return Poll::Ready(cause),
+                Polled::Released => {
+                    this.take_back();
+                    continue;
+                }
+                Polled::Until(deadline) => deadline,
             };
             // What may have become due is dealt with by polling the phase again.
-            if this.timer.poll(cx, this.app.rt(), deadline).is_pending() {
+            let due = (deadline, now);
+            if this.timer.poll(cx, this.app.rt(), due).is_pending() {
+                this.follow();
                 return Poll::Pending;
             }
         }
     }
 }
 
+impl<S, R> Session<S, R>
+where
+    S: AsyncRead + AsyncWrite + Unpin,
+    R: Runtime,
+{
+    fn poll_phase(&mut self, cx: &mut Context<'_>, now: Instant) -> Polled {
+        let mut link = self.link.lock();
+        if std::mem::take(&mut link.is_released) {
+            return Polled::Released;
+        }
+        match &mut self.phase {
+            Phase::Open(open) => match open.poll_held(cx, (&mut link, &mut self.account), now) {
+                Poll::Ready(cause) => Polled::Close(cause),
+                Poll::Pending => Polled::Until(open.deadline(&link, now)),
+            },
+            Phase::Closing(closing) => {
+                let metrics = self.app.metrics();
+                if closing.poll(cx, &mut link, metrics, now).is_ready() {
+                    return Polled::Done(closing.cause().clone());
+                }
+                // Told to go, it goes: this only counts.
+                let _told = self.account.poll_hold(cx, link.held());
+                Polled::Until(closing.deadline())
+            }
+        }
+    }
+}
+
+impl<S, R: Runtime> Session<S, R> {
+    fn close(&mut self, cause: Cause, now: Instant) {
+        match &mut self.phase {
+            Phase::Closing(_) => {}
+            Phase::Open(open) => {
+                self.teller.closing(&cause);
+                self.phase = Phase::Closing(open.close(cause, now));
+            }
+        }
+    }
+
+    /// Does without a fan again.
+    fn take_back(&mut self) {
+        match &mut self.phase {
+            Phase::Closing(_) => {}
+            Phase::Open(open) => open.take_back(),
+        }
+    }
+}
+
+impl<S, R> Session<S, R>
+where
+    S: AsyncWrite + Unpin + Send + 'static,
+    R: Runtime,
+{
+    /// Lets a fan write what everybody gets, while there is nothing else to be written.
+    fn follow(&mut self) {
+        match &mut self.phase {
+            Phase::Open(open) if open.may_follow() && self.link.lock().outbox.is_settled() => {
+                let link: Arc<Mutex<Link<S>>> = Arc::clone(&self.link);
+                open.follow(link);
+            }
+            Phase::Closing(_) | Phase::Open(_) => {}
+        }
+    }
+}
+
 impl<S, R: Runtime> Drop for Session<S, R> {
     fn drop(&mut self) {
-        let metrics = self.app.metrics();
         let reason = match &mut self.phase {
             Phase::Closing(closing) => closing.cause().reason(),
             Phase::Open(open) => {
+                // Before what is not sent is counted: nothing more comes.
+                open.take_back();
                 open.abandon();
                 CloseReason::Dropped
             }
         };
-        let unsent = self.link.outbox.abandon(metrics);
+        let metrics = self.app.metrics();
+        let unsent = self.link.lock().outbox.abandon(metrics);
         self.teller.lost(unsent, "unsent");
         metrics.closed.add(reason);
-    }
-}
-
-impl<S> Link<S> {
-    /// Bytes on their way through it.
-    fn held(&self) -> usize {
-        self.inlet.held() + self.outbox.len()
-    }
-}
-
-impl<S: AsyncWrite + Unpin> Link<S> {
-    /// Writes and flushes what is in the outbox.
-    fn poll_send(
-        &mut self,
-        cx: &mut Context<'_>,
-        metrics: &Metrics,
-        now: Instant,
-    ) -> Poll<io::Result<()>> {
-        let before = self.outbox.written();
-        let sent = self.outbox.poll_send(cx, &mut self.stream, metrics, now);
-        if sent.is_ready() {
-            self.stuck_since = None;
-        } else if planted::is(Bug::WriteNeverStuck) {
-            return sent;
-        } else if self.stuck_since.is_none()
-            || (self.outbox.written() != before && !planted::is(Bug::ProgressIgnored))
-        {
-            self.stuck_since = Some(now);
-        }
-        sent
-    }
-}
-
-/// One timer, armed for the earliest deadline it was asked for.
-///
-/// A deadline that moves away leaves the timer as it is: it fires early, nothing is found due, and
-/// it is armed anew. So a busy session does not touch its timer at all.
-#[derive(Default)]
-struct Timer {
-    armed: Option<(Instant, Sleep)>,
-}
-
-impl Timer {
-    /// Ready once it has fired, which may be before `deadline`.
-    fn poll<R: Runtime>(&mut self, cx: &mut Context<'_>, rt: &R, deadline: Instant) -> Poll<()> {
-        loop {
-            match &mut self.armed {
-                Some((at, sleep)) if *at <= deadline || planted::is(Bug::DeadlineNotMoved) => {
-                    if sleep.as_mut().poll(cx).is_pending() {
-                        return Poll::Pending;
-                    }
-                    self.armed = None;
-                    return Poll::Ready(());
-                }
-                Some(_) | None => self.armed = Some((deadline, rt.sleep_until(deadline))),
-            }
-        }
     }
 }

@@ -2,11 +2,13 @@
 
 use std::io;
 use std::pin::Pin;
+use std::sync::Arc;
 use std::task::{Context, Poll, ready};
 use std::time::Duration;
 
 use futures::io::AsyncWrite;
 
+use crate::bus::{Burst, Mark};
 use crate::metrics::Metrics;
 use crate::planted::{self, Bug};
 use crate::rt::Instant;
@@ -15,22 +17,49 @@ use crate::wire::{ControlKind, ControlPayload, Frame, append_control};
 /// Frames on their way to the socket; holds no memory while it is empty.
 #[derive(Debug, Default)]
 pub(super) struct Outbox {
+    /// Gathered for this client, unless it is shared.
     bytes: Vec<u8>,
+    /// The data frames in `bytes`.
+    marks: Vec<Mark>,
+    /// What everybody gets who keeps up, in the place of the two.
+    shared: Option<Arc<Burst>>,
     written: usize,
-    /// Where each data frame in `bytes` ends.
-    ends: Vec<usize>,
-    /// When each message of those frames was published, if a service has.
-    published: Vec<Option<Duration>>,
     unflushed: bool,
 }
 
 impl Outbox {
+    fn bytes(&self) -> &[u8] {
+        self.shared
+            .as_ref()
+            .map_or(&self.bytes, |burst| burst.bytes())
+    }
+
+    fn marks(&self) -> &[Mark] {
+        self.shared
+            .as_ref()
+            .map_or(&self.marks, |burst| burst.marks())
+    }
+
+    /// Its bytes and their frames, from now on of this client alone.
+    fn own(&mut self) -> (&mut Vec<u8>, &mut Vec<Mark>) {
+        if let Some(burst) = self.shared.take() {
+            self.bytes = burst.bytes().to_vec();
+            self.marks = burst.marks().to_vec();
+        }
+        (&mut self.bytes, &mut self.marks)
+    }
+
     pub(super) fn is_empty(&self) -> bool {
-        self.bytes.is_empty()
+        self.bytes().is_empty()
+    }
+
+    /// Whether it is empty, and what was in it is flushed.
+    pub(super) fn is_settled(&self) -> bool {
+        self.is_empty() && !self.unflushed
     }
 
     pub(super) fn len(&self) -> usize {
-        self.bytes.len()
+        self.bytes().len()
     }
 
     /// Whether a message is among what is being written.
@@ -40,29 +69,45 @@ impl Outbox {
 
     /// Messages among what is being written.
     pub(super) fn messages(&self) -> u64 {
-        self.ends.len() as u64
+        self.marks().len() as u64
     }
 
     /// Makes room for frames of this many bytes in all.
-    pub(super) fn reserve(&mut self, frames: usize, bytes: usize) {
-        self.bytes.reserve(bytes);
-        self.ends.reserve(frames);
-        self.published.reserve(frames);
+    pub(super) fn reserve(&mut self, frames: usize, more: usize) {
+        let (bytes, marks) = self.own();
+        bytes.reserve(more);
+        marks.reserve(frames);
     }
 
     pub(super) fn push(&mut self, frame: &[u8], published: Option<Duration>) {
-        self.bytes.extend_from_slice(frame);
-        self.ends.push(self.bytes.len());
-        self.published.push(published);
+        let (bytes, marks) = self.own();
+        bytes.extend_from_slice(frame);
+        let end = bytes.len();
+        marks.push(Mark { end, published });
+    }
+
+    /// Adds what everybody gets; it is not copied where there is nothing else.
+    pub(super) fn add(&mut self, burst: &Arc<Burst>) {
+        if self.is_empty() {
+            self.shared = Some(Arc::clone(burst));
+            return;
+        }
+        let (bytes, marks) = self.own();
+        let before = bytes.len();
+        bytes.extend_from_slice(burst.bytes());
+        marks.extend(burst.marks().iter().map(|mark| Mark {
+            end: before + mark.end,
+            ..*mark
+        }));
     }
 
     /// What is said of messages, and is none itself.
     pub(super) fn push_notice(&mut self, frame: &Frame) {
-        self.bytes.extend_from_slice(frame.as_bytes());
+        self.own().0.extend_from_slice(frame.as_bytes());
     }
 
     pub(super) fn push_control(&mut self, kind: ControlKind, payload: &ControlPayload) {
-        append_control(&mut self.bytes, kind, payload);
+        append_control(self.own().0, kind, payload);
     }
 
     /// Bytes of the present content that the socket has taken.
@@ -79,14 +124,14 @@ impl Outbox {
         now: Instant,
     ) -> Poll<io::Result<()>> {
         while !self.is_empty() {
-            let rest = &self.bytes[self.written..];
+            let rest = &self.bytes()[self.written..];
             let taken = ready!(Pin::new(&mut *stream).poll_write(cx, rest))?;
             if taken == 0 {
                 return Poll::Ready(Err(io::ErrorKind::WriteZero.into()));
             }
             self.written += planted::one_short(Bug::ShortWriteRepeated, taken, rest.len());
             metrics.bytes_out.add(taken as u64);
-            if self.written == self.bytes.len() {
+            if self.written == self.len() {
                 self.finish(metrics, now);
             }
         }
@@ -107,9 +152,13 @@ impl Outbox {
 
     /// Everything is written: counts it and gives the memory back.
     fn finish(&mut self, metrics: &Metrics, now: Instant) {
-        metrics.messages_out.add(self.ends.len() as u64);
-        let published = self.published.iter().flatten();
-        let took = published.map(|published| now.since_start().saturating_sub(*published));
+        metrics.messages_out.add(self.messages());
+        let now = now.since_start();
+        if let Some(burst) = &self.shared {
+            metrics.written_after.observe_since(burst.published(), now);
+        }
+        let published = self.marks.iter().filter_map(|mark| mark.published);
+        let took = published.map(|published| now.saturating_sub(published));
         metrics.written_after.observe_all(took);
         *self = Self {
             unflushed: !planted::is(Bug::FlushForgotten),
@@ -119,30 +168,32 @@ impl Outbox {
 
     /// Drops the frames that are not yet being written, and counts them.
     pub(super) fn cut(&mut self, metrics: &Metrics) {
-        let begun = match self.written {
+        let written = self.written;
+        let (bytes, marks) = self.own();
+        let begun = match written {
             0 => 0,
-            written => self.ends.partition_point(|end| *end < written) + 1,
+            written => marks.partition_point(|mark| mark.end < written) + 1,
         };
         // A control frame that is being written after the last data frame stays with what follows.
         let Some(end) = begun
             .checked_sub(1)
-            .map_or(Some(0), |at| self.ends.get(at).copied())
+            .map_or(Some(0), |at| marks.get(at).map(|mark| mark.end))
         else {
             return;
         };
-        metrics.lost_unsent.add((self.ends.len() - begun) as u64);
-        self.ends.truncate(begun);
-        self.published.truncate(begun);
-        self.ends.shrink_to_fit();
-        self.bytes.truncate(end);
-        self.bytes.shrink_to_fit();
+        metrics.lost_unsent.add((marks.len() - begun) as u64);
+        marks.truncate(begun);
+        marks.shrink_to_fit();
+        bytes.truncate(end);
+        bytes.shrink_to_fit();
     }
 
     /// Counts what is and what is not written at the end of the session, and returns the latter.
     pub(super) fn abandon(&mut self, metrics: &Metrics) -> u64 {
-        let written = self.ends.partition_point(|end| *end <= self.written);
+        let marks = self.marks();
+        let written = marks.partition_point(|mark| mark.end <= self.written);
         metrics.messages_out.add(written as u64);
-        let unsent = (self.ends.len() - written) as u64;
+        let unsent = (marks.len() - written) as u64;
         metrics.lost_unsent.add(unsent);
         *self = Self::default();
         unsent
@@ -167,7 +218,8 @@ mod tests {
         let sent = outbox.poll_send(&mut cx, &mut stream, &metrics, Instant::ZERO);
         assert!(matches!(sent, Poll::Ready(Ok(()))));
         assert_eq!(stream.get_ref().get_ref(), b"\x81\x01a");
-        assert_eq!((outbox.len(), outbox.bytes.capacity()), (0, 0));
+        let (bytes, marks) = outbox.own();
+        assert_eq!((bytes.capacity(), marks.capacity()), (0, 0));
         assert_eq!(metrics.counts().messages_out, 1);
     }
 
@@ -216,6 +268,7 @@ mod tests {
     fn a_batch_is_given_its_memory_at_once() {
         let mut outbox = Outbox::default();
         outbox.reserve(3, 1000);
-        assert!(outbox.bytes.capacity() >= 1000 && outbox.ends.capacity() >= 3);
+        let (bytes, marks) = outbox.own();
+        assert!(bytes.capacity() >= 1000 && marks.capacity() >= 3);
     }
 }

@@ -83,6 +83,7 @@ fn a_session_is_served_until_its_own_moment() {
     for left in 1..=10 {
         assert_eq!(closed_count(&crowd), left);
         crowd.publish("to all");
+        crowd.rt.settle();
         for peer in crowd.peers.iter().filter(|peer| closed(peer).is_none()) {
             let before = texts(peer).len();
             peer.send(true, 1, b"question");

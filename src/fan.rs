@@ -1,0 +1,342 @@
+//! The flush: what everybody gets is written to all who keep up by one task, and wakes none of
+//! theirs.
+//!
+//! ```text
+//!   topic -> Group -> Fan -+-> link of a session that sleeps
+//!                          +-> link of a session that sleeps
+//!                          +-> link whose socket takes no more -> its session goes on by itself
+//! ```
+//!
+//! Locks: a fan's before a link's, and a link's before a topic's.
+
+use std::collections::BTreeMap;
+use std::pin::Pin;
+use std::sync::Arc;
+use std::sync::Weak;
+use std::task::{Context, Poll};
+
+use futures::FutureExt;
+use futures::future::{AbortHandle, Abortable, BoxFuture};
+use slab::Slab;
+
+use crate::bus::{Burst, Group, InMemoryMessageBus, Subscription, Terms, Topic};
+use crate::metrics::Metrics;
+use crate::rt::{Home, Instant, Runtime};
+use crate::sync::Mutex;
+
+/// Followers of one fan at most: so many writes, and other tasks have their turn.
+const FOLLOWERS_MAX: usize = 256;
+
+/// Writes that count as of one moment.
+const WRITES_PER_TIME: usize = 8;
+
+/// A session's socket, as a fan writes to it.
+pub(crate) trait Follower: Send + Sync {
+    /// Writes the burst after what is being written. One that is behind is its session's matter
+    /// from then on.
+    fn give(&self, burst: &Arc<Burst>, metrics: &Metrics, now: Instant) -> Given;
+
+    /// Takes note that its session goes on by itself.
+    fn release(&self);
+
+    /// Wakes its session.
+    fn ring(&self);
+}
+
+/// Whether a follower keeps up.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Given {
+    /// Its socket has not taken all of it.
+    Behind,
+    Whole,
+}
+
+/// Those who follow one topic in one place.
+pub(crate) struct Fan {
+    state: Mutex<State>,
+    task: AbortHandle,
+}
+
+struct State {
+    group: Group,
+    followers: Slab<Place>,
+    terms: Terms,
+    /// Whether its task has ended.
+    is_over: bool,
+}
+
+/// A follower's place; it stays until its session takes back what it has lent.
+struct Place {
+    subscription: Subscription,
+    /// `None` once its session goes on by itself.
+    follower: Option<Arc<dyn Follower>>,
+}
+
+/// A session's place in a fan; dropping it unsubscribes.
+pub(crate) struct Member {
+    fan: Arc<Fan>,
+    /// `None` only while it is being dropped.
+    key: Option<usize>,
+}
+
+/// What came of a wish to follow a fan.
+enum Joined {
+    /// Its followers stand elsewhere at the moment.
+    Elsewhere(Loan),
+    Member(Member),
+    /// It takes nobody, or nobody like this.
+    No(Loan),
+}
+
+/// What a session lends to a fan.
+pub(crate) struct Loan {
+    pub(crate) follower: Arc<dyn Follower>,
+    pub(crate) subscription: Subscription,
+    pub(crate) terms: Terms,
+}
+
+/// The fans of an application.
+pub(crate) struct Fans<R> {
+    stage: Stage<R>,
+    map: Mutex<Map>,
+}
+
+/// The fans of each topic at each place, of which those that are gone are forgotten with the next.
+type Map = BTreeMap<(Home, Topic), Vec<Weak<Fan>>>;
+
+/// What all fans of an application use.
+#[derive(Clone)]
+struct Stage<R> {
+    rt: R,
+    bus: InMemoryMessageBus,
+    metrics: Arc<Metrics>,
+}
+
+impl<R: Runtime> Fans<R> {
+    pub(crate) fn new(rt: R, bus: InMemoryMessageBus, metrics: Arc<Metrics>) -> Self {
+        Self {
+            stage: Stage { rt, bus, metrics },
+            map: Mutex::new(BTreeMap::new()),
+        }
+    }
+
+    /// Joins a fan of this topic; gives the loan back where sessions do not follow, as they are at
+    /// no one place or somebody taps them, and where they do not at the moment.
+    pub(crate) fn join(&self, mut loan: Loan) -> Result<Member, Loan> {
+        let home = self.stage.rt.home();
+        let Some(home) = home.filter(|_| !self.stage.bus.is_tapped()) else {
+            return Err(loan);
+        };
+        let key = (home, loan.subscription.topic().clone());
+        let mut map = self.map.lock();
+        let fans = map.get(&key).cloned().unwrap_or_default();
+        drop(map);
+        for fan in fans.iter().filter_map(Weak::upgrade) {
+            match fan.join(loan) {
+                Joined::Elsewhere(loan) => return Err(loan),
+                Joined::Member(member) => return Ok(member),
+                Joined::No(back) => loan = back,
+            }
+        }
+        let (fan, task) = Fan::new(&self.stage, &loan);
+        map = self.map.lock();
+        let fans = map.entry(key).or_default();
+        fans.retain(|fan| fan.strong_count() > 0);
+        fans.push(Arc::downgrade(&fan));
+        drop(map);
+        self.stage.rt.spawn(task);
+        match fan.join(loan) {
+            Joined::Member(member) => Ok(member),
+            Joined::Elsewhere(loan) | Joined::No(loan) => Err(loan),
+        }
+    }
+}
+
+impl Fan {
+    /// Lets it follow, if it stands where the others do.
+    fn join(self: &Arc<Self>, mut loan: Loan) -> Joined {
+        let mut state = self.state.lock();
+        let is_full = state.group.members() >= FOLLOWERS_MAX;
+        let is_alike = state.terms.bytes_max == loan.terms.bytes_max;
+        if state.is_over || is_full || !is_alike {
+            return Joined::No(loan);
+        }
+        if !state.group.join(&mut loan.subscription) {
+            return Joined::Elsewhere(loan);
+        }
+        state.terms.since = state.terms.since.max(loan.terms.since);
+        let key = Some(state.followers.insert(Place {
+            subscription: loan.subscription,
+            follower: Some(loan.follower),
+        }));
+        let fan = Arc::clone(self);
+        Joined::Member(Member { fan, key })
+    }
+}
+
+impl Fan {
+    fn new<R: Runtime>(stage: &Stage<R>, loan: &Loan) -> (Arc<Self>, BoxFuture<'static, ()>) {
+        let (task, registration) = AbortHandle::new_pair();
+        let state = State {
+            group: loan.subscription.group(),
+            followers: Slab::new(),
+            terms: loan.terms,
+            is_over: false,
+        };
+        let fan = Arc::new(Self {
+            state: Mutex::new(state),
+            task,
+        });
+        let task = Task {
+            stage: stage.clone(),
+            fan: Arc::downgrade(&fan),
+        };
+        (fan, Abortable::new(task, registration).map(drop).boxed())
+    }
+
+    /// Gives its followers what there is; ready when it has given all of them back.
+    fn poll<R: Runtime>(&self, cx: &mut Context<'_>, stage: &Stage<R>) -> Poll<()> {
+        let mut state = self.state.lock();
+        let released = state.flush(cx, stage);
+        let is_over = state.is_over;
+        drop(state);
+        // With no lock held: each wakes a session.
+        for follower in released {
+            follower.ring();
+        }
+        if is_over {
+            Poll::Ready(())
+        } else {
+            Poll::Pending
+        }
+    }
+
+    /// Gives every follower back to its session, and takes none any more.
+    fn end(&self) {
+        let released = self.state.lock().end();
+        for follower in released {
+            follower.ring();
+        }
+    }
+
+    /// Takes a follower's place away.
+    fn leave(&self, key: usize) -> Subscription {
+        let mut state = self.state.lock();
+        let mut place = state.followers.remove(key);
+        if place.follower.is_some() {
+            state.group.part(&mut place.subscription);
+        }
+        drop(state);
+        place.subscription
+    }
+}
+
+impl Drop for Fan {
+    fn drop(&mut self) {
+        self.task.abort();
+    }
+}
+
+impl State {
+    /// Writes what there is to all followers, and returns those that go on by themselves.
+    fn flush<R: Runtime>(
+        &mut self,
+        cx: &mut Context<'_>,
+        stage: &Stage<R>,
+    ) -> Vec<Arc<dyn Follower>> {
+        // Who taps a session is told of each of its writes, which only the session can tell.
+        if self.is_over || stage.bus.is_tapped() {
+            return self.end();
+        }
+        match self.group.poll_burst(cx, self.terms) {
+            Poll::Pending => Vec::new(),
+            Poll::Ready(Some(burst)) => self.give(&burst, stage),
+            Poll::Ready(None) => self.end(),
+        }
+    }
+
+    fn give<R: Runtime>(&mut self, burst: &Arc<Burst>, stage: &Stage<R>) -> Vec<Arc<dyn Follower>> {
+        let metrics = &*stage.metrics;
+        let mut now = stage.rt.now();
+        let mut behind = Vec::new();
+        for (count, (key, place)) in self.followers.iter().enumerate() {
+            if count % WRITES_PER_TIME == 0 {
+                now = stage.rt.now();
+            }
+            let Some(follower) = &place.follower else {
+                continue;
+            };
+            match follower.give(burst, metrics, now) {
+                Given::Behind => behind.push(key),
+                Given::Whole => {}
+            }
+        }
+        behind
+            .into_iter()
+            .filter_map(|key| self.release(key))
+            .collect()
+    }
+
+    /// Gives all of them back, and ends.
+    fn end(&mut self) -> Vec<Arc<dyn Follower>> {
+        self.is_over = true;
+        let keys: Vec<_> = self.followers.iter().map(|(key, _)| key).collect();
+        keys.into_iter()
+            .filter_map(|key| self.release(key))
+            .collect()
+    }
+
+    /// Gives a follower back to its session, which takes back what it has lent when it is polled.
+    fn release(&mut self, key: usize) -> Option<Arc<dyn Follower>> {
+        let place = self.followers.get_mut(key)?;
+        let follower = place.follower.take()?;
+        self.group.part(&mut place.subscription);
+        follower.release();
+        Some(follower)
+    }
+}
+
+impl Member {
+    /// Leaves, and takes back what was lent.
+    pub(crate) fn leave(mut self) -> Option<Subscription> {
+        self.take()
+    }
+
+    fn take(&mut self) -> Option<Subscription> {
+        let key = self.key.take()?;
+        Some(self.fan.leave(key))
+    }
+}
+
+impl Drop for Member {
+    fn drop(&mut self) {
+        drop(self.take());
+    }
+}
+
+/// The task of a fan.
+struct Task<R: Runtime> {
+    stage: Stage<R>,
+    fan: Weak<Fan>,
+}
+
+impl<R: Runtime> Future for Task<R> {
+    type Output = ();
+
+    fn poll(self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<()> {
+        let fan = self.fan.upgrade();
+        fan.map_or(Poll::Ready(()), |fan| fan.poll(cx, &self.stage))
+    }
+}
+
+impl<R: Runtime> Drop for Task<R> {
+    fn drop(&mut self) {
+        // One that its runtime drops serves nobody any more.
+        if let Some(fan) = self.fan.upgrade() {
+            fan.end();
+        }
+    }
+}
+
+#[cfg(all(test, not(feature = "loom")))]
+mod tests;

@@ -1,0 +1,363 @@
+use std::task::Waker;
+use std::time::SystemTime;
+
+use super::*;
+use crate::bus::{Generation, Message, MessageBus, Origin, Received, Tapped};
+use crate::limits::Window;
+use crate::rt::{Clock, Random, Sleep, Spawn};
+
+/// A runtime whose tasks run when a test says so.
+#[derive(Clone)]
+struct Still(Arc<Mutex<Vec<BoxFuture<'static, ()>>>>);
+
+impl Still {
+    fn new() -> Self {
+        Self(Arc::new(Mutex::new(Vec::new())))
+    }
+
+    /// Polls every task once.
+    fn turn(&self) {
+        let tasks = std::mem::take(&mut *self.0.lock());
+        let mut cx = Context::from_waker(Waker::noop());
+        for mut task in tasks {
+            if task.as_mut().poll(&mut cx).is_pending() {
+                self.0.lock().push(task);
+            }
+        }
+    }
+
+    fn tasks(&self) -> usize {
+        self.0.lock().len()
+    }
+}
+
+impl Clock for Still {
+    fn now(&self) -> Instant {
+        Instant::ZERO
+    }
+
+    fn wall(&self) -> SystemTime {
+        SystemTime::UNIX_EPOCH
+    }
+
+    fn sleep_until(&self, _at: Instant) -> Sleep {
+        Box::pin(std::future::pending())
+    }
+}
+
+impl Spawn for Still {
+    fn spawn(&self, future: BoxFuture<'static, ()>) {
+        self.0.lock().push(future);
+    }
+
+    fn home(&self) -> Option<Home> {
+        Some(Home(7))
+    }
+}
+
+impl Random for Still {
+    fn random(&self) -> u64 {
+        0
+    }
+}
+
+/// A socket that takes so many bursts more.
+struct Socket(Mutex<Taken>);
+
+#[derive(Default)]
+struct Taken {
+    room: usize,
+    messages: usize,
+    is_released: bool,
+    rings: usize,
+}
+
+impl Socket {
+    fn of(room: usize) -> Self {
+        Self(Mutex::new(Taken {
+            room,
+            ..Taken::default()
+        }))
+    }
+}
+
+impl Follower for Socket {
+    fn give(&self, burst: &Arc<Burst>, _metrics: &Metrics, _now: Instant) -> Given {
+        let mut taken = self.0.lock();
+        taken.messages += burst.marks().len();
+        match taken.room.checked_sub(1) {
+            Some(room) => {
+                taken.room = room;
+                Given::Whole
+            }
+            None => Given::Behind,
+        }
+    }
+
+    fn release(&self) {
+        self.0.lock().is_released = true;
+    }
+
+    fn ring(&self) {
+        self.0.lock().rings += 1;
+    }
+}
+
+struct World {
+    rt: Still,
+    bus: InMemoryMessageBus,
+    fans: Fans<Still>,
+}
+
+fn topic() -> Topic {
+    "t".parse().expect("a valid name")
+}
+
+impl World {
+    fn new() -> Self {
+        let rt = Still::new();
+        let bus = InMemoryMessageBus::new(Window::default(), 8);
+        let fans = Fans::new(rt.clone(), bus.clone(), Arc::default());
+        Self { rt, bus, fans }
+    }
+
+    /// Another one that follows, whose socket takes so many bursts.
+    fn follow(&self, room: usize) -> (Arc<Socket>, Member) {
+        self.follow_with(room, 100)
+    }
+
+    fn follow_with(&self, room: usize, bytes_max: usize) -> (Arc<Socket>, Member) {
+        let socket = Arc::new(Socket::of(room));
+        let loan = Loan {
+            follower: Arc::clone(&socket) as Arc<dyn Follower>,
+            subscription: self.bus.subscribe(&topic()).expect("there is room"),
+            terms: Terms {
+                bytes_max,
+                since: Generation::new(2),
+            },
+        };
+        let member = self.fans.join(loan).map_err(|_| ()).expect("it may follow");
+        (socket, member)
+    }
+
+    fn publish(&self, texts: &[&str]) {
+        for text in texts {
+            self.bus.publish(&topic(), Message::text(text));
+        }
+    }
+
+    fn pending(&self) -> u64 {
+        self.bus.counts().messages.pending
+    }
+}
+
+fn taken(socket: &Socket) -> (usize, bool, usize) {
+    let taken = socket.0.lock();
+    (taken.messages, taken.is_released, taken.rings)
+}
+
+/// What a subscription has to receive.
+fn texts(subscription: &mut Subscription) -> Vec<String> {
+    let mut cx = Context::from_waker(Waker::noop());
+    let mut texts = Vec::new();
+    while let Poll::Ready(Received::Message(message)) = subscription.poll_recv(&mut cx) {
+        texts.extend(message.as_text().map(str::to_owned));
+    }
+    texts
+}
+
+#[test]
+fn all_who_keep_up_are_given_what_there_is_and_none_is_woken() {
+    let world = World::new();
+    let members = [(); 3].map(|()| world.follow(9));
+    assert_eq!(world.rt.tasks(), 1, "one task for all");
+    world.publish(&["a", "b"]);
+    world.rt.turn();
+    world.publish(&["c"]);
+    world.rt.turn();
+    world.rt.turn();
+    for (socket, _) in &members {
+        assert_eq!(taken(socket), (3, false, 0));
+    }
+    assert_eq!(world.pending(), 0);
+}
+
+#[test]
+fn who_is_behind_goes_on_by_itself_with_what_comes_after() {
+    let world = World::new();
+    let (slow, slow_member) = world.follow(1);
+    let (fast, _fast_member) = world.follow(9);
+    for text in ["a", "b", "c"] {
+        world.publish(&[text]);
+        world.rt.turn();
+    }
+    assert_eq!(taken(&fast), (3, false, 0));
+    assert_eq!(
+        taken(&slow),
+        (2, true, 1),
+        "the second is its session's matter"
+    );
+    let mut subscription = slow_member.leave().expect("it was lent");
+    assert_eq!(texts(&mut subscription), ["c"]);
+}
+
+#[test]
+fn who_leaves_gets_what_the_others_get_after_it_by_itself() {
+    let world = World::new();
+    let (socket, member) = world.follow(9);
+    let (_, other) = world.follow(9);
+    world.publish(&["a"]);
+    world.rt.turn();
+    world.publish(&["b"]);
+    let mut subscription = member.leave().expect("it was lent");
+    world.rt.turn();
+    assert_eq!(taken(&socket), (1, false, 0));
+    assert_eq!(texts(&mut subscription), ["b"]);
+    drop(other);
+    world.rt.turn();
+    assert_eq!(world.rt.tasks(), 0, "the last one ends the fan");
+    drop(subscription);
+    assert_eq!(world.bus.counts().topics, 0);
+}
+
+#[test]
+fn what_does_not_suit_all_each_receives_by_itself() {
+    let world = World::new();
+    let (socket, member) = world.follow(9);
+    let stale = Message::text("old").from_origin(Origin::Service(Generation::new(1)));
+    world.bus.publish(&topic(), stale);
+    world.rt.turn();
+    assert_eq!(taken(&socket), (0, true, 1));
+    assert_eq!(world.rt.tasks(), 0);
+    assert_eq!(texts(&mut member.leave().expect("it was lent")), ["old"]);
+
+    let (socket, member) = world.follow_with(9, 10);
+    world.publish(&["12345", "123456"]);
+    world.rt.turn();
+    assert_eq!(taken(&socket), (0, true, 1), "more than is written at once");
+    drop(member);
+}
+
+#[test]
+fn who_stands_elsewhere_joins_once_it_stands_where_the_others_do() {
+    let world = World::new();
+    let (first, _member) = world.follow(9);
+    world.publish(&["a"]);
+    let socket = Arc::new(Socket::of(9));
+    let loan = Loan {
+        follower: Arc::clone(&socket) as Arc<dyn Follower>,
+        subscription: world.bus.subscribe(&topic()).expect("there is room"),
+        terms: Terms {
+            bytes_max: 100,
+            since: Generation::new(1),
+        },
+    };
+    let Err(loan) = world.fans.join(loan) else {
+        panic!("the others still have something to receive");
+    };
+    assert_eq!(
+        world.rt.tasks(),
+        1,
+        "it waits rather than follow another fan"
+    );
+    world.rt.turn();
+    let Ok(_member) = world.fans.join(loan) else {
+        panic!("all stand at one place");
+    };
+    world.publish(&["b"]);
+    world.rt.turn();
+    assert_eq!((taken(&first).0, taken(&socket).0), (2, 1));
+}
+
+#[test]
+fn nobody_follows_who_is_tapped() {
+    let world = World::new();
+    let (socket, member) = world.follow(9);
+    let tap = world
+        .bus
+        .tap(Tapped::Topic(topic()))
+        .expect("there is room");
+    world.publish(&["a"]);
+    world.rt.turn();
+    assert_eq!(taken(&socket), (0, true, 1));
+    let subscription = member.leave().expect("it was lent");
+    let terms = Terms {
+        bytes_max: 100,
+        since: Generation::new(1),
+    };
+    let loan = Loan {
+        follower: socket,
+        subscription,
+        terms,
+    };
+    assert!(world.fans.join(loan).is_err());
+    drop(tap);
+}
+
+#[test]
+fn a_fan_is_full_at_its_limit_and_the_next_one_has_another() {
+    let world = World::new();
+    let members: Vec<_> = (0..FOLLOWERS_MAX).map(|_| world.follow(1)).collect();
+    assert_eq!(world.rt.tasks(), 1);
+    let (socket, _member) = world.follow(1);
+    assert_eq!(world.rt.tasks(), 2);
+    world.publish(&["a"]);
+    world.rt.turn();
+    assert_eq!(taken(&socket), (1, false, 0));
+    let all = members
+        .iter()
+        .all(|(socket, _)| taken(socket) == (1, false, 0));
+    assert!(all);
+}
+
+#[test]
+fn a_fan_whose_task_is_dropped_gives_all_back() {
+    let world = World::new();
+    let (socket, member) = world.follow(9);
+    drop(std::mem::take(&mut *world.rt.0.lock()));
+    assert_eq!(taken(&socket), (0, true, 1));
+    world.publish(&["a"]);
+    assert_eq!(texts(&mut member.leave().expect("it was lent")), ["a"]);
+    let (socket, _member) = world.follow(9);
+    world.publish(&["b"]);
+    world.rt.turn();
+    assert_eq!(taken(&socket), (1, false, 0), "the next has a new one");
+}
+
+#[test]
+fn where_tasks_run_at_no_one_place_nobody_follows() {
+    #[derive(Clone)]
+    struct Anywhere(Still);
+    impl Clock for Anywhere {
+        fn now(&self) -> Instant {
+            self.0.now()
+        }
+        fn wall(&self) -> SystemTime {
+            self.0.wall()
+        }
+        fn sleep_until(&self, at: Instant) -> Sleep {
+            self.0.sleep_until(at)
+        }
+    }
+    impl Spawn for Anywhere {
+        fn spawn(&self, future: BoxFuture<'static, ()>) {
+            self.0.spawn(future);
+        }
+    }
+    impl Random for Anywhere {
+        fn random(&self) -> u64 {
+            0
+        }
+    }
+    let bus = InMemoryMessageBus::new(Window::default(), 8);
+    let fans = Fans::new(Anywhere(Still::new()), bus.clone(), Arc::default());
+    let loan = Loan {
+        follower: Arc::new(Socket::of(0)),
+        subscription: bus.subscribe(&topic()).expect("there is room"),
+        terms: Terms {
+            bytes_max: 100,
+            since: Generation::new(1),
+        },
+    };
+    assert!(fans.join(loan).is_err());
+}

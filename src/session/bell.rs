@@ -1,0 +1,85 @@
+//! Whether a socket has told of itself since it was last asked.
+
+use std::sync::Arc;
+use std::task::{Wake, Waker};
+
+use crate::sync::{AtomicBool, Mutex, Ordering};
+
+/// What a socket wakes in the place of its session's task, which it wakes in turn.
+///
+/// So a session that is woken by something else need not ask its socket.
+pub(super) struct Bell {
+    rung: AtomicBool,
+    task: Mutex<Waker>,
+}
+
+impl Bell {
+    pub(super) fn new() -> Arc<Self> {
+        Arc::new(Self {
+            rung: AtomicBool::new(true),
+            task: Mutex::new(Waker::noop().clone()),
+        })
+    }
+
+    /// Wakes this task from now on.
+    pub(super) fn call(&self, task: &Waker) {
+        let mut slot = self.task.lock();
+        let before = std::mem::replace(&mut *slot, task.clone());
+        drop(slot);
+        drop(before);
+    }
+
+    /// Whether it has rung since it was hushed.
+    pub(super) fn has_rung(&self) -> bool {
+        // In one order with the wakes: who was woken sees what it was woken for.
+        self.rung.load(Ordering::SeqCst)
+    }
+
+    /// To be called before the socket is asked: what it tells after that rings again.
+    pub(super) fn hush(&self) {
+        self.rung.store(false, Ordering::SeqCst);
+    }
+}
+
+impl Wake for Bell {
+    fn wake(self: Arc<Self>) {
+        self.wake_by_ref();
+    }
+
+    fn wake_by_ref(self: &Arc<Self>) {
+        self.rung.store(true, Ordering::SeqCst);
+        let task = self.task.lock().clone();
+        task.wake();
+    }
+}
+
+#[cfg(all(test, not(feature = "loom")))]
+mod tests {
+    use super::*;
+    use crate::sync::AtomicU64;
+
+    #[derive(Default)]
+    struct Woken(AtomicU64);
+
+    impl Wake for Woken {
+        fn wake(self: Arc<Self>) {
+            self.0.fetch_add(1, Ordering::SeqCst);
+        }
+    }
+
+    #[test]
+    fn it_has_rung_until_it_is_hushed_and_wakes_the_task_it_was_given_last() {
+        let bell = Bell::new();
+        assert!(bell.has_rung(), "nobody has looked yet");
+        bell.hush();
+        assert!(!bell.has_rung());
+        let tasks = [(); 2].map(|()| Arc::new(Woken::default()));
+        for task in &tasks {
+            bell.call(&Waker::from(Arc::clone(task)));
+        }
+        Waker::from(Arc::clone(&bell)).wake();
+        assert!(bell.has_rung());
+        let woken = tasks.map(|task| task.0.load(Ordering::SeqCst));
+        assert_eq!(woken, [0, 1]);
+    }
+}
