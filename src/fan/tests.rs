@@ -1,3 +1,5 @@
+//! What fans do, with sockets and a runtime that do what a test says.
+
 use std::task::Waker;
 use std::time::SystemTime;
 
