@@ -9,7 +9,7 @@ use crate::wire::deflate::{deflated_bytes_max, inflate};
 use crate::wire::error::WireError;
 use crate::wire::frame::{DataKind, Frame, FrameBuffer, OpCode};
 pub use crate::wire::header::Inflation;
-use crate::wire::header::{Coding, Header, PartialHeader};
+use crate::wire::header::{Coding, Header, PartialHeader, parse};
 use crate::wire::mask::Mask;
 use crate::wire::utf8::Utf8Validator;
 
@@ -38,7 +38,8 @@ pub enum Event {
 ///
 /// Between messages it holds no memory but its own few words. During a message it holds the
 /// bytes that have arrived, in a buffer of at most twice that and at most the limit, and
-/// never the length that a header merely announces. Text is checked as it arrives.
+/// never the length that a header merely announces. Text is checked as it arrives. What is whole
+/// is copied into just the memory it needs, once.
 #[derive(Debug)]
 pub struct Decoder {
     stage: Stage,
@@ -79,6 +80,9 @@ impl Decoder {
     /// The first [`WireError`] in the order of the bytes, however they are cut into chunks;
     /// `input` is then empty. [`WireError::TooBig`] comes with the header that announces it.
     pub fn decode(&mut self, input: &mut &[u8]) -> Result<Option<Event>, WireError> {
+        if let Some(frame) = self.decode_whole(input) {
+            return Ok(Some(Event::Message(frame)));
+        }
         let outcome = self.advance(input);
         match &outcome {
             Ok(None | Some(Event::Message(_) | Event::Ping(_) | Event::Pong(_))) => {}
@@ -95,6 +99,32 @@ impl Decoder {
     pub fn heap_bytes(&self) -> usize {
         let message = self.message.as_ref().map_or(0, |m| m.buffer.capacity());
         message + self.stage.heap_bytes()
+    }
+
+    /// Decodes the next message, if it is the common one: all of it is there, in one frame, plain.
+    ///
+    /// This is a short cut, and judges nothing: whatever else it meets it leaves where it is, to
+    /// [`advance`](Self::advance).
+    fn decode_whole(&self, input: &mut &[u8]) -> Option<Frame> {
+        if self.message.is_some() || !self.stage.is_between_frames() {
+            return None;
+        }
+        let (header, size) = parse(input, self.inflation).ok()??;
+        let (true, Coding::Plain, OpCode::Data(kind)) = (header.fin, header.coding, header.opcode)
+        else {
+            return None;
+        };
+        let payload_len = usize::try_from(header.payload_len).ok()?;
+        if payload_len > input.len() - size || !fits(payload_len, self.message_bytes_max) {
+            return None;
+        }
+        let (whole, rest) = input.split_at(size + payload_len);
+        let mut mask = header.mask;
+        let frame = Frame::parse(kind, whole, payload_len, |payload| {
+            mask.apply(payload);
+        })?;
+        *input = rest;
+        Some(frame)
     }
 
     fn advance(&mut self, input: &mut &[u8]) -> Result<Option<Event>, WireError> {
@@ -197,6 +227,11 @@ impl Stage {
         })
     }
 
+    /// Whether the next byte starts a frame.
+    fn is_between_frames(&self) -> bool {
+        matches!(self, Self::Header(partial) if partial.is_empty())
+    }
+
     fn heap_bytes(&self) -> usize {
         match self {
             Self::Control(control) => control.partial.as_deref().map_or(0, size_of_val),
@@ -292,12 +327,10 @@ impl Message {
 
     /// The length with a further fragment of `payload_len`, if that is within `limit`.
     fn total_with(&self, payload_len: u64, limit: usize) -> Result<usize, WireError> {
-        let limit = limit + usize::from(planted::is(Bug::LimitTooLarge));
-        let limit = limit - usize::from(planted::is(Bug::LimitTooSmall));
         let announced = (self.buffer.payload_len() as u64).saturating_add(payload_len);
         usize::try_from(announced)
             .ok()
-            .filter(|total| *total <= limit)
+            .filter(|total| fits(*total, limit))
             .ok_or(WireError::TooBig { announced, limit })
     }
 
@@ -339,6 +372,12 @@ impl fmt::Debug for Message {
             .field("len", &self.buffer.payload_len())
             .finish_non_exhaustive()
     }
+}
+
+/// Whether a message of so many bytes keeps to the limit.
+fn fits(bytes: usize, limit: usize) -> bool {
+    let limit = planted::one_more(Bug::LimitTooLarge, limit);
+    bytes <= planted::one_less(Bug::LimitTooSmall, limit)
 }
 
 /// Takes up to `max` bytes off the front of `input`.

@@ -50,6 +50,11 @@ pub(super) struct PartialHeader {
 }
 
 impl PartialHeader {
+    /// Whether none of it has arrived.
+    pub(super) fn is_empty(&self) -> bool {
+        self.len == 0
+    }
+
     /// Takes a header's bytes off `input`; `None` took all of them and needs more.
     ///
     /// With the header, `self` has served its purpose.
@@ -77,7 +82,14 @@ impl PartialHeader {
 }
 
 /// Reads a header from the front of `bytes`, with its size; `None` if it goes on.
-fn parse(bytes: &[u8], inflation: Inflation) -> Result<Option<(Header, usize)>, WireError> {
+///
+/// # Errors
+///
+/// The first in the order of the bytes.
+pub(super) fn parse(
+    bytes: &[u8],
+    inflation: Inflation,
+) -> Result<Option<(Header, usize)>, WireError> {
     let Some((&[first, second], rest)) = bytes.split_first_chunk() else {
         return Ok(None);
     };
