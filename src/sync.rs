@@ -103,6 +103,10 @@ impl Waiters {
 
     /// Takes every parked waker out, to wake after unlocking.
     pub(crate) fn unpark(&mut self) -> Wakers {
+        // Mostly nobody waits, because everybody has been woken and not yet run.
+        if self.parked.is_empty() {
+            return Wakers::default();
+        }
         let parked = std::mem::take(&mut self.parked);
         for (place, _) in &parked {
             self.places[*place] = None;

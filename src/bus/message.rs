@@ -4,6 +4,7 @@ use std::fmt;
 use std::sync::Arc;
 use std::time::Duration;
 
+use super::memory::Route;
 use super::topic::{ClientId, Topic};
 use crate::identity::Identity;
 use crate::wire::{DataKind, Frame, Payload};
@@ -33,26 +34,52 @@ pub enum Origin {
 #[derive(Clone, PartialEq, Eq)]
 pub struct Sender(Arc<Client>);
 
-#[derive(PartialEq, Eq)]
 struct Client {
     number: ClientId,
     identity: Identity,
     topic: Topic,
+    /// Where its topic is, if its bus has told.
+    route: Option<Route>,
 }
+
+impl PartialEq for Client {
+    fn eq(&self, other: &Self) -> bool {
+        self.number == other.number && self.identity == other.identity && self.topic == other.topic
+    }
+}
+
+impl Eq for Client {}
 
 impl Sender {
     /// The client of this number that has shown to be this, and that alone reads `topic`.
     pub fn new(number: ClientId, identity: Identity, topic: Topic) -> Self {
+        Self::routed(number, identity, topic, None)
+    }
+
+    /// The same, with the way to its topic.
+    pub(super) fn routed(
+        number: ClientId,
+        identity: Identity,
+        topic: Topic,
+        route: Option<Route>,
+    ) -> Self {
         Self(Arc::new(Client {
             number,
             identity,
             topic,
+            route,
         }))
+    }
+
+    /// The way to its topic, if its bus has told.
+    pub(super) fn route(&self) -> Option<&Route> {
+        self.0.route.as_ref()
     }
 
     /// The same client with what it has shown since.
     pub(crate) fn renewed(&self, identity: Identity) -> Self {
-        Self::new(self.client(), identity, self.topic().clone())
+        let (topic, route) = (self.topic().clone(), self.0.route.clone());
+        Self::routed(self.client(), identity, topic, route)
     }
 
     /// Its number.
@@ -151,10 +178,11 @@ impl Message {
     }
 
     /// The same payload, not copied, as published by `origin` at this time of a runtime's clock.
-    pub(crate) fn published(&self, origin: Origin, at: Duration) -> Self {
+    pub(crate) fn published(self, origin: Origin, at: Duration) -> Self {
         Self {
+            frame: self.frame,
+            origin,
             published: Some(at),
-            ..self.from_origin(origin)
         }
     }
 

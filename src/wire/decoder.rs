@@ -19,15 +19,15 @@ use crate::wire::utf8::Utf8Validator;
 /// and RFC 6455 5.4 allows them.
 pub const EMPTY_FRAGMENTS_MAX: u16 = 1024;
 
-/// What a client said.
+/// What a client said; small, as control frames, which are seldom, lie elsewhere.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum Event {
     /// A complete data message, its fragments joined and already encoded for other clients.
     Message(Frame),
     /// A ping, to be answered by a pong with the same payload (RFC 6455 5.5.2).
-    Ping(ControlPayload),
+    Ping(Box<ControlPayload>),
     /// A pong, asked for or not (RFC 6455 5.5.3).
-    Pong(ControlPayload),
+    Pong(Box<ControlPayload>),
     /// The closing handshake's frame, with its status if it had one (RFC 6455 5.5.1).
     ///
     /// Nothing follows it.
@@ -223,7 +223,7 @@ impl Stage {
             kind,
             mask: header.mask,
             left: u8::try_from(header.payload_len).expect("a control frame has at most 125"),
-            partial: None,
+            payload: None,
         })
     }
 
@@ -234,7 +234,7 @@ impl Stage {
 
     fn heap_bytes(&self) -> usize {
         match self {
-            Self::Control(control) => control.partial.as_deref().map_or(0, size_of_val),
+            Self::Control(control) => control.payload.as_deref().map_or(0, size_of_val),
             Self::Header(_) | Self::Data(_) | Self::Ended => 0,
         }
     }
@@ -269,27 +269,25 @@ struct ControlFrame {
     mask: Mask,
     left: u8,
     /// Boxed because it is seldom needed, and far larger than the decoder.
-    partial: Option<Box<ControlPayload>>,
+    payload: Option<Box<ControlPayload>>,
 }
 
 impl ControlFrame {
-    fn read(&mut self, input: &mut &[u8]) -> Read<ControlPayload> {
+    fn read(&mut self, input: &mut &[u8]) -> Read<Box<ControlPayload>> {
         let chunk = take(input, usize::from(self.left));
         self.left -= u8::try_from(chunk.len()).expect("no more than was left");
-        if self.left == 0 {
-            let mut payload = self.partial.take().map_or(ControlPayload::EMPTY, |p| *p);
-            self.mask.apply(payload.append(chunk));
-            return Read::Done(payload);
-        }
         if !chunk.is_empty() {
-            let payload = self.partial.get_or_insert_default();
+            let payload = self.payload.get_or_insert_default();
             self.mask.apply(payload.append(chunk));
         }
-        Read::Missing
+        match self.left {
+            0 => Read::Done(self.payload.take().unwrap_or_default()),
+            _ => Read::Missing,
+        }
     }
 }
 
-fn control_event(kind: ControlKind, payload: ControlPayload) -> Result<Event, WireError> {
+fn control_event(kind: ControlKind, payload: Box<ControlPayload>) -> Result<Event, WireError> {
     match kind {
         ControlKind::Close => CloseFrame::parse(&payload).map(Event::Close),
         ControlKind::Ping => Ok(Event::Ping(payload)),
