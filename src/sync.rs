@@ -111,7 +111,7 @@ impl Waiters {
         for (place, _) in &parked {
             self.places[*place] = None;
         }
-        Wakers(parked)
+        Wakers(Some(parked))
     }
 
     /// Places that are taken.
@@ -124,16 +124,19 @@ impl Waiters {
 /// Wakers taken out of [`Waiters`], to be woken without any lock held.
 #[must_use = "the tasks stay asleep until these are woken"]
 #[derive(Debug, Default)]
-pub(crate) struct Wakers(Parked);
+pub(crate) struct Wakers(Option<Parked>);
 
 impl Wakers {
     pub(crate) fn wake(self) {
+        let Some(parked) = self.0 else {
+            return;
+        };
         let most = if planted::is(Bug::OneWoken) {
             1
         } else {
             usize::MAX
         };
-        for (_, waker) in self.0.into_iter().take(most) {
+        for (_, waker) in parked.into_iter().take(most) {
             waker.wake();
         }
     }

@@ -79,10 +79,24 @@ impl Decoder {
     ///
     /// The first [`WireError`] in the order of the bytes, however they are cut into chunks;
     /// `input` is then empty. [`WireError::TooBig`] comes with the header that announces it.
+    #[inline]
     pub fn decode(&mut self, input: &mut &[u8]) -> Result<Option<Event>, WireError> {
-        if let Some(frame) = self.decode_whole(input) {
-            return Ok(Some(Event::Message(frame)));
+        match self.decode_whole(input) {
+            Some(frame) => Ok(Some(Event::Message(frame))),
+            None => self.decode_next(input),
         }
+    }
+
+    /// The heap memory held for a partial frame or message, in bytes; zero when idle.
+    pub fn heap_bytes(&self) -> usize {
+        let message = self.message.as_ref().map_or(0, |m| m.buffer.capacity());
+        message + self.stage.heap_bytes()
+    }
+
+    /// Decodes the next event, whatever it is.
+    // Apart, so that its frame on the stack is not made for each whole message.
+    #[inline(never)]
+    fn decode_next(&mut self, input: &mut &[u8]) -> Result<Option<Event>, WireError> {
         let outcome = self.advance(input);
         match &outcome {
             Ok(None | Some(Event::Message(_) | Event::Ping(_) | Event::Pong(_))) => {}
@@ -95,16 +109,10 @@ impl Decoder {
         outcome
     }
 
-    /// The heap memory held for a partial frame or message, in bytes; zero when idle.
-    pub fn heap_bytes(&self) -> usize {
-        let message = self.message.as_ref().map_or(0, |m| m.buffer.capacity());
-        message + self.stage.heap_bytes()
-    }
-
     /// Decodes the next message, if it is the common one: all of it is there, in one frame, plain.
     ///
     /// This is a short cut, and judges nothing: whatever else it meets it leaves where it is, to
-    /// [`advance`](Self::advance).
+    /// [`decode_next`](Self::decode_next).
     fn decode_whole(&self, input: &mut &[u8]) -> Option<Frame> {
         if self.message.is_some() || !self.stage.is_between_frames() {
             return None;

@@ -111,7 +111,7 @@ impl Frame {
         bytes.reserve_exact(header_len(payload.len()) + payload.len());
         bytes.resize(header_len(payload.len()), 0);
         bytes.extend_from_slice(payload);
-        Self::new(kind, &bytes, payload.len(), |_unmasked| {})
+        Self::new(kind, &bytes, payload.len(), |_legal| true).expect("it is legal")
     }
 
     /// The message whose payload is the end of `bytes`, as `unmask` leaves it, in just the memory
@@ -125,35 +125,28 @@ impl Frame {
         unmask: impl FnOnce(&mut [u8]),
     ) -> Option<Self> {
         let start = bytes.len() - payload_len - header_len(payload_len);
-        let frame = Self::new(kind, &bytes[start..], payload_len, unmask);
-        frame.is_legal().then_some(frame)
+        Self::new(kind, &bytes[start..], payload_len, |payload| {
+            unmask(payload);
+            match kind {
+                // Most texts are ASCII, which is seen in a fraction of the time.
+                DataKind::Text => payload.is_ascii() || str::from_utf8(payload).is_ok(),
+                DataKind::Binary => true,
+            }
+        })
     }
 
-    /// Takes room for the header, and the payload behind it.
+    /// Takes room for the header, and the payload behind it; `None` if `finish` says no.
     fn new(
         kind: DataKind,
         bytes: &[u8],
         payload_len: usize,
-        unmask: impl FnOnce(&mut [u8]),
-    ) -> Self {
+        finish: impl FnOnce(&mut [u8]) -> bool,
+    ) -> Option<Self> {
         let mut shared = Arc::from_header_and_slice(Forms::new(), bytes);
         let whole = Arc::get_mut(&mut shared).expect("nobody shares it yet");
         let (header, payload) = whole.slice.split_at_mut(bytes.len() - payload_len);
         write_header(header, kind, payload_len);
-        unmask(payload);
-        Self(shared)
-    }
-
-    /// Whether a text is UTF-8.
-    fn is_legal(&self) -> bool {
-        match self.kind() {
-            // Most texts are ASCII, which is seen in a fraction of the time.
-            DataKind::Text => {
-                let text = self.payload_bytes();
-                text.is_ascii() || str::from_utf8(text).is_ok()
-            }
-            DataKind::Binary => true,
-        }
+        finish(payload).then(|| Self(shared))
     }
 
     /// Whether the message is text or binary.

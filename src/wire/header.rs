@@ -86,6 +86,7 @@ impl PartialHeader {
 /// # Errors
 ///
 /// The first in the order of the bytes.
+#[inline]
 pub(super) fn parse(
     bytes: &[u8],
     inflation: Inflation,
