@@ -137,6 +137,7 @@ impl InMemoryMessageBus {
     }
 
     /// Publishes where the topic was found, and returns how many were subscribed.
+    #[inline]
     fn publish_at(&self, cell: &Cell, topic: &Topic, message: Message) -> usize {
         let told = self.is_tapped().then(|| message.clone());
         let published = cell.publish(message);
@@ -240,9 +241,17 @@ impl Shared {
         }
     }
 
+    #[inline]
     pub(super) fn tell_published(&self, topic: &Topic, message: &Message, result: Published) {
+        if self.taps.any() {
+            self.tell_tapped(topic, message, result);
+        }
+    }
+
+    #[cold]
+    fn tell_tapped(&self, topic: &Topic, message: &Message, result: Published) {
         // None are left if another thread takes the topic away: it was not published.
-        if self.taps.any() && result.subscribers > 0 {
+        if result.subscribers > 0 {
             let tapped = Tapped::Topic(topic.clone());
             self.tell(&tapped, || {
                 published(message, result.number, result.subscribers)

@@ -51,16 +51,23 @@ impl Dialect {
     }
 
     /// What a client's frame says; `None` if it is not of this dialect.
+    #[inline]
     pub(super) fn read(self, frame: Frame) -> Option<Heard> {
-        match (self, frame.kind()) {
-            (Self::Plain, _) | (Self::Json, DataKind::Binary) => Some(Heard::Message(frame)),
-            (Self::Json, DataKind::Text) => {
-                match serde_json::from_slice(frame.payload_bytes()).ok()? {
-                    Said::Text(text) => Some(Heard::Message(Frame::text(text))),
-                    Said::Token(token) => Some(Heard::Token(Token::new(&token))),
-                }
-            }
+        match self {
+            Self::Plain => Some(Heard::Message(frame)),
+            Self::Json => open(frame),
         }
+    }
+}
+
+/// Takes what a client says out of its envelope; bytes have none.
+fn open(frame: Frame) -> Option<Heard> {
+    match frame.kind() {
+        DataKind::Binary => Some(Heard::Message(frame)),
+        DataKind::Text => match serde_json::from_slice(frame.payload_bytes()).ok()? {
+            Said::Text(text) => Some(Heard::Message(Frame::text(text))),
+            Said::Token(token) => Some(Heard::Token(Token::new(&token))),
+        },
     }
 }
 
