@@ -9,7 +9,7 @@ use crate::wire::deflate::{deflated_bytes_max, inflate};
 use crate::wire::error::WireError;
 use crate::wire::frame::{DataKind, Frame, FrameBuffer, OpCode};
 pub use crate::wire::header::Inflation;
-use crate::wire::header::{Coding, Header, PartialHeader, parse};
+use crate::wire::header::{Coding, Header, PartialHeader, WholeHeader};
 use crate::wire::mask::Mask;
 use crate::wire::utf8::Utf8Validator;
 
@@ -117,19 +117,15 @@ impl Decoder {
         if self.message.is_some() || !self.stage.is_between_frames() {
             return None;
         }
-        let (header, size) = parse(input, self.inflation).ok()??;
-        let (true, Coding::Plain, OpCode::Data(kind)) = (header.fin, header.coding, header.opcode)
-        else {
-            return None;
-        };
-        let payload_len = usize::try_from(header.payload_len).ok()?;
-        if payload_len > input.len() - size || !fits(payload_len, self.message_bytes_max) {
+        let mut header = WholeHeader::read(input)?;
+        let payload_len = header.payload_len;
+        let room = input.len() - header.size;
+        if payload_len > room || !fits(payload_len, self.message_bytes_max) {
             return None;
         }
-        let (whole, rest) = input.split_at(size + payload_len);
-        let mut mask = header.mask;
-        let frame = Frame::parse(kind, whole, payload_len, |payload| {
-            mask.apply(payload);
+        let (whole, rest) = input.split_at(header.size + payload_len);
+        let frame = Frame::parse(header.kind, whole, payload_len, |payload| {
+            header.mask.apply(payload);
         })?;
         *input = rest;
         Some(frame)

@@ -45,7 +45,7 @@ impl OpCode {
     }
 
     /// The four bits that stand for this code, `0x0` to `0xA`.
-    pub fn bits(self) -> u8 {
+    pub const fn bits(self) -> u8 {
         match self {
             Self::Continuation => 0x0,
             Self::Data(DataKind::Text) => 0x1,
@@ -174,12 +174,7 @@ impl Frame {
     /// The payload's bytes; a text's are UTF-8.
     pub fn payload_bytes(&self) -> &[u8] {
         let bytes = self.as_bytes();
-        let header_len = match bytes[1] {
-            126 => 4,
-            127 => HEADER_BYTES_MAX,
-            _short => 2,
-        };
-        &bytes[header_len..]
+        &bytes[bytes.len() - self.len()..]
     }
 
     /// The encoded frame, header included, ready for any client's socket.
@@ -191,7 +186,12 @@ impl Frame {
 
     /// The length of the payload in bytes, header excluded.
     pub fn len(&self) -> usize {
-        self.payload_bytes().len()
+        // Without a look at the frame: this is asked of each message several times.
+        match self.0.slice.len() {
+            whole @ 0..=127 => whole - 2,
+            whole @ 128..=65_539 => whole - 4,
+            whole => whole - HEADER_BYTES_MAX,
+        }
     }
 
     /// Whether the payload is empty.
