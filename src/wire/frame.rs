@@ -77,8 +77,9 @@ pub enum Payload<'a> {
 
 /// One complete data message, encoded as one unmasked FIN frame (RFC 6455 5.2, 5.6).
 ///
-/// The encoding, the payload and what is made of them later are one allocation, which its clones
-/// share: one frame serves any number of receivers. Two frames are equal if their encodings are.
+/// The encoding and the payload are one allocation, with a place for what is made of them later,
+/// and its clones share it: one frame serves any number of receivers. Two are equal if their
+/// encodings are.
 #[derive(Clone)]
 pub struct Frame(Arc<HeaderSlice<Forms, [u8]>>);
 
@@ -89,8 +90,11 @@ type Forms = OnceLock<Box<Others>>;
 #[derive(Default)]
 struct Others {
     enveloped: OnceLock<Frame>,
-    deflated: [OnceLock<Option<Box<[u8]>>>; WindowBits::COUNT],
+    deflated: OnceLock<Box<[Deflated; WindowBits::COUNT]>>,
 }
+
+/// One compressed form, or that it would not be shorter.
+type Deflated = OnceLock<Option<Box<[u8]>>>;
 
 /// Bytes of a message that is put together without an allocation of its own.
 const SHORT_BYTES: usize = 256;
@@ -211,7 +215,8 @@ impl Frame {
         window: WindowBits,
         deflate: impl FnOnce(&Self) -> Option<Box<[u8]>>,
     ) -> Option<&[u8]> {
-        self.others().deflated[window.index()]
+        let forms = self.others().deflated.get_or_init(Box::default);
+        forms[window.index()]
             .get_or_init(|| deflate(self))
             .as_deref()
     }
