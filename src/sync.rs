@@ -113,12 +113,21 @@ impl Waiters {
     }
 
     /// Takes every parked waker out, to wake after unlocking.
+    #[inline]
     pub(crate) fn unpark(&mut self) -> Wakers {
+        // Mostly nobody waits, because everybody has been woken and not yet run.
+        if self.parked.is_empty() {
+            return Wakers::default();
+        }
+        self.unpark_all()
+    }
+
+    fn unpark_all(&mut self) -> Wakers {
         let parked = std::mem::take(&mut self.parked);
         for (place, _) in &parked {
             self.places[*place] = None;
         }
-        Wakers(parked)
+        Wakers(Some(parked))
     }
 
     /// Places that are taken.
@@ -128,21 +137,28 @@ impl Waiters {
     }
 }
 
-/// Wakers taken out of [`Waiters`], to be woken without any lock held.
+/// Wakers taken out of [`Waiters`], if there were any, to be woken without any lock held.
 #[must_use = "the tasks stay asleep until these are woken"]
 #[derive(Debug, Default)]
-pub(crate) struct Wakers(Parked);
+pub(crate) struct Wakers(Option<Parked>);
 
 impl Wakers {
+    #[inline]
     pub(crate) fn wake(self) {
-        let most = if planted::is(Bug::OneWoken) {
-            1
-        } else {
-            usize::MAX
-        };
-        for (_, waker) in self.0.into_iter().take(most) {
-            waker.wake();
+        if let Some(parked) = self.0 {
+            wake_all(parked);
         }
+    }
+}
+
+fn wake_all(parked: Parked) {
+    let most = if planted::is(Bug::OneWoken) {
+        1
+    } else {
+        usize::MAX
+    };
+    for (_, waker) in parked.into_iter().take(most) {
+        waker.wake();
     }
 }
 

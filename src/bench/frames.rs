@@ -141,7 +141,7 @@ mod tests {
             let Event::Message(frame) = event else {
                 panic!("{event:?}");
             };
-            messages.push(frame.payload().as_bytes().to_vec());
+            messages.push(frame.payload_bytes().to_vec());
         }
         messages
     }

@@ -378,7 +378,9 @@ impl Log {
         while self.entries.front().is_some_and(|entry| entry.readers == 0) {
             self.evict();
         }
-        if self.entries.is_empty() && self.entries.capacity() > SPARE_ENTRIES {
+        // Where nobody reads, it is only held by those who once knew the way.
+        let spare = if self.readers > 0 { SPARE_ENTRIES } else { 0 };
+        if self.entries.is_empty() && self.entries.capacity() > spare {
             self.entries = VecDeque::new();
         }
         self.free_burst();
@@ -495,6 +497,8 @@ mod tests {
             (0..messages).for_each(|n| log.append(n.to_string().into()));
             read(&mut log, &mut cursor, ALL);
             assert_eq!(log.entries.capacity(), kept, "{messages} messages");
+            log.detach(cursor);
+            assert_eq!(log.entries.capacity(), 0, "nobody reads any more");
         }
     }
 

@@ -8,11 +8,12 @@ use foldhash::quality::RandomState;
 
 use super::cell::{Cell, Published};
 use super::log::TopicCounts;
-use super::message::Message;
+use super::message::{Message, Sender};
 use super::subscription::{Publisher, Seat, Subscription};
 use super::tap::{Tap, Tapped, Taps, published};
-use super::topic::{ServiceName, Topic};
+use super::topic::{ClientId, ServiceName, Topic};
 use super::{MessageBus, SubscribeError};
+use crate::identity::Identity;
 use crate::limits::Window;
 use crate::planted::{self, Bug};
 use crate::sync::{Arc, Mutex};
@@ -124,6 +125,28 @@ impl InMemoryMessageBus {
         self.shared.tell(tapped, || event().to_string());
     }
 
+    /// The client of this number, whose topic is this one; a reply to it finds the topic as it is
+    /// now without a look-up.
+    pub(crate) fn sender(&self, number: ClientId, identity: Identity, topic: Topic) -> Sender {
+        let cell = self.shared.cell(&topic);
+        let route = cell.map(|cell| Route {
+            shared: Arc::clone(&self.shared),
+            cell,
+        });
+        Sender::routed(number, identity, topic, route)
+    }
+
+    /// Publishes where the topic was found, and returns how many were subscribed.
+    #[inline]
+    fn publish_at(&self, cell: &Cell, topic: &Topic, message: Message) -> usize {
+        let told = self.is_tapped().then(|| message.clone());
+        let published = cell.publish(message);
+        if let Some(message) = told {
+            self.shared.tell_published(topic, &message, published);
+        }
+        published.subscribers
+    }
+
     /// Every topic there is, by name; takes time in proportion to their number.
     pub fn topics(&self) -> Vec<TopicStatus> {
         let map = self.shared.map.lock();
@@ -153,19 +176,38 @@ impl MessageBus for InMemoryMessageBus {
     }
 
     fn publish(&self, topic: &Topic, message: Message) -> usize {
-        let Some(cell) = self.shared.cell(topic) else {
-            return self.shared.count(0);
-        };
-        let told = self.is_tapped().then(|| message.clone());
-        let published = cell.publish(message);
-        if let Some(message) = told {
-            self.shared.tell_published(topic, &message, published);
+        let found = self.shared.cell(topic);
+        let subscribers = found.map_or(0, |cell| self.publish_at(&cell, topic, message));
+        self.shared.count(subscribers)
+    }
+
+    fn reply(&self, to: &Sender, message: Message) -> usize {
+        let topic = to.topic();
+        let known = to.route().and_then(|route| route.on(&self.shared));
+        let subscribers = known.map_or(0, |cell| self.publish_at(cell, topic, message.clone()));
+        match subscribers {
+            // A topic that lost its last subscriber never gets another one: there may be a new one.
+            0 => self.publish(topic, message),
+            _ => subscribers,
         }
-        self.shared.count(published.subscribers)
     }
 
     fn publisher(&self, topic: &Topic) -> Publisher {
         Publisher::new(Arc::clone(&self.shared), topic.clone())
+    }
+}
+
+/// Where a topic was found, and on which bus; it may be gone since.
+#[derive(Clone, Debug)]
+pub(super) struct Route {
+    shared: Arc<Shared>,
+    cell: Arc<Cell>,
+}
+
+impl Route {
+    /// The topic, if it was found on this bus.
+    fn on(&self, shared: &Arc<Shared>) -> Option<&Cell> {
+        Arc::ptr_eq(&self.shared, shared).then_some(&*self.cell)
     }
 }
 
@@ -199,9 +241,17 @@ impl Shared {
         }
     }
 
+    #[inline]
     pub(super) fn tell_published(&self, topic: &Topic, message: &Message, result: Published) {
+        if self.taps.any() {
+            self.tell_tapped(topic, message, result);
+        }
+    }
+
+    #[cold]
+    fn tell_tapped(&self, topic: &Topic, message: &Message, result: Published) {
         // None are left if another thread takes the topic away: it was not published.
-        if self.taps.any() && result.subscribers > 0 {
+        if result.subscribers > 0 {
             let tapped = Tapped::Topic(topic.clone());
             self.tell(&tapped, || {
                 published(message, result.number, result.subscribers)
@@ -291,6 +341,38 @@ mod tests {
         assert_eq!(bus.counts().messages, counts);
         drop(readers);
         assert_eq!(bus.topic_counts(&topic), None);
+    }
+
+    #[test]
+    fn a_reply_finds_the_topic_as_it_is_now() {
+        let limits = Limits::default();
+        let [bus, other] = [(); 2].map(|()| InMemoryMessageBus::new(limits.window, limits.topics));
+        let topic: Topic = "t".parse().expect("a valid name");
+        let is_there = |reader: &mut Subscription| {
+            let mut cx = Context::from_waker(Waker::noop());
+            reader.poll_recv(&mut cx).is_ready()
+        };
+        let mut first = bus.subscribe(&topic).expect("there is room");
+        let sender = bus.sender(ClientId::new(7), Identity::default(), topic.clone());
+        let renewed = sender.renewed(Identity::default());
+        assert!([&sender, &renewed].iter().all(|to| to.route().is_some()));
+        assert_eq!(bus.reply(&sender, "a".into()), 1);
+        assert!(is_there(&mut first));
+        assert_eq!(other.reply(&sender, "b".into()), 0, "nobody is there");
+        assert!(!is_there(&mut first), "the other bus has its own topics");
+        let events = bus
+            .tap(Tapped::Topic(topic.clone()))
+            .expect("there is room");
+        assert_eq!(bus.reply(&sender, "c".into()), 1);
+        drop((events, first));
+        assert_eq!(bus.reply(&sender, "d".into()), 0);
+        let mut second = bus.subscribe(&topic).expect("there is room");
+        assert_eq!(bus.reply(&sender, "e".into()), 1);
+        assert!(is_there(&mut second), "the topic is a new one");
+        let published = bus.counts().messages.published;
+        drop(second);
+        // Four replies, each counted once whoever got it, and what the tap was told of one.
+        assert_eq!((published, bus.counts().messages.published), (5, 5));
     }
 
     #[test]

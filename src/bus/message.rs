@@ -4,25 +4,18 @@ use std::fmt;
 use std::sync::Arc;
 use std::time::Duration;
 
+use super::memory::Route;
 use super::topic::{ClientId, Topic};
 use crate::identity::Identity;
-use crate::sync::OnceLock;
-use crate::wire::{Encoded, Frame, Payload};
+use crate::wire::{DataKind, Frame, Payload};
 
 /// One message on the bus; cheap to clone.
 #[derive(Clone)]
 pub struct Message {
-    content: Arc<Content>,
+    frame: Frame,
     origin: Origin,
     /// When a service published it, on its runtime's clock.
     published: Option<Duration>,
-}
-
-/// What is said, whoever says it again.
-struct Content {
-    plain: Encoded,
-    /// The frame of a text for clients that speak JSON, made for the first of them.
-    json: OnceLock<Box<Encoded>>,
 }
 
 /// Who published a message.
@@ -41,26 +34,52 @@ pub enum Origin {
 #[derive(Clone, PartialEq, Eq)]
 pub struct Sender(Arc<Client>);
 
-#[derive(PartialEq, Eq)]
 struct Client {
     number: ClientId,
     identity: Identity,
     topic: Topic,
+    /// Where its topic is, if its bus has told.
+    route: Option<Route>,
 }
+
+impl PartialEq for Client {
+    fn eq(&self, other: &Self) -> bool {
+        self.number == other.number && self.identity == other.identity && self.topic == other.topic
+    }
+}
+
+impl Eq for Client {}
 
 impl Sender {
     /// The client of this number that has shown to be this, and that alone reads `topic`.
     pub fn new(number: ClientId, identity: Identity, topic: Topic) -> Self {
+        Self::routed(number, identity, topic, None)
+    }
+
+    /// The same, with the way to its topic.
+    pub(super) fn routed(
+        number: ClientId,
+        identity: Identity,
+        topic: Topic,
+        route: Option<Route>,
+    ) -> Self {
         Self(Arc::new(Client {
             number,
             identity,
             topic,
+            route,
         }))
+    }
+
+    /// The way to its topic, if its bus has told.
+    pub(super) fn route(&self) -> Option<&Route> {
+        self.0.route.as_ref()
     }
 
     /// The same client with what it has shown since.
     pub(crate) fn renewed(&self, identity: Identity) -> Self {
-        Self::new(self.client(), identity, self.topic().clone())
+        let (topic, route) = (self.topic().clone(), self.0.route.clone());
+        Self::routed(self.client(), identity, topic, route)
     }
 
     /// Its number.
@@ -131,12 +150,8 @@ impl fmt::Display for Generation {
 
 impl Message {
     pub(crate) fn new(frame: Frame, origin: Origin) -> Self {
-        let content = Content {
-            plain: frame.into(),
-            json: OnceLock::new(),
-        };
         Self {
-            content: Arc::new(content),
+            frame,
             origin,
             published: None,
         }
@@ -156,17 +171,18 @@ impl Message {
     #[must_use]
     pub fn from_origin(&self, origin: Origin) -> Self {
         Self {
-            content: Arc::clone(&self.content),
+            frame: self.frame.clone(),
             origin,
             published: None,
         }
     }
 
     /// The same payload, not copied, as published by `origin` at this time of a runtime's clock.
-    pub(crate) fn published(&self, origin: Origin, at: Duration) -> Self {
+    pub(crate) fn published(self, origin: Origin, at: Duration) -> Self {
         Self {
+            frame: self.frame,
+            origin,
             published: Some(at),
-            ..self.from_origin(origin)
         }
     }
 
@@ -176,11 +192,13 @@ impl Message {
     }
 
     /// Text or bytes.
-    pub fn payload(&self) -> &Payload {
-        self.frame().payload()
+    ///
+    /// A text is checked again to be UTF-8, in time proportional to its length.
+    pub fn payload(&self) -> Payload<'_> {
+        self.frame.payload()
     }
 
-    /// The text, or `None` for a binary message.
+    /// The text, or `None` for a binary message; as costly as [`payload`](Self::payload).
     pub fn as_text(&self) -> Option<&str> {
         match self.payload() {
             Payload::Text(text) => Some(text),
@@ -190,15 +208,12 @@ impl Message {
 
     /// The payload's bytes, of a text as well.
     pub fn as_bytes(&self) -> &[u8] {
-        match self.payload() {
-            Payload::Text(text) => text.as_bytes(),
-            Payload::Binary(bytes) => bytes,
-        }
+        self.frame.payload_bytes()
     }
 
     /// The payload's length in bytes.
     pub fn len(&self) -> usize {
-        self.frame().len()
+        self.frame.len()
     }
 
     /// Whether the payload is empty, which is a message like any other.
@@ -221,30 +236,19 @@ impl Message {
 
     /// The message as the WebSocket frame every client receives.
     pub fn frame(&self) -> &Frame {
-        self.content.plain.frame()
+        &self.frame
     }
 
     /// The message as the frame of those clients that speak `busline.v1.json`: a text is
     /// `{"text":"..."}`, a binary message is as it is. Encoded once, for all of them.
     pub fn json_frame(&self) -> &Frame {
-        self.json().frame()
-    }
-
-    /// [`frame`](Self::frame), with its compressed forms.
-    pub(crate) fn plain(&self) -> &Encoded {
-        &self.content.plain
-    }
-
-    /// [`json_frame`](Self::json_frame), with its compressed forms.
-    pub(crate) fn json(&self) -> &Encoded {
-        let Payload::Text(text) = self.payload() else {
-            return self.plain();
-        };
-        self.content.json.get_or_init(|| {
-            let text: &str = text;
-            let json = serde_json::json!({ "text": text });
-            Box::new(Frame::text(json.to_string()).into())
-        })
+        match self.frame.kind() {
+            DataKind::Binary => &self.frame,
+            DataKind::Text => self.frame.enveloped(|| {
+                let json = serde_json::json!({ "text": self.as_text() });
+                Frame::text(json.to_string())
+            }),
+        }
     }
 }
 
@@ -287,16 +291,16 @@ impl From<&Self> for Message {
 impl PartialEq for Message {
     /// Equal payload of the same kind and equal origin.
     fn eq(&self, other: &Self) -> bool {
-        self.payload() == other.payload() && self.origin() == other.origin()
+        self.frame == other.frame && self.origin() == other.origin()
     }
 }
 
 impl fmt::Debug for Message {
     /// Kind, length and origin; never the payload, which is a client's and may be a secret.
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        let kind = match self.payload() {
-            Payload::Text(_) => "text",
-            Payload::Binary(_) => "binary",
+        let kind = match self.frame.kind() {
+            DataKind::Text => "text",
+            DataKind::Binary => "binary",
         };
         write!(
             f,

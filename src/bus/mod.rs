@@ -54,6 +54,13 @@ pub trait MessageBus: Send + Sync + 'static {
     /// Publishes to those subscribed to the topic, and returns how many that are.
     fn publish(&self, topic: &Topic, message: Message) -> usize;
 
+    /// Publishes on the topic of this client alone, and returns how many are subscribed to it.
+    ///
+    /// The same as [`publish`](Self::publish), for a bus that knows a shorter way.
+    fn reply(&self, to: &Sender, message: Message) -> usize {
+        self.publish(to.topic(), message)
+    }
+
     /// Ends the subscription, as dropping it does.
     fn unsubscribe(&self, _subscription: Subscription) {}
 

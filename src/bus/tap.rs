@@ -8,7 +8,7 @@ use super::message::{Message, Origin};
 use super::subscription::{Received, Subscription};
 use super::topic::{ClientId, Topic};
 use crate::sync::{Arc, AtomicU64, Ordering};
-use crate::wire::Payload;
+use crate::wire::DataKind;
 
 /// How many taps there are.
 #[derive(Debug)]
@@ -85,9 +85,9 @@ impl Drop for Tap {
 
 /// A message on its topic, as a tap sees it: all but what it says.
 pub(super) fn published(message: &Message, number: u64, subscribers: usize) -> String {
-    let kind = match message.payload() {
-        Payload::Binary(_) => "binary",
-        Payload::Text(_) => "text",
+    let kind = match message.frame().kind() {
+        DataKind::Binary => "binary",
+        DataKind::Text => "text",
     };
     let (client, generation) = match message.origin() {
         Origin::Client(sender) => (Some(sender.client().number()), None),

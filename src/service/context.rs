@@ -7,7 +7,7 @@ use std::time::{Duration, SystemTime};
 
 use super::Stop;
 use crate::bus::{
-    Generation, Message, MessageBus, Origin, Received, Sender, ServiceName, Subscription, Topic,
+    Generation, Message, MessageBus, Origin, Received, ServiceName, Subscription, Topic,
 };
 use crate::planted::{self, Bug};
 use crate::rt::{Clock, Instant};
@@ -112,15 +112,17 @@ impl Context {
     ///
     /// It never waits; a client that is too slow loses its oldest unread messages.
     pub fn publish(&self, message: impl Into<Message>) -> usize {
-        self.publish_on(&self.outbox, &message.into())
+        self.bus.publish(&self.outbox, self.stamped(message.into()))
     }
 
     /// Sends a message to the one client that sent `to`, over a topic of its own.
     ///
     /// Returns how many subscribers got it: 0 if the client has left or no client sent `to`.
     pub fn reply(&self, to: &Message, message: impl Into<Message>) -> usize {
-        let topic = to.sender().map(Sender::topic);
-        topic.map_or(0, |topic| self.publish_on(topic, &message.into()))
+        match to.sender() {
+            Some(sender) => self.bus.reply(sender, self.stamped(message.into())),
+            None => 0,
+        }
     }
 
     /// The present instant of the runtime's clock, for deadlines.
@@ -139,10 +141,10 @@ impl Context {
         self.lost
     }
 
-    fn publish_on(&self, topic: &Topic, message: &Message) -> usize {
+    /// The message as this run publishes it now.
+    fn stamped(&self, message: Message) -> Message {
         let origin = Origin::Service(self.generation);
-        let now = self.clock.now().since_start();
-        self.bus.publish(topic, message.published(origin, now))
+        message.published(origin, self.clock.now().since_start())
     }
 
     fn poll_recv(&mut self, cx: &mut std::task::Context<'_>) -> Poll<Option<Message>> {

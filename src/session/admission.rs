@@ -121,7 +121,7 @@ impl<R: Runtime> Admission<R> {
         let slow_consumer = policies.slow_consumer(name);
         Ok(Self {
             app: app.clone(),
-            sender: Sender::new(client, peer.identity.clone(), own),
+            sender: bus.sender(client, peer.identity.clone(), own),
             feed: Feed {
                 teller: Teller::new(bus.clone(), client),
                 to_all: Some(to_all),

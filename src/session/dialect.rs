@@ -5,7 +5,7 @@ use serde::Deserialize;
 use crate::bus::{Generation, Message};
 use crate::identity::Token;
 use crate::planted::{self, Bug};
-use crate::wire::{Encoded, Frame, Payload};
+use crate::wire::{DataKind, Frame};
 
 /// What a client and its session speak, as the client has asked for.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
@@ -51,14 +51,23 @@ impl Dialect {
     }
 
     /// What a client's frame says; `None` if it is not of this dialect.
+    #[inline]
     pub(super) fn read(self, frame: Frame) -> Option<Heard> {
-        match (self, frame.payload()) {
-            (Self::Plain, _) | (Self::Json, Payload::Binary(_)) => Some(Heard::Message(frame)),
-            (Self::Json, Payload::Text(text)) => match serde_json::from_str(text).ok()? {
-                Said::Text(text) => Some(Heard::Message(Frame::text(text))),
-                Said::Token(token) => Some(Heard::Token(Token::new(&token))),
-            },
+        match self {
+            Self::Plain => Some(Heard::Message(frame)),
+            Self::Json => open(frame),
         }
+    }
+}
+
+/// Takes what a client says out of its envelope; bytes have none.
+fn open(frame: Frame) -> Option<Heard> {
+    match frame.kind() {
+        DataKind::Binary => Some(Heard::Message(frame)),
+        DataKind::Text => match serde_json::from_slice(frame.payload_bytes()).ok()? {
+            Said::Text(text) => Some(Heard::Message(Frame::text(text))),
+            Said::Token(token) => Some(Heard::Token(Token::new(&token))),
+        },
     }
 }
 
@@ -93,10 +102,10 @@ impl Voice {
         }
     }
 
-    pub(super) fn encoded<'a>(&self, message: &'a Message) -> &'a Encoded {
+    pub(super) fn encoded<'a>(&self, message: &'a Message) -> &'a Frame {
         match self {
-            Self::Json(_) => message.json(),
-            Self::Plain => message.plain(),
+            Self::Json(_) => message.json_frame(),
+            Self::Plain => message.frame(),
         }
     }
 
@@ -143,6 +152,7 @@ impl Restarts {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::wire::Payload;
 
     #[test]
     fn a_dialect_has_the_name_that_is_documented() {

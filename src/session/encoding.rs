@@ -2,10 +2,8 @@
 
 use std::num::NonZeroUsize;
 
-use bytes::Bytes;
-
 use crate::sync::{Arc, Mutex};
-use crate::wire::{Deflate, Deflater, Encoded, WindowBits};
+use crate::wire::{Deflate, Deflater, Frame, WindowBits};
 
 /// How messages are encoded for one client; whatever it is, each message is encoded once for all.
 #[derive(Clone, Debug)]
@@ -35,17 +33,16 @@ impl Encoding {
     }
 
     /// The frame as this client receives it.
-    pub(super) fn encode<'a>(&self, encoded: &'a Encoded) -> &'a Bytes {
-        let plain = encoded.frame();
+    pub(super) fn encode<'a>(&self, frame: &'a Frame) -> &'a [u8] {
         match self {
             Self::Deflated {
                 window,
                 bytes_min,
                 deflater,
-            } if plain.len() >= bytes_min.get() => encoded
+            } if frame.len() >= bytes_min.get() => frame
                 .deflated(*window, |frame| deflater.lock().frame(frame, *window))
-                .unwrap_or_else(|| plain.as_bytes()),
-            Self::Deflated { .. } | Self::Plain => plain.as_bytes(),
+                .unwrap_or_else(|| frame.as_bytes()),
+            Self::Deflated { .. } | Self::Plain => frame.as_bytes(),
         }
     }
 }
@@ -53,7 +50,6 @@ impl Encoding {
 #[cfg(all(test, not(feature = "loom")))]
 mod tests {
     use super::*;
-    use crate::wire::Frame;
 
     #[test]
     fn what_is_long_enough_is_compressed_where_that_is_agreed_on() {
@@ -63,10 +59,10 @@ mod tests {
         let bytes_min = NonZeroUsize::new(100).expect("not zero");
         let agreed = Encoding::new(deflate, bytes_min, &deflater);
         for (bytes, is_compressed) in [(99, false), (100, true)] {
-            let encoded = Encoded::from(Frame::text("x".repeat(bytes)));
-            let plain = Encoding::Plain.encode(&encoded);
-            assert_eq!(plain, encoded.frame().as_bytes());
-            let sent = agreed.encode(&encoded);
+            let frame = Frame::text("x".repeat(bytes));
+            let plain = Encoding::Plain.encode(&frame);
+            assert_eq!(plain, frame.as_bytes());
+            let sent = agreed.encode(&frame);
             assert_eq!(sent[0] & COMPRESSED != 0, is_compressed, "{bytes} bytes");
             assert_eq!(sent.len() < plain.len(), is_compressed);
         }

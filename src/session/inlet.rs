@@ -57,20 +57,45 @@ impl Inlet {
     }
 
     /// The next event of what was read before, or of one more read of at most so many bytes.
+    #[inline]
     pub(super) fn poll_next<S: AsyncRead + Unpin>(
         &mut self,
         cx: &mut Context<'_>,
         stream: &mut S,
         bytes_max: usize,
     ) -> Poll<io::Result<Inbound>> {
-        if !self.ahead.is_empty() {
-            match self.decode_ahead() {
-                Inbound::Partial => {}
-                inbound @ (Inbound::End | Inbound::Event(_) | Inbound::Violation(_)) => {
-                    return Poll::Ready(Ok(inbound));
-                }
+        match self.decode_ahead() {
+            Inbound::Partial => self.poll_read(cx, stream, bytes_max),
+            inbound @ (Inbound::End | Inbound::Event(_) | Inbound::Violation(_)) => {
+                Poll::Ready(Ok(inbound))
             }
         }
+    }
+
+    /// The next event of what was read before; after that it holds no memory for it.
+    #[inline]
+    fn decode_ahead(&mut self) -> Inbound {
+        let mut input = &self.ahead[self.decoded..];
+        if input.is_empty() {
+            return Inbound::Partial;
+        }
+        let inbound = decode(&mut self.decoder, &mut input);
+        self.decoded = self.ahead.len() - input.len();
+        if input.is_empty() {
+            self.ahead = Vec::new();
+            self.decoded = 0;
+        }
+        inbound
+    }
+
+    /// The first event of one more read.
+    #[inline(never)]
+    fn poll_read<S: AsyncRead + Unpin>(
+        &mut self,
+        cx: &mut Context<'_>,
+        stream: &mut S,
+        bytes_max: usize,
+    ) -> Poll<io::Result<Inbound>> {
         let mut scratch = self.scratch.lend();
         let room = scratch.len().min(bytes_max);
         let read = ready!(Pin::new(stream).poll_read(cx, &mut scratch[..room]))?;
@@ -84,17 +109,6 @@ impl Inlet {
             self.ahead.extend_from_slice(input);
         }
         Poll::Ready(Ok(inbound))
-    }
-
-    fn decode_ahead(&mut self) -> Inbound {
-        let mut input = &self.ahead[self.decoded..];
-        let inbound = decode(&mut self.decoder, &mut input);
-        self.decoded = self.ahead.len() - input.len();
-        if input.is_empty() {
-            self.ahead = Vec::new();
-            self.decoded = 0;
-        }
-        inbound
     }
 
     /// Reads and throws away, up to the end of the stream.
@@ -118,6 +132,7 @@ impl Inlet {
 /// Reads thrown away before other tasks may run.
 const DISCARDS_MAX: usize = 16;
 
+#[inline]
 fn decode(decoder: &mut Decoder, input: &mut &[u8]) -> Inbound {
     match decoder.decode(input) {
         Ok(Some(event)) => Inbound::Event(event),

@@ -35,10 +35,12 @@ impl Intake {
     }
 
     /// Bytes that may be read now, at least one; or the time to wait for.
+    #[inline]
     pub(super) fn allowance(&mut self, now: Instant) -> Result<usize, Instant> {
         match self.policy.over {
             // All of it is read, to see what is too much.
             OverRate::Close => Ok(usize::MAX),
+            OverRate::Wait if self.bytes.is_none() && self.messages.is_none() => Ok(usize::MAX),
             OverRate::Wait => self.room(now),
         }
     }

@@ -37,7 +37,20 @@ impl Renewal {
     }
 
     /// The decision, once; `None` if none is asked for. One that is late is none.
+    #[inline]
     pub(super) fn poll(
+        &mut self,
+        cx: &mut Context<'_>,
+        now: Instant,
+    ) -> Poll<Option<Result<Identity, Denied>>> {
+        match self.0 {
+            Some(_) => self.poll_asked(cx, now),
+            None => Poll::Ready(None),
+        }
+    }
+
+    #[cold]
+    fn poll_asked(
         &mut self,
         cx: &mut Context<'_>,
         now: Instant,

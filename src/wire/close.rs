@@ -2,8 +2,6 @@
 
 use std::fmt;
 
-use bytestring::ByteString;
-
 use crate::planted::{self, Bug};
 use crate::wire::control::{CONTROL_BYTES_MAX, ControlPayload};
 use crate::wire::error::WireError;
@@ -72,7 +70,7 @@ impl fmt::Display for CloseCode {
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct CloseFrame {
     code: CloseCode,
-    reason: ByteString,
+    reason: Box<str>,
 }
 
 impl CloseFrame {
@@ -82,7 +80,7 @@ impl CloseFrame {
         let end = reason.floor_char_boundary(CLOSE_REASON_BYTES_MAX);
         Self {
             code,
-            reason: ByteString::from(&reason[..end]),
+            reason: Box::from(&reason[..end]),
         }
     }
 
@@ -92,7 +90,7 @@ impl CloseFrame {
     }
 
     /// The reason, empty or for a developer to read; at most [`CLOSE_REASON_BYTES_MAX`].
-    pub fn reason(&self) -> &ByteString {
+    pub fn reason(&self) -> &str {
         &self.reason
     }
 
@@ -112,8 +110,11 @@ impl CloseFrame {
         if !code.allowed_on_wire() && !planted::is(Bug::CloseCodeTaken) {
             return Err(WireError::BadCloseCode(code));
         }
-        let reason = ByteString::try_from(reason).map_err(|_invalid| WireError::InvalidUtf8)?;
-        Ok(Some(Self { code, reason }))
+        let reason = str::from_utf8(reason).map_err(|_invalid| WireError::InvalidUtf8)?;
+        Ok(Some(Self {
+            code,
+            reason: reason.into(),
+        }))
     }
 
     /// The payload of a close frame with this body.

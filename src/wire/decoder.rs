@@ -9,7 +9,7 @@ use crate::wire::deflate::{deflated_bytes_max, inflate};
 use crate::wire::error::WireError;
 use crate::wire::frame::{DataKind, Frame, FrameBuffer, OpCode};
 pub use crate::wire::header::Inflation;
-use crate::wire::header::{Coding, Header, PartialHeader};
+use crate::wire::header::{Coding, Header, PartialHeader, WholeHeader};
 use crate::wire::mask::Mask;
 use crate::wire::utf8::Utf8Validator;
 
@@ -19,15 +19,15 @@ use crate::wire::utf8::Utf8Validator;
 /// and RFC 6455 5.4 allows them.
 pub const EMPTY_FRAGMENTS_MAX: u16 = 1024;
 
-/// What a client said.
+/// What a client said; small, as control frames, which are seldom, lie elsewhere.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum Event {
     /// A complete data message, its fragments joined and already encoded for other clients.
     Message(Frame),
     /// A ping, to be answered by a pong with the same payload (RFC 6455 5.5.2).
-    Ping(ControlPayload),
+    Ping(Box<ControlPayload>),
     /// A pong, asked for or not (RFC 6455 5.5.3).
-    Pong(ControlPayload),
+    Pong(Box<ControlPayload>),
     /// The closing handshake's frame, with its status if it had one (RFC 6455 5.5.1).
     ///
     /// Nothing follows it.
@@ -38,7 +38,8 @@ pub enum Event {
 ///
 /// Between messages it holds no memory but its own few words. During a message it holds the
 /// bytes that have arrived, in a buffer of at most twice that and at most the limit, and
-/// never the length that a header merely announces. Text is checked as it arrives.
+/// never the length that a header merely announces. Text is checked as it arrives. What is whole
+/// is copied into just the memory it needs, once.
 #[derive(Debug)]
 pub struct Decoder {
     stage: Stage,
@@ -78,7 +79,24 @@ impl Decoder {
     ///
     /// The first [`WireError`] in the order of the bytes, however they are cut into chunks;
     /// `input` is then empty. [`WireError::TooBig`] comes with the header that announces it.
+    #[inline]
     pub fn decode(&mut self, input: &mut &[u8]) -> Result<Option<Event>, WireError> {
+        match self.decode_whole(input) {
+            Some(frame) => Ok(Some(Event::Message(frame))),
+            None => self.decode_next(input),
+        }
+    }
+
+    /// The heap memory held for a partial frame or message, in bytes; zero when idle.
+    pub fn heap_bytes(&self) -> usize {
+        let message = self.message.as_ref().map_or(0, |m| m.buffer.capacity());
+        message + self.stage.heap_bytes()
+    }
+
+    /// Decodes the next event, whatever it is.
+    // Apart, so that its frame on the stack is not made for each whole message.
+    #[inline(never)]
+    fn decode_next(&mut self, input: &mut &[u8]) -> Result<Option<Event>, WireError> {
         let outcome = self.advance(input);
         match &outcome {
             Ok(None | Some(Event::Message(_) | Event::Ping(_) | Event::Pong(_))) => {}
@@ -91,10 +109,26 @@ impl Decoder {
         outcome
     }
 
-    /// The heap memory held for a partial frame or message, in bytes; zero when idle.
-    pub fn heap_bytes(&self) -> usize {
-        let message = self.message.as_ref().map_or(0, |m| m.buffer.capacity());
-        message + self.stage.heap_bytes()
+    /// Decodes the next message, if it is the common one: all of it is there, in one frame, plain.
+    ///
+    /// This is a short cut, and judges nothing: whatever else it meets it leaves where it is, to
+    /// [`decode_next`](Self::decode_next).
+    fn decode_whole(&self, input: &mut &[u8]) -> Option<Frame> {
+        if self.message.is_some() || !self.stage.is_between_frames() {
+            return None;
+        }
+        let mut header = WholeHeader::read(input)?;
+        let payload_len = header.payload_len;
+        let room = input.len() - header.size;
+        if payload_len > room || !fits(payload_len, self.message_bytes_max) {
+            return None;
+        }
+        let (whole, rest) = input.split_at(header.size + payload_len);
+        let frame = Frame::parse(header.kind, whole, payload_len, |payload| {
+            header.mask.apply(payload);
+        })?;
+        *input = rest;
+        Some(frame)
     }
 
     fn advance(&mut self, input: &mut &[u8]) -> Result<Option<Event>, WireError> {
@@ -193,13 +227,18 @@ impl Stage {
             kind,
             mask: header.mask,
             left: u8::try_from(header.payload_len).expect("a control frame has at most 125"),
-            partial: None,
+            payload: None,
         })
+    }
+
+    /// Whether the next byte starts a frame.
+    fn is_between_frames(&self) -> bool {
+        matches!(self, Self::Header(partial) if partial.is_empty())
     }
 
     fn heap_bytes(&self) -> usize {
         match self {
-            Self::Control(control) => control.partial.as_deref().map_or(0, size_of_val),
+            Self::Control(control) => control.payload.as_deref().map_or(0, size_of_val),
             Self::Header(_) | Self::Data(_) | Self::Ended => 0,
         }
     }
@@ -234,27 +273,25 @@ struct ControlFrame {
     mask: Mask,
     left: u8,
     /// Boxed because it is seldom needed, and far larger than the decoder.
-    partial: Option<Box<ControlPayload>>,
+    payload: Option<Box<ControlPayload>>,
 }
 
 impl ControlFrame {
-    fn read(&mut self, input: &mut &[u8]) -> Read<ControlPayload> {
+    fn read(&mut self, input: &mut &[u8]) -> Read<Box<ControlPayload>> {
         let chunk = take(input, usize::from(self.left));
         self.left -= u8::try_from(chunk.len()).expect("no more than was left");
-        if self.left == 0 {
-            let mut payload = self.partial.take().map_or(ControlPayload::EMPTY, |p| *p);
-            self.mask.apply(payload.append(chunk));
-            return Read::Done(payload);
-        }
         if !chunk.is_empty() {
-            let payload = self.partial.get_or_insert_default();
+            let payload = self.payload.get_or_insert_default();
             self.mask.apply(payload.append(chunk));
         }
-        Read::Missing
+        match self.left {
+            0 => Read::Done(self.payload.take().unwrap_or_default()),
+            _ => Read::Missing,
+        }
     }
 }
 
-fn control_event(kind: ControlKind, payload: ControlPayload) -> Result<Event, WireError> {
+fn control_event(kind: ControlKind, payload: Box<ControlPayload>) -> Result<Event, WireError> {
     match kind {
         ControlKind::Close => CloseFrame::parse(&payload).map(Event::Close),
         ControlKind::Ping => Ok(Event::Ping(payload)),
@@ -292,12 +329,10 @@ impl Message {
 
     /// The length with a further fragment of `payload_len`, if that is within `limit`.
     fn total_with(&self, payload_len: u64, limit: usize) -> Result<usize, WireError> {
-        let limit = limit + usize::from(planted::is(Bug::LimitTooLarge));
-        let limit = limit - usize::from(planted::is(Bug::LimitTooSmall));
         let announced = (self.buffer.payload_len() as u64).saturating_add(payload_len);
         usize::try_from(announced)
             .ok()
-            .filter(|total| *total <= limit)
+            .filter(|total| fits(*total, limit))
             .ok_or(WireError::TooBig { announced, limit })
     }
 
@@ -339,6 +374,12 @@ impl fmt::Debug for Message {
             .field("len", &self.buffer.payload_len())
             .finish_non_exhaustive()
     }
+}
+
+/// Whether a message of so many bytes keeps to the limit.
+fn fits(bytes: usize, limit: usize) -> bool {
+    let limit = planted::one_more(Bug::LimitTooLarge, limit);
+    bytes <= planted::one_less(Bug::LimitTooSmall, limit)
 }
 
 /// Takes up to `max` bytes off the front of `input`.

@@ -1,13 +1,11 @@
 //! The payload of a compressed message (RFC 7692 7.2).
 
-use bytes::Bytes;
 use flate2::{Compress, Compression, Decompress, FlushCompress, FlushDecompress, Status};
 
 use crate::planted::{self, Bug};
-use crate::sync::OnceLock;
 use crate::wire::error::WireError;
 use crate::wire::extension::WindowBits;
-use crate::wire::frame::{Frame, FrameBuffer, HEADER_BYTES_MAX, RSV1, write_header};
+use crate::wire::frame::{Frame, FrameBuffer, RSV1, header_len, write_header};
 
 /// What ends a flushed block, left out on the wire (RFC 7692 7.2.1).
 const TAIL: [u8; 4] = [0x00, 0x00, 0xFF, 0xFF];
@@ -69,45 +67,6 @@ pub(super) fn inflate(deflated: &[u8], message_bytes_max: usize) -> Result<Frame
     Ok(inflated)
 }
 
-/// A frame with its compressed forms, each made when the first client needs it, for all of them.
-#[derive(Debug)]
-pub struct Encoded {
-    frame: Frame,
-    deflated: OnceLock<Box<[Deflated; WindowBits::COUNT]>>,
-}
-
-/// One compressed form, or that it would not be shorter.
-type Deflated = OnceLock<Option<Bytes>>;
-
-impl Encoded {
-    /// The frame as it is.
-    pub fn frame(&self) -> &Frame {
-        &self.frame
-    }
-
-    /// The form for this window, made by `deflate` if nobody has asked for it yet; `None` if it
-    /// would not be shorter.
-    pub fn deflated(
-        &self,
-        window: WindowBits,
-        deflate: impl FnOnce(&Frame) -> Option<Bytes>,
-    ) -> Option<&Bytes> {
-        let forms = self.deflated.get_or_init(Box::default);
-        forms[window.index()]
-            .get_or_init(|| deflate(&self.frame))
-            .as_ref()
-    }
-}
-
-impl From<Frame> for Encoded {
-    fn from(frame: Frame) -> Self {
-        Self {
-            frame,
-            deflated: OnceLock::new(),
-        }
-    }
-}
-
 /// Compresses messages, each for itself; keeps its memory, about 200 KiB a size of window used.
 #[derive(Debug, Default)]
 pub struct Deflater {
@@ -116,15 +75,16 @@ pub struct Deflater {
 
 impl Deflater {
     /// The frame of the same message with its payload compressed, if that makes it shorter.
-    pub fn frame(&mut self, frame: &Frame, window: WindowBits) -> Option<Bytes> {
-        let payload = frame.payload();
-        let deflated = self.deflate(payload.as_bytes(), window)?;
-        let mut room = [0; HEADER_BYTES_MAX];
-        let header_len = write_header(&mut room, payload.kind(), deflated.len());
-        let header = &mut room[HEADER_BYTES_MAX - header_len..];
-        header[0] |= planted::none(Bug::CompressedUnmarked, RSV1);
+    pub fn frame(&mut self, frame: &Frame, window: WindowBits) -> Option<Box<[u8]>> {
+        let deflated = self.deflate(frame.payload_bytes(), window)?;
         // In one allocation of just this size.
-        Some([&*header, &deflated].concat().into())
+        let header_len = header_len(deflated.len());
+        let mut whole = Vec::with_capacity(header_len + deflated.len());
+        whole.resize(header_len, 0);
+        write_header(&mut whole, frame.kind(), deflated.len());
+        whole[0] |= planted::none(Bug::CompressedUnmarked, RSV1);
+        whole.extend_from_slice(&deflated);
+        Some(whole.into_boxed_slice())
     }
 
     /// The compressed payload, if it is shorter than the payload.

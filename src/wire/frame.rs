@@ -2,11 +2,13 @@
 
 use std::fmt;
 
-use bytes::{Buf, Bytes};
-use bytestring::ByteString;
+use smallvec::SmallVec;
+use triomphe::{Arc, HeaderSlice};
 
+use crate::sync::OnceLock;
 use crate::wire::control::ControlKind;
 use crate::wire::error::WireError;
+use crate::wire::extension::WindowBits;
 
 /// The longest header of a server's frame: two bytes and a 64-bit length (RFC 6455 5.2).
 pub const HEADER_BYTES_MAX: usize = 10;
@@ -43,7 +45,7 @@ impl OpCode {
     }
 
     /// The four bits that stand for this code, `0x0` to `0xA`.
-    pub fn bits(self) -> u8 {
+    pub const fn bits(self) -> u8 {
         match self {
             Self::Continuation => 0x0,
             Self::Data(DataKind::Text) => 0x1,
@@ -64,84 +66,169 @@ pub enum DataKind {
     Binary,
 }
 
-/// What a data message says, shared with the frame it came from.
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub enum Payload {
+/// What a data message says.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Payload<'a> {
     /// The payload of a text message.
-    Text(ByteString),
+    Text(&'a str),
     /// The payload of a binary message.
-    Binary(Bytes),
-}
-
-impl Payload {
-    /// Whether this is text or binary.
-    pub fn kind(&self) -> DataKind {
-        match self {
-            Self::Text(_) => DataKind::Text,
-            Self::Binary(_) => DataKind::Binary,
-        }
-    }
-
-    /// The payload's bytes; a text's are UTF-8.
-    pub fn as_bytes(&self) -> &Bytes {
-        match self {
-            Self::Text(text) => text.as_bytes(),
-            Self::Binary(bytes) => bytes,
-        }
-    }
+    Binary(&'a [u8]),
 }
 
 /// One complete data message, encoded as one unmasked FIN frame (RFC 6455 5.2, 5.6).
 ///
-/// The encoding and the payload are views of one allocation, so a clone copies no payload and
-/// one frame serves any number of receivers. Two frames are equal if their encodings are.
+/// The encoding and the payload are one allocation, with a place for what is made of them later,
+/// and its clones share it: one frame serves any number of receivers. Two are equal if their
+/// encodings are.
 #[derive(Clone)]
-pub struct Frame {
-    bytes: Bytes,
-    payload: Payload,
+pub struct Frame(Arc<HeaderSlice<Forms, [u8]>>);
+
+/// Other forms of the message, if anybody has needed one.
+type Forms = OnceLock<Box<Others>>;
+
+/// Each made when the first client needs it, for all of them.
+#[derive(Default)]
+struct Others {
+    enveloped: OnceLock<Frame>,
+    deflated: OnceLock<Box<[Deflated; WindowBits::COUNT]>>,
 }
 
+/// One compressed form, or that it would not be shorter.
+type Deflated = OnceLock<Option<Box<[u8]>>>;
+
+/// Bytes of a message that is put together without an allocation of its own.
+const SHORT_BYTES: usize = 256;
+
 impl Frame {
-    /// Encodes a text message, copying `text` once.
+    /// Encodes a text message, copying `text`.
     pub fn text(text: impl AsRef<str>) -> Self {
-        FrameBuffer::filled(text.as_ref().as_bytes())
-            .into_frame(DataKind::Text)
-            .expect("a str is UTF-8")
+        Self::copied(DataKind::Text, text.as_ref().as_bytes())
     }
 
-    /// Encodes a binary message, copying `bytes` once.
+    /// Encodes a binary message, copying `bytes`.
     pub fn binary(bytes: impl AsRef<[u8]>) -> Self {
-        FrameBuffer::filled(bytes.as_ref())
-            .into_frame(DataKind::Binary)
-            .expect("only text is checked")
+        Self::copied(DataKind::Binary, bytes.as_ref())
+    }
+
+    fn copied(kind: DataKind, payload: &[u8]) -> Self {
+        let mut bytes = SmallVec::<[u8; SHORT_BYTES]>::new();
+        bytes.reserve_exact(header_len(payload.len()) + payload.len());
+        bytes.resize(header_len(payload.len()), 0);
+        bytes.extend_from_slice(payload);
+        Self::new(kind, &bytes, payload.len(), |_legal| true).expect("it is legal")
+    }
+
+    /// The message whose payload is the end of `bytes`, as `unmask` leaves it, in just the memory
+    /// it needs; `None` for a text that is not UTF-8.
+    ///
+    /// Before the payload there are at least as many bytes as a server's header has.
+    pub(super) fn parse(
+        kind: DataKind,
+        bytes: &[u8],
+        payload_len: usize,
+        unmask: impl FnOnce(&mut [u8]),
+    ) -> Option<Self> {
+        let start = bytes.len() - payload_len - header_len(payload_len);
+        Self::new(kind, &bytes[start..], payload_len, |payload| {
+            unmask(payload);
+            match kind {
+                // Most texts are ASCII, which is seen in a fraction of the time.
+                DataKind::Text => payload.is_ascii() || str::from_utf8(payload).is_ok(),
+                DataKind::Binary => true,
+            }
+        })
+    }
+
+    /// Takes room for the header, and the payload behind it; `None` if `finish` says no.
+    fn new(
+        kind: DataKind,
+        bytes: &[u8],
+        payload_len: usize,
+        finish: impl FnOnce(&mut [u8]) -> bool,
+    ) -> Option<Self> {
+        let mut shared = Arc::from_header_and_slice(Forms::new(), bytes);
+        let whole = Arc::get_mut(&mut shared).expect("nobody shares it yet");
+        let (header, payload) = whole.slice.split_at_mut(bytes.len() - payload_len);
+        write_header(header, kind, payload_len);
+        finish(payload).then(|| Self(shared))
+    }
+
+    /// Whether the message is text or binary.
+    pub fn kind(&self) -> DataKind {
+        if self.0.slice[0] & 0x0F == OpCode::Data(DataKind::Text).bits() {
+            DataKind::Text
+        } else {
+            DataKind::Binary
+        }
     }
 
     /// What the message says.
-    pub fn payload(&self) -> &Payload {
-        &self.payload
+    ///
+    /// A text is checked again to be UTF-8, in time proportional to its length.
+    pub fn payload(&self) -> Payload<'_> {
+        let bytes = self.payload_bytes();
+        match self.kind() {
+            DataKind::Text => {
+                Payload::Text(str::from_utf8(bytes).expect("it was checked when it was made"))
+            }
+            DataKind::Binary => Payload::Binary(bytes),
+        }
+    }
+
+    /// The payload's bytes; a text's are UTF-8.
+    pub fn payload_bytes(&self) -> &[u8] {
+        let bytes = self.as_bytes();
+        &bytes[bytes.len() - self.len()..]
     }
 
     /// The encoded frame, header included, ready for any client's socket.
     ///
     /// It is at most [`HEADER_BYTES_MAX`] longer than the payload.
-    pub fn as_bytes(&self) -> &Bytes {
-        &self.bytes
+    pub fn as_bytes(&self) -> &[u8] {
+        &self.0.slice
     }
 
     /// The length of the payload in bytes, header excluded.
     pub fn len(&self) -> usize {
-        self.payload.as_bytes().len()
+        // Without a look at the frame: this is asked of each message several times.
+        match self.0.slice.len() {
+            whole @ 0..=127 => whole - 2,
+            whole @ 128..=65_539 => whole - 4,
+            whole => whole - HEADER_BYTES_MAX,
+        }
     }
 
     /// Whether the payload is empty.
     pub fn is_empty(&self) -> bool {
         self.len() == 0
     }
+
+    /// The same message in its envelope, put in by `envelop` if nobody has asked for it yet.
+    pub(crate) fn enveloped(&self, envelop: impl FnOnce() -> Self) -> &Self {
+        self.others().enveloped.get_or_init(envelop)
+    }
+
+    /// The compressed form for this window, made by `deflate` if nobody has asked for it yet;
+    /// `None` if it would not be shorter.
+    pub fn deflated(
+        &self,
+        window: WindowBits,
+        deflate: impl FnOnce(&Self) -> Option<Box<[u8]>>,
+    ) -> Option<&[u8]> {
+        let forms = self.others().deflated.get_or_init(Box::default);
+        forms[window.index()]
+            .get_or_init(|| deflate(self))
+            .as_deref()
+    }
+
+    fn others(&self) -> &Others {
+        self.0.header.get_or_init(Box::default)
+    }
 }
 
 impl PartialEq for Frame {
     fn eq(&self, other: &Self) -> bool {
-        self.bytes == other.bytes
+        self.as_bytes() == other.as_bytes()
     }
 }
 
@@ -151,7 +238,7 @@ impl fmt::Debug for Frame {
     // Messages belong to users: their content stays out of logs.
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.debug_struct("Frame")
-            .field("kind", &self.payload.kind())
+            .field("kind", &self.kind())
             .field("len", &self.len())
             .finish()
     }
@@ -167,13 +254,6 @@ pub(super) struct FrameBuffer {
 }
 
 impl FrameBuffer {
-    /// A buffer that holds exactly `payload`.
-    fn filled(payload: &[u8]) -> Self {
-        let mut buffer = Self::default();
-        buffer.append(payload, payload.len());
-        buffer
-    }
-
     /// Appends `chunk` and returns it in its place.
     ///
     /// Capacity at most doubles beyond what is needed, and exceeds neither that nor
@@ -206,30 +286,17 @@ impl FrameBuffer {
         self.bytes.capacity()
     }
 
-    /// Writes the header in front of the payload and makes both a frame, without copying.
+    /// The frame of this payload, copied once into just the memory it needs.
     ///
     /// # Errors
     ///
     /// [`WireError::InvalidUtf8`] for a text that is not UTF-8.
-    pub(super) fn into_frame(mut self, kind: DataKind) -> Result<Frame, WireError> {
-        if self.bytes.is_empty() {
-            self.bytes.resize(HEADER_BYTES_MAX, 0);
-        }
-        let (room, payload) = self
-            .bytes
-            .split_first_chunk_mut()
-            .expect("a buffer that is not empty starts with the header's room");
-        let header_len = write_header(room, kind, payload.len());
-        let mut bytes = Bytes::from(self.bytes);
-        bytes.advance(HEADER_BYTES_MAX - header_len);
-        let payload = bytes.slice(header_len..);
-        let payload = match kind {
-            DataKind::Text => Payload::Text(
-                ByteString::try_from(payload).map_err(|_invalid| WireError::InvalidUtf8)?,
-            ),
-            DataKind::Binary => Payload::Binary(payload),
+    pub(super) fn into_frame(self, kind: DataKind) -> Result<Frame, WireError> {
+        let bytes = match &self.bytes[..] {
+            [] => &[0; HEADER_BYTES_MAX],
+            bytes => bytes,
         };
-        Ok(Frame { bytes, payload })
+        Frame::parse(kind, bytes, self.payload_len(), |_unmasked| {}).ok_or(WireError::InvalidUtf8)
     }
 
     fn reserve(&mut self, additional: usize, payload_max: usize) {
@@ -244,27 +311,27 @@ impl FrameBuffer {
     }
 }
 
-/// Writes the minimal header at the end of `room` and returns its length.
-pub(super) fn write_header(
-    room: &mut [u8; HEADER_BYTES_MAX],
-    kind: DataKind,
-    payload_len: usize,
-) -> usize {
-    let first = FIN | OpCode::Data(kind).bits();
+/// The length of the minimal header of a payload of this length.
+pub(super) fn header_len(payload_len: usize) -> usize {
+    match payload_len {
+        0..=125 => 2,
+        126..=0xFFFF => 4,
+        _ => HEADER_BYTES_MAX,
+    }
+}
+
+/// Writes the minimal header into `room`, which is of its length.
+pub(super) fn write_header(room: &mut [u8], kind: DataKind, payload_len: usize) {
+    room[0] = FIN | OpCode::Data(kind).bits();
     match (u8::try_from(payload_len), u16::try_from(payload_len)) {
-        (Ok(short @ 0..=125), _) => {
-            room[8..].copy_from_slice(&[first, short]);
-            2
-        }
+        (Ok(short @ 0..=125), _) => room[1] = short,
         (_, Ok(medium)) => {
-            room[6..8].copy_from_slice(&[first, 126]);
-            room[8..].copy_from_slice(&medium.to_be_bytes());
-            4
+            room[1] = 126;
+            room[2..].copy_from_slice(&medium.to_be_bytes());
         }
         (_, Err(_too_long)) => {
-            room[..2].copy_from_slice(&[first, 127]);
+            room[1] = 127;
             room[2..].copy_from_slice(&(payload_len as u64).to_be_bytes());
-            10
         }
     }
 }

@@ -2,7 +2,7 @@
 
 use crate::wire::control::CONTROL_BYTES_MAX;
 use crate::wire::error::WireError;
-use crate::wire::frame::{FIN, OpCode, RSV1};
+use crate::wire::frame::{DataKind, FIN, OpCode, RSV1};
 use crate::wire::mask::Mask;
 
 /// The longest header of a client's frame: two bytes, a 64-bit length, a masking key.
@@ -50,6 +50,11 @@ pub(super) struct PartialHeader {
 }
 
 impl PartialHeader {
+    /// Whether none of it has arrived.
+    pub(super) fn is_empty(&self) -> bool {
+        self.len == 0
+    }
+
     /// Takes a header's bytes off `input`; `None` took all of them and needs more.
     ///
     /// With the header, `self` has served its purpose.
@@ -128,7 +133,40 @@ fn check_control(fin: bool, short_len: u8) -> Result<(), WireError> {
     Ok(())
 }
 
+/// The header of a frame that is a whole message, not compressed: most messages have one.
+pub(super) struct WholeHeader {
+    pub(super) kind: DataKind,
+    pub(super) payload_len: usize,
+    pub(super) mask: Mask,
+    /// Its own length.
+    pub(super) size: usize,
+}
+
+impl WholeHeader {
+    /// Reads one from the front of `bytes`; `None` for any other one, and for none.
+    #[inline]
+    pub(super) fn read(bytes: &[u8]) -> Option<Self> {
+        const TEXT: u8 = FIN | OpCode::Data(DataKind::Text).bits();
+        const BINARY: u8 = FIN | OpCode::Data(DataKind::Binary).bits();
+        let (&[first, second], rest) = bytes.split_first_chunk()?;
+        let kind = match first {
+            TEXT => DataKind::Text,
+            BINARY => DataKind::Binary,
+            _ => return None,
+        };
+        let (payload_len, rest) = parse_len(second.checked_sub(MASKED)?, rest).ok()??;
+        let (&key, rest) = rest.split_first_chunk()?;
+        Some(Self {
+            kind,
+            payload_len: usize::try_from(payload_len).ok()?,
+            mask: Mask::new(key),
+            size: bytes.len() - rest.len(),
+        })
+    }
+}
+
 /// Reads the payload's length in whichever of its three forms, and what follows it.
+#[inline]
 fn parse_len(short_len: u8, rest: &[u8]) -> Result<Option<(u64, &[u8])>, WireError> {
     match short_len {
         126 => {

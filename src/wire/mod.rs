@@ -27,7 +27,7 @@ mod utf8;
 pub use self::close::{CLOSE_REASON_BYTES_MAX, CloseCode, CloseFrame};
 pub use self::control::{CONTROL_BYTES_MAX, ControlKind, ControlPayload, append_control};
 pub use self::decoder::{Decoder, EMPTY_FRAGMENTS_MAX, Event, Inflation};
-pub use self::deflate::{Deflater, Encoded};
+pub use self::deflate::Deflater;
 pub use self::error::WireError;
 pub use self::extension::{Deflate, WindowBits};
 pub use self::frame::{DataKind, Frame, HEADER_BYTES_MAX, OpCode, Payload};

@@ -64,7 +64,7 @@ impl<R: Runtime> Open<R> {
             Inbound::Event(Event::Ping(payload)) => match self.intake.ping(now) {
                 Within::No => return Some(Cause::PingFlood),
                 Within::Yes if planted::is(Bug::PongDropped) => {}
-                Within::Yes => self.pongs.owe(payload),
+                Within::Yes => self.pongs.owe(*payload),
             },
             Inbound::Event(Event::Close(frame)) => return Some(Cause::PeerClosed(frame)),
             Inbound::Event(Event::Message(frame)) => {

@@ -48,7 +48,7 @@ impl Sent {
             if let Some(ping) = ping {
                 stream.bytes.extend(client_frame(PING, ping, key()));
                 let ping = ControlPayload::try_from(&ping[..]).expect("it is short");
-                stream.events.push(Event::Ping(ping));
+                stream.events.push(Event::Ping(ping.into()));
             }
             first = CONTINUATION;
             start = end;

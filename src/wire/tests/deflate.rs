@@ -36,7 +36,7 @@ fn deflated(payload: &[u8], level: Compression) -> Vec<u8> {
     bytes
 }
 
-fn message(payload: &Payload) -> Outcome {
+fn message(payload: Payload<'_>) -> Outcome {
     let frame = match payload {
         Payload::Text(text) => Frame::text(text),
         Payload::Binary(bytes) => Frame::binary(bytes),
@@ -48,7 +48,7 @@ fn message(payload: &Payload) -> Outcome {
 }
 
 fn text(text: &str) -> Outcome {
-    message(&Payload::Text(text.into()))
+    message(Payload::Text(text))
 }
 
 #[test]
@@ -111,7 +111,7 @@ fn a_bomb_is_stopped_at_the_limit_and_one_byte_less_is_not() {
     assert!(bomb.len() < 300, "{}", bomb.len());
     assert_eq!(
         decode(100_000, [&bomb[..]]),
-        message(&Payload::Binary(payload.into()))
+        message(Payload::Binary(&payload))
     );
     let error = decode(99_999, [&bomb[..]]).error;
     let limit = 99_999;
@@ -133,7 +133,7 @@ fn a_message_that_cannot_be_compressed_fits_the_limit_in_its_longest_form() {
         let bytes = deflated(&payload, level);
         assert!(bytes.len() > payload.len());
         let frame = client_frame(BINARY | RSV1, &bytes, KEY);
-        let expected = message(&Payload::Binary(payload.clone().into()));
+        let expected = message(Payload::Binary(&payload));
         assert_eq!(decode(payload.len(), [&frame[..]]), expected);
     }
     // What is longer than that is refused when its header comes.
@@ -261,7 +261,7 @@ proptest! {
         }
         stream.extend(client_frame(first, &bytes[start..], KEY));
         let outcome = decode(payload.len(), stream.chunks(chunk));
-        prop_assert_eq!(outcome, message(&Payload::Binary(payload.into())));
+        prop_assert_eq!(outcome, message(Payload::Binary(&payload)));
     }
 
     /// What we compress, a client restores: with its own window, from the message alone.
@@ -279,7 +279,7 @@ proptest! {
             let header = if bytes[1] < 126 { 2 } else { 4 };
             let masked = client_frame(bytes[0], &bytes[header..], KEY);
             let outcome = decode(payload.len(), [&masked[..]]);
-            prop_assert_eq!(outcome, message(&Payload::Binary(payload.into())));
+            prop_assert_eq!(outcome, message(Payload::Binary(&payload)));
         }
     }
 

@@ -42,7 +42,10 @@ fn control_frames_do_not_count_as_message_bytes() {
         client_frame(FIN, b"c", KEY),
     ];
     let ping = ControlPayload::try_from(&[b'p'; 125][..]).expect("125 fit");
-    let events = [Event::Ping(ping), Event::Message(Frame::binary("abc"))];
+    let events = [
+        Event::Ping(ping.into()),
+        Event::Message(Frame::binary("abc")),
+    ];
     assert_eq!(decode_whole(3, &frames.concat()).events, events);
 }
 
