@@ -44,16 +44,24 @@ pub struct Sender(Arc<Client>);
 #[derive(PartialEq, Eq)]
 struct Client {
     number: ClientId,
-    identity: Identity,
+    /// `None` for [`ANONYMOUS`], as most are where nobody has to say who it is.
+    identity: Option<Box<Identity>>,
     topic: Topic,
 }
+
+/// A client that has shown nothing.
+static ANONYMOUS: Identity = Identity {
+    subject: None,
+    claims: None,
+    expires: None,
+};
 
 impl Sender {
     /// The client of this number that has shown to be this, and that alone reads `topic`.
     pub fn new(number: ClientId, identity: Identity, topic: Topic) -> Self {
         Self(Arc::new(Client {
             number,
-            identity,
+            identity: (identity != ANONYMOUS).then(|| Box::new(identity)),
             topic,
         }))
     }
@@ -85,7 +93,7 @@ impl Sender {
 
     /// Who it is.
     pub fn identity(&self) -> &Identity {
-        &self.0.identity
+        self.0.identity.as_deref().unwrap_or(&ANONYMOUS)
     }
 }
 
