@@ -5,6 +5,7 @@ use std::task::{Context, Poll, Waker};
 use super::log::Log;
 use super::message::Message;
 use super::subscription::{Received, Seat};
+use super::topic::Topic;
 use crate::limits::Window;
 use crate::planted::{self, Bug};
 use crate::sync::{Mutex, MutexGuard, Place, Waiters, Wakers};
@@ -20,7 +21,10 @@ pub(super) struct Published {
 
 /// One topic: its log and who waits on it.
 #[derive(Debug)]
-pub(super) struct Cell(Mutex<State>);
+pub(super) struct Cell {
+    topic: Topic,
+    state: Mutex<State>,
+}
 
 /// What the lock of a topic guards.
 #[derive(Debug)]
@@ -74,23 +78,31 @@ impl State {
 }
 
 impl Cell {
-    pub(super) fn new(window: Window) -> Self {
-        Self(Mutex::new(State {
+    pub(super) fn new(topic: Topic, window: Window) -> Self {
+        let state = State {
             log: Log::new(window),
             subscribers: Waiters::default(),
             publishers: Waiters::default(),
-        }))
+        };
+        Self {
+            topic,
+            state: Mutex::new(state),
+        }
+    }
+
+    pub(super) fn topic(&self) -> &Topic {
+        &self.topic
     }
 
     pub(super) fn lock(&self) -> MutexGuard<'_, State> {
-        self.0.lock()
+        self.state.lock()
     }
 
     /// Publishes to the subscribers there are.
     ///
     /// None are left if the topic was taken out of the map meanwhile: then nothing is counted here.
     pub(super) fn publish(&self, message: Message) -> Published {
-        let mut state = self.0.lock();
+        let mut state = self.state.lock();
         let published = state.next();
         let wakers = state.append(message);
         drop(state);
@@ -106,7 +118,7 @@ impl Cell {
         place: Option<Place>,
         waker: &Waker,
     ) -> Result<Published, Place> {
-        let mut state = self.0.lock();
+        let mut state = self.state.lock();
         let published = state.next();
         if !state.log.has_room(message.len()) {
             let place = place.unwrap_or_else(|| state.publishers.enter());
@@ -125,7 +137,7 @@ impl Cell {
 
     /// A publisher stops waiting.
     pub(super) fn leave(&self, place: Place) {
-        let left = self.0.lock().publishers.leave(place);
+        let left = self.state.lock().publishers.leave(place);
         drop(left);
     }
 
@@ -163,7 +175,7 @@ impl Cell {
         cx: &mut Context<'_>,
         read: impl FnOnce(&mut Log) -> Option<T>,
     ) -> Poll<T> {
-        let mut state = self.0.lock();
+        let mut state = self.state.lock();
         let Some(item) = read(&mut state.log) else {
             let replaced = state.subscribers.park(place, cx.waker());
             drop(state);
@@ -180,7 +192,7 @@ impl Cell {
 
     /// Parks the task whatever there is, and returns the payload bytes kept.
     pub(super) fn watch(&self, seat: &Seat, cx: &mut Context<'_>) -> usize {
-        let mut state = self.0.lock();
+        let mut state = self.state.lock();
         let replaced = state.subscribers.park(&seat.place, cx.waker());
         let bytes = state.log.bytes();
         drop(state);
@@ -189,6 +201,6 @@ impl Cell {
     }
 
     pub(super) fn unread(&self, seat: &Seat) -> u64 {
-        self.0.lock().log.unread(&seat.cursor)
+        self.state.lock().log.unread(&seat.cursor)
     }
 }

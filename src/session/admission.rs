@@ -20,6 +20,14 @@ use crate::wire::{Deflate, Inflation};
 ///
 /// Dropping it leaves and unsubscribes.
 pub struct Admission<R: Runtime> {
+    pub(super) membership: Membership<R>,
+    pub(super) message_bytes: usize,
+    pub(super) inbound: InboundPolicy,
+    peer: Peer,
+}
+
+/// What of an admission its session keeps.
+pub(super) struct Membership<R: Runtime> {
     pub(super) app: App<R>,
     pub(super) sender: Sender,
     pub(super) feed: Feed,
@@ -28,12 +36,9 @@ pub struct Admission<R: Runtime> {
     pub(super) slow_consumer: SlowConsumer,
     /// The bounds it was admitted under.
     pub(super) limits: Arc<Limits>,
-    pub(super) message_bytes: usize,
-    pub(super) inbound: InboundPolicy,
     pub(super) dialect: Dialect,
     /// When it was admitted, until an instance of its service runs for it.
     pub(super) waits_since: Option<Instant>,
-    peer: Peer,
     permit: Permit,
 }
 
@@ -119,7 +124,7 @@ impl<R: Runtime> Admission<R> {
         let to_one = bus.subscribe(&own)?;
         let lease = app.registry().join(service)?;
         let slow_consumer = policies.slow_consumer(name);
-        Ok(Self {
+        let membership = Membership {
             app: app.clone(),
             sender: Sender::new(client, peer.identity.clone(), own),
             feed: Feed {
@@ -132,16 +137,19 @@ impl<R: Runtime> Admission<R> {
                 outbox_bytes: policies.limits.outbox_bytes,
                 encoding: Encoding::Plain,
             },
-            publisher: bus.publisher(&Topic::from_ws_to_service(name)),
+            publisher: bus.publisher(lease.inbox()),
             lease,
             slow_consumer,
             dialect: Dialect::Plain,
-            message_bytes: policies.message_bytes(name),
-            inbound: policies.inbound(name),
             limits: Arc::clone(&policies.limits),
             waits_since: Some(app.rt().now()),
-            peer,
             permit,
+        };
+        Ok(Self {
+            membership,
+            message_bytes: policies.message_bytes(name),
+            inbound: policies.inbound(name),
+            peer,
         })
     }
 
@@ -162,14 +170,14 @@ impl<R: Runtime> Admission<R> {
 
     /// The application that admitted it.
     pub fn app(&self) -> &App<R> {
-        &self.app
+        &self.membership.app
     }
 
     /// Speaks this dialect with the client instead of the plain one.
     #[must_use]
     pub fn speaking(mut self, dialect: Dialect) -> Self {
-        self.dialect = dialect;
-        self.feed.voice = Voice::of(dialect);
+        self.membership.dialect = dialect;
+        self.membership.feed.voice = Voice::of(dialect);
         self
     }
 
@@ -179,15 +187,16 @@ impl<R: Runtime> Admission<R> {
     /// `None`.
     #[must_use]
     pub fn compressing(mut self, agreed: Option<Deflate>) -> Self {
-        if let (Some(deflate), Some(bytes_min)) = (agreed, self.limits.compress_bytes_min) {
-            self.feed.encoding = Encoding::new(deflate, bytes_min, self.app.deflater());
+        let member = &mut self.membership;
+        if let (Some(deflate), Some(bytes_min)) = (agreed, member.limits.compress_bytes_min) {
+            member.feed.encoding = Encoding::new(deflate, bytes_min, member.app.deflater());
         }
         self
     }
 
     /// Whether the client may compress what it sends.
     pub(super) fn inflation(&self) -> Inflation {
-        match self.feed.encoding {
+        match self.membership.feed.encoding {
             Encoding::Deflated { .. } => Inflation::Agreed,
             Encoding::Plain => Inflation::None,
         }
@@ -195,17 +204,29 @@ impl<R: Runtime> Admission<R> {
 
     /// The client's number.
     pub fn client(&self) -> ClientId {
-        self.sender.client()
+        self.membership.sender.client()
     }
 
     /// The service it has joined.
     pub fn service(&self) -> &ServiceName {
-        self.lease.service()
+        self.membership.service()
     }
 
     /// Who it is, as far as is known.
     pub fn peer(&self) -> &Peer {
         &self.peer
+    }
+}
+
+impl<R: Runtime> Membership<R> {
+    /// The application that admitted it.
+    pub(super) fn app(&self) -> &App<R> {
+        &self.app
+    }
+
+    /// The service it has joined.
+    pub(super) fn service(&self) -> &ServiceName {
+        self.lease.service()
     }
 
     /// Leaves the service; what had been published to the client may still be sent.
