@@ -16,7 +16,7 @@ use std::task::{Context, Poll, ready};
 use futures::io::{AsyncRead, AsyncWrite};
 
 use super::Link;
-use super::admission::Admission;
+use super::admission::Membership;
 use super::cause::{Cause, Farewell};
 use super::feed::Feed;
 use super::inlet::Inbound;
@@ -51,11 +51,11 @@ enum Step {
 
 impl Closing {
     /// Leaves the service; the feed is kept only if what is in it shall still be sent.
-    pub(super) fn new<R: Runtime>(cause: Cause, admission: Admission<R>, now: Instant) -> Self {
-        let limits = &admission.limits;
+    pub(super) fn new<R: Runtime>(cause: Cause, membership: Membership<R>, now: Instant) -> Self {
+        let limits = &membership.limits;
         let timeout = planted::twice(Bug::CloseTooLong, limits.close_timeout);
         let (deadline, drain) = (now + timeout, limits.drain.code);
-        let (feed, permit) = admission.leave();
+        let (feed, permit) = membership.leave();
         let step = match cause.farewell(drain) {
             Farewell::Cut(frame) => {
                 feed.tell_unread();

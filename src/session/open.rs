@@ -7,7 +7,7 @@ use std::task::{Context, Poll, ready};
 use futures::io::{AsyncRead, AsyncWrite};
 
 use super::Link;
-use super::admission::Admission;
+use super::admission::{Admission, Membership};
 use super::age::{Age, TooOld};
 use super::cause::Cause;
 use super::closing::Closing;
@@ -33,7 +33,7 @@ const SENDS_MAX: usize = 16;
 
 pub(super) struct Open<R: Runtime> {
     /// `None` once the session closes.
-    admission: Option<Admission<R>>,
+    admission: Option<Membership<R>>,
     status: Status,
     /// When it leaves, because the application drains.
     leaves_at: Option<Instant>,
@@ -41,7 +41,7 @@ pub(super) struct Open<R: Runtime> {
     expiry: Expiry,
     renewal: Renewal,
     /// What the client is still to be told about its token.
-    notice: Option<Frame>,
+    notice: Option<Box<Frame>>,
     age: Age,
     intake: Intake,
     /// Until when the client is not read, because it has sent what it may.
@@ -72,6 +72,8 @@ enum Taken {
 
 impl<R: Runtime> Open<R> {
     pub(super) fn new(admission: Admission<R>) -> Self {
+        let inbound = admission.inbound;
+        let admission = admission.membership;
         let (limits, rt) = (&admission.limits, admission.app().rt());
         let now = rt.now();
         Self {
@@ -79,7 +81,7 @@ impl<R: Runtime> Open<R> {
             leaves_at: None,
             keepalive: Keepalive::new(limits.keepalive, now),
             age: Age::new(limits.age, now, rt),
-            intake: Intake::new(admission.inbound, limits.pings, now),
+            intake: Intake::new(inbound, now),
             expiry: Expiry::new(admission.sender.identity(), rt.wall(), now),
             renewal: Renewal::default(),
             notice: None,
@@ -186,13 +188,13 @@ impl<R: Runtime> Open<R> {
         }
     }
 
-    fn admission(&self) -> &Admission<R> {
+    fn admission(&self) -> &Membership<R> {
         self.admission
             .as_ref()
             .expect("an open session has its admission")
     }
 
-    fn admission_mut(&mut self) -> &mut Admission<R> {
+    fn admission_mut(&mut self) -> &mut Membership<R> {
         self.admission
             .as_mut()
             .expect("an open session has its admission")
@@ -368,7 +370,7 @@ impl<R: Runtime> Open<R> {
             Inbound::End => return Some(Cause::Lost(io::ErrorKind::UnexpectedEof)),
             Inbound::Violation(error) => return Some(Cause::Protocol(error)),
             Inbound::Partial | Inbound::Event(Event::Pong(_)) => {}
-            Inbound::Event(Event::Ping(payload)) => match self.intake.ping(now) {
+            Inbound::Event(Event::Ping(payload)) => match self.take_ping(now) {
                 Within::No => return Some(Cause::PingFlood),
                 Within::Yes if planted::is(Bug::PongDropped) => {}
                 Within::Yes => self.pongs.owe(payload),
@@ -411,10 +413,15 @@ impl<R: Runtime> Open<R> {
                 return Poll::Ready(Some(Cause::Denied));
             }
         };
-        self.notice = Some(Frame::text(notice));
+        self.notice = Some(Box::new(Frame::text(notice)));
         // It is sent in the next round.
         cx.waker().wake_by_ref();
         Poll::Ready(None)
+    }
+
+    fn take_ping(&mut self, now: Instant) -> Within {
+        let rate = self.admission().limits.pings;
+        self.intake.ping(rate, now)
     }
 
     /// Counts a message that is none.
