@@ -197,7 +197,7 @@ impl<R: Runtime> Admission<R> {
     /// Whether the client may compress what it sends.
     pub(super) fn inflation(&self) -> Inflation {
         match self.membership.feed.encoding {
-            Encoding::Deflated { .. } => Inflation::Agreed,
+            Encoding::Deflated(_) => Inflation::Agreed,
             Encoding::Plain => Inflation::None,
         }
     }

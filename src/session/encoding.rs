@@ -5,19 +5,23 @@ use std::num::NonZeroUsize;
 use bytes::Bytes;
 
 use crate::sync::{Arc, Mutex};
-use crate::wire::{Deflate, Deflater, Encoded, WindowBits};
+use crate::wire::{Deflate, Deflater, Encoded, Frame, WindowBits};
 
 /// How messages are encoded for one client; whatever it is, each message is encoded once for all.
 #[derive(Clone, Debug)]
 pub(super) enum Encoding {
-    /// The longer ones are compressed (RFC 7692).
-    Deflated {
-        window: WindowBits,
-        bytes_min: NonZeroUsize,
-        deflater: Arc<Mutex<Deflater>>,
-    },
+    /// The longer ones are compressed (RFC 7692); boxed, so that others need not hold it.
+    Deflated(Box<Compression>),
     /// As they are.
     Plain,
+}
+
+/// How the longer messages are compressed.
+#[derive(Clone, Debug)]
+pub(super) struct Compression {
+    window: WindowBits,
+    bytes_min: NonZeroUsize,
+    deflater: Arc<Mutex<Deflater>>,
 }
 
 impl Encoding {
@@ -27,33 +31,36 @@ impl Encoding {
         bytes_min: NonZeroUsize,
         deflater: &Arc<Mutex<Deflater>>,
     ) -> Self {
-        Self::Deflated {
+        Self::Deflated(Box::new(Compression {
             window: deflate.window(),
             bytes_min,
             deflater: Arc::clone(deflater),
-        }
+        }))
     }
 
     /// The frame as this client receives it.
     pub(super) fn encode<'a>(&self, encoded: &'a Encoded) -> &'a Bytes {
         let plain = encoded.frame();
         match self {
-            Self::Deflated {
-                window,
-                bytes_min,
-                deflater,
-            } if plain.len() >= bytes_min.get() => encoded
-                .deflated(*window, |frame| deflater.lock().frame(frame, *window))
-                .unwrap_or_else(|| plain.as_bytes()),
-            Self::Deflated { .. } | Self::Plain => plain.as_bytes(),
+            Self::Deflated(compression) if plain.len() >= compression.bytes_min.get() => {
+                compression.encode(encoded)
+            }
+            Self::Deflated(_) | Self::Plain => plain.as_bytes(),
         }
+    }
+}
+
+impl Compression {
+    fn encode<'a>(&self, encoded: &'a Encoded) -> &'a Bytes {
+        let deflate = |frame: &Frame| self.deflater.lock().frame(frame, self.window);
+        let deflated = encoded.deflated(self.window, deflate);
+        deflated.unwrap_or_else(|| encoded.frame().as_bytes())
     }
 }
 
 #[cfg(all(test, not(feature = "loom")))]
 mod tests {
     use super::*;
-    use crate::wire::Frame;
 
     #[test]
     fn what_is_long_enough_is_compressed_where_that_is_agreed_on() {
