@@ -91,6 +91,12 @@ impl Decoder {
         outcome
     }
 
+    /// Whether the next byte is the first one of a message: then it is as good as a new decoder.
+    pub fn is_idle(&self) -> bool {
+        let is_between = matches!(&self.stage, Stage::Header(partial) if partial.is_empty());
+        is_between && self.message.is_none()
+    }
+
     /// The heap memory held for a partial frame or message, in bytes; zero when idle.
     pub fn heap_bytes(&self) -> usize {
         let message = self.message.as_ref().map_or(0, |m| m.buffer.capacity());

@@ -50,6 +50,11 @@ pub(super) struct PartialHeader {
 }
 
 impl PartialHeader {
+    /// Whether nothing of it has arrived.
+    pub(super) fn is_empty(&self) -> bool {
+        self.len == 0
+    }
+
     /// Takes a header's bytes off `input`; `None` took all of them and needs more.
     ///
     /// With the header, `self` has served its purpose.
