@@ -15,22 +15,28 @@ use crate::wire::{ControlKind, ControlPayload, Frame, append_control};
 /// Frames on their way to the socket; holds no memory while it is empty.
 #[derive(Debug, Default)]
 pub(super) struct Outbox {
+    batch: Option<Box<Batch>>,
+    unflushed: bool,
+}
+
+/// What is gathered; there is none while nothing is to be sent.
+#[derive(Debug, Default)]
+struct Batch {
     bytes: Vec<u8>,
     written: usize,
     /// Where each data frame in `bytes` ends.
     ends: Vec<usize>,
     /// When each message of those frames was published, if a service has.
     published: Vec<Option<Duration>>,
-    unflushed: bool,
 }
 
 impl Outbox {
     pub(super) fn is_empty(&self) -> bool {
-        self.bytes.is_empty()
+        self.len() == 0
     }
 
     pub(super) fn len(&self) -> usize {
-        self.bytes.len()
+        self.batch.as_ref().map_or(0, |batch| batch.bytes.len())
     }
 
     /// Whether a message is among what is being written.
@@ -40,34 +46,42 @@ impl Outbox {
 
     /// Messages among what is being written.
     pub(super) fn messages(&self) -> u64 {
-        self.ends.len() as u64
+        self.batch.as_ref().map_or(0, |batch| batch.ends.len()) as u64
+    }
+
+    fn batch(&mut self) -> &mut Batch {
+        self.batch.get_or_insert_default()
     }
 
     /// Makes room for frames of this many bytes in all.
     pub(super) fn reserve(&mut self, frames: usize, bytes: usize) {
-        self.bytes.reserve(bytes);
-        self.ends.reserve(frames);
-        self.published.reserve(frames);
+        if frames > 0 {
+            let batch = self.batch();
+            batch.bytes.reserve(bytes);
+            batch.ends.reserve(frames);
+            batch.published.reserve(frames);
+        }
     }
 
     pub(super) fn push(&mut self, frame: &[u8], published: Option<Duration>) {
-        self.bytes.extend_from_slice(frame);
-        self.ends.push(self.bytes.len());
-        self.published.push(published);
+        let batch = self.batch();
+        batch.bytes.extend_from_slice(frame);
+        batch.ends.push(batch.bytes.len());
+        batch.published.push(published);
     }
 
     /// What is said of messages, and is none itself.
     pub(super) fn push_notice(&mut self, frame: &Frame) {
-        self.bytes.extend_from_slice(frame.as_bytes());
+        self.batch().bytes.extend_from_slice(frame.as_bytes());
     }
 
     pub(super) fn push_control(&mut self, kind: ControlKind, payload: &ControlPayload) {
-        append_control(&mut self.bytes, kind, payload);
+        append_control(&mut self.batch().bytes, kind, payload);
     }
 
     /// Bytes of the present content that the socket has taken.
     pub(super) fn written(&self) -> usize {
-        self.written
+        self.batch.as_ref().map_or(0, |batch| batch.written)
     }
 
     /// Writes and flushes everything.
@@ -78,16 +92,20 @@ impl Outbox {
         metrics: &Metrics,
         now: Instant,
     ) -> Poll<io::Result<()>> {
-        while !self.is_empty() {
-            let rest = &self.bytes[self.written..];
+        while let Some(batch) = self.batch.as_deref_mut()
+            && !batch.bytes.is_empty()
+        {
+            let rest = &batch.bytes[batch.written..];
             let taken = ready!(Pin::new(&mut *stream).poll_write(cx, rest))?;
             if taken == 0 {
                 return Poll::Ready(Err(io::ErrorKind::WriteZero.into()));
             }
-            self.written += planted::one_short(Bug::ShortWriteRepeated, taken, rest.len());
+            batch.written += planted::one_short(Bug::ShortWriteRepeated, taken, rest.len());
             metrics.bytes_out.add(taken as u64);
-            if self.written == self.bytes.len() {
-                self.finish(metrics, now);
+            if batch.written == batch.bytes.len() {
+                batch.count(metrics, now);
+                self.batch = None;
+                self.unflushed = !planted::is(Bug::FlushForgotten);
             }
         }
         self.poll_flush(cx, stream)
@@ -105,20 +123,34 @@ impl Outbox {
         Poll::Ready(Ok(()))
     }
 
-    /// Everything is written: counts it and gives the memory back.
-    fn finish(&mut self, metrics: &Metrics, now: Instant) {
+    /// Drops the frames that are not yet being written, and counts them.
+    pub(super) fn cut(&mut self, metrics: &Metrics) {
+        if let Some(batch) = &mut self.batch {
+            batch.cut(metrics);
+        }
+    }
+
+    /// Counts what is and what is not written at the end of the session, and returns the latter.
+    pub(super) fn abandon(&mut self, metrics: &Metrics) -> u64 {
+        let batch = std::mem::take(self).batch.unwrap_or_default();
+        let written = batch.ends.partition_point(|end| *end <= batch.written);
+        metrics.messages_out.add(written as u64);
+        let unsent = (batch.ends.len() - written) as u64;
+        metrics.lost_unsent.add(unsent);
+        unsent
+    }
+}
+
+impl Batch {
+    /// Everything is written: counts it.
+    fn count(&self, metrics: &Metrics, now: Instant) {
         metrics.messages_out.add(self.ends.len() as u64);
         let published = self.published.iter().flatten();
         let took = published.map(|published| now.since_start().saturating_sub(*published));
         metrics.written_after.observe_all(took);
-        *self = Self {
-            unflushed: !planted::is(Bug::FlushForgotten),
-            ..Self::default()
-        };
     }
 
-    /// Drops the frames that are not yet being written, and counts them.
-    pub(super) fn cut(&mut self, metrics: &Metrics) {
+    fn cut(&mut self, metrics: &Metrics) {
         let begun = match self.written {
             0 => 0,
             written => self.ends.partition_point(|end| *end < written) + 1,
@@ -136,16 +168,6 @@ impl Outbox {
         self.ends.shrink_to_fit();
         self.bytes.truncate(end);
         self.bytes.shrink_to_fit();
-    }
-
-    /// Counts what is and what is not written at the end of the session, and returns the latter.
-    pub(super) fn abandon(&mut self, metrics: &Metrics) -> u64 {
-        let written = self.ends.partition_point(|end| *end <= self.written);
-        metrics.messages_out.add(written as u64);
-        let unsent = (self.ends.len() - written) as u64;
-        metrics.lost_unsent.add(unsent);
-        *self = Self::default();
-        unsent
     }
 }
 
@@ -167,7 +189,7 @@ mod tests {
         let sent = outbox.poll_send(&mut cx, &mut stream, &metrics, Instant::ZERO);
         assert!(matches!(sent, Poll::Ready(Ok(()))));
         assert_eq!(stream.get_ref().get_ref(), b"\x81\x01a");
-        assert_eq!((outbox.len(), outbox.bytes.capacity()), (0, 0));
+        assert!(outbox.batch.is_none(), "nothing is kept");
         assert_eq!(metrics.counts().messages_out, 1);
     }
 
@@ -216,6 +238,10 @@ mod tests {
     fn a_batch_is_given_its_memory_at_once() {
         let mut outbox = Outbox::default();
         outbox.reserve(3, 1000);
-        assert!(outbox.bytes.capacity() >= 1000 && outbox.ends.capacity() >= 3);
+        let batch = outbox.batch();
+        assert!(batch.bytes.capacity() >= 1000 && batch.ends.capacity() >= 3);
+        let mut outbox = Outbox::default();
+        outbox.reserve(0, 0);
+        assert!(outbox.batch.is_none(), "nothing is kept for nothing");
     }
 }
