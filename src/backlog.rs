@@ -131,6 +131,11 @@ impl State {
 }
 
 impl Account {
+    /// The client whose part it is.
+    pub(crate) fn client(&self) -> u64 {
+        self.client
+    }
+
     /// Tells what the session holds; ready when it must go, of which it is woken as well.
     pub(crate) fn poll_hold(&mut self, cx: &mut Context<'_>, bytes: usize) -> Poll<()> {
         let bytes = bytes as u64;

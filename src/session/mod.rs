@@ -18,6 +18,7 @@ use futures::io::{AsyncRead, AsyncWrite};
 
 use crate::app::App;
 use crate::backlog::Account;
+use crate::bus::ClientId;
 use crate::metrics::{CloseReason, Metrics};
 use crate::planted::{self, Bug};
 use crate::rt::{Instant, Runtime, Sleep};
@@ -65,7 +66,6 @@ pub struct Session<S, R: Runtime> {
     link: Link<S>,
     phase: Phase<R>,
     account: Account,
-    teller: Teller,
     timer: Timer,
 }
 
@@ -110,7 +110,6 @@ where
         };
         Self {
             account: app.account(admission.client()),
-            teller: Teller::new(app.bus().clone(), admission.client()),
             phase: Phase::Open(Open::new(admission)),
             app,
             link,
@@ -133,7 +132,6 @@ where
             let deadline = match &mut this.phase {
                 Phase::Open(open) => match open.poll_held(cx, &mut this.link, &mut this.account) {
                     Poll::Ready(cause) => {
-                        this.teller.closing(&cause);
                         let closing = open.close(cause, now);
                         this.phase = Phase::Closing(closing);
                         continue;
@@ -169,7 +167,8 @@ impl<S, R: Runtime> Drop for Session<S, R> {
             }
         };
         let unsent = self.link.outbox.abandon(metrics);
-        self.teller.lost(unsent, "unsent");
+        let teller = Teller::new(self.app.bus().clone(), ClientId::new(self.account.client()));
+        teller.lost(unsent, "unsent");
         metrics.closed.add(reason);
     }
 }

@@ -46,7 +46,7 @@ pub(super) struct Open<R: Runtime> {
     intake: Intake,
     /// Until when the client is not read, because it has sent what it may.
     paused: Option<Instant>,
-    at_hand: Option<AtHand>,
+    at_hand: Option<Box<AtHand>>,
     pongs: Pongs,
     ping: Ping,
 }
@@ -175,6 +175,7 @@ impl<R: Runtime> Open<R> {
 
     /// Leaves the service and says goodbye.
     pub(super) fn close(&mut self, cause: Cause, now: Instant) -> Closing {
+        self.admission().feed.teller.closing(&cause);
         self.abandon();
         let admission = self.admission.take().expect("a session closes once");
         Closing::new(cause, admission, now)
@@ -457,7 +458,7 @@ impl<R: Runtime> Open<R> {
         metrics.bytes_in.add(frame.len() as u64);
         admission.feed.teller.received(frame.len());
         let message = Message::new(frame, Origin::Client(admission.sender.clone()));
-        self.at_hand = Some(AtHand { message, since });
+        self.at_hand = Some(Box::new(AtHand { message, since }));
     }
 
     /// Hands the message at hand to the service, if that is there and has room for it.
