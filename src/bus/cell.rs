@@ -2,6 +2,7 @@
 
 use std::task::{Context, Poll, Waker};
 
+use super::lazy::LazyLog;
 use super::log::Log;
 use super::message::Message;
 use super::subscription::{Received, Seat};
@@ -29,7 +30,7 @@ pub(super) struct Cell {
 /// What the lock of a topic guards.
 #[derive(Debug)]
 pub(super) struct State {
-    pub(super) log: Log,
+    pub(super) log: LazyLog,
     pub(super) subscribers: Waiters,
     /// Publishers that wait for room.
     pub(super) publishers: Waiters,
@@ -80,7 +81,7 @@ impl State {
 impl Cell {
     pub(super) fn new(topic: Topic, window: Window) -> Self {
         let state = State {
-            log: Log::new(window),
+            log: LazyLog::new(window),
             subscribers: Waiters::default(),
             publishers: Waiters::default(),
         };
@@ -176,7 +177,7 @@ impl Cell {
         read: impl FnOnce(&mut Log) -> Option<T>,
     ) -> Poll<T> {
         let mut state = self.state.lock();
-        let Some(item) = read(&mut state.log) else {
+        let Some(item) = state.log.kept_mut().and_then(read) else {
             let replaced = state.subscribers.park(place, cx.waker());
             drop(state);
             drop(replaced);

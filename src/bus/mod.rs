@@ -6,6 +6,8 @@ mod message;
 
 mod log;
 
+mod lazy;
+
 mod subscription;
 
 mod cell;
