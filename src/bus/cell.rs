@@ -32,8 +32,8 @@ pub(super) struct Cell {
 pub(super) struct State {
     pub(super) log: LazyLog,
     pub(super) subscribers: Waiters,
-    /// Publishers that wait for room.
-    pub(super) publishers: Waiters,
+    /// Publishers that wait for room; few topics ever have any.
+    pub(super) publishers: Option<Box<Waiters>>,
 }
 
 impl State {
@@ -64,11 +64,16 @@ impl State {
     /// Takes out the publishers that wait, if waiting any longer may be needless.
     pub(super) fn unpark_publishers(&mut self) -> Wakers {
         // Without readers the log is empty, and has room.
-        if self.log.has_room(0) {
-            self.publishers.unpark()
-        } else {
-            Wakers::default()
+        match &mut self.publishers {
+            Some(publishers) if self.log.has_room(0) => publishers.unpark(),
+            Some(_) | None => Wakers::default(),
         }
+    }
+
+    /// A publisher stops waiting; its waker is to be dropped after unlocking.
+    #[must_use]
+    fn leave_publisher(&mut self, place: Place) -> Option<Waker> {
+        self.publishers.as_mut()?.leave(place)
     }
 
     #[must_use]
@@ -83,7 +88,7 @@ impl Cell {
         let state = State {
             log: LazyLog::new(window),
             subscribers: Waiters::default(),
-            publishers: Waiters::default(),
+            publishers: None,
         };
         Self {
             topic,
@@ -122,14 +127,15 @@ impl Cell {
         let mut state = self.state.lock();
         let published = state.next();
         if !state.log.has_room(message.len()) {
-            let place = place.unwrap_or_else(|| state.publishers.enter());
-            let replaced = state.publishers.park(&place, waker);
+            let publishers = state.publishers.get_or_insert_default();
+            let place = place.unwrap_or_else(|| publishers.enter());
+            let replaced = publishers.park(&place, waker);
             drop(state);
             drop(replaced);
             return Err(place);
         }
         let wakers = state.append(message.clone());
-        let left = place.and_then(|place| state.publishers.leave(place));
+        let left = place.and_then(|place| state.leave_publisher(place));
         drop(state);
         drop(left);
         wakers.wake();
@@ -138,7 +144,7 @@ impl Cell {
 
     /// A publisher stops waiting.
     pub(super) fn leave(&self, place: Place) {
-        let left = self.state.lock().publishers.leave(place);
+        let left = self.state.lock().leave_publisher(place);
         drop(left);
     }
 

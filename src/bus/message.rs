@@ -5,7 +5,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use super::topic::{ClientId, Topic};
-use crate::identity::Identity;
+use crate::identity::{ANONYMOUS, Identity};
 use crate::sync::OnceLock;
 use crate::wire::{Encoded, Frame, Payload};
 
@@ -48,13 +48,6 @@ struct Client {
     identity: Option<Box<Identity>>,
     topic: Topic,
 }
-
-/// A client that has shown nothing.
-static ANONYMOUS: Identity = Identity {
-    subject: None,
-    claims: None,
-    expires: None,
-};
 
 impl Sender {
     /// The client of this number that has shown to be this, and that alone reads `topic`.
