@@ -2,6 +2,7 @@
 
 use std::sync::Arc;
 
+use super::author::Author;
 use super::dialect::{Dialect, Voice};
 use super::encoding::Encoding;
 use super::feed::{Feed, Pick};
@@ -29,7 +30,7 @@ pub struct Admission<R: Runtime> {
 /// What of an admission its session keeps.
 pub(super) struct Membership<R: Runtime> {
     pub(super) app: App<R>,
-    pub(super) sender: Sender,
+    pub(super) author: Author,
     pub(super) feed: Feed,
     pub(super) lease: Lease<R>,
     pub(super) publisher: Publisher,
@@ -120,13 +121,12 @@ impl<R: Runtime> Admission<R> {
         let client = app.next_client();
         let bus = app.bus();
         let to_all = bus.subscribe(&Topic::from_service_to_ws(name))?;
-        let own = Topic::from_service_to_client(name, client);
-        let to_one = bus.subscribe(&own)?;
+        let to_one = bus.subscribe(&Topic::from_service_to_client(name, client))?;
         let lease = app.registry().join(service)?;
         let slow_consumer = policies.slow_consumer(name);
         let membership = Membership {
             app: app.clone(),
-            sender: Sender::new(client, peer.identity.clone(), own),
+            author: Author::new(peer.identity.clone()),
             feed: Feed {
                 teller: Teller::new(bus.clone(), client),
                 to_all,
@@ -204,7 +204,7 @@ impl<R: Runtime> Admission<R> {
 
     /// The client's number.
     pub fn client(&self) -> ClientId {
-        self.membership.sender.client()
+        self.membership.feed.teller.client()
     }
 
     /// The service it has joined.
@@ -219,6 +219,13 @@ impl<R: Runtime> Admission<R> {
 }
 
 impl<R: Runtime> Membership<R> {
+    /// The client as its messages name it.
+    pub(super) fn sender(&mut self) -> Sender {
+        let feed = &self.feed;
+        self.author
+            .sender(feed.teller.client(), feed.to_one.topic())
+    }
+
     /// The application that admitted it.
     pub(super) fn app(&self) -> &App<R> {
         &self.app

@@ -25,6 +25,7 @@ use crate::rt::{Instant, Runtime, Sleep};
 
 mod admission;
 mod age;
+mod author;
 mod cause;
 mod closing;
 mod dialect;

@@ -82,7 +82,7 @@ impl<R: Runtime> Open<R> {
             keepalive: Keepalive::new(limits.keepalive, now),
             age: Age::new(limits.age, now, rt),
             intake: Intake::new(inbound, now),
-            expiry: Expiry::new(admission.sender.identity(), rt.wall(), now),
+            expiry: Expiry::new(admission.author.identity(), rt.wall(), now),
             renewal: Renewal::default(),
             notice: None,
             paused: None,
@@ -401,12 +401,12 @@ impl<R: Runtime> Open<R> {
             Some(Ok(identity)) => {
                 let wall = self.admission().app().rt().wall();
                 self.expiry = Expiry::new(&identity, wall, now);
-                let sender = &mut self.admission_mut().sender;
+                let author = &mut self.admission_mut().author;
                 // It goes on as the one it was: its bounds are counted for that one.
-                if identity.subject != sender.identity().subject {
+                if identity.subject != author.identity().subject {
                     return Poll::Ready(Some(Cause::Denied));
                 }
-                *sender = sender.renewed(identity);
+                author.renew(identity);
                 dialect::RENEWED
             }
             Some(Err(Denied::Unavailable)) => dialect::UNDECIDED,
@@ -452,12 +452,12 @@ impl<R: Runtime> Open<R> {
 
     fn take_in(&mut self, frame: Frame, since: Instant) {
         self.age.active(since);
-        let admission = self.admission();
+        let admission = self.admission_mut();
         let metrics = admission.app().metrics();
         metrics.messages_in.add(1);
         metrics.bytes_in.add(frame.len() as u64);
         admission.feed.teller.received(frame.len());
-        let message = Message::new(frame, Origin::Client(admission.sender.clone()));
+        let message = Message::new(frame, Origin::Client(admission.sender()));
         self.at_hand = Some(Box::new(AtHand { message, since }));
     }
 
