@@ -211,3 +211,15 @@ impl Cell {
         self.state.lock().log.unread(&seat.cursor)
     }
 }
+
+#[cfg(all(test, target_pointer_width = "64", not(feature = "loom")))]
+mod tests {
+    use super::*;
+
+    /// Each client has a topic, on which nothing may ever be said.
+    #[test]
+    fn a_topic_stays_small() {
+        let bytes = size_of::<Cell>();
+        assert!(bytes <= 80, "{bytes} bytes");
+    }
+}

@@ -166,3 +166,17 @@ where
         Poll::Ready(())
     }
 }
+
+#[cfg(all(test, target_pointer_width = "64", not(feature = "loom")))]
+mod tests {
+    use super::*;
+    use crate::rt::Tokio;
+    use crate::server::Stream;
+
+    /// Most of what an idle connection costs: what few sessions have belongs into a box.
+    #[test]
+    fn the_task_of_a_session_stays_small() {
+        let bytes = size_of::<Serving<Stream, Tokio>>();
+        assert!(bytes <= 600, "{bytes} bytes");
+    }
+}
