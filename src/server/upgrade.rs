@@ -174,9 +174,11 @@ mod tests {
     use crate::server::Stream;
 
     /// Most of what an idle connection costs: what few sessions have belongs into a box.
+    ///
+    /// In tests tokio has a second scheduler, by which a stream is 16 bytes larger.
     #[test]
     fn the_task_of_a_session_stays_small() {
         let bytes = size_of::<Serving<Stream, Tokio>>();
-        assert!(bytes <= 600, "{bytes} bytes");
+        assert!(bytes <= 616, "{bytes} bytes");
     }
 }
