@@ -138,7 +138,7 @@ async fn join<R: Runtime>(
         .compressing(handshake.deflate());
     let upgrade = hyper::upgrade::on(&mut request);
     let kind = request.extensions().get::<Kind<R>>().copied();
-    let task = Upgrade::new(admission, shell.end()).run(upgrade, kind);
+    let task = Box::new(Upgrade::new(admission, shell.end())).run(upgrade, kind);
     shell.app.rt().spawn(Box::pin(task));
     handshake.into_response()
 }

@@ -70,7 +70,11 @@ impl<R: Runtime> Upgrade<R> {
     }
 
     /// Waits for the upgrade, and spawns the session on what follows it.
-    pub(super) async fn run(self, upgrade: OnUpgrade, kind: Option<Kind<R>>) {
+    ///
+    /// In a box it is moved by its address, and the task has room for it once. The place of one
+    /// that is done is then as large as the next one needs: what is left over of a larger place
+    /// lies idle between sessions.
+    pub(super) async fn run(self: Box<Self>, upgrade: OnUpgrade, kind: Option<Kind<R>>) {
         let upgraded = upgraded(&self.admission, upgrade).instrument(self.span.clone());
         // Whichever is first; the other one is dropped.
         let Either::Left((Some(upgraded), _)) = select(Box::pin(upgraded), self.end.clone()).await
@@ -79,7 +83,7 @@ impl<R: Runtime> Upgrade<R> {
         };
         let rt = self.admission.app().rt().clone();
         let Kind(serve) = kind.unwrap_or(Kind::ANY);
-        rt.spawn(serve(upgraded, self));
+        rt.spawn(serve(upgraded, *self));
     }
 
     fn serve<Io>(self, io: Io, ahead: &[u8]) -> BoxFuture<'static, ()>
