@@ -53,8 +53,30 @@ struct State {
 #[derive(Debug)]
 pub(crate) struct Permit {
     permits: Permits,
-    address: Option<IpAddr>,
-    subject: Option<StdArc<str>>,
+    holder: Holder,
+}
+
+/// Whose right it is; boxed where it has two names, as most clients have one.
+#[derive(Debug)]
+enum Holder {
+    Address(Option<IpAddr>),
+    Subject(Box<(Option<IpAddr>, StdArc<str>)>),
+}
+
+impl Holder {
+    fn new(address: Option<IpAddr>, subject: Option<StdArc<str>>) -> Self {
+        match subject {
+            Some(subject) => Self::Subject(Box::new((address, subject))),
+            None => Self::Address(address),
+        }
+    }
+
+    fn names(&self) -> (Option<&IpAddr>, Option<&StdArc<str>>) {
+        match self {
+            Self::Address(address) => (address.as_ref(), None),
+            Self::Subject(both) => (both.0.as_ref(), Some(&both.1)),
+        }
+    }
 }
 
 impl Permits {
@@ -91,8 +113,7 @@ impl Permits {
         drop(state);
         Ok(Permit {
             permits: self.clone(),
-            address,
-            subject,
+            holder: Holder::new(address, subject),
         })
     }
 
@@ -129,8 +150,9 @@ impl Drop for Permit {
     fn drop(&mut self) {
         let mut state = self.permits.0.state.lock();
         state.taken -= planted::none(Bug::PermitKept, 1);
-        give_back(&mut state.by_address, self.address.as_ref());
-        give_back(&mut state.by_subject, self.subject.as_ref());
+        let (address, subject) = self.holder.names();
+        give_back(&mut state.by_address, address);
+        give_back(&mut state.by_subject, subject);
         let watchers = (state.taken == 0).then(|| state.watchers.unpark());
         drop(state);
         watchers.unwrap_or_default().wake();

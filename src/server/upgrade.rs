@@ -14,7 +14,6 @@ use tokio::io::{AsyncRead, AsyncWrite};
 use tracing::{Instrument, Span, debug, debug_span, field};
 
 use super::tail::Tail;
-use crate::limits::DrainCode;
 use crate::rt::Runtime;
 use crate::session::{Admission, Session};
 
@@ -90,12 +89,10 @@ impl<R: Runtime> Upgrade<R> {
     where
         Io: AsyncRead + AsyncWrite + Unpin + Send + 'static,
     {
-        let drain = self.admission.app().limits().drain.code;
         Box::pin(Serving {
             session: Session::new(self.admission, Tail::new(io, ahead)),
             end: self.end,
             span: (!self.span.is_disabled()).then(|| Box::new(self.span)),
-            drain,
         })
     }
 }
@@ -139,8 +136,6 @@ struct Serving<Io, R: Runtime> {
     end: End,
     /// `None` where nobody wants to know.
     span: Option<Box<Span>>,
-    /// With what a draining application closes.
-    drain: DrainCode,
 }
 
 impl<Io, R> Future for Serving<Io, R>
@@ -157,7 +152,7 @@ where
             drop(entered);
             return this.end.poll_unpin(cx);
         };
-        let code = cause.code(this.drain).map(|code| i64::from(code.get()));
+        let code = this.session.code().map(|code| i64::from(code.get()));
         if let Some(span) = &this.span {
             span.record("cause", field::display(&cause));
             span.record("code", code);
@@ -183,6 +178,6 @@ mod tests {
     #[test]
     fn the_task_of_a_session_stays_small() {
         let bytes = size_of::<Serving<Stream, Tokio>>();
-        assert!(bytes <= 616, "{bytes} bytes");
+        assert!(bytes <= 584, "{bytes} bytes");
     }
 }

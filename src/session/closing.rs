@@ -24,13 +24,14 @@ use crate::metrics::Metrics;
 use crate::permits::Permit;
 use crate::planted::{self, Bug};
 use crate::rt::{Instant, Runtime};
-use crate::wire::{CloseFrame, ControlKind, ControlPayload, Event};
+use crate::wire::{CloseCode, CloseFrame, ControlKind, ControlPayload, Event};
 
 /// Events ignored in one poll before other tasks may run.
 const IGNORED_MAX: usize = 64;
 
 pub(super) struct Closing {
     cause: Cause,
+    code: Option<CloseCode>,
     deadline: Instant,
     step: Step,
     /// The session counts as one until its socket is closed.
@@ -72,6 +73,7 @@ impl Closing {
             }
         };
         Self {
+            code: cause.code(drain),
             cause,
             deadline,
             step,
@@ -81,6 +83,11 @@ impl Closing {
 
     pub(super) fn cause(&self) -> &Cause {
         &self.cause
+    }
+
+    /// What the peer is sent, or has sent.
+    pub(super) fn code(&self) -> Option<CloseCode> {
+        self.code
     }
 
     pub(super) fn deadline(&self) -> Instant {

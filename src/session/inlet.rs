@@ -18,7 +18,7 @@ pub(super) struct Inlet {
     /// What is neither between two messages nor at the end of what was read.
     partial: Option<Box<Partial>>,
     /// Bytes read since [`take_read`](Self::take_read).
-    read: usize,
+    read: u32,
     scratch: Scratch,
 }
 
@@ -64,7 +64,7 @@ impl Inlet {
 
     /// Bytes read since this was last asked.
     pub(super) fn take_read(&mut self) -> usize {
-        std::mem::take(&mut self.read)
+        std::mem::take(&mut self.read) as usize
     }
 
     /// The next event of what was read before, or of one more read of at most so many bytes.
@@ -86,7 +86,7 @@ impl Inlet {
         if read == 0 {
             return Poll::Ready(Ok(Inbound::End));
         }
-        self.read += read;
+        self.read += u32::try_from(read).expect("no more than the buffer has");
         let mut input = &scratch[..read];
         let mut partial = self.partial.take();
         let inbound = match &mut partial {

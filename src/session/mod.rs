@@ -22,6 +22,7 @@ use crate::bus::ClientId;
 use crate::metrics::{CloseReason, Metrics};
 use crate::planted::{self, Bug};
 use crate::rt::{Instant, Runtime, Sleep};
+use crate::wire::CloseCode;
 
 mod admission;
 mod age;
@@ -115,6 +116,16 @@ where
             app,
             link,
             timer: Timer::default(),
+        }
+    }
+
+    /// The close code that its peer is sent, or has sent, once it closes.
+    ///
+    /// None where nothing is said.
+    pub fn code(&self) -> Option<CloseCode> {
+        match &self.phase {
+            Phase::Closing(closing) => closing.code(),
+            Phase::Open(_) => None,
         }
     }
 }
