@@ -12,9 +12,12 @@ use crate::sync::{Arc, Mutex};
 /// When they pass the bound, those who hold most are told to go, until an eighth of the bound is
 /// free: so the search, which looks at everybody who holds anything, is seldom.
 #[derive(Clone, Debug)]
-pub(crate) struct Backlog {
+pub(crate) struct Backlog(Arc<Shared>);
+
+#[derive(Debug)]
+struct Shared {
     max: u64,
-    state: Arc<Mutex<State>>,
+    state: Mutex<State>,
 }
 
 #[derive(Debug, Default)]
@@ -44,10 +47,10 @@ pub(crate) struct Account {
 
 impl Backlog {
     pub(crate) fn new(max: u64) -> Self {
-        Self {
+        Self(Arc::new(Shared {
             max,
-            state: Arc::new(Mutex::new(State::default())),
-        }
+            state: Mutex::new(State::default()),
+        }))
     }
 
     /// The part of a client, of which there is one.
@@ -61,13 +64,13 @@ impl Backlog {
 
     /// Bytes that all sessions hold.
     pub(crate) fn total(&self) -> u64 {
-        self.state.lock().total
+        self.0.state.lock().total
     }
 
     /// Sessions that hold any.
     #[cfg(all(test, not(feature = "loom")))]
     pub(crate) fn holders(&self) -> usize {
-        self.state.lock().entries.len()
+        self.0.state.lock().entries.len()
     }
 }
 
@@ -128,13 +131,18 @@ impl State {
 }
 
 impl Account {
+    /// The client whose part it is.
+    pub(crate) fn client(&self) -> u64 {
+        self.client
+    }
+
     /// Tells what the session holds; ready when it must go, of which it is woken as well.
     pub(crate) fn poll_hold(&mut self, cx: &mut Context<'_>, bytes: usize) -> Poll<()> {
         let bytes = bytes as u64;
         if bytes == 0 && !self.listed {
             return Poll::Pending;
         }
-        let mut state = self.backlog.state.lock();
+        let mut state = self.backlog.0.state.lock();
         let is_shed = state
             .entries
             .get(&self.client)
@@ -150,8 +158,9 @@ impl Account {
             return Poll::Pending;
         }
         let replaced = state.set(self.client, bytes, cx.waker());
-        let wakers = if state.total > self.backlog.max {
-            state.shed(self.backlog.max - self.backlog.max / 8)
+        let max = self.backlog.0.max;
+        let wakers = if state.total > max {
+            state.shed(max - max / 8)
         } else {
             Vec::new()
         };
@@ -166,7 +175,7 @@ impl Account {
 impl Drop for Account {
     fn drop(&mut self) {
         if self.listed {
-            let waker = self.backlog.state.lock().remove(self.client);
+            let waker = self.backlog.0.state.lock().remove(self.client);
             drop(waker);
         }
     }
@@ -246,7 +255,7 @@ mod tests {
                     accounts[index] = backlog.account(index as u64);
                 }
                 shed[index] = hold(&mut accounts[index], bytes);
-                let state = backlog.state.lock();
+                let state = backlog.0.state.lock();
                 let kept = state.entries.values().filter(|entry| !entry.shed);
                 let sum: u64 = kept.map(|entry| entry.bytes).sum();
                 prop_assert_eq!(state.total, sum);

@@ -16,6 +16,13 @@ pub struct Identity {
     pub expires: Option<SystemTime>,
 }
 
+/// A client that has shown nothing; there need be only one.
+pub(crate) static ANONYMOUS: Identity = Identity {
+    subject: None,
+    claims: None,
+    expires: None,
+};
+
 impl Identity {
     /// A client that had to say nothing.
     pub fn anonymous() -> Self {

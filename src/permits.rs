@@ -14,9 +14,12 @@ use crate::sync::{Arc, Mutex, Place, Waiters};
 
 /// A pool of rights to a session; clones share it.
 #[derive(Clone, Debug)]
-pub(crate) struct Permits {
+pub(crate) struct Permits(Arc<Pool>);
+
+#[derive(Debug)]
+struct Pool {
     bounds: Bounds,
-    state: Arc<Mutex<State>>,
+    state: Mutex<State>,
 }
 
 /// Most sessions at once.
@@ -50,31 +53,54 @@ struct State {
 #[derive(Debug)]
 pub(crate) struct Permit {
     permits: Permits,
-    address: Option<IpAddr>,
-    subject: Option<StdArc<str>>,
+    holder: Holder,
+}
+
+/// Whose right it is; boxed where it has two names, as most clients have one.
+#[derive(Debug)]
+enum Holder {
+    Address(Option<IpAddr>),
+    Subject(Box<(Option<IpAddr>, StdArc<str>)>),
+}
+
+impl Holder {
+    fn new(address: Option<IpAddr>, subject: Option<StdArc<str>>) -> Self {
+        match subject {
+            Some(subject) => Self::Subject(Box::new((address, subject))),
+            None => Self::Address(address),
+        }
+    }
+
+    fn names(&self) -> (Option<&IpAddr>, Option<&StdArc<str>>) {
+        match self {
+            Self::Address(address) => (address.as_ref(), None),
+            Self::Subject(both) => (both.0.as_ref(), Some(&both.1)),
+        }
+    }
 }
 
 impl Permits {
     pub(crate) fn new(bounds: Bounds) -> Self {
-        Self {
+        Self(Arc::new(Pool {
             bounds,
-            state: Arc::new(Mutex::new(State::default())),
-        }
+            state: Mutex::new(State::default()),
+        }))
     }
 
     /// One more, unless all are taken, or all that this peer may have.
     pub(crate) fn take(&self, peer: &Peer) -> Result<Permit, Full> {
         let address = peer.address.map(group);
         let subject = peer.subject().cloned();
-        let mut state = self.state.lock();
-        let max = planted::one_less(Bug::SessionTooFew, self.bounds.in_all);
+        let bounds = &self.0.bounds;
+        let mut state = self.0.state.lock();
+        let max = planted::one_less(Bug::SessionTooFew, bounds.in_all);
         if state.taken >= planted::one_more(Bug::SessionTooMany, max) {
             return Err(Full::InAll);
         }
-        if is_full(&state.by_address, address.as_ref(), self.bounds.per_address) {
+        if is_full(&state.by_address, address.as_ref(), bounds.per_address) {
             return Err(Full::Address);
         }
-        if is_full(&state.by_subject, subject.as_ref(), self.bounds.per_subject) {
+        if is_full(&state.by_subject, subject.as_ref(), bounds.per_subject) {
             return Err(Full::Subject);
         }
         state.taken += 1;
@@ -87,13 +113,12 @@ impl Permits {
         drop(state);
         Ok(Permit {
             permits: self.clone(),
-            address,
-            subject,
+            holder: Holder::new(address, subject),
         })
     }
 
     pub(crate) fn taken(&self) -> usize {
-        self.state.lock().taken
+        self.0.state.lock().taken
     }
 
     /// Waits until none is taken.
@@ -123,10 +148,11 @@ fn give_back<K: Ord>(taken: &mut BTreeMap<K, usize>, key: Option<&K>) {
 
 impl Drop for Permit {
     fn drop(&mut self) {
-        let mut state = self.permits.state.lock();
+        let mut state = self.permits.0.state.lock();
         state.taken -= planted::none(Bug::PermitKept, 1);
-        give_back(&mut state.by_address, self.address.as_ref());
-        give_back(&mut state.by_subject, self.subject.as_ref());
+        let (address, subject) = self.holder.names();
+        give_back(&mut state.by_address, address);
+        give_back(&mut state.by_subject, subject);
         let watchers = (state.taken == 0).then(|| state.watchers.unpark());
         drop(state);
         watchers.unwrap_or_default().wake();
@@ -140,7 +166,7 @@ struct Watch<'a> {
 
 impl Watch<'_> {
     fn poll(&mut self, cx: &mut Context<'_>) -> Poll<()> {
-        let mut state = self.permits.state.lock();
+        let mut state = self.permits.0.state.lock();
         if state.taken == 0 {
             return Poll::Ready(());
         }
@@ -155,7 +181,7 @@ impl Watch<'_> {
 impl Drop for Watch<'_> {
     fn drop(&mut self) {
         if let Some(place) = self.place.take() {
-            let waker = self.permits.state.lock().watchers.leave(place);
+            let waker = self.permits.0.state.lock().watchers.leave(place);
             drop(waker);
         }
     }
@@ -242,7 +268,7 @@ mod tests {
         let last = [(); 2].map(|()| permits.take(&nobody).expect("neither counts for it"));
         assert_eq!(permits.take(&nobody).err(), Some(Full::InAll));
         drop((held, third, fourth, last));
-        let state = permits.state.lock();
+        let state = permits.0.state.lock();
         assert_eq!(state.taken, 0);
         assert!(
             state.by_address.is_empty() && state.by_subject.is_empty(),
@@ -285,7 +311,7 @@ mod tests {
         let permits = permits(1, 1, 1);
         let permit = permits.take(&nobody);
         let mut cx = Context::from_waker(Waker::noop());
-        let places = || permits.state.lock().watchers.len();
+        let places = || permits.0.state.lock().watchers.len();
         {
             let mut all_returned = pin!(permits.all_returned());
             assert!(all_returned.as_mut().poll(&mut cx).is_pending());

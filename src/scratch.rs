@@ -10,9 +10,11 @@ use crate::sync::{Arc, Mutex};
 /// It holds as many as were ever lent at the same time, which is one for each thread that polls.
 /// So an idle connection holds none, and a poll need not clear one of its own.
 #[derive(Clone)]
-pub(crate) struct Scratch {
+pub(crate) struct Scratch(Arc<Pool>);
+
+struct Pool {
     bytes: usize,
-    pool: Arc<Mutex<Vec<Box<[u8]>>>>,
+    buffers: Mutex<Vec<Box<[u8]>>>,
 }
 
 /// A buffer on loan; what is in it is left over from others.
@@ -24,18 +26,18 @@ pub(crate) struct Lent<'a> {
 impl Scratch {
     /// A pool of buffers of so many bytes each.
     pub(crate) fn new(bytes: usize) -> Self {
-        Self {
+        Self(Arc::new(Pool {
             bytes,
-            pool: Arc::new(Mutex::new(Vec::new())),
-        }
+            buffers: Mutex::new(Vec::new()),
+        }))
     }
 
     /// A buffer, given back when it is dropped.
     pub(crate) fn lend(&self) -> Lent<'_> {
-        let pooled = self.pool.lock().pop();
+        let pooled = self.0.buffers.lock().pop();
         Lent {
             scratch: self,
-            buffer: pooled.unwrap_or_else(|| vec![0; self.bytes].into_boxed_slice()),
+            buffer: pooled.unwrap_or_else(|| vec![0; self.0.bytes].into_boxed_slice()),
         }
     }
 }
@@ -64,7 +66,7 @@ impl DerefMut for Lent<'_> {
 impl Drop for Lent<'_> {
     fn drop(&mut self) {
         let buffer = std::mem::take(&mut self.buffer);
-        self.scratch.pool.lock().push(buffer);
+        self.scratch.0.buffers.lock().push(buffer);
     }
 }
 
@@ -80,6 +82,6 @@ mod tests {
             assert_eq!((one.len(), two.len()), (8, 8));
             one[0] = 1;
         }
-        assert_eq!(scratch.pool.lock().len(), 2);
+        assert_eq!(scratch.0.buffers.lock().len(), 2);
     }
 }

@@ -11,6 +11,7 @@
     )
 )]
 
+use std::num::NonZeroUsize;
 use std::task::Waker;
 
 use slab::Slab;
@@ -58,49 +59,150 @@ impl<T> Mutex<T> {
 /// Every call that takes a waker out hands it to the caller, who wakes or drops it after unlocking:
 /// both run foreign code, which may come back for the same lock.
 #[derive(Debug, Default)]
-pub(crate) struct Waiters {
+pub(crate) enum Waiters {
+    /// Two or more, or what is left of them.
+    Crowd(Box<Crowd>),
+    #[default]
+    None,
+    /// One, as most topics have: it needs no memory of its own.
+    One(Option<Waker>),
+}
+
+/// Any number of waiters.
+#[derive(Debug, Default)]
+pub(crate) struct Crowd {
     /// For each waiter, where in `parked` its waker lies.
     places: Slab<Option<usize>>,
     parked: Parked,
 }
 
-/// Wakers with their places: one, as most topics and services have, needs no memory of its own.
+/// Wakers with their places; one of them needs no memory of its own.
 type Parked = SmallVec<[(usize, Waker); 1]>;
 
 /// One waiter's place among [`Waiters`]; give it back with [`Waiters::leave`].
 #[derive(Debug)]
-pub(crate) struct Place(usize);
+pub(crate) struct Place(
+    /// One more than its index, so that an `Option` of it is no larger.
+    NonZeroUsize,
+);
+
+impl Place {
+    fn at(index: usize) -> Self {
+        Self(NonZeroUsize::MIN.saturating_add(index))
+    }
+
+    fn index(&self) -> usize {
+        self.0.get() - 1
+    }
+}
 
 impl Waiters {
     pub(crate) fn enter(&mut self) -> Place {
-        Place(self.places.insert(None))
+        match self {
+            Self::Crowd(crowd) => Place::at(crowd.places.insert(None)),
+            Self::None => {
+                *self = Self::One(None);
+                Place::at(0)
+            }
+            Self::One(waker) => {
+                let mut crowd = Crowd::default();
+                let first = Place::at(crowd.places.insert(None));
+                if let Some(waker) = waker.take() {
+                    crowd.add(&first, waker);
+                }
+                let place = Place::at(crowd.places.insert(None));
+                *self = Self::Crowd(Box::new(crowd));
+                place
+            }
+        }
     }
 
     /// Parks the task at this place and returns the waker it replaces, to drop after unlocking.
     #[must_use]
     pub(crate) fn park(&mut self, place: &Place, waker: &Waker) -> Option<Waker> {
-        match self.places[place.0] {
-            Some(index) if self.parked[index].1.will_wake(waker) => None,
-            Some(index) => Some(std::mem::replace(&mut self.parked[index].1, waker.clone())),
-            None => {
-                self.places[place.0] = Some(self.parked.len());
-                self.parked.push((place.0, waker.clone()));
-                None
-            }
+        match self {
+            Self::Crowd(crowd) => crowd.park(place, waker),
+            Self::None => unreachable!("a place is given back once"),
+            Self::One(Some(parked)) if parked.will_wake(waker) => None,
+            Self::One(parked) => parked.replace(waker.clone()),
         }
     }
 
     /// Gives the place back and returns its waker, if it was parked, to drop after unlocking.
     #[must_use]
     pub(crate) fn leave(&mut self, place: Place) -> Option<Waker> {
-        let index = self.places.remove(place.0)?;
-        Some(self.remove(index))
+        match self {
+            Self::Crowd(crowd) => {
+                let waker = crowd.leave(&place);
+                if crowd.places.is_empty() {
+                    *self = Self::None;
+                }
+                waker
+            }
+            Self::None => unreachable!("a place is given back once"),
+            Self::One(_) => match std::mem::take(self) {
+                Self::One(waker) => waker,
+                Self::Crowd(_) | Self::None => None,
+            },
+        }
     }
 
     /// Takes the waker out of this place, to drop after unlocking.
     #[must_use]
     pub(crate) fn unpark_one(&mut self, place: &Place) -> Option<Waker> {
-        let index = self.places[place.0].take()?;
+        match self {
+            Self::Crowd(crowd) => crowd.unpark_one(place),
+            Self::None => None,
+            Self::One(waker) => waker.take(),
+        }
+    }
+
+    /// Takes every parked waker out, to wake after unlocking.
+    #[inline]
+    pub(crate) fn unpark(&mut self) -> Wakers {
+        match self {
+            Self::Crowd(crowd) => crowd.unpark(),
+            Self::None => Wakers::None,
+            Self::One(waker) => waker.take().map_or(Wakers::None, Wakers::One),
+        }
+    }
+
+    /// Places that are taken.
+    #[cfg(all(test, not(feature = "loom")))]
+    pub(crate) fn len(&self) -> usize {
+        match self {
+            Self::Crowd(crowd) => crowd.places.len(),
+            Self::None => 0,
+            Self::One(_) => 1,
+        }
+    }
+}
+
+impl Crowd {
+    /// Parks a task at a place that has none.
+    fn add(&mut self, place: &Place, waker: Waker) {
+        self.places[place.index()] = Some(self.parked.len());
+        self.parked.push((place.index(), waker));
+    }
+
+    fn park(&mut self, place: &Place, waker: &Waker) -> Option<Waker> {
+        match self.places[place.index()] {
+            Some(index) if self.parked[index].1.will_wake(waker) => None,
+            Some(index) => Some(std::mem::replace(&mut self.parked[index].1, waker.clone())),
+            None => {
+                self.add(place, waker.clone());
+                None
+            }
+        }
+    }
+
+    fn leave(&mut self, place: &Place) -> Option<Waker> {
+        let index = self.places.remove(place.index())?;
+        Some(self.remove(index))
+    }
+
+    fn unpark_one(&mut self, place: &Place) -> Option<Waker> {
+        let index = self.places[place.index()].take()?;
         Some(self.remove(index))
     }
 
@@ -112,12 +214,11 @@ impl Waiters {
         waker
     }
 
-    /// Takes every parked waker out, to wake after unlocking.
     #[inline]
-    pub(crate) fn unpark(&mut self) -> Wakers {
+    fn unpark(&mut self) -> Wakers {
         // Mostly nobody waits, because everybody has been woken and not yet run.
         if self.parked.is_empty() {
-            return Wakers::default();
+            return Wakers::None;
         }
         self.unpark_all()
     }
@@ -127,26 +228,27 @@ impl Waiters {
         for (place, _) in &parked {
             self.places[*place] = None;
         }
-        Wakers(Some(parked))
-    }
-
-    /// Places that are taken.
-    #[cfg(all(test, not(feature = "loom")))]
-    pub(crate) fn len(&self) -> usize {
-        self.places.len()
+        Wakers::Crowd(parked)
     }
 }
 
-/// Wakers taken out of [`Waiters`], if there were any, to be woken without any lock held.
+/// Wakers taken out of [`Waiters`], to be woken without any lock held.
 #[must_use = "the tasks stay asleep until these are woken"]
 #[derive(Debug, Default)]
-pub(crate) struct Wakers(Option<Parked>);
+pub(crate) enum Wakers {
+    Crowd(Parked),
+    #[default]
+    None,
+    One(Waker),
+}
 
 impl Wakers {
     #[inline]
     pub(crate) fn wake(self) {
-        if let Some(parked) = self.0 {
-            wake_all(parked);
+        match self {
+            Self::Crowd(parked) => wake_all(parked),
+            Self::None => {}
+            Self::One(waker) => waker.wake(),
         }
     }
 }
@@ -286,10 +388,26 @@ mod tests {
             for place in places {
                 assert!(waiters.leave(place).is_none(), "it was not parked");
             }
-            assert!(
-                waiters.places.is_empty() && waiters.parked.is_empty(),
-                "nothing stays"
-            );
+            assert!(matches!(waiters, Waiters::None), "nothing stays");
         }
+    }
+
+    #[test]
+    fn one_waiter_needs_no_memory_of_its_own_and_keeps_its_waker_when_others_come() {
+        let mut waiters = Waiters::default();
+        let (count, own) = waker();
+        let first = waiters.enter();
+        assert!(waiters.park(&first, &own).is_none());
+        assert!(matches!(waiters, Waiters::One(_)));
+        let second = waiters.enter();
+        waiters.unpark().wake();
+        assert_eq!(woken(&count), 1, "it was parked before");
+        assert!(waiters.leave(first).is_none() && waiters.leave(second).is_none());
+        let third = waiters.enter();
+        assert!(matches!(waiters, Waiters::One(None)));
+        assert!(waiters.park(&third, &own).is_none());
+        assert!(waiters.leave(third).is_some(), "its own waker comes back");
+        assert_eq!((waiters.len(), size_of::<Waiters>()), (0, 24));
+        assert_eq!(size_of::<Option<Place>>(), 8);
     }
 }

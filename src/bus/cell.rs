@@ -4,9 +4,11 @@ use std::sync::Arc;
 use std::task::{Context, Poll, Waker};
 
 use super::burst::Burst;
+use super::lazy::LazyLog;
 use super::log::{Due, Log};
 use super::message::Message;
 use super::subscription::{Received, Seat};
+use super::topic::Topic;
 use crate::limits::Window;
 use crate::planted::{self, Bug};
 use crate::sync::{AtomicU64, Mutex, MutexGuard, Ordering, Place, Waiters, Wakers};
@@ -23,6 +25,7 @@ pub(super) struct Published {
 /// One topic: its log and who waits on it.
 #[derive(Debug)]
 pub(super) struct Cell {
+    topic: Topic,
     state: Mutex<State>,
     /// The number of the next message, for those who only look whether there is something new.
     ///
@@ -33,10 +36,10 @@ pub(super) struct Cell {
 /// What the lock of a topic guards.
 #[derive(Debug)]
 pub(super) struct State {
-    pub(super) log: Log,
+    pub(super) log: LazyLog,
     pub(super) subscribers: Waiters,
-    /// Publishers that wait for room.
-    pub(super) publishers: Waiters,
+    /// Publishers that wait for room; few topics ever have any.
+    pub(super) publishers: Option<Box<Waiters>>,
 }
 
 impl State {
@@ -68,11 +71,16 @@ impl State {
     /// Takes out the publishers that wait, if waiting any longer may be needless.
     pub(super) fn unpark_publishers(&mut self) -> Wakers {
         // Without readers the log is empty, and has room.
-        if self.log.has_room(0) {
-            self.publishers.unpark()
-        } else {
-            Wakers::default()
+        match &mut self.publishers {
+            Some(publishers) if self.log.has_room(0) => publishers.unpark(),
+            Some(_) | None => Wakers::default(),
         }
+    }
+
+    /// A publisher stops waiting; its waker is to be dropped after unlocking.
+    #[must_use]
+    fn leave_publisher(&mut self, place: Place) -> Option<Waker> {
+        self.publishers.as_mut()?.leave(place)
     }
 
     #[must_use]
@@ -83,16 +91,21 @@ impl State {
 }
 
 impl Cell {
-    pub(super) fn new(window: Window) -> Self {
+    pub(super) fn new(topic: Topic, window: Window) -> Self {
         let state = State {
-            log: Log::new(window),
+            log: LazyLog::new(window),
             subscribers: Waiters::default(),
-            publishers: Waiters::default(),
+            publishers: None,
         };
         Self {
+            topic,
             state: Mutex::new(state),
             tail: AtomicU64::new(0),
         }
+    }
+
+    pub(super) fn topic(&self) -> &Topic {
+        &self.topic
     }
 
     /// Whether a subscriber that was parked here has nothing to be woken for.
@@ -128,14 +141,15 @@ impl Cell {
         let mut state = self.state.lock();
         let published = state.next();
         if !state.log.has_room(message.len()) {
-            let place = place.unwrap_or_else(|| state.publishers.enter());
-            let replaced = state.publishers.park(&place, waker);
+            let publishers = state.publishers.get_or_insert_default();
+            let place = place.unwrap_or_else(|| publishers.enter());
+            let replaced = publishers.park(&place, waker);
             drop(state);
             drop(replaced);
             return Err(place);
         }
         let wakers = state.append(message.clone(), &self.tail);
-        let left = place.and_then(|place| state.publishers.leave(place));
+        let left = place.and_then(|place| state.leave_publisher(place));
         drop(state);
         drop(left);
         wakers.wake();
@@ -144,7 +158,7 @@ impl Cell {
 
     /// A publisher stops waiting.
     pub(super) fn leave(&self, place: Place) {
-        let left = self.state.lock().publishers.leave(place);
+        let left = self.state.lock().leave_publisher(place);
         drop(left);
     }
 
@@ -175,7 +189,7 @@ impl Cell {
         take: impl FnOnce(&mut Log) -> Due,
     ) -> Poll<Option<Arc<Burst>>> {
         let mut state = self.state.lock();
-        let burst = match take(&mut state.log) {
+        let burst = match state.log.kept_mut().map_or(Due::Nothing, take) {
             Due::Burst(burst) => Poll::Ready(Some(burst)),
             Due::Else => return Poll::Ready(None),
             Due::Nothing => Poll::Pending,
@@ -206,7 +220,7 @@ impl Cell {
         read: impl FnOnce(&mut Log) -> Option<T>,
     ) -> Poll<T> {
         let mut state = self.state.lock();
-        let Some(item) = read(&mut state.log) else {
+        let Some(item) = state.log.kept_mut().and_then(read) else {
             let replaced = state.subscribers.park(place, cx.waker());
             drop(state);
             drop(replaced);
@@ -232,5 +246,17 @@ impl Cell {
 
     pub(super) fn unread(&self, seat: &Seat) -> u64 {
         self.state.lock().log.unread(&seat.cursor)
+    }
+}
+
+#[cfg(all(test, target_pointer_width = "64", not(feature = "loom")))]
+mod tests {
+    use super::*;
+
+    /// Each client has a topic, on which nothing may ever be said.
+    #[test]
+    fn a_topic_stays_small() {
+        let bytes = size_of::<Cell>();
+        assert!(bytes <= 88, "{bytes} bytes");
     }
 }

@@ -56,6 +56,9 @@ struct Entry {
 pub(crate) struct Cursor(u64);
 
 impl Cursor {
+    /// That of a reader from before the first message.
+    pub(crate) const START: Self = Self(0);
+
     /// The number of the message it stands before, lost or not; a topic counts from 0.
     pub(crate) fn number(&self) -> u64 {
         self.0
@@ -114,13 +117,14 @@ pub(crate) enum Due {
 }
 
 impl Log {
-    pub(crate) fn new(window: Window) -> Self {
+    /// A log without messages, whose readers have been there from the beginning.
+    pub(crate) fn of(window: Window, readers: usize) -> Self {
         Self {
             entries: VecDeque::new(),
             head: 0,
             bytes: 0,
-            caught_up: 0,
-            readers: 0,
+            caught_up: readers,
+            readers,
             window,
             counts: TopicCounts::default(),
             burst: None,
@@ -411,7 +415,7 @@ mod tests {
 
     fn log(messages: usize, bytes: usize) -> Log {
         let messages = NonZeroUsize::new(messages).expect("not zero");
-        Log::new(Window { messages, bytes })
+        Log::of(Window { messages, bytes }, 0)
     }
 
     fn read(log: &mut Log, cursor: &mut Cursor, bytes_max: usize) -> (u64, Vec<String>) {

@@ -2,7 +2,9 @@
 //!
 //! Lock order: the map of topics before the log of one topic. No lock is held across a wake.
 
+use std::borrow::Borrow;
 use std::collections::{BTreeMap, HashMap};
+use std::hash::{Hash, Hasher};
 
 use foldhash::quality::RandomState;
 
@@ -88,7 +90,7 @@ impl InMemoryMessageBus {
             clippy::disallowed_methods,
             reason = "the order does not matter to a sum"
         )]
-        for cell in map.cells.values() {
+        for Named(cell) in map.cells.keys() {
             let state = cell.lock();
             counts.subscriptions += state.log.readers();
             counts.bytes += state.log.bytes();
@@ -151,9 +153,9 @@ impl InMemoryMessageBus {
     pub fn topics(&self) -> Vec<TopicStatus> {
         let map = self.shared.map.lock();
         #[expect(clippy::disallowed_methods, reason = "they are sorted")]
-        let cells = map.cells.iter();
+        let cells = map.cells.keys();
         let mut topics: Vec<_> = cells
-            .map(|(topic, cell)| cell.lock().log.status(topic))
+            .map(|Named(cell)| cell.lock().log.status(cell.topic()))
             .collect();
         drop(map);
         topics.sort_unstable_by(|a, b| a.topic.cmp(&b.topic));
@@ -172,7 +174,7 @@ impl MessageBus for InMemoryMessageBus {
     fn subscribe(&self, topic: &Topic) -> Result<Subscription, SubscribeError> {
         let (cell, seat) = self.shared.subscribe(topic)?;
         let shared = Arc::clone(&self.shared);
-        Ok(Subscription::new(shared, topic.clone(), cell, seat))
+        Ok(Subscription::new(shared, cell, seat))
     }
 
     fn publish(&self, topic: &Topic, message: Message) -> usize {
@@ -222,15 +224,42 @@ pub(super) struct Shared {
 
 #[derive(Debug, Default)]
 struct Map {
-    /// Its keys are hashed with a seed of this process, which clients do not know.
-    cells: HashMap<Topic, Arc<Cell>, RandomState>,
+    /// Their names are hashed with a seed of this process, which clients do not know.
+    /// A topic is its own key: each client has one, and its name is there once.
+    cells: HashMap<Named, (), RandomState>,
     /// What the topics had done that are gone, and what was published on topics that are not there.
     retired: TopicCounts,
 }
 
+/// A topic, found by its name.
+#[derive(Debug)]
+struct Named(Arc<Cell>);
+
+impl Borrow<Topic> for Named {
+    fn borrow(&self) -> &Topic {
+        self.0.topic()
+    }
+}
+
+impl PartialEq for Named {
+    fn eq(&self, other: &Self) -> bool {
+        self.0.topic() == other.0.topic()
+    }
+}
+
+impl Eq for Named {}
+
+impl Hash for Named {
+    fn hash<H: Hasher>(&self, state: &mut H) {
+        self.0.topic().hash(state);
+    }
+}
+
 impl Shared {
     pub(super) fn cell(&self, topic: &Topic) -> Option<Arc<Cell>> {
-        self.map.lock().cells.get(topic).cloned()
+        let map = self.map.lock();
+        let found = map.cells.get_key_value(topic);
+        found.map(|(Named(cell), ())| Arc::clone(cell))
     }
 
     pub(super) fn tell(&self, tapped: &Tapped, event: impl FnOnce() -> String) {
@@ -272,15 +301,15 @@ impl Shared {
     /// another thread is taking out of the map.
     fn subscribe(&self, topic: &Topic) -> Result<(Arc<Cell>, Seat), SubscribeError> {
         let mut map = self.map.lock();
-        let cell = match map.cells.get(topic) {
-            Some(cell) => Arc::clone(cell),
+        let cell = match map.cells.get_key_value(topic) {
+            Some((Named(cell), ())) => Arc::clone(cell),
             None if map.cells.len() >= self.topics_max => {
                 let max = self.topics_max;
                 return Err(SubscribeError::TooManyTopics { max });
             }
             None => {
-                let cell = Arc::new(Cell::new(self.window(topic)));
-                map.cells.insert(topic.clone(), Arc::clone(&cell));
+                let cell = Arc::new(Cell::new(topic.clone(), self.window(topic)));
+                map.cells.insert(Named(Arc::clone(&cell)), ());
                 cell
             }
         };
@@ -296,7 +325,7 @@ impl Shared {
         own.unwrap_or(self.window)
     }
 
-    pub(super) fn unsubscribe(&self, topic: &Topic, cell: &Arc<Cell>, seat: Seat) {
+    pub(super) fn unsubscribe(&self, cell: &Arc<Cell>, seat: Seat) {
         let mut map = self.map.lock();
         let mut state = cell.lock();
         let waker = state.leave(seat);
@@ -307,7 +336,7 @@ impl Shared {
         }
         let last = last && !planted::is(Bug::TopicLeaked);
         drop(state);
-        let gone = last.then(|| map.cells.remove(topic));
+        let gone = last.then(|| map.cells.remove_entry(cell.topic()));
         drop(map);
         drop((waker, gone));
         publishers.wake();
@@ -444,9 +473,15 @@ mod tests {
         }
         assert!(publisher.poll_publish(&mut cx, &message).is_pending());
         let cell = bus.shared.cell(&topic).expect("it has a subscriber");
-        assert_eq!(cell.lock().publishers.len(), 1);
+        let waiting = || {
+            cell.lock()
+                .publishers
+                .as_ref()
+                .map_or(0, |waiters| waiters.len())
+        };
+        assert_eq!(waiting(), 1);
         drop(publisher);
-        assert_eq!(cell.lock().publishers.len(), 0);
+        assert_eq!(waiting(), 0);
         drop(reader);
         assert_eq!(cell.lock().subscribers.len(), 0);
     }

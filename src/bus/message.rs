@@ -6,7 +6,7 @@ use std::time::Duration;
 
 use super::memory::Route;
 use super::topic::{ClientId, Topic};
-use crate::identity::Identity;
+use crate::identity::{ANONYMOUS, Identity};
 use crate::wire::{DataKind, Frame, Payload};
 
 /// One message on the bus; cheap to clone.
@@ -36,7 +36,8 @@ pub struct Sender(Arc<Client>);
 
 struct Client {
     number: ClientId,
-    identity: Identity,
+    /// `None` for [`ANONYMOUS`], as most are where nobody has to say who it is.
+    identity: Option<Box<Identity>>,
     topic: Topic,
     /// Where its topic is, if its bus has told.
     route: Option<Route>,
@@ -65,7 +66,7 @@ impl Sender {
     ) -> Self {
         Self(Arc::new(Client {
             number,
-            identity,
+            identity: (identity != ANONYMOUS).then(|| Box::new(identity)),
             topic,
             route,
         }))
@@ -104,7 +105,7 @@ impl Sender {
 
     /// Who it is.
     pub fn identity(&self) -> &Identity {
-        &self.0.identity
+        self.0.identity.as_deref().unwrap_or(&ANONYMOUS)
     }
 }
 

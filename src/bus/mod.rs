@@ -8,6 +8,8 @@ mod burst;
 
 mod log;
 
+mod lazy;
+
 mod subscription;
 
 mod cell;

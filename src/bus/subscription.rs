@@ -20,7 +20,6 @@ use crate::sync::{Arc, Place};
 #[derive(Debug)]
 pub struct Subscription {
     shared: Arc<Shared>,
-    topic: Topic,
     cell: Arc<Cell>,
     /// `None` only while it is being dropped.
     seat: Option<Seat>,
@@ -45,10 +44,9 @@ pub enum Received {
 }
 
 impl Subscription {
-    pub(super) fn new(shared: Arc<Shared>, topic: Topic, cell: Arc<Cell>, seat: Seat) -> Self {
+    pub(super) fn new(shared: Arc<Shared>, cell: Arc<Cell>, seat: Seat) -> Self {
         Self {
             shared,
-            topic,
             cell,
             seat: Some(seat),
             parked: false,
@@ -112,7 +110,7 @@ impl Subscription {
 
     /// The topic it is subscribed to.
     pub fn topic(&self) -> &Topic {
-        &self.topic
+        self.cell.topic()
     }
 
     /// The next message, or the number of messages lost before it.
@@ -181,7 +179,7 @@ impl Subscription {
 impl Drop for Subscription {
     fn drop(&mut self) {
         if let Some(seat) = self.seat.take() {
-            self.shared.unsubscribe(&self.topic, &self.cell, seat);
+            self.shared.unsubscribe(&self.cell, seat);
         }
     }
 }

@@ -25,7 +25,7 @@ use crate::sync::{Arc, AtomicU64, Mutex, Ordering, Waiters};
 /// One service.
 pub(crate) struct Entry<R: Runtime> {
     pub(super) name: ServiceName,
-    inbox: Topic,
+    pub(super) inbox: Topic,
     service: StdArc<dyn Service>,
     bus: StdArc<dyn MessageBus>,
     rt: R,

@@ -4,7 +4,7 @@ use std::task::{Context, Poll};
 
 use super::entry::Entry;
 use super::lifecycle::{Event, Lifecycle, State};
-use crate::bus::{Generation, ServiceName};
+use crate::bus::{Generation, ServiceName, Topic};
 use crate::planted::{self, Bug};
 use crate::rt::Runtime;
 use crate::sync::{Arc, Place};
@@ -63,6 +63,11 @@ impl<R: Runtime> Lease<R> {
     /// The service it is a lease of.
     pub fn service(&self) -> &ServiceName {
         &self.watch.entry.name
+    }
+
+    /// The topic on which the service receives what its clients send.
+    pub fn inbox(&self) -> &Topic {
+        &self.watch.entry.inbox
     }
 
     /// The oldest generation that serves this lease: what an older one publishes is not for it.

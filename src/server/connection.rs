@@ -21,6 +21,7 @@ use tokio::sync::Semaphore;
 
 use super::address::PeerAddress;
 use super::routes::Shell;
+use super::upgrade::Kind;
 use crate::app::App;
 use crate::bucket::Bucket;
 use crate::identity::Identity;
@@ -146,6 +147,7 @@ impl<R: Runtime> Connections<R> {
         let service = Addressed {
             inner: TowerToHyperService::new(self.router.clone()),
             address,
+            kind: Kind::<R>::of::<Io>(),
         };
         let connection = self
             .http
@@ -162,13 +164,14 @@ impl<R: Runtime> Connections<R> {
     }
 }
 
-/// A service whose requests know where they come from, as axum's own do.
-struct Addressed {
+/// A service whose requests know where they come from, as axum's own do, and on what.
+struct Addressed<R: Runtime> {
     inner: TowerToHyperService<Router>,
     address: Option<SocketAddr>,
+    kind: Kind<R>,
 }
 
-impl Service<Request<Incoming>> for Addressed {
+impl<R: Runtime> Service<Request<Incoming>> for Addressed<R> {
     type Response = Response;
     type Error = Infallible;
     type Future = <TowerToHyperService<Router> as Service<Request<Incoming>>>::Future;
@@ -177,6 +180,7 @@ impl Service<Request<Incoming>> for Addressed {
         if let Some(address) = self.address {
             request.extensions_mut().insert(ConnectInfo(address));
         }
+        request.extensions_mut().insert(self.kind);
         self.inner.call(request)
     }
 }

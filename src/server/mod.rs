@@ -30,10 +30,12 @@ mod roots;
 mod routes;
 mod socket;
 mod stream;
+mod tail;
 #[cfg(feature = "tls")]
 mod tls;
 #[cfg(feature = "otel")]
 mod traces;
+mod upgrade;
 
 pub use self::address::PeerAddress;
 pub use self::admin::{admin_routes, serve_admin};

@@ -1,7 +1,6 @@
 //! The routes: `/`, `/healthz`, `/ws/{service}`.
 
 use std::net::SocketAddr;
-use std::pin::pin;
 use std::time::Duration;
 
 use axum::Router;
@@ -12,16 +11,13 @@ use axum::response::{IntoResponse, Response};
 use axum::routing::get;
 use futures::FutureExt;
 use futures::channel::oneshot;
-use futures::future::{BoxFuture, Either, Shared, select};
-use hyper::upgrade::{OnUpgrade, Upgraded};
-use hyper_util::rt::TokioIo;
-use tokio_util::compat::TokioAsyncReadCompatExt;
-use tracing::{Instrument, Span, debug, debug_span, field};
+use futures::future::{Either, select};
 
 use super::auth;
 use super::forwarded::client_address;
 use super::handshake::Handshake;
 use super::page;
+use super::upgrade::{End, Kind, Upgrade};
 use crate::app::App;
 use crate::authorize::{Ask, Denied};
 use crate::bus::ServiceName;
@@ -32,7 +28,7 @@ use crate::origin::Origins;
 use crate::peer::Peer;
 use crate::registry::{JoinError, Refusal};
 use crate::rt::Runtime;
-use crate::session::{Admission, AdmitError, Session};
+use crate::session::{Admission, AdmitError};
 
 /// The routes of an application, for an axum server of your own.
 ///
@@ -48,9 +44,6 @@ pub(super) struct Shell<R: Runtime> {
     app: App<R>,
     end: End,
 }
-
-/// Completes when everything that is left is to be dropped.
-type End = Shared<BoxFuture<'static, ()>>;
 
 impl<R: Runtime> Clone for Shell<R> {
     fn clone(&self) -> Self {
@@ -144,25 +137,10 @@ async fn join<R: Runtime>(
         .speaking(handshake.dialect())
         .compressing(handshake.deflate());
     let upgrade = hyper::upgrade::on(&mut request);
-    let session = run(admission, upgrade);
-    let end = shell.end();
-    // Whichever is first; the other one is dropped.
-    let task = async move { drop(select(Box::pin(session), end).await) };
-    shell.app.rt().spawn(task.boxed());
+    let kind = request.extensions().get::<Kind<R>>().copied();
+    let task = Box::new(Upgrade::new(admission, shell.end())).run(upgrade, kind);
+    shell.app.rt().spawn(Box::pin(task));
     handshake.into_response()
-}
-
-/// The one span of a connection: whose it is, and nothing of what it says.
-fn span<R: Runtime>(admission: &Admission<R>) -> Span {
-    debug_span!(
-        "connection",
-        service = admission.service().as_str(),
-        client = %admission.client(),
-        address = admission.peer().address.map(field::display),
-        subject = admission.peer().subject().map(|subject| &**subject),
-        cause = field::Empty,
-        code = field::Empty,
-    )
 }
 
 /// What a client asks for, and what it shows.
@@ -237,44 +215,6 @@ fn peer<R: Runtime>(app: &App<R>, request: &Request, identity: Identity) -> Peer
     Peer {
         address: client_address(connection, request.headers(), &app.limits().proxies),
         identity,
-    }
-}
-
-/// Runs the session on what follows the upgrade.
-async fn run<R: Runtime>(admission: Admission<R>, upgrade: OnUpgrade) {
-    let span = span(&admission);
-    let drain = admission.app().limits().drain.code;
-    let upgraded = upgraded(&admission, upgrade).instrument(span.clone());
-    let Some(upgraded) = upgraded.await else {
-        return;
-    };
-    let mut session = pin!(Session::new(admission, TokioIo::new(upgraded).compat()));
-    let cause = session.as_mut().instrument(span.clone()).await;
-    span.record("cause", field::display(&cause));
-    let code = cause.code(drain).map(|code| i64::from(code.get()));
-    span.record("code", code);
-    span.in_scope(|| debug!("session closed"));
-    // It ends before the session does, which a drain waits for: on another thread it would be late.
-    drop(span);
-}
-
-/// What follows the upgrade, if it comes in time.
-async fn upgraded<R: Runtime>(admission: &Admission<R>, upgrade: OnUpgrade) -> Option<Upgraded> {
-    let rt = admission.app().rt();
-    let deadline = rt.now() + admission.app().limits().handshake_timeout;
-    match select(upgrade, rt.sleep_until(deadline)).await {
-        Either::Left((Ok(upgraded), _)) => {
-            debug!("session opened");
-            Some(upgraded)
-        }
-        Either::Left((Err(error), _)) => {
-            debug!(%error, "upgrade failed");
-            None
-        }
-        Either::Right(((), _)) => {
-            debug!("upgrade took too long");
-            None
-        }
     }
 }
 

@@ -2,6 +2,7 @@
 
 use std::sync::Arc;
 
+use super::author::Author;
 use super::dialect::{Dialect, Voice};
 use super::encoding::Encoding;
 use super::feed::{Feed, Pick};
@@ -20,20 +21,25 @@ use crate::wire::{Deflate, Inflation};
 ///
 /// Dropping it leaves and unsubscribes.
 pub struct Admission<R: Runtime> {
+    pub(super) membership: Membership<R>,
+    pub(super) message_bytes: usize,
+    pub(super) inbound: InboundPolicy,
+    peer: Peer,
+}
+
+/// What of an admission its session keeps.
+pub(super) struct Membership<R: Runtime> {
     pub(super) app: App<R>,
-    pub(super) sender: Sender,
+    pub(super) author: Author,
     pub(super) feed: Feed,
     pub(super) lease: Lease<R>,
     pub(super) publisher: Publisher,
     pub(super) slow_consumer: SlowConsumer,
     /// The bounds it was admitted under.
     pub(super) limits: Arc<Limits>,
-    pub(super) message_bytes: usize,
-    pub(super) inbound: InboundPolicy,
     pub(super) dialect: Dialect,
     /// When it was admitted, until an instance of its service runs for it.
     pub(super) waits_since: Option<Instant>,
-    peer: Peer,
     permit: Permit,
 }
 
@@ -115,13 +121,12 @@ impl<R: Runtime> Admission<R> {
         let client = app.next_client();
         let bus = app.bus();
         let to_all = bus.subscribe(&Topic::from_service_to_ws(name))?;
-        let own = Topic::from_service_to_client(name, client);
-        let to_one = bus.subscribe(&own)?;
+        let to_one = bus.subscribe(&Topic::from_service_to_client(name, client))?;
         let lease = app.registry().join(service)?;
         let slow_consumer = policies.slow_consumer(name);
-        Ok(Self {
+        let membership = Membership {
             app: app.clone(),
-            sender: bus.sender(client, peer.identity.clone(), own),
+            author: Author::new(peer.identity.clone()),
             feed: Feed {
                 teller: Teller::new(bus.clone(), client),
                 to_all: Some(to_all),
@@ -134,16 +139,19 @@ impl<R: Runtime> Admission<R> {
                 outbox_bytes: policies.limits.outbox_bytes,
                 encoding: Encoding::Plain,
             },
-            publisher: bus.publisher(&Topic::from_ws_to_service(name)),
+            publisher: bus.publisher(lease.inbox()),
             lease,
             slow_consumer,
             dialect: Dialect::Plain,
-            message_bytes: policies.message_bytes(name),
-            inbound: policies.inbound(name),
             limits: Arc::clone(&policies.limits),
             waits_since: Some(app.rt().now()),
-            peer,
             permit,
+        };
+        Ok(Self {
+            membership,
+            message_bytes: policies.message_bytes(name),
+            inbound: policies.inbound(name),
+            peer,
         })
     }
 
@@ -164,14 +172,14 @@ impl<R: Runtime> Admission<R> {
 
     /// The application that admitted it.
     pub fn app(&self) -> &App<R> {
-        &self.app
+        &self.membership.app
     }
 
     /// Speaks this dialect with the client instead of the plain one.
     #[must_use]
     pub fn speaking(mut self, dialect: Dialect) -> Self {
-        self.dialect = dialect;
-        self.feed.voice = Voice::of(dialect);
+        self.membership.dialect = dialect;
+        self.membership.feed.voice = Voice::of(dialect);
         self
     }
 
@@ -181,33 +189,53 @@ impl<R: Runtime> Admission<R> {
     /// `None`.
     #[must_use]
     pub fn compressing(mut self, agreed: Option<Deflate>) -> Self {
-        if let (Some(deflate), Some(bytes_min)) = (agreed, self.limits.compress_bytes_min) {
-            self.feed.encoding = Encoding::new(deflate, bytes_min, self.app.deflater());
+        let member = &mut self.membership;
+        if let (Some(deflate), Some(bytes_min)) = (agreed, member.limits.compress_bytes_min) {
+            member.feed.encoding = Encoding::new(deflate, bytes_min, member.app.deflater());
         }
         self
     }
 
     /// Whether the client may compress what it sends.
     pub(super) fn inflation(&self) -> Inflation {
-        match self.feed.encoding {
-            Encoding::Deflated { .. } => Inflation::Agreed,
+        match self.membership.feed.encoding {
+            Encoding::Deflated(_) => Inflation::Agreed,
             Encoding::Plain => Inflation::None,
         }
     }
 
     /// The client's number.
     pub fn client(&self) -> ClientId {
-        self.sender.client()
+        self.membership.feed.teller.client()
     }
 
     /// The service it has joined.
     pub fn service(&self) -> &ServiceName {
-        self.lease.service()
+        self.membership.service()
     }
 
     /// Who it is, as far as is known.
     pub fn peer(&self) -> &Peer {
         &self.peer
+    }
+}
+
+impl<R: Runtime> Membership<R> {
+    /// The client as its messages name it.
+    pub(super) fn sender(&mut self) -> Sender {
+        let feed = &self.feed;
+        let (client, topic) = (feed.teller.client(), feed.to_one.topic());
+        self.author.sender(self.app.bus(), client, topic)
+    }
+
+    /// The application that admitted it.
+    pub(super) fn app(&self) -> &App<R> {
+        &self.app
+    }
+
+    /// The service it has joined.
+    pub(super) fn service(&self) -> &ServiceName {
+        self.lease.service()
     }
 
     /// Leaves the service; what had been published to the client may still be sent.

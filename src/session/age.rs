@@ -5,9 +5,13 @@ use std::time::Duration;
 use crate::limits::AgePolicy;
 use crate::rt::{Instant, Random};
 
-/// The age of one session.
+/// The age of one session; `None` where it may be any.
 #[derive(Debug)]
-pub(super) struct Age {
+pub(super) struct Age(Option<Box<Bounded>>);
+
+/// An age with a bound.
+#[derive(Debug)]
+struct Bounded {
     /// The longest time without a message; its own, drawn once.
     idle: Option<Duration>,
     active: Instant,
@@ -24,30 +28,37 @@ pub(super) enum TooOld {
 impl Age {
     /// A session that begins at `now`.
     pub(super) fn new(policy: AgePolicy, now: Instant, random: &impl Random) -> Self {
-        Self {
+        let bounded = Bounded {
             idle: draw(policy.idle, random),
             active: now,
             until: draw(policy.max, random).map(|max| now + max),
-        }
+        };
+        let is_bounded = bounded.idle.is_some() || bounded.until.is_some();
+        Self(is_bounded.then(|| Box::new(bounded)))
     }
 
     /// A message passed, in either direction.
     pub(super) fn active(&mut self, now: Instant) {
-        self.active = now;
+        if let Some(bounded) = &mut self.0 {
+            bounded.active = now;
+        }
     }
 
     /// When it will be too old, unless something passes.
     pub(super) fn deadline(&self) -> Option<Instant> {
-        let idle = self.idle.map(|idle| self.active + idle);
-        idle.into_iter().chain(self.until).min()
+        let bounded = self.0.as_ref()?;
+        let idle = bounded.idle.map(|idle| bounded.active + idle);
+        idle.into_iter().chain(bounded.until).min()
     }
 
     /// Whether it is too old.
     pub(super) fn on_time(&self, now: Instant) -> Option<TooOld> {
-        if self.until.is_some_and(|until| now >= until) {
+        let bounded = self.0.as_ref()?;
+        if bounded.until.is_some_and(|until| now >= until) {
             return Some(TooOld::Aged);
         }
-        let idle = self.idle.is_some_and(|idle| now >= self.active + idle);
+        let idle = bounded.idle;
+        let idle = idle.is_some_and(|idle| now >= bounded.active + idle);
         idle.then_some(TooOld::Idle)
     }
 }

@@ -15,7 +15,7 @@ use std::task::{Context, Poll, ready};
 
 use futures::io::{AsyncRead, AsyncWrite};
 
-use super::admission::Admission;
+use super::admission::Membership;
 use super::cause::{Cause, Farewell};
 use super::feed::Feed;
 use super::inlet::Inbound;
@@ -24,13 +24,14 @@ use crate::metrics::Metrics;
 use crate::permits::Permit;
 use crate::planted::{self, Bug};
 use crate::rt::{Instant, Runtime};
-use crate::wire::{CloseFrame, ControlKind, ControlPayload, Event};
+use crate::wire::{CloseCode, CloseFrame, ControlKind, ControlPayload, Event};
 
 /// Events ignored in one poll before other tasks may run.
 const IGNORED_MAX: usize = 64;
 
 pub(super) struct Closing {
     cause: Cause,
+    code: Option<CloseCode>,
     deadline: Instant,
     step: Step,
     /// The session counts as one until its socket is closed.
@@ -51,11 +52,11 @@ enum Step {
 
 impl Closing {
     /// Leaves the service; the feed is kept only if what is in it shall still be sent.
-    pub(super) fn new<R: Runtime>(cause: Cause, admission: Admission<R>, now: Instant) -> Self {
-        let limits = &admission.limits;
+    pub(super) fn new<R: Runtime>(cause: Cause, membership: Membership<R>, now: Instant) -> Self {
+        let limits = &membership.limits;
         let timeout = planted::twice(Bug::CloseTooLong, limits.close_timeout);
         let (deadline, drain) = (now + timeout, limits.drain.code);
-        let (feed, permit) = admission.leave();
+        let (feed, permit) = membership.leave();
         let step = match cause.farewell(drain) {
             Farewell::Cut(frame) => {
                 feed.tell_unread();
@@ -72,6 +73,7 @@ impl Closing {
             }
         };
         Self {
+            code: cause.code(drain),
             cause,
             deadline,
             step,
@@ -81,6 +83,11 @@ impl Closing {
 
     pub(super) fn cause(&self) -> &Cause {
         &self.cause
+    }
+
+    /// What the peer is sent, or has sent.
+    pub(super) fn code(&self) -> Option<CloseCode> {
+        self.code
     }
 
     pub(super) fn deadline(&self) -> Instant {

@@ -74,7 +74,8 @@ fn open(frame: Frame) -> Option<Heard> {
 /// The session's side of a dialect.
 #[derive(Debug)]
 pub(super) enum Voice {
-    Json(Restarts),
+    /// Boxed because most clients speak the plain one.
+    Json(Box<Restarts>),
     Plain,
 }
 
@@ -90,7 +91,7 @@ pub(super) struct Restarts {
 impl Voice {
     pub(super) fn of(dialect: Dialect) -> Self {
         match dialect {
-            Dialect::Json => Self::Json(Restarts::default()),
+            Dialect::Json => Self::Json(Box::default()),
             Dialect::Plain => Self::Plain,
         }
     }

@@ -8,14 +8,18 @@ use crate::wire::{Deflate, Deflater, Frame, WindowBits};
 /// How messages are encoded for one client; whatever it is, each message is encoded once for all.
 #[derive(Clone, Debug)]
 pub(super) enum Encoding {
-    /// The longer ones are compressed (RFC 7692).
-    Deflated {
-        window: WindowBits,
-        bytes_min: NonZeroUsize,
-        deflater: Arc<Mutex<Deflater>>,
-    },
+    /// The longer ones are compressed (RFC 7692); boxed, so that others need not hold it.
+    Deflated(Box<Compression>),
     /// As they are.
     Plain,
+}
+
+/// How the longer messages are compressed.
+#[derive(Clone, Debug)]
+pub(super) struct Compression {
+    window: WindowBits,
+    bytes_min: NonZeroUsize,
+    deflater: Arc<Mutex<Deflater>>,
 }
 
 impl Encoding {
@@ -25,25 +29,29 @@ impl Encoding {
         bytes_min: NonZeroUsize,
         deflater: &Arc<Mutex<Deflater>>,
     ) -> Self {
-        Self::Deflated {
+        Self::Deflated(Box::new(Compression {
             window: deflate.window(),
             bytes_min,
             deflater: Arc::clone(deflater),
-        }
+        }))
     }
 
     /// The frame as this client receives it.
     pub(super) fn encode<'a>(&self, frame: &'a Frame) -> &'a [u8] {
         match self {
-            Self::Deflated {
-                window,
-                bytes_min,
-                deflater,
-            } if frame.len() >= bytes_min.get() => frame
-                .deflated(*window, |frame| deflater.lock().frame(frame, *window))
-                .unwrap_or_else(|| frame.as_bytes()),
-            Self::Deflated { .. } | Self::Plain => frame.as_bytes(),
+            Self::Deflated(compression) if frame.len() >= compression.bytes_min.get() => {
+                compression.encode(frame)
+            }
+            Self::Deflated(_) | Self::Plain => frame.as_bytes(),
         }
+    }
+}
+
+impl Compression {
+    fn encode<'a>(&self, frame: &'a Frame) -> &'a [u8] {
+        let deflate = |frame: &Frame| self.deflater.lock().frame(frame, self.window);
+        let deflated = frame.deflated(self.window, deflate);
+        deflated.unwrap_or_else(|| frame.as_bytes())
     }
 }
 

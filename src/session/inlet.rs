@@ -13,13 +13,22 @@ use crate::wire::{Decoder, Event, Inflation, WireError};
 /// The reading half of a session; holds no memory while nothing is partial.
 #[derive(Debug)]
 pub(super) struct Inlet {
+    message_bytes_max: usize,
+    inflation: Inflation,
+    /// What is neither between two messages nor at the end of what was read.
+    partial: Option<Box<Partial>>,
+    /// Bytes read since [`take_read`](Self::take_read).
+    read: u32,
+    scratch: Scratch,
+}
+
+/// What is under way; there is none while a client is idle.
+#[derive(Debug)]
+struct Partial {
     decoder: Decoder,
     /// Bytes that were read but not decoded yet, from `decoded` on.
     ahead: Vec<u8>,
     decoded: usize,
-    /// Bytes read since [`take_read`](Self::take_read).
-    read: usize,
-    scratch: Scratch,
 }
 
 /// What came in.
@@ -38,9 +47,9 @@ pub(super) enum Inbound {
 impl Inlet {
     pub(super) fn new(message_bytes_max: usize, inflation: Inflation, scratch: &Scratch) -> Self {
         Self {
-            decoder: Decoder::new(message_bytes_max).inflating(inflation),
-            ahead: Vec::new(),
-            decoded: 0,
+            message_bytes_max,
+            inflation,
+            partial: None,
             read: 0,
             scratch: scratch.clone(),
         }
@@ -48,12 +57,14 @@ impl Inlet {
 
     /// Bytes it holds: read and not decoded, or parts of a message.
     pub(super) fn held(&self) -> usize {
-        self.ahead.capacity() + self.decoder.heap_bytes()
+        self.partial.as_ref().map_or(0, |partial| {
+            partial.ahead.capacity() + partial.decoder.heap_bytes()
+        })
     }
 
     /// Bytes read since this was last asked.
     pub(super) fn take_read(&mut self) -> usize {
-        std::mem::take(&mut self.read)
+        std::mem::take(&mut self.read) as usize
     }
 
     /// The next event of what was read before, or of one more read of at most so many bytes.
@@ -65,27 +76,25 @@ impl Inlet {
         bytes_max: usize,
     ) -> Poll<io::Result<Inbound>> {
         match self.decode_ahead() {
-            Inbound::Partial => self.poll_read(cx, stream, bytes_max),
-            inbound @ (Inbound::End | Inbound::Event(_) | Inbound::Violation(_)) => {
+            None | Some(Inbound::Partial) => self.poll_read(cx, stream, bytes_max),
+            Some(inbound @ (Inbound::End | Inbound::Event(_) | Inbound::Violation(_))) => {
                 Poll::Ready(Ok(inbound))
             }
         }
     }
 
-    /// The next event of what was read before; after that it holds no memory for it.
+    /// The next event of what was read before, if not all of that is decoded yet.
     #[inline]
-    fn decode_ahead(&mut self) -> Inbound {
-        let mut input = &self.ahead[self.decoded..];
-        if input.is_empty() {
-            return Inbound::Partial;
+    fn decode_ahead(&mut self) -> Option<Inbound> {
+        let partial = self.partial.as_mut()?;
+        if partial.ahead.is_empty() {
+            return None;
         }
-        let inbound = decode(&mut self.decoder, &mut input);
-        self.decoded = self.ahead.len() - input.len();
-        if input.is_empty() {
-            self.ahead = Vec::new();
-            self.decoded = 0;
+        let inbound = partial.decode_ahead();
+        if partial.is_over() {
+            self.partial = None;
         }
-        inbound
+        Some(inbound)
     }
 
     /// The first event of one more read.
@@ -102,12 +111,27 @@ impl Inlet {
         if read == 0 {
             return Poll::Ready(Ok(Inbound::End));
         }
-        self.read += read;
+        self.read += u32::try_from(read).expect("no more than the buffer has");
         let mut input = &scratch[..read];
-        let inbound = decode(&mut self.decoder, &mut input);
-        if !planted::is(Bug::ReadAheadLost) {
-            self.ahead.extend_from_slice(input);
+        let mut partial = self.partial.take();
+        let inbound = match &mut partial {
+            Some(partial) => decode(&mut partial.decoder, &mut input),
+            None => {
+                let mut decoder = Decoder::new(self.message_bytes_max).inflating(self.inflation);
+                let inbound = decode(&mut decoder, &mut input);
+                // Most of what is read is one whole message, of which nothing is kept.
+                let is_over = input.is_empty() && decoder.is_idle();
+                partial = (!is_over).then(|| Box::new(Partial::of(decoder)));
+                inbound
+            }
+        };
+        if let Some(partial) = &mut partial
+            && !planted::is(Bug::ReadAheadLost)
+        {
+            partial.ahead.extend_from_slice(input);
         }
+        drop(scratch);
+        self.partial = partial.filter(|partial| !partial.is_over());
         Poll::Ready(Ok(inbound))
     }
 
@@ -126,6 +150,32 @@ impl Inlet {
         }
         cx.waker().wake_by_ref();
         Poll::Pending
+    }
+}
+
+impl Partial {
+    fn of(decoder: Decoder) -> Self {
+        Self {
+            decoder,
+            ahead: Vec::new(),
+            decoded: 0,
+        }
+    }
+
+    fn decode_ahead(&mut self) -> Inbound {
+        let mut input = &self.ahead[self.decoded..];
+        let inbound = decode(&mut self.decoder, &mut input);
+        self.decoded = self.ahead.len() - input.len();
+        if input.is_empty() {
+            self.ahead = Vec::new();
+            self.decoded = 0;
+        }
+        inbound
+    }
+
+    /// Whether the next byte is the first one of a message.
+    fn is_over(&self) -> bool {
+        self.ahead.is_empty() && self.decoder.is_idle()
     }
 }
 

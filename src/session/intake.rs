@@ -8,13 +8,21 @@ use crate::rt::Instant;
 /// Wakes a second at most for a client that is read as fast as its rate allows.
 const READS_PER_SECOND: u64 = 100;
 
-/// The buckets of one client.
+/// The buckets of one client, as far as it needs any.
 #[derive(Debug)]
 pub(super) struct Intake {
+    /// `None` for one that may send what it likes.
+    rates: Option<Box<Rates>>,
+    /// Made by the first ping: until then it would be full.
+    pings: Option<Box<Bucket>>,
+}
+
+/// The buckets of a client whose rate is bounded.
+#[derive(Debug)]
+struct Rates {
     policy: InboundPolicy,
     bytes: Option<Bucket>,
     messages: Option<Bucket>,
-    pings: Bucket,
 }
 
 /// Whether the client may go on.
@@ -25,18 +33,55 @@ pub(super) enum Within {
 }
 
 impl Intake {
-    pub(super) fn new(policy: InboundPolicy, pings: Rate, now: Instant) -> Self {
+    pub(super) fn new(policy: InboundPolicy, now: Instant) -> Self {
+        let is_bounded = policy.bytes.is_some() || policy.messages.is_some();
         Self {
-            policy,
-            bytes: policy.bytes.map(|rate| Bucket::new(rate, now)),
-            messages: policy.messages.map(|rate| Bucket::new(rate, now)),
-            pings: Bucket::new(pings, now),
+            rates: is_bounded.then(|| Box::new(Rates::new(policy, now))),
+            pings: None,
         }
     }
 
     /// Bytes that may be read now, at least one; or the time to wait for.
     #[inline]
     pub(super) fn allowance(&mut self, now: Instant) -> Result<usize, Instant> {
+        match &mut self.rates {
+            Some(rates) => rates.allowance(now),
+            None => Ok(usize::MAX),
+        }
+    }
+
+    /// The client has sent bytes.
+    pub(super) fn bytes(&mut self, now: Instant, bytes: usize) -> Within {
+        let bucket = self.rates.as_mut().and_then(|rates| rates.bytes.as_mut());
+        take(bucket, now, bytes as u64)
+    }
+
+    /// The client has sent a message.
+    pub(super) fn message(&mut self, now: Instant) -> Within {
+        let bucket = self
+            .rates
+            .as_mut()
+            .and_then(|rates| rates.messages.as_mut());
+        take(bucket, now, 1)
+    }
+
+    /// The client has sent a ping, of which it may send so many.
+    pub(super) fn ping(&mut self, rate: Rate, now: Instant) -> Within {
+        let full = || Box::new(Bucket::new(rate, now));
+        within(self.pings.get_or_insert_with(full).take(now, 1))
+    }
+}
+
+impl Rates {
+    fn new(policy: InboundPolicy, now: Instant) -> Self {
+        Self {
+            policy,
+            bytes: policy.bytes.map(|rate| Bucket::new(rate, now)),
+            messages: policy.messages.map(|rate| Bucket::new(rate, now)),
+        }
+    }
+
+    fn allowance(&mut self, now: Instant) -> Result<usize, Instant> {
         match self.policy.over {
             // All of it is read, to see what is too much.
             OverRate::Close => Ok(usize::MAX),
@@ -57,27 +102,12 @@ impl Intake {
             }
         }
     }
-
-    /// The client has sent bytes.
-    pub(super) fn bytes(&mut self, now: Instant, bytes: usize) -> Within {
-        take(&mut self.bytes, now, bytes as u64)
-    }
-
-    /// The client has sent a message.
-    pub(super) fn message(&mut self, now: Instant) -> Within {
-        take(&mut self.messages, now, 1)
-    }
-
-    /// The client has sent a ping.
-    pub(super) fn ping(&mut self, now: Instant) -> Within {
-        within(self.pings.take(now, 1))
-    }
 }
 
-fn take(bucket: &mut Option<Bucket>, now: Instant, tokens: u64) -> Within {
+fn take(bucket: Option<&mut Bucket>, now: Instant, tokens: u64) -> Within {
     let tokens = planted::one_more(Bug::RateTooLow, tokens);
     let tokens = planted::none(Bug::RateNotKept, tokens);
-    within(bucket.as_mut().is_none_or(|b| b.take(now, tokens)))
+    within(bucket.is_none_or(|b| b.take(now, tokens)))
 }
 
 fn within(taken: bool) -> Within {
@@ -105,7 +135,7 @@ mod tests {
             messages,
             over,
         };
-        Intake::new(policy, Rate::new(1, 2), at(0))
+        Intake::new(policy, at(0))
     }
 
     #[test]
@@ -163,7 +193,7 @@ mod tests {
     #[test]
     fn pings_have_a_rate_of_their_own() {
         let mut intake = intake(None, None, OverRate::Wait);
-        let pings = [0, 0, 0, 1000, 1000].map(|millis| intake.ping(at(millis)));
+        let pings = [0, 0, 0, 1000, 1000].map(|millis| intake.ping(Rate::new(1, 2), at(millis)));
         let (yes, no) = (Within::Yes, Within::No);
         assert_eq!(pings, [yes, yes, no, yes, no]);
     }

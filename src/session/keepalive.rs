@@ -1,5 +1,6 @@
 //! When to ping a silent peer and when to take it for dead: a pure machine.
 
+use std::num::NonZeroU32;
 use std::time::Duration;
 
 use crate::limits::KeepalivePolicy;
@@ -12,7 +13,9 @@ use crate::rt::Instant;
 /// from the last sign of life, so that a pause of the whole machine kills nobody unasked.
 #[derive(Clone, Debug)]
 pub struct Keepalive {
-    policy: KeepalivePolicy,
+    /// In nanoseconds; zero sends no pings.
+    interval: u64,
+    missed_max: NonZeroU32,
     /// Pings since the last sign of life.
     unanswered: u32,
     deadline: Instant,
@@ -32,17 +35,21 @@ pub enum Pulse {
 impl Keepalive {
     /// A peer that was alive at `now`.
     pub fn new(policy: KeepalivePolicy, now: Instant) -> Self {
-        Self {
-            policy,
+        let interval = policy.interval.as_nanos();
+        let mut keepalive = Self {
+            interval: u64::try_from(interval).unwrap_or(u64::MAX),
+            missed_max: policy.missed_max,
             unanswered: 0,
-            deadline: after(policy, now),
-        }
+            deadline: now,
+        };
+        keepalive.wait(now);
+        keepalive
     }
 
     /// The peer has sent something.
     pub fn heard(&mut self, now: Instant) {
         self.unanswered = 0;
-        self.deadline = after(self.policy, now);
+        self.wait(now);
     }
 
     /// The peer cannot be heard, because we do not read, or cannot have been asked, because the
@@ -62,11 +69,11 @@ impl Keepalive {
             return Pulse::Wait;
         }
         let unanswered = planted::one_more(Bug::SilentTooEarly, self.unanswered);
-        if unanswered >= self.policy.missed_max.get() && !planted::is(Bug::SilentKept) {
+        if unanswered >= self.missed_max.get() && !planted::is(Bug::SilentKept) {
             return Pulse::Dead;
         }
         self.unanswered += 1;
-        self.deadline = after(self.policy, now);
+        self.wait(now);
         Pulse::Ping
     }
 
@@ -76,21 +83,20 @@ impl Keepalive {
             .interval
             .saturating_mul(policy.missed_max.get().saturating_add(1))
     }
-}
 
-/// One interval after `now`; never, if there is none.
-fn after(policy: KeepalivePolicy, now: Instant) -> Instant {
-    if policy.interval.is_zero() {
-        Instant::from_start(Duration::MAX)
-    } else {
-        now + planted::twice(Bug::IntervalDoubled, policy.interval)
+    /// Waits for one interval after `now`; for ever, if there is none.
+    fn wait(&mut self, now: Instant) {
+        self.deadline = if self.interval == 0 {
+            Instant::from_start(Duration::MAX)
+        } else {
+            let interval = Duration::from_nanos(self.interval);
+            now + planted::twice(Bug::IntervalDoubled, interval)
+        };
     }
 }
 
 #[cfg(test)]
 mod tests {
-    use std::num::NonZeroU32;
-
     use super::*;
 
     fn at(seconds: u64) -> Instant {

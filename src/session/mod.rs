@@ -18,12 +18,15 @@ use futures::io::{AsyncRead, AsyncWrite};
 
 use crate::app::App;
 use crate::backlog::Account;
+use crate::bus::ClientId;
 use crate::metrics::CloseReason;
 use crate::rt::{Instant, Runtime};
 use crate::sync::Mutex;
+use crate::wire::CloseCode;
 
 mod admission;
 mod age;
+mod author;
 mod bell;
 mod cause;
 mod closing;
@@ -70,7 +73,6 @@ pub struct Session<S, R: Runtime> {
     link: Arc<Mutex<Link<S>>>,
     phase: Phase<R>,
     account: Account,
-    teller: Teller,
     timer: Timer,
     /// The task that all it waits for is to wake.
     task: Waker,
@@ -104,12 +106,21 @@ where
         let link = Link::new(stream, inlet);
         Self {
             account: app.account(admission.client()),
-            teller: Teller::new(app.bus().clone(), admission.client()),
             phase: Phase::Open(Open::new(admission)),
             app,
             link: Arc::new(Mutex::new(link)),
             timer: Timer::default(),
             task: Waker::noop().clone(),
+        }
+    }
+
+    /// The close code that its peer is sent, or has sent, once it closes.
+    ///
+    /// None where nothing is said.
+    pub fn code(&self) -> Option<CloseCode> {
+        match &self.phase {
+            Phase::Closing(closing) => closing.code(),
+            Phase::Open(_) => None,
         }
     }
 }
@@ -209,7 +220,6 @@ impl<S, R: Runtime> Session<S, R> {
         match &mut self.phase {
             Phase::Closing(_) => {}
             Phase::Open(open) => {
-                self.teller.closing(&cause);
                 self.phase = Phase::Closing(open.close(cause, now));
             }
         }
@@ -254,7 +264,8 @@ impl<S, R: Runtime> Drop for Session<S, R> {
         };
         let metrics = self.app.metrics();
         let unsent = self.link.lock().outbox.abandon(metrics);
-        self.teller.lost(unsent, "unsent");
+        let teller = Teller::new(self.app.bus().clone(), ClientId::new(self.account.client()));
+        teller.lost(unsent, "unsent");
         metrics.closed.add(reason);
     }
 }

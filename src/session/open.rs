@@ -6,7 +6,7 @@ use std::task::{Context, Poll};
 
 use futures::io::{AsyncRead, AsyncWrite};
 
-use super::admission::Admission;
+use super::admission::{Admission, Membership};
 use super::age::{Age, TooOld};
 use super::cause::Cause;
 use super::closing::Closing;
@@ -33,7 +33,7 @@ const SENDS_MAX: usize = 16;
 
 pub(super) struct Open<R: Runtime> {
     /// `None` once the session closes.
-    admission: Option<Admission<R>>,
+    admission: Option<Membership<R>>,
     status: Status,
     /// When it leaves, because the application drains.
     leaves_at: Option<Instant>,
@@ -41,12 +41,12 @@ pub(super) struct Open<R: Runtime> {
     expiry: Expiry,
     renewal: Renewal,
     /// What the client is still to be told about its token.
-    notice: Option<Frame>,
+    notice: Option<Box<Frame>>,
     age: Age,
     intake: Intake,
     /// Until when the client is not read, because it has sent what it may.
     paused: Option<Instant>,
-    at_hand: Option<AtHand>,
+    at_hand: Option<Box<AtHand>>,
     pongs: Pongs,
     ping: Ping,
 }
@@ -72,6 +72,8 @@ enum Taken {
 
 impl<R: Runtime> Open<R> {
     pub(super) fn new(admission: Admission<R>) -> Self {
+        let inbound = admission.inbound;
+        let admission = admission.membership;
         let (limits, rt) = (&admission.limits, admission.app().rt());
         let now = rt.now();
         Self {
@@ -79,8 +81,8 @@ impl<R: Runtime> Open<R> {
             leaves_at: None,
             keepalive: Keepalive::new(limits.keepalive, now),
             age: Age::new(limits.age, now, rt),
-            intake: Intake::new(admission.inbound, limits.pings, now),
-            expiry: Expiry::new(admission.sender.identity(), rt.wall(), now),
+            intake: Intake::new(inbound, now),
+            expiry: Expiry::new(admission.author.identity(), rt.wall(), now),
             renewal: Renewal::default(),
             notice: None,
             paused: None,
@@ -201,6 +203,7 @@ impl<R: Runtime> Open<R> {
 
     /// Leaves the service and says goodbye.
     pub(super) fn close(&mut self, cause: Cause, now: Instant) -> Closing {
+        self.admission().feed.teller.closing(&cause);
         self.abandon();
         self.take_back();
         let admission = self.admission.take().expect("a session closes once");
@@ -215,13 +218,13 @@ impl<R: Runtime> Open<R> {
         }
     }
 
-    fn admission(&self) -> &Admission<R> {
+    fn admission(&self) -> &Membership<R> {
         self.admission
             .as_ref()
             .expect("an open session has its admission")
     }
 
-    fn admission_mut(&mut self) -> &mut Admission<R> {
+    fn admission_mut(&mut self) -> &mut Membership<R> {
         self.admission
             .as_mut()
             .expect("an open session has its admission")

@@ -17,40 +17,59 @@ use crate::wire::{ControlKind, ControlPayload, Frame, append_control};
 /// Frames on their way to the socket; holds no memory while it is empty.
 #[derive(Debug, Default)]
 pub(super) struct Outbox {
-    /// Gathered for this client, unless it is shared.
+    /// Gathered for this client.
+    own: Option<Box<Batch>>,
+    /// What everybody gets who keeps up, in the place of what is gathered.
+    shared: Option<Shared>,
+    unflushed: bool,
+}
+
+/// What is gathered.
+#[derive(Debug, Default)]
+struct Batch {
     bytes: Vec<u8>,
+    written: usize,
     /// The data frames in `bytes`.
     marks: Vec<Mark>,
-    /// What everybody gets who keeps up, in the place of the two.
-    shared: Option<Arc<Burst>>,
+}
+
+#[derive(Debug)]
+struct Shared {
+    burst: Arc<Burst>,
     written: usize,
-    unflushed: bool,
 }
 
 impl Outbox {
     fn bytes(&self) -> &[u8] {
-        self.shared
-            .as_ref()
-            .map_or(&self.bytes, |burst| burst.bytes())
+        match (&self.shared, &self.own) {
+            (Some(shared), _) => shared.burst.bytes(),
+            (None, Some(batch)) => &batch.bytes,
+            (None, None) => &[],
+        }
     }
 
     fn marks(&self) -> &[Mark] {
-        self.shared
-            .as_ref()
-            .map_or(&self.marks, |burst| burst.marks())
+        match (&self.shared, &self.own) {
+            (Some(shared), _) => shared.burst.marks(),
+            (None, Some(batch)) => &batch.marks,
+            (None, None) => &[],
+        }
     }
 
-    /// Its bytes and their frames, from now on of this client alone.
-    fn own(&mut self) -> (&mut Vec<u8>, &mut Vec<Mark>) {
-        if let Some(burst) = self.shared.take() {
-            self.bytes = burst.bytes().to_vec();
-            self.marks = burst.marks().to_vec();
+    /// What it is writing, from now on of this client alone.
+    fn own(&mut self) -> &mut Batch {
+        if let Some(Shared { burst, written }) = self.shared.take() {
+            self.own = Some(Box::new(Batch {
+                bytes: burst.bytes().to_vec(),
+                written,
+                marks: burst.marks().to_vec(),
+            }));
         }
-        (&mut self.bytes, &mut self.marks)
+        self.own.get_or_insert_default()
     }
 
     pub(super) fn is_empty(&self) -> bool {
-        self.bytes().is_empty()
+        self.len() == 0
     }
 
     /// Whether it is empty, and what was in it is flushed.
@@ -73,29 +92,34 @@ impl Outbox {
     }
 
     /// Makes room for frames of this many bytes in all.
-    pub(super) fn reserve(&mut self, frames: usize, more: usize) {
-        let (bytes, marks) = self.own();
-        bytes.reserve(more);
-        marks.reserve(frames);
+    pub(super) fn reserve(&mut self, frames: usize, bytes: usize) {
+        if frames > 0 {
+            let batch = self.own();
+            batch.bytes.reserve(bytes);
+            batch.marks.reserve(frames);
+        }
     }
 
     pub(super) fn push(&mut self, frame: &[u8], published: Option<Duration>) {
-        let (bytes, marks) = self.own();
-        bytes.extend_from_slice(frame);
-        let end = bytes.len();
-        marks.push(Mark { end, published });
+        let batch = self.own();
+        batch.bytes.extend_from_slice(frame);
+        let end = batch.bytes.len();
+        batch.marks.push(Mark { end, published });
     }
 
     /// Adds what everybody gets; it is not copied where there is nothing else.
     pub(super) fn add(&mut self, burst: &Arc<Burst>) {
         if self.is_empty() {
-            self.shared = Some(Arc::clone(burst));
+            self.shared = Some(Shared {
+                burst: Arc::clone(burst),
+                written: 0,
+            });
             return;
         }
-        let (bytes, marks) = self.own();
-        let before = bytes.len();
-        bytes.extend_from_slice(burst.bytes());
-        marks.extend(burst.marks().iter().map(|mark| Mark {
+        let batch = self.own();
+        let before = batch.bytes.len();
+        batch.bytes.extend_from_slice(burst.bytes());
+        batch.marks.extend(burst.marks().iter().map(|mark| Mark {
             end: before + mark.end,
             ..*mark
         }));
@@ -103,16 +127,29 @@ impl Outbox {
 
     /// What is said of messages, and is none itself.
     pub(super) fn push_notice(&mut self, frame: &Frame) {
-        self.own().0.extend_from_slice(frame.as_bytes());
+        self.own().bytes.extend_from_slice(frame.as_bytes());
     }
 
     pub(super) fn push_control(&mut self, kind: ControlKind, payload: &ControlPayload) {
-        append_control(self.own().0, kind, payload);
+        append_control(&mut self.own().bytes, kind, payload);
     }
 
     /// Bytes of the present content that the socket has taken.
     pub(super) fn written(&self) -> usize {
-        self.written
+        match (&self.shared, &self.own) {
+            (Some(shared), _) => shared.written,
+            (None, Some(batch)) => batch.written,
+            (None, None) => 0,
+        }
+    }
+
+    /// The socket has taken so many bytes more.
+    fn advance(&mut self, bytes: usize) {
+        match (&mut self.shared, &mut self.own) {
+            (Some(shared), _) => shared.written += bytes,
+            (None, Some(batch)) => batch.written += bytes,
+            (None, None) => {}
+        }
     }
 
     /// Writes and flushes everything.
@@ -124,14 +161,16 @@ impl Outbox {
         now: Instant,
     ) -> Poll<io::Result<()>> {
         while !self.is_empty() {
-            let rest = &self.bytes()[self.written..];
+            let rest = &self.bytes()[self.written()..];
             let taken = ready!(Pin::new(&mut *stream).poll_write(cx, rest))?;
             if taken == 0 {
                 return Poll::Ready(Err(io::ErrorKind::WriteZero.into()));
             }
-            self.written += planted::one_short(Bug::ShortWriteRepeated, taken, rest.len());
+            let repeated = planted::one_short(Bug::ShortWriteRepeated, taken, rest.len());
+            let is_all = repeated == rest.len();
+            self.advance(repeated);
             metrics.bytes_out.add(taken as u64);
-            if self.written == self.len() {
+            if is_all {
                 self.finish(metrics, now);
             }
         }
@@ -154,49 +193,54 @@ impl Outbox {
     fn finish(&mut self, metrics: &Metrics, now: Instant) {
         metrics.messages_out.add(self.messages());
         let now = now.since_start();
-        if let Some(burst) = &self.shared {
-            metrics.written_after.observe_since(burst.published(), now);
+        let histogram = &metrics.written_after;
+        if let Some(shared) = self.shared.take() {
+            histogram.observe_since(shared.burst.published(), now);
         }
-        let published = self.marks.iter().filter_map(|mark| mark.published);
-        let took = published.map(|published| now.saturating_sub(published));
-        metrics.written_after.observe_all(took);
-        *self = Self {
-            unflushed: !planted::is(Bug::FlushForgotten),
-            ..Self::default()
-        };
+        if let Some(batch) = self.own.take() {
+            let published = batch.marks.iter().filter_map(|mark| mark.published);
+            histogram.observe_all(published.map(|published| now.saturating_sub(published)));
+        }
+        self.unflushed = !planted::is(Bug::FlushForgotten);
     }
 
     /// Drops the frames that are not yet being written, and counts them.
     pub(super) fn cut(&mut self, metrics: &Metrics) {
-        let written = self.written;
-        let (bytes, marks) = self.own();
-        let begun = match written {
-            0 => 0,
-            written => marks.partition_point(|mark| mark.end < written) + 1,
-        };
-        // A control frame that is being written after the last data frame stays with what follows.
-        let Some(end) = begun
-            .checked_sub(1)
-            .map_or(Some(0), |at| marks.get(at).map(|mark| mark.end))
-        else {
-            return;
-        };
-        metrics.lost_unsent.add((marks.len() - begun) as u64);
-        marks.truncate(begun);
-        marks.shrink_to_fit();
-        bytes.truncate(end);
-        bytes.shrink_to_fit();
+        if !self.is_empty() {
+            self.own().cut(metrics);
+        }
     }
 
     /// Counts what is and what is not written at the end of the session, and returns the latter.
     pub(super) fn abandon(&mut self, metrics: &Metrics) -> u64 {
-        let marks = self.marks();
-        let written = marks.partition_point(|mark| mark.end <= self.written);
-        metrics.messages_out.add(written as u64);
-        let unsent = (marks.len() - written) as u64;
+        let (marks, written) = (self.marks(), self.written());
+        let whole = marks.partition_point(|mark| mark.end <= written);
+        metrics.messages_out.add(whole as u64);
+        let unsent = (marks.len() - whole) as u64;
         metrics.lost_unsent.add(unsent);
         *self = Self::default();
         unsent
+    }
+}
+
+impl Batch {
+    fn cut(&mut self, metrics: &Metrics) {
+        let begun = match self.written {
+            0 => 0,
+            written => self.marks.partition_point(|mark| mark.end < written) + 1,
+        };
+        // A control frame that is being written after the last data frame stays with what follows.
+        let Some(end) = begun
+            .checked_sub(1)
+            .map_or(Some(0), |at| self.marks.get(at).map(|mark| mark.end))
+        else {
+            return;
+        };
+        metrics.lost_unsent.add((self.marks.len() - begun) as u64);
+        self.marks.truncate(begun);
+        self.marks.shrink_to_fit();
+        self.bytes.truncate(end);
+        self.bytes.shrink_to_fit();
     }
 }
 
@@ -218,8 +262,10 @@ mod tests {
         let sent = outbox.poll_send(&mut cx, &mut stream, &metrics, Instant::ZERO);
         assert!(matches!(sent, Poll::Ready(Ok(()))));
         assert_eq!(stream.get_ref().get_ref(), b"\x81\x01a");
-        let (bytes, marks) = outbox.own();
-        assert_eq!((bytes.capacity(), marks.capacity()), (0, 0));
+        assert!(
+            outbox.own.is_none() && outbox.shared.is_none(),
+            "nothing is kept"
+        );
         assert_eq!(metrics.counts().messages_out, 1);
     }
 
@@ -268,7 +314,10 @@ mod tests {
     fn a_batch_is_given_its_memory_at_once() {
         let mut outbox = Outbox::default();
         outbox.reserve(3, 1000);
-        let (bytes, marks) = outbox.own();
-        assert!(bytes.capacity() >= 1000 && marks.capacity() >= 3);
+        let batch = outbox.own();
+        assert!(batch.bytes.capacity() >= 1000 && batch.marks.capacity() >= 3);
+        let mut outbox = Outbox::default();
+        outbox.reserve(0, 0);
+        assert!(outbox.own.is_none(), "nothing is kept for nothing");
     }
 }

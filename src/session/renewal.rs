@@ -5,7 +5,7 @@ use std::task::{Context, Poll};
 use futures::FutureExt;
 use futures::future::{BoxFuture, ready};
 
-use super::admission::Admission;
+use super::admission::Membership;
 use crate::authorize::{Ask, Denied};
 use crate::identity::{Identity, Token};
 use crate::limits::TOKEN_BYTES_MAX;
@@ -13,27 +13,36 @@ use crate::rt::{Instant, Runtime};
 
 /// A decision that is asked for, with its deadline, or none.
 #[derive(Default)]
-pub(super) struct Renewal(Option<(BoxFuture<'static, Result<Identity, Denied>>, Instant)>);
+pub(super) struct Renewal(Option<Box<Asked>>);
+
+/// What was asked, and until when an answer is waited for; boxed because it is seldom there.
+type Asked = (BoxFuture<'static, Result<Identity, Denied>>, Instant);
 
 impl Renewal {
     /// Asks whether the client of this session may stay, by what it shows now.
-    pub(super) fn ask<R: Runtime>(admission: &Admission<R>, token: Token, now: Instant) -> Self {
-        let deadline = now + admission.limits.accept_timeout;
+    pub(super) fn ask<R: Runtime>(member: &Membership<R>, token: Token, now: Instant) -> Self {
+        let deadline = now + member.limits.accept_timeout;
         if token.reveal().len() > TOKEN_BYTES_MAX {
-            return Self(Some((ready(Err(Denied::Unauthorized)).boxed(), deadline)));
+            return Self(Some(Box::new((
+                ready(Err(Denied::Unauthorized)).boxed(),
+                deadline,
+            ))));
         }
-        let app = admission.app();
+        let app = member.app();
         let ask = Ask {
-            service: admission.service().clone(),
+            service: member.service().clone(),
             token: Some(token),
             wall: app.rt().wall(),
         };
-        Self(Some((app.policies().authorize.authorize(ask), deadline)))
+        Self(Some(Box::new((
+            app.policies().authorize.authorize(ask),
+            deadline,
+        ))))
     }
 
     /// Until when it is waited for; `None` if none is asked for.
     pub(super) fn deadline(&self) -> Option<Instant> {
-        self.0.as_ref().map(|(_, deadline)| *deadline)
+        self.0.as_ref().map(|asked| asked.1)
     }
 
     /// The decision, once; `None` if none is asked for. One that is late is none.
@@ -55,7 +64,7 @@ impl Renewal {
         cx: &mut Context<'_>,
         now: Instant,
     ) -> Poll<Option<Result<Identity, Denied>>> {
-        let Some((decision, deadline)) = &mut self.0 else {
+        let Some((decision, deadline)) = self.0.as_deref_mut() else {
             return Poll::Ready(None);
         };
         let decided = match decision.poll_unpin(cx) {

@@ -17,6 +17,11 @@ impl Teller {
         Self { bus, client }
     }
 
+    /// Whose session it is.
+    pub(super) fn client(&self) -> ClientId {
+        self.client
+    }
+
     /// So many messages of a topic, from this number on, are to be written.
     pub(super) fn queued(&self, topic: &Topic, first: u64, messages: usize) {
         self.tell(|| {

@@ -114,7 +114,7 @@ impl Decoder {
     /// This is a short cut, and judges nothing: whatever else it meets it leaves where it is, to
     /// [`decode_next`](Self::decode_next).
     fn decode_whole(&self, input: &mut &[u8]) -> Option<Frame> {
-        if self.message.is_some() || !self.stage.is_between_frames() {
+        if !self.is_idle() {
             return None;
         }
         let mut header = WholeHeader::read(input)?;
@@ -129,6 +129,11 @@ impl Decoder {
         })?;
         *input = rest;
         Some(frame)
+    }
+
+    /// Whether the next byte is the first one of a message: then it is as good as a new decoder.
+    pub fn is_idle(&self) -> bool {
+        self.message.is_none() && self.stage.is_between_frames()
     }
 
     fn advance(&mut self, input: &mut &[u8]) -> Result<Option<Event>, WireError> {

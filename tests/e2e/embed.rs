@@ -12,6 +12,7 @@ use tokio::net::{TcpListener, TcpStream};
 use tokio_tungstenite::client_async;
 use tokio_tungstenite::tungstenite::Message;
 
+use crate::raw::echoes_early;
 use crate::server::soon;
 
 /// Serves an application with `echo` below `/live`, and returns it with its address.
@@ -54,6 +55,13 @@ async fn a_nested_service_serves_and_drains() {
     // The session ends with the client's own end of the stream.
     drop(socket);
     soon(app.drained()).await;
+}
+
+#[tokio::test]
+async fn frames_sent_together_with_the_request_are_not_lost_in_a_server_of_somebody_else() {
+    let (_app, address) = embedded().await;
+    let stream = soon(TcpStream::connect(&address)).await;
+    echoes_early(stream.expect("it listens"), "/live/ws/echo").await;
 }
 
 #[tokio::test]

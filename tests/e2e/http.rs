@@ -2,7 +2,7 @@
 
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
 
-use crate::raw::{Raw, TEXT, frame, wish};
+use crate::raw::{Raw, echoes_early, wish};
 use crate::server::{Server, soon};
 
 pub(crate) struct Answer {
@@ -212,12 +212,8 @@ async fn the_handshake_proves_that_the_key_was_read_and_keeps_the_connection() {
 #[tokio::test]
 async fn frames_sent_together_with_the_request_are_not_lost() {
     let server = Server::standard().await;
-    let mut raw = Raw::connect(&server).await;
-    let mut bytes = wish("/ws/echo").into_bytes();
-    bytes.extend(frame(TEXT, b"early"));
-    raw.send(&bytes).await;
-    assert!(raw.head().await.starts_with("HTTP/1.1 101 "));
-    assert_eq!(raw.frame().await, (TEXT, b"early".to_vec()));
+    let stream = Raw::connect(&server).await.into_stream();
+    echoes_early(stream, "/ws/echo").await;
 }
 
 #[tokio::test]

@@ -2,7 +2,7 @@
 
 use std::net::SocketAddr;
 
-use tokio::io::{AsyncReadExt, AsyncWriteExt};
+use tokio::io::{AsyncRead, AsyncReadExt, AsyncWrite, AsyncWriteExt};
 use tokio::net::{TcpSocket, TcpStream};
 
 use crate::server::{Server, soon};
@@ -188,4 +188,23 @@ pub(crate) fn frame(first: u8, payload: &[u8]) -> Vec<u8> {
 /// A client's close frame.
 pub(crate) fn close(code: u16) -> Vec<u8> {
     frame(CLOSE, &code.to_be_bytes())
+}
+
+/// Asks to join `echo` and says hello in the same write, on whatever kind of stream.
+pub(crate) async fn echoes_early<S>(mut stream: S, path: &str)
+where
+    S: AsyncRead + AsyncWrite + Unpin,
+{
+    let mut bytes = wish(path).into_bytes();
+    bytes.extend(frame(TEXT, b"hello"));
+    soon(stream.write_all(&bytes)).await.expect("it reads");
+    soon(stream.flush()).await.expect("it reads");
+    let mut head = Vec::new();
+    while !head.ends_with(b"\r\n\r\n") {
+        head.push(soon(stream.read_u8()).await.expect("a whole head"));
+    }
+    assert!(head.starts_with(b"HTTP/1.1 101 "));
+    let mut back = [0; 7];
+    soon(stream.read_exact(&mut back)).await.expect("a frame");
+    assert_eq!(&back, b"\x81\x05hello");
 }

@@ -19,7 +19,7 @@ use tokio_rustls::rustls::{ClientConfig, RootCertStore};
 use tokio_tungstenite::tungstenite::Message;
 use tokio_tungstenite::{WebSocketStream, client_async};
 
-use crate::raw::wish;
+use crate::raw::{echoes_early, wish};
 use crate::server::{Server, soon};
 use crate::settings::Scratch;
 
@@ -112,6 +112,14 @@ async fn a_service_is_reached_through_tls_and_a_close_is_an_orderly_end() {
     assert!(soon(socket.next()).await.is_none());
     drop(socket);
     server.ended().await.expect("nothing is left");
+}
+
+#[tokio::test]
+async fn frames_sent_together_with_the_request_are_not_lost_in_tls() {
+    let files = Files::new("early", A);
+    let server = secured(&files.tls().expect("a pair"), Limits::default()).await;
+    let stream = connect(&server, A[0]).await.expect("it is trusted");
+    echoes_early(stream, "/ws/echo").await;
 }
 
 #[tokio::test]

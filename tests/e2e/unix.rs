@@ -4,10 +4,9 @@ use std::path::PathBuf;
 
 use busline::server::{BindError, bind};
 use busline::service::echo;
-use tokio::io::{AsyncReadExt, AsyncWriteExt};
 use tokio::net::UnixStream;
 
-use crate::raw::{TEXT, frame, wish};
+use crate::raw::echoes_early;
 use crate::server::{Server, soon};
 
 fn path(name: &str) -> PathBuf {
@@ -21,18 +20,8 @@ async fn start(path: &std::path::Path) -> Result<Server, BindError> {
 }
 
 pub(crate) async fn echoes(path: &std::path::Path) {
-    let mut stream = soon(UnixStream::connect(path)).await.expect("it listens");
-    let mut bytes = wish("/ws/echo").into_bytes();
-    bytes.extend(frame(TEXT, b"hello"));
-    soon(stream.write_all(&bytes)).await.expect("it reads");
-    let mut head = Vec::new();
-    while !head.ends_with(b"\r\n\r\n") {
-        head.push(soon(stream.read_u8()).await.expect("a whole head"));
-    }
-    assert!(head.starts_with(b"HTTP/1.1 101 "));
-    let mut back = [0; 7];
-    soon(stream.read_exact(&mut back)).await.expect("a frame");
-    assert_eq!(&back[2..], b"hello");
+    let stream = soon(UnixStream::connect(path)).await.expect("it listens");
+    echoes_early(stream, "/ws/echo").await;
 }
 
 #[tokio::test]

@@ -61,7 +61,7 @@ impl<R: Runtime> Open<R> {
             Inbound::End => return Some(Cause::Lost(io::ErrorKind::UnexpectedEof)),
             Inbound::Violation(error) => return Some(Cause::Protocol(error)),
             Inbound::Partial | Inbound::Event(Event::Pong(_)) => {}
-            Inbound::Event(Event::Ping(payload)) => match self.intake.ping(now) {
+            Inbound::Event(Event::Ping(payload)) => match self.take_ping(now) {
                 Within::No => return Some(Cause::PingFlood),
                 Within::Yes if planted::is(Bug::PongDropped) => {}
                 Within::Yes => self.pongs.owe(*payload),
@@ -91,12 +91,12 @@ impl<R: Runtime> Open<R> {
             Some(Ok(identity)) => {
                 let wall = self.admission().app().rt().wall();
                 self.expiry = Expiry::new(&identity, wall, now);
-                let sender = &mut self.admission_mut().sender;
+                let author = &mut self.admission_mut().author;
                 // It goes on as the one it was: its bounds are counted for that one.
-                if identity.subject != sender.identity().subject {
+                if identity.subject != author.identity().subject {
                     return Poll::Ready(Some(Cause::Denied));
                 }
-                *sender = sender.renewed(identity);
+                author.renew(identity);
                 dialect::RENEWED
             }
             Some(Err(Denied::Unavailable)) => dialect::UNDECIDED,
@@ -104,10 +104,15 @@ impl<R: Runtime> Open<R> {
                 return Poll::Ready(Some(Cause::Denied));
             }
         };
-        self.notice = Some(Frame::text(notice));
+        self.notice = Some(Box::new(Frame::text(notice)));
         // It is sent in the next round.
         cx.waker().wake_by_ref();
         Poll::Ready(None)
+    }
+
+    fn take_ping(&mut self, now: Instant) -> Within {
+        let rate = self.admission().limits.pings;
+        self.intake.ping(rate, now)
     }
 
     /// Counts a message that is none.
@@ -137,13 +142,13 @@ impl<R: Runtime> Open<R> {
 
     fn take_in(&mut self, frame: Frame, since: Instant) {
         self.age.active(since);
-        let admission = self.admission();
+        let admission = self.admission_mut();
         let metrics = admission.app().metrics();
         metrics.messages_in.add(1);
         metrics.bytes_in.add(frame.len() as u64);
         admission.feed.teller.received(frame.len());
-        let message = Message::new(frame, Origin::Client(admission.sender.clone()));
-        self.at_hand = Some(AtHand { message, since });
+        let message = Message::new(frame, Origin::Client(admission.sender()));
+        self.at_hand = Some(Box::new(AtHand { message, since }));
     }
 
     /// Hands the message at hand to the service, if that is there and has room for it.

@@ -1,0 +1,183 @@
+//! From the upgrade of a connection to its session, each a task of its own.
+//!
+//! What only the upgrade needs is gone when that is done, and an idle connection holds its session
+//! alone.
+
+use std::pin::Pin;
+use std::task::{Context, Poll};
+
+use futures::FutureExt;
+use futures::future::{BoxFuture, Either, Shared, select};
+use hyper::upgrade::{OnUpgrade, Parts, Upgraded};
+use hyper_util::rt::TokioIo;
+use tokio::io::{AsyncRead, AsyncWrite};
+use tracing::{Instrument, Span, debug, debug_span, field};
+
+use super::tail::Tail;
+use crate::rt::Runtime;
+use crate::session::{Admission, Session};
+
+/// Completes when everything that is left is to be dropped.
+pub(super) type End = Shared<BoxFuture<'static, ()>>;
+
+/// Which kind of stream is under the requests of a connection; one of their extensions.
+///
+/// Whoever serves the connection knows it, the routes do not. Without one, a session keeps what
+/// hyper has put around the stream.
+pub(super) struct Kind<R: Runtime>(fn(Upgraded, Upgrade<R>) -> BoxFuture<'static, ()>);
+
+impl<R: Runtime> Kind<R> {
+    /// hyper's own, whatever is in it.
+    const ANY: Self = Self(|upgraded, upgrade| upgrade.serve(TokioIo::new(upgraded), &[]));
+
+    /// That of connections which hyper is given as [`TokioIo`] of such a stream.
+    pub(super) fn of<Io>() -> Self
+    where
+        Io: AsyncRead + AsyncWrite + Unpin + Send + 'static,
+    {
+        Self(
+            |upgraded, upgrade| match upgraded.downcast::<TokioIo<Io>>() {
+                Ok(Parts { io, read_buf, .. }) => upgrade.serve(io.into_inner(), &read_buf),
+                Err(upgraded) => (Self::ANY.0)(upgraded, upgrade),
+            },
+        )
+    }
+}
+
+impl<R: Runtime> Clone for Kind<R> {
+    fn clone(&self) -> Self {
+        *self
+    }
+}
+
+impl<R: Runtime> Copy for Kind<R> {}
+
+/// A client that is admitted, and whose connection is being upgraded.
+pub(super) struct Upgrade<R: Runtime> {
+    admission: Admission<R>,
+    span: Span,
+    end: End,
+}
+
+impl<R: Runtime> Upgrade<R> {
+    pub(super) fn new(admission: Admission<R>, end: End) -> Self {
+        Self {
+            span: span(&admission),
+            admission,
+            end,
+        }
+    }
+
+    /// Waits for the upgrade, and spawns the session on what follows it.
+    ///
+    /// In a box it is moved by its address, and the task has room for it once. The place of one
+    /// that is done is then as large as the next one needs: what is left over of a larger place
+    /// lies idle between sessions.
+    pub(super) async fn run(self: Box<Self>, upgrade: OnUpgrade, kind: Option<Kind<R>>) {
+        let upgraded = upgraded(&self.admission, upgrade).instrument(self.span.clone());
+        // Whichever is first; the other one is dropped.
+        let Either::Left((Some(upgraded), _)) = select(Box::pin(upgraded), self.end.clone()).await
+        else {
+            return;
+        };
+        let rt = self.admission.app().rt().clone();
+        let Kind(serve) = kind.unwrap_or(Kind::ANY);
+        rt.spawn(serve(upgraded, *self));
+    }
+
+    fn serve<Io>(self, io: Io, ahead: &[u8]) -> BoxFuture<'static, ()>
+    where
+        Io: AsyncRead + AsyncWrite + Unpin + Send + 'static,
+    {
+        Box::pin(Serving {
+            session: Session::new(self.admission, Tail::new(io, ahead)),
+            end: self.end,
+            span: (!self.span.is_disabled()).then(|| Box::new(self.span)),
+        })
+    }
+}
+
+/// The one span of a connection: whose it is, and nothing of what it says.
+fn span<R: Runtime>(admission: &Admission<R>) -> Span {
+    debug_span!(
+        "connection",
+        service = admission.service().as_str(),
+        client = %admission.client(),
+        address = admission.peer().address.map(field::display),
+        subject = admission.peer().subject().map(|subject| &**subject),
+        cause = field::Empty,
+        code = field::Empty,
+    )
+}
+
+/// What follows the upgrade, if it comes in time.
+async fn upgraded<R: Runtime>(admission: &Admission<R>, upgrade: OnUpgrade) -> Option<Upgraded> {
+    let rt = admission.app().rt();
+    let deadline = rt.now() + admission.app().limits().handshake_timeout;
+    match select(upgrade, rt.sleep_until(deadline)).await {
+        Either::Left((Ok(upgraded), _)) => {
+            debug!("session opened");
+            Some(upgraded)
+        }
+        Either::Left((Err(error), _)) => {
+            debug!(%error, "upgrade failed");
+            None
+        }
+        Either::Right(((), _)) => {
+            debug!("upgrade took too long");
+            None
+        }
+    }
+}
+
+/// A session in its span, until it or everything ends.
+struct Serving<Io, R: Runtime> {
+    session: Session<Tail<Io>, R>,
+    end: End,
+    /// `None` where nobody wants to know.
+    span: Option<Box<Span>>,
+}
+
+impl<Io, R> Future for Serving<Io, R>
+where
+    Io: AsyncRead + AsyncWrite + Unpin + Send + 'static,
+    R: Runtime,
+{
+    type Output = ();
+
+    fn poll(self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<()> {
+        let this = self.get_mut();
+        let entered = this.span.as_ref().map(|span| span.enter());
+        let Poll::Ready(cause) = this.session.poll_unpin(cx) else {
+            drop(entered);
+            return this.end.poll_unpin(cx);
+        };
+        let code = this.session.code().map(|code| i64::from(code.get()));
+        if let Some(span) = &this.span {
+            span.record("cause", field::display(&cause));
+            span.record("code", code);
+        }
+        debug!("session closed");
+        drop(entered);
+        // It ends before the session does, which a drain waits for: on another thread it would be
+        // late.
+        this.span = None;
+        Poll::Ready(())
+    }
+}
+
+#[cfg(all(test, target_pointer_width = "64", not(feature = "loom")))]
+mod tests {
+    use super::*;
+    use crate::rt::Tokio;
+    use crate::server::Stream;
+
+    /// Most of what an idle connection costs: what few sessions have belongs into a box.
+    ///
+    /// In tests tokio has a second scheduler, by which a stream is 16 bytes larger.
+    #[test]
+    fn the_task_of_a_session_stays_small() {
+        let bytes = size_of::<Serving<Stream, Tokio>>();
+        assert!(bytes <= 560, "{bytes} bytes");
+    }
+}

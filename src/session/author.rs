@@ -1,0 +1,85 @@
+//! A client as the messages it sends name it.
+
+use crate::bus::{ClientId, InMemoryMessageBus, Sender, Topic};
+use crate::identity::{ANONYMOUS, Identity};
+
+/// Who a client is; what its messages refer to is made for the first of them.
+#[derive(Debug)]
+pub(super) enum Author {
+    /// It has sent nothing yet. `None` for one that is anonymous.
+    Silent(Option<Box<Identity>>),
+    Heard(Sender),
+}
+
+impl Author {
+    pub(super) fn new(identity: Identity) -> Self {
+        Self::Silent((identity != ANONYMOUS).then(|| Box::new(identity)))
+    }
+
+    /// Who it is, by what it has shown.
+    pub(super) fn identity(&self) -> &Identity {
+        match self {
+            Self::Silent(identity) => identity.as_deref().unwrap_or(&ANONYMOUS),
+            Self::Heard(sender) => sender.identity(),
+        }
+    }
+
+    /// It has shown something else.
+    pub(super) fn renew(&mut self, identity: Identity) {
+        *self = match self {
+            Self::Silent(_) => Self::new(identity),
+            Self::Heard(sender) => Self::Heard(sender.renewed(identity)),
+        };
+    }
+
+    /// What its messages refer to: its number and the topic that it alone reads.
+    pub(super) fn sender(
+        &mut self,
+        bus: &InMemoryMessageBus,
+        client: ClientId,
+        topic: &Topic,
+    ) -> Sender {
+        match self {
+            Self::Silent(_) => {
+                let sender = bus.sender(client, self.identity().clone(), topic.clone());
+                *self = Self::Heard(sender.clone());
+                sender
+            }
+            Self::Heard(sender) => sender.clone(),
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::limits::Window;
+
+    fn named(subject: &str) -> Identity {
+        Identity {
+            subject: Some(subject.into()),
+            ..Identity::default()
+        }
+    }
+
+    #[test]
+    fn a_client_is_who_it_has_shown_to_be_before_and_after_its_first_message() {
+        let topic: Topic = "t".parse().expect("a valid name");
+        let bus = InMemoryMessageBus::new(Window::default(), 1);
+        let mut author = Author::new(Identity::anonymous());
+        assert_eq!(author.identity(), &Identity::anonymous());
+        author.renew(named("alice"));
+        assert_eq!(author.identity(), &named("alice"));
+        let first = author.sender(&bus, ClientId::new(7), &topic);
+        assert_eq!((first.client(), first.topic()), (ClientId::new(7), &topic));
+        assert_eq!(first.subject(), Some("alice"));
+        assert_eq!(author.sender(&bus, ClientId::new(7), &topic), first);
+        author.renew(named("bob"));
+        let second = author.sender(&bus, ClientId::new(7), &topic);
+        assert_eq!(
+            (first.subject(), second.subject()),
+            (Some("alice"), Some("bob"))
+        );
+        assert_eq!(second.topic(), &topic);
+    }
+}
