@@ -150,6 +150,12 @@ fn sequence_cases() -> Vec<Case> {
             1002,
         ),
         (
+            "message within a message, after a control frame",
+            join(&[first_part.clone(), part(PING, b""), part(TEXT, b"b")]),
+            WireError::ExpectedContinuation,
+            1002,
+        ),
+        (
             "parts within a message",
             join(&[
                 first_part.clone(),
