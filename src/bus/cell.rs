@@ -22,6 +22,17 @@ pub(super) struct Published {
     pub(super) number: u64,
 }
 
+/// What came of a read.
+#[derive(Clone, Copy, Debug)]
+pub(super) enum Batch {
+    /// Everything there was; the task is parked.
+    All { lost: u64 },
+    /// There was nothing; the task is parked.
+    None,
+    /// There is more.
+    Part { lost: u64 },
+}
+
 /// One topic: its log and who waits on it.
 #[derive(Debug)]
 pub(super) struct Cell {
@@ -167,18 +178,36 @@ impl Cell {
         self.poll_with(&seat.place, cx, |log| log.next(&mut seat.cursor))
     }
 
-    /// Takes all that is due, or parks the task.
+    /// Takes all that is due up to a limit, and parks the task unless there is more.
     pub(super) fn poll_batch(
         &self,
         seat: &mut Seat,
         cx: &mut Context<'_>,
         bytes_max: usize,
         into: &mut Vec<Message>,
-    ) -> Poll<u64> {
-        self.poll_with(&seat.place, cx, |log| {
-            log.is_ready(&seat.cursor)
-                .then(|| log.read(&mut seat.cursor, bytes_max, into))
-        })
+    ) -> Batch {
+        let mut state = self.state.lock();
+        let log = state.log.kept_mut();
+        let Some(log) = log.filter(|log| log.is_ready(&seat.cursor)) else {
+            let replaced = state.subscribers.park(&seat.place, cx.waker());
+            drop(state);
+            drop(replaced);
+            return Batch::None;
+        };
+        let lost = log.read(&mut seat.cursor, bytes_max, into);
+        let is_all = !log.is_ready(&seat.cursor);
+        let replaced = is_all.then(|| state.subscribers.park(&seat.place, cx.waker()));
+        let publishers = state.unpark_publishers();
+        drop(state);
+        drop(replaced);
+        if !planted::is(Bug::RoomWakesNobody) {
+            publishers.wake();
+        }
+        if is_all {
+            Batch::All { lost }
+        } else {
+            Batch::Part { lost }
+        }
     }
 
     /// Takes all that is due as a burst and parks the task; `None` if it is to be taken otherwise.

@@ -5,7 +5,7 @@ use std::sync::Arc as StdArc;
 use std::task::{Context, Poll};
 
 use super::burst::{Burst, Terms};
-use super::cell::Cell;
+use super::cell::{Batch, Cell};
 use super::group::Group;
 use super::log::{Cursor, Log};
 use super::memory::Shared;
@@ -139,9 +139,12 @@ impl Subscription {
         into: &mut Vec<Message>,
     ) -> Poll<u64> {
         let seat = self.seat.as_mut().expect("only drop takes the seat");
-        let polled = self.cell.poll_batch(seat, cx, bytes_max, into);
-        self.parked = polled.is_pending();
-        polled
+        let batch = self.cell.poll_batch(seat, cx, bytes_max, into);
+        self.parked = !matches!(batch, Batch::Part { .. });
+        match batch {
+            Batch::All { lost } | Batch::Part { lost } => Poll::Ready(lost),
+            Batch::None => Poll::Pending,
+        }
     }
 
     /// The number of the message it would receive next, had none been lost; a topic counts its

@@ -117,7 +117,8 @@ impl Feed {
     /// `Ready` only if there is something in the outbox.
     pub(super) fn poll_share(&mut self, cx: &mut Context<'_>, outbox: &mut Outbox) -> Poll<()> {
         let terms = self.terms().filter(|_| self.to_one.is_quiet());
-        let (Some(terms), Some(to_all)) = (terms, &mut self.to_all) else {
+        let to_all = self.to_all.as_mut().filter(|to_all| !to_all.is_quiet());
+        let (Some(terms), Some(to_all)) = (terms, to_all) else {
             return Poll::Pending;
         };
         let first = to_all.next_number();

@@ -2,6 +2,7 @@
 
 use std::io;
 use std::task::{Context, Poll, ready};
+use std::time::Duration;
 
 use futures::io::AsyncRead;
 
@@ -48,7 +49,7 @@ impl<R: Runtime> Open<R> {
                 return Some(Cause::RateExceeded);
             }
             self.keepalive.heard(now);
-            if let Some(cause) = self.on_inbound(inbound, now) {
+            if let Some(cause) = self.on_inbound(cx, inbound, now) {
                 return Some(cause);
             }
         }
@@ -56,7 +57,12 @@ impl<R: Runtime> Open<R> {
         None
     }
 
-    fn on_inbound(&mut self, inbound: Inbound, now: Instant) -> Option<Cause> {
+    fn on_inbound(
+        &mut self,
+        cx: &mut Context<'_>,
+        inbound: Inbound,
+        now: Instant,
+    ) -> Option<Cause> {
         match inbound {
             Inbound::End => return Some(Cause::Lost(io::ErrorKind::UnexpectedEof)),
             Inbound::Violation(error) => return Some(Cause::Protocol(error)),
@@ -68,20 +74,43 @@ impl<R: Runtime> Open<R> {
             },
             Inbound::Event(Event::Close(frame)) => return Some(Cause::PeerClosed(frame)),
             Inbound::Event(Event::Message(frame)) => {
-                match self.admission().dialect.read(frame) {
-                    Some(Heard::Message(frame)) => self.take_in(frame, now),
-                    Some(Heard::Token(token)) => {
-                        let admission = self.admission();
-                        self.renewal = Renewal::ask(admission, token, now);
-                    }
-                    None => return Some(self.refuse_envelope()),
-                }
-                if self.intake.message(now) == Within::No {
-                    return Some(Cause::RateExceeded);
-                }
+                return self.on_message(cx, frame, now);
             }
         }
         None
+    }
+
+    fn on_message(&mut self, cx: &mut Context<'_>, frame: Frame, now: Instant) -> Option<Cause> {
+        let heard = self.admission().dialect.read(frame);
+        let message = match heard {
+            Some(Heard::Message(frame)) => Some(self.take_in(frame, now)),
+            Some(Heard::Token(token)) => {
+                self.renewal = Renewal::ask(self.admission(), token, now);
+                None
+            }
+            None => return Some(self.refuse_envelope()),
+        };
+        let is_within = self.intake.message(now);
+        if let Some(message) = message {
+            // Mostly it is taken at once, and nothing is kept.
+            let taken = match is_within {
+                Within::No => Taken::No,
+                Within::Yes => self.offer(cx, &message, Duration::ZERO),
+            };
+            match taken {
+                Taken::No => {
+                    self.at_hand = Some(Box::new(AtHand {
+                        message,
+                        since: now,
+                    }))
+                }
+                Taken::Yes => {}
+            }
+        }
+        match is_within {
+            Within::No => Some(Cause::RateExceeded),
+            Within::Yes => None,
+        }
     }
 
     /// Takes the decision about a fresh token, if one is due; nothing is read meanwhile.
@@ -140,43 +169,47 @@ impl<R: Runtime> Open<R> {
         }
     }
 
-    fn take_in(&mut self, frame: Frame, since: Instant) {
-        self.age.active(since);
+    fn take_in(&mut self, frame: Frame, now: Instant) -> Message {
+        self.age.active(now);
         let admission = self.admission_mut();
         let metrics = admission.app().metrics();
         metrics.messages_in.add(1);
         metrics.bytes_in.add(frame.len() as u64);
         admission.feed.teller.received(frame.len());
-        let message = Message::new(frame, Origin::Client(admission.sender()));
-        self.at_hand = Some(Box::new(AtHand { message, since }));
+        Message::new(frame, Origin::Client(admission.sender()))
     }
 
     /// Hands the message at hand to the service, if that is there and has room for it.
     fn poll_hand_over(&mut self, cx: &mut Context<'_>, now: Instant) -> Taken {
-        let Some(at_hand) = &self.at_hand else {
+        let Some(at_hand) = self.at_hand.take() else {
             return Taken::Yes;
         };
-        let admission = self
-            .admission
-            .as_mut()
-            .expect("an open session has its admission");
+        let held = now.saturating_since(at_hand.since);
+        let taken = self.offer(cx, &at_hand.message, held);
+        match taken {
+            Taken::No => self.at_hand = Some(at_hand),
+            Taken::Yes => {}
+        }
+        taken
+    }
+
+    /// Offers the service a message that was held for so long.
+    fn offer(&mut self, cx: &mut Context<'_>, message: &Message, held: Duration) -> Taken {
         if self.status.generation().is_none() {
             return Taken::No;
         }
+        let admission = self.admission_mut();
         // While answers to earlier messages wait here for the socket, further ones could only push
         // those out of their window. But not for ever: it may be the word to stop answering.
-        let held = now.saturating_since(at_hand.since);
         let is_over =
             held >= admission.limits.answers_timeout && !planted::is(Bug::AnswersTimeoutIgnored);
         if !is_over && admission.feed.owes_answers() {
             return Taken::No;
         }
-        match admission.publisher.poll_publish(cx, &at_hand.message) {
+        match admission.publisher.poll_publish(cx, message) {
             // Without an inbox the instance is ending; the next one gets the message.
-            Poll::Pending | Poll::Ready(0) => return Taken::No,
-            Poll::Ready(_) => {}
+            Poll::Pending | Poll::Ready(0) => Taken::No,
+            Poll::Ready(_) => Taken::Yes,
         }
-        self.at_hand = None;
-        Taken::Yes
     }
 }
