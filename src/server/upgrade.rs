@@ -147,16 +147,10 @@ where
 
     fn poll(self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<()> {
         let this = self.get_mut();
-        // Once it is to wake this task, a look is enough.
-        let is_parked = this.session.is_of(cx.waker());
         let entered = this.span.as_ref().map(|span| span.enter());
         let Poll::Ready(cause) = this.session.poll_unpin(cx) else {
             drop(entered);
-            return match this.end.peek() {
-                Some(()) => Poll::Ready(()),
-                None if is_parked => Poll::Pending,
-                None => this.end.poll_unpin(cx),
-            };
+            return this.end.poll_unpin(cx);
         };
         let code = this.session.code().map(|code| i64::from(code.get()));
         if let Some(span) = &this.span {

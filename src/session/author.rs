@@ -50,7 +50,7 @@ impl Author {
     }
 }
 
-#[cfg(test)]
+#[cfg(all(test, not(feature = "loom")))]
 mod tests {
     use super::*;
     use crate::limits::Window;

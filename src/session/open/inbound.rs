@@ -97,15 +97,13 @@ impl<R: Runtime> Open<R> {
                 Within::No => Taken::No,
                 Within::Yes => self.offer(cx, &message, Duration::ZERO),
             };
-            match taken {
-                Taken::No => {
-                    self.at_hand = Some(Box::new(AtHand {
-                        message,
-                        since: now,
-                    }))
-                }
-                Taken::Yes => {}
-            }
+            self.at_hand = match taken {
+                Taken::No => Some(Box::new(AtHand {
+                    message,
+                    since: now,
+                })),
+                Taken::Yes => None,
+            };
         }
         match is_within {
             Within::No => Some(Cause::RateExceeded),
