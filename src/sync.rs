@@ -82,6 +82,8 @@ pub(crate) struct Crowd {
     /// For each waiter, where in `parked` its waker lies.
     places: Slab<Option<usize>>,
     parked: Parked,
+    /// Whose turn it is of those that are parked, where not all are woken.
+    turn: usize,
 }
 
 /// Wakers with their places; one of them needs no memory of its own.
@@ -175,6 +177,23 @@ impl Waiters {
         }
     }
 
+    /// Takes so many parked wakers out, each in its turn, to wake after unlocking.
+    pub(crate) fn unpark_some(&mut self, count: usize) -> Wakers {
+        match self {
+            Self::Crowd(crowd) if count < crowd.parked.len() => crowd.unpark_some(count),
+            Self::Crowd(_) | Self::None | Self::One(_) => self.unpark(),
+        }
+    }
+
+    /// Places of tasks that are not parked: they have been woken, and have not come back.
+    pub(crate) fn awake(&self) -> usize {
+        match self {
+            Self::Crowd(crowd) => crowd.places.len() - crowd.parked.len(),
+            Self::None => 0,
+            Self::One(waker) => usize::from(waker.is_none()),
+        }
+    }
+
     /// Places that are taken.
     #[cfg(all(test, not(feature = "loom")))]
     pub(crate) fn len(&self) -> usize {
@@ -220,6 +239,26 @@ impl Crowd {
             self.places[*moved] = Some(index);
         }
         waker
+    }
+
+    /// Takes out so many, which are fewer than there are.
+    ///
+    /// The last one takes the place of each that is taken out, and has its turn in the next lap: so
+    /// whoever waits is woken within two laps, whoever comes and goes meanwhile.
+    fn unpark_some(&mut self, count: usize) -> Wakers {
+        let mut wakers = Parked::with_capacity(count);
+        for _ in 0..count {
+            let index = if self.turn < self.parked.len() {
+                self.turn
+            } else {
+                0
+            };
+            self.turn = index + 1;
+            let place = self.parked[index].0;
+            self.places[place] = None;
+            wakers.push((place, self.remove(index)));
+        }
+        Wakers::Crowd(wakers)
     }
 
     #[inline]
@@ -369,6 +408,42 @@ mod tests {
         assert!(waiters.park(&places[0], &waker).is_none());
         waiters.unpark().wake();
         assert_eq!(woken(&count), 3);
+    }
+
+    #[test]
+    fn so_many_are_woken_as_are_asked_for_and_each_has_its_turn() {
+        let mut waiters = Waiters::default();
+        assert_eq!(waiters.awake(), 0);
+        let tasks: Vec<_> = (0..5).map(|_| (waiters.enter(), waker())).collect();
+        let park = |waiters: &mut Waiters| {
+            for (place, (_, waker)) in &tasks {
+                drop(waiters.park(place, waker));
+            }
+        };
+        for turn in 1..=10 {
+            park(&mut waiters);
+            assert_eq!(waiters.awake(), 0);
+            waiters.unpark_some(0).wake();
+            waiters.unpark_some(2).wake();
+            assert_eq!(waiters.awake(), 2);
+            let all: usize = tasks.iter().map(|(_, (count, _))| woken(count)).sum();
+            assert_eq!(all, 2 * turn);
+        }
+        assert!(
+            tasks.iter().all(|(_, (count, _))| woken(count) > 1),
+            "nobody is forgotten"
+        );
+        waiters.unpark_some(5).wake();
+        assert_eq!(waiters.awake(), 5);
+        for (place, _) in tasks {
+            assert!(waiters.leave(place).is_none());
+        }
+        assert_eq!(waiters.awake(), 0);
+        let (place, (count, waker)) = (waiters.enter(), waker());
+        assert_eq!(waiters.awake(), 1);
+        drop(waiters.park(&place, &waker));
+        waiters.unpark_some(1).wake();
+        assert_eq!((woken(&count), waiters.awake()), (1, 1));
     }
 
     #[test]

@@ -79,13 +79,17 @@ impl State {
         self.subscribers.unpark()
     }
 
-    /// Takes out the publishers that wait, if waiting any longer may be needless.
+    /// Takes out as many of the publishers that wait as there is room for, beside those who have been
+    /// woken and have not come back.
     pub(super) fn unpark_publishers(&mut self) -> Wakers {
-        // Without readers the log is empty, and has room.
-        match &mut self.publishers {
-            Some(publishers) if self.log.has_room(0) => publishers.unpark(),
-            Some(_) | None => Wakers::default(),
+        let Some(publishers) = &mut self.publishers else {
+            return Wakers::default();
+        };
+        if self.log.readers() == 0 {
+            return publishers.unpark();
         }
+        let room = self.log.room().saturating_sub(publishers.awake());
+        publishers.unpark_some(room)
     }
 
     /// A publisher stops waiting; its waker is to be dropped after unlocking.
@@ -169,8 +173,13 @@ impl Cell {
 
     /// A publisher stops waiting.
     pub(super) fn leave(&self, place: Place) {
-        let left = self.state.lock().leave_publisher(place);
+        let mut state = self.state.lock();
+        let left = state.leave_publisher(place);
+        // Its room is another one's.
+        let publishers = state.unpark_publishers();
+        drop(state);
         drop(left);
+        publishers.wake();
     }
 
     /// Takes the next message or loss, or parks the task.

@@ -56,6 +56,11 @@ impl LazyLog {
         self.kept().is_none_or(|log| log.has_room(message_bytes))
     }
 
+    /// Messages that fit without anybody losing one, if they are short.
+    pub(super) fn room(&self) -> usize {
+        self.kept().map_or(usize::MAX, Log::room)
+    }
+
     /// Payload bytes kept for subscribers that have not read them.
     pub(super) fn bytes(&self) -> usize {
         self.kept().map_or(0, Log::bytes)

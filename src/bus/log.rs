@@ -166,6 +166,16 @@ impl Log {
                 && self.bytes + message_bytes <= self.window.bytes)
     }
 
+    /// Messages that fit without anybody losing one, if they are short.
+    pub(crate) fn room(&self) -> usize {
+        let max = self.window.messages.get();
+        if self.has_room(0) {
+            max.saturating_sub(self.entries.len()).max(1)
+        } else {
+            0
+        }
+    }
+
     /// Appends a message and evicts the oldest ones that no longer fit.
     pub(crate) fn append(&mut self, message: Message) {
         let owed = self.readers as u64;

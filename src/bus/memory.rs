@@ -459,6 +459,90 @@ mod tests {
         }
     }
 
+    /// Publishers that wait for room in a window of so many, and the tasks they wake.
+    fn crowded(
+        messages: usize,
+    ) -> (
+        Subscription,
+        [(Publisher, Arc<Woken>); 3],
+        InMemoryMessageBus,
+    ) {
+        let window = Window {
+            messages: std::num::NonZeroUsize::new(messages).expect("not zero"),
+            ..Window::default()
+        };
+        let bus = InMemoryMessageBus::new(window, 1);
+        let topic: Topic = "t".parse().expect("a valid name");
+        let reader = bus.subscribe(&topic).expect("there is room for the topic");
+        for _ in 0..messages {
+            bus.publish(&topic, "x".into());
+        }
+        let waiting = [(); 3].map(|()| {
+            let woken = Arc::new(Woken(AtomicU64::new(0)));
+            let mut publisher = bus.publisher(&topic);
+            assert_eq!(poll(&mut publisher, &woken), Poll::Pending);
+            (publisher, woken)
+        });
+        (reader, waiting, bus)
+    }
+
+    fn poll(publisher: &mut Publisher, woken: &Arc<Woken>) -> Poll<usize> {
+        let waker = Waker::from(Arc::clone(woken));
+        publisher.poll_publish(&mut Context::from_waker(&waker), &Message::text("y"))
+    }
+
+    fn read(reader: &mut Subscription) {
+        let mut cx = Context::from_waker(Waker::noop());
+        assert!(reader.poll_recv(&mut cx).is_ready());
+    }
+
+    fn woken(waiting: &[(Publisher, Arc<Woken>); 3]) -> [u64; 3] {
+        std::array::from_fn(|index| waiting[index].1.0.load(Ordering::SeqCst))
+    }
+
+    #[test]
+    fn as_many_publishers_are_woken_as_there_is_room_for() {
+        let (mut reader, mut waiting, _bus) = crowded(4);
+        read(&mut reader);
+        assert_eq!(woken(&waiting), [1, 0, 0]);
+        read(&mut reader);
+        assert_eq!(
+            woken(&waiting).iter().sum::<u64>(),
+            2,
+            "the first has not come back"
+        );
+        let (publisher, of_first) = &mut waiting[0];
+        assert_eq!(poll(publisher, of_first), Poll::Ready(1));
+        read(&mut reader);
+        assert_eq!(woken(&waiting), [1, 1, 1]);
+    }
+
+    #[test]
+    fn who_is_woken_and_does_not_publish_leaves_its_room_to_another() {
+        for is_dropped in [false, true] {
+            let (mut reader, mut waiting, bus) = crowded(1);
+            read(&mut reader);
+            assert_eq!(woken(&waiting), [1, 0, 0]);
+            if is_dropped {
+                waiting[0].0 = bus.publisher(reader.topic());
+            } else {
+                waiting[0].0.withdraw();
+            }
+            assert_eq!(
+                woken(&waiting).iter().sum::<u64>(),
+                2,
+                "dropped: {is_dropped}"
+            );
+        }
+    }
+
+    #[test]
+    fn the_last_reader_that_leaves_wakes_all_publishers() {
+        let (reader, waiting, _bus) = crowded(1);
+        drop(reader);
+        assert_eq!(woken(&waiting), [1, 1, 1]);
+    }
+
     #[test]
     fn a_publisher_that_gives_up_leaves_no_place_behind() {
         let limits = Limits::default();

@@ -193,15 +193,14 @@ impl<R: Runtime> Open<R> {
 
     /// Offers the service a message that was held for so long.
     fn offer(&mut self, cx: &mut Context<'_>, message: &Message, held: Duration) -> Taken {
-        if self.status.generation().is_none() {
-            return Taken::No;
-        }
+        let is_served = self.status.generation().is_some();
         let admission = self.admission_mut();
         // While answers to earlier messages wait here for the socket, further ones could only push
         // those out of their window. But not for ever: it may be the word to stop answering.
         let is_over =
             held >= admission.limits.answers_timeout && !planted::is(Bug::AnswersTimeoutIgnored);
-        if !is_over && admission.feed.owes_answers() {
+        if !is_served || (!is_over && admission.feed.owes_answers()) {
+            admission.publisher.withdraw();
             return Taken::No;
         }
         match admission.publisher.poll_publish(cx, message) {
