@@ -22,12 +22,13 @@ pub(crate) struct Group {
 }
 
 impl Group {
-    pub(super) fn new(cell: Arc<Cell>) -> Self {
+    /// An empty one that stands at this message.
+    pub(super) fn new(cell: Arc<Cell>, at: u64) -> Self {
         let place = Some(cell.lock().subscribers.enter());
         Self {
             cell,
             place,
-            at: 0,
+            at,
             members: 0,
         }
     }
@@ -36,17 +37,16 @@ impl Group {
         self.members
     }
 
-    /// Takes in a subscription that stands where the members do; no task is woken for it any more.
+    /// Takes in a subscription that stands where the group does; no task is woken for it any more.
+    ///
+    /// Also of one without members: its task is woken only for what comes after that place.
     ///
     /// Until it [parts](Self::part) it must not be polled, and not be dropped.
     #[must_use]
     pub(crate) fn join(&mut self, subscription: &mut Subscription) -> bool {
-        let at = subscription.next_number();
-        let is_here = self.members == 0 || at == self.at;
-        if !is_here || !subscription.is_of(&self.cell) {
+        if subscription.next_number() != self.at || !subscription.is_of(&self.cell) {
             return false;
         }
-        self.at = at;
         self.members += 1;
         subscription.unpark();
         true

@@ -62,9 +62,9 @@ impl Subscription {
         self.parked && self.cell.is_quiet(seat)
     }
 
-    /// An empty group of subscribers to its topic.
+    /// An empty group of subscribers to its topic that stands where it does.
     pub(crate) fn group(&self) -> Group {
-        Group::new(Arc::clone(&self.cell))
+        Group::new(Arc::clone(&self.cell), self.next_number())
     }
 
     pub(super) fn is_of(&self, cell: &Arc<Cell>) -> bool {

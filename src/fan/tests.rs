@@ -363,3 +363,28 @@ fn where_tasks_run_at_no_one_place_nobody_follows() {
     };
     assert!(fans.join(loan).is_err());
 }
+
+#[test]
+fn a_fan_without_followers_takes_nobody_who_stands_behind_it() {
+    let world = World::new();
+    let (_socket, _member) = world.follow(0);
+    let late = Loan {
+        follower: Arc::new(Socket::of(9)),
+        subscription: world.bus.subscribe(&topic()).expect("there is room"),
+        terms: Terms {
+            bytes_max: 100,
+            since: Generation::new(1),
+        },
+    };
+    world.publish(&["a"]);
+    world.rt.turn();
+    // The one there was is behind. What is here already wakes the fan no more.
+    let Err(mut late) = world.fans.join(late) else {
+        panic!("it would wait for what comes after that");
+    };
+    assert_eq!(texts(&mut late.subscription), ["a"]);
+    assert!(
+        world.fans.join(late).is_ok(),
+        "now it stands where the fan does"
+    );
+}
