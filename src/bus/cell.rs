@@ -79,8 +79,8 @@ impl State {
         self.subscribers.unpark()
     }
 
-    /// Takes out as many of the publishers that wait as there is room for, beside those who have been
-    /// woken and have not come back.
+    /// Takes out as many of the publishers that wait as there is room for, beside those who have
+    /// been woken and have not come back.
     pub(super) fn unpark_publishers(&mut self) -> Wakers {
         let Some(publishers) = &mut self.publishers else {
             return Wakers::default();

@@ -211,8 +211,8 @@ impl Publisher {
     /// Publishes the message once no subscriber loses another one by it, and returns the number of
     /// subscribers it then had: 0 means that there are none, and that it was not published.
     ///
-    /// While it is pending the task is woken when there may be room, or nobody to wait for. That room
-    /// is kept for it until it polls again or [withdraws](Self::withdraw).
+    /// While it is pending the task is woken when there may be room, or nobody to wait for. That
+    /// room is kept for it until it polls again or [withdraws](Self::withdraw).
     pub fn poll_publish(&mut self, cx: &mut Context<'_>, message: &Message) -> Poll<usize> {
         // A topic that lost its last subscriber never gets another one: there may be a new one.
         match self.poll_offer(cx, message) {

@@ -1,0 +1,226 @@
+//! What the bus does that its contract leaves open.
+
+use std::task::{Context, Poll, Wake, Waker};
+
+use super::super::contract;
+use super::*;
+use crate::limits::Limits;
+use crate::sync::{AtomicU64, Ordering};
+
+#[test]
+fn the_bus_keeps_its_contract() {
+    contract::check(&|window, topics| InMemoryMessageBus::new(window, topics));
+}
+
+#[test]
+fn a_topic_counts_for_itself_while_it_has_subscribers() {
+    let limits = Limits::default();
+    let bus = InMemoryMessageBus::new(limits.window, limits.topics);
+    let topic: Topic = "t".parse().expect("a valid name");
+    assert_eq!(bus.topic_counts(&topic), None);
+    let readers = [(); 2].map(|()| bus.subscribe(&topic));
+    bus.publish(&topic, "x".into());
+    let counts = bus.topic_counts(&topic).expect("it has subscribers");
+    assert_eq!((counts.published, counts.owed, counts.pending), (1, 2, 2));
+    assert_eq!(bus.counts().messages, counts);
+    drop(readers);
+    assert_eq!(bus.topic_counts(&topic), None);
+}
+
+#[test]
+fn a_reply_finds_the_topic_as_it_is_now() {
+    let limits = Limits::default();
+    let [bus, other] = [(); 2].map(|()| InMemoryMessageBus::new(limits.window, limits.topics));
+    let topic: Topic = "t".parse().expect("a valid name");
+    let is_there = |reader: &mut Subscription| {
+        let mut cx = Context::from_waker(Waker::noop());
+        reader.poll_recv(&mut cx).is_ready()
+    };
+    let mut first = bus.subscribe(&topic).expect("there is room");
+    let sender = bus.sender(ClientId::new(7), Identity::default(), topic.clone());
+    let renewed = sender.renewed(Identity::default());
+    assert!([&sender, &renewed].iter().all(|to| to.route().is_some()));
+    assert_eq!(bus.reply(&sender, "a".into()), 1);
+    assert!(is_there(&mut first));
+    assert_eq!(other.reply(&sender, "b".into()), 0, "nobody is there");
+    assert!(!is_there(&mut first), "the other bus has its own topics");
+    let events = bus
+        .tap(Tapped::Topic(topic.clone()))
+        .expect("there is room");
+    assert_eq!(bus.reply(&sender, "c".into()), 1);
+    drop((events, first));
+    assert_eq!(bus.reply(&sender, "d".into()), 0);
+    let mut second = bus.subscribe(&topic).expect("there is room");
+    assert_eq!(bus.reply(&sender, "e".into()), 1);
+    assert!(is_there(&mut second), "the topic is a new one");
+    let published = bus.counts().messages.published;
+    drop(second);
+    // Four replies, each counted once whoever got it, and what the tap was told of one.
+    assert_eq!((published, bus.counts().messages.published), (5, 5));
+}
+
+#[test]
+fn the_topics_there_are_are_told_by_name() {
+    let bus = InMemoryMessageBus::new(Limits::default().window, 8);
+    let topics = ["b", "a"].map(|name| name.parse::<Topic>().expect("a valid name"));
+    let readers = topics.clone().map(|topic| bus.subscribe(&topic));
+    bus.publish(&topics[0], "four".into());
+    let told = bus.topics();
+    let names: Vec<_> = told.iter().map(|status| status.topic.as_str()).collect();
+    assert_eq!(names, ["a", "b"]);
+    let [a, b] = [&told[0], &told[1]].map(|of| (of.subscribers, of.messages, of.bytes));
+    assert_eq!((a, b), ((1, 0, 0), (1, 1, 4)));
+    assert_eq!(Some(told[1].counts), bus.topic_counts(&topics[0]));
+    drop(readers);
+    assert_eq!(bus.topics(), []);
+}
+
+struct Woken(AtomicU64);
+
+impl Wake for Woken {
+    fn wake(self: Arc<Self>) {
+        self.0.fetch_add(1, Ordering::SeqCst);
+    }
+}
+
+#[test]
+fn a_publisher_that_waits_is_woken_by_a_read_and_by_the_last_reader_that_leaves() {
+    for reads in [true, false] {
+        let window = Window {
+            messages: std::num::NonZeroUsize::MIN,
+            ..Window::default()
+        };
+        let bus = InMemoryMessageBus::new(window, 1);
+        let topic: Topic = "t".parse().expect("a valid name");
+        let mut reader = bus.subscribe(&topic).expect("there is room for the topic");
+        let woken = Arc::new(Woken(AtomicU64::new(0)));
+        let waker = Waker::from(Arc::clone(&woken));
+        let mut cx = Context::from_waker(&waker);
+        let mut publisher = bus.publisher(&topic);
+        let message = Message::text("x");
+        assert_eq!(publisher.poll_publish(&mut cx, &message), Poll::Ready(1));
+        assert_eq!(publisher.poll_publish(&mut cx, &message), Poll::Pending);
+        let (reader, subscribers) = if reads {
+            assert!(reader.poll_recv(&mut cx).is_ready());
+            (Some(reader), 1)
+        } else {
+            drop(reader);
+            (None, 0)
+        };
+        assert_eq!(woken.0.load(Ordering::SeqCst), 1);
+        let published = publisher.poll_publish(&mut cx, &message);
+        assert_eq!(published, Poll::Ready(subscribers));
+        drop(reader);
+    }
+}
+
+/// Publishers that wait for room in a window of so many, and the tasks they wake.
+fn crowded(
+    messages: usize,
+) -> (
+    Subscription,
+    [(Publisher, Arc<Woken>); 3],
+    InMemoryMessageBus,
+) {
+    let window = Window {
+        messages: std::num::NonZeroUsize::new(messages).expect("not zero"),
+        ..Window::default()
+    };
+    let bus = InMemoryMessageBus::new(window, 1);
+    let topic: Topic = "t".parse().expect("a valid name");
+    let reader = bus.subscribe(&topic).expect("there is room for the topic");
+    for _ in 0..messages {
+        bus.publish(&topic, "x".into());
+    }
+    let waiting = [(); 3].map(|()| {
+        let woken = Arc::new(Woken(AtomicU64::new(0)));
+        let mut publisher = bus.publisher(&topic);
+        assert_eq!(poll(&mut publisher, &woken), Poll::Pending);
+        (publisher, woken)
+    });
+    (reader, waiting, bus)
+}
+
+fn poll(publisher: &mut Publisher, woken: &Arc<Woken>) -> Poll<usize> {
+    let waker = Waker::from(Arc::clone(woken));
+    publisher.poll_publish(&mut Context::from_waker(&waker), &Message::text("y"))
+}
+
+fn read(reader: &mut Subscription) {
+    let mut cx = Context::from_waker(Waker::noop());
+    assert!(reader.poll_recv(&mut cx).is_ready());
+}
+
+fn woken(waiting: &[(Publisher, Arc<Woken>); 3]) -> [u64; 3] {
+    std::array::from_fn(|index| waiting[index].1.0.load(Ordering::SeqCst))
+}
+
+#[test]
+fn as_many_publishers_are_woken_as_there_is_room_for() {
+    let (mut reader, mut waiting, _bus) = crowded(4);
+    read(&mut reader);
+    assert_eq!(woken(&waiting), [1, 0, 0]);
+    read(&mut reader);
+    assert_eq!(
+        woken(&waiting).iter().sum::<u64>(),
+        2,
+        "the first has not come back"
+    );
+    let (publisher, of_first) = &mut waiting[0];
+    assert_eq!(poll(publisher, of_first), Poll::Ready(1));
+    read(&mut reader);
+    assert_eq!(woken(&waiting), [1, 1, 1]);
+}
+
+#[test]
+fn who_is_woken_and_does_not_publish_leaves_its_room_to_another() {
+    for is_dropped in [false, true] {
+        let (mut reader, mut waiting, bus) = crowded(1);
+        read(&mut reader);
+        assert_eq!(woken(&waiting), [1, 0, 0]);
+        if is_dropped {
+            waiting[0].0 = bus.publisher(reader.topic());
+        } else {
+            waiting[0].0.withdraw();
+        }
+        assert_eq!(
+            woken(&waiting).iter().sum::<u64>(),
+            2,
+            "dropped: {is_dropped}"
+        );
+    }
+}
+
+#[test]
+fn the_last_reader_that_leaves_wakes_all_publishers() {
+    let (reader, waiting, _bus) = crowded(1);
+    drop(reader);
+    assert_eq!(woken(&waiting), [1, 1, 1]);
+}
+
+#[test]
+fn a_publisher_that_gives_up_leaves_no_place_behind() {
+    let limits = Limits::default();
+    let bus = InMemoryMessageBus::new(limits.window, limits.topics);
+    let topic: Topic = "t".parse().expect("a valid name");
+    let reader = bus.subscribe(&topic).expect("there is room for the topic");
+    let mut cx = Context::from_waker(Waker::noop());
+    let mut publisher = bus.publisher(&topic);
+    let message = Message::text("x");
+    for _ in 0..limits.window.messages.get() {
+        assert!(publisher.poll_publish(&mut cx, &message).is_ready());
+    }
+    assert!(publisher.poll_publish(&mut cx, &message).is_pending());
+    let cell = bus.shared.cell(&topic).expect("it has a subscriber");
+    let waiting = || {
+        cell.lock()
+            .publishers
+            .as_ref()
+            .map_or(0, |waiters| waiters.len())
+    };
+    assert_eq!(waiting(), 1);
+    drop(publisher);
+    assert_eq!(waiting(), 0);
+    drop(reader);
+    assert_eq!(cell.lock().subscribers.len(), 0);
+}
