@@ -131,7 +131,8 @@ impl<R: Runtime> Fans<R> {
         let mut map = self.map.lock();
         let fans = map.get(&key).cloned().unwrap_or_default();
         drop(map);
-        for fan in fans.iter().filter_map(Weak::upgrade) {
+        // The newest first: those before it are mostly full.
+        for fan in fans.iter().rev().filter_map(Weak::upgrade) {
             match fan.join(loan) {
                 Joined::Elsewhere(loan) => return Err(loan),
                 Joined::Member(member) => return Ok(member),
@@ -172,9 +173,7 @@ impl Fan {
         let fan = Arc::clone(self);
         Joined::Member(Member { fan, key })
     }
-}
 
-impl Fan {
     fn new<R: Runtime>(stage: &Stage<R>, loan: &Loan) -> (Arc<Self>, BoxFuture<'static, ()>) {
         let (task, registration) = AbortHandle::new_pair();
         let state = State {
