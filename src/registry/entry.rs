@@ -5,6 +5,7 @@
 //! task is spawned, and none can exit before that.
 
 use std::future::poll_fn;
+use std::num::NonZeroU64;
 use std::panic::AssertUnwindSafe;
 use std::sync::Arc as StdArc;
 
@@ -31,7 +32,8 @@ pub(crate) struct Entry<R: Runtime> {
     rt: R,
     /// How often it kept its thread from others.
     pub(super) blocked: AtomicU64,
-    /// How often those who watch it were woken; written under the lock, before they are.
+    /// One more than how often those who watch it were woken; written under the lock, before they
+    /// are.
     changes: AtomicU64,
     pub(super) slot: Mutex<Slot>,
 }
@@ -118,16 +120,16 @@ impl<R: Runtime> Entry<R> {
             service,
             bus: StdArc::clone(bus),
             blocked: AtomicU64::new(0),
-            changes: AtomicU64::new(0),
+            changes: AtomicU64::new(1),
             slot: Mutex::new(Slot::new(Lifecycle::new(policy, rt.random()))),
             rt: rt.clone(),
         }
     }
 
-    /// How often those who watch it were woken.
-    pub(super) fn changes(&self) -> u64 {
+    /// A number that is another one once those who watch it have been woken.
+    pub(super) fn changes(&self) -> Option<NonZeroU64> {
         // In one order with the wakes: who was woken sees what it was woken for.
-        self.changes.load(Ordering::SeqCst)
+        NonZeroU64::new(self.changes.load(Ordering::SeqCst))
     }
 
     /// The generation that serves a client which joins now, if it may.

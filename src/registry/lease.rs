@@ -1,5 +1,6 @@
 //! One client's share of a running service.
 
+use std::num::NonZeroU64;
 use std::task::{Context, Poll};
 
 use super::entry::Entry;
@@ -85,7 +86,7 @@ impl<R: Runtime> Lease<R> {
     ///
     /// Only for the very task that polled it last; see [`moved`](Self::moved).
     pub(crate) fn is_quiet(&self) -> bool {
-        self.watch.parked == Some(self.watch.entry.changes())
+        self.watch.parked.is_some() && self.watch.parked == self.watch.entry.changes()
     }
 
     /// From now on another task polls it.
@@ -121,7 +122,7 @@ pub(super) struct Watch<R: Runtime> {
     /// `None` until it first waits.
     place: Option<Place>,
     /// How often those who wait had been woken when a task was parked here.
-    parked: Option<u64>,
+    parked: Option<NonZeroU64>,
 }
 
 impl<R: Runtime> Watch<R> {
@@ -144,7 +145,7 @@ impl<R: Runtime> Watch<R> {
             self.parked = None;
             return Poll::Ready(found);
         }
-        self.parked = Some(self.entry.changes());
+        self.parked = self.entry.changes();
         let place = self.place.get_or_insert_with(|| slot.watchers.enter());
         let replaced = slot.watchers.park(place, cx.waker());
         drop(slot);

@@ -6,7 +6,6 @@ use std::pin::pin;
 use std::task::Poll;
 
 use axum::serve::Listener;
-use futures::channel::oneshot;
 use futures::future::{Either, select};
 
 use crate::app::App;
@@ -20,6 +19,7 @@ mod complaint;
 #[cfg(feature = "cli")]
 mod config;
 mod connection;
+mod end;
 mod fetch;
 mod forwarded;
 mod handshake;
@@ -58,6 +58,7 @@ pub use self::tls::{Reloaded, Tls, TlsError};
 pub use self::traces::{Traces, TracesError};
 
 use self::connection::Connections;
+use self::end::Alive;
 use self::routes::Shell;
 
 /// Serves the application's clients until `shutdown`, and then until they are gone.
@@ -89,7 +90,7 @@ where
 /// Dropping it drops all connections and all sessions at once.
 pub struct Server<R: Runtime> {
     connections: Connections<R>,
-    _alive: oneshot::Sender<()>,
+    _alive: Alive,
 }
 
 /// Accepts connections of a [`Server`] on another thread.

@@ -9,15 +9,14 @@ use axum::extract::{ConnectInfo, NestedPath, Path, Request, State};
 use axum::http::{HeaderMap, HeaderValue, StatusCode, header};
 use axum::response::{IntoResponse, Response};
 use axum::routing::get;
-use futures::FutureExt;
-use futures::channel::oneshot;
 use futures::future::{Either, select};
 
 use super::auth;
+use super::end::{Alive, End};
 use super::forwarded::client_address;
 use super::handshake::Handshake;
 use super::page;
-use super::upgrade::{End, Kind, Upgrade};
+use super::upgrade::{Kind, Upgrade};
 use crate::app::App;
 use crate::authorize::{Ask, Denied};
 use crate::bus::ServiceName;
@@ -36,7 +35,7 @@ use crate::session::{Admission, AdmitError};
 /// the drain are yours: [`App::drain`] and [`App::drained`] do the latter. Limits by address need
 /// the address: serve with `into_make_service_with_connect_info::<SocketAddr>()`.
 pub fn routes<R: Runtime>(app: App<R>) -> Router {
-    Shell::new(app, futures::future::pending().boxed().shared()).router()
+    Shell::new(app, End::never()).router()
 }
 
 /// What the routes know.
@@ -59,10 +58,10 @@ impl<R: Runtime> Shell<R> {
         Self { app, end }
     }
 
-    /// A shell whose connections and sessions end when the returned sender is dropped.
-    pub(super) fn with_end(app: App<R>) -> (oneshot::Sender<()>, Self) {
-        let (alive, end) = oneshot::channel();
-        (alive, Self::new(app, end.map(drop).boxed().shared()))
+    /// A shell whose connections and sessions end when what is returned beside it is dropped.
+    pub(super) fn with_end(app: App<R>) -> (Alive, Self) {
+        let (alive, end) = End::new();
+        (alive, Self::new(app, end))
     }
 
     pub(super) fn app(&self) -> &App<R> {

@@ -7,18 +7,16 @@ use std::pin::Pin;
 use std::task::{Context, Poll};
 
 use futures::FutureExt;
-use futures::future::{BoxFuture, Either, Shared, select};
+use futures::future::{BoxFuture, Either, select};
 use hyper::upgrade::{OnUpgrade, Parts, Upgraded};
 use hyper_util::rt::TokioIo;
 use tokio::io::{AsyncRead, AsyncWrite};
 use tracing::{Instrument, Span, debug, debug_span, field};
 
+use super::end::End;
 use super::tail::Tail;
 use crate::rt::Runtime;
 use crate::session::{Admission, Session};
-
-/// Completes when everything that is left is to be dropped.
-pub(super) type End = Shared<BoxFuture<'static, ()>>;
 
 /// Which kind of stream is under the requests of a connection; one of their extensions.
 ///
@@ -147,10 +145,11 @@ where
 
     fn poll(self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<()> {
         let this = self.get_mut();
+        let is_parked = this.session.is_of(cx.waker());
         let entered = this.span.as_ref().map(|span| span.enter());
         let Poll::Ready(cause) = this.session.poll_unpin(cx) else {
             drop(entered);
-            return this.end.poll_unpin(cx);
+            return this.end.poll_by(cx, is_parked);
         };
         let code = this.session.code().map(|code| i64::from(code.get()));
         if let Some(span) = &this.span {

@@ -126,6 +126,12 @@ where
 }
 
 impl<S, R: Runtime> Session<S, R> {
+    /// Whether it is this task that polled it last.
+    #[cfg(feature = "server")]
+    pub(crate) fn is_of(&self, task: &Waker) -> bool {
+        self.task.will_wake(task)
+    }
+
     /// Has everything it waits for wake this task, and none that polled it before.
     fn wake(&mut self, task: &Waker) {
         if self.task.will_wake(task) {
