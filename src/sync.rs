@@ -21,9 +21,7 @@ use crate::planted::{self, Bug};
 
 #[cfg(all(test, feature = "loom"))]
 mod imp {
-    #[cfg(feature = "server")]
-    pub(crate) use loom::sync::atomic::AtomicBool;
-    pub(crate) use loom::sync::atomic::{AtomicU64, Ordering};
+    pub(crate) use loom::sync::atomic::{AtomicBool, AtomicU64, Ordering};
     pub(crate) use loom::sync::{Arc, Mutex as RawMutex, MutexGuard};
     #[cfg(feature = "server")]
     pub(crate) use loom::thread_local;
@@ -31,9 +29,7 @@ mod imp {
 
 #[cfg(not(all(test, feature = "loom")))]
 mod imp {
-    #[cfg(feature = "server")]
-    pub(crate) use std::sync::atomic::AtomicBool;
-    pub(crate) use std::sync::atomic::{AtomicU64, Ordering};
+    pub(crate) use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
     pub(crate) use std::sync::{Arc, Mutex as RawMutex, MutexGuard};
     #[cfg(feature = "server")]
     pub(crate) use std::thread_local;
@@ -42,9 +38,9 @@ mod imp {
 /// A value that is made once, by whoever needs it first; to a loom model that is one step.
 pub(crate) use std::sync::OnceLock;
 
-pub(crate) use imp::{Arc, AtomicU64, MutexGuard, Ordering};
 #[cfg(feature = "server")]
-pub(crate) use imp::{AtomicBool, thread_local};
+pub(crate) use imp::thread_local;
+pub(crate) use imp::{Arc, AtomicBool, AtomicU64, MutexGuard, Ordering};
 
 /// A lock that is never held across an await or a wake, and ignores poison.
 #[derive(Debug)]

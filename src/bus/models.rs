@@ -212,9 +212,7 @@ fn publishers_that_wait_for_room_all_get_it_and_lose_nothing() {
             thread::spawn(move || {
                 let mut publisher = bus.publisher(&topic());
                 let message = Message::text(text);
-                block_on(std::future::poll_fn(|cx| {
-                    publisher.poll_publish(cx, &message)
-                }))
+                block_on(poll_fn(|cx| publisher.poll_publish(cx, &message)))
             })
         });
         let mut all = texts(&mut reader, 2);
@@ -242,9 +240,7 @@ fn a_publisher_does_not_wait_for_a_reader_that_left() {
             thread::spawn(move || {
                 let mut publisher = bus.publisher(&topic());
                 let message = Message::text("a");
-                block_on(std::future::poll_fn(|cx| {
-                    publisher.poll_publish(cx, &message)
-                }))
+                block_on(poll_fn(|cx| publisher.poll_publish(cx, &message)))
             })
         };
         drop(reader);
@@ -271,9 +267,7 @@ fn a_waiter_that_is_dropped_takes_nobodys_room() {
             thread::spawn(move || {
                 let mut publisher = bus.publisher(&topic());
                 let message = Message::text("b");
-                block_on(std::future::poll_fn(|cx| {
-                    publisher.poll_publish(cx, &message)
-                }))
+                block_on(poll_fn(|cx| publisher.poll_publish(cx, &message)))
             })
         };
         let dropper = thread::spawn(move || drop(dropped));
