@@ -10,6 +10,7 @@
 //! Locks: a fan's before a link's, and a link's before a topic's.
 
 use std::collections::BTreeMap;
+use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::pin::Pin;
 use std::sync::Arc;
 use std::sync::Weak;
@@ -55,6 +56,8 @@ pub(crate) enum Given {
 pub(crate) struct Fan {
     state: Mutex<State>,
     task: AbortHandle,
+    /// Where it is listed, and as what.
+    listed: (Arc<Mutex<Map>>, Key),
 }
 
 struct State {
@@ -98,11 +101,13 @@ pub(crate) struct Loan {
 /// The fans of an application.
 pub(crate) struct Fans<R> {
     stage: Stage<R>,
-    map: Mutex<Map>,
+    map: Arc<Mutex<Map>>,
 }
 
-/// The fans of each topic at each place, of which those that are gone are forgotten with the next.
-type Map = BTreeMap<(Home, Topic), Vec<Weak<Fan>>>;
+/// The fans of each topic at each place.
+type Map = BTreeMap<Key, Vec<Weak<Fan>>>;
+
+type Key = (Home, Topic);
 
 /// What all fans of an application use.
 #[derive(Clone)]
@@ -116,7 +121,7 @@ impl<R: Runtime> Fans<R> {
     pub(crate) fn new(rt: R, bus: InMemoryMessageBus, metrics: Arc<Metrics>) -> Self {
         Self {
             stage: Stage { rt, bus, metrics },
-            map: Mutex::new(BTreeMap::new()),
+            map: Arc::new(Mutex::new(BTreeMap::new())),
         }
     }
 
@@ -128,9 +133,7 @@ impl<R: Runtime> Fans<R> {
             return Err(loan);
         };
         let key = (home, loan.subscription.topic().clone());
-        let mut map = self.map.lock();
-        let fans = map.get(&key).cloned().unwrap_or_default();
-        drop(map);
+        let fans = self.map.lock().get(&key).cloned().unwrap_or_default();
         // The newest first: those before it are mostly full.
         for fan in fans.iter().rev().filter_map(Weak::upgrade) {
             match fan.join(loan) {
@@ -139,12 +142,10 @@ impl<R: Runtime> Fans<R> {
                 Joined::No(back) => loan = back,
             }
         }
-        let (fan, task) = Fan::new(&self.stage, &loan);
-        map = self.map.lock();
-        let fans = map.entry(key).or_default();
-        fans.retain(|fan| fan.strong_count() > 0);
-        fans.push(Arc::downgrade(&fan));
-        drop(map);
+        let listed = (Arc::clone(&self.map), key.clone());
+        let (fan, task) = Fan::new(&self.stage, &loan, listed);
+        let weak = Arc::downgrade(&fan);
+        self.map.lock().entry(key).or_default().push(weak);
         self.stage.rt.spawn(task);
         match fan.join(loan) {
             Joined::Member(member) => Ok(member),
@@ -174,7 +175,11 @@ impl Fan {
         Joined::Member(Member { fan, key })
     }
 
-    fn new<R: Runtime>(stage: &Stage<R>, loan: &Loan) -> (Arc<Self>, BoxFuture<'static, ()>) {
+    fn new<R: Runtime>(
+        stage: &Stage<R>,
+        loan: &Loan,
+        listed: (Arc<Mutex<Map>>, Key),
+    ) -> (Arc<Self>, BoxFuture<'static, ()>) {
         let (task, registration) = AbortHandle::new_pair();
         let state = State {
             group: loan.subscription.group(),
@@ -185,6 +190,7 @@ impl Fan {
         let fan = Arc::new(Self {
             state: Mutex::new(state),
             task,
+            listed,
         });
         let task = Task {
             stage: stage.clone(),
@@ -233,6 +239,14 @@ impl Fan {
 impl Drop for Fan {
     fn drop(&mut self) {
         self.task.abort();
+        let (map, key) = &self.listed;
+        let mut map = map.lock();
+        if let Some(fans) = map.get_mut(key) {
+            fans.retain(|fan| fan.strong_count() > 0);
+            if fans.is_empty() {
+                map.remove(key);
+            }
+        }
     }
 }
 
@@ -265,9 +279,11 @@ impl State {
             let Some(follower) = &place.follower else {
                 continue;
             };
-            match follower.give(burst, metrics, now) {
-                Given::Behind => behind.push(key),
-                Given::Whole => {}
+            // A socket that panics is no matter of the others, who are still to be given theirs.
+            let give = || follower.give(burst, metrics, now);
+            match catch_unwind(AssertUnwindSafe(give)) {
+                Ok(Given::Whole) => {}
+                Ok(Given::Behind) | Err(_) => behind.push(key),
             }
         }
         behind

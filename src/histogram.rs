@@ -38,10 +38,10 @@ struct Run {
     nanos: u64,
 }
 
-/// When several things began.
+/// When several things began, all in all.
 #[derive(Debug, Default)]
 pub(crate) struct Moments {
-    all: Box<[Duration]>,
+    count: u64,
     earliest: Duration,
     latest: Duration,
     /// Of the nanoseconds; wraps.
@@ -50,14 +50,18 @@ pub(crate) struct Moments {
 
 impl FromIterator<Duration> for Moments {
     fn from_iter<I: IntoIterator<Item = Duration>>(moments: I) -> Self {
-        let all: Box<[Duration]> = moments.into_iter().collect();
-        let sum = |sum: u64, moment: &Duration| sum.wrapping_add(nanos(*moment));
-        Self {
-            earliest: all.iter().min().copied().unwrap_or_default(),
-            latest: all.iter().max().copied().unwrap_or_default(),
-            sum: all.iter().fold(0, sum),
-            all,
-        }
+        moments
+            .into_iter()
+            .fold(Self::default(), |all, moment| Self {
+                count: all.count + 1,
+                earliest: if all.count > 0 {
+                    all.earliest.min(moment)
+                } else {
+                    moment
+                },
+                latest: all.latest.max(moment),
+                sum: all.sum.wrapping_add(nanos(moment)),
+            })
     }
 }
 
@@ -85,19 +89,23 @@ impl Histogram {
     }
 
     /// The same for those of one write, which are as a rule of one class: as long as this took from
-    /// each of these moments to `end`.
-    pub(crate) fn observe_since(&self, moments: &Moments, end: Duration) {
-        let took = |moment: Duration| nanos(end.saturating_sub(moment));
-        let (shortest, longest) = (took(moments.latest), took(moments.earliest));
+    /// each of these moments to `end`. `each` gives them one by one, if that is needed.
+    pub(crate) fn observe_since<I: IntoIterator<Item = Duration>>(
+        &self,
+        moments: &Moments,
+        each: impl FnOnce() -> I,
+        end: Duration,
+    ) {
+        let took = |moment: Duration| end.saturating_sub(moment);
+        let (shortest, longest) = (nanos(took(moments.latest)), nanos(took(moments.earliest)));
         let class = class(longest);
         if class != self::class(shortest) || moments.latest > end {
-            return self.observe_all(moments.all.iter().map(|moment| end.saturating_sub(*moment)));
+            return self.observe_all(each().into_iter().map(took));
         }
-        let count = moments.all.len() as u64;
-        let ends = nanos(end).wrapping_mul(count);
+        let ends = nanos(end).wrapping_mul(moments.count);
         self.add(Run {
             class,
-            count,
+            count: moments.count,
             nanos: ends.wrapping_sub(moments.sum),
         });
     }
@@ -198,7 +206,8 @@ mod tests {
         ] {
             let (moments, end) = (micros(moments), Duration::from_micros(end));
             let (together, one_by_one) = (Histogram::default(), Histogram::default());
-            together.observe_since(&moments.iter().copied().collect(), end);
+            let each = || moments.iter().copied();
+            together.observe_since(&each().collect(), each, end);
             for moment in moments {
                 one_by_one.observe(end.saturating_sub(moment));
             }

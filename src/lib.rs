@@ -50,6 +50,8 @@ pub mod server;
 pub mod service;
 pub mod session;
 mod sync;
+#[cfg(all(test, not(feature = "loom")))]
+mod wakes;
 pub mod wire;
 
 /// The README's examples compile.

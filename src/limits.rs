@@ -48,7 +48,8 @@ pub struct Limits {
     /// are closed with 1013. What all clients of a service share, its [`Window`], comes on top.
     /// Default 1 GiB.
     pub queue_bytes: u64,
-    /// Bytes a session gathers for one write, at least one message. Default 16 KiB.
+    /// Bytes a session gathers for one write, at least one message; as many again may be added once
+    /// to what is under way, of what everybody gets. Default 16 KiB.
     pub outbox_bytes: usize,
     /// Messages a session takes from its socket before it lets other tasks run. Default 128.
     pub inbound_batch: NonZeroUsize,

@@ -13,7 +13,7 @@ pub(crate) struct Burst {
     first: u64,
     bytes: Box<[u8]>,
     marks: Box<[Mark]>,
-    /// When services published them.
+    /// When services published them, all in all.
     published: Moments,
     /// The oldest instance that says any of it; `None` where none does.
     oldest: Option<Generation>,
@@ -64,7 +64,7 @@ impl Burst {
     }
 
     /// The number of its first message.
-    pub(super) fn first(&self) -> u64 {
+    pub(crate) fn first(&self) -> u64 {
         self.first
     }
 
@@ -83,7 +83,7 @@ impl Burst {
         &self.marks
     }
 
-    /// When services published them.
+    /// When services published them, all in all.
     pub(crate) fn published(&self) -> &Moments {
         &self.published
     }

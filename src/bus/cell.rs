@@ -1,13 +1,11 @@
 //! One topic of the bus: its log behind a lock, and the tasks that wait on it.
 
-use std::sync::Arc;
 use std::task::{Context, Poll, Waker};
 
-use super::burst::Burst;
 use super::lazy::LazyLog;
-use super::log::{Due, Log};
+use super::log::Log;
 use super::message::Message;
-use super::subscription::{Received, Seat};
+use super::subscription::Seat;
 use super::topic::Topic;
 use crate::limits::Window;
 use crate::planted::{self, Bug};
@@ -24,13 +22,30 @@ pub(super) struct Published {
 
 /// What came of a read.
 #[derive(Clone, Copy, Debug)]
-pub(super) enum Batch {
+pub(super) enum Read<T> {
     /// Everything there was; the task is parked.
-    All { lost: u64 },
+    All(T),
     /// There was nothing; the task is parked.
     None,
-    /// There is more.
-    Part { lost: u64 },
+    /// There may be more.
+    Part(T),
+}
+
+impl<T> Read<T> {
+    /// Whether the task is parked.
+    pub(super) fn is_parked(&self) -> bool {
+        match self {
+            Self::All(_) | Self::None => true,
+            Self::Part(_) => false,
+        }
+    }
+
+    pub(super) fn into_poll(self) -> Poll<T> {
+        match self {
+            Self::All(read) | Self::Part(read) => Poll::Ready(read),
+            Self::None => Poll::Pending,
+        }
+    }
 }
 
 /// One topic: its log and who waits on it.
@@ -182,94 +197,24 @@ impl Cell {
         publishers.wake();
     }
 
-    /// Takes the next message or loss, or parks the task.
-    pub(super) fn poll_recv(&self, seat: &mut Seat, cx: &mut Context<'_>) -> Poll<Received> {
-        self.poll_with(&seat.place, cx, |log| log.next(&mut seat.cursor))
-    }
-
-    /// Takes all that is due up to a limit, and parks the task unless there is more.
-    pub(super) fn poll_batch(
+    /// Takes what `read` does, which tells whether the task at `place` is to be parked.
+    pub(super) fn read<T>(
         &self,
-        seat: &mut Seat,
+        place: &Place,
         cx: &mut Context<'_>,
-        bytes_max: usize,
-        into: &mut Vec<Message>,
-    ) -> Batch {
+        read: impl FnOnce(&mut Log) -> Read<T>,
+    ) -> Read<T> {
         let mut state = self.state.lock();
-        let log = state.log.kept_mut();
-        let Some(log) = log.filter(|log| log.is_ready(&seat.cursor)) else {
-            let replaced = state.subscribers.park(&seat.place, cx.waker());
-            drop(state);
-            drop(replaced);
-            return Batch::None;
-        };
-        let lost = log.read(&mut seat.cursor, bytes_max, into);
-        let is_all = !log.is_ready(&seat.cursor);
-        let replaced = is_all.then(|| state.subscribers.park(&seat.place, cx.waker()));
+        let read = state.log.kept_mut().map_or(Read::None, read);
+        let park = read.is_parked();
+        let replaced = park.then(|| state.subscribers.park(place, cx.waker()));
         let publishers = state.unpark_publishers();
         drop(state);
         drop(replaced);
         if !planted::is(Bug::RoomWakesNobody) {
             publishers.wake();
         }
-        if is_all {
-            Batch::All { lost }
-        } else {
-            Batch::Part { lost }
-        }
-    }
-
-    /// Takes all that is due as a burst and parks the task; `None` if it is to be taken otherwise.
-    pub(super) fn poll_burst(
-        &self,
-        place: &Place,
-        cx: &mut Context<'_>,
-        take: impl FnOnce(&mut Log) -> Due,
-    ) -> Poll<Option<Arc<Burst>>> {
-        let mut state = self.state.lock();
-        let burst = match state.log.kept_mut().map_or(Due::Nothing, take) {
-            Due::Burst(burst) => Poll::Ready(Some(burst)),
-            Due::Else => return Poll::Ready(None),
-            Due::Nothing => Poll::Pending,
-        };
-        let replaced = state.subscribers.park(place, cx.waker());
-        let publishers = state.unpark_publishers();
-        drop(state);
-        drop(replaced);
-        if !planted::is(Bug::RoomWakesNobody) {
-            publishers.wake();
-        }
-        burst
-    }
-
-    /// Takes the newest message and leaves out what is older, or parks the task.
-    pub(super) fn poll_latest(
-        &self,
-        seat: &mut Seat,
-        cx: &mut Context<'_>,
-    ) -> Poll<(u64, Message)> {
-        self.poll_with(&seat.place, cx, |log| log.latest(&mut seat.cursor))
-    }
-
-    fn poll_with<T>(
-        &self,
-        place: &Place,
-        cx: &mut Context<'_>,
-        read: impl FnOnce(&mut Log) -> Option<T>,
-    ) -> Poll<T> {
-        let mut state = self.state.lock();
-        let Some(item) = state.log.kept_mut().and_then(read) else {
-            let replaced = state.subscribers.park(place, cx.waker());
-            drop(state);
-            drop(replaced);
-            return Poll::Pending;
-        };
-        let publishers = state.unpark_publishers();
-        drop(state);
-        if !planted::is(Bug::RoomWakesNobody) {
-            publishers.wake();
-        }
-        Poll::Ready(item)
+        read
     }
 
     /// Parks the task whatever there is, and returns the payload bytes kept.

@@ -69,7 +69,8 @@ impl Group {
     ) -> Poll<Option<StdArc<Burst>>> {
         let place = self.place.as_ref().expect("only drop takes the place");
         let (cell, members) = (&self.cell, self.members);
-        cell.poll_burst(place, cx, |log| log.burst(&mut self.at, members, terms))
+        let read = cell.read(place, cx, |log| log.burst(&mut self.at, members, terms));
+        read.into_poll()
     }
 }
 

@@ -16,6 +16,7 @@ use std::collections::VecDeque;
 use std::sync::Arc;
 
 use super::burst::{Burst, Terms};
+use super::cell::Read;
 use super::memory::TopicStatus;
 use super::message::Message;
 use super::subscription::Received;
@@ -103,17 +104,6 @@ impl TopicCounts {
         self.lost_unsubscribed += other.lost_unsubscribed;
         self.pending += other.pending;
     }
-}
-
-/// What there is for a reader who takes bursts.
-#[derive(Debug)]
-pub(crate) enum Due {
-    /// This, and with it everything.
-    Burst(Arc<Burst>),
-    /// Something that is better taken message by message: some of it is lost, or does not suit the
-    /// reader, or nobody else has it to receive.
-    Else,
-    Nothing,
 }
 
 impl Log {
@@ -232,29 +222,40 @@ impl Log {
         told(lost)
     }
 
-    /// Moves the cursor over everything up to the tail, as one burst that others who stand where it
-    /// does are given as well.
-    pub(crate) fn burst_of_one(&mut self, cursor: &mut Cursor, terms: Terms) -> Due {
+    /// The same as [`burst`](Self::burst) for one reader; nothing for one that stands alone.
+    pub(crate) fn burst_of_one(
+        &mut self,
+        cursor: &mut Cursor,
+        terms: Terms,
+    ) -> Read<Option<Arc<Burst>>> {
         let standing = self.standing_at(cursor.0);
         if standing == 1 && self.made(cursor.0).is_none() {
-            return Due::Else;
+            return Read::Part(None);
         }
         self.burst(&mut cursor.0, 1, terms)
     }
 
     /// Moves several readers, whose next message is `at`, over everything up to the tail, as one
     /// burst that is made once for all who stand there.
-    pub(crate) fn burst(&mut self, at: &mut u64, readers: usize, terms: Terms) -> Due {
+    ///
+    /// A part that is nothing if that is better taken message by message: some of it is lost, or
+    /// does not suit the readers.
+    pub(crate) fn burst(
+        &mut self,
+        at: &mut u64,
+        readers: usize,
+        terms: Terms,
+    ) -> Read<Option<Arc<Burst>>> {
         if *at == self.tail() {
-            return Due::Nothing;
+            return Read::None;
         }
         let burst = self.made(*at).or_else(|| self.make(*at, terms));
         let Some(burst) = burst.filter(|burst| burst.suits(terms)) else {
-            return Due::Else;
+            return Read::Part(None);
         };
         self.advance((*at, self.tail()), readers);
         *at = self.tail();
-        Due::Burst(burst)
+        Read::All(Some(burst))
     }
 
     /// The burst made for another reader, if that is all there is from here on.
@@ -415,253 +416,4 @@ fn told(lost: u64) -> u64 {
 }
 
 #[cfg(test)]
-mod tests {
-    use std::num::NonZeroUsize;
-
-    use super::*;
-    use crate::bus::message::{Generation, Origin};
-
-    const ALL: usize = usize::MAX;
-
-    fn log(messages: usize, bytes: usize) -> Log {
-        let messages = NonZeroUsize::new(messages).expect("not zero");
-        Log::of(Window { messages, bytes }, 0)
-    }
-
-    fn read(log: &mut Log, cursor: &mut Cursor, bytes_max: usize) -> (u64, Vec<String>) {
-        let mut into = Vec::new();
-        let lost = log.read(cursor, bytes_max, &mut into);
-        let texts = into.iter().filter_map(|m| m.as_text().map(str::to_owned));
-        (lost, texts.collect())
-    }
-
-    fn texts(range: std::ops::Range<u32>) -> Vec<String> {
-        range.map(|n| n.to_string()).collect()
-    }
-
-    #[test]
-    fn a_full_window_loses_nothing_and_one_more_loses_the_oldest() {
-        let mut log = log(4, 1000);
-        let mut cursor = log.attach();
-        (0..4).for_each(|n| log.append(n.to_string().into()));
-        assert_eq!(log.counts().lost_lagged, 0);
-        log.append("4".into());
-        assert_eq!(log.counts().lost_lagged, 1);
-        assert_eq!(read(&mut log, &mut cursor, ALL), (1, texts(1..5)));
-        assert_eq!(read(&mut log, &mut cursor, ALL), (0, vec![]));
-    }
-
-    #[test]
-    fn the_byte_bound_evicts_and_the_newest_message_always_stays() {
-        let mut log = log(100, 10);
-        let mut cursor = log.attach();
-        log.append("12345".into());
-        log.append("67890".into());
-        assert_eq!(log.counts().lost_lagged, 0, "exactly the bound fits");
-        log.append("x".into());
-        assert_eq!(log.counts().lost_lagged, 1);
-        log.append("far more than ten".into());
-        assert_eq!(log.counts().lost_lagged, 3);
-        let (lost, texts) = read(&mut log, &mut cursor, ALL);
-        assert_eq!((lost, texts.len()), (3, 1));
-    }
-
-    #[test]
-    fn room_ends_exactly_where_a_message_would_be_lost() {
-        let mut log = log(2, 10);
-        assert!(log.has_room(11), "an empty log takes any one message");
-        let mut cursor = log.attach();
-        log.append("12345".into());
-        assert!(log.has_room(5));
-        assert!(!log.has_room(6));
-        log.append("12345".into());
-        assert!(!log.has_room(0), "the count is full");
-        read(&mut log, &mut cursor, ALL);
-        assert!(log.has_room(10));
-    }
-
-    #[test]
-    fn what_everybody_has_read_is_freed_at_once() {
-        let mut log = log(256, 1 << 20);
-        let mut fast = log.attach();
-        let mut slow = log.attach();
-        (0..200).for_each(|n| log.append(n.to_string().into()));
-        read(&mut log, &mut fast, ALL);
-        assert_eq!(log.entries.len(), 200, "slow has read nothing");
-        let first_100 = 10 + 90 * 2;
-        assert_eq!(read(&mut log, &mut slow, first_100), (0, texts(0..100)));
-        assert_eq!(log.entries.len(), 100);
-        log.detach(slow);
-        assert_eq!((log.entries.len(), log.bytes()), (0, 0));
-        assert_eq!(
-            log.entries.capacity(),
-            0,
-            "the burst's memory is given back"
-        );
-        assert_eq!(log.counts().lost_unsubscribed, 100);
-    }
-
-    #[test]
-    fn the_memory_of_a_few_messages_is_kept_and_that_of_a_burst_is_not() {
-        for (messages, kept) in [(SPARE_ENTRIES, SPARE_ENTRIES), (SPARE_ENTRIES + 1, 0)] {
-            let mut log = log(256, 1 << 20);
-            let mut cursor = log.attach();
-            // Room for exactly so many.
-            log.entries.reserve_exact(messages);
-            (0..messages).for_each(|n| log.append(n.to_string().into()));
-            read(&mut log, &mut cursor, ALL);
-            assert_eq!(log.entries.capacity(), kept, "{messages} messages");
-            log.detach(cursor);
-            assert_eq!(log.entries.capacity(), 0, "nobody reads any more");
-        }
-    }
-
-    #[test]
-    fn what_was_read_before_stays_before_what_is_read() {
-        let mut log = log(4, 1000);
-        let mut cursor = log.attach();
-        let mut into = vec!["before".into()];
-        log.append("0".into());
-        assert_eq!(log.read(&mut cursor, 0, &mut into), 0);
-        assert_eq!(into, ["before".into(), Message::text("0")]);
-        assert_eq!(log.unread(&cursor), 0);
-    }
-
-    #[test]
-    fn a_read_stops_at_its_limits_but_takes_at_least_one() {
-        let mut log = log(10, 1000);
-        let mut cursor = log.attach();
-        (0..10).for_each(|n| log.append(n.to_string().into()));
-        assert_eq!(read(&mut log, &mut cursor, 2).1, texts(0..2));
-        assert_eq!(read(&mut log, &mut cursor, 3).1, texts(2..5));
-        assert_eq!(read(&mut log, &mut cursor, 1).1, texts(5..6));
-        assert_eq!(read(&mut log, &mut cursor, 0).1, texts(6..7));
-        assert_eq!(log.unread(&cursor), 3);
-    }
-
-    #[test]
-    fn the_newest_is_read_whatever_came_before_and_the_rest_is_counted() {
-        // So many published at once, with room for four, when both have read something before.
-        for published in 0..8_u64 {
-            let mut log = log(4, 1000);
-            let mut latest = log.attach();
-            let mut all = log.attach();
-            for _ in 0..3 {
-                log.append("before".into());
-                assert_eq!(log.read(&mut all, ALL, &mut Vec::new()), 0);
-                assert_eq!(log.latest(&mut latest).map(|(missed, _)| missed), Some(0));
-            }
-            (0..published).for_each(|n| log.append(n.to_string().into()));
-            let read = log.latest(&mut latest);
-            let read = read.map(|(missed, message)| (missed, message.as_text().map(str::to_owned)));
-            let newest = published.checked_sub(1);
-            assert_eq!(read, newest.map(|n| (n, Some(n.to_string()))));
-            assert!(log.latest(&mut latest).is_none(), "nothing is newer");
-            let lagged = published.saturating_sub(4);
-            let counts = log.counts();
-            assert_eq!(counts.lost_superseded, published.saturating_sub(1 + lagged));
-            assert_eq!(counts.lost_lagged, 2 * lagged);
-            let kept = self::read(&mut log, &mut all, ALL).1.len() as u64;
-            assert_eq!(kept, published - lagged, "another reader gets its own");
-            assert!(log.entries.is_empty(), "all is read");
-            assert_eq!(log.counts().pending, 0);
-        }
-    }
-
-    fn terms(bytes_max: usize, since: u64) -> Terms {
-        let since = Generation::new(since);
-        Terms { bytes_max, since }
-    }
-
-    fn burst(log: &mut Log, cursor: &mut Cursor) -> Option<Arc<Burst>> {
-        match log.burst_of_one(cursor, terms(100, 1)) {
-            Due::Burst(burst) => Some(burst),
-            Due::Else | Due::Nothing => None,
-        }
-    }
-
-    #[test]
-    fn who_stands_at_one_place_is_given_one_burst_made_once() {
-        let mut log = log(8, 1000);
-        let [mut a, mut b, mut c] = [(); 3].map(|()| log.attach());
-        assert!(matches!(
-            log.burst_of_one(&mut a, terms(100, 1)),
-            Due::Nothing
-        ));
-        log.append("0".into());
-        read(&mut log, &mut c, ALL);
-        log.append("1".into());
-        let [of_a, of_b] = [&mut a, &mut b].map(|reader| burst(&mut log, reader).expect("two"));
-        assert!(Arc::ptr_eq(&of_a, &of_b));
-        assert_eq!(of_a.bytes(), b"\x81\x010\x81\x011");
-        assert!(burst(&mut log, &mut c).is_none(), "it is alone");
-        assert_eq!(read(&mut log, &mut c, ALL), (0, texts(1..2)));
-        assert!(log.burst.is_none() && log.entries.is_empty(), "all is read");
-        let counts = log.counts();
-        assert_eq!((counts.owed, counts.delivered, counts.pending), (6, 6, 0));
-    }
-
-    #[test]
-    fn a_burst_is_all_there_is_even_if_one_was_made_before() {
-        let mut log = log(8, 1000);
-        let [mut a, mut b] = [(); 2].map(|()| log.attach());
-        log.append("0".into());
-        assert_eq!(burst(&mut log, &mut a).expect("two").marks().len(), 1);
-        log.append("1".into());
-        // Alone now where the first burst began.
-        assert!(burst(&mut log, &mut b).is_none());
-        assert_eq!(read(&mut log, &mut b, ALL), (0, texts(0..2)));
-        assert_eq!(read(&mut log, &mut a, ALL), (0, texts(1..2)));
-    }
-
-    #[test]
-    fn who_lost_some_or_is_not_suited_is_given_no_burst() {
-        let mut log = log(2, 1000);
-        let mut readers = [(); 2].map(|()| log.attach());
-        (0..3).for_each(|n| log.append(n.to_string().into()));
-        assert!(
-            burst(&mut log, &mut readers[0]).is_none(),
-            "it has lost one"
-        );
-        for reader in &mut readers {
-            assert_eq!(read(&mut log, reader, ALL), (1, texts(1..3)));
-        }
-        let old = Origin::Service(Generation::new(4));
-        log.append(Message::text("four").from_origin(old));
-        for (bytes_max, since, suits) in [(5, 4, false), (100, 5, false), (6, 4, true)] {
-            let due = log.burst_of_one(&mut readers[0], terms(bytes_max, since));
-            assert_eq!(matches!(due, Due::Burst(_)), suits, "{bytes_max} {since}");
-        }
-        assert!(log.burst.is_some(), "another one stands there");
-        log.append("x".into());
-        log.append("y".into());
-        assert!(log.burst.is_none(), "it lies before the window");
-    }
-
-    #[test]
-    fn several_readers_move_at_once() {
-        let mut log = log(8, 1000);
-        let cursors = [(); 3].map(|()| log.attach());
-        log.append("0".into());
-        let mut at = cursors[0].number();
-        let due = log.burst(&mut at, 3, terms(100, 1));
-        assert!(matches!(due, Due::Burst(_)));
-        assert_eq!((at, log.counts().delivered, log.entries.len()), (1, 3, 0));
-        for mut cursor in cursors {
-            cursor.follow(at);
-            log.detach(cursor);
-        }
-        assert_eq!(log.readers(), 0);
-    }
-
-    #[test]
-    fn a_message_for_nobody_is_counted_and_not_kept() {
-        let mut log = log(4, 100);
-        log.append("x".into());
-        let counts = log.counts();
-        assert_eq!((counts.published, counts.owed), (1, 0));
-        assert_eq!((log.entries.len(), log.bytes()), (0, 0));
-        let mut late = log.attach();
-        assert_eq!(read(&mut log, &mut late, ALL), (0, vec![]));
-    }
-}
+mod tests;

@@ -5,7 +5,7 @@ use std::sync::Arc as StdArc;
 use std::task::{Context, Poll};
 
 use super::burst::{Burst, Terms};
-use super::cell::{Batch, Cell};
+use super::cell::{Cell, Read};
 use super::group::Group;
 use super::log::{Cursor, Log};
 use super::memory::Shared;
@@ -100,12 +100,19 @@ impl Subscription {
         cx: &mut Context<'_>,
         terms: Terms,
     ) -> Poll<Option<StdArc<Burst>>> {
-        let seat = self.seat.as_mut().expect("only drop takes the seat");
-        let Seat { cursor, place } = seat;
-        let take = |log: &mut Log| log.burst_of_one(cursor, terms);
-        let burst = self.cell.poll_burst(place, cx, take);
-        self.parked = !matches!(burst, Poll::Ready(None));
-        burst
+        self.read(cx, |log, cursor| log.burst_of_one(cursor, terms))
+    }
+
+    /// Takes what `read` does for it, and notes whether the task is parked.
+    fn read<T>(
+        &mut self,
+        cx: &mut Context<'_>,
+        read: impl FnOnce(&mut Log, &mut Cursor) -> Read<T>,
+    ) -> Poll<T> {
+        let Seat { cursor, place } = self.seat.as_mut().expect("only drop takes the seat");
+        let read = self.cell.read(place, cx, |log| read(log, cursor));
+        self.parked = read.is_parked();
+        read.into_poll()
     }
 
     /// The topic it is subscribed to.
@@ -124,27 +131,32 @@ impl Subscription {
 
     /// Polls for the next message, or the number of messages lost before it.
     pub fn poll_recv(&mut self, cx: &mut Context<'_>) -> Poll<Received> {
-        let seat = self.seat.as_mut().expect("only drop takes the seat");
-        let polled = self.cell.poll_recv(seat, cx);
-        self.parked = polled.is_pending();
-        polled
+        self.read(cx, |log, cursor| {
+            log.next(cursor).map_or(Read::None, Read::Part)
+        })
     }
 
     /// Polls for everything that is due, up to `bytes_max` payload bytes but at least one message:
     /// appends it to `into` and returns how many messages were lost before the first of them.
+    ///
+    /// If that was all there was, the task is woken by the next publish, though this is ready.
     pub fn poll_batch(
         &mut self,
         cx: &mut Context<'_>,
         bytes_max: usize,
         into: &mut Vec<Message>,
     ) -> Poll<u64> {
-        let seat = self.seat.as_mut().expect("only drop takes the seat");
-        let batch = self.cell.poll_batch(seat, cx, bytes_max, into);
-        self.parked = !matches!(batch, Batch::Part { .. });
-        match batch {
-            Batch::All { lost } | Batch::Part { lost } => Poll::Ready(lost),
-            Batch::None => Poll::Pending,
-        }
+        self.read(cx, |log, cursor| {
+            if !log.is_ready(cursor) {
+                return Read::None;
+            }
+            let lost = log.read(cursor, bytes_max, into);
+            if log.is_ready(cursor) {
+                Read::Part(lost)
+            } else {
+                Read::All(lost)
+            }
+        })
     }
 
     /// The number of the message it would receive next, had none been lost; a topic counts its
@@ -156,10 +168,9 @@ impl Subscription {
 
     /// Polls for the newest message: how many before it were lost, or are left out for it, and it.
     pub fn poll_latest(&mut self, cx: &mut Context<'_>) -> Poll<(u64, Message)> {
-        let seat = self.seat.as_mut().expect("only drop takes the seat");
-        let polled = self.cell.poll_latest(seat, cx);
-        self.parked = polled.is_pending();
-        polled
+        self.read(cx, |log, cursor| {
+            log.latest(cursor).map_or(Read::None, Read::Part)
+        })
     }
 
     /// Payload bytes that the topic keeps, for all its subscribers; the task is woken by the next
@@ -240,9 +251,7 @@ impl Publisher {
             }
         }
     }
-}
 
-impl Publisher {
     /// Waits no more, and leaves the room that there may be to others.
     pub fn withdraw(&mut self) {
         if let (Some(cell), Some(place)) = (&self.cell, self.parked.take()) {

@@ -72,6 +72,7 @@ struct Taken {
     messages: usize,
     is_released: bool,
     rings: usize,
+    panics: bool,
 }
 
 impl Socket {
@@ -86,6 +87,7 @@ impl Socket {
 impl Follower for Socket {
     fn give(&self, burst: &Arc<Burst>, _metrics: &Metrics, _now: Instant) -> Given {
         let mut taken = self.0.lock();
+        assert!(!taken.panics, "on purpose");
         taken.messages += burst.marks().len();
         match taken.room.checked_sub(1) {
             Some(room) => {
@@ -218,6 +220,7 @@ fn who_leaves_gets_what_the_others_get_after_it_by_itself() {
     drop(other);
     world.rt.turn();
     assert_eq!(world.rt.tasks(), 0, "the last one ends the fan");
+    assert!(world.fans.map.lock().is_empty(), "nothing of it is left");
     drop(subscription);
     assert_eq!(world.bus.counts().topics, 0);
 }
@@ -387,4 +390,31 @@ fn a_fan_without_followers_takes_nobody_who_stands_behind_it() {
         world.fans.join(late).is_ok(),
         "now it stands where the fan does"
     );
+}
+
+#[test]
+fn a_socket_that_panics_keeps_nothing_from_the_others() {
+    let world = World::new();
+    let members = [(); 3].map(|()| world.follow(9));
+    members[1].0.0.lock().panics = true;
+    world.publish(&["a"]);
+    world.rt.turn();
+    world.publish(&["b"]);
+    world.rt.turn();
+    let told = members.each_ref().map(|(socket, _)| taken(socket));
+    assert_eq!(told, [(2, false, 0), (0, true, 1), (2, false, 0)]);
+}
+
+#[test]
+fn a_fan_is_forgotten_with_its_last_member_and_others_of_its_topic_are_not() {
+    let world = World::new();
+    let first = world.follow(1);
+    let other = world.follow_with(1, 50);
+    assert_eq!(world.rt.tasks(), 2, "they are written different amounts");
+    let fans = || world.fans.map.lock().values().map(Vec::len).sum::<usize>();
+    assert_eq!(fans(), 2);
+    drop(first);
+    assert_eq!(fans(), 1);
+    drop(other);
+    assert!(world.fans.map.lock().is_empty());
 }

@@ -71,25 +71,13 @@ impl Future for End {
 
 #[cfg(all(test, not(feature = "loom")))]
 mod tests {
-    use std::task::{Wake, Waker};
-
     use super::*;
-    use crate::sync::AtomicU64;
-
-    #[derive(Default)]
-    struct Woken(AtomicU64);
-
-    impl Wake for Woken {
-        fn wake(self: Arc<Self>) {
-            self.0.fetch_add(1, Ordering::SeqCst);
-        }
-    }
+    use crate::wakes::Wakes;
 
     #[test]
     fn all_who_wait_are_woken_and_see_it() {
         let (alive, end) = End::new();
-        let woken = Arc::new(Woken::default());
-        let waker = Waker::from(Arc::clone(&woken));
+        let (wakes, waker) = Wakes::new();
         let mut cx = Context::from_waker(&waker);
         let mut ends = [end.clone(), end];
         for end in &mut ends {
@@ -97,7 +85,7 @@ mod tests {
             assert!(end.poll_by(&mut cx, true).is_pending());
         }
         drop(alive);
-        assert!(woken.0.load(Ordering::SeqCst) > 0);
+        assert!(wakes.count() > 0);
         for end in &mut ends {
             assert!(end.poll_by(&mut cx, true).is_ready());
         }

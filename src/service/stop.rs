@@ -44,30 +44,19 @@ impl Stop {
 
 #[cfg(all(test, not(feature = "loom")))]
 mod tests {
-    use std::task::Wake;
-
     use super::*;
-    use crate::sync::{AtomicU64, Ordering};
-
-    struct Woken(AtomicU64);
-
-    impl Wake for Woken {
-        fn wake(self: Arc<Self>) {
-            self.0.fetch_add(1, Ordering::SeqCst);
-        }
-    }
+    use crate::wakes::Wakes;
 
     #[test]
     fn the_task_that_asked_last_is_the_one_that_is_woken() {
         let stop = Stop::new();
-        let woken = Arc::new(Woken(AtomicU64::new(0)));
-        let waker = Waker::from(Arc::clone(&woken));
+        let (wakes, waker) = Wakes::new();
         let mut first = Context::from_waker(Waker::noop());
         let mut last = Context::from_waker(&waker);
         assert!(stop.poll_raised(&mut first).is_pending());
         assert!(stop.poll_raised(&mut last).is_pending());
         stop.raise();
-        assert_eq!(woken.0.load(Ordering::SeqCst), 1);
+        assert_eq!(wakes.count(), 1);
         assert!(stop.poll_raised(&mut first).is_ready());
     }
 }

@@ -7,6 +7,7 @@ use super::dialect::{Dialect, Voice};
 use super::encoding::Encoding;
 use super::feed::{Feed, Pick};
 use super::teller::Teller;
+use super::to_all::ToAll;
 use crate::app::App;
 use crate::bus::{ClientId, MessageBus, Publisher, Sender, ServiceName, SubscribeError, Topic};
 use crate::limits::{InboundPolicy, Limits, SlowConsumer};
@@ -129,9 +130,7 @@ impl<R: Runtime> Admission<R> {
             author: Author::new(peer.identity.clone()),
             feed: Feed {
                 teller: Teller::new(bus.clone(), client),
-                to_all: Some(to_all),
-                follows: None,
-                keeps_up: false,
+                to_all: ToAll::new(to_all),
                 to_one,
                 since: lease.since(),
                 voice: Voice::Plain,

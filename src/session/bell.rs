@@ -56,16 +56,7 @@ impl Wake for Bell {
 #[cfg(all(test, not(feature = "loom")))]
 mod tests {
     use super::*;
-    use crate::sync::AtomicU64;
-
-    #[derive(Default)]
-    struct Woken(AtomicU64);
-
-    impl Wake for Woken {
-        fn wake(self: Arc<Self>) {
-            self.0.fetch_add(1, Ordering::SeqCst);
-        }
-    }
+    use crate::wakes::Wakes;
 
     #[test]
     fn it_has_rung_until_it_is_hushed_and_wakes_the_task_it_was_given_last() {
@@ -73,13 +64,13 @@ mod tests {
         assert!(bell.has_rung(), "nobody has looked yet");
         bell.hush();
         assert!(!bell.has_rung());
-        let tasks = [(); 2].map(|()| Arc::new(Woken::default()));
-        for task in &tasks {
-            bell.call(&Waker::from(Arc::clone(task)));
+        let tasks = [(); 2].map(|()| Wakes::new());
+        for (_, waker) in &tasks {
+            bell.call(waker);
         }
         Waker::from(Arc::clone(&bell)).wake();
         assert!(bell.has_rung());
-        let woken = tasks.map(|task| task.0.load(Ordering::SeqCst));
+        let woken = tasks.map(|(wakes, _)| wakes.count());
         assert_eq!(woken, [0, 1]);
     }
 }

@@ -7,8 +7,9 @@ use super::dialect::Voice;
 use super::encoding::Encoding;
 use super::outbox::Outbox;
 use super::teller::Teller;
+use super::to_all::ToAll;
 use crate::bus::{Generation, Message, Origin, Subscription, Terms};
-use crate::fan::{Fans, Follower, Loan, Member};
+use crate::fan::{Fans, Follower};
 use crate::limits::SlowConsumer;
 use crate::metrics::Metrics;
 use crate::planted::{self, Bug};
@@ -16,11 +17,7 @@ use crate::rt::Runtime;
 
 /// The two subscriptions of one client.
 pub(super) struct Feed {
-    /// `None` while it is lent to a fan.
-    pub(super) to_all: Option<Subscription>,
-    pub(super) follows: Option<Member>,
-    /// Whether it was given the same burst as others the last time.
-    pub(super) keeps_up: bool,
+    pub(super) to_all: ToAll,
     pub(super) to_one: Subscription,
     /// The oldest generation that serves this client.
     pub(super) since: Generation,
@@ -75,7 +72,7 @@ impl Feed {
         let mut lost = 0;
         let mut batch = Vec::new();
         let to_one = Some((&mut self.to_one, Pick::All));
-        let to_all = self.to_all.as_mut().map(|to_all| (to_all, self.pick));
+        let to_all = self.to_all.alone_mut().map(|to_all| (to_all, self.pick));
         for (subscription, pick) in [to_one, to_all].into_iter().flatten() {
             // Until there is no more: what is left out fills nothing, and must not end the reading.
             while !subscription.is_quiet()
@@ -116,49 +113,22 @@ impl Feed {
     ///
     /// `Ready` only if there is something in the outbox.
     pub(super) fn poll_share(&mut self, cx: &mut Context<'_>, outbox: &mut Outbox) -> Poll<()> {
-        let terms = self.terms().filter(|_| self.to_one.is_quiet());
-        let to_all = self.to_all.as_mut().filter(|to_all| !to_all.is_quiet());
-        let (Some(terms), Some(to_all)) = (terms, to_all) else {
+        let Some(terms) = self.terms().filter(|_| self.to_one.is_quiet()) else {
             return Poll::Pending;
         };
-        let first = to_all.next_number();
-        let burst = ready!(to_all.poll_burst(cx, terms));
-        self.keeps_up = burst.is_some();
-        let Some(burst) = burst else {
-            return Poll::Pending;
-        };
-        let topic = to_all.topic();
-        self.teller.queued(topic, first, burst.marks().len());
+        let burst = ready!(self.to_all.poll_burst(cx, terms));
+        if let Some(to_all) = self.to_all.alone() {
+            let messages = burst.marks().len();
+            self.teller.queued(to_all.topic(), burst.first(), messages);
+        }
         outbox.add(&burst);
         Poll::Ready(())
     }
 
-    /// Whether a fan might write what everybody gets: it has kept up with others.
-    pub(super) fn may_follow(&self) -> bool {
-        self.keeps_up && self.to_all.is_some()
-    }
-
     /// Lets a fan write what everybody gets, if there is one.
     pub(super) fn follow<R: Runtime>(&mut self, fans: &Fans<R>, follower: Arc<dyn Follower>) {
-        if let Some(terms) = self.terms()
-            && let Some(subscription) = self.to_all.take()
-        {
-            let loan = Loan {
-                follower,
-                subscription,
-                terms,
-            };
-            match fans.join(loan) {
-                Ok(member) => self.follows = Some(member),
-                Err(loan) => self.to_all = Some(loan.subscription),
-            }
-        }
-    }
-
-    /// Receives what everybody gets by itself again.
-    pub(super) fn take_back(&mut self) {
-        if let Some(member) = self.follows.take() {
-            self.to_all = member.leave();
+        if let Some(terms) = self.terms() {
+            self.to_all.follow(fans, follower, terms);
         }
     }
 
@@ -169,14 +139,18 @@ impl Feed {
                 bytes_max: self.outbox_bytes,
                 since: self.since,
             }),
-            (Voice::Json(_) | Voice::Plain, Encoding::Deflated { .. } | Encoding::Plain, _) => None,
+            (
+                Voice::Json(_) | Voice::Plain,
+                Encoding::Deflated(_) | Encoding::Plain,
+                Pick::All | Pick::Newest,
+            ) => None,
         }
     }
 
     /// From now on another task pulls.
     pub(super) fn moved(&mut self) {
         self.to_one.moved();
-        self.to_all.iter_mut().for_each(Subscription::moved);
+        self.to_all.moved();
     }
 
     /// Payload bytes that wait for this client alone; the task is woken when there are more.
@@ -186,7 +160,8 @@ impl Feed {
 
     /// Tells what the client will not get because it is dropped.
     pub(super) fn tell_unread(&self) {
-        for subscription in self.to_all.iter().chain([&self.to_one]) {
+        let to_all = self.to_all.alone();
+        for subscription in to_all.into_iter().chain([&self.to_one]) {
             let (topic, unread) = (subscription.topic(), subscription.pending());
             let first = subscription.next_number();
             self.teller.missed(topic, first, unread, "unread");
@@ -247,15 +222,13 @@ fn push(batch: &mut Vec<Message>, voice: &mut Voice, encoding: &Encoding, outbox
 
 #[cfg(all(test, not(feature = "loom")))]
 mod tests {
-    use std::sync::Arc;
-
-    use std::task::{Wake, Waker};
+    use std::task::Waker;
 
     use super::*;
     use crate::bus::{ClientId, InMemoryMessageBus, MessageBus, Topic};
     use crate::limits::Window;
     use crate::rt::Instant;
-    use crate::sync::{AtomicU64, Ordering};
+    use crate::wakes::Wakes;
 
     struct World {
         bus: InMemoryMessageBus,
@@ -274,9 +247,7 @@ mod tests {
             let subscribe = |name| bus.subscribe(&topic(name)).expect("there is room");
             let feed = Feed {
                 teller: Teller::new(bus.clone(), ClientId::new(1)),
-                to_all: Some(subscribe("all")),
-                follows: None,
-                keeps_up: false,
+                to_all: ToAll::new(subscribe("all")),
                 to_one: subscribe("one"),
                 since: Generation::new(1),
                 voice: Voice::Plain,
@@ -319,14 +290,6 @@ mod tests {
         }
     }
 
-    struct Woken(AtomicU64);
-
-    impl Wake for Woken {
-        fn wake(self: Arc<Self>) {
-            self.0.fetch_add(1, Ordering::SeqCst);
-        }
-    }
-
     #[test]
     fn who_is_sent_nothing_waits_for_more_whatever_was_left_out() {
         for pick in [Pick::All, Pick::Newest] {
@@ -335,13 +298,12 @@ mod tests {
             let older = Origin::Service(Generation::new(0));
             let stale = Message::text("stale").from_origin(older);
             world.bus.publish(&topic("all"), stale);
-            let woken = Arc::new(Woken(AtomicU64::new(0)));
-            let waker = Waker::from(Arc::clone(&woken));
+            let (wakes, waker) = Wakes::new();
             let mut cx = Context::from_waker(&waker);
             let lost = world.feed.pull(&mut cx, &mut world.outbox, &world.metrics);
             assert_eq!((lost, world.outbox.len()), (0, 0));
             world.publish("all", 1);
-            assert_eq!(woken.0.load(Ordering::SeqCst), 1, "{pick:?}");
+            assert_eq!(wakes.count(), 1, "{pick:?}");
         }
     }
 

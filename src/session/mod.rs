@@ -44,6 +44,7 @@ mod pongs;
 mod renewal;
 mod teller;
 mod timer;
+mod to_all;
 
 pub use self::admission::{Admission, AdmitError};
 pub use self::cause::Cause;

@@ -101,13 +101,13 @@ impl<R: Runtime> Open<R> {
 
     /// Whether it might follow a fan.
     pub(super) fn may_follow(&self) -> bool {
-        self.admission().feed.may_follow()
+        self.admission().feed.to_all.may_follow()
     }
 
     /// Does without a fan again.
     pub(super) fn take_back(&mut self) {
         if let Some(admission) = &mut self.admission {
-            admission.feed.take_back();
+            admission.feed.to_all.take_back();
         }
     }
 

@@ -194,12 +194,13 @@ impl Outbox {
         metrics.messages_out.add(self.messages());
         let now = now.since_start();
         let histogram = &metrics.written_after;
-        if let Some(shared) = self.shared.take() {
-            histogram.observe_since(shared.burst.published(), now);
+        if let Some(Shared { burst, .. }) = self.shared.take() {
+            let each = || published(burst.marks());
+            histogram.observe_since(burst.published(), each, now);
         }
         if let Some(batch) = self.own.take() {
-            let published = batch.marks.iter().filter_map(|mark| mark.published);
-            histogram.observe_all(published.map(|published| now.saturating_sub(published)));
+            let took = published(&batch.marks).map(|published| now.saturating_sub(published));
+            histogram.observe_all(took);
         }
         self.unflushed = !planted::is(Bug::FlushForgotten);
     }
@@ -221,6 +222,11 @@ impl Outbox {
         *self = Self::default();
         unsent
     }
+}
+
+/// When services published these.
+fn published(marks: &[Mark]) -> impl Iterator<Item = Duration> {
+    marks.iter().filter_map(|mark| mark.published)
 }
 
 impl Batch {

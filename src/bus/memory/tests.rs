@@ -1,11 +1,11 @@
 //! What the bus does that its contract leaves open.
 
-use std::task::{Context, Poll, Wake, Waker};
+use std::task::{Context, Poll, Waker};
 
 use super::super::contract;
 use super::*;
 use crate::limits::Limits;
-use crate::sync::{AtomicU64, Ordering};
+use crate::wakes::Wakes;
 
 #[test]
 fn the_bus_keeps_its_contract() {
@@ -75,14 +75,6 @@ fn the_topics_there_are_are_told_by_name() {
     assert_eq!(bus.topics(), []);
 }
 
-struct Woken(AtomicU64);
-
-impl Wake for Woken {
-    fn wake(self: Arc<Self>) {
-        self.0.fetch_add(1, Ordering::SeqCst);
-    }
-}
-
 #[test]
 fn a_publisher_that_waits_is_woken_by_a_read_and_by_the_last_reader_that_leaves() {
     for reads in [true, false] {
@@ -93,8 +85,7 @@ fn a_publisher_that_waits_is_woken_by_a_read_and_by_the_last_reader_that_leaves(
         let bus = InMemoryMessageBus::new(window, 1);
         let topic: Topic = "t".parse().expect("a valid name");
         let mut reader = bus.subscribe(&topic).expect("there is room for the topic");
-        let woken = Arc::new(Woken(AtomicU64::new(0)));
-        let waker = Waker::from(Arc::clone(&woken));
+        let (wakes, waker) = Wakes::new();
         let mut cx = Context::from_waker(&waker);
         let mut publisher = bus.publisher(&topic);
         let message = Message::text("x");
@@ -107,21 +98,29 @@ fn a_publisher_that_waits_is_woken_by_a_read_and_by_the_last_reader_that_leaves(
             drop(reader);
             (None, 0)
         };
-        assert_eq!(woken.0.load(Ordering::SeqCst), 1);
+        assert_eq!(wakes.count(), 1);
         let published = publisher.poll_publish(&mut cx, &message);
         assert_eq!(published, Poll::Ready(subscribers));
         drop(reader);
     }
 }
 
-/// Publishers that wait for room in a window of so many, and the tasks they wake.
-fn crowded(
-    messages: usize,
-) -> (
-    Subscription,
-    [(Publisher, Arc<Woken>); 3],
-    InMemoryMessageBus,
-) {
+/// A publisher and its task.
+struct Waiting {
+    publisher: Publisher,
+    wakes: Arc<Wakes>,
+    waker: Waker,
+}
+
+impl Waiting {
+    fn poll(&mut self) -> Poll<usize> {
+        let mut cx = Context::from_waker(&self.waker);
+        self.publisher.poll_publish(&mut cx, &Message::text("y"))
+    }
+}
+
+/// Publishers that wait for room in a window of so many.
+fn crowded(messages: usize) -> (Subscription, [Waiting; 3], InMemoryMessageBus) {
     let window = Window {
         messages: std::num::NonZeroUsize::new(messages).expect("not zero"),
         ..Window::default()
@@ -133,17 +132,17 @@ fn crowded(
         bus.publish(&topic, "x".into());
     }
     let waiting = [(); 3].map(|()| {
-        let woken = Arc::new(Woken(AtomicU64::new(0)));
-        let mut publisher = bus.publisher(&topic);
-        assert_eq!(poll(&mut publisher, &woken), Poll::Pending);
-        (publisher, woken)
+        let publisher = bus.publisher(&topic);
+        let (wakes, waker) = Wakes::new();
+        let mut waiting = Waiting {
+            publisher,
+            wakes,
+            waker,
+        };
+        assert_eq!(waiting.poll(), Poll::Pending);
+        waiting
     });
     (reader, waiting, bus)
-}
-
-fn poll(publisher: &mut Publisher, woken: &Arc<Woken>) -> Poll<usize> {
-    let waker = Waker::from(Arc::clone(woken));
-    publisher.poll_publish(&mut Context::from_waker(&waker), &Message::text("y"))
 }
 
 fn read(reader: &mut Subscription) {
@@ -151,8 +150,8 @@ fn read(reader: &mut Subscription) {
     assert!(reader.poll_recv(&mut cx).is_ready());
 }
 
-fn woken(waiting: &[(Publisher, Arc<Woken>); 3]) -> [u64; 3] {
-    std::array::from_fn(|index| waiting[index].1.0.load(Ordering::SeqCst))
+fn woken(waiting: &[Waiting; 3]) -> [u64; 3] {
+    std::array::from_fn(|index| waiting[index].wakes.count())
 }
 
 #[test]
@@ -166,8 +165,7 @@ fn as_many_publishers_are_woken_as_there_is_room_for() {
         2,
         "the first has not come back"
     );
-    let (publisher, of_first) = &mut waiting[0];
-    assert_eq!(poll(publisher, of_first), Poll::Ready(1));
+    assert_eq!(waiting[0].poll(), Poll::Ready(1));
     read(&mut reader);
     assert_eq!(woken(&waiting), [1, 1, 1]);
 }
@@ -179,9 +177,9 @@ fn who_is_woken_and_does_not_publish_leaves_its_room_to_another() {
         read(&mut reader);
         assert_eq!(woken(&waiting), [1, 0, 0]);
         if is_dropped {
-            waiting[0].0 = bus.publisher(reader.topic());
+            waiting[0].publisher = bus.publisher(reader.topic());
         } else {
-            waiting[0].0.withdraw();
+            waiting[0].publisher.withdraw();
         }
         assert_eq!(
             woken(&waiting).iter().sum::<u64>(),
