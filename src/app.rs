@@ -7,9 +7,7 @@ use crate::authorize::{Anyone, Authorize};
 use crate::backlog::{Account, Backlog};
 use crate::bus::{BusCounts, ClientId, InMemoryMessageBus, MessageBus, NameError, ServiceName};
 use crate::fan::Fans;
-use crate::limits::{
-    InboundPolicy, LifecyclePolicy, Limits, READ_BYTES, ServicePolicy, SlowConsumer,
-};
+use crate::limits::{InboundPolicy, LifecyclePolicy, Limits, ServicePolicy, SlowConsumer};
 use crate::metrics::{Metrics, SessionCounts};
 use crate::origin::Origins;
 use crate::pacing::Pacing;
@@ -18,8 +16,8 @@ use crate::permits::{Bounds, Full, Permit, Permits};
 use crate::planted::{self, Bug};
 use crate::registry::{Registration, Registry};
 use crate::rt::{Instant, Runtime};
-use crate::scratch::Scratch;
 use crate::service::Service;
+use crate::shards::Shards;
 use crate::sync::{Arc, AtomicU64, Mutex, Ordering};
 use crate::wire::Deflater;
 
@@ -33,12 +31,11 @@ struct Inner<R: Runtime> {
     policies: Mutex<StdArc<Policies>>,
     bus: InMemoryMessageBus,
     registry: Registry<R>,
-    metrics: StdArc<Metrics>,
+    metrics: StdArc<Shards<Metrics>>,
     backlog: Backlog,
     next_client: AtomicU64,
     permits: Permits,
     deflater: Arc<Mutex<Deflater>>,
-    scratch: Scratch,
     fans: Fans<R>,
     /// When sessions leave, once the application drains.
     pacing: Mutex<Option<Pacing>>,
@@ -177,17 +174,12 @@ impl<R: Runtime> App<R> {
     }
 
     pub(crate) fn metrics(&self) -> &Metrics {
-        &self.inner.metrics
+        self.inner.metrics.here()
     }
 
     /// The compressor of all its sessions.
     pub(crate) fn deflater(&self) -> &Arc<Mutex<Deflater>> {
         &self.inner.deflater
-    }
-
-    /// The read buffers of all its sessions.
-    pub(crate) fn scratch(&self) -> &Scratch {
-        &self.inner.scratch
     }
 
     /// The fans that its sessions follow.
@@ -379,7 +371,7 @@ impl<R: Runtime> Builder<R> {
         let bus = InMemoryMessageBus::with_windows(window, windows.collect(), topics);
         let shared: StdArc<dyn MessageBus> = StdArc::new(bus.clone());
         let registry = Registry::new(registrations, &shared, &self.rt);
-        let metrics = StdArc::new(Metrics::default());
+        let metrics = StdArc::new(Shards::<Metrics>::default());
         let fans = Fans::new(self.rt.clone(), bus.clone(), StdArc::clone(&metrics));
         App {
             inner: Arc::new(Inner {
@@ -396,7 +388,6 @@ impl<R: Runtime> Builder<R> {
                     per_subject: self.limits.sessions_per_subject,
                 }),
                 deflater: Arc::new(Mutex::new(Deflater::default())),
-                scratch: Scratch::new(READ_BYTES),
                 pacing: Mutex::new(None),
                 policies: Mutex::new(StdArc::new(Policies {
                     limits: StdArc::new(self.limits),

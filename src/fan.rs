@@ -23,6 +23,7 @@ use slab::Slab;
 use crate::bus::{Burst, Group, InMemoryMessageBus, Subscription, Terms, Topic};
 use crate::metrics::Metrics;
 use crate::rt::{Home, Instant, Runtime};
+use crate::shards::Shards;
 use crate::sync::Mutex;
 
 /// Followers of one fan at most: so many writes, and other tasks have their turn.
@@ -114,11 +115,11 @@ type Key = (Home, Topic);
 struct Stage<R> {
     rt: R,
     bus: InMemoryMessageBus,
-    metrics: Arc<Metrics>,
+    metrics: Arc<Shards<Metrics>>,
 }
 
 impl<R: Runtime> Fans<R> {
-    pub(crate) fn new(rt: R, bus: InMemoryMessageBus, metrics: Arc<Metrics>) -> Self {
+    pub(crate) fn new(rt: R, bus: InMemoryMessageBus, metrics: Arc<Shards<Metrics>>) -> Self {
         Self {
             stage: Stage { rt, bus, metrics },
             map: Arc::new(Mutex::new(BTreeMap::new())),
@@ -269,7 +270,7 @@ impl State {
     }
 
     fn give<R: Runtime>(&mut self, burst: &Arc<Burst>, stage: &Stage<R>) -> Vec<Arc<dyn Follower>> {
-        let metrics = &*stage.metrics;
+        let metrics = stage.metrics.here();
         let mut now = stage.rt.now();
         let mut behind = Vec::new();
         for (count, (key, place)) in self.followers.iter().enumerate() {

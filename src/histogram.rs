@@ -2,6 +2,7 @@
 
 use std::time::Duration;
 
+use crate::instant::Instant;
 use crate::sync::{AtomicU64, Ordering};
 
 /// Classes with an upper bound: 1 us, 2 us, 4 us, and so on to 33.6 s.
@@ -39,42 +40,42 @@ struct Run {
 }
 
 /// When several things began, all in all.
-#[derive(Debug, Default)]
+#[derive(Debug)]
 pub(crate) struct Moments {
     count: u64,
-    earliest: Duration,
-    latest: Duration,
-    /// Of the nanoseconds; wraps.
+    earliest: Instant,
+    latest: Instant,
+    /// Of the nanoseconds since the beginning of the clock; wraps.
     sum: u64,
 }
 
-impl FromIterator<Duration> for Moments {
-    fn from_iter<I: IntoIterator<Item = Duration>>(moments: I) -> Self {
-        moments
-            .into_iter()
-            .fold(Self::default(), |all, moment| Self {
-                count: all.count + 1,
-                earliest: if all.count > 0 {
-                    all.earliest.min(moment)
-                } else {
-                    moment
-                },
-                latest: all.latest.max(moment),
-                sum: all.sum.wrapping_add(nanos(moment)),
-            })
+impl FromIterator<Instant> for Moments {
+    fn from_iter<I: IntoIterator<Item = Instant>>(moments: I) -> Self {
+        let none = Self {
+            count: 0,
+            earliest: Instant::END,
+            latest: Instant::ZERO,
+            sum: 0,
+        };
+        moments.into_iter().fold(none, |all, moment| Self {
+            count: all.count + 1,
+            earliest: all.earliest.min(moment),
+            latest: all.latest.max(moment),
+            sum: all.sum.wrapping_add(moment.nanos_since(Instant::ZERO)),
+        })
     }
 }
 
 impl Histogram {
     pub(crate) fn observe(&self, took: Duration) {
-        self.observe_all([took]);
+        self.observe_all([nanos(took)]);
     }
 
-    /// The same for several; neighbours of one class, as those of one write are, are added at once.
-    pub(crate) fn observe_all(&self, took: impl IntoIterator<Item = Duration>) {
+    /// The same for several, in nanoseconds; neighbours of one class, as those of one write are,
+    /// are added at once.
+    pub(crate) fn observe_all(&self, took: impl IntoIterator<Item = u64>) {
         let mut run = Run::default();
-        for took in took {
-            let nanos = nanos(took);
+        for nanos in took {
             let class = class(nanos);
             if class != run.class {
                 self.add(std::mem::take(&mut run));
@@ -90,19 +91,18 @@ impl Histogram {
 
     /// The same for those of one write, which are as a rule of one class: as long as this took from
     /// each of these moments to `end`. `each` gives them one by one, if that is needed.
-    pub(crate) fn observe_since<I: IntoIterator<Item = Duration>>(
+    pub(crate) fn observe_since<I: IntoIterator<Item = Instant>>(
         &self,
         moments: &Moments,
         each: impl FnOnce() -> I,
-        end: Duration,
+        end: Instant,
     ) {
-        let took = |moment: Duration| end.saturating_sub(moment);
-        let (shortest, longest) = (nanos(took(moments.latest)), nanos(took(moments.earliest)));
-        let class = class(longest);
-        if class != self::class(shortest) || moments.latest > end {
+        let took = |moment| end.nanos_since(moment);
+        let class = class(took(moments.earliest));
+        if class != self::class(took(moments.latest)) || moments.latest > end {
             return self.observe_all(each().into_iter().map(took));
         }
-        let ends = nanos(end).wrapping_mul(moments.count);
+        let ends = end.nanos_since(Instant::ZERO).wrapping_mul(moments.count);
         self.add(Run {
             class,
             count: moments.count,
@@ -137,6 +137,12 @@ impl Default for Histogram {
 }
 
 impl HistogramCounts {
+    /// Adds another one's counts to these.
+    pub(crate) fn add(&mut self, other: &Self) {
+        add_each(&mut self.classes, &other.classes);
+        self.sum = Duration::from_nanos(nanos(self.sum).wrapping_add(nanos(other.sum)));
+    }
+
     /// Durations in all classes.
     pub fn count(&self) -> u64 {
         self.classes.iter().sum()
@@ -145,6 +151,13 @@ impl HistogramCounts {
 
 fn nanos(took: Duration) -> u64 {
     u64::try_from(took.as_nanos()).unwrap_or(u64::MAX)
+}
+
+/// Adds to each count its counterpart.
+pub(crate) fn add_each<const N: usize>(counts: &mut [u64; N], others: &[u64; N]) {
+    for (count, other) in counts.iter_mut().zip(others) {
+        *count += other;
+    }
 }
 
 /// The first class whose bound is not shorter.
@@ -182,7 +195,7 @@ mod tests {
         all.iter().for_each(|took| one_by_one.observe(*took));
         let together = Histogram::default();
         together.observe_all([]);
-        together.observe_all(all);
+        together.observe_all(all.map(|took| u64::try_from(took.as_nanos()).expect("small")));
         assert_eq!(together.counts(), one_by_one.counts());
         assert_eq!(together.counts().sum, Duration::from_micros(730));
         assert_eq!(counts.classes[BOUNDS], 2, "more than half a minute");
@@ -191,11 +204,7 @@ mod tests {
 
     #[test]
     fn what_ends_together_is_counted_as_if_one_by_one() {
-        let micros = |all: &[u64]| -> Vec<_> {
-            all.iter()
-                .map(|micros| Duration::from_micros(*micros))
-                .collect()
-        };
+        let at = |micros| Instant::from_start(Duration::from_micros(micros));
         // Of one class, of several, none, and one that begins after the end.
         for (moments, end) in [
             (&[10, 12, 11][..], 100),
@@ -204,12 +213,12 @@ mod tests {
             (&[10, 200], 100),
             (&[150, 200], 100),
         ] {
-            let (moments, end) = (micros(moments), Duration::from_micros(end));
+            let end = at(end);
             let (together, one_by_one) = (Histogram::default(), Histogram::default());
-            let each = || moments.iter().copied();
+            let each = || moments.iter().map(|micros| at(*micros));
             together.observe_since(&each().collect(), each, end);
-            for moment in moments {
-                one_by_one.observe(end.saturating_sub(moment));
+            for moment in each() {
+                one_by_one.observe(end.saturating_since(moment));
             }
             assert_eq!(together.counts(), one_by_one.counts());
         }

@@ -32,6 +32,7 @@ pub mod bus;
 mod fan;
 pub mod histogram;
 pub mod identity;
+mod instant;
 pub mod limits;
 mod metrics;
 pub mod origin;
@@ -49,6 +50,7 @@ mod scratch;
 pub mod server;
 pub mod service;
 pub mod session;
+mod shards;
 mod sync;
 #[cfg(all(test, not(feature = "loom")))]
 mod wakes;

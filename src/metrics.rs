@@ -1,9 +1,10 @@
 //! What the core counts about its sessions; the bus and each lifecycle count for themselves.
 
-use crate::histogram::{Histogram, HistogramCounts};
+use crate::histogram::{Histogram, HistogramCounts, add_each};
+use crate::shards::Shards;
 use crate::sync::{AtomicU64, Ordering};
 
-/// The counters of one application, each rising only.
+/// What the sessions of each thread count, each rising only.
 #[derive(Debug, Default)]
 pub(crate) struct Metrics {
     pub(crate) opened: Counter,
@@ -282,6 +283,42 @@ impl SessionCounts {
     /// Clients that were refused for this reason.
     pub fn refused_for(&self, reason: RefuseReason) -> u64 {
         self.refused_by[reason as usize]
+    }
+}
+
+impl SessionCounts {
+    /// Adds what the sessions of another thread have done.
+    fn add(&mut self, other: &Self) {
+        self.opened += other.opened;
+        self.closed += other.closed;
+        add_each(&mut self.closed_by, &other.closed_by);
+        self.refused += other.refused;
+        add_each(&mut self.refused_by, &other.refused_by);
+        self.messages_in += other.messages_in;
+        self.bytes_in += other.bytes_in;
+        self.messages_out += other.messages_out;
+        self.bytes_out += other.bytes_out;
+        self.lost_not_taken += other.lost_not_taken;
+        self.lost_unsent += other.lost_unsent;
+        self.stale += other.stale;
+        self.pings += other.pings;
+        self.pauses += other.pauses;
+        self.written_after.add(&other.written_after);
+        self.running_after.add(&other.running_after);
+        self.accepted += other.accepted;
+        self.accepts_delayed += other.accepts_delayed;
+        self.accepts_refused += other.accepts_refused;
+    }
+}
+
+impl Shards<Metrics> {
+    /// What all sessions of the application have done.
+    pub(crate) fn counts(&self) -> SessionCounts {
+        let mut counts = SessionCounts::default();
+        for metrics in self.all() {
+            counts.add(&metrics.counts());
+        }
+        counts
     }
 }
 

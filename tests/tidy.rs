@@ -6,8 +6,8 @@ use std::path::{Path, PathBuf};
 /// Modules from the ground up; those on one line know nothing of each other.
 const LAYERS: &[&[&str]] = &[
     &["planted"],
-    &["address", "identity", "origin", "sync"],
-    &["histogram", "wakes"],
+    &["address", "identity", "instant", "origin", "sync"],
+    &["histogram", "shards", "wakes"],
     &["limits", "peer"],
     &["backlog", "metrics", "permits", "rt", "scratch", "wire"],
     &["bucket", "bus"],

@@ -1,9 +1,8 @@
 //! What a topic has for those who keep up: frames joined for one write, once for all of them.
 
-use std::time::Duration;
-
 use super::message::{Generation, Message, Origin};
 use crate::histogram::Moments;
+use crate::instant::Instant;
 use crate::planted::{self, Bug};
 use crate::wire::HEADER_BYTES_MAX;
 
@@ -25,7 +24,7 @@ pub(crate) struct Mark {
     /// Where its frame ends.
     pub(crate) end: usize,
     /// When a service published it, if one did.
-    pub(crate) published: Option<Duration>,
+    pub(crate) published: Option<Instant>,
 }
 
 /// What a reader takes as a burst, and otherwise message by message.

@@ -11,13 +11,23 @@ use crate::limits::Window;
 use crate::planted::{self, Bug};
 use crate::sync::{AtomicU64, Mutex, MutexGuard, Ordering, Place, Waiters, Wakers};
 
-/// What came of a publish.
+/// A message that was published.
 #[derive(Clone, Copy, Debug)]
 pub(super) struct Published {
-    /// Those who were subscribed; none if the topic was taken out of the map meanwhile.
+    /// Those who were subscribed: one at least.
     pub(super) subscribers: usize,
-    /// The message's number, if there were any.
+    /// The message's number.
     pub(super) number: u64,
+}
+
+/// What came of an offer.
+#[derive(Debug)]
+pub(super) enum Offer {
+    /// Somebody would lose a message; the task is parked there.
+    Full(Message, Place),
+    /// There are no subscribers: the topic was taken out of the map meanwhile.
+    Nobody(Message),
+    Published(Published),
 }
 
 /// What came of a read.
@@ -76,22 +86,23 @@ impl State {
         }
     }
 
-    /// What a publish comes to now.
-    fn next(&self) -> Published {
-        Published {
+    /// Appends to the log and takes the subscribers' wakers out; gives the message back if there
+    /// are none.
+    fn append(
+        &mut self,
+        message: Message,
+        tail: &AtomicU64,
+    ) -> Result<(Published, Wakers), Message> {
+        let published = Published {
             subscribers: self.log.readers(),
             number: self.log.next_number(),
-        }
-    }
-
-    /// Appends to the log of a topic that is still there, and takes its subscribers' wakers out.
-    fn append(&mut self, message: Message, tail: &AtomicU64) -> Wakers {
-        if self.log.readers() == 0 {
-            return Wakers::default();
+        };
+        if published.subscribers == 0 {
+            return Err(message);
         }
         self.log.append(message);
-        tail.store(self.log.next_number(), Ordering::SeqCst);
-        self.subscribers.unpark()
+        tail.store(published.number + 1, Ordering::SeqCst);
+        Ok((published, self.subscribers.unpark()))
     }
 
     /// Takes out as many of the publishers that wait as there is room for, beside those who have
@@ -150,40 +161,40 @@ impl Cell {
 
     /// Publishes to the subscribers there are.
     ///
-    /// None are left if the topic was taken out of the map meanwhile: then nothing is counted here.
-    pub(super) fn publish(&self, message: Message) -> Published {
+    /// Gives the message back if the topic was taken out of the map meanwhile, as none are left
+    /// then, and counts nothing.
+    pub(super) fn publish(&self, message: Message) -> Result<Published, Message> {
         let mut state = self.state.lock();
-        let published = state.next();
-        let wakers = state.append(message, &self.tail);
+        let appended = state.append(message, &self.tail);
         drop(state);
+        let (published, wakers) = appended?;
         wakers.wake();
-        published
+        Ok(published)
     }
 
     /// Publishes if that loses nobody a message, else parks the task at `place`, or at a new place
     /// if it has none.
-    pub(super) fn offer(
-        &self,
-        message: &Message,
-        place: Option<Place>,
-        waker: &Waker,
-    ) -> Result<Published, Place> {
+    pub(super) fn offer(&self, message: Message, place: Option<Place>, waker: &Waker) -> Offer {
         let mut state = self.state.lock();
-        let published = state.next();
         if !state.log.has_room(message.len()) {
             let publishers = state.publishers.get_or_insert_default();
             let place = place.unwrap_or_else(|| publishers.enter());
             let replaced = publishers.park(&place, waker);
             drop(state);
             drop(replaced);
-            return Err(place);
+            return Offer::Full(message, place);
         }
-        let wakers = state.append(message.clone(), &self.tail);
+        let appended = state.append(message, &self.tail);
         let left = place.and_then(|place| state.leave_publisher(place));
         drop(state);
         drop(left);
-        wakers.wake();
-        Ok(published)
+        match appended {
+            Ok((published, wakers)) => {
+                wakers.wake();
+                Offer::Published(published)
+            }
+            Err(message) => Offer::Nobody(message),
+        }
     }
 
     /// A publisher stops waiting.

@@ -6,7 +6,7 @@
 use std::num::NonZeroUsize;
 use std::task::{Context, Poll, Waker};
 
-use super::{Message, MessageBus, Received, Subscription, Topic};
+use super::{Message, MessageBus, Offered, Received, Subscription, Topic};
 use crate::limits::Window;
 
 /// Makes a bus with this window and room for this many topics.
@@ -151,17 +151,17 @@ pub fn a_waiting_publisher_loses_nobody_a_message(make: &impl Make) {
     let mut fast = subscribe(&bus, "a");
     let mut publisher = bus.publisher(&topic("a"));
     let mut cx = Context::from_waker(Waker::noop());
-    assert_eq!(publisher.poll_publish(&mut cx, &text(0)), Poll::Ready(2));
-    assert_eq!(publisher.poll_publish(&mut cx, &text(1)), Poll::Ready(2));
-    assert_eq!(publisher.poll_publish(&mut cx, &text(2)), Poll::Pending);
+    assert_eq!(publisher.offer(&mut cx, text(0)), Offered::Published(2));
+    assert_eq!(publisher.offer(&mut cx, text(1)), Offered::Published(2));
+    assert_eq!(publisher.offer(&mut cx, text(2)), Offered::Full(text(2)));
     drain(&mut fast);
     assert_eq!(
-        publisher.poll_publish(&mut cx, &text(2)),
-        Poll::Pending,
+        publisher.offer(&mut cx, text(2)),
+        Offered::Full(text(2)),
         "slow has read nothing"
     );
     assert_eq!(slow.poll_recv(&mut cx), Poll::Ready(message(0)));
-    assert_eq!(publisher.poll_publish(&mut cx, &text(2)), Poll::Ready(2));
+    assert_eq!(publisher.offer(&mut cx, text(2)), Offered::Published(2));
     assert_eq!(drain(&mut slow), [message(1), message(2)]);
     assert_eq!(drain(&mut fast), [message(2)]);
 }
@@ -172,10 +172,10 @@ pub fn a_waiting_publisher_does_not_wait_for_nobody(make: &impl Make) {
     let full = subscribe(&bus, "a");
     let mut publisher = bus.publisher(&topic("a"));
     let mut cx = Context::from_waker(Waker::noop());
-    assert_eq!(publisher.poll_publish(&mut cx, &text(0)), Poll::Ready(1));
-    assert_eq!(publisher.poll_publish(&mut cx, &text(1)), Poll::Pending);
+    assert_eq!(publisher.offer(&mut cx, text(0)), Offered::Published(1));
+    assert_eq!(publisher.offer(&mut cx, text(1)), Offered::Full(text(1)));
     drop(full);
-    assert_eq!(publisher.poll_publish(&mut cx, &text(1)), Poll::Ready(0));
+    assert_eq!(publisher.offer(&mut cx, text(1)), Offered::Nobody(text(1)));
 }
 
 fn window(messages: usize) -> Window {

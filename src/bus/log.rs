@@ -12,6 +12,7 @@
 //! many messages it loses and for how many readers, an entry that everybody has read is freed at
 //! once, and no operation depends on how many subscribers there are.
 
+use std::cell::Cell;
 use std::collections::VecDeque;
 use std::sync::Arc;
 
@@ -26,6 +27,15 @@ use crate::planted::{self, Bug};
 
 /// Capacity above which an emptied log gives its memory back.
 const SPARE_ENTRIES: usize = 32;
+
+/// Capacity above which what a log gives back is not kept for the next one.
+const RING_ENTRIES_MAX: usize = 1024;
+
+thread_local! {
+    /// What a log has given back, for the next one that grows: a busy inbox fills and empties
+    /// thousands of times a second.
+    static RING: Cell<VecDeque<Entry>> = const { Cell::new(VecDeque::new()) };
+}
 
 #[derive(Debug)]
 pub(crate) struct Log {
@@ -177,6 +187,9 @@ impl Log {
         self.counts.pending += owed;
         self.bytes += message.len();
         let readers = std::mem::take(&mut self.caught_up);
+        if self.entries.len() == self.entries.capacity() {
+            self.grow();
+        }
         self.entries.push_back(Entry { message, readers });
         while self.overflows() {
             self.evict();
@@ -190,6 +203,11 @@ impl Log {
         if lost > 0 {
             cursor.0 += lost;
             return Some(Received::Lagged(told(lost)));
+        }
+        if self.is_sole() {
+            let message = self.take_first(cursor)?;
+            self.shrink();
+            return Some(Received::Message(message));
         }
         let message = self.entries.get(self.index(cursor.0))?.message.clone();
         self.pass(cursor, cursor.0 + 1);
@@ -208,6 +226,19 @@ impl Log {
         let lost = start - cursor.0;
         let before = into.len();
         let mut bytes = 0;
+        if self.is_sole() {
+            cursor.0 = start;
+            into.reserve(self.entries.len());
+            while let Some(entry) = self.entries.front() {
+                bytes += entry.message.len();
+                if into.len() > before && bytes > bytes_max {
+                    break;
+                }
+                into.extend(self.take_first(cursor));
+            }
+            self.shrink();
+            return told(lost);
+        }
         for entry in self.entries.range(self.index(start)..) {
             bytes += entry.message.len();
             if into.len() > before && bytes > bytes_max {
@@ -375,6 +406,25 @@ impl Log {
             || (self.entries.len() > 1 && self.bytes > self.window.bytes)
     }
 
+    /// Whether there is one reader: then nothing is kept that it has read.
+    fn is_sole(&self) -> bool {
+        // What is delivered twice, or swapped, must still be there.
+        let is_planted = planted::is(Bug::DeliveredTwice) || planted::is(Bug::BatchSwapped);
+        self.readers == 1 && !is_planted
+    }
+
+    /// Delivers the oldest message to the one reader there is, which stands before it.
+    fn take_first(&mut self, cursor: &mut Cursor) -> Option<Message> {
+        let Entry { message, readers } = self.entries.pop_front()?;
+        self.bytes -= planted::none(Bug::BytesKept, message.len());
+        self.head += 1;
+        self.counts.delivered += 1;
+        self.counts.pending -= 1;
+        *self.readers_at(self.head) += readers;
+        cursor.0 = self.head;
+        Some(message)
+    }
+
     /// Drops the oldest entry; its readers lose it and stand before the next one.
     fn evict(&mut self) {
         let Some(entry) = self.entries.pop_front() else {
@@ -393,12 +443,37 @@ impl Log {
         while self.entries.front().is_some_and(|entry| entry.readers == 0) {
             self.evict();
         }
+        self.shrink();
+    }
+
+    /// Gives back what an empty log does not need.
+    fn shrink(&mut self) {
         // Where nobody reads, it is only held by those who once knew the way.
         let spare = if self.readers > 0 { SPARE_ENTRIES } else { 0 };
         if self.entries.is_empty() && self.entries.capacity() > spare {
-            self.entries = VecDeque::new();
+            let ring = std::mem::take(&mut self.entries);
+            if (SPARE_ENTRIES..=RING_ENTRIES_MAX).contains(&ring.capacity()) {
+                // A thread that ends keeps nothing.
+                let _gone = RING.try_with(|spare| spare.set(ring));
+            }
         }
         self.free_burst();
+    }
+
+    /// Makes room for one more entry.
+    #[cold]
+    fn grow(&mut self) {
+        let mut ring = if self.entries.len() < SPARE_ENTRIES {
+            VecDeque::new()
+        } else {
+            RING.try_with(Cell::take).unwrap_or_default()
+        };
+        if ring.capacity() > self.entries.len() {
+            ring.append(&mut self.entries);
+            self.entries = ring;
+        } else {
+            self.entries.reserve(1);
+        }
     }
 
     /// Frees the burst if no reader stands where it begins.

@@ -138,15 +138,14 @@ impl InMemoryMessageBus {
         Sender::routed(number, identity, topic, route)
     }
 
-    /// Publishes where the topic was found, and returns how many were subscribed.
+    /// Publishes where the topic was found, and returns how many were subscribed; gives the message
+    /// back if none are.
     #[inline]
-    fn publish_at(&self, cell: &Cell, topic: &Topic, message: Message) -> usize {
-        let told = self.is_tapped().then(|| message.clone());
-        let published = cell.publish(message);
-        if let Some(message) = told {
-            self.shared.tell_published(topic, &message, published);
-        }
-        published.subscribers
+    fn publish_at(&self, cell: &Cell, topic: &Topic, message: Message) -> Result<usize, Message> {
+        let told = self.shared.copy_for_taps(&message);
+        let published = cell.publish(message)?;
+        self.shared.tell_published(topic, told, published);
+        Ok(published.subscribers)
     }
 
     /// Every topic there is, by name; takes time in proportion to their number.
@@ -179,19 +178,18 @@ impl MessageBus for InMemoryMessageBus {
 
     fn publish(&self, topic: &Topic, message: Message) -> usize {
         let found = self.shared.cell(topic);
-        let subscribers = found.map_or(0, |cell| self.publish_at(&cell, topic, message));
-        self.shared.count(subscribers)
+        let published = found.and_then(|cell| self.publish_at(&cell, topic, message).ok());
+        self.shared.count(published.unwrap_or(0))
     }
 
     fn reply(&self, to: &Sender, message: Message) -> usize {
         let topic = to.topic();
-        let known = to.route().and_then(|route| route.on(&self.shared));
-        let subscribers = known.map_or(0, |cell| self.publish_at(cell, topic, message.clone()));
-        match subscribers {
-            // A topic that lost its last subscriber never gets another one: there may be a new one.
-            0 => self.publish(topic, message),
-            _ => subscribers,
-        }
+        let published = match to.route().and_then(|route| route.on(&self.shared)) {
+            Some(cell) => self.publish_at(cell, topic, message),
+            None => Err(message),
+        };
+        // A topic that lost its last subscriber never gets another one: there may be a new one.
+        published.unwrap_or_else(|message| self.publish(topic, message))
     }
 
     fn publisher(&self, topic: &Topic) -> Publisher {
@@ -266,26 +264,31 @@ impl Shared {
         if self.taps.any()
             && let Some(cell) = self.cell(&tapped.events())
         {
-            cell.publish(Message::text(event()));
+            // Who tapped may be gone.
+            let _told = cell.publish(Message::text(event()));
         }
     }
 
+    /// The message, which is about to be given away, if there is a tap.
     #[inline]
-    pub(super) fn tell_published(&self, topic: &Topic, message: &Message, result: Published) {
-        if self.taps.any() {
-            self.tell_tapped(topic, message, result);
+    pub(super) fn copy_for_taps(&self, message: &Message) -> Option<Message> {
+        self.taps.any().then(|| message.clone())
+    }
+
+    /// Tells of a message, if it was copied for that.
+    #[inline]
+    pub(super) fn tell_published(&self, topic: &Topic, told: Option<Message>, result: Published) {
+        if let Some(message) = told {
+            self.tell_tapped(topic, &message, result);
         }
     }
 
     #[cold]
     fn tell_tapped(&self, topic: &Topic, message: &Message, result: Published) {
-        // None are left if another thread takes the topic away: it was not published.
-        if result.subscribers > 0 {
-            let tapped = Tapped::Topic(topic.clone());
-            self.tell(&tapped, || {
-                published(message, result.number, result.subscribers)
-            });
-        }
+        let tapped = Tapped::Topic(topic.clone());
+        self.tell(&tapped, || {
+            published(message, result.number, result.subscribers)
+        });
     }
 
     /// Counts a message published to this many subscribers: a topic counts its own, but there is no

@@ -2,11 +2,11 @@
 
 use std::fmt;
 use std::sync::Arc;
-use std::time::Duration;
 
 use super::memory::Route;
 use super::topic::{ClientId, Topic};
 use crate::identity::{ANONYMOUS, Identity};
+use crate::instant::Instant;
 use crate::wire::{DataKind, Frame, Payload};
 
 /// One message on the bus; cheap to clone.
@@ -15,7 +15,7 @@ pub struct Message {
     frame: Frame,
     origin: Origin,
     /// When a service published it, on its runtime's clock.
-    published: Option<Duration>,
+    published: Option<Instant>,
 }
 
 /// Who published a message.
@@ -179,7 +179,7 @@ impl Message {
     }
 
     /// The same payload, not copied, as published by `origin` at this time of a runtime's clock.
-    pub(crate) fn published(self, origin: Origin, at: Duration) -> Self {
+    pub(crate) fn published(self, origin: Origin, at: Instant) -> Self {
         Self {
             frame: self.frame,
             origin,
@@ -188,7 +188,7 @@ impl Message {
     }
 
     /// When a service published it, if one did.
-    pub(crate) fn published_at(&self) -> Option<Duration> {
+    pub(crate) fn published_at(&self) -> Option<Instant> {
         self.published
     }
 

@@ -28,7 +28,7 @@ mod models;
 pub use self::log::TopicCounts;
 pub use self::memory::{BusCounts, InMemoryMessageBus, TopicStatus};
 pub use self::message::{Generation, Message, Origin, Sender};
-pub use self::subscription::{Publisher, Received, Subscription};
+pub use self::subscription::{Offered, Publisher, Received, Subscription};
 pub use self::tap::{Tap, Tapped};
 pub use self::topic::{ClientId, NameError, ServiceName, Topic};
 
@@ -66,7 +66,7 @@ pub trait MessageBus: Send + Sync + 'static {
     /// Ends the subscription, as dropping it does.
     fn unsubscribe(&self, _subscription: Subscription) {}
 
-    /// A publisher that waits for room, for those who can: see [`Publisher::poll_publish`].
+    /// A publisher that waits for room, for those who can: see [`Publisher::offer`].
     fn publisher(&self, topic: &Topic) -> Publisher;
 }
 

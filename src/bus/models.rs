@@ -11,7 +11,8 @@ use loom::future::block_on;
 use loom::thread;
 
 use super::{
-    Generation, InMemoryMessageBus, Message, MessageBus, Received, Subscription, Terms, Topic,
+    Generation, InMemoryMessageBus, Message, MessageBus, Offered, Publisher, Received,
+    Subscription, Terms, Topic,
 };
 use crate::limits::Window;
 use crate::sync::model;
@@ -36,6 +37,15 @@ fn subscribe(bus: &InMemoryMessageBus) -> Subscription {
 
 fn publish(bus: &InMemoryMessageBus, text: &str) -> usize {
     bus.publish(&topic(), text.into())
+}
+
+/// Waits until nobody loses a message by it, and returns how many are subscribed.
+fn publish_with_room(publisher: &mut Publisher, text: &str) -> usize {
+    block_on(poll_fn(|cx| match publisher.offer(cx, text.into()) {
+        Offered::Full(_) => Poll::Pending,
+        Offered::Nobody(_) => Poll::Ready(0),
+        Offered::Published(subscribers) => Poll::Ready(subscribers),
+    }))
 }
 
 /// What is there now, without waiting.
@@ -211,8 +221,7 @@ fn publishers_that_wait_for_room_all_get_it_and_lose_nothing() {
             let bus = bus.clone();
             thread::spawn(move || {
                 let mut publisher = bus.publisher(&topic());
-                let message = Message::text(text);
-                block_on(poll_fn(|cx| publisher.poll_publish(cx, &message)))
+                publish_with_room(&mut publisher, text)
             })
         });
         let mut all = texts(&mut reader, 2);
@@ -239,8 +248,7 @@ fn a_publisher_does_not_wait_for_a_reader_that_left() {
             let bus = bus.clone();
             thread::spawn(move || {
                 let mut publisher = bus.publisher(&topic());
-                let message = Message::text("a");
-                block_on(poll_fn(|cx| publisher.poll_publish(cx, &message)))
+                publish_with_room(&mut publisher, "a")
             })
         };
         drop(reader);
@@ -258,16 +266,15 @@ fn a_waiter_that_is_dropped_takes_nobodys_room() {
         let bus = bus(1);
         let mut reader = subscribe(&bus);
         assert_eq!(publish(&bus, "full"), 1);
-        let message = Message::text("a");
         let mut cx = Context::from_waker(Waker::noop());
         let mut dropped = bus.publisher(&topic());
-        assert_eq!(dropped.poll_publish(&mut cx, &message), Poll::Pending);
+        let offered = dropped.offer(&mut cx, "a".into());
+        assert_eq!(offered, Offered::Full("a".into()));
         let waiter = {
             let bus = bus.clone();
             thread::spawn(move || {
                 let mut publisher = bus.publisher(&topic());
-                let message = Message::text("b");
-                block_on(poll_fn(|cx| publisher.poll_publish(cx, &message)))
+                publish_with_room(&mut publisher, "b")
             })
         };
         let dropper = thread::spawn(move || drop(dropped));

@@ -5,7 +5,7 @@ use std::sync::Arc as StdArc;
 use std::task::{Context, Poll};
 
 use super::burst::{Burst, Terms};
-use super::cell::{Cell, Read};
+use super::cell::{Cell, Offer, Read};
 use super::group::Group;
 use super::log::{Cursor, Log};
 use super::memory::Shared;
@@ -209,6 +209,20 @@ pub struct Publisher {
     parked: Option<Place>,
 }
 
+/// What came of a message that a [`Publisher`] offered.
+#[derive(Debug, PartialEq)]
+#[must_use = "a message that was not published is in it"]
+pub enum Offered {
+    /// Not published: a subscriber would lose another one by it.
+    ///
+    /// The task is woken when there may be room, or nobody to wait for.
+    Full(Message),
+    /// Not published: nobody is subscribed.
+    Nobody(Message),
+    /// Published to so many subscribers.
+    Published(usize),
+}
+
 impl Publisher {
     pub(super) fn new(shared: Arc<Shared>, topic: Topic) -> Self {
         Self {
@@ -219,36 +233,37 @@ impl Publisher {
         }
     }
 
-    /// Publishes the message once no subscriber loses another one by it, and returns the number of
-    /// subscribers it then had: 0 means that there are none, and that it was not published.
+    /// Publishes the message if no subscriber loses another one by it.
     ///
-    /// While it is pending the task is woken when there may be room, or nobody to wait for. That
-    /// room is kept for it until it polls again or [withdraws](Self::withdraw).
-    pub fn poll_publish(&mut self, cx: &mut Context<'_>, message: &Message) -> Poll<usize> {
+    /// Who is woken because of one that was not finds room: it is kept for it until it offers again
+    /// or [withdraws](Self::withdraw).
+    pub fn offer(&mut self, cx: &mut Context<'_>, message: Message) -> Offered {
         // A topic that lost its last subscriber never gets another one: there may be a new one.
-        match self.poll_offer(cx, message) {
-            Poll::Ready(0) => {
+        match self.offer_there(cx, message) {
+            Offered::Nobody(message) => {
                 self.cell = self.shared.cell(&self.topic);
-                self.poll_offer(cx, message)
+                self.offer_there(cx, message)
             }
-            offered @ (Poll::Ready(_) | Poll::Pending) => offered,
+            offered @ (Offered::Full(_) | Offered::Published(_)) => offered,
         }
     }
 
     /// Publishes where the topic was found last.
-    fn poll_offer(&mut self, cx: &mut Context<'_>, message: &Message) -> Poll<usize> {
+    fn offer_there(&mut self, cx: &mut Context<'_>, message: Message) -> Offered {
         let Some(cell) = &self.cell else {
-            return Poll::Ready(0);
+            return Offered::Nobody(message);
         };
+        let told = self.shared.copy_for_taps(&message);
         match cell.offer(message, self.parked.take(), cx.waker()) {
-            Ok(published) => {
-                self.shared.tell_published(&self.topic, message, published);
-                Poll::Ready(published.subscribers)
+            Offer::Published(published) => {
+                self.shared.tell_published(&self.topic, told, published);
+                Offered::Published(published.subscribers)
             }
-            Err(place) => {
+            Offer::Full(message, place) => {
                 self.parked = Some(place);
-                Poll::Pending
+                Offered::Full(message)
             }
+            Offer::Nobody(message) => Offered::Nobody(message),
         }
     }
 

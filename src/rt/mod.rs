@@ -2,11 +2,8 @@
 //!
 //! `rt::Tokio` is the one used in production; the simulator brings its own.
 
-use std::fmt;
-use std::num::NonZeroU64;
-use std::ops::Add;
 use std::pin::Pin;
-use std::time::{Duration, SystemTime};
+use std::time::SystemTime;
 
 use futures::future::BoxFuture;
 
@@ -17,61 +14,7 @@ mod tokio;
 
 #[cfg(feature = "server")]
 pub use self::tokio::Tokio;
-
-/// A point on a runtime's monotonic clock: the time since that runtime's own beginning.
-///
-/// It counts nanoseconds, for 584 years; what is later is the end of the clock, which is never.
-#[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash)]
-pub struct Instant(
-    /// Nanoseconds and one, so that an `Option` of it is no larger: sessions have a dozen.
-    NonZeroU64,
-);
-
-impl Instant {
-    /// The beginning of the clock.
-    pub const ZERO: Self = Self(NonZeroU64::MIN);
-
-    /// The end of the clock.
-    const END: Self = Self(NonZeroU64::MAX);
-
-    /// The instant this long after the beginning.
-    pub const fn from_start(elapsed: Duration) -> Self {
-        let nanos = elapsed.as_nanos() + 1;
-        if nanos < u64::MAX as u128 {
-            Self(NonZeroU64::new(nanos as u64).expect("one at least"))
-        } else {
-            Self::END
-        }
-    }
-
-    /// The time from the beginning to this instant; the longest there is for the end of the clock.
-    pub const fn since_start(self) -> Duration {
-        if self.0.get() == u64::MAX {
-            return Duration::MAX;
-        }
-        Duration::from_nanos(self.0.get() - 1)
-    }
-
-    /// The time from `earlier` to this instant; zero if `earlier` is later.
-    pub const fn saturating_since(self, earlier: Self) -> Duration {
-        self.since_start().saturating_sub(earlier.since_start())
-    }
-}
-
-impl fmt::Debug for Instant {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.debug_tuple("Instant").field(&self.since_start()).finish()
-    }
-}
-
-impl Add<Duration> for Instant {
-    type Output = Self;
-
-    /// Saturates at the end of the clock, so that "never" can be written as a huge duration.
-    fn add(self, wait: Duration) -> Self {
-        Self::from_start(self.since_start().saturating_add(wait))
-    }
-}
+pub use crate::instant::Instant;
 
 /// A future that completes at its instant; dropping it cancels the timer.
 pub type Sleep = Pin<Box<dyn Future<Output = ()> + Send>>;
@@ -117,40 +60,3 @@ pub trait Random: Send + Sync + 'static {
 pub trait Runtime: Clock + Spawn + Random + Clone {}
 
 impl<T: Clock + Spawn + Random + Clone> Runtime for T {}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    #[test]
-    fn time_stays_on_the_clock_at_both_of_its_ends() {
-        let end = Instant::from_start(Duration::MAX);
-        let tick = Duration::from_nanos(1);
-        assert_eq!(Instant::ZERO + Duration::ZERO, Instant::ZERO);
-        assert_eq!((Instant::ZERO + tick).since_start(), tick);
-        assert_eq!(Instant::ZERO + Duration::MAX, end);
-        assert_eq!(end + tick, end);
-        assert_eq!(end.saturating_since(Instant::ZERO), Duration::MAX);
-        assert_eq!(Instant::ZERO.saturating_since(end), Duration::ZERO);
-        assert_eq!((Instant::ZERO + tick).saturating_since(Instant::ZERO), tick);
-    }
-
-    #[test]
-    fn the_last_nanosecond_is_counted_and_what_is_later_is_never() {
-        let last = Duration::from_nanos(u64::MAX - 2);
-        let end = Instant::from_start(Duration::MAX);
-        assert_eq!(Instant::from_start(last).since_start(), last);
-        assert!(Instant::from_start(last) < end);
-        for tick in [1, 2, 3] {
-            let later = Instant::from_start(last) + Duration::from_nanos(tick);
-            assert_eq!(later, end, "{tick}");
-        }
-    }
-
-    #[test]
-    fn none_costs_no_more_than_an_instant_which_shows_its_time() {
-        assert_eq!(size_of::<Option<Instant>>(), 8);
-        let shown = format!("{:?}", Instant::from_start(Duration::from_millis(1_500)));
-        assert_eq!(shown, "Instant(1.5s)");
-    }
-}

@@ -144,7 +144,7 @@ impl Context {
     /// The message as this run publishes it now.
     fn stamped(&self, message: Message) -> Message {
         let origin = Origin::Service(self.generation);
-        message.published(origin, self.clock.now().since_start())
+        message.published(origin, self.clock.now())
     }
 
     fn poll_recv(&mut self, cx: &mut std::task::Context<'_>) -> Poll<Option<Message>> {

@@ -5,6 +5,6 @@ use super::Context;
 /// Answers every message of a client to that client alone.
 pub async fn echo(mut ctx: Context) {
     while let Some(message) = ctx.recv().await {
-        ctx.reply(&message, &message);
+        ctx.reply(&message, message.frame().clone());
     }
 }

@@ -1,5 +1,6 @@
 //! What a client receives: the service's topic to everybody and its topic to this client.
 
+use std::cell::Cell;
 use std::sync::Arc;
 use std::task::{Context, Poll, ready};
 
@@ -14,6 +15,14 @@ use crate::limits::SlowConsumer;
 use crate::metrics::Metrics;
 use crate::planted::{self, Bug};
 use crate::rt::Runtime;
+
+/// Messages for which there is room at most in what a pull leaves to the next one.
+const SPARE_MESSAGES_MAX: usize = 1024;
+
+thread_local! {
+    /// What the last pull gathered its messages in; empty.
+    static SPARE: Cell<Vec<Message>> = const { Cell::new(Vec::new()) };
+}
 
 /// The two subscriptions of one client.
 pub(super) struct Feed {
@@ -66,11 +75,30 @@ impl Feed {
         outbox: &mut Outbox,
         metrics: &Metrics,
     ) -> u64 {
+        let lost = if self.is_quiet() {
+            0
+        } else {
+            self.gather(cx, outbox, metrics)
+        };
+        if outbox.is_empty()
+            && let Some(notice) = self.voice.at_rest()
+        {
+            outbox.push_notice(&notice);
+        }
+        lost
+    }
+
+    /// Whether there is nothing due, and the task is parked.
+    fn is_quiet(&self) -> bool {
+        self.to_one.is_quiet() && self.to_all.alone().is_none_or(Subscription::is_quiet)
+    }
+
+    fn gather(&mut self, cx: &mut Context<'_>, outbox: &mut Outbox, metrics: &Metrics) -> u64 {
         if outbox.is_empty() && self.poll_share(cx, outbox).is_ready() {
             return 0;
         }
         let mut lost = 0;
-        let mut batch = Vec::new();
+        let mut batch = SPARE.try_with(Cell::take).unwrap_or_default();
         let to_one = Some((&mut self.to_one, Pick::All));
         let to_all = self.to_all.alone_mut().map(|to_all| (to_all, self.pick));
         for (subscription, pick) in [to_one, to_all].into_iter().flatten() {
@@ -100,10 +128,9 @@ impl Feed {
                 }
             }
         }
-        if outbox.is_empty()
-            && let Some(notice) = self.voice.at_rest()
-        {
-            outbox.push_notice(&notice);
+        if batch.capacity() <= SPARE_MESSAGES_MAX {
+            // A thread that ends keeps nothing.
+            let _gone = SPARE.try_with(|spare| spare.set(batch));
         }
         lost
     }

@@ -7,7 +7,7 @@ use std::task::{Context, Poll, ready};
 use futures::io::AsyncRead;
 
 use crate::planted::{self, Bug};
-use crate::scratch::Scratch;
+use crate::scratch;
 use crate::wire::{Decoder, Event, Inflation, WireError};
 
 /// The reading half of a session; holds no memory while nothing is partial.
@@ -19,7 +19,6 @@ pub(super) struct Inlet {
     partial: Option<Box<Partial>>,
     /// Bytes read since [`take_read`](Self::take_read).
     read: u32,
-    scratch: Scratch,
 }
 
 /// What is under way; there is none while a client is idle.
@@ -45,13 +44,12 @@ pub(super) enum Inbound {
 }
 
 impl Inlet {
-    pub(super) fn new(message_bytes_max: usize, inflation: Inflation, scratch: &Scratch) -> Self {
+    pub(super) fn new(message_bytes_max: usize, inflation: Inflation) -> Self {
         Self {
             message_bytes_max,
             inflation,
             partial: None,
             read: 0,
-            scratch: scratch.clone(),
         }
     }
 
@@ -68,24 +66,21 @@ impl Inlet {
     }
 
     /// The next event of what was read before, or of one more read of at most so many bytes.
-    #[inline]
     pub(super) fn poll_next<S: AsyncRead + Unpin>(
         &mut self,
         cx: &mut Context<'_>,
         stream: &mut S,
         bytes_max: usize,
     ) -> Poll<io::Result<Inbound>> {
-        match self.decode_ahead() {
-            None | Some(Inbound::Partial) => self.poll_read(cx, stream, bytes_max),
-            Some(inbound @ (Inbound::End | Inbound::Event(_) | Inbound::Violation(_))) => {
-                Poll::Ready(Ok(inbound))
-            }
+        match self.next() {
+            Some(inbound) => Poll::Ready(Ok(inbound)),
+            None => self.poll_read(cx, stream, bytes_max),
         }
     }
 
-    /// The next event of what was read before, if not all of that is decoded yet.
+    /// The next event of what was read before, if that holds a whole one.
     #[inline]
-    fn decode_ahead(&mut self) -> Option<Inbound> {
+    pub(super) fn next(&mut self) -> Option<Inbound> {
         let partial = self.partial.as_mut()?;
         if partial.ahead.is_empty() {
             return None;
@@ -94,18 +89,22 @@ impl Inlet {
         if partial.is_over() {
             self.partial = None;
         }
-        Some(inbound)
+        match inbound {
+            Inbound::Partial => None,
+            Inbound::End | Inbound::Event(_) | Inbound::Violation(_) => Some(inbound),
+        }
     }
 
-    /// The first event of one more read.
-    #[inline(never)]
-    fn poll_read<S: AsyncRead + Unpin>(
+    /// The first event of one more read of at most so many bytes, once there is no [`next`].
+    ///
+    /// [`next`]: Self::next
+    pub(super) fn poll_read<S: AsyncRead + Unpin>(
         &mut self,
         cx: &mut Context<'_>,
         stream: &mut S,
         bytes_max: usize,
     ) -> Poll<io::Result<Inbound>> {
-        let mut scratch = self.scratch.lend();
+        let mut scratch = scratch::lend();
         let room = scratch.len().min(bytes_max);
         let read = ready!(Pin::new(stream).poll_read(cx, &mut scratch[..room]))?;
         if read == 0 {
@@ -141,7 +140,7 @@ impl Inlet {
         cx: &mut Context<'_>,
         stream: &mut S,
     ) -> Poll<io::Result<()>> {
-        let mut scratch = self.scratch.lend();
+        let mut scratch = scratch::lend();
         // A peer that never stops sending is cut off by the deadline of the close.
         for _ in 0..DISCARDS_MAX {
             if ready!(Pin::new(&mut *stream).poll_read(cx, &mut scratch))? == 0 {

@@ -59,13 +59,16 @@ impl<S> Link<S> {
 impl<S: AsyncRead + Unpin> Link<S> {
     /// The next event; a socket that has not told of any is not asked.
     pub(super) fn poll_next(&mut self, bytes_max: usize) -> Poll<io::Result<Inbound>> {
+        if let Some(inbound) = self.inlet.next() {
+            return Poll::Ready(Ok(inbound));
+        }
         let is_told = self.bell.has_rung() && !planted::is(Bug::BellUnheard);
         if self.listens && !is_told {
             return Poll::Pending;
         }
         self.bell.hush();
         let mut cx = Context::from_waker(&self.rope);
-        let inbound = self.inlet.poll_next(&mut cx, &mut self.stream, bytes_max);
+        let inbound = self.inlet.poll_read(&mut cx, &mut self.stream, bytes_max);
         self.listens = inbound.is_pending();
         inbound
     }

@@ -99,11 +99,7 @@ where
     pub fn new(admission: Admission<R>, stream: S) -> Self {
         let app = admission.app().clone();
         app.metrics().opened.add(1);
-        let inlet = Inlet::new(
-            admission.message_bytes,
-            admission.inflation(),
-            app.scratch(),
-        );
+        let inlet = Inlet::new(admission.message_bytes, admission.inflation());
         let link = Link::new(stream, inlet);
         Self {
             account: app.account(admission.client()),

@@ -47,6 +47,7 @@ pub(super) struct Open<R: Runtime> {
     /// Until when the client is not read, because it has sent what it may.
     paused: Option<Instant>,
     at_hand: Option<Box<AtHand>>,
+    taken_in: TakenIn,
     pongs: Pongs,
     ping: Ping,
 }
@@ -57,6 +58,13 @@ struct AtHand {
     since: Instant,
 }
 
+/// Messages of the present poll, which are counted at its end.
+#[derive(Default)]
+struct TakenIn {
+    messages: u32,
+    bytes: u64,
+}
+
 /// Whether the peer is to be pinged as soon as the socket is free.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 enum Ping {
@@ -64,9 +72,9 @@ enum Ping {
     NotDue,
 }
 
-/// Whether the session may go on reading.
+/// Whether the service has taken a message.
 enum Taken {
-    No,
+    No(Message),
     Yes,
 }
 
@@ -88,6 +96,7 @@ impl<R: Runtime> Open<R> {
             paused: None,
             admission: Some(admission),
             at_hand: None,
+            taken_in: TakenIn::default(),
             pongs: Pongs::default(),
             ping: Ping::NotDue,
         }
@@ -183,8 +192,8 @@ impl<R: Runtime> Open<R> {
         let answered = held.map(|since| since + limits.answers_timeout);
         let answered = answered.filter(|deadline| now < *deadline);
         let written = link.stuck_since.map(|since| since + limits.write_timeout);
+        let first = self.keepalive.deadline();
         let deadlines = [
-            Some(self.keepalive.deadline()),
             self.expiry.deadline(),
             self.renewal.deadline(),
             self.age.deadline(),
@@ -194,11 +203,8 @@ impl<R: Runtime> Open<R> {
             answered,
             written,
         ];
-        deadlines
-            .into_iter()
-            .flatten()
-            .min()
-            .unwrap_or_else(|| self.keepalive.deadline())
+        let deadlines = deadlines.map(|deadline| deadline.unwrap_or(Instant::END));
+        deadlines.into_iter().fold(first, Instant::min)
     }
 
     /// Leaves the service and says goodbye.
@@ -261,7 +267,7 @@ impl<R: Runtime> Open<R> {
 
     /// Does what is due at `now`.
     fn on_time<S>(&mut self, link: &Link<S>, now: Instant) -> Option<Cause> {
-        let limits = Arc::clone(&self.admission().limits);
+        let limits = &self.admission().limits;
         let since = |start: Instant| now.saturating_since(start);
         if link
             .stuck_since

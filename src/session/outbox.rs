@@ -1,10 +1,10 @@
 //! What a session is writing: whole frames, gathered for one write.
 
+use std::cell::Cell;
 use std::io;
 use std::pin::Pin;
 use std::sync::Arc;
 use std::task::{Context, Poll, ready};
-use std::time::Duration;
 
 use futures::io::AsyncWrite;
 
@@ -31,6 +31,15 @@ struct Batch {
     written: usize,
     /// The data frames in `bytes`.
     marks: Vec<Mark>,
+}
+
+/// Bytes and frames for which an emptied batch has room at most, if it is used again.
+const SPARE_BYTES_MAX: usize = 64 * 1024;
+const SPARE_FRAMES_MAX: usize = 1024;
+
+thread_local! {
+    /// The batch that was written last: mostly one is gathered and written in the same poll.
+    static SPARE: Cell<Option<Box<Batch>>> = const { Cell::new(None) };
 }
 
 #[derive(Debug)]
@@ -65,7 +74,13 @@ impl Outbox {
                 marks: burst.marks().to_vec(),
             }));
         }
-        self.own.get_or_insert_default()
+        self.own.get_or_insert_with(|| {
+            SPARE
+                .try_with(Cell::take)
+                .ok()
+                .flatten()
+                .unwrap_or_default()
+        })
     }
 
     pub(super) fn is_empty(&self) -> bool {
@@ -100,7 +115,7 @@ impl Outbox {
         }
     }
 
-    pub(super) fn push(&mut self, frame: &[u8], published: Option<Duration>) {
+    pub(super) fn push(&mut self, frame: &[u8], published: Option<Instant>) {
         let batch = self.own();
         batch.bytes.extend_from_slice(frame);
         let end = batch.bytes.len();
@@ -162,7 +177,11 @@ impl Outbox {
     ) -> Poll<io::Result<()>> {
         while !self.is_empty() {
             let rest = &self.bytes()[self.written()..];
-            let taken = ready!(Pin::new(&mut *stream).poll_write(cx, rest))?;
+            let Poll::Ready(taken) = Pin::new(&mut *stream).poll_write(cx, rest) else {
+                self.shrink();
+                return Poll::Pending;
+            };
+            let taken = taken?;
             if taken == 0 {
                 return Poll::Ready(Err(io::ErrorKind::WriteZero.into()));
             }
@@ -192,17 +211,26 @@ impl Outbox {
     /// Everything is written: counts it and gives the memory back.
     fn finish(&mut self, metrics: &Metrics, now: Instant) {
         metrics.messages_out.add(self.messages());
-        let now = now.since_start();
         let histogram = &metrics.written_after;
         if let Some(Shared { burst, .. }) = self.shared.take() {
             let each = || published(burst.marks());
             histogram.observe_since(burst.published(), each, now);
         }
         if let Some(batch) = self.own.take() {
-            let took = published(&batch.marks).map(|published| now.saturating_sub(published));
-            histogram.observe_all(took);
+            histogram.observe_all(published(&batch.marks).map(|at| now.nanos_since(at)));
+            batch.spare();
         }
         self.unflushed = !planted::is(Bug::FlushForgotten);
+    }
+
+    /// What waits takes no more memory than it needs.
+    fn shrink(&mut self) {
+        if let Some(batch) = &mut self.own
+            && batch.bytes.capacity() > 2 * batch.bytes.len()
+        {
+            batch.bytes.shrink_to_fit();
+            batch.marks.shrink_to_fit();
+        }
     }
 
     /// Drops the frames that are not yet being written, and counts them.
@@ -225,11 +253,23 @@ impl Outbox {
 }
 
 /// When services published these.
-fn published(marks: &[Mark]) -> impl Iterator<Item = Duration> {
+fn published(marks: &[Mark]) -> impl Iterator<Item = Instant> {
     marks.iter().filter_map(|mark| mark.published)
 }
 
 impl Batch {
+    /// Leaves its memory to the next one of this thread.
+    fn spare(mut self: Box<Self>) {
+        let is_small = self.bytes.capacity() <= SPARE_BYTES_MAX;
+        if is_small && self.marks.capacity() <= SPARE_FRAMES_MAX {
+            self.bytes.clear();
+            self.marks.clear();
+            self.written = 0;
+            // A thread that ends keeps nothing.
+            let _gone = SPARE.try_with(|spare| spare.set(Some(self)));
+        }
+    }
+
     fn cut(&mut self, metrics: &Metrics) {
         let begun = match self.written {
             0 => 0,
@@ -314,6 +354,68 @@ mod tests {
             assert_eq!(outbox.len(), kept * 3, "{written} bytes written");
             assert_eq!(metrics.counts().lost_unsent, 3 - kept as u64);
         }
+    }
+
+    /// Sends all that is in the outbox into so much room.
+    fn send(outbox: &mut Outbox, room: usize) -> Poll<io::Result<()>> {
+        struct Narrow(usize);
+
+        impl AsyncWrite for Narrow {
+            fn poll_write(
+                mut self: Pin<&mut Self>,
+                _: &mut Context<'_>,
+                bytes: &[u8],
+            ) -> Poll<io::Result<usize>> {
+                let taken = bytes.len().min(self.0);
+                self.0 -= taken;
+                if taken > 0 {
+                    Poll::Ready(Ok(taken))
+                } else {
+                    Poll::Pending
+                }
+            }
+
+            fn poll_flush(self: Pin<&mut Self>, _: &mut Context<'_>) -> Poll<io::Result<()>> {
+                Poll::Ready(Ok(()))
+            }
+
+            fn poll_close(self: Pin<&mut Self>, _: &mut Context<'_>) -> Poll<io::Result<()>> {
+                Poll::Ready(Ok(()))
+            }
+        }
+
+        let mut cx = Context::from_waker(Waker::noop());
+        outbox.poll_send(
+            &mut cx,
+            &mut Narrow(room),
+            &Metrics::default(),
+            Instant::ZERO,
+        )
+    }
+
+    #[test]
+    fn what_was_written_leaves_its_memory_to_the_next_unless_that_is_much() {
+        for (bytes, kept) in [(SPARE_BYTES_MAX, true), (SPARE_BYTES_MAX + 1, false)] {
+            SPARE.set(None);
+            let mut outbox = Outbox::default();
+            outbox.reserve(1, bytes);
+            outbox.push(Frame::text("a").as_bytes(), None);
+            assert!(send(&mut outbox, 3).is_ready());
+            let batch = SPARE.take();
+            assert_eq!(batch.is_some(), kept, "{bytes} bytes");
+            assert!(batch.is_none_or(|batch| batch.bytes.is_empty() && batch.written == 0));
+        }
+    }
+
+    #[test]
+    fn what_waits_for_the_socket_takes_no_more_memory_than_it_needs() {
+        let mut outbox = Outbox::default();
+        outbox.reserve(100, 10_000);
+        outbox.push(Frame::text("a").as_bytes(), None);
+        assert!(send(&mut outbox, 2).is_pending());
+        let batch = outbox.own();
+        assert_eq!((batch.bytes.capacity(), batch.marks.capacity()), (3, 1));
+        assert_eq!(batch.written, 2);
     }
 
     #[test]

@@ -5,7 +5,7 @@ use std::num::NonZeroUsize;
 use std::task::{Context, Poll, Waker};
 
 use busline::bus::{
-    InMemoryMessageBus, Message, MessageBus, Publisher, Received, Subscription, Topic,
+    InMemoryMessageBus, Message, MessageBus, Offered, Publisher, Received, Subscription, Topic,
 };
 use busline::limits::Window;
 
@@ -169,15 +169,15 @@ impl World {
     fn offer(&mut self, n: u8, bytes: usize) {
         let message = self.message(bytes);
         let expected = match self.model.readers_of(n).count() {
-            0 => Some(0),
-            _ => self
-                .model
-                .has_room(n, bytes)
-                .then(|| self.model.publish(n, &message)),
+            0 => Offered::Nobody(message.clone()),
+            _ if self.model.has_room(n, bytes) => {
+                Offered::Published(self.model.publish(n, &message))
+            }
+            _ => Offered::Full(message.clone()),
         };
         let mut cx = Context::from_waker(Waker::noop());
-        let polled = self.publishers[usize::from(n)].poll_publish(&mut cx, &message);
-        assert_eq!(polled, expected.map_or(Poll::Pending, Poll::Ready));
+        let offered = self.publishers[usize::from(n)].offer(&mut cx, message);
+        assert_eq!(offered, expected);
     }
 
     fn recv(&mut self, index: usize) {

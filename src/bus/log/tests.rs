@@ -252,3 +252,51 @@ fn a_message_for_nobody_is_counted_and_not_kept() {
     let mut late = log.attach();
     assert_eq!(read(&mut log, &mut late, ALL), (0, vec![]));
 }
+
+#[test]
+fn what_a_busy_log_has_given_back_serves_the_next_one_that_grows() {
+    let fill =
+        |log: &mut Log, count: u32| (0..count).for_each(|n| log.append(n.to_string().into()));
+    let mut first = log(1024, ALL);
+    let mut cursor = first.attach();
+    fill(&mut first, 200);
+    let capacity = first.entries.capacity();
+    read(&mut first, &mut cursor, ALL);
+    assert_eq!(first.entries.capacity(), 0, "an idle log keeps nothing");
+    let mut second = log(1024, ALL);
+    let mut cursor = second.attach();
+    fill(&mut second, 32);
+    assert_eq!(
+        second.entries.capacity(),
+        32,
+        "a small one takes no more than it needs"
+    );
+    second.append("32".into());
+    assert_eq!(second.entries.capacity(), capacity);
+    assert_eq!(read(&mut second, &mut cursor, ALL), (0, texts(0..33)));
+}
+
+#[test]
+fn a_log_that_was_very_large_leaves_nothing() {
+    let mut large = log(5000, ALL);
+    let mut cursor = large.attach();
+    (0..5000).for_each(|_| large.append("x".into()));
+    read(&mut large, &mut cursor, ALL);
+    assert_eq!(RING.take().capacity(), 0);
+}
+
+#[test]
+fn one_reader_is_given_the_messages_themselves() {
+    let frame = |message: &Message| message.frame().as_bytes().as_ptr();
+    let mut log = log(4, ALL);
+    let mut cursor = log.attach();
+    let message = Message::from("a");
+    let at = frame(&message);
+    log.append(message);
+    let Some(Received::Message(message)) = log.next(&mut cursor) else {
+        panic!("it is there");
+    };
+    assert_eq!(frame(&message), at);
+    assert!(log.next(&mut cursor).is_none());
+    assert_eq!((log.bytes(), log.counts().delivered), (0, 1));
+}

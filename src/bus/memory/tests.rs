@@ -1,8 +1,9 @@
 //! What the bus does that its contract leaves open.
 
-use std::task::{Context, Poll, Waker};
+use std::task::{Context, Waker};
 
 use super::super::contract;
+use super::super::subscription::Offered;
 use super::*;
 use crate::limits::Limits;
 use crate::wakes::Wakes;
@@ -88,19 +89,19 @@ fn a_publisher_that_waits_is_woken_by_a_read_and_by_the_last_reader_that_leaves(
         let (wakes, waker) = Wakes::new();
         let mut cx = Context::from_waker(&waker);
         let mut publisher = bus.publisher(&topic);
-        let message = Message::text("x");
-        assert_eq!(publisher.poll_publish(&mut cx, &message), Poll::Ready(1));
-        assert_eq!(publisher.poll_publish(&mut cx, &message), Poll::Pending);
-        let (reader, subscribers) = if reads {
-            assert!(reader.poll_recv(&mut cx).is_ready());
-            (Some(reader), 1)
+        let message = || Message::text("x");
+        let mut offer = || publisher.offer(&mut cx, message());
+        assert_eq!(offer(), Offered::Published(1));
+        assert_eq!(offer(), Offered::Full(message()));
+        let (reader, offered) = if reads {
+            read(&mut reader);
+            (Some(reader), Offered::Published(1))
         } else {
             drop(reader);
-            (None, 0)
+            (None, Offered::Nobody(message()))
         };
         assert_eq!(wakes.count(), 1);
-        let published = publisher.poll_publish(&mut cx, &message);
-        assert_eq!(published, Poll::Ready(subscribers));
+        assert_eq!(offer(), offered);
         drop(reader);
     }
 }
@@ -113,9 +114,12 @@ struct Waiting {
 }
 
 impl Waiting {
-    fn poll(&mut self) -> Poll<usize> {
+    fn is_full(&mut self) -> bool {
         let mut cx = Context::from_waker(&self.waker);
-        self.publisher.poll_publish(&mut cx, &Message::text("y"))
+        match self.publisher.offer(&mut cx, Message::text("y")) {
+            Offered::Full(_) => true,
+            Offered::Nobody(_) | Offered::Published(_) => false,
+        }
     }
 }
 
@@ -139,7 +143,7 @@ fn crowded(messages: usize) -> (Subscription, [Waiting; 3], InMemoryMessageBus) 
             wakes,
             waker,
         };
-        assert_eq!(waiting.poll(), Poll::Pending);
+        assert!(waiting.is_full());
         waiting
     });
     (reader, waiting, bus)
@@ -165,7 +169,7 @@ fn as_many_publishers_are_woken_as_there_is_room_for() {
         2,
         "the first has not come back"
     );
-    assert_eq!(waiting[0].poll(), Poll::Ready(1));
+    assert!(!waiting[0].is_full());
     read(&mut reader);
     assert_eq!(woken(&waiting), [1, 1, 1]);
 }
@@ -204,11 +208,12 @@ fn a_publisher_that_gives_up_leaves_no_place_behind() {
     let reader = bus.subscribe(&topic).expect("there is room for the topic");
     let mut cx = Context::from_waker(Waker::noop());
     let mut publisher = bus.publisher(&topic);
-    let message = Message::text("x");
     for _ in 0..limits.window.messages.get() {
-        assert!(publisher.poll_publish(&mut cx, &message).is_ready());
+        let offered = publisher.offer(&mut cx, "x".into());
+        assert_eq!(offered, Offered::Published(1));
     }
-    assert!(publisher.poll_publish(&mut cx, &message).is_pending());
+    let offered = publisher.offer(&mut cx, "x".into());
+    assert_eq!(offered, Offered::Full("x".into()));
     let cell = bus.shared.cell(&topic).expect("it has a subscriber");
     let waiting = || {
         cell.lock()

@@ -8,7 +8,7 @@ use futures::io::AsyncRead;
 
 use super::{AtHand, Open, Taken, lost};
 use crate::authorize::Denied;
-use crate::bus::{Message, Origin};
+use crate::bus::{Message, Offered, Origin};
 use crate::planted::{self, Bug};
 use crate::rt::{Instant, Runtime};
 use crate::session::cause::Cause;
@@ -28,15 +28,32 @@ impl<R: Runtime> Open<R> {
         link: &mut Link<S>,
         now: Instant,
     ) -> Option<Cause> {
-        for _ in 0..self.admission().limits.inbound_batch.get() {
+        let cause = self.read(cx, link, now);
+        let taken_in = std::mem::take(&mut self.taken_in);
+        if taken_in.messages > 0 {
+            let metrics = self.admission().app().metrics();
+            metrics.messages_in.add(u64::from(taken_in.messages));
+            metrics.bytes_in.add(taken_in.bytes);
+        }
+        cause
+    }
+
+    fn read<S: AsyncRead + Unpin>(
+        &mut self,
+        cx: &mut Context<'_>,
+        link: &mut Link<S>,
+        now: Instant,
+    ) -> Option<Cause> {
+        let batch = self.admission().limits.inbound_batch.get();
+        for _ in 0..batch {
             match self.poll_renewal(cx, now) {
                 Poll::Pending => return None,
                 Poll::Ready(Some(cause)) => return Some(cause),
                 Poll::Ready(None) => {}
             }
             match self.poll_hand_over(cx, now) {
-                Taken::No => return None,
-                Taken::Yes => {}
+                Poll::Pending => return None,
+                Poll::Ready(()) => {}
             }
             // Without one there is nothing to do, and no cause to close.
             let allowance = self.allowance(now)?;
@@ -45,10 +62,13 @@ impl<R: Runtime> Open<R> {
                 Poll::Ready(Err(error)) => return Some(lost(&error)),
                 Poll::Ready(Ok(inbound)) => inbound,
             };
-            if self.intake.bytes(now, link.inlet.take_read()) == Within::No {
-                return Some(Cause::RateExceeded);
+            let read = link.inlet.take_read();
+            if read > 0 {
+                self.keepalive.heard(now);
+                if self.intake.bytes(now, read) == Within::No {
+                    return Some(Cause::RateExceeded);
+                }
             }
-            self.keepalive.heard(now);
             if let Some(cause) = self.on_inbound(cx, inbound, now) {
                 return Some(cause);
             }
@@ -94,16 +114,13 @@ impl<R: Runtime> Open<R> {
         if let Some(message) = message {
             // Mostly it is taken at once, and nothing is kept.
             let taken = match is_within {
-                Within::No => Taken::No,
-                Within::Yes => self.offer(cx, &message, Duration::ZERO),
+                Within::No => Taken::No(message),
+                Within::Yes => self.offer(cx, message, Duration::ZERO),
             };
-            self.at_hand = match taken {
-                Taken::No => Some(Box::new(AtHand {
-                    message,
-                    since: now,
-                })),
-                Taken::Yes => None,
-            };
+            match taken {
+                Taken::No(message) => self.hold(message, now),
+                Taken::Yes => {}
+            }
         }
         match is_within {
             Within::No => Some(Cause::RateExceeded),
@@ -169,30 +186,35 @@ impl<R: Runtime> Open<R> {
 
     fn take_in(&mut self, frame: Frame, now: Instant) -> Message {
         self.age.active(now);
+        self.taken_in.messages += 1;
+        self.taken_in.bytes += frame.len() as u64;
         let admission = self.admission_mut();
-        let metrics = admission.app().metrics();
-        metrics.messages_in.add(1);
-        metrics.bytes_in.add(frame.len() as u64);
         admission.feed.teller.received(frame.len());
         Message::new(frame, Origin::Client(admission.sender()))
     }
 
     /// Hands the message at hand to the service, if that is there and has room for it.
-    fn poll_hand_over(&mut self, cx: &mut Context<'_>, now: Instant) -> Taken {
+    fn poll_hand_over(&mut self, cx: &mut Context<'_>, now: Instant) -> Poll<()> {
         let Some(at_hand) = self.at_hand.take() else {
-            return Taken::Yes;
+            return Poll::Ready(());
         };
-        let held = now.saturating_since(at_hand.since);
-        let taken = self.offer(cx, &at_hand.message, held);
-        match taken {
-            Taken::No => self.at_hand = Some(at_hand),
-            Taken::Yes => {}
+        let AtHand { message, since } = *at_hand;
+        match self.offer(cx, message, now.saturating_since(since)) {
+            Taken::No(message) => {
+                self.hold(message, since);
+                Poll::Pending
+            }
+            Taken::Yes => Poll::Ready(()),
         }
-        taken
+    }
+
+    /// Keeps a message that the service has not taken since then.
+    fn hold(&mut self, message: Message, since: Instant) {
+        self.at_hand = Some(Box::new(AtHand { message, since }));
     }
 
     /// Offers the service a message that was held for so long.
-    fn offer(&mut self, cx: &mut Context<'_>, message: &Message, held: Duration) -> Taken {
+    fn offer(&mut self, cx: &mut Context<'_>, message: Message, held: Duration) -> Taken {
         let is_served = self.status.generation().is_some();
         let admission = self.admission_mut();
         // While answers to earlier messages wait here for the socket, further ones could only push
@@ -201,12 +223,12 @@ impl<R: Runtime> Open<R> {
             held >= admission.limits.answers_timeout && !planted::is(Bug::AnswersTimeoutIgnored);
         if !is_served || (!is_over && admission.feed.owes_answers()) {
             admission.publisher.withdraw();
-            return Taken::No;
+            return Taken::No(message);
         }
-        match admission.publisher.poll_publish(cx, message) {
+        match admission.publisher.offer(cx, message) {
             // Without an inbox the instance is ending; the next one gets the message.
-            Poll::Pending | Poll::Ready(0) => Taken::No,
-            Poll::Ready(_) => Taken::Yes,
+            Offered::Full(message) | Offered::Nobody(message) => Taken::No(message),
+            Offered::Published(_) => Taken::Yes,
         }
     }
 }

@@ -1,0 +1,50 @@
+//! One copy for each of a few threads, so that they need not share what they all write to.
+
+use crate::sync::thread_number;
+
+/// Copies; more threads than these share them.
+const COPIES: usize = 16;
+
+/// Copies of a value that is counted in, each used by one thread if there are not too many.
+#[derive(Debug, Default)]
+pub(crate) struct Shards<T>([Padded<T>; COPIES]);
+
+/// Two lines of the cache: processors fetch them in pairs.
+#[derive(Debug, Default)]
+#[repr(align(128))]
+struct Padded<T>(T);
+
+impl<T> Shards<T> {
+    /// The copy of this thread.
+    pub(crate) fn here(&self) -> &T {
+        &self.0[thread_number() % COPIES].0
+    }
+
+    /// All of them.
+    pub(crate) fn all(&self) -> impl Iterator<Item = &T> {
+        self.0.iter().map(|Padded(copy)| copy)
+    }
+}
+
+#[cfg(all(test, not(feature = "loom")))]
+mod tests {
+    use super::*;
+    use crate::sync::{AtomicU64, Ordering};
+
+    #[test]
+    fn a_thread_keeps_to_its_copy_and_another_one_has_another() {
+        let shards: Shards<AtomicU64> = Shards::default();
+        std::thread::scope(|scope| {
+            for _ in 0..2 {
+                scope.spawn(|| {
+                    shards.here().fetch_add(1, Ordering::Relaxed);
+                    shards.here().fetch_add(1, Ordering::Relaxed);
+                });
+            }
+        });
+        let counts: Vec<_> = shards.all().map(|n| n.load(Ordering::Relaxed)).collect();
+        assert_eq!(counts.iter().sum::<u64>(), 4);
+        assert!(counts.iter().all(|count| count % 2 == 0), "{counts:?}");
+        assert_eq!(counts.len(), COPIES);
+    }
+}

@@ -1,0 +1,422 @@
+//! Those who wait, and how they are woken with no lock held.
+
+use std::num::NonZeroUsize;
+use std::task::Waker;
+
+use slab::Slab;
+use smallvec::SmallVec;
+
+use crate::planted::{self, Bug};
+
+/// The tasks that wait for one thing, kept under the lock that guards the thing.
+///
+/// Every call that takes a waker out hands it to the caller, who wakes or drops it after unlocking:
+/// both run foreign code, which may come back for the same lock.
+#[derive(Debug, Default)]
+pub(crate) enum Waiters {
+    /// Two or more, or what is left of them.
+    Crowd(Box<Crowd>),
+    #[default]
+    None,
+    /// One, as most topics have: it needs no memory of its own.
+    One(Option<Waker>),
+}
+
+/// Any number of waiters.
+#[derive(Debug, Default)]
+pub(crate) struct Crowd {
+    /// For each waiter, where in `parked` its waker lies.
+    places: Slab<Option<usize>>,
+    parked: Parked,
+    /// Whose turn it is of those that are parked, where not all are woken.
+    turn: usize,
+}
+
+/// Wakers with their places; one of them needs no memory of its own.
+type Parked = SmallVec<[(usize, Waker); 1]>;
+
+/// One waiter's place among [`Waiters`]; give it back with [`Waiters::leave`].
+#[derive(Debug)]
+pub(crate) struct Place(
+    /// One more than its index, so that an `Option` of it is no larger.
+    NonZeroUsize,
+);
+
+impl Place {
+    fn at(index: usize) -> Self {
+        Self(NonZeroUsize::MIN.saturating_add(index))
+    }
+
+    fn index(&self) -> usize {
+        self.0.get() - 1
+    }
+}
+
+impl Waiters {
+    pub(crate) fn enter(&mut self) -> Place {
+        match self {
+            Self::Crowd(crowd) => Place::at(crowd.places.insert(None)),
+            Self::None => {
+                *self = Self::One(None);
+                Place::at(0)
+            }
+            Self::One(waker) => {
+                let mut crowd = Crowd::default();
+                let first = Place::at(crowd.places.insert(None));
+                if let Some(waker) = waker.take() {
+                    crowd.add(&first, waker);
+                }
+                let place = Place::at(crowd.places.insert(None));
+                *self = Self::Crowd(Box::new(crowd));
+                place
+            }
+        }
+    }
+
+    /// Parks the task at this place and returns the waker it replaces, to drop after unlocking.
+    #[must_use]
+    pub(crate) fn park(&mut self, place: &Place, waker: &Waker) -> Option<Waker> {
+        match self {
+            Self::Crowd(crowd) => crowd.park(place, waker),
+            Self::None => unreachable!("a place is given back once"),
+            Self::One(Some(parked)) if parked.will_wake(waker) => None,
+            Self::One(parked) => parked.replace(waker.clone()),
+        }
+    }
+
+    /// Gives the place back and returns its waker, if it was parked, to drop after unlocking.
+    #[must_use]
+    pub(crate) fn leave(&mut self, place: Place) -> Option<Waker> {
+        match self {
+            Self::Crowd(crowd) => {
+                let waker = crowd.leave(&place);
+                if crowd.places.is_empty() {
+                    *self = Self::None;
+                }
+                waker
+            }
+            Self::None => unreachable!("a place is given back once"),
+            Self::One(_) => match std::mem::take(self) {
+                Self::One(waker) => waker,
+                Self::Crowd(_) | Self::None => None,
+            },
+        }
+    }
+
+    /// Takes the waker out of this place, to drop after unlocking.
+    #[must_use]
+    pub(crate) fn unpark_one(&mut self, place: &Place) -> Option<Waker> {
+        match self {
+            Self::Crowd(crowd) => crowd.unpark_one(place),
+            Self::None => None,
+            Self::One(waker) => waker.take(),
+        }
+    }
+
+    /// Takes every parked waker out, to wake after unlocking.
+    #[inline]
+    pub(crate) fn unpark(&mut self) -> Wakers {
+        match self {
+            Self::Crowd(crowd) => crowd.unpark(),
+            Self::None => Wakers::None,
+            Self::One(waker) => waker.take().map_or(Wakers::None, Wakers::One),
+        }
+    }
+
+    /// Takes so many parked wakers out, each in its turn, to wake after unlocking.
+    pub(crate) fn unpark_some(&mut self, count: usize) -> Wakers {
+        match self {
+            Self::Crowd(crowd) if count < crowd.parked.len() => crowd.unpark_some(count),
+            Self::Crowd(_) | Self::None | Self::One(_) => self.unpark(),
+        }
+    }
+
+    /// Places of tasks that are not parked: they have been woken, and have not come back.
+    pub(crate) fn awake(&self) -> usize {
+        match self {
+            Self::Crowd(crowd) => crowd.places.len() - crowd.parked.len(),
+            Self::None => 0,
+            Self::One(waker) => usize::from(waker.is_none()),
+        }
+    }
+
+    /// Places that are taken.
+    #[cfg(all(test, not(feature = "loom")))]
+    pub(crate) fn len(&self) -> usize {
+        match self {
+            Self::Crowd(crowd) => crowd.places.len(),
+            Self::None => 0,
+            Self::One(_) => 1,
+        }
+    }
+}
+
+impl Crowd {
+    /// Parks a task at a place that has none.
+    fn add(&mut self, place: &Place, waker: Waker) {
+        self.places[place.index()] = Some(self.parked.len());
+        self.parked.push((place.index(), waker));
+    }
+
+    fn park(&mut self, place: &Place, waker: &Waker) -> Option<Waker> {
+        match self.places[place.index()] {
+            Some(index) if self.parked[index].1.will_wake(waker) => None,
+            Some(index) => Some(std::mem::replace(&mut self.parked[index].1, waker.clone())),
+            None => {
+                self.add(place, waker.clone());
+                None
+            }
+        }
+    }
+
+    fn leave(&mut self, place: &Place) -> Option<Waker> {
+        let index = self.places.remove(place.index())?;
+        Some(self.remove(index))
+    }
+
+    fn unpark_one(&mut self, place: &Place) -> Option<Waker> {
+        let index = self.places[place.index()].take()?;
+        Some(self.remove(index))
+    }
+
+    fn remove(&mut self, index: usize) -> Waker {
+        let (_, waker) = self.parked.swap_remove(index);
+        if let Some((moved, _)) = self.parked.get(index) {
+            self.places[*moved] = Some(index);
+        }
+        waker
+    }
+
+    /// Takes out so many, which are fewer than there are.
+    ///
+    /// The last one takes the place of each that is taken out, and has its turn in the next lap: so
+    /// whoever waits is woken within two laps, whoever comes and goes meanwhile.
+    fn unpark_some(&mut self, count: usize) -> Wakers {
+        let mut wakers = Parked::with_capacity(count);
+        for _ in 0..count {
+            let index = if self.turn < self.parked.len() {
+                self.turn
+            } else {
+                0
+            };
+            self.turn = index + 1;
+            let place = self.parked[index].0;
+            self.places[place] = None;
+            wakers.push((place, self.remove(index)));
+        }
+        Wakers::Crowd(wakers)
+    }
+
+    #[inline]
+    fn unpark(&mut self) -> Wakers {
+        // Mostly nobody waits, because everybody has been woken and not yet run.
+        if self.parked.is_empty() {
+            return Wakers::None;
+        }
+        self.unpark_all()
+    }
+
+    fn unpark_all(&mut self) -> Wakers {
+        let parked = std::mem::take(&mut self.parked);
+        for (place, _) in &parked {
+            self.places[*place] = None;
+        }
+        Wakers::Crowd(parked)
+    }
+}
+
+/// Wakers taken out of [`Waiters`], to be woken without any lock held.
+#[must_use = "the tasks stay asleep until these are woken"]
+#[derive(Debug, Default)]
+pub(crate) enum Wakers {
+    Crowd(Parked),
+    #[default]
+    None,
+    One(Waker),
+}
+
+impl Wakers {
+    #[inline]
+    pub(crate) fn wake(self) {
+        match self {
+            Self::Crowd(parked) => wake_all(parked),
+            Self::None => {}
+            Self::One(waker) => waker.wake(),
+        }
+    }
+}
+
+fn wake_all(parked: Parked) {
+    let most = if planted::is(Bug::OneWoken) {
+        1
+    } else {
+        usize::MAX
+    };
+    for (_, waker) in parked.into_iter().take(most) {
+        waker.wake();
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::sync::Arc as StdArc;
+    use std::sync::atomic::{AtomicUsize, Ordering as StdOrdering};
+    use std::task::Wake;
+
+    use super::*;
+
+    #[derive(Default)]
+    struct Count(AtomicUsize);
+
+    impl Wake for Count {
+        fn wake(self: StdArc<Self>) {
+            self.0.fetch_add(1, StdOrdering::SeqCst);
+        }
+    }
+
+    fn waker() -> (StdArc<Count>, Waker) {
+        let count = StdArc::new(Count::default());
+        (StdArc::clone(&count), Waker::from(count))
+    }
+
+    fn woken(count: &Count) -> usize {
+        count.0.load(StdOrdering::SeqCst)
+    }
+
+    #[test]
+    fn each_parked_task_is_woken_once() {
+        let mut waiters = Waiters::default();
+        let places = [(); 3].map(|()| waiters.enter());
+        let (count, waker) = waker();
+        for place in &places {
+            assert!(waiters.park(place, &waker).is_none());
+            assert!(
+                waiters.park(place, &waker).is_none(),
+                "the same task parks again"
+            );
+        }
+        waiters.unpark().wake();
+        assert_eq!(woken(&count), 3);
+        waiters.unpark().wake();
+        assert_eq!(woken(&count), 3, "nobody is parked any more");
+        assert!(waiters.park(&places[1], &waker).is_none());
+        waiters.unpark().wake();
+        assert_eq!(woken(&count), 4);
+    }
+
+    #[test]
+    fn a_task_that_parks_in_anothers_stead_is_the_one_that_is_woken() {
+        let mut waiters = Waiters::default();
+        let place = waiters.enter();
+        let ((old, old_waker), (new, new_waker)) = (waker(), waker());
+        assert!(waiters.park(&place, &old_waker).is_none());
+        assert!(
+            waiters.park(&place, &new_waker).is_some(),
+            "the old waker comes back"
+        );
+        waiters.unpark().wake();
+        assert_eq!((woken(&old), woken(&new)), (0, 1));
+    }
+
+    #[test]
+    fn who_is_taken_out_is_not_woken_and_may_park_again() {
+        let mut waiters = Waiters::default();
+        let places = [(); 3].map(|()| waiters.enter());
+        let (count, waker) = waker();
+        for place in &places {
+            assert!(waiters.park(place, &waker).is_none());
+        }
+        assert!(waiters.unpark_one(&places[0]).is_some());
+        assert!(waiters.unpark_one(&places[0]).is_none(), "it is out");
+        waiters.unpark().wake();
+        assert_eq!(woken(&count), 2);
+        assert!(waiters.park(&places[0], &waker).is_none());
+        waiters.unpark().wake();
+        assert_eq!(woken(&count), 3);
+    }
+
+    #[test]
+    fn so_many_are_woken_as_are_asked_for_and_each_has_its_turn() {
+        let mut waiters = Waiters::default();
+        assert_eq!(waiters.awake(), 0);
+        let tasks: Vec<_> = (0..5).map(|_| (waiters.enter(), waker())).collect();
+        let park = |waiters: &mut Waiters| {
+            for (place, (_, waker)) in &tasks {
+                drop(waiters.park(place, waker));
+            }
+        };
+        for turn in 1..=10 {
+            park(&mut waiters);
+            assert_eq!(waiters.awake(), 0);
+            waiters.unpark_some(0).wake();
+            waiters.unpark_some(2).wake();
+            assert_eq!(waiters.awake(), 2);
+            let all: usize = tasks.iter().map(|(_, (count, _))| woken(count)).sum();
+            assert_eq!(all, 2 * turn);
+        }
+        assert!(
+            tasks.iter().all(|(_, (count, _))| woken(count) > 1),
+            "nobody is forgotten"
+        );
+        waiters.unpark_some(5).wake();
+        assert_eq!(waiters.awake(), 5);
+        for (place, _) in tasks {
+            assert!(waiters.leave(place).is_none());
+        }
+        assert_eq!(waiters.awake(), 0);
+        let (place, (count, waker)) = (waiters.enter(), waker());
+        assert_eq!(waiters.awake(), 1);
+        drop(waiters.park(&place, &waker));
+        waiters.unpark_some(1).wake();
+        assert_eq!((woken(&count), waiters.awake()), (1, 1));
+    }
+
+    #[test]
+    fn who_leaves_takes_its_own_waker_and_nobody_elses() {
+        for leaver in 0..3 {
+            let mut waiters = Waiters::default();
+            let mut places: Vec<_> = (0..3).map(|_| waiters.enter()).collect();
+            let counts: Vec<_> = places
+                .iter()
+                .map(|place| {
+                    let (count, waker) = waker();
+                    assert!(waiters.park(place, &waker).is_none());
+                    count
+                })
+                .collect();
+            assert!(waiters.leave(places.remove(leaver)).is_some());
+            // Those that stay are found where they now lie.
+            let (count, again) = waker();
+            for place in &places {
+                assert!(waiters.park(place, &again).is_some());
+            }
+            waiters.unpark().wake();
+            assert_eq!(woken(&count), 2);
+            assert!(counts.iter().all(|count| woken(count) == 0));
+            for place in places {
+                assert!(waiters.leave(place).is_none(), "it was not parked");
+            }
+            assert!(matches!(waiters, Waiters::None), "nothing stays");
+        }
+    }
+
+    #[test]
+    fn one_waiter_needs_no_memory_of_its_own_and_keeps_its_waker_when_others_come() {
+        let mut waiters = Waiters::default();
+        let (count, own) = waker();
+        let first = waiters.enter();
+        assert!(waiters.park(&first, &own).is_none());
+        assert!(matches!(waiters, Waiters::One(_)));
+        let second = waiters.enter();
+        waiters.unpark().wake();
+        assert_eq!(woken(&count), 1, "it was parked before");
+        assert!(waiters.leave(first).is_none() && waiters.leave(second).is_none());
+        let third = waiters.enter();
+        assert!(matches!(waiters, Waiters::One(None)));
+        assert!(waiters.park(&third, &own).is_none());
+        assert!(waiters.leave(third).is_some(), "its own waker comes back");
+        assert!(matches!(waiters, Waiters::None));
+        assert_eq!(size_of::<Waiters>(), 24);
+        assert_eq!(size_of::<Option<Place>>(), 8);
+    }
+}
