@@ -50,7 +50,21 @@ pub(crate) trait Follower: Send + Sync {
 pub(crate) enum Given {
     /// Its socket has not taken all of it.
     Behind,
+    /// Its socket has taken all of it at once, which is not counted yet.
+    Passed,
+    /// Its socket has taken all of it, after what was there before.
     Whole,
+}
+
+/// Counts so many writes of a burst, as of that moment.
+pub(crate) fn count(burst: &Burst, writes: u64, metrics: &Metrics, now: Instant) {
+    if writes > 0 {
+        metrics
+            .messages_out
+            .add(burst.marks().len() as u64 * writes);
+        metrics.bytes_out.add(burst.bytes().len() as u64 * writes);
+        burst.observe(&metrics.written_after, writes, now);
+    }
 }
 
 /// Those who follow one topic in one place.
@@ -134,14 +148,15 @@ impl<R: Runtime> Fans<R> {
             return Err(loan);
         };
         let key = (home, loan.subscription.topic().clone());
-        let fans = self.map.lock().get(&key).cloned().unwrap_or_default();
         // The newest first: those before it are mostly full.
-        for fan in fans.iter().rev().filter_map(Weak::upgrade) {
+        let mut before = usize::MAX;
+        while let Some((index, fan)) = self.newest(&key, before) {
             match fan.join(loan) {
                 Joined::Elsewhere(loan) => return Err(loan),
                 Joined::Member(member) => return Ok(member),
                 Joined::No(back) => loan = back,
             }
+            before = index;
         }
         let listed = (Arc::clone(&self.map), key.clone());
         let (fan, task) = Fan::new(&self.stage, &loan, listed);
@@ -152,6 +167,19 @@ impl<R: Runtime> Fans<R> {
             Joined::Member(member) => Ok(member),
             Joined::Elsewhere(loan) | Joined::No(loan) => Err(loan),
         }
+    }
+}
+
+impl<R> Fans<R> {
+    /// The newest fan that stands in the list before this place, and its own place.
+    ///
+    /// One at a time, and used without the lock: the last handle of a fan takes it out of the list.
+    fn newest(&self, key: &Key, before: usize) -> Option<(usize, Arc<Fan>)> {
+        let map = self.map.lock();
+        let fans = map.get(key)?;
+        let earlier = &fans[..before.min(fans.len())];
+        let found = |(index, fan): (usize, &Weak<Fan>)| Some((index, fan.upgrade()?));
+        earlier.iter().enumerate().rev().find_map(found)
     }
 }
 
@@ -273,8 +301,10 @@ impl State {
         let metrics = stage.metrics.here();
         let mut now = stage.rt.now();
         let mut behind = Vec::new();
-        for (count, (key, place)) in self.followers.iter().enumerate() {
-            if count % WRITES_PER_TIME == 0 {
+        let mut passed = 0;
+        for (index, (key, place)) in self.followers.iter().enumerate() {
+            if index % WRITES_PER_TIME == 0 {
+                count(burst, std::mem::take(&mut passed), metrics, now);
                 now = stage.rt.now();
             }
             let Some(follower) = &place.follower else {
@@ -284,9 +314,11 @@ impl State {
             let give = || follower.give(burst, metrics, now);
             match catch_unwind(AssertUnwindSafe(give)) {
                 Ok(Given::Whole) => {}
+                Ok(Given::Passed) => passed += 1,
                 Ok(Given::Behind) | Err(_) => behind.push(key),
             }
         }
+        count(burst, passed, metrics, now);
         behind
             .into_iter()
             .filter_map(|key| self.release(key))

@@ -68,17 +68,17 @@ impl FromIterator<Instant> for Moments {
 
 impl Histogram {
     pub(crate) fn observe(&self, took: Duration) {
-        self.observe_all([nanos(took)]);
+        self.observe_all([nanos(took)], 1);
     }
 
-    /// The same for several, in nanoseconds; neighbours of one class, as those of one write are,
-    /// are added at once.
-    pub(crate) fn observe_all(&self, took: impl IntoIterator<Item = u64>) {
+    /// The same for several, in nanoseconds, each of which was so often; neighbours of one class,
+    /// as those of one write are, are added at once.
+    pub(crate) fn observe_all(&self, took: impl IntoIterator<Item = u64>, times: u64) {
         let mut run = Run::default();
         for nanos in took {
             let class = class(nanos);
             if class != run.class {
-                self.add(std::mem::take(&mut run));
+                self.add(std::mem::take(&mut run), times);
             }
             run = Run {
                 class,
@@ -86,7 +86,7 @@ impl Histogram {
                 nanos: run.nanos.wrapping_add(nanos),
             };
         }
-        self.add(run);
+        self.add(run, times);
     }
 
     /// The same for those of one write, which are as a rule of one class: as long as this took from
@@ -95,26 +95,29 @@ impl Histogram {
         &self,
         moments: &Moments,
         each: impl FnOnce() -> I,
-        end: Instant,
+        (end, times): (Instant, u64),
     ) {
         let took = |moment| end.nanos_since(moment);
         let class = class(took(moments.earliest));
         if class != self::class(took(moments.latest)) || moments.latest > end {
-            return self.observe_all(each().into_iter().map(took));
+            return self.observe_all(each().into_iter().map(took), times);
         }
         let ends = end.nanos_since(Instant::ZERO).wrapping_mul(moments.count);
-        self.add(Run {
+        let run = Run {
             class,
             count: moments.count,
             nanos: ends.wrapping_sub(moments.sum),
-        });
+        };
+        self.add(run, times);
     }
 
-    fn add(&self, run: Run) {
+    /// Adds what was so often.
+    fn add(&self, run: Run, times: u64) {
         if run.count > 0 {
             // A sum needs no order with anything else.
-            self.classes[run.class].fetch_add(run.count, Ordering::Relaxed);
-            self.nanos.fetch_add(run.nanos, Ordering::Relaxed);
+            self.classes[run.class].fetch_add(run.count * times, Ordering::Relaxed);
+            let nanos = run.nanos.wrapping_mul(times);
+            self.nanos.fetch_add(nanos, Ordering::Relaxed);
         }
     }
 
@@ -194,8 +197,11 @@ mod tests {
         let all = [1, 1, 9, 9, 9, 1, 700, 0].map(Duration::from_micros);
         all.iter().for_each(|took| one_by_one.observe(*took));
         let together = Histogram::default();
-        together.observe_all([]);
-        together.observe_all(all.map(|took| u64::try_from(took.as_nanos()).expect("small")));
+        together.observe_all([], 1);
+        together.observe_all(
+            all.map(|took| u64::try_from(took.as_nanos()).expect("small")),
+            1,
+        );
         assert_eq!(together.counts(), one_by_one.counts());
         assert_eq!(together.counts().sum, Duration::from_micros(730));
         assert_eq!(counts.classes[BOUNDS], 2, "more than half a minute");
@@ -216,8 +222,8 @@ mod tests {
             let end = at(end);
             let (together, one_by_one) = (Histogram::default(), Histogram::default());
             let each = || moments.iter().map(|micros| at(*micros));
-            together.observe_since(&each().collect(), each, end);
-            for moment in each() {
+            together.observe_since(&each().collect(), each, (end, 3));
+            for moment in each().chain(each()).chain(each()) {
                 one_by_one.observe(end.saturating_since(moment));
             }
             assert_eq!(together.counts(), one_by_one.counts());

@@ -1,7 +1,7 @@
 //! What a topic has for those who keep up: frames joined for one write, once for all of them.
 
 use super::message::{Generation, Message, Origin};
-use crate::histogram::Moments;
+use crate::histogram::{Histogram, Moments};
 use crate::instant::Instant;
 use crate::planted::{self, Bug};
 use crate::wire::HEADER_BYTES_MAX;
@@ -82,9 +82,10 @@ impl Burst {
         &self.marks
     }
 
-    /// When services published them, all in all.
-    pub(crate) fn published(&self) -> &Moments {
-        &self.published
+    /// Observes how long each message took from its publish to so many writes that ended then.
+    pub(crate) fn observe(&self, histogram: &Histogram, writes: u64, end: Instant) {
+        let each = || self.marks.iter().filter_map(|mark| mark.published);
+        histogram.observe_since(&self.published, each, (end, writes));
     }
 
     fn is_since(&self, since: Generation) -> bool {

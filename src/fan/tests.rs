@@ -73,6 +73,8 @@ struct Taken {
     is_released: bool,
     rings: usize,
     panics: bool,
+    /// Whether it counts for itself.
+    counts: bool,
 }
 
 impl Socket {
@@ -92,7 +94,11 @@ impl Follower for Socket {
         match taken.room.checked_sub(1) {
             Some(room) => {
                 taken.room = room;
-                Given::Whole
+                if taken.counts {
+                    Given::Whole
+                } else {
+                    Given::Passed
+                }
             }
             None => Given::Behind,
         }
@@ -111,6 +117,7 @@ struct World {
     rt: Still,
     bus: InMemoryMessageBus,
     fans: Fans<Still>,
+    metrics: Arc<Shards<Metrics>>,
 }
 
 fn topic() -> Topic {
@@ -121,8 +128,14 @@ impl World {
     fn new() -> Self {
         let rt = Still::new();
         let bus = InMemoryMessageBus::new(Window::default(), 8);
-        let fans = Fans::new(rt.clone(), bus.clone(), Arc::default());
-        Self { rt, bus, fans }
+        let metrics = Arc::<Shards<Metrics>>::default();
+        let fans = Fans::new(rt.clone(), bus.clone(), Arc::clone(&metrics));
+        Self {
+            rt,
+            bus,
+            fans,
+            metrics,
+        }
     }
 
     /// Another one that follows, whose socket takes so many bursts.
@@ -302,7 +315,7 @@ fn nobody_follows_who_is_tapped() {
 #[test]
 fn a_fan_is_full_at_its_limit_and_the_next_one_has_another() {
     let world = World::new();
-    let members: Vec<_> = (0..FOLLOWERS_MAX).map(|_| world.follow(1)).collect();
+    let mut members: Vec<_> = (0..FOLLOWERS_MAX).map(|_| world.follow(1)).collect();
     assert_eq!(world.rt.tasks(), 1);
     let (socket, _member) = world.follow(1);
     assert_eq!(world.rt.tasks(), 2);
@@ -313,6 +326,13 @@ fn a_fan_is_full_at_its_limit_and_the_next_one_has_another() {
         .iter()
         .all(|(socket, _)| taken(socket) == (1, false, 0));
     assert!(all);
+    let _rest: Vec<_> = (1..FOLLOWERS_MAX).map(|_| world.follow(1)).collect();
+    assert_eq!(world.rt.tasks(), 2);
+    members.pop();
+    let _in_its_place = world.follow(1);
+    assert_eq!(world.rt.tasks(), 2, "an older one has room");
+    let _one_too_many = world.follow(1);
+    assert_eq!(world.rt.tasks(), 3);
 }
 
 #[test]
@@ -417,4 +437,24 @@ fn a_fan_is_forgotten_with_its_last_member_and_others_of_its_topic_are_not() {
     assert_eq!(fans(), 1);
     drop(other);
     assert!(world.fans.map.lock().is_empty());
+}
+
+#[test]
+fn what_has_passed_is_counted_and_nothing_twice() {
+    let world = World::new();
+    let followers: Vec<_> = (0..2 * WRITES_PER_TIME + 1)
+        .map(|_| world.follow(1))
+        .collect();
+    followers[0].0.0.lock().counts = true;
+    followers[1].0.0.lock().room = 0;
+    let message = Message::text("a").published(Origin::Unknown, Instant::ZERO);
+    world.bus.publish(&topic(), message);
+    world.rt.turn();
+    let counts = world.metrics.counts();
+    let passed = followers.len() as u64 - 2;
+    assert_eq!(
+        (counts.messages_out, counts.bytes_out),
+        (passed, 3 * passed)
+    );
+    assert_eq!(counts.written_after.count(), passed);
 }

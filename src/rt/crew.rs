@@ -4,7 +4,7 @@
 //! Between these rounds each other thread gets the tasks of its own that were woken, all together:
 //! one wake for a whole audience, however large.
 
-use std::cell::RefCell;
+use std::cell::{Cell, RefCell};
 use std::fmt;
 use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::sync::Arc as StdArc;
@@ -58,6 +58,17 @@ struct Task {
 thread_local! {
     /// The crew of which this thread runs a round, and what that has woken.
     static ROUND: RefCell<Option<Round>> = RefCell::default();
+}
+
+thread_local! {
+    /// The polls of tasks that this thread has begun, and whether the last one runs still.
+    static POLL: Cell<(u64, bool)> = Cell::default();
+}
+
+/// The number of the poll that runs on this thread, if it is of a crew's task.
+pub(super) fn present_poll() -> Option<u64> {
+    let (poll, runs) = POLL.with(Cell::get);
+    runs.then_some(poll)
 }
 
 struct Round {
@@ -206,7 +217,10 @@ impl Task {
         };
         let waker = Waker::from(StdArc::clone(&self));
         let mut cx = Context::from_waker(&waker);
-        match catch_unwind(AssertUnwindSafe(|| future.as_mut().poll(&mut cx))) {
+        POLL.with(|poll| poll.set((poll.get().0 + 1, true)));
+        let polled = catch_unwind(AssertUnwindSafe(|| future.as_mut().poll(&mut cx)));
+        POLL.with(|poll| poll.set((poll.get().0, false)));
+        match polled {
             Ok(Poll::Pending) => *self.future.lock() = Some(future),
             // A panic was told by its hook, and is the end of this task only.
             Ok(Poll::Ready(())) | Err(_) => {
@@ -566,5 +580,33 @@ mod tests {
         let theirs = StdArc::clone(&held);
         spawner.spawn(Box::pin(async move { drop(theirs) }));
         assert_eq!((StdArc::strong_count(&held), polls.get()), (1, 1));
+    }
+
+    #[test]
+    fn each_poll_of_a_task_has_a_number_of_its_own_and_what_is_no_task_has_none() {
+        let mut world = World::new();
+        let (tell, told) = std::sync::mpsc::channel();
+        let mut left = 2;
+        world.spawn(poll_fn(move |cx| {
+            let polls = [present_poll(), present_poll()];
+            tell.send(polls).expect("somebody listens");
+            cx.waker().wake_by_ref();
+            left -= 1;
+            if left > 0 {
+                Poll::Pending
+            } else {
+                Poll::Ready(())
+            }
+        }));
+        world.spawn(async { panic!("on purpose") });
+        world.turn();
+        assert_eq!(present_poll(), None);
+        let told: Vec<_> = told.iter().collect();
+        assert_eq!(told.len(), 2);
+        assert!(
+            told.iter()
+                .all(|[first, again]| first.is_some() && first == again)
+        );
+        assert_ne!(told[0], told[1]);
     }
 }

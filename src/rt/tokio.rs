@@ -4,7 +4,7 @@
     reason = "this file is where the clock, the spawner and the entropy come from"
 )]
 
-use std::cell::RefCell;
+use std::cell::{Cell, RefCell};
 use std::future::poll_fn;
 use std::hash::{BuildHasher, RandomState};
 use std::task::Poll;
@@ -14,7 +14,7 @@ use futures::future::BoxFuture;
 use tokio::runtime::Handle;
 use tokio::task::unconstrained;
 
-use super::crew::{Crew, Spawner};
+use super::crew::{Crew, Spawner, present_poll};
 use super::{Clock, Home, Instant, Random, Sleep, Spawn};
 
 /// The tokio runtime of the thread that asks, or else the one that was current when this was made.
@@ -44,6 +44,17 @@ impl Tokio {
 thread_local! {
     /// The crew of this thread, if it has one.
     static HOME: RefCell<Option<Spawner>> = const { RefCell::new(None) };
+
+    /// When a poll of this thread has looked at a clock, the last one that did.
+    static TURN: Cell<Option<Turn>> = const { Cell::new(None) };
+}
+
+#[derive(Clone, Copy)]
+struct Turn {
+    poll: u64,
+    /// The beginning of the clock.
+    start: tokio::time::Instant,
+    at: Instant,
 }
 
 /// A crew that has this thread for its home.
@@ -82,6 +93,20 @@ impl Clock for Tokio {
         Instant::from_start(self.start.elapsed())
     }
 
+    fn turn(&self) -> Instant {
+        let Some(poll) = present_poll() else {
+            return self.now();
+        };
+        let start = self.start;
+        let asked = |turn: &Turn| turn.poll == poll && turn.start == start;
+        if let Some(turn) = TURN.get().filter(asked) {
+            return turn.at;
+        }
+        let at = self.now();
+        TURN.set(Some(Turn { poll, start, at }));
+        at
+    }
+
     fn wall(&self) -> SystemTime {
         SystemTime::now()
     }
@@ -115,5 +140,47 @@ impl Spawn for Tokio {
 impl Random for Tokio {
     fn random(&self) -> u64 {
         RandomState::new().hash_one(0_u8)
+    }
+}
+
+#[cfg(all(test, not(feature = "loom")))]
+mod tests {
+    use super::*;
+
+    /// Asks twice, and lets time pass between.
+    fn turns(rt: &Tokio) -> [Instant; 2] {
+        let first = rt.turn();
+        while rt.now() == first {}
+        [first, rt.turn()]
+    }
+
+    #[tokio::test]
+    async fn time_stands_still_for_a_poll_of_a_task_and_for_nothing_else() {
+        let rt = Tokio::current();
+        let mut later = rt.clone();
+        later.start += std::time::Duration::from_secs(3600);
+        let [first, second] = turns(&rt);
+        assert!(first < second, "this is no task of a crew");
+        Tokio::gather();
+        let (tell, mut told) = tokio::sync::mpsc::unbounded_channel();
+        let mut left = 2;
+        let task = rt.clone();
+        rt.spawn(Box::pin(poll_fn(move |cx| {
+            let _sent = tell.send((turns(&task), later.turn()));
+            cx.waker().wake_by_ref();
+            left -= 1;
+            if left > 0 {
+                Poll::Pending
+            } else {
+                Poll::Ready(())
+            }
+        })));
+        let mut before = second;
+        for _ in 0..2 {
+            let ([first, again], of_later) = told.recv().await.expect("it is polled twice");
+            assert!(first == again && first > before);
+            assert_eq!(of_later, Instant::ZERO, "each clock has its own");
+            before = first;
+        }
     }
 }

@@ -10,7 +10,7 @@ use super::bell::Bell;
 use super::inlet::{Inbound, Inlet};
 use super::outbox::Outbox;
 use crate::bus::Burst;
-use crate::fan::{Follower, Given};
+use crate::fan::{Follower, Given, count};
 use crate::metrics::Metrics;
 use crate::planted::{self, Bug};
 use crate::rt::Instant;
@@ -97,12 +97,22 @@ impl<S: AsyncWrite + Unpin> Link<S> {
 impl<S: AsyncWrite + Unpin + Send> Follower for Mutex<Link<S>> {
     fn give(&self, burst: &Arc<Burst>, metrics: &Metrics, now: Instant) -> Given {
         let mut link = self.lock();
-        link.outbox.add(burst);
+        let link = &mut *link;
         link.given = Some(now);
+        let mut cx = Context::from_waker(&link.rope);
+        let has_passed = link
+            .outbox
+            .pass(&mut cx, &mut link.stream, (burst, metrics));
         match link.poll_send(metrics, now) {
+            Poll::Ready(Ok(())) if has_passed => Given::Passed,
             Poll::Ready(Ok(())) => Given::Whole,
             // An error is met by its session again.
-            Poll::Ready(Err(_)) | Poll::Pending => Given::Behind,
+            Poll::Ready(Err(_)) | Poll::Pending => {
+                if has_passed {
+                    count(burst, 1, metrics, now);
+                }
+                Given::Behind
+            }
         }
     }
 
@@ -115,5 +125,183 @@ impl<S: AsyncWrite + Unpin + Send> Follower for Mutex<Link<S>> {
         if !planted::is(Bug::ReleaseNotRung) {
             bell.wake_by_ref();
         }
+    }
+}
+
+#[cfg(all(test, not(feature = "loom")))]
+mod tests {
+    use std::pin::Pin;
+
+    use super::*;
+    use crate::bus::{Generation, InMemoryMessageBus, MessageBus, Terms, Topic};
+    use crate::limits::Window;
+    use crate::metrics::SessionCounts;
+    use crate::wire::{Frame, Inflation};
+
+    /// A socket that does so with what it is given next.
+    #[derive(Debug, Default)]
+    struct Socket {
+        does: Option<Does>,
+        flushes: bool,
+        taken: Vec<u8>,
+    }
+
+    #[derive(Clone, Copy, Debug)]
+    enum Does {
+        Fail,
+        Panic,
+        Take(usize),
+    }
+
+    impl AsyncRead for Socket {
+        fn poll_read(
+            self: Pin<&mut Self>,
+            _: &mut Context<'_>,
+            _: &mut [u8],
+        ) -> Poll<io::Result<usize>> {
+            Poll::Pending
+        }
+    }
+
+    impl AsyncWrite for Socket {
+        fn poll_write(
+            mut self: Pin<&mut Self>,
+            _: &mut Context<'_>,
+            bytes: &[u8],
+        ) -> Poll<io::Result<usize>> {
+            match self.does.take() {
+                Some(Does::Fail) => Poll::Ready(Err(io::ErrorKind::BrokenPipe.into())),
+                Some(Does::Panic) => panic!("on purpose"),
+                Some(Does::Take(room)) => {
+                    let taken = bytes.len().min(room);
+                    self.taken.extend_from_slice(&bytes[..taken]);
+                    Poll::Ready(Ok(taken))
+                }
+                None => Poll::Pending,
+            }
+        }
+
+        fn poll_flush(self: Pin<&mut Self>, _: &mut Context<'_>) -> Poll<io::Result<()>> {
+            if self.flushes {
+                Poll::Ready(Ok(()))
+            } else {
+                Poll::Pending
+            }
+        }
+
+        fn poll_close(self: Pin<&mut Self>, _: &mut Context<'_>) -> Poll<io::Result<()>> {
+            Poll::Ready(Ok(()))
+        }
+    }
+
+    /// Two frames of three bytes for everybody.
+    fn burst() -> Arc<Burst> {
+        let bus = InMemoryMessageBus::new(Window::default(), 1);
+        let topic: Topic = "t".parse().expect("a valid name");
+        let mut reader = bus.subscribe(&topic).expect("there is room");
+        let mut group = reader.group();
+        assert!(group.join(&mut reader), "both are at the beginning");
+        for text in ["a", "b"] {
+            bus.publish(&topic, text.into());
+        }
+        let terms = Terms {
+            bytes_max: 100,
+            since: Generation::new(1),
+        };
+        let mut cx = Context::from_waker(Waker::noop());
+        let Poll::Ready(Some(burst)) = group.poll_burst(&mut cx, terms) else {
+            panic!("there is something for everybody");
+        };
+        group.part(&mut reader);
+        burst
+    }
+
+    /// The link of such a socket, before which so many frames of its own wait.
+    fn link(does: Option<Does>, flushes: bool, own: usize) -> Mutex<Link<Socket>> {
+        let socket = Socket {
+            does,
+            flushes,
+            taken: Vec::new(),
+        };
+        let mut link = Link::new(socket, Inlet::new(100, Inflation::None));
+        for _ in 0..own {
+            link.outbox.push(Frame::text("o").as_bytes(), None);
+        }
+        Mutex::new(link)
+    }
+
+    /// What a fan gets by giving, what is counted by then, and the bytes that wait.
+    fn give(link: &Mutex<Link<Socket>>) -> (Given, SessionCounts, usize) {
+        let metrics = Metrics::default();
+        let given = link.give(&burst(), &metrics, Instant::ZERO);
+        let link = link.lock();
+        assert_eq!(link.given, Some(Instant::ZERO));
+        let waits = link.outbox.len() - link.outbox.written();
+        (given, metrics.counts(), waits)
+    }
+
+    #[test]
+    fn what_a_socket_takes_at_once_is_for_the_fan_to_count() {
+        let link = link(Some(Does::Take(6)), true, 0);
+        let (given, counts, waits) = give(&link);
+        assert_eq!((given, waits), (Given::Passed, 0));
+        assert_eq!((counts.messages_out, counts.bytes_out), (0, 0));
+        let link = link.lock();
+        assert_eq!(link.stream.taken, b"\x81\x01a\x81\x01b");
+        assert!(link.outbox.is_settled() && link.stuck_since.is_none());
+    }
+
+    #[test]
+    fn what_comes_after_something_else_is_counted_with_that() {
+        let link = link(Some(Does::Take(9)), true, 1);
+        let (given, counts, waits) = give(&link);
+        assert_eq!((given, waits), (Given::Whole, 0));
+        assert_eq!((counts.messages_out, counts.bytes_out), (3, 9));
+        assert_eq!(link.lock().stream.taken, b"\x81\x01o\x81\x01a\x81\x01b");
+    }
+
+    #[test]
+    fn what_a_socket_does_not_take_waits_and_only_what_it_took_is_counted() {
+        let cases = [
+            (None, 0),
+            (Some(Does::Take(2)), 2),
+            (Some(Does::Take(0)), 0),
+            (Some(Does::Fail), 0),
+        ];
+        for (does, taken) in cases {
+            let link = link(does, true, 0);
+            let (given, counts, waits) = give(&link);
+            assert_eq!((given, waits), (Given::Behind, 6 - taken), "{does:?}");
+            assert_eq!((counts.messages_out, counts.bytes_out), (0, taken as u64));
+            let mut link = link.lock();
+            link.stream.does = Some(Does::Take(6));
+            let metrics = Metrics::default();
+            assert!(link.poll_send(&metrics, Instant::ZERO).is_ready());
+            assert_eq!(link.stream.taken, b"\x81\x01a\x81\x01b", "{does:?}");
+            assert_eq!(metrics.counts().messages_out, 2);
+        }
+    }
+
+    #[test]
+    fn what_is_written_and_not_flushed_is_counted_once() {
+        let link = link(Some(Does::Take(6)), false, 0);
+        let (given, counts, waits) = give(&link);
+        assert_eq!((given, waits), (Given::Behind, 0));
+        assert_eq!((counts.messages_out, counts.bytes_out), (2, 6));
+        let mut link = link.lock();
+        assert!(!link.outbox.is_settled() && link.stuck_since.is_some());
+        link.stream.flushes = true;
+        let metrics = Metrics::default();
+        assert!(link.poll_send(&metrics, Instant::ZERO).is_ready());
+        assert!(link.outbox.is_settled());
+        assert_eq!(metrics.counts(), SessionCounts::default());
+    }
+
+    #[test]
+    fn a_socket_that_panics_has_not_taken_it() {
+        let link = link(Some(Does::Panic), true, 0);
+        let given = std::panic::catch_unwind(std::panic::AssertUnwindSafe(|| give(&link)));
+        assert!(given.is_err());
+        assert_eq!(link.lock().outbox.messages(), 2);
     }
 }

@@ -167,6 +167,36 @@ impl Outbox {
         }
     }
 
+    /// Writes what everybody gets through to the socket, if there is nothing else, and leaves it
+    /// to the caller to count it and to flush it; whether that is done.
+    ///
+    /// Until then it is here: a stream that panics loses nothing.
+    pub(super) fn pass<S: AsyncWrite + Unpin>(
+        &mut self,
+        cx: &mut Context<'_>,
+        stream: &mut S,
+        (burst, metrics): (&Arc<Burst>, &Metrics),
+    ) -> bool {
+        let is_settled = self.is_settled();
+        self.add(burst);
+        if !is_settled || planted::is(Bug::ShortWriteRepeated) || planted::is(Bug::FlushForgotten) {
+            return false;
+        }
+        match Pin::new(&mut *stream).poll_write(cx, burst.bytes()) {
+            Poll::Ready(Ok(taken)) if taken == burst.bytes().len() => {}
+            Poll::Ready(Ok(taken)) => {
+                self.advance(taken);
+                metrics.bytes_out.add(taken as u64);
+                return false;
+            }
+            // What it is, the next write is told as well.
+            Poll::Ready(Err(_)) | Poll::Pending => return false,
+        }
+        self.shared = None;
+        self.unflushed = true;
+        true
+    }
+
     /// Writes and flushes everything.
     pub(super) fn poll_send<S: AsyncWrite + Unpin>(
         &mut self,
@@ -213,11 +243,11 @@ impl Outbox {
         metrics.messages_out.add(self.messages());
         let histogram = &metrics.written_after;
         if let Some(Shared { burst, .. }) = self.shared.take() {
-            let each = || published(burst.marks());
-            histogram.observe_since(burst.published(), each, now);
+            burst.observe(histogram, 1, now);
         }
         if let Some(batch) = self.own.take() {
-            histogram.observe_all(published(&batch.marks).map(|at| now.nanos_since(at)));
+            let published = batch.marks.iter().filter_map(|mark| mark.published);
+            histogram.observe_all(published.map(|at| now.nanos_since(at)), 1);
             batch.spare();
         }
         self.unflushed = !planted::is(Bug::FlushForgotten);
@@ -250,11 +280,6 @@ impl Outbox {
         *self = Self::default();
         unsent
     }
-}
-
-/// When services published these.
-fn published(marks: &[Mark]) -> impl Iterator<Item = Instant> {
-    marks.iter().filter_map(|mark| mark.published)
 }
 
 impl Batch {
