@@ -96,15 +96,18 @@ fn split_port(authority: &str) -> Option<(&str, u16)> {
 }
 
 /// The addresses that so many clients come from; none leaves the choice to the system.
+///
+/// They begin at the server's own: what measures another server, at another address, takes no ports
+/// from this one.
 pub(super) fn sources(server: SocketAddr, clients: usize) -> Vec<IpAddr> {
     let count = clients.div_ceil(CONNECTIONS_PER_SOURCE);
-    let is_near = server.ip().is_loopback() && server.is_ipv4();
-    if count < 2 || !is_near {
-        return Vec::new();
-    }
-    let first = u32::from(Ipv4Addr::LOCALHOST);
+    let first = match server.ip() {
+        IpAddr::V4(own) if own.is_loopback() && count > 1 => u32::from(own),
+        IpAddr::V4(_) | IpAddr::V6(_) => return Vec::new(),
+    };
     let addresses = (first..).take(count).map(Ipv4Addr::from);
-    addresses.map(IpAddr::V4).collect()
+    let near = addresses.filter(Ipv4Addr::is_loopback);
+    near.map(IpAddr::V4).collect()
 }
 
 #[cfg(test)]
@@ -156,6 +159,10 @@ mod tests {
         let many = sources(near, 100_000);
         assert_eq!(many.len(), 10);
         assert_eq!(many[9], IpAddr::from([127, 0, 0, 10]));
+        let beside: SocketAddr = ([127, 0, 1, 1], 1).into();
+        assert!(sources(beside, 100_000).iter().all(|at| !many.contains(at)));
+        let last: SocketAddr = ([127, 255, 255, 255], 1).into();
+        assert_eq!(sources(last, 100_000), [last.ip()]);
         let far: SocketAddr = ([192, 0, 2, 1], 1).into();
         assert!(sources(far, 100_000).is_empty());
     }
