@@ -2,7 +2,8 @@
 //!
 //! Each client has a topic of its own, on which nothing may ever be said.
 
-use super::log::{Cursor, Log, TopicCounts};
+use super::counts::TopicCounts;
+use super::log::{Cursor, Log};
 use super::memory::TopicStatus;
 use super::message::Message;
 use super::topic::Topic;

@@ -12,34 +12,22 @@
 //! many messages it loses and for how many readers, an entry that everybody has read is freed at
 //! once, and no operation depends on how many subscribers there are.
 
-use std::cell::Cell;
-use std::collections::VecDeque;
 use std::sync::Arc;
 
 use super::burst::{Burst, Terms};
 use super::cell::Read;
+use super::counts::TopicCounts;
 use super::memory::TopicStatus;
 use super::message::Message;
+use super::ring::{Entry, Ring};
 use super::subscription::Received;
 use super::topic::Topic;
 use crate::limits::Window;
 use crate::planted::{self, Bug};
 
-/// Capacity above which an emptied log gives its memory back.
-const SPARE_ENTRIES: usize = 32;
-
-/// Capacity above which what a log gives back is not kept for the next one.
-const RING_ENTRIES_MAX: usize = 1024;
-
-thread_local! {
-    /// What a log has given back, for the next one that grows: a busy inbox fills and empties
-    /// thousands of times a second.
-    static RING: Cell<VecDeque<Entry>> = const { Cell::new(VecDeque::new()) };
-}
-
 #[derive(Debug)]
 pub(crate) struct Log {
-    entries: VecDeque<Entry>,
+    entries: Ring,
     /// Offset of the first entry.
     head: u64,
     /// Payload bytes of all entries.
@@ -51,13 +39,6 @@ pub(crate) struct Log {
     counts: TopicCounts,
     /// What readers were given who stood at one place, kept while another one stands there.
     burst: Option<Arc<Burst>>,
-}
-
-#[derive(Debug)]
-struct Entry {
-    message: Message,
-    /// Readers whose next message is this one.
-    readers: usize,
 }
 
 /// One subscriber's place in a log: the offset of its next message.
@@ -81,46 +62,11 @@ impl Cursor {
     }
 }
 
-/// What a topic has done with the messages published on it.
-///
-/// At every moment `owed = delivered + lost_lagged + lost_superseded + lost_unsubscribed +
-/// pending`.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
-pub struct TopicCounts {
-    /// Messages published.
-    pub published: u64,
-    /// Deliveries due: for each message published, the subscribers it then had.
-    pub owed: u64,
-    /// Deliveries made.
-    pub delivered: u64,
-    /// Deliveries lost because the subscriber fell out of the window.
-    pub lost_lagged: u64,
-    /// Deliveries left out because the subscriber wants only the newest message.
-    pub lost_superseded: u64,
-    /// Deliveries given up because the subscriber left with the message unread.
-    pub lost_unsubscribed: u64,
-    /// Deliveries still in the window.
-    pub pending: u64,
-}
-
-impl TopicCounts {
-    /// Adds another topic's counts to these.
-    pub(crate) fn add(&mut self, other: &Self) {
-        self.published += other.published;
-        self.owed += other.owed;
-        self.delivered += other.delivered;
-        self.lost_lagged += other.lost_lagged;
-        self.lost_superseded += other.lost_superseded;
-        self.lost_unsubscribed += other.lost_unsubscribed;
-        self.pending += other.pending;
-    }
-}
-
 impl Log {
     /// A log without messages, whose readers have been there from the beginning.
     pub(crate) fn of(window: Window, readers: usize) -> Self {
         Self {
-            entries: VecDeque::new(),
+            entries: Ring::default(),
             head: 0,
             bytes: 0,
             caught_up: readers,
@@ -187,9 +133,6 @@ impl Log {
         self.counts.pending += owed;
         self.bytes += message.len();
         let readers = std::mem::take(&mut self.caught_up);
-        if self.entries.len() == self.entries.capacity() {
-            self.grow();
-        }
         self.entries.push_back(Entry { message, readers });
         while self.overflows() {
             self.evict();
@@ -446,34 +389,11 @@ impl Log {
         self.shrink();
     }
 
-    /// Gives back what an empty log does not need.
+    /// Gives back what a log that has become empty does not need.
     fn shrink(&mut self) {
         // Where nobody reads, it is only held by those who once knew the way.
-        let spare = if self.readers > 0 { SPARE_ENTRIES } else { 0 };
-        if self.entries.is_empty() && self.entries.capacity() > spare {
-            let ring = std::mem::take(&mut self.entries);
-            if (SPARE_ENTRIES..=RING_ENTRIES_MAX).contains(&ring.capacity()) {
-                // A thread that ends keeps nothing.
-                let _gone = RING.try_with(|spare| spare.set(ring));
-            }
-        }
+        self.entries.shrink(self.readers > 0);
         self.free_burst();
-    }
-
-    /// Makes room for one more entry.
-    #[cold]
-    fn grow(&mut self) {
-        let mut ring = if self.entries.len() < SPARE_ENTRIES {
-            VecDeque::new()
-        } else {
-            RING.try_with(Cell::take).unwrap_or_default()
-        };
-        if ring.capacity() > self.entries.len() {
-            ring.append(&mut self.entries);
-            self.entries = ring;
-        } else {
-            self.entries.reserve(1);
-        }
     }
 
     /// Frees the burst if no reader stands where it begins.

@@ -9,7 +9,7 @@ use std::hash::{Hash, Hasher};
 use foldhash::quality::RandomState;
 
 use super::cell::{Cell, Published};
-use super::log::TopicCounts;
+use super::counts::TopicCounts;
 use super::message::{Message, Sender};
 use super::subscription::{Publisher, Seat, Subscription};
 use super::tap::{Tap, Tapped, Taps, published};

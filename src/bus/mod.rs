@@ -6,6 +6,10 @@ mod message;
 
 mod burst;
 
+mod counts;
+
+mod ring;
+
 mod log;
 
 mod lazy;
@@ -25,7 +29,7 @@ pub mod contract;
 #[cfg(all(test, feature = "loom"))]
 mod models;
 
-pub use self::log::TopicCounts;
+pub use self::counts::TopicCounts;
 pub use self::memory::{BusCounts, InMemoryMessageBus, TopicStatus};
 pub use self::message::{Generation, Message, Origin, Sender};
 pub use self::subscription::{Offered, Publisher, Received, Subscription};

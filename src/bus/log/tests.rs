@@ -4,6 +4,7 @@ use std::num::NonZeroUsize;
 
 use super::*;
 use crate::bus::message::{Generation, Origin};
+use crate::bus::ring::KEPT;
 
 const ALL: usize = usize::MAX;
 
@@ -87,11 +88,9 @@ fn what_everybody_has_read_is_freed_at_once() {
 
 #[test]
 fn the_memory_of_a_few_messages_is_kept_and_that_of_a_burst_is_not() {
-    for (messages, kept) in [(SPARE_ENTRIES, SPARE_ENTRIES), (SPARE_ENTRIES + 1, 0)] {
+    for (messages, kept) in [(KEPT, KEPT), (KEPT + 1, 0)] {
         let mut log = log(256, 1 << 20);
         let mut cursor = log.attach();
-        // Room for exactly so many.
-        log.entries.reserve_exact(messages);
         (0..messages).for_each(|n| log.append(n.to_string().into()));
         read(&mut log, &mut cursor, ALL);
         assert_eq!(log.entries.capacity(), kept, "{messages} messages");
@@ -251,38 +250,6 @@ fn a_message_for_nobody_is_counted_and_not_kept() {
     assert_eq!((log.entries.len(), log.bytes()), (0, 0));
     let mut late = log.attach();
     assert_eq!(read(&mut log, &mut late, ALL), (0, vec![]));
-}
-
-#[test]
-fn what_a_busy_log_has_given_back_serves_the_next_one_that_grows() {
-    let fill =
-        |log: &mut Log, count: u32| (0..count).for_each(|n| log.append(n.to_string().into()));
-    let mut first = log(1024, ALL);
-    let mut cursor = first.attach();
-    fill(&mut first, 200);
-    let capacity = first.entries.capacity();
-    read(&mut first, &mut cursor, ALL);
-    assert_eq!(first.entries.capacity(), 0, "an idle log keeps nothing");
-    let mut second = log(1024, ALL);
-    let mut cursor = second.attach();
-    fill(&mut second, 32);
-    assert_eq!(
-        second.entries.capacity(),
-        32,
-        "a small one takes no more than it needs"
-    );
-    second.append("32".into());
-    assert_eq!(second.entries.capacity(), capacity);
-    assert_eq!(read(&mut second, &mut cursor, ALL), (0, texts(0..33)));
-}
-
-#[test]
-fn a_log_that_was_very_large_leaves_nothing() {
-    let mut large = log(5000, ALL);
-    let mut cursor = large.attach();
-    (0..5000).for_each(|_| large.append("x".into()));
-    read(&mut large, &mut cursor, ALL);
-    assert_eq!(RING.take().capacity(), 0);
 }
 
 #[test]

@@ -1,0 +1,36 @@
+//! What a topic counts.
+
+/// What a topic has done with the messages published on it.
+///
+/// At every moment `owed = delivered + lost_lagged + lost_superseded + lost_unsubscribed +
+/// pending`.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct TopicCounts {
+    /// Messages published.
+    pub published: u64,
+    /// Deliveries due: for each message published, the subscribers it then had.
+    pub owed: u64,
+    /// Deliveries made.
+    pub delivered: u64,
+    /// Deliveries lost because the subscriber fell out of the window.
+    pub lost_lagged: u64,
+    /// Deliveries left out because the subscriber wants only the newest message.
+    pub lost_superseded: u64,
+    /// Deliveries given up because the subscriber left with the message unread.
+    pub lost_unsubscribed: u64,
+    /// Deliveries still in the window.
+    pub pending: u64,
+}
+
+impl TopicCounts {
+    /// Adds another topic's counts to these.
+    pub(crate) fn add(&mut self, other: &Self) {
+        self.published += other.published;
+        self.owed += other.owed;
+        self.delivered += other.delivered;
+        self.lost_lagged += other.lost_lagged;
+        self.lost_superseded += other.lost_superseded;
+        self.lost_unsubscribed += other.lost_unsubscribed;
+        self.pending += other.pending;
+    }
+}

@@ -1,0 +1,156 @@
+//! The memory of a log's entries, which busy logs pass on to one another.
+
+use std::cell::Cell;
+use std::collections::VecDeque;
+use std::ops::Deref;
+
+use super::message::Message;
+
+/// Capacity that an emptied ring keeps.
+pub(super) const KEPT: usize = 32;
+
+/// Capacity above which what a ring gives back is not passed on.
+const PASSED_ON_MAX: usize = 1024;
+
+thread_local! {
+    /// What a ring of this thread has given back, for the next one that grows: a busy inbox fills
+    /// and empties thousands of times a second.
+    static SPARE: Cell<VecDeque<Entry>> = const { Cell::new(VecDeque::new()) };
+}
+
+/// A message in a log.
+#[derive(Debug)]
+pub(super) struct Entry {
+    pub(super) message: Message,
+    /// Readers whose next message is this one.
+    pub(super) readers: usize,
+}
+
+/// Entries, the oldest first.
+#[derive(Debug, Default)]
+pub(super) struct Ring(VecDeque<Entry>);
+
+impl Ring {
+    pub(super) fn push_back(&mut self, entry: Entry) {
+        if self.0.len() == self.0.capacity() {
+            self.grow();
+        }
+        self.0.push_back(entry);
+    }
+
+    pub(super) fn pop_front(&mut self) -> Option<Entry> {
+        self.0.pop_front()
+    }
+
+    pub(super) fn get_mut(&mut self, index: usize) -> Option<&mut Entry> {
+        self.0.get_mut(index)
+    }
+
+    /// Gives back the memory of a ring that is empty; a little is kept, if that is wanted.
+    pub(super) fn shrink(&mut self, keep: bool) {
+        let kept = if keep { KEPT } else { 0 };
+        if self.0.is_empty() && self.0.capacity() > kept {
+            let spare = std::mem::take(&mut self.0);
+            if (KEPT + 1..=PASSED_ON_MAX).contains(&spare.capacity()) {
+                // A thread that ends keeps nothing.
+                let _gone = SPARE.try_with(|last| last.set(spare));
+            }
+        }
+    }
+
+    /// Makes room for one more entry.
+    #[cold]
+    fn grow(&mut self) {
+        if self.0.len() >= KEPT
+            && let Ok(mut spare) = SPARE.try_with(Cell::take)
+            && spare.capacity() > self.0.len()
+        {
+            spare.append(&mut self.0);
+            self.0 = spare;
+        } else {
+            self.0.reserve(1);
+        }
+    }
+}
+
+impl Deref for Ring {
+    type Target = VecDeque<Entry>;
+
+    fn deref(&self) -> &VecDeque<Entry> {
+        &self.0
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn filled(count: usize) -> Ring {
+        let mut ring = Ring::default();
+        for readers in 0..count {
+            let message = "x".into();
+            ring.push_back(Entry { message, readers });
+        }
+        ring
+    }
+
+    fn emptied(count: usize) -> Ring {
+        let mut ring = filled(count);
+        while ring.pop_front().is_some() {}
+        ring.shrink(true);
+        ring
+    }
+
+    fn spare() -> usize {
+        SPARE.take().capacity()
+    }
+
+    #[test]
+    fn a_few_entries_keep_their_memory_if_that_is_wanted() {
+        for (count, keep, capacity) in [(KEPT, true, KEPT), (KEPT, false, 0), (KEPT + 1, true, 0)] {
+            let mut ring = filled(count);
+            ring.shrink(keep);
+            assert!(ring.capacity() >= count, "it is not empty");
+            while ring.pop_front().is_some() {}
+            ring.shrink(keep);
+            assert_eq!(ring.capacity(), capacity, "{count} entries, {keep}");
+        }
+    }
+
+    #[test]
+    fn what_one_gives_back_serves_the_next_one_that_grows_as_far() {
+        let capacity = filled(200).capacity();
+        assert_eq!(emptied(200).capacity(), 0);
+        let ring = filled(KEPT);
+        assert_eq!(
+            ring.capacity(),
+            KEPT,
+            "a small one takes no more than it needs"
+        );
+        let ring = filled(KEPT + 1);
+        assert_eq!(ring.capacity(), capacity);
+        assert!(ring.iter().map(|entry| entry.readers).eq(0..=KEPT));
+        assert_eq!(spare(), 0, "it is passed on once");
+    }
+
+    #[test]
+    fn a_spare_that_is_too_small_is_not_taken() {
+        emptied(KEPT + 1);
+        let ring = filled(200);
+        assert!(ring.iter().map(|entry| entry.readers).eq(0..200));
+    }
+
+    #[test]
+    fn neither_small_nor_very_large_ones_are_passed_on() {
+        for (count, is_passed_on) in [
+            (KEPT, false),
+            (KEPT + 1, true),
+            (PASSED_ON_MAX, true),
+            (PASSED_ON_MAX + 1, false),
+        ] {
+            spare();
+            emptied(count);
+            assert_eq!(spare() > 0, is_passed_on, "{count} entries");
+        }
+    }
+}
