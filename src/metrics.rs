@@ -262,8 +262,8 @@ pub struct SessionCounts {
     pub pings: u64,
     /// Times that a client was not read for a while because it had sent what it may.
     pub pauses: u64,
-    /// From the turn in which a service published a message to the moment it was all written, for
-    /// each client.
+    /// From a service's publish ([`Clock::moment`](crate::rt::Clock::moment)) to the moment a
+    /// message was all written, for each client.
     pub written_after: HistogramCounts,
     /// From a client's admission to the moment an instance of its service ran for it.
     pub running_after: HistogramCounts,

@@ -11,8 +11,8 @@ use loom::future::block_on;
 use loom::thread;
 
 use super::{
-    Generation, InMemoryMessageBus, Message, MessageBus, Offered, Publisher, Received,
-    Subscription, Terms, Topic,
+    Generation, InMemoryMessageBus, MessageBus, Offered, Publisher, Received, Subscription, Terms,
+    Topic,
 };
 use crate::limits::Window;
 use crate::sync::model;

@@ -4,7 +4,7 @@
 //! Between these rounds each other thread gets the tasks of its own that were woken, all together:
 //! one wake for a whole audience, however large.
 
-use std::cell::{Cell, RefCell};
+use std::cell::RefCell;
 use std::fmt;
 use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::sync::Arc as StdArc;
@@ -14,9 +14,10 @@ use futures::future::BoxFuture;
 use slab::Slab;
 
 use super::Home;
+use super::moment;
 use crate::sync::{AtomicBool, Mutex, Ordering, thread_local};
 
-/// Polls in one turn before the thread looks for what came in.
+/// Polls in one go before the thread looks for what came in.
 const POLLS_MAX: usize = 1024;
 
 /// The tasks of one thread; dropping it drops them.
@@ -58,17 +59,6 @@ struct Task {
 thread_local! {
     /// The crew of which this thread runs a round, and what that has woken.
     static ROUND: RefCell<Option<Round>> = RefCell::default();
-}
-
-thread_local! {
-    /// The polls of tasks that this thread has begun, and whether the last one runs still.
-    static POLL: Cell<(u64, bool)> = Cell::default();
-}
-
-/// The number of the poll that runs on this thread, if it is of a crew's task.
-pub(super) fn present_poll() -> Option<u64> {
-    let (poll, runs) = POLL.with(Cell::get);
-    runs.then_some(poll)
 }
 
 struct Round {
@@ -114,6 +104,7 @@ impl Crew {
             foreign: Vec::new(),
         };
         ROUND.with(|round| round.replace(Some(begun)));
+        moment::round();
         for task in self.round.drain(..) {
             task.run();
         }
@@ -217,9 +208,9 @@ impl Task {
         };
         let waker = Waker::from(StdArc::clone(&self));
         let mut cx = Context::from_waker(&waker);
-        POLL.with(|poll| poll.set((poll.get().0 + 1, true)));
+        moment::enter();
         let polled = catch_unwind(AssertUnwindSafe(|| future.as_mut().poll(&mut cx)));
-        POLL.with(|poll| poll.set((poll.get().0, false)));
+        moment::leave();
         match polled {
             Ok(Poll::Pending) => *self.future.lock() = Some(future),
             // A panic was told by its hook, and is the end of this task only.
@@ -583,30 +574,33 @@ mod tests {
     }
 
     #[test]
-    fn each_poll_of_a_task_has_a_number_of_its_own_and_what_is_no_task_has_none() {
+    fn a_moment_has_a_few_polls_of_one_round_and_what_is_no_task_has_none() {
         let mut world = World::new();
         let (tell, told) = std::sync::mpsc::channel();
-        let mut left = 2;
-        world.spawn(poll_fn(move |cx| {
-            let polls = [present_poll(), present_poll()];
-            tell.send(polls).expect("somebody listens");
-            cx.waker().wake_by_ref();
-            left -= 1;
-            if left > 0 {
-                Poll::Pending
-            } else {
-                Poll::Ready(())
-            }
-        }));
+        for _ in 0..2 * moment::POLLS + 1 {
+            let tell = tell.clone();
+            let mut left = 2;
+            world.spawn(poll_fn(move |cx| {
+                tell.send(moment::present()).expect("somebody listens");
+                cx.waker().wake_by_ref();
+                left -= 1;
+                match left {
+                    0 => Poll::Ready(()),
+                    _ => Poll::Pending,
+                }
+            }));
+        }
         world.spawn(async { panic!("on purpose") });
+        drop(tell);
         world.turn();
-        assert_eq!(present_poll(), None);
-        let told: Vec<_> = told.iter().collect();
-        assert_eq!(told.len(), 2);
-        assert!(
-            told.iter()
-                .all(|[first, again]| first.is_some() && first == again)
-        );
-        assert_ne!(told[0], told[1]);
+        assert_eq!(moment::present(), None);
+        let told: Vec<_> = told
+            .iter()
+            .map(|moment| moment.expect("a task runs"))
+            .collect();
+        let moments: Vec<_> = told.chunk_by(|a, b| a == b).map(<[u64]>::len).collect();
+        let full = moment::POLLS as usize;
+        assert_eq!(moments, [full, full, 1, full, full, 1], "two rounds");
+        assert!(told.is_sorted());
     }
 }

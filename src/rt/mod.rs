@@ -10,6 +10,8 @@ use futures::future::BoxFuture;
 #[cfg(feature = "server")]
 mod crew;
 #[cfg(feature = "server")]
+mod moment;
+#[cfg(feature = "server")]
 mod tokio;
 
 #[cfg(feature = "server")]
@@ -24,9 +26,12 @@ pub trait Clock: Send + Sync + 'static {
     /// The present instant; never earlier than one it returned before.
     fn now(&self) -> Instant;
 
-    /// The present instant, or the first one at which the poll that runs now asked this: cheaper
-    /// for what is told of many things at once.
-    fn turn(&self) -> Instant {
+    /// The present instant, or one that was asked for shortly before in the same moment: cheaper,
+    /// for what is looked at often.
+    ///
+    /// A moment is the present poll of a task, and perhaps a few polls that ended just before it on
+    /// the same thread. It begins after the thread's timers have woken those that are due.
+    fn moment(&self) -> Instant {
         self.now()
     }
 

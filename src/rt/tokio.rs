@@ -14,8 +14,8 @@ use futures::future::BoxFuture;
 use tokio::runtime::Handle;
 use tokio::task::unconstrained;
 
-use super::crew::{Crew, Spawner, present_poll};
-use super::{Clock, Home, Instant, Random, Sleep, Spawn};
+use super::crew::{Crew, Spawner};
+use super::{Clock, Home, Instant, Random, Sleep, Spawn, moment};
 
 /// The tokio runtime of the thread that asks, or else the one that was current when this was made.
 ///
@@ -45,13 +45,13 @@ thread_local! {
     /// The crew of this thread, if it has one.
     static HOME: RefCell<Option<Spawner>> = const { RefCell::new(None) };
 
-    /// When a poll of this thread has looked at a clock, the last one that did.
-    static TURN: Cell<Option<Turn>> = const { Cell::new(None) };
+    /// When a moment of this thread has looked at a clock, the last one that did.
+    static MOMENT: Cell<Option<Moment>> = const { Cell::new(None) };
 }
 
 #[derive(Clone, Copy)]
-struct Turn {
-    poll: u64,
+struct Moment {
+    number: u64,
     /// The beginning of the clock.
     start: tokio::time::Instant,
     at: Instant,
@@ -93,17 +93,17 @@ impl Clock for Tokio {
         Instant::from_start(self.start.elapsed())
     }
 
-    fn turn(&self) -> Instant {
-        let Some(poll) = present_poll() else {
+    fn moment(&self) -> Instant {
+        let Some(number) = moment::present() else {
             return self.now();
         };
         let start = self.start;
-        let asked = |turn: &Turn| turn.poll == poll && turn.start == start;
-        if let Some(turn) = TURN.get().filter(asked) {
-            return turn.at;
+        let asked = |moment: &Moment| moment.number == number && moment.start == start;
+        if let Some(moment) = MOMENT.get().filter(asked) {
+            return moment.at;
         }
         let at = self.now();
-        TURN.set(Some(Turn { poll, start, at }));
+        MOMENT.set(Some(Moment { number, start, at }));
         at
     }
 
@@ -148,10 +148,10 @@ mod tests {
     use super::*;
 
     /// Asks twice, and lets time pass between.
-    fn turns(rt: &Tokio) -> [Instant; 2] {
-        let first = rt.turn();
+    fn twice(rt: &Tokio) -> [Instant; 2] {
+        let first = rt.moment();
         while rt.now() == first {}
-        [first, rt.turn()]
+        [first, rt.moment()]
     }
 
     #[tokio::test]
@@ -159,14 +159,14 @@ mod tests {
         let rt = Tokio::current();
         let mut later = rt.clone();
         later.start += std::time::Duration::from_secs(3600);
-        let [first, second] = turns(&rt);
+        let [first, second] = twice(&rt);
         assert!(first < second, "this is no task of a crew");
         Tokio::gather();
         let (tell, mut told) = tokio::sync::mpsc::unbounded_channel();
         let mut left = 2;
         let task = rt.clone();
         rt.spawn(Box::pin(poll_fn(move |cx| {
-            let _sent = tell.send((turns(&task), later.turn()));
+            let _sent = tell.send((twice(&task), later.moment()));
             cx.waker().wake_by_ref();
             left -= 1;
             if left > 0 {

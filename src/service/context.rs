@@ -141,10 +141,10 @@ impl Context {
         self.lost
     }
 
-    /// The message as this run publishes it in its present turn.
+    /// The message as this run publishes it now.
     fn stamped(&self, message: Message) -> Message {
         let origin = Origin::Service(self.generation);
-        message.published(origin, self.clock.turn())
+        message.published(origin, self.clock.moment())
     }
 
     fn poll_recv(&mut self, cx: &mut std::task::Context<'_>) -> Poll<Option<Message>> {

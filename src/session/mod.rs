@@ -166,8 +166,8 @@ where
         this.wake(cx.waker());
         // Before it receives what its fan has not received yet, or once it has received as much.
         this.follow();
+        let mut now = this.app.rt().moment();
         loop {
-            let now = this.app.rt().now();
             let deadline = match this.poll_phase(cx, now) {
                 Polled::Close(cause) => {
                     this.close(cause, now);
@@ -186,6 +186,8 @@ where
                 this.follow();
                 return Poll::Pending;
             }
+            // It may have fired for a time that has come since the moment began.
+            now = this.app.rt().now();
         }
     }
 }

@@ -240,7 +240,7 @@ impl Snapshot {
             ),
             histogram(
                 "publish_to_written_seconds",
-                "From the turn of a service's publish to the message being written to a client",
+                "From a service's publish to the message being written to a client",
                 sessions.written_after,
             ),
         ]
