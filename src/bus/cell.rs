@@ -101,7 +101,7 @@ impl State {
             return Err(message);
         }
         self.log.append(message);
-        tail.store(published.number + 1, Ordering::SeqCst);
+        tail.store(published.number + 1, Ordering::Release);
         Ok((published, self.subscribers.unpark()))
     }
 
@@ -151,8 +151,8 @@ impl Cell {
 
     /// Whether a subscriber that was parked here has nothing to be woken for.
     pub(super) fn is_quiet(&self, seat: &Seat) -> bool {
-        // In one order with the wakes: who was woken sees what it was woken for.
-        self.tail.load(Ordering::SeqCst) == seat.cursor.number()
+        // A wake happens before the poll that it causes: who was woken sees what it was woken for.
+        self.tail.load(Ordering::Acquire) == seat.cursor.number()
     }
 
     pub(super) fn lock(&self) -> MutexGuard<'_, State> {

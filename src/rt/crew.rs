@@ -201,8 +201,9 @@ impl Shared {
 
 impl Task {
     fn run(self: StdArc<Self>) {
-        // Before it is polled: what is woken meanwhile is ready again.
-        self.is_ready.store(false, Ordering::SeqCst);
+        // Before it is polled: what is woken meanwhile is ready again. A swap, and no store: a wake
+        // that found it ready already happens before this poll as well.
+        self.is_ready.swap(false, Ordering::SeqCst);
         let Some(mut future) = self.future.lock().take() else {
             return;
         };
@@ -321,6 +322,44 @@ mod models {
                 _ => Poll::Ready(()),
             }
         }));
+    }
+
+    /// Two threads, two wakes of one task that was polled once; preemptions unbounded. Catches: a
+    /// task that is marked as not ready by a store, which misses what came before the second wake.
+    #[test]
+    fn a_task_sees_what_was_written_before_each_wake() {
+        model(None, || {
+            let written = StdArc::new(AtomicU64::new(0));
+            let waker = StdArc::new(Mutex::new(None));
+            let (seen, bed) = (StdArc::clone(&written), StdArc::clone(&waker));
+            let mut crew = Crew::new();
+            let done = StdArc::new(AtomicU64::new(0));
+            let told = StdArc::clone(&done);
+            crew.spawner().spawn(Box::pin(poll_fn(move |cx| {
+                bed.lock().get_or_insert_with(|| cx.waker().clone());
+                if seen.load(Ordering::Acquire) < 2 {
+                    return Poll::Pending;
+                }
+                told.fetch_add(1, Ordering::SeqCst);
+                Poll::Ready(())
+            })));
+            crew.poll_turn(&Context::from_waker(Waker::noop()));
+            let waker = waker.lock().clone().expect("it was polled");
+            let other = thread::spawn(move || {
+                for count in 1..=2 {
+                    written.store(count, Ordering::Release);
+                    waker.wake_by_ref();
+                }
+            });
+            block_on(poll_fn(|cx| {
+                crew.poll_turn(cx);
+                match done.load(Ordering::SeqCst) {
+                    0 => Poll::Pending,
+                    _ => Poll::Ready(()),
+                }
+            }));
+            other.join().expect("no panic");
+        });
     }
 
     /// Two threads, two events, at most three preemptions. Catches: a crew that parks after it has

@@ -31,13 +31,13 @@ impl Bell {
 
     /// Whether it has rung since it was hushed.
     pub(super) fn has_rung(&self) -> bool {
-        // In one order with the wakes: who was woken sees what it was woken for.
-        self.rung.load(Ordering::SeqCst)
+        // A wake happens before the poll that it causes: who was woken sees what it was woken for.
+        self.rung.load(Ordering::Acquire)
     }
 
     /// To be called before the socket is asked: what it tells after that rings again.
     pub(super) fn hush(&self) {
-        self.rung.store(false, Ordering::SeqCst);
+        self.rung.store(false, Ordering::Release);
     }
 }
 
@@ -47,7 +47,7 @@ impl Wake for Bell {
     }
 
     fn wake_by_ref(self: &Arc<Self>) {
-        self.rung.store(true, Ordering::SeqCst);
+        self.rung.store(true, Ordering::Release);
         let task = self.task.lock().clone();
         task.wake();
     }
