@@ -58,13 +58,10 @@ pub(crate) enum Given {
 
 /// Counts so many writes of a burst, as of that moment.
 pub(crate) fn count(burst: &Burst, writes: u64, metrics: &Metrics, now: Instant) {
-    if writes > 0 {
-        metrics
-            .messages_out
-            .add(burst.marks().len() as u64 * writes);
-        metrics.bytes_out.add(burst.bytes().len() as u64 * writes);
-        burst.observe(&metrics.written_after, writes, now);
-    }
+    let (messages, bytes) = (burst.marks().len() as u64, burst.bytes().len() as u64);
+    metrics.messages_out.add(messages * writes);
+    metrics.bytes_out.add(bytes * writes);
+    burst.observe(&metrics.written_after, writes, now);
 }
 
 /// Those who follow one topic in one place.
@@ -303,7 +300,7 @@ impl State {
         let mut behind = Vec::new();
         let mut passed = 0;
         for (index, (key, place)) in self.followers.iter().enumerate() {
-            if index % WRITES_PER_TIME == 0 {
+            if index > 0 && index % WRITES_PER_TIME == 0 {
                 count(burst, std::mem::take(&mut passed), metrics, now);
                 now = stage.rt.now();
             }

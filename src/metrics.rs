@@ -352,6 +352,8 @@ impl Metrics {
 
 #[cfg(test)]
 mod tests {
+    use std::time::Duration;
+
     use super::*;
 
     #[test]
@@ -362,6 +364,42 @@ mod tests {
         for (index, reason) in RefuseReason::ALL.into_iter().enumerate() {
             assert_eq!(reason as usize, index, "{}", reason.name());
         }
+    }
+
+    /// Counts of which each is another multiple of this.
+    fn multiples(of: u64) -> SessionCounts {
+        let histogram = |first: u64| HistogramCounts {
+            classes: std::array::from_fn(|class| (first + class as u64) * of),
+            sum: Duration::from_nanos(first * of),
+        };
+        SessionCounts {
+            opened: of,
+            closed: 2 * of,
+            closed_by: std::array::from_fn(|reason| (3 + reason as u64) * of),
+            refused: 30 * of,
+            refused_by: std::array::from_fn(|reason| (31 + reason as u64) * of),
+            messages_in: 50 * of,
+            bytes_in: 51 * of,
+            messages_out: 52 * of,
+            bytes_out: 53 * of,
+            lost_not_taken: 54 * of,
+            lost_unsent: 55 * of,
+            stale: 56 * of,
+            pings: 57 * of,
+            pauses: 58 * of,
+            written_after: histogram(60),
+            running_after: histogram(100),
+            accepted: 140 * of,
+            accepts_delayed: 141 * of,
+            accepts_refused: 142 * of,
+        }
+    }
+
+    #[test]
+    fn what_threads_count_adds_up() {
+        let mut sum = multiples(3);
+        sum.add(&multiples(5));
+        assert_eq!(sum, multiples(8));
     }
 
     #[test]

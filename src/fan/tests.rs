@@ -1,41 +1,50 @@
 //! What fans do, with sockets and a runtime that do what a test says.
 
 use std::task::Waker;
-use std::time::SystemTime;
+use std::time::{Duration, SystemTime};
 
 use super::*;
 use crate::bus::{Generation, Message, MessageBus, Origin, Received, Tapped};
 use crate::limits::Window;
 use crate::rt::{Clock, Random, Sleep, Spawn};
+use crate::sync::{AtomicU64, Ordering};
 
 /// A runtime whose tasks run when a test says so.
 #[derive(Clone)]
-struct Still(Arc<Mutex<Vec<BoxFuture<'static, ()>>>>);
+struct Still {
+    list: Arc<Mutex<Vec<BoxFuture<'static, ()>>>>,
+    /// Looks at the clock, each of which takes a microsecond.
+    looks: Arc<AtomicU64>,
+}
 
 impl Still {
     fn new() -> Self {
-        Self(Arc::new(Mutex::new(Vec::new())))
+        Self {
+            list: Arc::new(Mutex::new(Vec::new())),
+            looks: Arc::new(AtomicU64::new(0)),
+        }
     }
 
     /// Polls every task once.
     fn turn(&self) {
-        let tasks = std::mem::take(&mut *self.0.lock());
+        let tasks = std::mem::take(&mut *self.list.lock());
         let mut cx = Context::from_waker(Waker::noop());
         for mut task in tasks {
             if task.as_mut().poll(&mut cx).is_pending() {
-                self.0.lock().push(task);
+                self.list.lock().push(task);
             }
         }
     }
 
     fn tasks(&self) -> usize {
-        self.0.lock().len()
+        self.list.lock().len()
     }
 }
 
 impl Clock for Still {
     fn now(&self) -> Instant {
-        Instant::ZERO
+        let looks = self.looks.fetch_add(1, Ordering::SeqCst) + 1;
+        Instant::from_start(Duration::from_micros(looks))
     }
 
     fn wall(&self) -> SystemTime {
@@ -49,7 +58,7 @@ impl Clock for Still {
 
 impl Spawn for Still {
     fn spawn(&self, future: BoxFuture<'static, ()>) {
-        self.0.lock().push(future);
+        self.list.lock().push(future);
     }
 
     fn home(&self) -> Option<Home> {
@@ -339,7 +348,7 @@ fn a_fan_is_full_at_its_limit_and_the_next_one_has_another() {
 fn a_fan_whose_task_is_dropped_gives_all_back() {
     let world = World::new();
     let (socket, member) = world.follow(9);
-    drop(std::mem::take(&mut *world.rt.0.lock()));
+    drop(std::mem::take(&mut *world.rt.list.lock()));
     assert_eq!(taken(&socket), (0, true, 1));
     world.publish(&["a"]);
     assert_eq!(texts(&mut member.leave().expect("it was lent")), ["a"]);
@@ -457,4 +466,7 @@ fn what_has_passed_is_counted_and_nothing_twice() {
         (passed, 3 * passed)
     );
     assert_eq!(counts.written_after.count(), passed);
+    // Eight writes as of the first look, of which two are not counted, eight of the second, and one.
+    let took = Duration::from_micros(6 + 8 * 2 + 3);
+    assert_eq!(counts.written_after.sum, took);
 }
