@@ -152,5 +152,9 @@ mod tests {
             emptied(count);
             assert_eq!(spare() > 0, is_passed_on, "{count} entries");
         }
+        let mut small = filled(KEPT);
+        while small.pop_front().is_some() {}
+        small.shrink(false);
+        assert_eq!(spare(), 0, "one that is not kept");
     }
 }

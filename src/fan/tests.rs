@@ -466,7 +466,7 @@ fn what_has_passed_is_counted_and_nothing_twice() {
         (passed, 3 * passed)
     );
     assert_eq!(counts.written_after.count(), passed);
-    // Eight writes as of the first look, of which two are not counted, eight of the second, and one.
+    // Eight writes as of the first look, but two that are not counted; eight of the second; one.
     let took = Duration::from_micros(6 + 8 * 2 + 3);
     assert_eq!(counts.written_after.sum, took);
 }

@@ -270,7 +270,11 @@ mod tests {
 
     impl World {
         fn new(outbox_bytes: usize) -> Self {
-            let bus = InMemoryMessageBus::new(Window::default(), 2);
+            Self::with(Window::default(), outbox_bytes)
+        }
+
+        fn with(window: Window, outbox_bytes: usize) -> Self {
+            let bus = InMemoryMessageBus::new(window, 2);
             let subscribe = |name| bus.subscribe(&topic(name)).expect("there is room");
             let feed = Feed {
                 teller: Teller::new(bus.clone(), ClientId::new(1)),
@@ -314,6 +318,21 @@ mod tests {
             world.publish("one", 5);
             assert_eq!(world.pull(), frames * 6, "a limit of {limit}");
             assert_eq!(world.feed.owes_answers(), frames < 5);
+        }
+    }
+
+    #[test]
+    fn a_pull_leaves_its_room_to_the_next_one_unless_that_is_much() {
+        for (messages, is_left) in [(SPARE_MESSAGES_MAX, true), (SPARE_MESSAGES_MAX + 1, false)] {
+            SPARE.set(Vec::new());
+            let window = Window {
+                messages: messages.try_into().expect("not zero"),
+                ..Window::default()
+            };
+            let mut world = World::with(window, usize::MAX);
+            world.publish("one", messages);
+            assert_eq!(world.pull(), 6 * messages);
+            assert_eq!(SPARE.take().capacity() > 0, is_left, "{messages} messages");
         }
     }
 

@@ -34,7 +34,7 @@ struct Batch {
 }
 
 /// Bytes and frames for which an emptied batch has room at most, if it is used again.
-const SPARE_BYTES_MAX: usize = 64 * 1024;
+const SPARE_BYTES_MAX: usize = 65_536;
 const SPARE_FRAMES_MAX: usize = 1024;
 
 thread_local! {
@@ -179,7 +179,8 @@ impl Outbox {
     ) -> bool {
         let is_settled = self.is_settled();
         self.add(burst);
-        if !is_settled || planted::is(Bug::ShortWriteRepeated) || planted::is(Bug::FlushForgotten) {
+        let planted = [Bug::FlushForgotten, Bug::ShortWriteRepeated];
+        if !is_settled || planted.into_iter().any(planted::is) {
             return false;
         }
         match Pin::new(&mut *stream).poll_write(cx, burst.bytes()) {
@@ -441,6 +442,16 @@ mod tests {
         let batch = outbox.own();
         assert_eq!((batch.bytes.capacity(), batch.marks.capacity()), (3, 1));
         assert_eq!(batch.written, 2);
+        // Up to twice as much is left as it is.
+        for (reserved, capacity) in [(60, 60), (61, 30)] {
+            let mut outbox = Outbox::default();
+            outbox.reserve(10, reserved);
+            for _ in 0..10 {
+                outbox.push(Frame::text("a").as_bytes(), None);
+            }
+            assert!(send(&mut outbox, 2).is_pending());
+            assert_eq!(outbox.own().bytes.capacity(), capacity);
+        }
     }
 
     #[test]
