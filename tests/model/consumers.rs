@@ -141,6 +141,7 @@ fn a_client_of_the_json_dialect_speaks_it_too_and_bytes_are_bytes() {
     let sessions = crowd.app.counts().sessions;
     assert_eq!(sessions.closed_for(CloseReason::BadEnvelope), 1);
     assert_eq!((sessions.messages_in, sessions.lost_not_taken), (3, 1));
+    assert_eq!(sessions.bytes_in, 11 + 3, "the bytes of what was said");
 }
 
 /// Publishes its generation, and fails when a client says anything.

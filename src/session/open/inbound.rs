@@ -62,13 +62,10 @@ impl<R: Runtime> Open<R> {
                 Poll::Ready(Err(error)) => return Some(lost(&error)),
                 Poll::Ready(Ok(inbound)) => inbound,
             };
-            let read = link.inlet.take_read();
-            if read > 0 {
-                self.keepalive.heard(now);
-                if self.intake.bytes(now, read) == Within::No {
-                    return Some(Cause::RateExceeded);
-                }
+            if self.intake.bytes(now, link.inlet.take_read()) == Within::No {
+                return Some(Cause::RateExceeded);
             }
+            self.keepalive.heard(now);
             if let Some(cause) = self.on_inbound(cx, inbound, now) {
                 return Some(cause);
             }
