@@ -17,6 +17,8 @@ pub(crate) async fn listen(admin: &Admin) -> Result<Option<Listeners>, BindError
             }
         },
     };
-    info!(?listeners, "operators' listener");
+    // Where that is unknown, it listens all the same.
+    let addresses = listeners.addresses().unwrap_or_default();
+    info!(?addresses, "operators' listener");
     Ok(Some(listeners))
 }

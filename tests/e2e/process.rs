@@ -160,6 +160,21 @@ async fn the_greeting_names_every_service_with_a_command_to_try_it() {
 }
 
 #[tokio::test]
+async fn the_log_tells_where_clients_and_operators_are_served() {
+    let mut command = busline(&["--listen", "127.0.0.1:0"]);
+    command.env("BUSLINE_ADMIN", "127.0.0.1:0");
+    let mut process = Process::start(command).await;
+    let operators = process.logged("operators' listener").await;
+    assert!(
+        operators.contains("operators' listener addresses=[127.0.0.1:"),
+        "{operators}"
+    );
+    let clients = process.logged("listening").await;
+    let expected = format!("listening addresses=[{}]", process.address);
+    assert!(clients.contains(&expected), "{clients}");
+}
+
+#[tokio::test]
 async fn the_address_can_be_given_by_the_environment() {
     let taken = TcpListener::bind("127.0.0.1:0").expect("loopback has free ports");
     let port = taken.local_addr().expect("it is bound").port();
