@@ -35,7 +35,7 @@ mod tests {
     fn a_thread_keeps_to_its_copy_and_another_one_has_another() {
         let shards: Shards<AtomicU64> = Shards::default();
         std::thread::scope(|scope| {
-            for _ in 0..8 {
+            for _ in 0..2 * COPIES {
                 scope.spawn(|| {
                     shards.here().fetch_add(1, Ordering::Relaxed);
                     shards.here().fetch_add(1, Ordering::Relaxed);
@@ -43,9 +43,11 @@ mod tests {
             }
         });
         let counts: Vec<_> = shards.all().map(|n| n.load(Ordering::Relaxed)).collect();
-        assert_eq!((counts.iter().sum::<u64>(), counts.len()), (16, COPIES));
+        assert_eq!(counts.len(), COPIES);
+        assert_eq!(counts.iter().sum::<u64>(), 4 * COPIES as u64);
         assert!(counts.iter().all(|count| count % 2 == 0), "{counts:?}");
         let used = counts.iter().filter(|count| **count > 0).count();
-        assert!(used > 1, "{counts:?}");
+        // Other tests have threads as well.
+        assert!(used > COPIES / 2, "{counts:?}");
     }
 }

@@ -60,15 +60,8 @@ fn is_stuck(blocks: &[(u64, Option<u64>)]) -> bool {
     blocks.last().is_some_and(|(_, end)| end.is_none())
 }
 
-/// Sessions that were dropped without a word while others left, if one leaves after the other.
+/// Sessions that were dropped without a word while others left, as one leaves after the other.
 fn dropped_later(history: &History<'_>, drained: u64) -> usize {
-    if history
-        .wild
-        .as_ref()
-        .is_none_or(|wild| wild.drain_per_second.is_none())
-    {
-        return 0;
-    }
     let is_dropped = |event: &Event| {
         let Event::Log {
             message, fields, ..
