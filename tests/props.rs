@@ -12,6 +12,8 @@ mod credentials;
 #[path = "model/leaving.rs"]
 mod leaving;
 mod model;
+#[path = "model/operator.rs"]
+mod operator;
 #[path = "model/regressions.rs"]
 mod regressions;
 #[path = "model/situations.rs"]

@@ -1,0 +1,159 @@
+//! loom models of crews: what one thread wakes of another.
+
+use std::future::poll_fn;
+
+use loom::future::block_on;
+use loom::thread;
+
+use super::*;
+use crate::sync::{AtomicU64, model};
+
+/// Something that one task waits for, as a topic of the bus is.
+struct Event {
+    count: AtomicU64,
+    waiter: Mutex<Option<Waker>>,
+}
+
+impl Event {
+    fn new() -> StdArc<Self> {
+        StdArc::new(Self {
+            count: AtomicU64::new(0),
+            waiter: Mutex::new(None),
+        })
+    }
+
+    fn raise(&self) {
+        self.count.fetch_add(1, Ordering::SeqCst);
+        let waiter = self.waiter.lock().take();
+        if let Some(waiter) = waiter {
+            waiter.wake();
+        }
+    }
+
+    fn poll(&self, cx: &Context<'_>, count: u64) -> Poll<()> {
+        *self.waiter.lock() = Some(cx.waker().clone());
+        if self.count.load(Ordering::SeqCst) < count {
+            return Poll::Pending;
+        }
+        Poll::Ready(())
+    }
+}
+
+/// Runs a crew of this one task until it is done.
+fn run(task: impl Future<Output = ()> + Send + 'static) {
+    let mut crew = Crew::new();
+    let done = StdArc::new(AtomicU64::new(0));
+    let told = StdArc::clone(&done);
+    crew.spawner().spawn(Box::pin(async move {
+        task.await;
+        told.fetch_add(1, Ordering::SeqCst);
+    }));
+    block_on(poll_fn(|cx| {
+        crew.poll_turn(cx);
+        match done.load(Ordering::SeqCst) {
+            0 => Poll::Pending,
+            _ => Poll::Ready(()),
+        }
+    }));
+}
+
+/// Two threads, two wakes of one task that was polled once; preemptions unbounded. Catches: a
+/// task that is marked as not ready by a store, which misses what came before the second wake.
+#[test]
+fn a_task_sees_what_was_written_before_each_wake() {
+    model(None, || {
+        let written = StdArc::new(AtomicU64::new(0));
+        let waker = StdArc::new(Mutex::new(None));
+        let (seen, bed) = (StdArc::clone(&written), StdArc::clone(&waker));
+        let mut crew = Crew::new();
+        let done = StdArc::new(AtomicU64::new(0));
+        let told = StdArc::clone(&done);
+        crew.spawner().spawn(Box::pin(poll_fn(move |cx| {
+            bed.lock().get_or_insert_with(|| cx.waker().clone());
+            if seen.load(Ordering::Acquire) < 2 {
+                return Poll::Pending;
+            }
+            told.fetch_add(1, Ordering::SeqCst);
+            Poll::Ready(())
+        })));
+        crew.poll_turn(&Context::from_waker(Waker::noop()));
+        let waker = waker.lock().clone().expect("it was polled");
+        let other = thread::spawn(move || {
+            for count in 1..=2 {
+                written.store(count, Ordering::Release);
+                waker.wake_by_ref();
+            }
+        });
+        block_on(poll_fn(|cx| {
+            crew.poll_turn(cx);
+            match done.load(Ordering::SeqCst) {
+                0 => Poll::Pending,
+                _ => Poll::Ready(()),
+            }
+        }));
+        other.join().expect("no panic");
+    });
+}
+
+/// Two threads, two events, at most three preemptions. Catches: a crew that parks after it has
+/// unlocked, a task that is marked as not ready only after it was polled.
+#[test]
+fn a_task_that_another_thread_wakes_runs_again() {
+    model(Some(3), || {
+        let event = Event::new();
+        let raised = StdArc::clone(&event);
+        let other = thread::spawn(move || {
+            raised.raise();
+            raised.raise();
+        });
+        run(async move { poll_fn(|cx| event.poll(cx, 2)).await });
+        other.join().expect("it does not panic");
+    });
+}
+
+/// Two threads, each a crew whose task raises the other's event and waits for its own, at most
+/// three preemptions. Catches: what a round has woken of another crew is not handed over.
+#[test]
+fn two_crews_wake_each_other() {
+    model(Some(3), || {
+        let events = [(); 2].map(|()| Event::new());
+        let [mine, yours] = events.clone();
+        let other = thread::spawn(move || run(meet(mine, yours)));
+        let [yours, mine] = events;
+        run(meet(mine, yours));
+        other.join().expect("it does not panic");
+    });
+}
+
+async fn meet(mine: StdArc<Event>, yours: StdArc<Event>) {
+    yours.raise();
+    poll_fn(|cx| mine.poll(cx, 1)).await;
+}
+
+/// Two threads: a crew that ends while another thread wakes its task; any number of
+/// preemptions. Catches: a task that stays among the ready ones of a crew that is over.
+#[test]
+fn a_crew_that_ends_leaves_nothing_behind() {
+    model(None, || {
+        let event = Event::new();
+        let raised = StdArc::clone(&event);
+        let mut crew = Crew::new();
+        let shared = StdArc::clone(&crew.shared);
+        let awaited = StdArc::clone(&event);
+        crew.spawner().spawn(Box::pin(async move {
+            poll_fn(|cx| awaited.poll(cx, 1)).await;
+        }));
+        crew.poll_turn(&Context::from_waker(Waker::noop()));
+        let other = thread::spawn(move || raised.raise());
+        drop(crew);
+        other.join().expect("it does not panic");
+        let state = shared.0.lock();
+        assert!(state.ready.is_empty() && state.tasks.is_empty());
+        drop(state);
+        assert_eq!(
+            StdArc::strong_count(&event),
+            1,
+            "the task's future is dropped"
+        );
+    });
+}

@@ -1,0 +1,216 @@
+//! What a crew does with tasks that are spawned, woken, panic and end.
+
+use std::future::{pending, poll_fn};
+use std::sync::atomic::AtomicUsize;
+
+use super::*;
+
+#[derive(Default)]
+struct Count(AtomicUsize);
+
+impl Count {
+    fn get(&self) -> usize {
+        self.0.load(Ordering::SeqCst)
+    }
+}
+
+impl Wake for Count {
+    fn wake(self: StdArc<Self>) {
+        self.0.fetch_add(1, Ordering::SeqCst);
+    }
+}
+
+/// A crew, and how often it was woken.
+struct World {
+    crew: Crew,
+    woken: StdArc<Count>,
+}
+
+impl World {
+    fn new() -> Self {
+        Self {
+            crew: Crew::new(),
+            woken: StdArc::default(),
+        }
+    }
+
+    fn spawn(&self, future: impl Future<Output = ()> + Send + 'static) {
+        self.crew.spawner().spawn(Box::pin(future));
+    }
+
+    fn turn(&mut self) {
+        let waker = Waker::from(StdArc::clone(&self.woken));
+        self.crew.poll_turn(&Context::from_waker(&waker));
+    }
+
+    fn tasks(&self) -> usize {
+        self.crew.shared.0.lock().tasks.len()
+    }
+}
+
+/// A task that waits to be woken, and what wakes it.
+fn sleeper(polls: &StdArc<Count>) -> (BoxFuture<'static, ()>, StdArc<Mutex<Option<Waker>>>) {
+    let bed = StdArc::new(Mutex::new(None));
+    let (own, polls) = (StdArc::clone(&bed), StdArc::clone(polls));
+    let future = poll_fn(move |cx| {
+        polls.0.fetch_add(1, Ordering::SeqCst);
+        *own.lock() = Some(cx.waker().clone());
+        Poll::Pending
+    });
+    (Box::pin(future), bed)
+}
+
+fn wake(bed: &Mutex<Option<Waker>>) {
+    let waker = bed.lock().clone();
+    waker.expect("it sleeps").wake();
+}
+
+#[test]
+fn what_is_spawned_and_woken_in_a_turn_runs_in_it_and_a_task_that_is_done_is_gone() {
+    let mut world = World::new();
+    let polls = StdArc::<Count>::default();
+    let (spawner, counted) = (world.crew.spawner(), StdArc::clone(&polls));
+    world.spawn(async move {
+        let mut yielded = false;
+        poll_fn(|cx| {
+            cx.waker().wake_by_ref();
+            match std::mem::replace(&mut yielded, true) {
+                true => Poll::Ready(()),
+                false => Poll::Pending,
+            }
+        })
+        .await;
+        spawner.spawn(Box::pin(async move { counted.wake() }));
+    });
+    world.turn();
+    assert_eq!((polls.get(), world.tasks()), (1, 0));
+    assert_eq!(world.woken.get(), 0, "it was awake");
+}
+
+#[test]
+fn a_task_that_is_woken_often_runs_once() {
+    let mut world = World::new();
+    let polls = StdArc::default();
+    let (task, bed) = sleeper(&polls);
+    world.spawn(task);
+    world.turn();
+    wake(&bed);
+    wake(&bed);
+    assert_eq!(world.woken.get(), 1);
+    world.turn();
+    assert_eq!((polls.get(), world.tasks()), (2, 1));
+}
+
+#[test]
+fn a_whole_audience_of_another_crew_is_woken_at_once() {
+    let (mut here, mut there) = (World::new(), World::new());
+    let polls = StdArc::default();
+    let beds: Vec<_> = (0..10)
+        .map(|_| {
+            let (task, bed) = sleeper(&polls);
+            there.spawn(task);
+            bed
+        })
+        .collect();
+    there.turn();
+    let seen = StdArc::clone(&there.woken);
+    here.spawn(async move {
+        beds.iter().for_each(|bed| wake(bed));
+        assert_eq!(seen.get(), 0, "not before the end of the round");
+    });
+    here.turn();
+    assert_eq!(there.woken.get(), 1);
+    there.turn();
+    assert_eq!(polls.get(), 20);
+}
+
+#[test]
+fn a_turn_ends_even_if_a_task_is_always_ready() {
+    let mut world = World::new();
+    let polls = StdArc::<Count>::default();
+    let counted = StdArc::clone(&polls);
+    world.spawn(poll_fn(move |cx| {
+        counted.0.fetch_add(1, Ordering::SeqCst);
+        cx.waker().wake_by_ref();
+        Poll::Pending
+    }));
+    world.turn();
+    assert_eq!((polls.get(), world.woken.get()), (POLLS_MAX, 1));
+    world.turn();
+    assert_eq!((polls.get(), world.woken.get()), (2 * POLLS_MAX, 2));
+}
+
+#[test]
+fn a_panic_is_the_end_of_its_task_only() {
+    struct Bomb;
+    impl Drop for Bomb {
+        fn drop(&mut self) {
+            assert!(std::thread::panicking(), "a second panic");
+        }
+    }
+    let mut world = World::new();
+    let polls = StdArc::<Count>::default();
+    let counted = StdArc::clone(&polls);
+    let bomb = Bomb;
+    // Panics when it is polled, and again when what it holds is dropped.
+    world.spawn(poll_fn(move |_| {
+        let _held = &bomb;
+        panic!("on purpose");
+    }));
+    world.spawn(async move { counted.wake() });
+    world.turn();
+    assert_eq!((polls.get(), world.tasks()), (1, 0));
+}
+
+#[test]
+fn a_crew_that_ends_drops_its_tasks_and_takes_no_more() {
+    let mut world = World::new();
+    let polls = StdArc::default();
+    let (task, bed) = sleeper(&polls);
+    world.spawn(task);
+    world.turn();
+    let held = StdArc::new(());
+    let theirs = StdArc::clone(&held);
+    world.spawn(async move {
+        let _held = theirs;
+        pending::<()>().await;
+    });
+    let spawner = world.crew.spawner();
+    drop(world);
+    assert_eq!(StdArc::strong_count(&held), 1);
+    wake(&bed);
+    let theirs = StdArc::clone(&held);
+    spawner.spawn(Box::pin(async move { drop(theirs) }));
+    assert_eq!((StdArc::strong_count(&held), polls.get()), (1, 1));
+}
+
+#[test]
+fn a_moment_has_a_few_polls_of_one_round_and_what_is_no_task_has_none() {
+    let mut world = World::new();
+    let (tell, told) = std::sync::mpsc::channel();
+    for _ in 0..2 * moment::POLLS + 1 {
+        let tell = tell.clone();
+        let mut left = 2;
+        world.spawn(poll_fn(move |cx| {
+            tell.send(moment::present()).expect("somebody listens");
+            cx.waker().wake_by_ref();
+            left -= 1;
+            match left {
+                0 => Poll::Ready(()),
+                _ => Poll::Pending,
+            }
+        }));
+    }
+    world.spawn(async { panic!("on purpose") });
+    drop(tell);
+    world.turn();
+    assert_eq!(moment::present(), None);
+    let told: Vec<_> = told
+        .iter()
+        .map(|moment| moment.expect("a task runs"))
+        .collect();
+    let moments: Vec<_> = told.chunk_by(|a, b| a == b).map(<[u64]>::len).collect();
+    let full = moment::POLLS as usize;
+    assert_eq!(moments, [full, full, 1, full, full, 1], "two rounds");
+    assert!(told.is_sorted());
+}
