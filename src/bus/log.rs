@@ -19,7 +19,7 @@ use super::cell::Read;
 use super::counts::TopicCounts;
 use super::memory::TopicStatus;
 use super::message::Message;
-use super::ring::{Entry, Ring};
+use super::ring::{Entry, KEPT, Ring};
 use super::subscription::Received;
 use super::topic::Topic;
 use crate::limits::Window;
@@ -171,7 +171,8 @@ impl Log {
         let mut bytes = 0;
         if self.is_sole() {
             cursor.0 = start;
-            into.reserve(self.entries.len());
+            // A window may hold far more than is asked for.
+            into.reserve(self.entries.len().min(KEPT));
             while let Some(entry) = self.entries.front() {
                 bytes += entry.message.len();
                 if into.len() > before && bytes > bytes_max {

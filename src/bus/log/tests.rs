@@ -4,7 +4,6 @@ use std::num::NonZeroUsize;
 
 use super::*;
 use crate::bus::message::{Generation, Origin};
-use crate::bus::ring::KEPT;
 
 const ALL: usize = usize::MAX;
 
@@ -266,4 +265,15 @@ fn one_reader_is_given_the_messages_themselves() {
     assert_eq!(frame(&message), at);
     assert!(log.next(&mut cursor).is_none());
     assert_eq!((log.bytes(), log.counts().delivered), (0, 1));
+}
+
+#[test]
+fn a_read_takes_memory_for_what_it_gives_and_not_for_all_there_is() {
+    let mut log = log(5000, ALL);
+    let mut cursor = log.attach();
+    (0..5000).for_each(|_| log.append("x".into()));
+    let mut into = Vec::new();
+    assert_eq!(log.read(&mut cursor, 3, &mut into), 0);
+    assert_eq!(into.len(), 3);
+    assert!(into.capacity() <= KEPT, "room for {}", into.capacity());
 }
