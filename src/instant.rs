@@ -44,6 +44,11 @@ impl Instant {
         self.0.get().saturating_sub(earlier.0.get())
     }
 
+    /// The instant so many nanoseconds later, at most the end of the clock.
+    pub(crate) const fn after_nanos(self, nanos: u64) -> Self {
+        Self(self.0.saturating_add(nanos))
+    }
+
     /// The time from `earlier` to this instant; zero if `earlier` is later.
     pub const fn saturating_since(self, earlier: Self) -> Duration {
         self.since_start().saturating_sub(earlier.since_start())
@@ -61,7 +66,7 @@ impl Add<Duration> for Instant {
 
     /// Saturates at the end of the clock, so that "never" can be written as a huge duration.
     fn add(self, wait: Duration) -> Self {
-        Self::from_start(self.since_start().saturating_add(wait))
+        self.after_nanos(u64::try_from(wait.as_nanos()).unwrap_or(u64::MAX))
     }
 }
 

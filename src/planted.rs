@@ -52,6 +52,8 @@ bugs! {
     BatchSwapped,
     /// The last message of a batch is delivered again.
     DeliveredTwice,
+    /// What a reader has taken ahead and not received is gone when its poll ends.
+    AheadLost,
     /// A waiting publisher takes a window that is full for one with room.
     RoomInvented,
 
@@ -116,6 +118,8 @@ bugs! {
     EndNotAwaited,
     /// A message that no service has taken is not counted when its session ends.
     AtHandNotCounted,
+    /// Of several messages that no service has taken at once, only the first is kept.
+    GatheredLost,
     /// A peer's ping is not answered.
     PongDropped,
     /// A silent peer is not pinged.
@@ -217,6 +221,11 @@ pub(crate) fn one_short(bug: Bug, taken: usize, whole: usize) -> usize {
 /// Whether there are any of these as well.
 pub(crate) fn when_any(bug: Bug, count: impl FnOnce() -> usize) -> bool {
     is(bug) && count() > 0
+}
+
+/// How many at most: all, or so many.
+pub(crate) fn most(bug: Bug, some: usize) -> usize {
+    if is(bug) { some } else { usize::MAX }
 }
 
 /// The value, or what there was before, if there was anything.

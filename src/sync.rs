@@ -15,7 +15,6 @@
 mod imp {
     pub(crate) use loom::sync::atomic::{AtomicBool, AtomicU64, Ordering};
     pub(crate) use loom::sync::{Arc, Mutex as RawMutex, MutexGuard};
-    #[cfg(feature = "server")]
     pub(crate) use loom::thread_local;
 }
 
@@ -23,7 +22,6 @@ mod imp {
 mod imp {
     pub(crate) use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
     pub(crate) use std::sync::{Arc, Mutex as RawMutex, MutexGuard};
-    #[cfg(feature = "server")]
     pub(crate) use std::thread_local;
 }
 
@@ -34,9 +32,7 @@ pub(crate) use self::waiters::{Place, Waiters, Wakers};
 /// A value that is made once, by whoever needs it first; to a loom model that is one step.
 pub(crate) use std::sync::OnceLock;
 
-#[cfg(feature = "server")]
-pub(crate) use imp::thread_local;
-pub(crate) use imp::{Arc, AtomicBool, AtomicU64, MutexGuard, Ordering};
+pub(crate) use imp::{Arc, AtomicBool, AtomicU64, MutexGuard, Ordering, thread_local};
 
 /// A lock that is never held across an await or a wake, and ignores poison.
 #[derive(Debug)]

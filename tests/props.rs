@@ -9,6 +9,8 @@ mod config;
 mod consumers;
 #[path = "model/credentials.rs"]
 mod credentials;
+#[path = "model/gathered.rs"]
+mod gathered;
 #[path = "model/leaving.rs"]
 mod leaving;
 mod model;

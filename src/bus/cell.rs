@@ -1,10 +1,12 @@
 //! One topic of the bus: its log behind a lock, and the tasks that wait on it.
 
+use std::collections::VecDeque;
 use std::task::{Context, Poll, Waker};
 
 use super::lazy::LazyLog;
 use super::log::Log;
 use super::message::Message;
+use super::ring::Ring;
 use super::subscription::Seat;
 use super::topic::Topic;
 use crate::limits::Window;
@@ -20,13 +22,41 @@ pub(super) struct Published {
     pub(super) number: u64,
 }
 
+/// Messages on offer, the oldest first.
+pub(super) trait Offers {
+    fn first(&self) -> Option<&Message>;
+
+    fn take_first(&mut self) -> Option<Message>;
+}
+
+impl Offers for Option<Message> {
+    fn first(&self) -> Option<&Message> {
+        self.as_ref()
+    }
+
+    fn take_first(&mut self) -> Option<Message> {
+        self.take()
+    }
+}
+
+impl Offers for VecDeque<Message> {
+    fn first(&self) -> Option<&Message> {
+        self.front()
+    }
+
+    fn take_first(&mut self) -> Option<Message> {
+        self.pop_front()
+    }
+}
+
 /// What came of an offer.
 #[derive(Debug)]
 pub(super) enum Offer {
-    /// Somebody would lose a message; the task is parked there.
-    Full(Message, Place),
+    /// Somebody would lose a message by the first that is left; the task is parked.
+    Full,
     /// There are no subscribers: the topic was taken out of the map meanwhile.
-    Nobody(Message),
+    Nobody,
+    /// All are published, of which this is the last.
     Published(Published),
 }
 
@@ -86,23 +116,27 @@ impl State {
         }
     }
 
-    /// Appends to the log and takes the subscribers' wakers out; gives the message back if there
-    /// are none.
-    fn append(
-        &mut self,
-        message: Message,
-        tail: &AtomicU64,
-    ) -> Result<(Published, Wakers), Message> {
+    /// Appends to the log, if there is anybody to read it.
+    #[inline]
+    fn append(&mut self, message: Message) -> Published {
+        let log = self.log.keep();
         let published = Published {
-            subscribers: self.log.readers(),
-            number: self.log.next_number(),
+            subscribers: log.readers(),
+            number: log.next_number(),
         };
-        if published.subscribers == 0 {
-            return Err(message);
+        log.append(message);
+        published
+    }
+
+    /// Appends what is on offer up to the first that somebody would lose a message by.
+    fn append_all(&mut self, offers: &mut impl Offers) -> Option<Published> {
+        let mut last = None;
+        while let Some(first) = offers.first()
+            && self.log.has_room(first.len())
+        {
+            last = offers.take_first().map(|message| self.append(message));
         }
-        self.log.append(message);
-        tail.store(published.number + 1, Ordering::Release);
-        Ok((published, self.subscribers.unpark()))
+        last
     }
 
     /// Takes out as many of the publishers that wait as there is room for, beside those who have
@@ -118,10 +152,18 @@ impl State {
         publishers.unpark_some(room)
     }
 
-    /// A publisher stops waiting; its waker is to be dropped after unlocking.
+    /// A publisher waits; the waker it had is to be dropped after unlocking.
     #[must_use]
-    fn leave_publisher(&mut self, place: Place) -> Option<Waker> {
-        self.publishers.as_mut()?.leave(place)
+    fn park_publisher(&mut self, place: &mut Option<Place>, waker: &Waker) -> Option<Waker> {
+        let publishers = self.publishers.get_or_insert_default();
+        let place = place.get_or_insert_with(|| publishers.enter());
+        publishers.park(place, waker)
+    }
+
+    /// A publisher does not wait any more; its waker is to be dropped after unlocking.
+    #[must_use]
+    fn leave_publisher(&mut self, place: &mut Option<Place>) -> Option<Waker> {
+        self.publishers.as_mut()?.leave(place.take()?)
     }
 
     #[must_use]
@@ -165,42 +207,51 @@ impl Cell {
     /// then, and counts nothing.
     pub(super) fn publish(&self, message: Message) -> Result<Published, Message> {
         let mut state = self.state.lock();
-        let appended = state.append(message, &self.tail);
+        if state.log.readers() == 0 {
+            return Err(message);
+        }
+        let published = state.append(message);
+        let wakers = self.announce(&mut state);
         drop(state);
-        let (published, wakers) = appended?;
         wakers.wake();
         Ok(published)
     }
 
-    /// Publishes if that loses nobody a message, else parks the task at `place`, or at a new place
-    /// if it has none.
-    pub(super) fn offer(&self, message: Message, place: Option<Place>, waker: &Waker) -> Offer {
+    /// Publishes what is on offer as far as that loses nobody a message; parks the task if
+    /// something is left, at this place, or at a new one if it has none.
+    pub(super) fn offer(
+        &self,
+        offers: &mut impl Offers,
+        place: &mut Option<Place>,
+        waker: &Waker,
+    ) -> Offer {
         let mut state = self.state.lock();
-        if !state.log.has_room(message.len()) {
-            let publishers = state.publishers.get_or_insert_default();
-            let place = place.unwrap_or_else(|| publishers.enter());
-            let replaced = publishers.park(&place, waker);
-            drop(state);
-            drop(replaced);
-            return Offer::Full(message, place);
-        }
-        let appended = state.append(message, &self.tail);
-        let left = place.and_then(|place| state.leave_publisher(place));
-        drop(state);
-        drop(left);
-        match appended {
-            Ok((published, wakers)) => {
-                wakers.wake();
-                Offer::Published(published)
+        let has_readers = state.log.readers() > 0;
+        let last = has_readers.then(|| state.append_all(offers)).flatten();
+        let wakers = last.map(|_| self.announce(&mut state));
+        let (offer, replaced) = match last {
+            Some(published) if offers.first().is_none() => {
+                (Offer::Published(published), state.leave_publisher(place))
             }
-            Err(message) => Offer::Nobody(message),
-        }
+            None if !has_readers => (Offer::Nobody, state.leave_publisher(place)),
+            Some(_) | None => (Offer::Full, state.park_publisher(place, waker)),
+        };
+        drop(state);
+        drop(replaced);
+        wakers.unwrap_or_default().wake();
+        offer
+    }
+
+    /// Tells of what was appended; the wakers are to be woken after unlocking.
+    fn announce(&self, state: &mut State) -> Wakers {
+        self.tail.store(state.log.next_number(), Ordering::Release);
+        state.subscribers.unpark()
     }
 
     /// A publisher stops waiting.
     pub(super) fn leave(&self, place: Place) {
         let mut state = self.state.lock();
-        let left = state.leave_publisher(place);
+        let left = state.leave_publisher(&mut Some(place));
         // Its room is another one's.
         let publishers = state.unpark_publishers();
         drop(state);
@@ -226,6 +277,22 @@ impl Cell {
             publishers.wake();
         }
         read
+    }
+
+    /// Settles what a reader has taken ahead; see [`Log::settle`].
+    pub(super) fn settle(&self, end: u64, rest: &mut Ring) {
+        let mut state = self.state.lock();
+        let is_left = state
+            .log
+            .kept_mut()
+            .is_some_and(|log| log.settle(end, rest));
+        let subscribers = is_left.then(|| state.subscribers.unpark());
+        let publishers = state.unpark_publishers();
+        drop(state);
+        subscribers.unwrap_or_default().wake();
+        if !planted::is(Bug::RoomWakesNobody) {
+            publishers.wake();
+        }
     }
 
     /// Parks the task whatever there is, and returns the payload bytes kept.

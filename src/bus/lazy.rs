@@ -5,7 +5,6 @@
 use super::counts::TopicCounts;
 use super::log::{Cursor, Log};
 use super::memory::TopicStatus;
-use super::message::Message;
 use super::topic::Topic;
 use crate::limits::Window;
 
@@ -102,13 +101,16 @@ impl LazyLog {
         }
     }
 
-    /// Appends a message and evicts the oldest ones that no longer fit.
-    pub(super) fn append(&mut self, message: Message) {
-        if let Self::Quiet { readers, window } = self {
-            *self = Self::Kept(Box::new(Log::of(*window, *readers)));
-        }
-        if let Self::Kept(log) = self {
-            log.append(message);
+    /// The log, from now on in any case.
+    #[inline]
+    pub(super) fn keep(&mut self) -> &mut Log {
+        loop {
+            match self {
+                Self::Kept(log) => return log,
+                Self::Quiet { readers, window } => {
+                    *self = Self::Kept(Box::new(Log::of(*window, *readers)));
+                }
+            }
         }
     }
 }
@@ -143,7 +145,7 @@ mod tests {
     fn the_readers_of_a_quiet_topic_get_its_first_message() {
         let mut lazy = LazyLog::new(Window::default());
         let mut cursors = [(); 3].map(|()| lazy.attach());
-        lazy.append("a".into());
+        lazy.keep().append("a".into());
         let log = lazy.kept_mut().expect("something was said");
         assert_eq!((log.readers(), log.counts().owed), (3, 3));
         for cursor in &mut cursors {

@@ -14,6 +14,7 @@
 
 use std::sync::Arc;
 
+use self::ahead::TakenAhead;
 use super::burst::{Burst, Terms};
 use super::cell::Read;
 use super::counts::TopicCounts;
@@ -37,6 +38,8 @@ pub(crate) struct Log {
     readers: usize,
     window: Window,
     counts: TopicCounts,
+    /// What the one reader has taken out and not settled.
+    ahead: TakenAhead,
     /// What readers were given who stood at one place, kept while another one stands there.
     burst: Option<Arc<Burst>>,
 }
@@ -56,6 +59,12 @@ impl Cursor {
         self.0
     }
 
+    /// Its reader has received one message that was taken out before.
+    #[inline]
+    pub(crate) fn step(&mut self) {
+        self.0 += 1;
+    }
+
     /// Stands where the log has counted its reader meanwhile.
     pub(crate) fn follow(&mut self, at: u64) {
         self.0 = at;
@@ -73,6 +82,7 @@ impl Log {
             readers,
             window,
             counts: TopicCounts::default(),
+            ahead: TakenAhead::default(),
             burst: None,
         }
     }
@@ -96,7 +106,7 @@ impl Log {
     /// Removes a reader; what it has not read counts as unsubscribed.
     pub(crate) fn detach(&mut self, cursor: Cursor) {
         let position = self.position(&cursor);
-        let unread = self.tail() - position;
+        let unread = self.tail() - position + self.forget_ahead(&cursor);
         self.counts.lost_unsubscribed += planted::none(Bug::UnreadNotCounted, unread);
         self.counts.pending -= unread;
         *self.readers_at(position) -= 1;
@@ -106,17 +116,17 @@ impl Log {
 
     /// Whether a message of this length fits without anybody losing one.
     pub(crate) fn has_room(&self, message_bytes: usize) -> bool {
-        self.entries.is_empty()
+        self.messages() == 0
             || planted::is(Bug::RoomInvented)
-            || (self.entries.len() < self.window.messages.get()
-                && self.bytes + message_bytes <= self.window.bytes)
+            || (self.messages() < self.window.messages.get()
+                && self.bytes() + message_bytes <= self.window.bytes)
     }
 
     /// Messages that fit without anybody losing one, if they are short.
     pub(crate) fn room(&self) -> usize {
         let max = self.window.messages.get();
         if self.has_room(0) {
-            max.saturating_sub(self.entries.len()).max(1)
+            max.saturating_sub(self.messages()).max(1)
         } else {
             0
         }
@@ -142,6 +152,9 @@ impl Log {
 
     /// The next message, or the number of messages lost before it; `None` at the tail.
     pub(crate) fn next(&mut self, cursor: &mut Cursor) -> Option<Received> {
+        if self.has_ahead(cursor) {
+            return None;
+        }
         let lost = self.position(cursor) - cursor.0;
         if lost > 0 {
             cursor.0 += lost;
@@ -288,15 +301,25 @@ impl Log {
         TopicStatus {
             topic: topic.clone(),
             subscribers: self.readers,
-            messages: self.entries.len(),
-            bytes: self.bytes,
+            messages: self.messages(),
+            bytes: self.bytes(),
             counts: self.counts,
         }
     }
 
     /// Payload bytes kept for subscribers that have not read them.
     pub(crate) fn bytes(&self) -> usize {
-        self.bytes
+        self.bytes + self.ahead.bytes
+    }
+
+    /// Offset of the first entry.
+    pub(crate) fn head(&self) -> u64 {
+        self.head
+    }
+
+    /// Messages kept for subscribers that have not read them.
+    fn messages(&self) -> usize {
+        self.entries.len() + self.ahead.messages
     }
 
     /// Delivers what lies between two offsets to readers who stand at the first, in the window.
@@ -410,6 +433,8 @@ impl Log {
 fn told(lost: u64) -> u64 {
     planted::one_less(Bug::LagTooLow, lost)
 }
+
+mod ahead;
 
 #[cfg(test)]
 mod tests;

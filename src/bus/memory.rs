@@ -119,7 +119,7 @@ impl InMemoryMessageBus {
 
     /// Whether there is a tap.
     pub(crate) fn is_tapped(&self) -> bool {
-        self.shared.taps.any()
+        self.shared.is_tapped()
     }
 
     /// Tells an event to those who tap this.
@@ -269,10 +269,16 @@ impl Shared {
         }
     }
 
+    /// Whether there is a tap.
+    #[inline]
+    pub(super) fn is_tapped(&self) -> bool {
+        self.taps.any()
+    }
+
     /// The message, which is about to be given away, if there is a tap.
     #[inline]
     pub(super) fn copy_for_taps(&self, message: &Message) -> Option<Message> {
-        self.taps.any().then(|| message.clone())
+        self.is_tapped().then(|| message.clone())
     }
 
     /// Tells of a message, if it was copied for that.

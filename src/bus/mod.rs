@@ -10,6 +10,8 @@ mod counts;
 
 mod ring;
 
+mod ahead;
+
 mod log;
 
 mod lazy;
@@ -36,6 +38,7 @@ pub use self::subscription::{Offered, Publisher, Received, Subscription};
 pub use self::tap::{Tap, Tapped};
 pub use self::topic::{ClientId, NameError, ServiceName, Topic};
 
+pub(crate) use self::ahead::Ahead;
 pub(crate) use self::burst::{Burst, Mark, Terms};
 pub(crate) use self::group::Group;
 

@@ -11,8 +11,8 @@ use loom::future::block_on;
 use loom::thread;
 
 use super::{
-    Generation, InMemoryMessageBus, MessageBus, Offered, Publisher, Received, Subscription, Terms,
-    Topic,
+    Ahead, Generation, InMemoryMessageBus, MessageBus, Offered, Publisher, Received, Subscription,
+    Terms, Topic,
 };
 use crate::limits::Window;
 use crate::sync::model;
@@ -388,4 +388,101 @@ fn a_group_and_who_leaves_it_get_every_message_once() {
         drop((group, members));
         assert_empty(&bus);
     });
+}
+
+/// Waits for the next text in polls that each take ahead, receive one and settle.
+fn text_of_polls(reader: &mut Subscription, ahead: &mut Ahead) -> String {
+    let received = block_on(poll_fn(|cx| {
+        let received = reader.poll_ahead(cx, ahead);
+        ahead.settle();
+        received
+    }));
+    match received {
+        Received::Lagged(lost) => panic!("{lost} lost inside of the window"),
+        Received::Message(message) => message.as_text().expect("a text").to_owned(),
+    }
+}
+
+/// 2 publishers wait for room in a window of 2 against a reader that takes ahead what is there, and
+/// receives one; bound 2.
+///
+/// Catches: room that is given before what was taken ahead is settled, and a settling that wakes
+/// nobody who waits for it.
+#[test]
+fn publishers_get_the_room_of_what_was_taken_ahead() {
+    model(Some(2), || {
+        let bus = bus(2);
+        let mut reader = subscribe(&bus);
+        let mut ahead = reader.ahead();
+        publish(&bus, "x");
+        publish(&bus, "y");
+        let publishers = ["a", "b"].map(|text| {
+            let bus = bus.clone();
+            thread::spawn(move || {
+                let mut publisher = bus.publisher(&topic());
+                publish_with_room(&mut publisher, text)
+            })
+        });
+        let all = [(); 4].map(|()| text_of_polls(&mut reader, &mut ahead));
+        assert_eq!(all[..2], ["x", "y"]);
+        assert!(all[2..] == ["a", "b"] || all[2..] == ["b", "a"], "{all:?}");
+        for publisher in publishers {
+            assert_eq!(publisher.join().expect("no panic"), 1);
+        }
+        drop((reader, ahead));
+        assert_empty(&bus);
+    });
+}
+
+/// A reader is polled by another thread while what it had taken ahead is put back; preemptions
+/// unbounded.
+///
+/// Catches: a reader that parks beside what is out, and is not woken when that is back.
+#[test]
+fn what_is_put_back_wakes_a_reader_that_is_polled_elsewhere() {
+    model(None, || {
+        let bus = bus(4);
+        let mut reader = subscribe(&bus);
+        publish(&bus, "a");
+        publish(&bus, "b");
+        let mut ahead = reader.ahead();
+        let mut cx = Context::from_waker(Waker::noop());
+        assert!(reader.poll_ahead(&mut cx, &mut ahead).is_ready());
+        let elsewhere = thread::spawn(move || {
+            assert_eq!(texts(&mut reader, 1), ["b"]);
+        });
+        ahead.settle();
+        elsewhere.join().expect("no panic");
+        assert_empty(&bus);
+    });
+}
+
+/// A reader leaves on one thread while its last poll settles on another; preemptions unbounded.
+///
+/// Catches: a message that is counted by both, or by neither.
+#[test]
+fn a_reader_that_leaves_while_its_poll_settles_is_counted_once() {
+    for received in [1, 2] {
+        model(None, move || {
+            let bus = bus(4);
+            let mut reader = subscribe(&bus);
+            publish(&bus, "a");
+            publish(&bus, "b");
+            let mut ahead = reader.ahead();
+            let mut cx = Context::from_waker(Waker::noop());
+            assert!(reader.poll_ahead(&mut cx, &mut ahead).is_ready());
+            if received == 2 {
+                assert!(reader.next_ahead(&mut ahead).is_some());
+            }
+            let leaver = thread::spawn(move || drop(reader));
+            ahead.settle();
+            leaver.join().expect("no panic");
+            let counts = bus.counts().messages;
+            assert_eq!(
+                (counts.delivered, counts.lost_unsubscribed),
+                (received, 2 - received)
+            );
+            assert_empty(&bus);
+        });
+    }
 }

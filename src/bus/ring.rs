@@ -42,6 +42,16 @@ impl Ring {
         self.0.pop_front()
     }
 
+    /// Puts these before its own and leaves none there.
+    pub(super) fn put_before(&mut self, before: &mut Self) {
+        // Where there is nothing at all, what has more memory stays.
+        if !before.is_empty() || self.is_empty() {
+            before.0.append(&mut self.0);
+            std::mem::swap(self, before);
+        }
+        before.shrink(false);
+    }
+
     pub(super) fn get_mut(&mut self, index: usize) -> Option<&mut Entry> {
         self.0.get_mut(index)
     }

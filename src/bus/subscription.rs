@@ -1,11 +1,13 @@
 //! One subscriber's end of a topic, and the end of a publisher that waits for room.
 
+use std::collections::VecDeque;
 use std::future::poll_fn;
 use std::sync::Arc as StdArc;
 use std::task::{Context, Poll};
 
+use super::ahead::Ahead;
 use super::burst::{Burst, Terms};
-use super::cell::{Cell, Offer, Read};
+use super::cell::{Cell, Offer, Offers, Read};
 use super::group::Group;
 use super::log::{Cursor, Log};
 use super::memory::Shared;
@@ -136,6 +138,32 @@ impl Subscription {
         })
     }
 
+    /// Nothing of its topic yet, for [`poll_ahead`](Self::poll_ahead).
+    pub(crate) fn ahead(&self) -> Ahead {
+        Ahead::new(Arc::clone(&self.cell))
+    }
+
+    /// The next message of those that were taken ahead of this topic.
+    #[inline]
+    pub(crate) fn next_ahead(&mut self, ahead: &mut Ahead) -> Option<Message> {
+        if !ahead.is_of(&self.cell) {
+            return None;
+        }
+        let message = ahead.next()?;
+        let seat = self.seat.as_mut().expect("only drop takes the seat");
+        seat.cursor.step();
+        Some(message)
+    }
+
+    /// The same as [`poll_recv`](Self::poll_recv) once there is [nothing
+    /// ahead](Self::next_ahead): what there is then, is.
+    pub(crate) fn poll_ahead(&mut self, cx: &mut Context<'_>, ahead: &mut Ahead) -> Poll<Received> {
+        if !ahead.is_of(&self.cell) {
+            return self.poll_recv(cx);
+        }
+        self.read(cx, |log, cursor| ahead.refill(log, cursor))
+    }
+
     /// Polls for everything that is due, up to `bytes_max` payload bytes but at least one message:
     /// appends it to `into` and returns how many messages were lost before the first of them.
     ///
@@ -238,32 +266,51 @@ impl Publisher {
     /// Who is woken because of one that was not finds room: it is kept for it until it offers again
     /// or [withdraws](Self::withdraw).
     pub fn offer(&mut self, cx: &mut Context<'_>, message: Message) -> Offered {
-        // A topic that lost its last subscriber never gets another one: there may be a new one.
-        match self.offer_there(cx, message) {
-            Offered::Nobody(message) => {
-                self.cell = self.shared.cell(&self.topic);
-                self.offer_there(cx, message)
-            }
-            offered @ (Offered::Full(_) | Offered::Published(_)) => offered,
-        }
-    }
-
-    /// Publishes where the topic was found last.
-    fn offer_there(&mut self, cx: &mut Context<'_>, message: Message) -> Offered {
-        let Some(cell) = &self.cell else {
-            return Offered::Nobody(message);
-        };
         let told = self.shared.copy_for_taps(&message);
-        match cell.offer(message, self.parked.take(), cx.waker()) {
-            Offer::Published(published) => {
+        let mut offers = Some(message);
+        match (self.offer_there(cx, &mut offers), offers) {
+            (Offer::Published(published), _) => {
                 self.shared.tell_published(&self.topic, told, published);
                 Offered::Published(published.subscribers)
             }
-            Offer::Full(message, place) => {
-                self.parked = Some(place);
-                Offered::Full(message)
+            (Offer::Full, Some(message)) => Offered::Full(message),
+            (Offer::Nobody, Some(message)) => Offered::Nobody(message),
+            (Offer::Full | Offer::Nobody, None) => {
+                unreachable!("what is not published is left")
             }
-            Offer::Nobody(message) => Offered::Nobody(message),
+        }
+    }
+
+    /// Publishes these, the oldest first, as far as no subscriber loses another one by it.
+    ///
+    /// What is left was not published, as with [`offer`](Self::offer).
+    pub fn offer_all(&mut self, cx: &mut Context<'_>, messages: &mut VecDeque<Message>) {
+        if !self.shared.is_tapped() {
+            if !messages.is_empty() {
+                let _left = self.offer_there(cx, messages);
+            }
+            return;
+        }
+        while let Some(message) = messages.pop_front() {
+            match self.offer(cx, message) {
+                Offered::Full(message) | Offered::Nobody(message) => {
+                    return messages.push_front(message);
+                }
+                Offered::Published(_) => {}
+            }
+        }
+    }
+
+    /// Publishes where the topic was found last, or where it is now.
+    fn offer_there(&mut self, cx: &mut Context<'_>, offers: &mut impl Offers) -> Offer {
+        let mut waits = |cell: &Cell| cell.offer(offers, &mut self.parked, cx.waker());
+        match self.cell.as_deref().map_or(Offer::Nobody, &mut waits) {
+            // A topic that lost its last subscriber never gets another one: there may be a new one.
+            Offer::Nobody => {
+                self.cell = self.shared.cell(&self.topic);
+                self.cell.as_deref().map_or(Offer::Nobody, &mut waits)
+            }
+            offer @ (Offer::Full | Offer::Published(_)) => offer,
         }
     }
 

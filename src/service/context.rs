@@ -6,6 +6,7 @@ use std::task::Poll;
 use std::time::{Duration, SystemTime};
 
 use super::Stop;
+use super::inbox::Inbox;
 use crate::bus::{
     Generation, Message, MessageBus, Origin, Received, ServiceName, Subscription, Topic,
 };
@@ -16,7 +17,7 @@ use crate::rt::{Clock, Instant};
 pub struct Context {
     service: ServiceName,
     generation: Generation,
-    inbox: Subscription,
+    inbox: Inbox,
     outbox: Topic,
     stop: Stop,
     bus: Arc<dyn MessageBus>,
@@ -49,7 +50,7 @@ impl Context {
             outbox: Topic::from_service_to_ws(&seed.service),
             service: seed.service,
             generation: seed.generation,
-            inbox: seed.inbox,
+            inbox: Inbox::new(seed.inbox),
             stop: seed.stop,
             bus,
             clock,

@@ -8,7 +8,7 @@ use futures::io::AsyncRead;
 
 use crate::planted::{self, Bug};
 use crate::scratch;
-use crate::wire::{Decoder, Event, Inflation, WireError};
+use crate::wire::{Decoder, Event, Frame, Inflation, WireError};
 
 /// The reading half of a session; holds no memory while nothing is partial.
 #[derive(Debug)]
@@ -93,6 +93,20 @@ impl Inlet {
             Inbound::Partial => None,
             Inbound::End | Inbound::Event(_) | Inbound::Violation(_) => Some(inbound),
         }
+    }
+
+    /// The next message of what was read before, if the next thing there is a whole one.
+    ///
+    /// Whatever else there is stays for [`next`](Self::next).
+    pub(super) fn next_whole(&mut self) -> Option<Frame> {
+        let partial = self.partial.as_mut()?;
+        let mut input = &partial.ahead[partial.decoded..];
+        let frame = partial.decoder.decode_whole(&mut input)?;
+        partial.decoded = partial.ahead.len() - input.len();
+        if input.is_empty() {
+            self.partial = None;
+        }
+        Some(frame)
     }
 
     /// The first event of one more read of at most so many bytes, once there is no [`next`].

@@ -41,6 +41,11 @@ impl Intake {
         }
     }
 
+    /// Whether the client may send what it likes, but for pings.
+    pub(super) fn is_unbounded(&self) -> bool {
+        self.rates.is_none()
+    }
+
     /// Bytes that may be read now, at least one; or the time to wait for.
     #[inline]
     pub(super) fn allowance(&mut self, now: Instant) -> Result<usize, Instant> {

@@ -87,10 +87,9 @@ impl Keepalive {
     /// Waits for one interval after `now`; for ever, if there is none.
     fn wait(&mut self, now: Instant) {
         self.deadline = if self.interval == 0 {
-            Instant::from_start(Duration::MAX)
+            Instant::END
         } else {
-            let interval = Duration::from_nanos(self.interval);
-            now + planted::twice(Bug::IntervalDoubled, interval)
+            now.after_nanos(planted::twice(Bug::IntervalDoubled, self.interval))
         };
     }
 }

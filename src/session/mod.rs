@@ -1,7 +1,7 @@
 //! A session: one client's socket, bridged to the bus by one task.
 //!
 //! ```text
-//!   socket -> Inlet -> one message at hand -> Publisher -> service:from-ws-to-service
+//!   socket -> Inlet -> messages at hand -> Publisher -> service:from-ws-to-service
 //!   socket <- Outbox <- Feed <-+- this client's <--------- service:from-service-to-ws:42
 //!                              +- everybody's <----------- service:from-service-to-ws
 //! ```
@@ -26,6 +26,7 @@ use crate::wire::CloseCode;
 
 mod admission;
 mod age;
+mod at_hand;
 mod author;
 mod bell;
 mod cause;

@@ -8,6 +8,7 @@ use futures::io::{AsyncRead, AsyncWrite};
 
 use super::admission::{Admission, Membership};
 use super::age::{Age, TooOld};
+use super::at_hand::AtHand;
 use super::cause::Cause;
 use super::closing::Closing;
 use super::expiry::{Expiry, Good};
@@ -18,7 +19,6 @@ use super::outbox::Outbox;
 use super::pongs::Pongs;
 use super::renewal::Renewal;
 use crate::backlog::Account;
-use crate::bus::Message;
 use crate::fan::Follower;
 use crate::limits::SlowConsumer;
 use crate::planted::{self, Bug};
@@ -52,12 +52,6 @@ pub(super) struct Open<R: Runtime> {
     ping: Ping,
 }
 
-/// A message the service has not taken yet.
-struct AtHand {
-    message: Message,
-    since: Instant,
-}
-
 /// Messages of the present poll, which are counted at its end.
 #[derive(Default)]
 struct TakenIn {
@@ -70,12 +64,6 @@ struct TakenIn {
 enum Ping {
     Due,
     NotDue,
-}
-
-/// Whether the service has taken a message.
-enum Taken {
-    No(Message),
-    Yes,
 }
 
 impl<R: Runtime> Open<R> {
@@ -138,10 +126,7 @@ impl<R: Runtime> Open<R> {
         if let Poll::Ready(cause) = self.poll(cx, link, now) {
             return Poll::Ready(cause);
         }
-        let at_hand = self
-            .at_hand
-            .as_ref()
-            .map_or(0, |at_hand| at_hand.message.len());
+        let at_hand = self.at_hand.as_ref().map_or(0, |at_hand| at_hand.bytes());
         let answers = match &mut self.admission {
             // Otherwise there is none that is not sent.
             Some(admission) if !link.outbox.is_empty() => admission.feed.watch(cx),
@@ -216,12 +201,24 @@ impl<R: Runtime> Open<R> {
         Closing::new(cause, admission, now)
     }
 
-    /// Counts the message that its service will not get.
+    /// Counts the messages that its service will not get.
     pub(super) fn abandon(&mut self) {
-        if self.at_hand.take().is_some() && !planted::is(Bug::AtHandNotCounted) {
-            self.admission().app().metrics().lost_not_taken.add(1);
-            self.admission().feed.teller.lost(1, "not_taken");
+        if let Some(at_hand) = self.at_hand.take()
+            && !planted::is(Bug::AtHandNotCounted)
+        {
+            self.not_taken(at_hand.messages.len());
         }
+    }
+
+    /// Counts so many messages that its service does not get.
+    fn not_taken(&self, messages: usize) {
+        let messages = messages as u64;
+        self.admission()
+            .app()
+            .metrics()
+            .lost_not_taken
+            .add(messages);
+        self.admission().feed.teller.lost(messages, "not_taken");
     }
 
     fn admission(&self) -> &Membership<R> {

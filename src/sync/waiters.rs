@@ -126,6 +126,7 @@ impl Waiters {
     /// Takes so many parked wakers out, each in its turn, to wake after unlocking.
     pub(crate) fn unpark_some(&mut self, count: usize) -> Wakers {
         match self {
+            _ if count == 0 => Wakers::None,
             Self::Crowd(crowd) if count < crowd.parked.len() => crowd.unpark_some(count),
             Self::Crowd(_) | Self::None | Self::One(_) => self.unpark(),
         }
@@ -247,11 +248,7 @@ impl Wakers {
 }
 
 fn wake_all(parked: Parked) {
-    let most = if planted::is(Bug::OneWoken) {
-        1
-    } else {
-        usize::MAX
-    };
+    let most = planted::most(Bug::OneWoken, 1);
     for (_, waker) in parked.into_iter().take(most) {
         waker.wake();
     }

@@ -112,8 +112,8 @@ impl Decoder {
     /// Decodes the next message, if it is the common one: all of it is there, in one frame, plain.
     ///
     /// This is a short cut, and judges nothing: whatever else it meets it leaves where it is, to
-    /// [`decode_next`](Self::decode_next).
-    fn decode_whole(&self, input: &mut &[u8]) -> Option<Frame> {
+    /// [`decode`](Self::decode).
+    pub(crate) fn decode_whole(&self, input: &mut &[u8]) -> Option<Frame> {
         if !self.is_idle() {
             return None;
         }

@@ -1,5 +1,6 @@
 //! What the bus does that its contract leaves open.
 
+use std::collections::VecDeque;
 use std::task::{Context, Waker};
 
 use super::super::contract;
@@ -156,6 +157,60 @@ fn read(reader: &mut Subscription) {
 
 fn woken(waiting: &[Waiting; 3]) -> [u64; 3] {
     std::array::from_fn(|index| waiting[index].wakes.count())
+}
+
+#[test]
+fn of_several_messages_as_many_are_published_as_there_is_room_for() {
+    for is_tapped in [false, true] {
+        let window = Window {
+            messages: std::num::NonZeroUsize::new(2).expect("not zero"),
+            ..Window::default()
+        };
+        let bus = InMemoryMessageBus::new(window, 3);
+        let topic: Topic = "t".parse().expect("a valid name");
+        let mut publisher = bus.publisher(&topic);
+        let _tap = is_tapped.then(|| bus.tap(Tapped::Topic(topic.clone())));
+        let (wakes, waker) = Wakes::new();
+        let mut cx = Context::from_waker(&waker);
+        let mut messages = VecDeque::from(["a", "b", "c", "d"].map(Message::text));
+        publisher.offer_all(&mut cx, &mut messages);
+        assert_eq!(messages.len(), 4, "nobody is subscribed");
+        let mut reader = bus.subscribe(&topic).expect("there is room for the topic");
+        publisher.offer_all(&mut cx, &mut messages);
+        assert_eq!(messages, ["c", "d"].map(Message::text), "{is_tapped}");
+        assert_eq!(wakes.count(), 0);
+        read(&mut reader);
+        assert_eq!(wakes.count(), 1);
+        publisher.offer_all(&mut cx, &mut messages);
+        assert_eq!(messages, ["d"].map(Message::text));
+        read(&mut reader);
+        read(&mut reader);
+        publisher.offer_all(&mut cx, &mut messages);
+        assert!(messages.is_empty());
+        read(&mut reader);
+        assert_eq!(wakes.count(), 2, "who has nothing to offer waits no more");
+        publisher.offer_all(&mut cx, &mut messages);
+        assert_eq!(
+            bus.counts().messages.published,
+            4 + u64::from(is_tapped) * 4
+        );
+        assert_eq!(bus.counts().messages.lost_lagged, 0);
+    }
+}
+
+#[test]
+fn several_messages_wake_a_reader_once() {
+    let bus = InMemoryMessageBus::new(Window::default(), 1);
+    let topic: Topic = "t".parse().expect("a valid name");
+    let mut reader = bus.subscribe(&topic).expect("there is room for the topic");
+    let (wakes, waker) = Wakes::new();
+    let mut cx = Context::from_waker(&waker);
+    assert!(reader.poll_recv(&mut cx).is_pending() && reader.is_quiet());
+    let mut messages = VecDeque::from(["a", "b"].map(Message::text));
+    let mut noop = Context::from_waker(Waker::noop());
+    bus.publisher(&topic).offer_all(&mut noop, &mut messages);
+    assert_eq!((wakes.count(), reader.is_quiet()), (1, false));
+    assert_eq!(reader.pending(), 2);
 }
 
 #[test]

@@ -1,20 +1,22 @@
 //! What an open session does with what its client sends.
 
+use std::collections::VecDeque;
 use std::io;
 use std::task::{Context, Poll, ready};
 use std::time::Duration;
 
 use futures::io::AsyncRead;
 
-use super::{AtHand, Open, Taken, lost};
+use super::{Open, lost};
 use crate::authorize::Denied;
 use crate::bus::{Message, Offered, Origin};
 use crate::planted::{self, Bug};
 use crate::rt::{Instant, Runtime};
+use crate::session::at_hand::{self, AtHand};
 use crate::session::cause::Cause;
-use crate::session::dialect::{self, Heard};
+use crate::session::dialect::{self, Dialect, Heard};
 use crate::session::expiry::Expiry;
-use crate::session::inlet::Inbound;
+use crate::session::inlet::{Inbound, Inlet};
 use crate::session::intake::Within;
 use crate::session::link::Link;
 use crate::session::renewal::Renewal;
@@ -44,8 +46,8 @@ impl<R: Runtime> Open<R> {
         link: &mut Link<S>,
         now: Instant,
     ) -> Option<Cause> {
-        let batch = self.admission().limits.inbound_batch.get();
-        for _ in 0..batch {
+        let mut turns = self.admission().limits.inbound_batch.get();
+        while turns > 0 {
             match self.poll_renewal(cx, now) {
                 Poll::Pending => return None,
                 Poll::Ready(Some(cause)) => return Some(cause),
@@ -66,7 +68,9 @@ impl<R: Runtime> Open<R> {
                 return Some(Cause::RateExceeded);
             }
             self.keepalive.heard(now);
-            if let Some(cause) = self.on_inbound(cx, inbound, now) {
+            turns -= 1;
+            let inbound = (inbound, &mut link.inlet);
+            if let Some(cause) = self.on_inbound(cx, inbound, &mut turns, now) {
                 return Some(cause);
             }
         }
@@ -77,29 +81,40 @@ impl<R: Runtime> Open<R> {
     fn on_inbound(
         &mut self,
         cx: &mut Context<'_>,
-        inbound: Inbound,
+        (inbound, inlet): (Inbound, &mut Inlet),
+        turns: &mut usize,
         now: Instant,
     ) -> Option<Cause> {
         match inbound {
-            Inbound::End => return Some(Cause::Lost(io::ErrorKind::UnexpectedEof)),
-            Inbound::Violation(error) => return Some(Cause::Protocol(error)),
-            Inbound::Partial | Inbound::Event(Event::Pong(_)) => {}
-            Inbound::Event(Event::Ping(payload)) => match self.take_ping(now) {
-                Within::No => return Some(Cause::PingFlood),
-                Within::Yes if planted::is(Bug::PongDropped) => {}
-                Within::Yes => self.pongs.owe(*payload),
-            },
-            Inbound::Event(Event::Close(frame)) => return Some(Cause::PeerClosed(frame)),
             Inbound::Event(Event::Message(frame)) => {
-                return self.on_message(cx, frame, now);
+                self.on_message(cx, (frame, inlet), turns, now)
             }
+            Inbound::End => Some(Cause::Lost(io::ErrorKind::UnexpectedEof)),
+            Inbound::Violation(error) => Some(Cause::Protocol(error)),
+            Inbound::Event(Event::Close(frame)) => Some(Cause::PeerClosed(frame)),
+            Inbound::Event(Event::Ping(payload)) => {
+                if self.take_ping(now) == Within::No {
+                    return Some(Cause::PingFlood);
+                }
+                if !planted::is(Bug::PongDropped) {
+                    self.pongs.owe(*payload);
+                }
+                None
+            }
+            Inbound::Partial | Inbound::Event(Event::Pong(_)) => None,
         }
-        None
     }
 
-    fn on_message(&mut self, cx: &mut Context<'_>, frame: Frame, now: Instant) -> Option<Cause> {
-        let heard = self.admission().dialect.read(frame);
-        let message = match heard {
+    /// Takes in a message, and those that were read with it if they can be nothing else.
+    fn on_message(
+        &mut self,
+        cx: &mut Context<'_>,
+        (frame, inlet): (Frame, &mut Inlet),
+        turns: &mut usize,
+        now: Instant,
+    ) -> Option<Cause> {
+        let dialect = self.admission().dialect;
+        let message = match dialect.read(frame) {
             Some(Heard::Message(frame)) => Some(self.take_in(frame, now)),
             Some(Heard::Token(token)) => {
                 self.renewal = Renewal::ask(self.admission(), token, now);
@@ -107,22 +122,31 @@ impl<R: Runtime> Open<R> {
             }
             None => return Some(self.refuse_envelope()),
         };
-        let is_within = self.intake.message(now);
-        if let Some(message) = message {
-            // Mostly it is taken at once, and nothing is kept.
-            let taken = match is_within {
-                Within::No => Taken::No(message),
-                Within::Yes => self.offer(cx, message, Duration::ZERO),
-            };
-            match taken {
-                Taken::No(message) => self.hold(message, now),
-                Taken::Yes => {}
+        if self.intake.message(now) == Within::No {
+            self.not_taken(usize::from(message.is_some()));
+            return Some(Cause::RateExceeded);
+        }
+        // Nothing that could end the session may come between what is handed over at once.
+        let are_mere = dialect == Dialect::Plain && self.intake.is_unbounded();
+        let second = (are_mere && *turns > 0).then(|| inlet.next_whole());
+        match (message, second.flatten()) {
+            (Some(first), Some(second)) => {
+                let mut gathered = at_hand::gather();
+                gathered.push_back(first);
+                let mut next = Some(second);
+                while let Some(frame) = next.take() {
+                    *turns -= 1;
+                    gathered.push_back(self.take_in(frame, now));
+                    if *turns > 0 && gathered.len() < at_hand::MESSAGES_MAX {
+                        next = inlet.next_whole();
+                    }
+                }
+                self.hand_over_all(cx, gathered, now);
             }
+            (Some(message), None) => self.hand_over(cx, message, now),
+            (None, _) => {}
         }
-        match is_within {
-            Within::No => Some(Cause::RateExceeded),
-            Within::Yes => None,
-        }
+        None
     }
 
     /// Takes the decision about a fresh token, if one is due; nothing is read meanwhile.
@@ -190,42 +214,76 @@ impl<R: Runtime> Open<R> {
         Message::new(frame, Origin::Client(admission.sender()))
     }
 
-    /// Hands the message at hand to the service, if that is there and has room for it.
+    /// Hands the messages at hand to the service, if that is there and has room for them.
     fn poll_hand_over(&mut self, cx: &mut Context<'_>, now: Instant) -> Poll<()> {
-        let Some(at_hand) = self.at_hand.take() else {
+        let Some(mut at_hand) = self.at_hand.take() else {
             return Poll::Ready(());
         };
-        let AtHand { message, since } = *at_hand;
-        match self.offer(cx, message, now.saturating_since(since)) {
-            Taken::No(message) => {
-                self.hold(message, since);
-                Poll::Pending
-            }
-            Taken::Yes => Poll::Ready(()),
+        let before = at_hand.messages.len();
+        if self.may_offer(now.saturating_since(at_hand.since)) {
+            let publisher = &mut self.admission_mut().publisher;
+            publisher.offer_all(cx, &mut at_hand.messages);
+        }
+        if at_hand.messages.is_empty() {
+            return Poll::Ready(());
+        }
+        if at_hand.messages.len() < before {
+            at_hand.since = now;
+        }
+        self.at_hand = Some(at_hand);
+        Poll::Pending
+    }
+
+    /// Hands over a message that was just read; if the service does not take it, it is at hand.
+    fn hand_over(&mut self, cx: &mut Context<'_>, message: Message, now: Instant) {
+        let offered = if self.may_offer(Duration::ZERO) {
+            self.admission_mut().publisher.offer(cx, message)
+        } else {
+            Offered::Full(message)
+        };
+        match offered {
+            // Without an inbox the instance is ending; the next one gets the message.
+            Offered::Full(message) | Offered::Nobody(message) => self.hold([message].into(), now),
+            Offered::Published(_) => {}
         }
     }
 
-    /// Keeps a message that the service has not taken since then.
-    fn hold(&mut self, message: Message, since: Instant) {
-        self.at_hand = Some(Box::new(AtHand { message, since }));
+    /// The same for several.
+    fn hand_over_all(
+        &mut self,
+        cx: &mut Context<'_>,
+        mut messages: VecDeque<Message>,
+        now: Instant,
+    ) {
+        if self.may_offer(Duration::ZERO) {
+            self.admission_mut().publisher.offer_all(cx, &mut messages);
+        }
+        if messages.is_empty() {
+            at_hand::spare(messages);
+        } else {
+            messages.truncate(planted::most(Bug::GatheredLost, 1));
+            self.hold(messages, now);
+        }
     }
 
-    /// Offers the service a message that was held for so long.
-    fn offer(&mut self, cx: &mut Context<'_>, message: Message, held: Duration) -> Taken {
+    /// Keeps messages that the service has not taken since then.
+    fn hold(&mut self, messages: VecDeque<Message>, since: Instant) {
+        self.at_hand = Some(Box::new(AtHand { messages, since }));
+    }
+
+    /// Whether a message that was held for so long may be offered to the service; if not, the
+    /// session waits for no room there.
+    fn may_offer(&mut self, held: Duration) -> bool {
         let is_served = self.status.generation().is_some();
         let admission = self.admission_mut();
         // While answers to earlier messages wait here for the socket, further ones could only push
         // those out of their window. But not for ever: it may be the word to stop answering.
         let is_over =
             held >= admission.limits.answers_timeout && !planted::is(Bug::AnswersTimeoutIgnored);
-        if !is_served || (!is_over && admission.feed.owes_answers()) {
+        let may = is_served && (is_over || !admission.feed.owes_answers());
+        if !may {
             admission.publisher.withdraw();
-            return Taken::No(message);
         }
-        match admission.publisher.offer(cx, message) {
-            // Without an inbox the instance is ending; the next one gets the message.
-            Offered::Full(message) | Offered::Nobody(message) => Taken::No(message),
-            Offered::Published(_) => Taken::Yes,
-        }
+        may
     }
 }

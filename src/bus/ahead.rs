@@ -1,0 +1,86 @@
+//! What a reader takes out of a log ahead of receiving it: one lock for many messages.
+
+use std::fmt;
+
+use super::cell::{Cell, Read};
+use super::log::{Cursor, Log};
+use super::message::Message;
+use super::ring::Ring;
+use super::subscription::Received;
+use crate::planted::{self, Bug};
+use crate::sync::Arc;
+
+/// Messages of one topic that its one reader has taken out and not yet received.
+///
+/// Until they are [settled](Self::settle) they count as waiting there, and keep their room: what a
+/// reader takes ahead, it is to give back before it waits for anything.
+pub(crate) struct Ahead {
+    cell: Arc<Cell>,
+    rest: Ring,
+    /// The number after the last one that was taken; `None` once all is settled.
+    end: Option<u64>,
+}
+
+impl Ahead {
+    /// Nothing yet of this topic.
+    pub(super) fn new(cell: Arc<Cell>) -> Self {
+        Self {
+            cell,
+            rest: Ring::default(),
+            end: None,
+        }
+    }
+
+    pub(super) fn is_of(&self, cell: &Arc<Cell>) -> bool {
+        Arc::ptr_eq(&self.cell, cell)
+    }
+
+    /// The next message of those that were taken.
+    #[inline]
+    pub(super) fn next(&mut self) -> Option<Message> {
+        self.rest.pop_front().map(|entry| entry.message)
+    }
+
+    /// Takes out what there is once all that was taken before is received, and the first of it.
+    pub(super) fn refill(&mut self, log: &mut Log, cursor: &mut Cursor) -> Read<Received> {
+        if let Some(end) = self.end.take() {
+            log.settle(end, &mut self.rest);
+        }
+        if log.take_ahead(cursor, &mut self.rest) {
+            self.end = Some(log.head());
+        }
+        let received = match self.next() {
+            Some(message) => {
+                cursor.step();
+                Some(Received::Message(message))
+            }
+            None => log.next(cursor),
+        };
+        received.map_or(Read::None, Read::Part)
+    }
+
+    /// Counts what was received and puts the rest back.
+    pub(crate) fn settle(&mut self) {
+        if let Some(end) = self.end.take() {
+            if planted::is(Bug::AheadLost) {
+                self.rest = Ring::default();
+            }
+            self.cell.settle(end, &mut self.rest);
+        }
+    }
+}
+
+impl Drop for Ahead {
+    fn drop(&mut self) {
+        self.settle();
+    }
+}
+
+impl fmt::Debug for Ahead {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Ahead")
+            .field("topic", self.cell.topic())
+            .field("messages", &self.rest.len())
+            .finish_non_exhaustive()
+    }
+}

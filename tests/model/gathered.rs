@@ -1,0 +1,165 @@
+//! Messages that are read at once are handed over at once, as if each had come alone.
+
+use std::num::NonZeroUsize;
+use std::time::Duration;
+
+use busline::bus::{Tapped, Topic};
+use busline::limits::Window;
+use busline::{CloseReason, Context, Limits};
+use futures::FutureExt;
+
+use crate::model::crowd::{Crowd, closed, texts};
+use crate::model::peer::Peer;
+use crate::regressions::deaf;
+
+const ROOM: usize = 1 << 20;
+
+fn limits(window: usize) -> Limits {
+    Limits {
+        window: Window {
+            messages: NonZeroUsize::new(window).expect("not zero"),
+            ..Window::default()
+        },
+        ..Limits::default()
+    }
+}
+
+/// A client that has sent these texts with one write, and then so many other bytes.
+fn sends(crowd: &mut Crowd, count: usize, after: &[u8]) -> Peer {
+    let peer = crowd.join(ROOM);
+    for n in 0..count {
+        peer.send(true, 1, n.to_string().as_bytes());
+    }
+    peer.send_raw(after);
+    peer
+}
+
+/// A masked close frame without a code.
+const CLOSE: &[u8] = &[0x88, 0x80, 0, 0, 0, 0];
+
+/// A reserved opcode.
+const VIOLATION: &[u8] = &[0x83, 0x80];
+
+/// Answers one message every 40 seconds, and never takes one before that.
+async fn slow(mut ctx: Context) {
+    while ctx.sleep(Duration::from_secs(40)).await.is_some() {
+        if let Some(message) = ctx.recv().await {
+            ctx.reply(&message, &message);
+        }
+    }
+}
+
+#[test]
+fn they_arrive_in_order_whatever_the_window_and_the_batch_are() {
+    for window in [1, 2, 15, 16, 17, 256] {
+        for batch in [1, 2, 16, 17, 128] {
+            let limits = Limits {
+                inbound_batch: NonZeroUsize::new(batch).expect("not zero"),
+                ..limits(window)
+            };
+            let mut crowd = Crowd::limited(limits);
+            let peer = sends(&mut crowd, 50, &[]);
+            crowd.rt.settle();
+            let expected: Vec<_> = (0..50).map(|n| n.to_string()).collect();
+            assert_eq!(texts(&peer), expected, "window {window}, batch {batch}");
+            let counts = crowd.app.counts().sessions;
+            assert_eq!((counts.messages_in, counts.lost_not_taken), (50, 0));
+        }
+    }
+}
+
+#[test]
+fn a_poll_hands_over_no_more_than_its_batch() {
+    let batch = |messages| Limits {
+        inbound_batch: NonZeroUsize::new(messages).expect("not zero"),
+        ..Limits::default()
+    };
+    for messages in [1, 2, 5, 16, 18] {
+        let mut crowd = Crowd::limited(batch(messages));
+        let _peer = sends(&mut crowd, 40, &[]);
+        let published = || crowd.app.counts().bus.messages.published;
+        assert!(crowd.rt.run_one(0), "the session");
+        assert_eq!(published(), messages as u64);
+    }
+}
+
+#[test]
+fn what_comes_after_them_waits_until_they_are_taken() {
+    for after in [CLOSE, VIOLATION] {
+        let mut crowd = Crowd::new(|app| app.limits(limits(1)).service("s", slow).expect("a name"));
+        let peer = sends(&mut crowd, 3, after);
+        crowd.wait(40_000);
+        assert_eq!((texts(&peer).len(), closed(&peer)), (1, None));
+        crowd.wait(40_000);
+        assert_eq!(crowd.app.counts().sessions.lost_not_taken, 0);
+        assert!(
+            peer.is_closed(),
+            "all are in the inbox, or taken: {after:?}"
+        );
+        assert_eq!(crowd.app.counts().sessions.messages_in, 3);
+    }
+}
+
+#[test]
+fn a_client_waits_for_each_of_them_as_long_as_for_one() {
+    let mut crowd = Crowd::new(|app| app.limits(limits(1)).service("s", slow).expect("a name"));
+    let peer = sends(&mut crowd, 10, &[]);
+    // `Limits::accept_timeout` is a minute.
+    crowd.wait(400_000);
+    assert_eq!((texts(&peer).len(), closed(&peer)), (10, None));
+}
+
+#[test]
+fn a_service_that_takes_none_holds_the_first_of_them_no_longer_than_a_minute() {
+    let mut crowd = Crowd::new(|app| app.limits(limits(1)).service("s", deaf).expect("a name"));
+    let peer = sends(&mut crowd, 10, &[]);
+    crowd.wait(59_999);
+    assert_eq!(closed(&peer), None);
+    crowd.wait(1);
+    assert_eq!(closed(&peer), Some(1013));
+    let counts = crowd.app.counts().sessions;
+    assert_eq!((counts.messages_in, counts.lost_not_taken), (10, 9));
+}
+
+#[test]
+fn at_most_sixteen_are_at_hand_and_each_is_counted_when_the_session_ends() {
+    let mut crowd = Crowd::new(|app| app.limits(limits(1)).service("s", deaf).expect("a name"));
+    let peer = sends(&mut crowd, 40, &[]);
+    crowd.rt.settle();
+    let counts = crowd.app.counts();
+    assert_eq!(counts.sessions.messages_in, 16);
+    assert_eq!(counts.bus.messages.published, 1);
+    peer.reset();
+    crowd.wait(60_000);
+    let counts = crowd.app.counts().sessions;
+    assert_eq!((counts.messages_in, counts.lost_not_taken), (16, 15));
+}
+
+#[test]
+fn those_at_hand_count_as_held() {
+    let limits = Limits {
+        queue_bytes: 3000,
+        ..limits(1)
+    };
+    let mut crowd = Crowd::new(|app| app.limits(limits).service("s", deaf).expect("a name"));
+    let peer = crowd.join(ROOM);
+    for _ in 0..3 {
+        peer.send(true, 1, &[b'x'; 1000]);
+    }
+    crowd.rt.settle();
+    assert_eq!(crowd.app.counts().queued_bytes, 2000, "one is in the inbox");
+    assert_eq!(crowd.app.counts().sessions.closed_for(CloseReason::Shed), 0);
+}
+
+#[test]
+fn a_tap_is_told_of_each() {
+    let mut crowd = Crowd::limited(limits(3));
+    let name = crowd.app.registry().name("s").expect("registered").clone();
+    let tapped = Tapped::Topic(Topic::from_ws_to_service(&name));
+    let mut tap = crowd.app.bus().tap(tapped).expect("there is room");
+    let peer = sends(&mut crowd, 5, &[]);
+    crowd.rt.settle();
+    assert_eq!(texts(&peer).len(), 5);
+    let told = std::iter::from_fn(|| tap.next().now_or_never());
+    assert_eq!(told.count(), 5);
+}
