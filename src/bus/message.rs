@@ -30,6 +30,16 @@ pub enum Origin {
     Unknown,
 }
 
+impl Origin {
+    /// The client, if it is one.
+    pub fn client(&self) -> Option<&Sender> {
+        match self {
+            Self::Client(sender) => Some(sender),
+            Self::Service(_) | Self::Unknown => None,
+        }
+    }
+}
+
 /// A client as its messages show it; cheap to clone.
 #[derive(Clone, PartialEq, Eq)]
 pub struct Sender(Arc<Client>);
@@ -229,10 +239,12 @@ impl Message {
 
     /// The client that sent it, if a client did: its number, its subject, its claims.
     pub fn sender(&self) -> Option<&Sender> {
-        match &self.origin {
-            Origin::Client(sender) => Some(sender),
-            Origin::Service(_) | Origin::Unknown => None,
-        }
+        self.origin.client()
+    }
+
+    /// What it says, and who has said it: each without the other, and neither shared anew.
+    pub fn into_parts(self) -> (Frame, Origin) {
+        (self.frame, self.origin)
     }
 
     /// The message as the WebSocket frame every client receives.
@@ -364,6 +376,8 @@ mod tests {
         );
         let from_service = text.from_origin(Origin::Service(Generation::new(7)));
         assert_eq!(from_service.sender(), None);
+        let (frame, origin) = from_client.into_parts();
+        assert_eq!((&frame, origin), (text.frame(), client));
     }
 
     #[test]

@@ -28,40 +28,45 @@ pub(super) struct Entry {
 
 /// Entries, the oldest first.
 #[derive(Debug, Default)]
-pub(super) struct Ring(VecDeque<Entry>);
+pub(super) struct Ring {
+    entries: VecDeque<Entry>,
+    /// Whether it has given memory back before, and so is to grow as far again.
+    has_outgrown: bool,
+}
 
 impl Ring {
     pub(super) fn push_back(&mut self, entry: Entry) {
-        if self.0.len() == self.0.capacity() {
+        if self.entries.len() == self.entries.capacity() {
             self.grow();
         }
-        self.0.push_back(entry);
+        self.entries.push_back(entry);
     }
 
     pub(super) fn pop_front(&mut self) -> Option<Entry> {
-        self.0.pop_front()
+        self.entries.pop_front()
     }
 
     /// Puts these before its own and leaves none there.
     pub(super) fn put_before(&mut self, before: &mut Self) {
         // Where there is nothing at all, what has more memory stays.
         if !before.is_empty() || self.is_empty() {
-            before.0.append(&mut self.0);
+            before.entries.append(&mut self.entries);
             std::mem::swap(self, before);
         }
         before.shrink(false);
     }
 
     pub(super) fn get_mut(&mut self, index: usize) -> Option<&mut Entry> {
-        self.0.get_mut(index)
+        self.entries.get_mut(index)
     }
 
     /// Gives back the memory of a ring that is empty; a little is kept, if that is wanted.
     pub(super) fn shrink(&mut self, keep: bool) {
         let kept = if keep { KEPT } else { 0 };
-        if self.0.is_empty() && self.0.capacity() > kept {
-            let spare = std::mem::take(&mut self.0);
+        if self.entries.is_empty() && self.entries.capacity() > kept {
+            let spare = std::mem::take(&mut self.entries);
             if (KEPT + 1..=PASSED_ON_MAX).contains(&spare.capacity()) {
+                self.has_outgrown = true;
                 // A thread that ends keeps nothing.
                 let _gone = SPARE.try_with(|last| last.set(spare));
             }
@@ -71,14 +76,14 @@ impl Ring {
     /// Makes room for one more entry.
     #[cold]
     fn grow(&mut self) {
-        if self.0.len() >= KEPT
+        if (self.has_outgrown || self.entries.len() >= KEPT)
             && let Ok(mut spare) = SPARE.try_with(Cell::take)
-            && spare.capacity() > self.0.len()
+            && spare.capacity() > self.entries.len()
         {
-            spare.append(&mut self.0);
-            self.0 = spare;
+            spare.append(&mut self.entries);
+            self.entries = spare;
         } else {
-            self.0.reserve(1);
+            self.entries.reserve(1);
         }
     }
 }
@@ -87,7 +92,7 @@ impl Deref for Ring {
     type Target = VecDeque<Entry>;
 
     fn deref(&self) -> &VecDeque<Entry> {
-        &self.0
+        &self.entries
     }
 }
 
@@ -148,6 +153,25 @@ mod tests {
         emptied(KEPT + 1);
         let ring = filled(200);
         assert!(ring.iter().map(|entry| entry.readers).eq(0..200));
+    }
+
+    #[test]
+    fn one_that_has_given_memory_back_takes_it_again_at_once() {
+        spare();
+        let mut ring = emptied(200);
+        ring.push_back(Entry {
+            message: "x".into(),
+            readers: 0,
+        });
+        assert!(ring.capacity() > KEPT);
+        assert_eq!(spare(), 0);
+        let mut other = filled(1);
+        assert!(other.capacity() <= KEPT);
+        // Both are empty: the larger one stays.
+        ring.pop_front();
+        other.pop_front();
+        other.put_before(&mut ring);
+        assert!(other.capacity() > KEPT && ring.capacity() == 0);
     }
 
     #[test]

@@ -8,7 +8,7 @@ use std::time::{Duration, SystemTime};
 use super::Stop;
 use super::inbox::Inbox;
 use crate::bus::{
-    Generation, Message, MessageBus, Origin, Received, ServiceName, Subscription, Topic,
+    Generation, Message, MessageBus, Origin, Received, Sender, ServiceName, Subscription, Topic,
 };
 use crate::planted::{self, Bug};
 use crate::rt::{Clock, Instant};
@@ -120,10 +120,16 @@ impl Context {
     ///
     /// Returns how many subscribers got it: 0 if the client has left or no client sent `to`.
     pub fn reply(&self, to: &Message, message: impl Into<Message>) -> usize {
-        match to.sender() {
-            Some(sender) => self.bus.reply(sender, self.stamped(message.into())),
-            None => 0,
-        }
+        to.sender()
+            .map_or(0, |sender| self.send_to(sender, message))
+    }
+
+    /// Sends a message to one client, over a topic of its own; a [`Sender`] is kept at less cost
+    /// than a message of it.
+    ///
+    /// Returns how many subscribers got it: 0 if the client has left.
+    pub fn send_to(&self, to: &Sender, message: impl Into<Message>) -> usize {
+        self.bus.reply(to, self.stamped(message.into()))
     }
 
     /// The present instant of the runtime's clock, for deadlines.

@@ -5,6 +5,9 @@ use super::Context;
 /// Answers every message of a client to that client alone.
 pub async fn echo(mut ctx: Context) {
     while let Some(message) = ctx.recv().await {
-        ctx.reply(&message, message.frame().clone());
+        let (frame, origin) = message.into_parts();
+        if let Some(sender) = origin.client() {
+            ctx.send_to(sender, frame);
+        }
     }
 }

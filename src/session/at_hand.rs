@@ -14,17 +14,30 @@ thread_local! {
     static SPARE: Cell<VecDeque<Message>> = const { Cell::new(VecDeque::new()) };
 }
 
-/// Messages at hand, the oldest first: one at least.
+/// Messages at hand.
 pub(super) struct AtHand {
-    pub(super) messages: VecDeque<Message>,
+    pub(super) first: Message,
+    pub(super) rest: VecDeque<Message>,
     /// Since when the first of them is.
     pub(super) since: Instant,
 }
 
 impl AtHand {
+    pub(super) fn one(first: Message, since: Instant) -> Self {
+        Self {
+            first,
+            rest: VecDeque::new(),
+            since,
+        }
+    }
+
+    pub(super) fn messages(&self) -> usize {
+        1 + self.rest.len()
+    }
+
     /// Bytes of all payloads.
     pub(super) fn bytes(&self) -> usize {
-        self.messages.iter().map(Message::len).sum()
+        self.first.len() + self.rest.iter().map(Message::len).sum::<usize>()
     }
 }
 

@@ -88,6 +88,11 @@ impl Feed {
         lost
     }
 
+    /// Whether a pull would find nothing, and say nothing about what it does not find.
+    pub(super) fn is_at_rest(&self) -> bool {
+        matches!(self.voice, Voice::Plain) && self.is_quiet()
+    }
+
     /// Whether there is nothing due, and the task is parked.
     fn is_quiet(&self) -> bool {
         self.to_one.is_quiet() && self.to_all.alone().is_none_or(Subscription::is_quiet)

@@ -57,6 +57,11 @@ impl<S> Link<S> {
 }
 
 impl<S: AsyncRead + Unpin> Link<S> {
+    /// Whether [`poll_next`](Self::poll_next) is pending, as nothing has told of anything.
+    pub(super) fn is_silent(&self) -> bool {
+        self.listens && !self.bell.has_rung() && !self.inlet.has_bytes_ahead()
+    }
+
     /// The next event; a socket that has not told of any is not asked.
     pub(super) fn poll_next(&mut self, bytes_max: usize) -> Poll<io::Result<Inbound>> {
         if let Some(inbound) = self.inlet.next() {

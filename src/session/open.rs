@@ -206,7 +206,7 @@ impl<R: Runtime> Open<R> {
         if let Some(at_hand) = self.at_hand.take()
             && !planted::is(Bug::AtHandNotCounted)
         {
-            self.not_taken(at_hand.messages.len());
+            self.not_taken(at_hand.messages());
         }
     }
 
@@ -318,6 +318,9 @@ impl<R: Runtime> Open<R> {
         now: Instant,
     ) -> Option<Cause> {
         for _ in 0..SENDS_MAX {
+            if link.outbox.is_settled() && !self.has_something_to_say() {
+                return None;
+            }
             if link.outbox.is_empty() {
                 self.push_control(&mut link.outbox);
                 if let Some(cause) = self.pull(cx, &mut link.outbox, now) {
@@ -335,6 +338,12 @@ impl<R: Runtime> Open<R> {
         }
         cx.waker().wake_by_ref();
         None
+    }
+
+    /// Whether there may be something for the client.
+    fn has_something_to_say(&self) -> bool {
+        let has_control = !self.pongs.is_empty() || self.notice.is_some() || self.ping == Ping::Due;
+        has_control || !self.admission().feed.is_at_rest()
     }
 
     fn push_control(&mut self, outbox: &mut Outbox) {

@@ -5,7 +5,7 @@ use std::sync::atomic::{AtomicUsize, Ordering};
 use std::time::Duration;
 
 use busline::app::{App, RegisterError};
-use busline::bus::{ClientId, Message, MessageBus, Topic};
+use busline::bus::{ClientId, Message, MessageBus, Sender, Topic};
 use busline::limits::LifecyclePolicy;
 use busline::limits::{SlowConsumer, Window};
 use busline::registry::{State, Status};
@@ -16,7 +16,7 @@ use busline::wire::Deflate;
 use busline::{Context, Limits};
 use futures::FutureExt;
 
-use crate::model::crowd::Crowd;
+use crate::model::crowd::{Crowd, texts};
 use crate::model::executor::Manual;
 use crate::model::peer::Said;
 use crate::regressions::{World, deaf, idle, with};
@@ -393,6 +393,32 @@ fn a_service_is_told_how_many_it_reaches_and_how_much_it_has_lost() {
         world.rt.settle();
         assert_eq!(world.texts().last(), Some(&format!("1 1 {lost}")));
     }
+}
+
+/// Tells the first client what others say, as long as it is there.
+async fn tells_the_first(mut ctx: Context) {
+    let mut first: Option<Sender> = None;
+    while let Some(message) = ctx.recv().await {
+        let sender = message.sender().expect("a client's").clone();
+        let reached = ctx.send_to(first.get_or_insert(sender), &message);
+        ctx.publish(format!("{reached} told"));
+    }
+}
+
+#[test]
+fn a_service_sends_to_a_client_that_it_remembers_until_that_leaves() {
+    let mut crowd = Crowd::new(|app| app.service("s", tells_the_first).expect("a name"));
+    let (first, other) = (crowd.join(1 << 20), crowd.join(1 << 20));
+    for (peer, text) in [(&first, "mine"), (&other, "yours")] {
+        peer.send(true, 1, text.as_bytes());
+        crowd.rt.settle();
+    }
+    assert_eq!(texts(&first), ["mine", "1 told", "yours", "1 told"]);
+    first.reset();
+    crowd.rt.settle();
+    other.send(true, 1, b"to nobody");
+    crowd.rt.settle();
+    assert_eq!(texts(&other), ["1 told", "1 told", "0 told"]);
 }
 
 #[test]

@@ -30,6 +30,9 @@ impl<R: Runtime> Open<R> {
         link: &mut Link<S>,
         now: Instant,
     ) -> Option<Cause> {
+        if self.awaits_nothing_else() && link.is_silent() {
+            return None;
+        }
         let cause = self.read(cx, link, now);
         let taken_in = std::mem::take(&mut self.taken_in);
         if taken_in.messages > 0 {
@@ -38,6 +41,11 @@ impl<R: Runtime> Open<R> {
             metrics.bytes_in.add(taken_in.bytes);
         }
         cause
+    }
+
+    /// Whether what its client sends is taken in as soon as it is there.
+    fn awaits_nothing_else(&self) -> bool {
+        self.at_hand.is_none() && self.renewal.is_none() && self.intake.is_unbounded()
     }
 
     fn read<S: AsyncRead + Unpin>(
@@ -126,25 +134,10 @@ impl<R: Runtime> Open<R> {
             self.not_taken(usize::from(message.is_some()));
             return Some(Cause::RateExceeded);
         }
+        let is_taken = message.is_none_or(|message| self.hand_over(cx, message, now));
         // Nothing that could end the session may come between what is handed over at once.
-        let are_mere = dialect == Dialect::Plain && self.intake.is_unbounded();
-        let second = (are_mere && *turns > 0).then(|| inlet.next_whole());
-        match (message, second.flatten()) {
-            (Some(first), Some(second)) => {
-                let mut gathered = at_hand::gather();
-                gathered.push_back(first);
-                let mut next = Some(second);
-                while let Some(frame) = next.take() {
-                    *turns -= 1;
-                    gathered.push_back(self.take_in(frame, now));
-                    if *turns > 0 && gathered.len() < at_hand::MESSAGES_MAX {
-                        next = inlet.next_whole();
-                    }
-                }
-                self.hand_over_all(cx, gathered, now);
-            }
-            (Some(message), None) => self.hand_over(cx, message, now),
-            (None, _) => {}
+        if is_taken && dialect == Dialect::Plain && self.intake.is_unbounded() {
+            self.hand_over_whole(cx, inlet, turns, now);
         }
         None
     }
@@ -216,59 +209,82 @@ impl<R: Runtime> Open<R> {
 
     /// Hands the messages at hand to the service, if that is there and has room for them.
     fn poll_hand_over(&mut self, cx: &mut Context<'_>, now: Instant) -> Poll<()> {
-        let Some(mut at_hand) = self.at_hand.take() else {
+        let Some(at_hand) = self.at_hand.take() else {
             return Poll::Ready(());
         };
-        let before = at_hand.messages.len();
-        if self.may_offer(now.saturating_since(at_hand.since)) {
-            let publisher = &mut self.admission_mut().publisher;
-            publisher.offer_all(cx, &mut at_hand.messages);
+        let AtHand { first, rest, since } = *at_hand;
+        match self.offer(cx, first, now.saturating_since(since)) {
+            Some(first) => {
+                self.at_hand = Some(Box::new(AtHand { first, rest, since }));
+                Poll::Pending
+            }
+            None => self.hand_over_all(cx, rest, now),
         }
-        if at_hand.messages.is_empty() {
-            return Poll::Ready(());
-        }
-        if at_hand.messages.len() < before {
-            at_hand.since = now;
-        }
-        self.at_hand = Some(at_hand);
-        Poll::Pending
     }
 
     /// Hands over a message that was just read; if the service does not take it, it is at hand.
-    fn hand_over(&mut self, cx: &mut Context<'_>, message: Message, now: Instant) {
-        let offered = if self.may_offer(Duration::ZERO) {
-            self.admission_mut().publisher.offer(cx, message)
-        } else {
-            Offered::Full(message)
-        };
-        match offered {
-            // Without an inbox the instance is ending; the next one gets the message.
-            Offered::Full(message) | Offered::Nobody(message) => self.hold([message].into(), now),
-            Offered::Published(_) => {}
-        }
+    fn hand_over(&mut self, cx: &mut Context<'_>, message: Message, now: Instant) -> bool {
+        let left = self.offer(cx, message, Duration::ZERO);
+        self.at_hand = left.map(|first| Box::new(AtHand::one(first, now)));
+        self.at_hand.is_none()
     }
 
-    /// The same for several.
+    /// Hands over the whole messages that were read with one that was taken.
+    fn hand_over_whole(
+        &mut self,
+        cx: &mut Context<'_>,
+        inlet: &mut Inlet,
+        turns: &mut usize,
+        now: Instant,
+    ) {
+        let mut messages = VecDeque::new();
+        while *turns > 0
+            && messages.len() < at_hand::MESSAGES_MAX
+            && let Some(frame) = inlet.next_whole()
+        {
+            if messages.is_empty() {
+                messages = at_hand::gather();
+            }
+            *turns -= 1;
+            messages.push_back(self.take_in(frame, now));
+        }
+        let _left = self.hand_over_all(cx, messages, now);
+    }
+
+    /// Hands over messages after one that was taken; those that the service does not take are at
+    /// hand.
     fn hand_over_all(
         &mut self,
         cx: &mut Context<'_>,
         mut messages: VecDeque<Message>,
         now: Instant,
-    ) {
+    ) -> Poll<()> {
+        if messages.is_empty() {
+            return Poll::Ready(());
+        }
         if self.may_offer(Duration::ZERO) {
             self.admission_mut().publisher.offer_all(cx, &mut messages);
         }
-        if messages.is_empty() {
+        let Some(first) = messages.pop_front() else {
             at_hand::spare(messages);
-        } else {
-            messages.truncate(planted::most(Bug::GatheredLost, 1));
-            self.hold(messages, now);
-        }
+            return Poll::Ready(());
+        };
+        messages.truncate(planted::most(Bug::GatheredLost, 0));
+        let (rest, since) = (messages, now);
+        self.at_hand = Some(Box::new(AtHand { first, rest, since }));
+        Poll::Pending
     }
 
-    /// Keeps messages that the service has not taken since then.
-    fn hold(&mut self, messages: VecDeque<Message>, since: Instant) {
-        self.at_hand = Some(Box::new(AtHand { messages, since }));
+    /// Offers the service a message that was held for so long; gives it back if it is not taken.
+    fn offer(&mut self, cx: &mut Context<'_>, message: Message, held: Duration) -> Option<Message> {
+        if !self.may_offer(held) {
+            return Some(message);
+        }
+        match self.admission_mut().publisher.offer(cx, message) {
+            // Without an inbox the instance is ending; the next one gets the message.
+            Offered::Full(message) | Offered::Nobody(message) => Some(message),
+            Offered::Published(_) => None,
+        }
     }
 
     /// Whether a message that was held for so long may be offered to the service; if not, the
