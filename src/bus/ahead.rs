@@ -84,3 +84,30 @@ impl fmt::Debug for Ahead {
             .finish_non_exhaustive()
     }
 }
+
+#[cfg(all(test, not(feature = "loom")))]
+mod tests {
+    use std::task::{Context, Poll, Waker};
+
+    use crate::bus::{InMemoryMessageBus, MessageBus, Received, Topic};
+    use crate::limits::Window;
+
+    #[test]
+    fn what_is_dropped_before_it_is_settled_is_put_back() {
+        let bus = InMemoryMessageBus::new(Window::default(), 1);
+        let topic: Topic = "t".parse().expect("a valid name");
+        let mut reader = bus.subscribe(&topic).expect("there is room for the topic");
+        for text in ["a", "b"] {
+            bus.publish(&topic, text.into());
+        }
+        let mut ahead = reader.ahead();
+        let mut cx = Context::from_waker(Waker::noop());
+        let received = |text: &str| Poll::Ready(Received::Message(text.into()));
+        assert_eq!(reader.poll_ahead(&mut cx, &mut ahead), received("a"));
+        let shown = format!("{ahead:?}");
+        assert!(shown.contains("messages: 1"), "{shown}");
+        assert!(reader.poll_recv(&mut cx).is_pending());
+        drop(ahead);
+        assert_eq!(reader.poll_recv(&mut cx), received("b"));
+    }
+}

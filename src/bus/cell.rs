@@ -116,7 +116,7 @@ impl State {
         }
     }
 
-    /// Appends to the log, if there is anybody to read it.
+    /// Appends to the log, which somebody reads.
     #[inline]
     fn append(&mut self, message: Message) -> Published {
         let log = self.log.keep();

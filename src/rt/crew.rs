@@ -11,19 +11,20 @@ use std::sync::Arc as StdArc;
 use std::task::{Context, Poll, Wake, Waker};
 
 use futures::future::BoxFuture;
-use slab::Slab;
 
+use self::running::Running;
 use super::Home;
 use super::moment;
-use crate::sync::{AtomicBool, Mutex, Ordering, thread_local};
+use crate::sync::{AtomicBool, AtomicU64, Mutex, Ordering, thread_local};
 
 /// Polls in one go before the thread looks for what came in.
 const POLLS_MAX: usize = 1024;
 
 /// The tasks of one thread; dropping it drops them.
-#[derive(Debug)]
 pub(crate) struct Crew {
     shared: StdArc<Shared>,
+    /// What its tasks run: nobody else has it, so a poll takes no lock.
+    running: Running,
     /// Those of the present round.
     round: Vec<StdArc<Task>>,
     /// Those that the present round has woken, for the next one; empty between the rounds.
@@ -34,12 +35,11 @@ pub(crate) struct Crew {
 #[derive(Clone, Debug)]
 pub(crate) struct Spawner(StdArc<Shared>);
 
-#[derive(Debug)]
 struct Shared(Mutex<State>);
 
-#[derive(Debug, Default)]
+#[derive(Default)]
 struct State {
-    tasks: Slab<StdArc<Task>>,
+    spawned: Vec<Spawned>,
     ready: Vec<StdArc<Task>>,
     /// What runs the turns, while it sleeps.
     parked: Option<Waker>,
@@ -47,14 +47,17 @@ struct State {
     is_over: bool,
 }
 
+/// What is woken; what it runs is its crew's.
 struct Task {
-    key: usize,
+    /// Where its crew keeps what it runs, once that has it; nobody else looks.
+    key: AtomicU64,
     crew: StdArc<Shared>,
     /// Whether it is among those that are ready, or on its way there.
     is_ready: AtomicBool,
-    /// `None` while it is polled, and once it is done.
-    future: Mutex<Option<BoxFuture<'static, ()>>>,
 }
+
+/// A task on its way to its crew.
+type Spawned = (StdArc<Task>, BoxFuture<'static, ()>);
 
 thread_local! {
     /// The crew of which this thread runs a round, and what that has woken.
@@ -73,6 +76,7 @@ impl Crew {
     pub(crate) fn new() -> Self {
         Self {
             shared: StdArc::new(Shared(Mutex::new(State::default()))),
+            running: Running::default(),
             round: Vec::new(),
             next: Vec::new(),
         }
@@ -86,7 +90,12 @@ impl Crew {
     pub(crate) fn poll_turn(&mut self, cx: &Context<'_>) {
         let mut polls = 0;
         while polls < POLLS_MAX {
-            self.shared.take_ready(&mut self.round, cx);
+            let spawned = self.shared.take_ready(&mut self.round, cx);
+            for (task, future) in spawned {
+                task.key
+                    .store(self.running.insert(future), Ordering::Relaxed);
+                self.round.push(task);
+            }
             if self.round.is_empty() {
                 return;
             }
@@ -106,13 +115,41 @@ impl Crew {
         ROUND.with(|round| round.replace(Some(begun)));
         moment::round();
         for task in self.round.drain(..) {
-            task.run();
+            run(&mut self.running, task);
         }
         if let Some(mut ended) = ROUND.with(RefCell::take) {
             std::mem::swap(&mut self.round, &mut ended.own);
             self.next = ended.own;
             hand_over(ended.foreign);
         }
+    }
+}
+
+/// Polls a task, if it is not over.
+fn run(running: &mut Running, task: StdArc<Task>) {
+    // Before it is polled: what is woken meanwhile is ready again. A swap, and no store: a wake
+    // that found it ready already happens before this poll as well.
+    task.is_ready.swap(false, Ordering::SeqCst);
+    let key = task.key.load(Ordering::Relaxed);
+    let Some(future) = running.get_mut(key) else {
+        return;
+    };
+    let waker = Waker::from(task);
+    let mut cx = Context::from_waker(&waker);
+    moment::enter();
+    let polled = catch_unwind(AssertUnwindSafe(|| future.as_mut().poll(&mut cx)));
+    moment::leave();
+    match polled {
+        Ok(Poll::Pending) => {}
+        // A panic was told by its hook, and is the end of this task only.
+        Ok(Poll::Ready(())) | Err(_) => drop_all(running.remove(key)),
+    }
+}
+
+/// Drops each, whatever the others do.
+fn drop_all(futures: impl IntoIterator<Item = BoxFuture<'static, ()>>) {
+    for future in futures {
+        drop(catch_unwind(AssertUnwindSafe(|| drop(future))));
     }
 }
 
@@ -133,10 +170,8 @@ impl Drop for Crew {
         let rest = std::mem::take(&mut *state);
         state.is_over = true;
         drop(state);
-        // Also of those that something else still holds, to wake them.
-        for (_, task) in &rest.tasks {
-            task.forget();
-        }
+        drop_all(rest.spawned.into_iter().map(|(_, future)| future));
+        drop_all(self.running.drain());
     }
 }
 
@@ -154,29 +189,33 @@ impl Spawner {
             drop(state);
             return;
         }
-        let vacant = state.tasks.vacant_entry();
         let task = StdArc::new(Task {
-            key: vacant.key(),
+            key: AtomicU64::new(0),
             crew: StdArc::clone(&self.0),
             is_ready: AtomicBool::new(true),
-            future: Mutex::new(Some(future)),
         });
-        vacant.insert(StdArc::clone(&task));
+        state.spawned.push((task, future));
+        let parked = state.parked.take();
         drop(state);
-        self.0.push([task]);
+        if let Some(waker) = parked {
+            waker.wake();
+        }
     }
 }
 
 impl Shared {
-    /// Adds those that are ready, or parks the task that runs the turns if there are none at all.
-    fn take_ready(&self, into: &mut Vec<StdArc<Task>>, cx: &Context<'_>) {
+    /// Adds those that are ready and takes those that are new, or parks the task that runs the
+    /// turns if there are none at all.
+    fn take_ready(&self, into: &mut Vec<StdArc<Task>>, cx: &Context<'_>) -> Vec<Spawned> {
         let mut state = self.0.lock();
         into.append(&mut state.ready);
-        if into.is_empty() {
+        let spawned = std::mem::take(&mut state.spawned);
+        if into.is_empty() && spawned.is_empty() {
             let before = state.parked.replace(cx.waker().clone());
             drop(state);
             drop(before);
         }
+        spawned
     }
 
     fn push(&self, tasks: impl IntoIterator<Item = StdArc<Task>>) {
@@ -191,41 +230,6 @@ impl Shared {
         if let Some(waker) = parked {
             waker.wake();
         }
-    }
-
-    fn remove(&self, key: usize) {
-        let done = self.0.lock().tasks.try_remove(key);
-        drop(done);
-    }
-}
-
-impl Task {
-    fn run(self: StdArc<Self>) {
-        // Before it is polled: what is woken meanwhile is ready again. A swap, and no store: a wake
-        // that found it ready already happens before this poll as well.
-        self.is_ready.swap(false, Ordering::SeqCst);
-        let Some(mut future) = self.future.lock().take() else {
-            return;
-        };
-        let waker = Waker::from(StdArc::clone(&self));
-        let mut cx = Context::from_waker(&waker);
-        moment::enter();
-        let polled = catch_unwind(AssertUnwindSafe(|| future.as_mut().poll(&mut cx)));
-        moment::leave();
-        match polled {
-            Ok(Poll::Pending) => *self.future.lock() = Some(future),
-            // A panic was told by its hook, and is the end of this task only.
-            Ok(Poll::Ready(())) | Err(_) => {
-                self.crew.remove(self.key);
-                drop(catch_unwind(AssertUnwindSafe(|| drop(future))));
-            }
-        }
-    }
-
-    /// Drops the future; whoever wakes the task wakes nothing.
-    fn forget(&self) {
-        let future = self.future.lock().take();
-        drop(catch_unwind(AssertUnwindSafe(|| drop(future))));
     }
 }
 
@@ -258,12 +262,21 @@ impl Round {
     }
 }
 
-impl fmt::Debug for Task {
+impl fmt::Debug for Crew {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        let mut task = f.debug_struct("Task");
-        task.field("key", &self.key).finish_non_exhaustive()
+        let mut crew = f.debug_struct("Crew");
+        crew.field("tasks", &self.running.len())
+            .finish_non_exhaustive()
     }
 }
+
+impl fmt::Debug for Shared {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Shared").finish_non_exhaustive()
+    }
+}
+
+mod running;
 
 #[cfg(all(test, feature = "loom"))]
 mod models;

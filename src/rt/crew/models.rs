@@ -148,7 +148,7 @@ fn a_crew_that_ends_leaves_nothing_behind() {
         drop(crew);
         other.join().expect("it does not panic");
         let state = shared.0.lock();
-        assert!(state.ready.is_empty() && state.tasks.is_empty());
+        assert!(state.ready.is_empty() && state.spawned.is_empty());
         drop(state);
         assert_eq!(
             StdArc::strong_count(&event),

@@ -44,7 +44,7 @@ impl World {
     }
 
     fn tasks(&self) -> usize {
-        self.crew.shared.0.lock().tasks.len()
+        self.crew.running.len()
     }
 }
 
