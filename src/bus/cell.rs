@@ -113,6 +113,7 @@ impl State {
         Seat {
             cursor: self.log.attach(),
             place: self.subscribers.enter(),
+            parked: false,
         }
     }
 

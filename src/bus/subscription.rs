@@ -25,8 +25,6 @@ pub struct Subscription {
     cell: Arc<Cell>,
     /// `None` only while it is being dropped.
     seat: Option<Seat>,
-    /// Whether a task is parked, or was and has been woken since by what is to be received.
-    parked: bool,
 }
 
 /// What the topic keeps for one subscriber.
@@ -34,6 +32,8 @@ pub struct Subscription {
 pub(super) struct Seat {
     pub(super) cursor: Cursor,
     pub(super) place: Place,
+    /// Whether a task is parked, or was and has been woken since by what is to be received.
+    pub(super) parked: bool,
 }
 
 /// One item of a subscription.
@@ -51,7 +51,6 @@ impl Subscription {
             shared,
             cell,
             seat: Some(seat),
-            parked: false,
         }
     }
 
@@ -60,8 +59,8 @@ impl Subscription {
     ///
     /// Only for the very task that polled it last; see [`moved`](Self::moved).
     pub(crate) fn is_quiet(&self) -> bool {
-        let seat = self.seat.as_ref().expect("only drop takes the seat");
-        self.parked && self.cell.is_quiet(seat)
+        let seat = self.seat();
+        seat.parked && self.cell.is_quiet(seat)
     }
 
     /// An empty group of subscribers to its topic that stands where it does.
@@ -75,22 +74,28 @@ impl Subscription {
 
     /// Wakes no task any more, until it is polled.
     pub(super) fn unpark(&mut self) {
-        let seat = self.seat.as_ref().expect("only drop takes the seat");
-        let waker = self.cell.lock().subscribers.unpark_one(&seat.place);
+        let waker = self.cell.lock().subscribers.unpark_one(&self.seat().place);
         drop(waker);
-        self.parked = false;
+        self.moved();
     }
 
     /// Stands where it was moved to as a member of a group.
     pub(super) fn stand_at(&mut self, at: u64) {
-        let seat = self.seat.as_mut().expect("only drop takes the seat");
-        seat.cursor.follow(at);
-        self.parked = false;
+        self.seat_mut().cursor.follow(at);
+        self.moved();
     }
 
     /// From now on another task polls it.
     pub(crate) fn moved(&mut self) {
-        self.parked = false;
+        self.seat_mut().parked = false;
+    }
+
+    fn seat(&self) -> &Seat {
+        self.seat.as_ref().expect("only drop takes the seat")
+    }
+
+    fn seat_mut(&mut self) -> &mut Seat {
+        self.seat.as_mut().expect("only drop takes the seat")
     }
 
     /// Polls for all that is due as one burst for everybody who keeps up; `None` if it is to be
@@ -111,9 +116,11 @@ impl Subscription {
         cx: &mut Context<'_>,
         read: impl FnOnce(&mut Log, &mut Cursor) -> Read<T>,
     ) -> Poll<T> {
-        let Seat { cursor, place } = self.seat.as_mut().expect("only drop takes the seat");
-        let read = self.cell.read(place, cx, |log| read(log, cursor));
-        self.parked = read.is_parked();
+        let seat = self.seat.as_mut().expect("only drop takes the seat");
+        let read = self
+            .cell
+            .read(&seat.place, cx, |log| read(log, &mut seat.cursor));
+        seat.parked = read.is_parked();
         read.into_poll()
     }
 
@@ -150,8 +157,7 @@ impl Subscription {
             return None;
         }
         let message = ahead.next()?;
-        let seat = self.seat.as_mut().expect("only drop takes the seat");
-        seat.cursor.step();
+        self.seat_mut().cursor.step();
         Some(message)
     }
 
@@ -190,8 +196,7 @@ impl Subscription {
     /// The number of the message it would receive next, had none been lost; a topic counts its
     /// messages from 0, from its first subscriber on.
     pub fn next_number(&self) -> u64 {
-        let seat = self.seat.as_ref().expect("only drop takes the seat");
-        seat.cursor.number()
+        self.seat().cursor.number()
     }
 
     /// Polls for the newest message: how many before it were lost, or are left out for it, and it.
@@ -204,13 +209,12 @@ impl Subscription {
     /// Payload bytes that the topic keeps, for all its subscribers; the task is woken by the next
     /// publish even though what is there was not received.
     pub fn watch(&mut self, cx: &mut Context<'_>) -> usize {
-        let seat = self.seat.as_ref().expect("only drop takes the seat");
-        self.cell.watch(seat, cx)
+        self.cell.watch(self.seat(), cx)
     }
 
     /// Messages that wait to be received.
     pub fn pending(&self) -> u64 {
-        let seat = self.seat.as_ref().expect("only drop takes the seat");
+        let seat = self.seat();
         if self.cell.is_quiet(seat) {
             return 0;
         }

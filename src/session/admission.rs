@@ -5,12 +5,12 @@ use std::sync::Arc;
 use super::author::Author;
 use super::dialect::{Dialect, Voice};
 use super::encoding::Encoding;
-use super::feed::{Feed, Pick};
+use super::feed::Feed;
 use super::teller::Teller;
 use super::to_all::ToAll;
 use crate::app::App;
 use crate::bus::{ClientId, MessageBus, Publisher, Sender, ServiceName, SubscribeError, Topic};
-use crate::limits::{InboundPolicy, Limits, SlowConsumer};
+use crate::limits::{InboundPolicy, Limits};
 use crate::metrics::RefuseReason;
 use crate::peer::Peer;
 use crate::permits::{Full, Permit};
@@ -35,10 +35,8 @@ pub(super) struct Membership<R: Runtime> {
     pub(super) feed: Feed,
     pub(super) lease: Lease<R>,
     pub(super) publisher: Publisher,
-    pub(super) slow_consumer: SlowConsumer,
     /// The bounds it was admitted under.
     pub(super) limits: Arc<Limits>,
-    pub(super) dialect: Dialect,
     /// When it was admitted, until an instance of its service runs for it.
     pub(super) waits_since: Option<Instant>,
     permit: Permit,
@@ -124,7 +122,6 @@ impl<R: Runtime> Admission<R> {
         let to_all = bus.subscribe(&Topic::from_service_to_ws(name))?;
         let to_one = bus.subscribe(&Topic::from_service_to_client(name, client))?;
         let lease = app.registry().join(service)?;
-        let slow_consumer = policies.slow_consumer(name);
         let membership = Membership {
             app: app.clone(),
             author: Author::new(peer.identity.clone()),
@@ -134,14 +131,12 @@ impl<R: Runtime> Admission<R> {
                 to_one,
                 since: lease.since(),
                 voice: Voice::Plain,
-                pick: Pick::from(slow_consumer),
+                slow_consumer: policies.slow_consumer(name),
                 outbox_bytes: policies.limits.outbox_bytes,
                 encoding: Encoding::Plain,
             },
             publisher: bus.publisher(lease.inbox()),
             lease,
-            slow_consumer,
-            dialect: Dialect::Plain,
             limits: Arc::clone(&policies.limits),
             waits_since: Some(app.rt().now()),
             permit,
@@ -177,7 +172,6 @@ impl<R: Runtime> Admission<R> {
     /// Speaks this dialect with the client instead of the plain one.
     #[must_use]
     pub fn speaking(mut self, dialect: Dialect) -> Self {
-        self.membership.dialect = dialect;
         self.membership.feed.voice = Voice::of(dialect);
         self
     }

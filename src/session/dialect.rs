@@ -127,6 +127,14 @@ impl Voice {
         }
     }
 
+    /// What it speaks.
+    pub(super) fn dialect(&self) -> Dialect {
+        match self {
+            Self::Json(_) => Dialect::Json,
+            Self::Plain => Dialect::Plain,
+        }
+    }
+
     /// What is said of a new instance once no message of an older one is left.
     pub(super) fn at_rest(&mut self) -> Option<Frame> {
         match self {

@@ -32,8 +32,8 @@ pub(super) struct Feed {
     pub(super) since: Generation,
     pub(super) voice: Voice,
     pub(super) teller: Teller,
-    /// Which of the messages to all it gets.
-    pub(super) pick: Pick,
+    /// What becomes of it where it reads too slowly.
+    pub(super) slow_consumer: SlowConsumer,
     /// Bytes gathered for one write.
     pub(super) outbox_bytes: usize,
     pub(super) encoding: Encoding,
@@ -41,7 +41,7 @@ pub(super) struct Feed {
 
 /// Which messages are taken of those that are due.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(super) enum Pick {
+enum Pick {
     All,
     Newest,
 }
@@ -105,7 +105,8 @@ impl Feed {
         let mut lost = 0;
         let mut batch = SPARE.try_with(Cell::take).unwrap_or_default();
         let to_one = Some((&mut self.to_one, Pick::All));
-        let to_all = self.to_all.alone_mut().map(|to_all| (to_all, self.pick));
+        let pick = Pick::from(self.slow_consumer);
+        let to_all = self.to_all.alone_mut().map(|to_all| (to_all, pick));
         for (subscription, pick) in [to_one, to_all].into_iter().flatten() {
             // Until there is no more: what is left out fills nothing, and must not end the reading.
             while !subscription.is_quiet()
@@ -166,7 +167,7 @@ impl Feed {
 
     /// Which bursts suit it; none if it is not given the messages as they are.
     fn terms(&self) -> Option<Terms> {
-        match (&self.voice, &self.encoding, self.pick) {
+        match (&self.voice, &self.encoding, Pick::from(self.slow_consumer)) {
             (Voice::Plain, Encoding::Plain, Pick::All) => Some(Terms {
                 bytes_max: self.outbox_bytes,
                 since: self.since,
@@ -287,7 +288,7 @@ mod tests {
                 to_one: subscribe("one"),
                 since: Generation::new(1),
                 voice: Voice::Plain,
-                pick: Pick::All,
+                slow_consumer: SlowConsumer::Skip,
                 outbox_bytes,
                 encoding: Encoding::Plain,
             };
@@ -343,9 +344,9 @@ mod tests {
 
     #[test]
     fn who_is_sent_nothing_waits_for_more_whatever_was_left_out() {
-        for pick in [Pick::All, Pick::Newest] {
+        for slow_consumer in [SlowConsumer::Skip, SlowConsumer::Latest] {
             let mut world = World::new(100);
-            world.feed.pick = pick;
+            world.feed.slow_consumer = slow_consumer;
             let older = Origin::Service(Generation::new(0));
             let stale = Message::text("stale").from_origin(older);
             world.bus.publish(&topic("all"), stale);
@@ -354,7 +355,7 @@ mod tests {
             let lost = world.feed.pull(&mut cx, &mut world.outbox, &world.metrics);
             assert_eq!((lost, world.outbox.len()), (0, 0));
             world.publish("all", 1);
-            assert_eq!(wakes.count(), 1, "{pick:?}");
+            assert_eq!(wakes.count(), 1, "{slow_consumer:?}");
         }
     }
 

@@ -47,16 +47,8 @@ pub(super) struct Open<R: Runtime> {
     /// Until when the client is not read, because it has sent what it may.
     paused: Option<Instant>,
     at_hand: Option<Box<AtHand>>,
-    taken_in: TakenIn,
     pongs: Pongs,
     ping: Ping,
-}
-
-/// Messages of the present poll, which are counted at its end.
-#[derive(Default)]
-struct TakenIn {
-    messages: u32,
-    bytes: u64,
 }
 
 /// Whether the peer is to be pinged as soon as the socket is free.
@@ -84,7 +76,6 @@ impl<R: Runtime> Open<R> {
             paused: None,
             admission: Some(admission),
             at_hand: None,
-            taken_in: TakenIn::default(),
             pongs: Pongs::default(),
             ping: Ping::NotDue,
         }
@@ -366,7 +357,7 @@ impl<R: Runtime> Open<R> {
         if outbox.has_messages() {
             self.age.active(now);
         }
-        match admission.slow_consumer {
+        match admission.feed.slow_consumer {
             SlowConsumer::Close if planted::is(Bug::SlowConsumerKept) => None,
             SlowConsumer::Close if lost > 0 => Some(Cause::SlowConsumer(lost)),
             SlowConsumer::Close | SlowConsumer::Latest | SlowConsumer::Skip => None,

@@ -1,6 +1,6 @@
 //! Those who wait, and how they are woken with no lock held.
 
-use std::num::NonZeroUsize;
+use std::num::NonZeroU32;
 use std::task::Waker;
 
 use slab::Slab;
@@ -39,16 +39,17 @@ type Parked = SmallVec<[(usize, Waker); 1]>;
 #[derive(Debug)]
 pub(crate) struct Place(
     /// One more than its index, so that an `Option` of it is no larger.
-    NonZeroUsize,
+    NonZeroU32,
 );
 
 impl Place {
     fn at(index: usize) -> Self {
-        Self(NonZeroUsize::MIN.saturating_add(index))
+        let index = u32::try_from(index).expect("there are not as many tasks");
+        Self(NonZeroU32::MIN.saturating_add(index))
     }
 
     fn index(&self) -> usize {
-        self.0.get() - 1
+        self.0.get() as usize - 1
     }
 }
 
@@ -414,6 +415,6 @@ mod tests {
         assert!(waiters.leave(third).is_some(), "its own waker comes back");
         assert!(matches!(waiters, Waiters::None));
         assert_eq!(size_of::<Waiters>(), 24);
-        assert_eq!(size_of::<Option<Place>>(), 8);
+        assert_eq!(size_of::<Option<Place>>(), 4);
     }
 }

@@ -22,6 +22,14 @@ use crate::session::link::Link;
 use crate::session::renewal::Renewal;
 use crate::wire::{Event, Frame};
 
+/// What one poll takes in, which is counted at its end.
+struct Turn {
+    /// Events that it may still take.
+    left: usize,
+    messages: u64,
+    bytes: u64,
+}
+
 impl<R: Runtime> Open<R> {
     /// Reads until the socket has nothing more, the service takes no more, or it is others' turn.
     pub(super) fn poll_in<S: AsyncRead + Unpin>(
@@ -33,12 +41,16 @@ impl<R: Runtime> Open<R> {
         if self.awaits_nothing_else() && link.is_silent() {
             return None;
         }
-        let cause = self.read(cx, link, now);
-        let taken_in = std::mem::take(&mut self.taken_in);
-        if taken_in.messages > 0 {
+        let mut turn = Turn {
+            left: self.admission().limits.inbound_batch.get(),
+            messages: 0,
+            bytes: 0,
+        };
+        let cause = self.read(cx, link, &mut turn, now);
+        if turn.messages > 0 {
             let metrics = self.admission().app().metrics();
-            metrics.messages_in.add(u64::from(taken_in.messages));
-            metrics.bytes_in.add(taken_in.bytes);
+            metrics.messages_in.add(turn.messages);
+            metrics.bytes_in.add(turn.bytes);
         }
         cause
     }
@@ -52,10 +64,10 @@ impl<R: Runtime> Open<R> {
         &mut self,
         cx: &mut Context<'_>,
         link: &mut Link<S>,
+        turn: &mut Turn,
         now: Instant,
     ) -> Option<Cause> {
-        let mut turns = self.admission().limits.inbound_batch.get();
-        while turns > 0 {
+        while turn.left > 0 {
             match self.poll_renewal(cx, now) {
                 Poll::Pending => return None,
                 Poll::Ready(Some(cause)) => return Some(cause),
@@ -76,9 +88,9 @@ impl<R: Runtime> Open<R> {
                 return Some(Cause::RateExceeded);
             }
             self.keepalive.heard(now);
-            turns -= 1;
+            turn.left -= 1;
             let inbound = (inbound, &mut link.inlet);
-            if let Some(cause) = self.on_inbound(cx, inbound, &mut turns, now) {
+            if let Some(cause) = self.on_inbound(cx, inbound, turn, now) {
                 return Some(cause);
             }
         }
@@ -90,13 +102,11 @@ impl<R: Runtime> Open<R> {
         &mut self,
         cx: &mut Context<'_>,
         (inbound, inlet): (Inbound, &mut Inlet),
-        turns: &mut usize,
+        turn: &mut Turn,
         now: Instant,
     ) -> Option<Cause> {
         match inbound {
-            Inbound::Event(Event::Message(frame)) => {
-                self.on_message(cx, (frame, inlet), turns, now)
-            }
+            Inbound::Event(Event::Message(frame)) => self.on_message(cx, (frame, inlet), turn, now),
             Inbound::End => Some(Cause::Lost(io::ErrorKind::UnexpectedEof)),
             Inbound::Violation(error) => Some(Cause::Protocol(error)),
             Inbound::Event(Event::Close(frame)) => Some(Cause::PeerClosed(frame)),
@@ -118,12 +128,12 @@ impl<R: Runtime> Open<R> {
         &mut self,
         cx: &mut Context<'_>,
         (frame, inlet): (Frame, &mut Inlet),
-        turns: &mut usize,
+        turn: &mut Turn,
         now: Instant,
     ) -> Option<Cause> {
-        let dialect = self.admission().dialect;
+        let dialect = self.admission().feed.voice.dialect();
         let message = match dialect.read(frame) {
-            Some(Heard::Message(frame)) => Some(self.take_in(frame, now)),
+            Some(Heard::Message(frame)) => Some(self.take_in(frame, turn, now)),
             Some(Heard::Token(token)) => {
                 self.renewal = Renewal::ask(self.admission(), token, now);
                 None
@@ -137,7 +147,7 @@ impl<R: Runtime> Open<R> {
         let is_taken = message.is_none_or(|message| self.hand_over(cx, message, now));
         // Nothing that could end the session may come between what is handed over at once.
         if is_taken && dialect == Dialect::Plain && self.intake.is_unbounded() {
-            self.hand_over_whole(cx, inlet, turns, now);
+            self.hand_over_whole(cx, inlet, turn, now);
         }
         None
     }
@@ -198,10 +208,10 @@ impl<R: Runtime> Open<R> {
         }
     }
 
-    fn take_in(&mut self, frame: Frame, now: Instant) -> Message {
+    fn take_in(&mut self, frame: Frame, turn: &mut Turn, now: Instant) -> Message {
         self.age.active(now);
-        self.taken_in.messages += 1;
-        self.taken_in.bytes += frame.len() as u64;
+        turn.messages += 1;
+        turn.bytes += frame.len() as u64;
         let admission = self.admission_mut();
         admission.feed.teller.received(frame.len());
         Message::new(frame, Origin::Client(admission.sender()))
@@ -234,19 +244,19 @@ impl<R: Runtime> Open<R> {
         &mut self,
         cx: &mut Context<'_>,
         inlet: &mut Inlet,
-        turns: &mut usize,
+        turn: &mut Turn,
         now: Instant,
     ) {
         let mut messages = VecDeque::new();
-        while *turns > 0
+        while turn.left > 0
             && messages.len() < at_hand::MESSAGES_MAX
             && let Some(frame) = inlet.next_whole()
         {
             if messages.is_empty() {
                 messages = at_hand::gather();
             }
-            *turns -= 1;
-            messages.push_back(self.take_in(frame, now));
+            turn.left -= 1;
+            messages.push_back(self.take_in(frame, turn, now));
         }
         let _left = self.hand_over_all(cx, messages, now);
     }
