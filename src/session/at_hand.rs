@@ -52,3 +52,15 @@ pub(super) fn spare(gathered: VecDeque<Message>) {
     // A thread that ends keeps nothing.
     let _gone = SPARE.try_with(|spare| spare.set(gathered));
 }
+
+#[cfg(all(test, not(feature = "loom")))]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn room_that_is_left_is_taken_again_once() {
+        spare(VecDeque::with_capacity(40));
+        assert!(gather().capacity() >= 40);
+        assert_eq!(gather().capacity(), 0);
+    }
+}

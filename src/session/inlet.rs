@@ -60,13 +60,6 @@ impl Inlet {
         })
     }
 
-    /// Whether there are bytes that were read and not decoded.
-    pub(super) fn has_bytes_ahead(&self) -> bool {
-        self.partial
-            .as_ref()
-            .is_some_and(|partial| !partial.ahead.is_empty())
-    }
-
     /// Bytes read since this was last asked.
     pub(super) fn take_read(&mut self) -> usize {
         std::mem::take(&mut self.read) as usize

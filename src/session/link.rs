@@ -57,9 +57,10 @@ impl<S> Link<S> {
 }
 
 impl<S: AsyncRead + Unpin> Link<S> {
-    /// Whether [`poll_next`](Self::poll_next) is pending, as nothing has told of anything.
+    /// Whether [`poll_next`](Self::poll_next) is pending, as nothing has told of anything: the socket
+    /// is asked only once all that was read before is decoded.
     pub(super) fn is_silent(&self) -> bool {
-        self.listens && !self.bell.has_rung() && !self.inlet.has_bytes_ahead()
+        self.listens && !self.bell.has_rung()
     }
 
     /// The next event; a socket that has not told of any is not asked.
