@@ -8,7 +8,7 @@ use crate::bus::ring::Ring;
 pub(super) struct TakenAhead {
     pub(super) messages: usize,
     pub(super) bytes: usize,
-    /// The offset after the last of them.
+    /// The offset after the last of them; 0 if there are none.
     end: u64,
 }
 
@@ -37,13 +37,12 @@ impl Log {
     /// Counts what was received of those taken out up to `end`, and puts the rest back where it
     /// was; whether there is any to be received.
     pub(crate) fn settle(&mut self, end: u64, rest: &mut Ring) -> bool {
-        let TakenAhead { messages, .. } = self.ahead;
-        if messages == 0 || self.ahead.end != end {
+        if self.ahead.end != end {
             // Its reader has left, with which it was counted.
             *rest = Ring::default();
             return false;
         }
-        self.ahead = TakenAhead::default();
+        let TakenAhead { messages, .. } = std::mem::take(&mut self.ahead);
         let (left, received) = (rest.len() as u64, (messages - rest.len()) as u64);
         self.counts.delivered += received;
         self.counts.pending -= received;
@@ -351,6 +350,49 @@ mod tests {
         world.settle();
         assert_eq!(world.receive(), Some(Ok(1)));
         assert_eq!(world.end, None, "with two readers nothing is taken ahead");
+    }
+
+    #[test]
+    fn what_a_reader_that_has_left_took_out_is_settled_before_others_take_some() {
+        let mut world = World::new(true);
+        world.append(1);
+        assert_eq!(world.receive(), Some(Ok(0)));
+        world.other();
+        world.leave();
+        world.append(1);
+        let mut other = world.other.take().expect("it has joined");
+        assert!(!world.log.take_ahead(&other, &mut Ring::default()));
+        world.settle();
+        assert_eq!(world.assert_conserved().delivered, 1);
+        assert!(world.log.take_ahead(&other, &mut world.rest));
+        other.step();
+        world.rest.pop_front();
+        world.end = Some(world.log.head());
+        world.log.detach(other);
+        world.settle();
+        assert_eq!(world.assert_conserved().delivered, 2);
+    }
+
+    #[test]
+    fn what_a_reader_that_has_left_gives_back_is_not_taken_for_anothers() {
+        let mut world = World::new(true);
+        world.append(1);
+        world.append(1);
+        assert_eq!(world.receive(), Some(Ok(0)));
+        world.other();
+        world.leave();
+        world.append(1);
+        let other = world.other.take().expect("it has joined");
+        let mut taken = Ring::default();
+        assert!(world.log.take_ahead(&other, &mut taken));
+        world.settle();
+        let counts = world.assert_conserved();
+        assert_eq!(
+            (counts.delivered, counts.lost_unsubscribed, counts.pending),
+            (1, 1, 1)
+        );
+        let end = world.log.head();
+        assert!(world.log.settle(end, &mut taken), "that one's is its own");
     }
 
     #[test]

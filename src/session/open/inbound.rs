@@ -38,7 +38,8 @@ impl<R: Runtime> Open<R> {
         link: &mut Link<S>,
         now: Instant,
     ) -> Option<Cause> {
-        if self.awaits_nothing_else() && link.is_silent() {
+        // Whatever else it might wait for, it would not have asked the socket beside that.
+        if link.is_silent() {
             return None;
         }
         let mut turn = Turn {
@@ -53,11 +54,6 @@ impl<R: Runtime> Open<R> {
             metrics.bytes_in.add(turn.bytes);
         }
         cause
-    }
-
-    /// Whether what its client sends is taken in as soon as it is there.
-    fn awaits_nothing_else(&self) -> bool {
-        self.at_hand.is_none() && self.renewal.is_none() && self.intake.is_unbounded()
     }
 
     fn read<S: AsyncRead + Unpin>(
