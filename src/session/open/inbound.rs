@@ -38,7 +38,7 @@ impl<R: Runtime> Open<R> {
         link: &mut Link<S>,
         now: Instant,
     ) -> Option<Cause> {
-        // Whatever else it might wait for, it would not have asked the socket beside that.
+        // The socket is asked last: a session that waits for something else has not asked it.
         if link.is_silent() {
             return None;
         }
