@@ -57,8 +57,9 @@ impl<S> Link<S> {
 }
 
 impl<S: AsyncRead + Unpin> Link<S> {
-    /// Whether [`poll_next`](Self::poll_next) is pending, as nothing has told of anything: the socket
-    /// is asked only once all that was read before is decoded.
+    /// Whether [`poll_next`](Self::poll_next) is pending, as nothing has told of anything.
+    ///
+    /// The socket is asked only once all that was read before is decoded.
     pub(super) fn is_silent(&self) -> bool {
         self.listens && !self.bell.has_rung()
     }
