@@ -48,6 +48,12 @@ fn publish_with_room(publisher: &mut Publisher, text: &str) -> usize {
     }))
 }
 
+/// A thread with a publisher that waits for room for one message.
+fn publisher_with_room(bus: &InMemoryMessageBus, text: &'static str) -> thread::JoinHandle<usize> {
+    let mut publisher = bus.publisher(&topic());
+    thread::spawn(move || publish_with_room(&mut publisher, text))
+}
+
 /// What is there now, without waiting.
 fn poll(subscription: &mut Subscription) -> Option<Received> {
     let mut cx = Context::from_waker(Waker::noop());
@@ -217,13 +223,7 @@ fn publishers_that_wait_for_room_all_get_it_and_lose_nothing() {
     model(Some(2), || {
         let bus = bus(1);
         let mut reader = subscribe(&bus);
-        let publishers = ["a", "b"].map(|text| {
-            let bus = bus.clone();
-            thread::spawn(move || {
-                let mut publisher = bus.publisher(&topic());
-                publish_with_room(&mut publisher, text)
-            })
-        });
+        let publishers = ["a", "b"].map(|text| publisher_with_room(&bus, text));
         let mut all = texts(&mut reader, 2);
         all.sort_unstable();
         assert_eq!(all, ["a", "b"]);
@@ -244,13 +244,7 @@ fn a_publisher_does_not_wait_for_a_reader_that_left() {
         let bus = bus(1);
         let reader = subscribe(&bus);
         assert_eq!(publish(&bus, "full"), 1);
-        let waiter = {
-            let bus = bus.clone();
-            thread::spawn(move || {
-                let mut publisher = bus.publisher(&topic());
-                publish_with_room(&mut publisher, "a")
-            })
-        };
+        let waiter = publisher_with_room(&bus, "a");
         drop(reader);
         assert_eq!(waiter.join().expect("no panic"), 0);
         assert_empty(&bus);
@@ -270,13 +264,7 @@ fn a_waiter_that_is_dropped_takes_nobodys_room() {
         let mut dropped = bus.publisher(&topic());
         let offered = dropped.offer(&mut cx, "a".into());
         assert_eq!(offered, Offered::Full("a".into()));
-        let waiter = {
-            let bus = bus.clone();
-            thread::spawn(move || {
-                let mut publisher = bus.publisher(&topic());
-                publish_with_room(&mut publisher, "b")
-            })
-        };
+        let waiter = publisher_with_room(&bus, "b");
         let dropper = thread::spawn(move || drop(dropped));
         assert_eq!(texts(&mut reader, 2), ["full", "b"]);
         assert_eq!(waiter.join().expect("no panic"), 1);
@@ -416,13 +404,7 @@ fn publishers_get_the_room_of_what_was_taken_ahead() {
         let mut ahead = reader.ahead();
         publish(&bus, "x");
         publish(&bus, "y");
-        let publishers = ["a", "b"].map(|text| {
-            let bus = bus.clone();
-            thread::spawn(move || {
-                let mut publisher = bus.publisher(&topic());
-                publish_with_room(&mut publisher, text)
-            })
-        });
+        let publishers = ["a", "b"].map(|text| publisher_with_room(&bus, text));
         let all = [(); 4].map(|()| text_of_polls(&mut reader, &mut ahead));
         assert_eq!(all[..2], ["x", "y"]);
         assert!(all[2..] == ["a", "b"] || all[2..] == ["b", "a"], "{all:?}");
