@@ -49,6 +49,14 @@ impl Instant {
         Self(self.0.saturating_add(nanos))
     }
 
+    /// The other one, if there is one and it is earlier.
+    pub(crate) fn or_sooner(self, other: Option<Self>) -> Self {
+        match other {
+            Some(other) if other < self => other,
+            Some(_) | None => self,
+        }
+    }
+
     /// The time from `earlier` to this instant; zero if `earlier` is later.
     pub const fn saturating_since(self, earlier: Self) -> Duration {
         self.since_start().saturating_sub(earlier.since_start())

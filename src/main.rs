@@ -105,7 +105,7 @@ fn warn_of_variables(sources: &Sources) {
 
 fn start(config: Config, sources: Sources) -> Result<(), Problem> {
     threads::runtime()?.block_on(async {
-        Tokio::gather();
+        Tokio::gather()?;
         let logs = Logs::start(&config, &Tokio::current())?;
         warn_of_variables(&sources);
         let signals = Signals::catch()?;
@@ -121,7 +121,7 @@ fn start(config: Config, sources: Sources) -> Result<(), Problem> {
         let admin = operators::listen(config.admin()).await?;
         let server = Server::new(app.clone());
         let acceptor = server.acceptor();
-        let threads = Threads::start(config.threads(), &listeners, &acceptor)?;
+        let threads = Threads::start(config.threads(), &listeners, &acceptor).await?;
         greeting::greet(&config, &app, &listeners)?;
         notify(State::Ready);
         let served = serve_until_told((server, listeners), (app, admin), (signals, logs), reload);

@@ -130,8 +130,6 @@ bugs! {
     ShortWriteRepeated,
     /// What was written is not flushed.
     FlushForgotten,
-    /// A socket that tells of something to read is not asked for it.
-    BellUnheard,
     /// A session whose fan gives up on it is not woken.
     ReleaseNotRung,
     /// A socket that takes nothing has no deadline.

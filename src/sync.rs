@@ -13,14 +13,18 @@
 
 #[cfg(all(test, feature = "loom"))]
 mod imp {
-    pub(crate) use loom::sync::atomic::{AtomicBool, AtomicU64, Ordering};
+    #[cfg(feature = "server")]
+    pub(crate) use loom::sync::atomic::AtomicBool;
+    pub(crate) use loom::sync::atomic::{AtomicU64, Ordering};
     pub(crate) use loom::sync::{Arc, Mutex as RawMutex, MutexGuard};
     pub(crate) use loom::thread_local;
 }
 
 #[cfg(not(all(test, feature = "loom")))]
 mod imp {
-    pub(crate) use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
+    #[cfg(feature = "server")]
+    pub(crate) use std::sync::atomic::AtomicBool;
+    pub(crate) use std::sync::atomic::{AtomicU64, Ordering};
     pub(crate) use std::sync::{Arc, Mutex as RawMutex, MutexGuard};
     pub(crate) use std::thread_local;
 }
@@ -32,7 +36,10 @@ pub(crate) use self::waiters::{Place, Waiters, Wakers};
 /// A value that is made once, by whoever needs it first; to a loom model that is one step.
 pub(crate) use std::sync::OnceLock;
 
-pub(crate) use imp::{Arc, AtomicBool, AtomicU64, MutexGuard, Ordering, thread_local};
+/// Only the shell has flags.
+#[cfg(feature = "server")]
+pub(crate) use imp::AtomicBool;
+pub(crate) use imp::{Arc, AtomicU64, MutexGuard, Ordering, thread_local};
 
 /// A lock that is never held across an await or a wake, and ignores poison.
 #[derive(Debug)]

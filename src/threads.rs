@@ -30,7 +30,7 @@ pub(crate) fn runtime() -> io::Result<Runtime> {
 
 impl Threads {
     /// Starts as many as are missing to `count`, each with listeners like these.
-    pub(crate) fn start(
+    pub(crate) async fn start(
         count: NonZeroUsize,
         listeners: &Listeners,
         acceptor: &Acceptor<Tokio>,
@@ -43,14 +43,21 @@ impl Threads {
             drop(entered);
             let acceptor = acceptor.clone();
             let (sender, end) = oneshot::channel::<()>();
+            let (tell, is_ready) = oneshot::channel();
             let thread = Builder::new().name(format!("busline-{number}"));
             thread.spawn(move || {
                 let accept = pin!(acceptor.accept(listeners));
-                drop(runtime.block_on(async {
-                    Tokio::gather();
-                    select(accept, end).await
-                }));
+                runtime.block_on(async {
+                    let gathered = Tokio::gather();
+                    let is_gathered = gathered.is_ok();
+                    // The first thread waits for it.
+                    let _told = tell.send(gathered);
+                    if is_gathered {
+                        drop(select(accept, end).await);
+                    }
+                });
             })?;
+            is_ready.await.map_err(io::Error::other)??;
             alive.push(sender);
         }
         Ok(Self { _alive: alive })

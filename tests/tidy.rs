@@ -25,7 +25,9 @@ const STRANGERS: &[(&str, &str)] = &[("bus", "rt")];
 /// The files that may name tokio, axum and hyper: the shell.
 const SHELL: &[&str] = &[
     "src/server/",
+    "src/rt/reactor",
     "src/rt/tokio.rs",
+    "src/rt/turn.rs",
     "src/main.rs",
     "src/reload.rs",
     "src/signals.rs",
@@ -75,15 +77,13 @@ impl Source {
 
     /// Numbered lines up to the inline tests, which come last.
     fn product(&self) -> impl Iterator<Item = (usize, &str)> {
-        let tests = self.text.find("\n#[cfg(test)]\nmod tests {");
-        let loom = self
-            .text
-            .find("\n#[cfg(all(test, feature = \"loom\"))]\nmod models {");
-        let end = tests
-            .into_iter()
-            .chain(loom)
-            .min()
-            .unwrap_or(self.text.len());
+        let modules = ["\nmod tests {", "\nmod models {"];
+        // They begin with when they are compiled.
+        let inline = modules.into_iter().filter_map(|module| {
+            let before = &self.text[..self.text.find(module)?];
+            before.rfind("\n#[cfg(")
+        });
+        let end = inline.min().unwrap_or(self.text.len());
         let end = if self.is_test() { 0 } else { end };
         numbered(&self.text[..end])
     }

@@ -23,10 +23,10 @@ pub(crate) struct Place {
 
 impl Place {
     pub(crate) fn new() -> Rc<Self> {
-        let runtime = Builder::new_current_thread().enable_time().build();
+        let runtime = Builder::new_current_thread().enable_all().build();
         let runtime = runtime.expect("a runtime of one thread");
         let entered = runtime.enter();
-        Tokio::gather();
+        Tokio::gather().expect("there are descriptors");
         let rt = Tokio::current();
         drop(entered);
         Rc::new(Self { rt, runtime })

@@ -36,7 +36,6 @@ const FOUND: &[Found] = &[
     found(Bug::CountsForgotten, 10, Some(10)),
     found(Bug::BatchSwapped, 10, Some(50)),
     found(Bug::DeliveredTwice, 10, Some(50)),
-    found(Bug::BellUnheard, 10, Some(20)),
     found(Bug::ReleaseNotRung, 20, Some(200)),
     found(Bug::AheadLost, 1000, None),
     found(Bug::RoomInvented, 50, Some(250)),

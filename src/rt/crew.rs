@@ -86,8 +86,17 @@ impl Crew {
         Spawner(StdArc::clone(&self.shared))
     }
 
-    /// Runs a turn; the task is woken when there is more to do.
-    pub(crate) fn poll_turn(&mut self, cx: &Context<'_>) {
+    /// Gathers what is woken meanwhile for the next turn, without a lock.
+    #[cfg(any(target_os = "linux", test))]
+    pub(crate) fn gather<T>(&mut self, wake: impl FnOnce() -> T) -> T {
+        self.begin();
+        let done = wake();
+        self.end();
+        done
+    }
+
+    /// Runs a turn; if something is still ready at its end, `Pending`, and the task is woken.
+    pub(crate) fn poll_turn(&mut self, cx: &Context<'_>) -> Poll<()> {
         let mut polls = 0;
         while polls < POLLS_MAX {
             let spawned = self.shared.take_ready(&mut self.round, cx);
@@ -97,28 +106,43 @@ impl Crew {
                 self.round.push(task);
             }
             if self.round.is_empty() {
-                return;
+                return Poll::Ready(());
             }
             polls += self.round.len();
             self.run_round();
         }
         cx.waker().wake_by_ref();
+        Poll::Pending
     }
 
     /// Polls each of the round once.
     fn run_round(&mut self) {
+        self.begin();
+        moment::round();
+        for task in self.round.drain(..) {
+            run(&mut self.running, task);
+        }
+        self.end();
+    }
+
+    /// From now on what this thread wakes is gathered.
+    fn begin(&mut self) {
         let begun = Round {
             crew: StdArc::clone(&self.shared),
             own: std::mem::take(&mut self.next),
             foreign: Vec::new(),
         };
         ROUND.with(|round| round.replace(Some(begun)));
-        moment::round();
-        for task in self.round.drain(..) {
-            run(&mut self.running, task);
-        }
+    }
+
+    /// What was gathered is of the next round.
+    fn end(&mut self) {
         if let Some(mut ended) = ROUND.with(RefCell::take) {
-            std::mem::swap(&mut self.round, &mut ended.own);
+            if self.round.is_empty() {
+                std::mem::swap(&mut self.round, &mut ended.own);
+            } else {
+                self.round.append(&mut ended.own);
+            }
             self.next = ended.own;
             hand_over(ended.foreign);
         }

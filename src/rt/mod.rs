@@ -11,11 +11,19 @@ use futures::future::BoxFuture;
 mod crew;
 #[cfg(feature = "server")]
 mod moment;
+#[cfg(all(feature = "server", target_os = "linux"))]
+mod reactor;
 #[cfg(feature = "server")]
 mod tokio;
+#[cfg(feature = "server")]
+mod turn;
 
+#[cfg(all(feature = "server", target_os = "linux"))]
+pub(crate) use self::reactor::TcpStream;
 #[cfg(feature = "server")]
 pub use self::tokio::Tokio;
+#[cfg(all(feature = "server", target_os = "linux"))]
+pub(crate) use self::tokio::sources;
 pub use crate::instant::Instant;
 
 /// A future that completes at its instant; dropping it cancels the timer.
@@ -30,7 +38,7 @@ pub trait Clock: Send + Sync + 'static {
     /// for what is looked at often.
     ///
     /// A moment is the present poll of a task, and perhaps a few polls that ended just before it on
-    /// the same thread. It begins after the thread's timers have woken those that are due.
+    /// the same thread. It begins after the timers have fired that woke these tasks.
     fn moment(&self) -> Instant {
         self.now()
     }

@@ -7,6 +7,9 @@
 use std::cell::{Cell, RefCell};
 use std::future::poll_fn;
 use std::hash::{BuildHasher, RandomState};
+use std::io;
+#[cfg(target_os = "linux")]
+use std::sync::Arc;
 use std::task::Poll;
 use std::time::SystemTime;
 
@@ -14,7 +17,10 @@ use futures::future::BoxFuture;
 use tokio::runtime::Handle;
 use tokio::task::unconstrained;
 
-use super::crew::{Crew, Spawner};
+use super::crew::Spawner;
+#[cfg(target_os = "linux")]
+use super::reactor::Sources;
+use super::turn::Turn;
 use super::{Clock, Home, Instant, Random, Sleep, Spawn, moment};
 
 /// The tokio runtime of the thread that asks, or else the one that was current when this was made.
@@ -45,6 +51,10 @@ thread_local! {
     /// The crew of this thread, if it has one.
     static HOME: RefCell<Option<Spawner>> = const { RefCell::new(None) };
 
+    /// The sockets of this thread, if it has a crew.
+    #[cfg(target_os = "linux")]
+    static SOURCES: RefCell<Option<Arc<Sources>>> = const { RefCell::new(None) };
+
     /// When a moment of this thread has looked at a clock, the last one that did.
     static MOMENT: Cell<Option<Moment>> = const { Cell::new(None) };
 }
@@ -57,34 +67,56 @@ struct Moment {
     at: Instant,
 }
 
-/// A crew that has this thread for its home.
-struct AtHome(Crew);
+/// The sockets of this thread, if there is somebody who tells of them.
+#[cfg(target_os = "linux")]
+pub(crate) fn sources() -> Option<Arc<Sources>> {
+    SOURCES.with_borrow(Clone::clone)
+}
+
+/// The turns of this thread, of whose crew it is the home.
+struct AtHome(Turn);
+
+impl AtHome {
+    fn new(turn: Turn) -> Self {
+        HOME.set(Some(turn.spawner()));
+        #[cfg(target_os = "linux")]
+        SOURCES.set(Some(Arc::clone(turn.sources())));
+        Self(turn)
+    }
+}
 
 impl Drop for AtHome {
     fn drop(&mut self) {
         // A thread that ends has no home any more.
         let _gone = HOME.try_with(RefCell::take);
+        #[cfg(target_os = "linux")]
+        let _gone = SOURCES.try_with(RefCell::take);
     }
 }
 
 impl Tokio {
     /// From now on what is spawned on this thread runs together, as one task of its runtime.
     ///
-    /// For a server of several threads, each with a runtime of its own (`current_thread`): what one
-    /// thread wakes of another then goes there all at once, instead of each task by a system call.
+    /// For a server whose threads have a runtime each (`current_thread`): what one thread wakes of
+    /// another then goes there all at once, instead of each task by a system call. On Linux the
+    /// sockets of its sessions are also told of together, and not each by the runtime.
+    ///
+    /// # Errors
+    ///
+    /// When the system has no descriptor left for telling of sockets.
     ///
     /// # Panics
     ///
-    /// When called outside of a tokio runtime.
-    pub fn gather() {
-        let mut home = AtHome(Crew::new());
-        HOME.set(Some(home.0.spawner()));
+    /// When called outside of a tokio runtime, or in one without I/O.
+    pub fn gather() -> io::Result<()> {
+        let mut home = AtHome::new(Turn::new()?);
         let turns = poll_fn(move |cx| {
-            home.0.poll_turn(cx);
+            home.0.poll(cx);
             Poll::<()>::Pending
         });
         // Its tasks take turns by themselves.
         Handle::current().spawn(unconstrained(turns));
+        Ok(())
     }
 }
 
@@ -161,7 +193,7 @@ mod tests {
         later.start += std::time::Duration::from_secs(3600);
         let [first, second] = twice(&rt);
         assert!(first < second, "this is no task of a crew");
-        Tokio::gather();
+        Tokio::gather().expect("there are descriptors");
         let (tell, mut told) = tokio::sync::mpsc::unbounded_channel();
         let mut left = 2;
         let task = rt.clone();
@@ -182,5 +214,22 @@ mod tests {
             assert_eq!(of_later, Instant::ZERO, "each clock has its own");
             before = first;
         }
+    }
+
+    #[test]
+    fn a_thread_whose_runtime_has_ended_has_no_home() {
+        let runtime = tokio::runtime::Builder::new_current_thread()
+            .enable_all()
+            .build()
+            .expect("a runtime of one thread");
+        let entered = runtime.enter();
+        Tokio::gather().expect("there are descriptors");
+        let rt = Tokio::current();
+        assert!(rt.home().is_some());
+        drop(entered);
+        drop(runtime);
+        assert!(rt.home().is_none());
+        #[cfg(target_os = "linux")]
+        assert!(sources().is_none());
     }
 }

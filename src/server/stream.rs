@@ -11,6 +11,9 @@ use tokio::net::UnixStream;
 #[cfg(feature = "tls")]
 use tokio_rustls::{Accept, server::TlsStream};
 
+#[cfg(target_os = "linux")]
+use crate::rt;
+
 /// One accepted connection.
 ///
 /// The handshake of TLS is made by the first read, so that it is inside the deadline and the bounds
@@ -42,6 +45,22 @@ impl Stream {
         Poll::Ready(Ok(()))
     }
 
+    /// What a session keeps of it.
+    ///
+    /// # Errors
+    ///
+    /// When the system does not tell of one socket more.
+    pub(super) fn slim(self) -> io::Result<Slim> {
+        match self {
+            #[cfg(target_os = "linux")]
+            Self::Tcp(stream) => match rt::sources() {
+                Some(sources) => rt::TcpStream::new(stream, &sources).map(Slim::Tcp),
+                None => Ok(Slim::Any(Box::new(Self::Tcp(stream)))),
+            },
+            any => Ok(Slim::Any(Box::new(any))),
+        }
+    }
+
     /// The stream behind the handshake.
     fn open(&mut self) -> Option<Pin<&mut dyn Duplex>> {
         match self {
@@ -54,6 +73,15 @@ impl Stream {
             Self::Unix(stream) => Some(Pin::new(stream)),
         }
     }
+}
+
+/// A connection as its session keeps it, for which every byte counts.
+pub(super) enum Slim {
+    /// TCP without TLS, of which the thread's own reactor tells.
+    #[cfg(target_os = "linux")]
+    Tcp(rt::TcpStream),
+    /// Any, of which tokio tells.
+    Any(Box<Stream>),
 }
 
 /// Both halves of a stream.
@@ -94,5 +122,107 @@ impl AsyncWrite for Stream {
         // A client that did not finish its handshake hears nothing of us anyway.
         self.open()
             .map_or(Poll::Ready(Ok(())), |stream| stream.poll_shutdown(cx))
+    }
+}
+
+impl AsyncRead for Slim {
+    fn poll_read(
+        self: Pin<&mut Self>,
+        cx: &mut Context<'_>,
+        buffer: &mut ReadBuf<'_>,
+    ) -> Poll<io::Result<()>> {
+        match self.get_mut() {
+            #[cfg(target_os = "linux")]
+            Self::Tcp(stream) => Pin::new(stream).poll_read(cx, buffer),
+            Self::Any(stream) => Pin::new(stream).poll_read(cx, buffer),
+        }
+    }
+}
+
+impl AsyncWrite for Slim {
+    fn poll_write(
+        self: Pin<&mut Self>,
+        cx: &mut Context<'_>,
+        bytes: &[u8],
+    ) -> Poll<io::Result<usize>> {
+        match self.get_mut() {
+            #[cfg(target_os = "linux")]
+            Self::Tcp(stream) => Pin::new(stream).poll_write(cx, bytes),
+            Self::Any(stream) => Pin::new(stream).poll_write(cx, bytes),
+        }
+    }
+
+    fn poll_flush(self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
+        match self.get_mut() {
+            #[cfg(target_os = "linux")]
+            Self::Tcp(stream) => Pin::new(stream).poll_flush(cx),
+            Self::Any(stream) => Pin::new(stream).poll_flush(cx),
+        }
+    }
+
+    fn poll_shutdown(self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
+        match self.get_mut() {
+            #[cfg(target_os = "linux")]
+            Self::Tcp(stream) => Pin::new(stream).poll_shutdown(cx),
+            Self::Any(stream) => Pin::new(stream).poll_shutdown(cx),
+        }
+    }
+}
+
+#[cfg(all(test, not(feature = "loom")))]
+mod tests {
+    use tokio::io::{AsyncReadExt, AsyncWriteExt};
+    use tokio::net::TcpListener;
+
+    use super::*;
+    use crate::rt::Tokio;
+
+    /// What a session keeps of a connection, and the other end of that.
+    async fn pair() -> io::Result<(Slim, TcpStream)> {
+        let listener = TcpListener::bind("127.0.0.1:0").await?;
+        let peer = TcpStream::connect(listener.local_addr()?);
+        let ((stream, _), peer) = futures::try_join!(listener.accept(), peer)?;
+        Ok((Stream::Tcp(stream).slim()?, peer))
+    }
+
+    /// Says something to the peer, and reads what that says, to the end.
+    async fn talk(mut slim: Slim, mut peer: TcpStream) -> io::Result<()> {
+        let ours = async {
+            slim.write_all(b"ab").await?;
+            slim.flush().await?;
+            slim.shutdown().await?;
+            let mut read = Vec::new();
+            slim.read_to_end(&mut read).await?;
+            assert_eq!(read, b"cd");
+            Ok(())
+        };
+        let theirs = async {
+            let mut read = Vec::new();
+            peer.read_to_end(&mut read).await?;
+            assert_eq!(read, b"ab");
+            peer.write_all(b"cd").await?;
+            peer.shutdown().await
+        };
+        futures::try_join!(ours, theirs).map(drop)
+    }
+
+    #[tokio::test]
+    async fn a_session_reads_and_writes_a_stream_whoever_tells_of_it() {
+        let (slim, peer) = pair().await.expect("sockets");
+        assert!(matches!(slim, Slim::Any(_)), "this thread has no turns yet");
+        talk(slim, peer).await.expect("both are there");
+        Tokio::gather().expect("there are descriptors");
+        let (slim, peer) = pair().await.expect("sockets");
+        #[cfg(target_os = "linux")]
+        assert!(matches!(slim, Slim::Tcp(_)));
+        talk(slim, peer).await.expect("both are there");
+    }
+
+    #[cfg(target_pointer_width = "64")]
+    #[test]
+    fn a_session_keeps_little_of_its_stream() {
+        // In tests mio remembers by 8 more who watches it.
+        let bytes = size_of::<Slim>();
+        assert!(bytes <= 32, "{bytes} bytes");
     }
 }

@@ -39,6 +39,13 @@ pub(super) struct Feed {
     pub(super) encoding: Encoding,
 }
 
+/// One of the two subscriptions.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Source {
+    All,
+    One,
+}
+
 /// Which messages are taken of those that are due.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 enum Pick {
@@ -104,10 +111,12 @@ impl Feed {
         }
         let mut lost = 0;
         let mut batch = SPARE.try_with(Cell::take).unwrap_or_default();
-        let to_one = Some((&mut self.to_one, Pick::All));
-        let pick = Pick::from(self.slow_consumer);
-        let to_all = self.to_all.alone_mut().map(|to_all| (to_all, pick));
-        for (subscription, pick) in [to_one, to_all].into_iter().flatten() {
+        for source in [Source::One, Source::All] {
+            let (subscription, pick) = match (source, self.to_all.alone_mut()) {
+                (Source::One, _) => (&mut self.to_one, Pick::All),
+                (Source::All, Some(to_all)) => (to_all, Pick::from(self.slow_consumer)),
+                (Source::All, None) => break,
+            };
             // Until there is no more: what is left out fills nothing, and must not end the reading.
             while !subscription.is_quiet()
                 && (outbox.is_empty() || outbox.len() < self.outbox_bytes)
@@ -237,11 +246,12 @@ fn leave_out(batch: &mut Vec<Message>, since: Generation, metrics: &Metrics) -> 
 
 /// Moves the batch into the outbox.
 fn push(batch: &mut Vec<Message>, voice: &mut Voice, encoding: &Encoding, outbox: &mut Outbox) {
-    let bytes = batch
-        .iter()
-        .map(|message| encoding.encode(voice.encoded(message)).len())
-        .sum();
-    outbox.reserve(batch.len(), bytes);
+    if batch.len() > 1 {
+        let frames = batch
+            .iter()
+            .map(|message| encoding.encode(voice.encoded(message)));
+        outbox.reserve(batch.len(), frames.map(<[u8]>::len).sum());
+    }
     for message in batch.drain(..) {
         if let Origin::Service(generation) = message.origin()
             && let Some(notice) = voice.before(*generation)

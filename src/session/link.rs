@@ -2,12 +2,11 @@
 
 use std::io;
 use std::sync::Arc;
-use std::task::{Context, Poll, Wake, Waker};
+use std::task::{Context, Poll, Waker};
 
-use futures::io::{AsyncRead, AsyncWrite};
+use futures::io::AsyncWrite;
 
-use super::bell::Bell;
-use super::inlet::{Inbound, Inlet};
+use super::inlet::Inlet;
 use super::outbox::Outbox;
 use crate::bus::Burst;
 use crate::fan::{Follower, Given, count};
@@ -23,11 +22,8 @@ pub(super) struct Link<S> {
     pub(super) outbox: Outbox,
     /// Since when the socket takes nothing.
     pub(super) stuck_since: Option<Instant>,
-    pub(super) bell: Arc<Bell>,
-    /// What the socket wakes: the bell.
-    rope: Waker,
-    /// Whether the socket is to tell when there is something to read.
-    listens: bool,
+    /// The session's task: the socket wakes that, also where a fan has written.
+    pub(super) task: Waker,
     /// When a fan has written to it last, since the session looked.
     pub(super) given: Option<Instant>,
     /// Whether a fan writes to it no more, which the session does not know yet.
@@ -36,15 +32,12 @@ pub(super) struct Link<S> {
 
 impl<S> Link<S> {
     pub(super) fn new(stream: S, inlet: Inlet) -> Self {
-        let bell = Bell::new();
         Self {
             stream,
             inlet,
             outbox: Outbox::default(),
             stuck_since: None,
-            rope: Waker::from(Arc::clone(&bell)),
-            bell,
-            listens: false,
+            task: Waker::noop().clone(),
             given: None,
             is_released: false,
         }
@@ -56,36 +49,11 @@ impl<S> Link<S> {
     }
 }
 
-impl<S: AsyncRead + Unpin> Link<S> {
-    /// Whether [`poll_next`](Self::poll_next) is pending, as nothing has told of anything.
-    ///
-    /// The socket is asked only once all that was read before is decoded.
-    pub(super) fn is_silent(&self) -> bool {
-        self.listens && !self.bell.has_rung()
-    }
-
-    /// The next event; a socket that has not told of any is not asked.
-    pub(super) fn poll_next(&mut self, bytes_max: usize) -> Poll<io::Result<Inbound>> {
-        if let Some(inbound) = self.inlet.next() {
-            return Poll::Ready(Ok(inbound));
-        }
-        let is_told = self.bell.has_rung() && !planted::is(Bug::BellUnheard);
-        if self.listens && !is_told {
-            return Poll::Pending;
-        }
-        self.bell.hush();
-        let mut cx = Context::from_waker(&self.rope);
-        let inbound = self.inlet.poll_read(&mut cx, &mut self.stream, bytes_max);
-        self.listens = inbound.is_pending();
-        inbound
-    }
-}
-
 impl<S: AsyncWrite + Unpin> Link<S> {
     /// Writes and flushes what is in the outbox.
     pub(super) fn poll_send(&mut self, metrics: &Metrics, now: Instant) -> Poll<io::Result<()>> {
         let before = self.outbox.written();
-        let mut cx = Context::from_waker(&self.rope);
+        let mut cx = Context::from_waker(&self.task);
         let stream = &mut self.stream;
         let sent = self.outbox.poll_send(&mut cx, stream, metrics, now);
         if sent.is_ready() {
@@ -106,7 +74,7 @@ impl<S: AsyncWrite + Unpin + Send> Follower for Mutex<Link<S>> {
         let mut link = self.lock();
         let link = &mut *link;
         link.given = Some(now);
-        let mut cx = Context::from_waker(&link.rope);
+        let mut cx = Context::from_waker(&link.task);
         let has_passed = link
             .outbox
             .pass(&mut cx, &mut link.stream, (burst, metrics));
@@ -128,9 +96,9 @@ impl<S: AsyncWrite + Unpin + Send> Follower for Mutex<Link<S>> {
     }
 
     fn ring(&self) {
-        let bell = Arc::clone(&self.lock().bell);
+        let task = self.lock().task.clone();
         if !planted::is(Bug::ReleaseNotRung) {
-            bell.wake_by_ref();
+            task.wake();
         }
     }
 }
@@ -138,6 +106,8 @@ impl<S: AsyncWrite + Unpin + Send> Follower for Mutex<Link<S>> {
 #[cfg(all(test, not(feature = "loom")))]
 mod tests {
     use std::pin::Pin;
+
+    use futures::io::AsyncRead;
 
     use super::*;
     use crate::bus::{Generation, InMemoryMessageBus, MessageBus, Terms, Topic};

@@ -28,7 +28,6 @@ mod admission;
 mod age;
 mod at_hand;
 mod author;
-mod bell;
 mod cause;
 mod closing;
 mod dialect;
@@ -76,8 +75,6 @@ pub struct Session<S, R: Runtime> {
     phase: Phase<R>,
     account: Account,
     timer: Timer,
-    /// The task that all it waits for is to wake.
-    task: Waker,
 }
 
 #[expect(
@@ -108,7 +105,6 @@ where
             app,
             link: Arc::new(Mutex::new(link)),
             timer: Timer::default(),
-            task: Waker::noop().clone(),
         }
     }
 
@@ -124,20 +120,23 @@ where
 }
 
 impl<S, R: Runtime> Session<S, R> {
-    /// Whether it is this task that polled it last.
+    /// Whether its last poll was of another task than the one before, or the first one.
     #[cfg(feature = "server")]
-    pub(crate) fn is_of(&self, task: &Waker) -> bool {
-        self.task.will_wake(task)
+    pub(crate) fn is_moved(&self) -> bool {
+        self.timer.is_moved
     }
 
     /// Has everything it waits for wake this task, and none that polled it before.
     fn wake(&mut self, task: &Waker) {
-        if self.task.will_wake(task) {
+        let mut link = self.link.lock();
+        let is_moved = !link.task.will_wake(task);
+        self.timer.moved(is_moved);
+        if !is_moved {
             return;
         }
-        self.task = task.clone();
-        self.link.lock().bell.call(task);
-        self.timer.moved();
+        let before = std::mem::replace(&mut link.task, task.clone());
+        drop(link);
+        drop(before);
         match &mut self.phase {
             Phase::Closing(closing) => closing.moved(),
             Phase::Open(open) => open.moved(),

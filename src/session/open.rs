@@ -179,8 +179,7 @@ impl<R: Runtime> Open<R> {
             answered,
             written,
         ];
-        let deadlines = deadlines.map(|deadline| deadline.unwrap_or(Instant::END));
-        deadlines.into_iter().fold(first, Instant::min)
+        deadlines.into_iter().fold(first, Instant::or_sooner)
     }
 
     /// Leaves the service and says goodbye.

@@ -14,6 +14,9 @@ pub(super) struct Timer {
     armed: Option<(Instant, Sleep)>,
     /// Whether it wakes the task that polled it last.
     parked: bool,
+    /// Whether the last poll of the session was of another task than the one before, or the first
+    /// one; it is here because it needs no room here.
+    pub(super) is_moved: bool,
 }
 
 impl Timer {
@@ -22,9 +25,10 @@ impl Timer {
         self.parked && self.armed.as_ref().is_some_and(|(at, _)| now < *at)
     }
 
-    /// From now on another task polls it.
-    pub(super) fn moved(&mut self) {
-        self.parked = false;
+    /// From now on another task polls it, or the same one still.
+    pub(super) fn moved(&mut self, is_moved: bool) {
+        self.is_moved = is_moved;
+        self.parked &= !is_moved;
     }
 
     /// Ready once it has fired, which may be before `deadline`.

@@ -49,7 +49,7 @@ fn run(task: impl Future<Output = ()> + Send + 'static) {
         told.fetch_add(1, Ordering::SeqCst);
     }));
     block_on(poll_fn(|cx| {
-        crew.poll_turn(cx);
+        let _is_woken = crew.poll_turn(cx);
         match done.load(Ordering::SeqCst) {
             0 => Poll::Pending,
             _ => Poll::Ready(()),
@@ -76,7 +76,7 @@ fn a_task_sees_what_was_written_before_each_wake() {
             told.fetch_add(1, Ordering::SeqCst);
             Poll::Ready(())
         })));
-        crew.poll_turn(&Context::from_waker(Waker::noop()));
+        let _is_woken = crew.poll_turn(&Context::from_waker(Waker::noop()));
         let waker = waker.lock().clone().expect("it was polled");
         let other = thread::spawn(move || {
             for count in 1..=2 {
@@ -85,7 +85,7 @@ fn a_task_sees_what_was_written_before_each_wake() {
             }
         });
         block_on(poll_fn(|cx| {
-            crew.poll_turn(cx);
+            let _is_woken = crew.poll_turn(cx);
             match done.load(Ordering::SeqCst) {
                 0 => Poll::Pending,
                 _ => Poll::Ready(()),
@@ -143,7 +143,7 @@ fn a_crew_that_ends_leaves_nothing_behind() {
         crew.spawner().spawn(Box::pin(async move {
             poll_fn(|cx| awaited.poll(cx, 1)).await;
         }));
-        crew.poll_turn(&Context::from_waker(Waker::noop()));
+        let _is_woken = crew.poll_turn(&Context::from_waker(Waker::noop()));
         let other = thread::spawn(move || raised.raise());
         drop(crew);
         other.join().expect("it does not panic");

@@ -38,9 +38,11 @@ impl World {
         self.crew.spawner().spawn(Box::pin(future));
     }
 
-    fn turn(&mut self) {
+    /// Whether nothing is ready after it.
+    fn turn(&mut self) -> bool {
         let waker = Waker::from(StdArc::clone(&self.woken));
-        self.crew.poll_turn(&Context::from_waker(&waker));
+        let turn = self.crew.poll_turn(&Context::from_waker(&waker));
+        turn.is_ready()
     }
 
     fn tasks(&self) -> usize {
@@ -99,6 +101,28 @@ fn a_task_that_is_woken_often_runs_once() {
     assert_eq!(world.woken.get(), 1);
     world.turn();
     assert_eq!((polls.get(), world.tasks()), (2, 1));
+}
+
+#[test]
+fn what_is_woken_between_turns_and_gathered_is_ready_and_wakes_no_turn() {
+    let mut world = World::new();
+    let polls = StdArc::<Count>::default();
+    let beds = [(); 3].map(|()| {
+        let (future, bed) = sleeper(&polls);
+        world.spawn(future);
+        bed
+    });
+    world.turn();
+    let woken = world.woken.get();
+    for bed in &beds[..2] {
+        // One after the other: both are ready in the next turn.
+        world.crew.gather(|| wake(bed));
+    }
+    assert_eq!((polls.get(), world.woken.get()), (3, woken));
+    world.turn();
+    assert_eq!(polls.get(), 5);
+    wake(&beds[2]);
+    assert_eq!(world.woken.get(), woken + 1, "nothing is gathered any more");
 }
 
 #[test]

@@ -38,10 +38,6 @@ impl<R: Runtime> Open<R> {
         link: &mut Link<S>,
         now: Instant,
     ) -> Option<Cause> {
-        // The socket is asked last: a session that waits for something else has not asked it.
-        if link.is_silent() {
-            return None;
-        }
         let mut turn = Turn {
             left: self.admission().limits.inbound_batch.get(),
             messages: 0,
@@ -75,7 +71,7 @@ impl<R: Runtime> Open<R> {
             }
             // Without one there is nothing to do, and no cause to close.
             let allowance = self.allowance(now)?;
-            let inbound = match link.poll_next(allowance) {
+            let inbound = match link.inlet.poll_next(cx, &mut link.stream, allowance) {
                 Poll::Pending => return None,
                 Poll::Ready(Err(error)) => return Some(lost(&error)),
                 Poll::Ready(Ok(inbound)) => inbound,

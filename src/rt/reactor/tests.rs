@@ -1,0 +1,266 @@
+//! What a reactor tells of real sockets.
+#![expect(
+    clippy::unwrap_used,
+    reason = "sockets of this machine, of which none is to fail"
+)]
+
+use std::future::poll_fn;
+use std::pin::pin;
+
+use mio::net::UnixStream;
+use tokio::io::{AsyncReadExt, AsyncWriteExt};
+use tokio::net::{TcpListener, TcpStream as Peer};
+
+use super::sources::Side;
+use super::*;
+use crate::wakes::Wakes;
+
+/// More than what the system keeps on the way between two sockets.
+const MUCH: usize = 16 << 20;
+
+/// A socket of the reactor, and the other end of its connection.
+async fn pair(reactor: &Reactor) -> (TcpStream, Peer) {
+    let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
+    let peer = Peer::connect(listener.local_addr().unwrap());
+    let (accepted, peer) = futures::join!(listener.accept(), peer);
+    let (stream, _) = accepted.unwrap();
+    let stream = TcpStream::new(stream, reactor.sources()).unwrap();
+    (stream, peer.unwrap())
+}
+
+/// Runs a task whose sockets the reactor tells of.
+async fn run<T>(reactor: &mut Reactor, task: impl Future<Output = T>) -> T {
+    let mut task = pin!(task);
+    poll_fn(|cx| {
+        reactor.poll(cx);
+        task.as_mut().poll(cx)
+    })
+    .await
+}
+
+/// The byte at this place of what is sent.
+fn byte(at: usize) -> u8 {
+    u8::try_from(at % 251).unwrap()
+}
+
+/// Reads to the end, which comes after so much, each byte in its place.
+async fn read_all(from: &mut (impl AsyncReadExt + Unpin), piece: usize, much: usize) {
+    let (mut buffer, mut count) = (vec![0; piece], 0);
+    loop {
+        let read = from.read(&mut buffer).await.unwrap();
+        if read == 0 {
+            break;
+        }
+        for (index, got) in buffer[..read].iter().enumerate() {
+            assert_eq!(*got, byte(count + index), "at {}", count + index);
+        }
+        count += read;
+    }
+    assert_eq!(count, much);
+}
+
+fn bytes(much: usize) -> Vec<u8> {
+    (0..much).map(byte).collect()
+}
+
+#[tokio::test]
+async fn what_comes_is_read_in_pieces_of_any_size_up_to_the_end() {
+    let mut reactor = Reactor::new().unwrap();
+    for piece in [1, 2, 3, 7, 1000] {
+        let (mut stream, mut peer) = pair(&reactor).await;
+        let write = async {
+            for part in bytes(500).chunks(5) {
+                peer.write_all(part).await.unwrap();
+                tokio::task::yield_now().await;
+            }
+            drop(peer);
+        };
+        let read = read_all(&mut stream, piece, 500);
+        run(&mut reactor, futures::future::join(write, read)).await;
+    }
+}
+
+#[tokio::test]
+async fn what_is_left_of_more_than_was_asked_for_is_read_without_news() {
+    let mut reactor = Reactor::new().unwrap();
+    let (mut stream, mut peer) = pair(&reactor).await;
+    let read = async {
+        peer.write_all(&bytes(10)).await.unwrap();
+        for at in 0..10 {
+            assert_eq!(stream.read_u8().await.unwrap(), byte(at));
+        }
+    };
+    run(&mut reactor, read).await;
+    drop(peer);
+}
+
+#[tokio::test]
+async fn a_socket_that_is_wrongly_said_to_be_closed_is_waited_for() {
+    let mut reactor = Reactor::new().unwrap();
+    let (mut stream, mut peer) = pair(&reactor).await;
+    reactor.sources().say_closed(stream.key, Side::Read);
+    assert!(futures::poll!(pin!(stream.read_u8())).is_pending());
+    let read = async {
+        peer.write_u8(1).await.unwrap();
+        assert_eq!(stream.read_u8().await.unwrap(), 1);
+    };
+    run(&mut reactor, read).await;
+    let content = bytes(MUCH);
+    let mut written = 0;
+    while let Poll::Ready(taken) = futures::poll!(pin!(stream.write(&content[written..]))) {
+        written += taken.unwrap();
+    }
+    reactor.sources().say_closed(stream.key, Side::Write);
+    assert!(futures::poll!(pin!(stream.write(&content[written..]))).is_pending());
+    let write = async {
+        stream.write_all(&content[written..]).await.unwrap();
+        stream.shutdown().await.unwrap();
+    };
+    let read = read_all(&mut peer, 65_536, MUCH);
+    run(&mut reactor, futures::future::join(write, read)).await;
+}
+
+#[tokio::test]
+async fn what_a_full_socket_does_not_take_it_takes_later() {
+    let mut reactor = Reactor::new().unwrap();
+    let (mut stream, mut peer) = pair(&reactor).await;
+    let write = async {
+        stream.write_all(&bytes(MUCH)).await.unwrap();
+        stream.shutdown().await.unwrap();
+    };
+    let read = read_all(&mut peer, 65_536, MUCH);
+    run(&mut reactor, futures::future::join(write, read)).await;
+}
+
+#[tokio::test]
+async fn a_peer_that_sends_no_more_is_told_of_while_its_socket_is_full() {
+    let mut reactor = Reactor::new().unwrap();
+    let (stream, mut peer) = pair(&reactor).await;
+    let (mut reader, mut writer) = tokio::io::split(stream);
+    let (full, is_full) = futures::channel::oneshot::channel();
+    let mut full = Some(full);
+    let content = bytes(MUCH);
+    let write = async {
+        let mut write = pin!(writer.write_all(&content));
+        let written = poll_fn(|cx| {
+            let polled = write.as_mut().poll(cx);
+            if polled.is_pending() {
+                full.take().map(|full| full.send(()));
+            }
+            polled
+        });
+        written.await.unwrap();
+    };
+    let ends = async {
+        is_full.await.unwrap();
+        peer.write_all(&bytes(3)).await.unwrap();
+        peer.shutdown().await.unwrap();
+        // Only now, and so while the other one is full.
+        read_all(&mut reader, 100, 3).await;
+        let mut taken = vec![0; MUCH];
+        peer.read_exact(&mut taken).await.unwrap();
+        assert!(taken == bytes(MUCH));
+    };
+    run(&mut reactor, futures::future::join(write, ends)).await;
+}
+
+#[tokio::test]
+async fn a_connection_that_breaks_is_an_error_for_who_waits() {
+    let mut reactor = Reactor::new().unwrap();
+    let (mut stream, peer) = pair(&reactor).await;
+    let read = async {
+        let error = stream.read_u8().await.unwrap_err();
+        assert_eq!(error.kind(), io::ErrorKind::ConnectionReset);
+        let error = stream.write_all(b"a").await.unwrap_err();
+        assert_eq!(error.kind(), io::ErrorKind::BrokenPipe);
+        stream.shutdown().await.unwrap();
+    };
+    let breaks = async {
+        // Nothing is said to the other side but that it is over.
+        peer.set_zero_linger().unwrap();
+        drop(peer);
+    };
+    run(&mut reactor, futures::future::join(read, breaks)).await;
+}
+
+#[tokio::test]
+async fn more_sockets_than_are_told_of_at_once_are_told_of_in_turn() {
+    let mut reactor = Reactor::of(2).unwrap();
+    let (mut streams, mut peers) = (Vec::new(), Vec::new());
+    for _ in 0..9 {
+        let (stream, mut peer) = pair(&reactor).await;
+        peer.write_all(b"a").await.unwrap();
+        streams.push(stream);
+        peers.push(peer);
+    }
+    let read = streams.iter_mut().map(|stream| stream.read_u8());
+    let read = futures::future::try_join_all(read);
+    assert_eq!(run(&mut reactor, read).await.unwrap(), [b'a'; 9]);
+}
+
+/// A socket of another kind, which tells that it has room, and the other end of it.
+fn other(reactor: &Reactor) -> [UnixStream; 2] {
+    let (mut ours, theirs) = UnixStream::pair().unwrap();
+    reactor.sources().insert(&mut ours).unwrap();
+    [ours, theirs]
+}
+
+#[tokio::test]
+async fn who_asks_is_woken_while_there_may_be_more_and_not_after() {
+    let mut reactor = Reactor::of(2).unwrap();
+    let _pairs = [(); 3].map(|()| other(&reactor));
+    let (wakes, waker) = Wakes::new();
+    let mut cx = Context::from_waker(&waker);
+    assert_eq!((reactor.ask(&cx), wakes.count()), (2, 1));
+    assert_eq!((reactor.poll(&mut cx), wakes.count()), (1, 1));
+    assert_eq!((reactor.ask(&cx), wakes.count()), (0, 1));
+}
+
+#[tokio::test]
+async fn a_socket_that_cannot_be_told_of_has_no_place() {
+    let reactor = Reactor::new().unwrap();
+    let [mut ours, _theirs] = other(&reactor);
+    let sources = reactor.sources();
+    let error = sources.insert(&mut ours).unwrap_err();
+    assert_eq!(error.kind(), io::ErrorKind::AlreadyExists);
+    assert_eq!(format!("{sources:?}"), "Sources { sockets: 1, .. }");
+}
+
+#[tokio::test]
+async fn the_place_of_a_socket_that_is_gone_is_of_the_next_one() {
+    let mut reactor = Reactor::new().unwrap();
+    let (first, mut its_peer) = pair(&reactor).await;
+    its_peer.write_all(b"a").await.unwrap();
+    let key = first.key;
+    drop(first);
+    let (mut second, mut peer) = pair(&reactor).await;
+    assert_eq!(second.key, key);
+    let read = async {
+        let mut into = [0; 2];
+        let nothing = futures::poll!(pin!(second.read(&mut into)));
+        assert!(
+            nothing.is_pending(),
+            "what the other one was sent is not its own"
+        );
+        peer.write_all(b"bc").await.unwrap();
+        second.read_exact(&mut into).await.unwrap();
+        assert_eq!(&into, b"bc");
+    };
+    run(&mut reactor, read).await;
+    drop(second);
+    assert_eq!(
+        format!("{:?}", reactor.sources()),
+        "Sources { sockets: 0, .. }"
+    );
+}
+
+#[tokio::test]
+async fn sockets_that_outlive_their_reactor_still_tell_how_they_are() {
+    let mut reactor = Reactor::new().unwrap();
+    let (mut stream, mut peer) = pair(&reactor).await;
+    assert!(futures::poll!(pin!(stream.read_u8())).is_pending());
+    run(&mut reactor, peer.write_all(b"a")).await.unwrap();
+    drop(reactor);
+    stream.write_all(b"b").await.unwrap();
+    assert_eq!(peer.read_u8().await.unwrap(), b'b');
+}
