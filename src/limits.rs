@@ -51,6 +51,10 @@ pub struct Limits {
     /// Bytes a session gathers for one write, at least one message; as many again may be added once
     /// to what is under way, of what everybody gets. Default 16 KiB.
     pub outbox_bytes: usize,
+    /// Clients of a service that are served by the thread on which it runs, wherever they were
+    /// accepted; further ones are spread over the threads. Default 128: from there on so much
+    /// crosses threads at once that it costs little more.
+    pub home_clients: usize,
     /// Messages a session takes from its socket before it lets other tasks run. Default 128.
     pub inbound_batch: NonZeroUsize,
     /// How much one client may send. Default: as much as its service takes.
@@ -111,6 +115,7 @@ impl Default for Limits {
             compress_bytes_min: Some(nonzero(512)),
             queue_bytes: 1024 * 1024 * 1024,
             outbox_bytes: 16 * 1024,
+            home_clients: 128,
             inbound_batch: nonzero(128),
             inbound: InboundPolicy::default(),
             pings: Rate::new(10, 100),

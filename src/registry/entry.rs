@@ -16,10 +16,11 @@ use super::Registration;
 use super::exit::{Crash, Exit, ExitGuard, Run};
 use super::lease::Status;
 use super::lifecycle::{Effect, Event, Lifecycle, Refusal, State};
+use super::placement::{Placement, Spot};
 use crate::bus::{Generation, MessageBus, ServiceName, Subscription, Topic};
 use crate::limits::BLOCKED_AFTER;
 use crate::planted::{self, Bug};
-use crate::rt::{Instant, Runtime};
+use crate::rt::{Home, Instant, Runtime};
 use crate::service::{Context, Polls, Seed, Service, Stop};
 use crate::sync::{Arc, AtomicU64, Mutex, Ordering, Waiters};
 
@@ -41,6 +42,7 @@ pub(crate) struct Entry<R: Runtime> {
 /// What the lock of a service guards.
 pub(super) struct Slot {
     pub(super) lifecycle: Lifecycle,
+    placement: Placement,
     pub(super) last_crash: Option<Crash>,
     instance: Option<Instance>,
     timer: Option<Timer>,
@@ -51,11 +53,17 @@ impl Slot {
     fn new(lifecycle: Lifecycle) -> Self {
         Self {
             lifecycle,
+            placement: Placement::default(),
             last_crash: None,
             instance: None,
             timer: None,
             watchers: Waiters::default(),
         }
+    }
+
+    /// Gives a client's place at a home back.
+    pub(super) fn vacate(&mut self, spot: &Spot) {
+        self.placement.leave(spot);
     }
 }
 
@@ -138,6 +146,12 @@ impl<R: Runtime> Entry<R> {
         turn.refused.map_or(Ok(turn.since), Err)
     }
 
+    /// Places a client that is here; where, and its place there.
+    pub(super) fn place(&self, home_clients: usize) -> Option<(Home, Spot)> {
+        let accepted = self.rt.home()?;
+        Some(self.slot.lock().placement.enter(accepted, home_clients))
+    }
+
     /// Takes an event and carries its effect out.
     pub(super) fn on(this: &Arc<Self>, event: Event) -> Turn {
         let now = this.rt.now();
@@ -188,6 +202,7 @@ impl<R: Runtime> Entry<R> {
             Effect::Start(generation) => {
                 let (instance, task) = Self::start(this, generation);
                 afterwards.exited = slot.instance.replace(instance);
+                slot.placement.starts(this.rt.home());
                 afterwards.spawn.push(task);
             }
             Effect::Stop(_) => afterwards.stop = slot.instance.as_ref().map(|i| i.stop.clone()),

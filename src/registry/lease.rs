@@ -5,9 +5,10 @@ use std::task::{Context, Poll};
 
 use super::entry::Entry;
 use super::lifecycle::{Event, Lifecycle, State};
+use super::placement::Spot;
 use crate::bus::{Generation, ServiceName, Topic};
 use crate::planted::{self, Bug};
-use crate::rt::Runtime;
+use crate::rt::{Home, Runtime};
 use crate::sync::{Arc, Place};
 
 /// One client's share of a service: the number of live leases is the service's reference count.
@@ -76,6 +77,17 @@ impl<R: Runtime> Lease<R> {
         self.since
     }
 
+    /// Where its client is best served, if its session can be taken there from here: with the
+    /// service, as long as that has fewer than `home_clients` there.
+    ///
+    /// It counts as served there until it is dropped, or placed again.
+    pub(crate) fn place(&mut self, home_clients: usize) -> Option<Home> {
+        self.watch.vacate();
+        let (home, spot) = self.watch.entry.place(home_clients)?;
+        self.watch.spot = Some(spot);
+        Some(home)
+    }
+
     /// What it is worth at the moment.
     pub fn status(&self) -> Status {
         Status::of(&self.watch.entry.slot.lock().lifecycle)
@@ -108,6 +120,8 @@ impl<R: Runtime> Drop for Lease<R> {
         if planted::is(Bug::LeaseKept) {
             return;
         }
+        // Who sees that it has left may take its place.
+        self.watch.vacate();
         Entry::on(&self.watch.entry, Event::Leave);
         let clients = || self.watch.entry.slot.lock().lifecycle.clients();
         if planted::when_any(Bug::LeaseReleasedTwice, clients) {
@@ -121,6 +135,8 @@ pub(super) struct Watch<R: Runtime> {
     entry: Arc<Entry<R>>,
     /// `None` until it first waits.
     place: Option<Place>,
+    /// Where its client is served; here it takes no room that was not there anyway.
+    spot: Option<Spot>,
     /// How often those who wait had been woken when a task was parked here.
     parked: Option<NonZeroU64>,
 }
@@ -130,6 +146,7 @@ impl<R: Runtime> Watch<R> {
         Self {
             entry,
             place: None,
+            spot: None,
             parked: None,
         }
     }
@@ -152,10 +169,18 @@ impl<R: Runtime> Watch<R> {
         drop(replaced);
         Poll::Pending
     }
+
+    /// Gives its client's place at a home back.
+    fn vacate(&mut self) {
+        if let Some(spot) = self.spot.take() {
+            self.entry.slot.lock().vacate(&spot);
+        }
+    }
 }
 
 impl<R: Runtime> Drop for Watch<R> {
     fn drop(&mut self) {
+        self.vacate();
         if let Some(place) = self.place.take() {
             let waker = self.entry.slot.lock().watchers.leave(place);
             drop(waker);

@@ -17,6 +17,7 @@ mod lease;
 mod lifecycle;
 #[cfg(all(test, feature = "loom"))]
 mod models;
+mod placement;
 
 use self::entry::Entry;
 pub use self::exit::{Crash, REASON_BYTES_MAX};

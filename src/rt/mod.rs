@@ -10,6 +10,8 @@ use futures::future::BoxFuture;
 #[cfg(feature = "server")]
 mod crew;
 #[cfg(feature = "server")]
+mod homes;
+#[cfg(feature = "server")]
 mod moment;
 #[cfg(all(feature = "server", target_os = "linux"))]
 mod reactor;
@@ -56,6 +58,13 @@ pub trait Spawn: Send + Sync + 'static {
     ///
     /// It must not be polled before `spawn` has returned. A runtime that shuts down drops it.
     fn spawn(&self, future: BoxFuture<'static, ()>);
+
+    /// As [`spawn`](Self::spawn), where the tasks of this home run; here, as by default, if there
+    /// is no such place any more.
+    fn spawn_at(&self, home: Home, future: BoxFuture<'static, ()>) {
+        let _is_one_place = home;
+        self.spawn(future);
+    }
 
     /// Where what is spawned from here runs; `None`, as by default, where that is no one place.
     ///

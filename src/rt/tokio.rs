@@ -21,7 +21,7 @@ use super::crew::Spawner;
 #[cfg(target_os = "linux")]
 use super::reactor::Sources;
 use super::turn::Turn;
-use super::{Clock, Home, Instant, Random, Sleep, Spawn, moment};
+use super::{Clock, Home, Instant, Random, Sleep, Spawn, homes, moment};
 
 /// The tokio runtime of the thread that asks, or else the one that was current when this was made.
 ///
@@ -78,6 +78,7 @@ struct AtHome(Turn);
 
 impl AtHome {
     fn new(turn: Turn) -> Self {
+        homes::open(&turn.spawner());
         HOME.set(Some(turn.spawner()));
         #[cfg(target_os = "linux")]
         SOURCES.set(Some(Arc::clone(turn.sources())));
@@ -87,6 +88,7 @@ impl AtHome {
 
 impl Drop for AtHome {
     fn drop(&mut self) {
+        homes::close(self.0.spawner().home());
         // A thread that ends has no home any more.
         let _gone = HOME.try_with(RefCell::take);
         #[cfg(target_os = "linux")]
@@ -162,6 +164,13 @@ impl Spawn for Tokio {
             // A thread without one, such as one that drops the last handle on something.
             Err(_) => self.handle.spawn(future),
         };
+    }
+
+    fn spawn_at(&self, home: Home, future: BoxFuture<'static, ()>) {
+        match homes::find(home) {
+            Some(crew) => crew.spawn(future),
+            None => self.spawn(future),
+        }
     }
 
     fn home(&self) -> Option<Home> {

@@ -45,6 +45,15 @@ impl Stream {
         Poll::Ready(Ok(()))
     }
 
+    /// Whether a session that is spawned by another thread of ours can have it: of the others tokio
+    /// tells, on the thread that accepted them.
+    pub(super) fn is_movable(&self) -> bool {
+        #[cfg(target_os = "linux")]
+        return matches!(self, Self::Tcp(_)) && rt::sources().is_some();
+        #[cfg(not(target_os = "linux"))]
+        false
+    }
+
     /// What a session keeps of it.
     ///
     /// # Errors

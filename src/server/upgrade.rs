@@ -7,7 +7,7 @@ use std::pin::Pin;
 use std::task::{Context, Poll};
 
 use futures::FutureExt;
-use futures::future::{BoxFuture, Either, ready, select};
+use futures::future::{Either, select};
 use hyper::upgrade::{OnUpgrade, Parts, Upgraded};
 use hyper_util::rt::TokioIo;
 use tokio::io::{AsyncRead, AsyncWrite};
@@ -23,7 +23,7 @@ use crate::session::{Admission, Session};
 ///
 /// Whoever serves the connection knows it, the routes do not. Without one, a session keeps what
 /// hyper has put around the stream.
-pub(super) struct Kind<R: Runtime>(fn(Upgraded, Upgrade<R>) -> BoxFuture<'static, ()>);
+pub(super) struct Kind<R: Runtime>(fn(Upgraded, Upgrade<R>));
 
 impl<R: Runtime> Kind<R> {
     /// hyper's own, whatever is in it.
@@ -36,7 +36,7 @@ impl<R: Runtime> Kind<R> {
     {
         Self(|upgraded, upgrade| {
             let upgraded = match upgraded.downcast::<TokioIo<Stream>>() {
-                Ok(parts) => return upgrade.serve_slim(parts),
+                Ok(parts) => return upgrade.place(parts),
                 Err(upgraded) => upgraded,
             };
             match upgraded.downcast::<TokioIo<Io>>() {
@@ -83,31 +83,42 @@ impl<R: Runtime> Upgrade<R> {
         else {
             return;
         };
-        let rt = self.admission.app().rt().clone();
         let Kind(serve) = kind.unwrap_or(Kind::ANY);
-        rt.spawn(serve(upgraded, *self));
+        serve(upgraded, *self);
     }
 
-    /// Serves a connection of our own listeners, of which less is kept.
-    fn serve_slim(self, parts: Parts<TokioIo<Stream>>) -> BoxFuture<'static, ()> {
-        match parts.io.into_inner().slim() {
-            Ok(io) => self.serve(io, &parts.read_buf),
-            Err(error) => {
-                warn!(%error, "cannot watch one more connection, which is dropped");
-                ready(()).boxed()
+    /// Serves a connection of our own listeners where it is best served.
+    fn place(mut self, Parts { io, read_buf, .. }: Parts<TokioIo<Stream>>) {
+        let stream = io.into_inner();
+        let rt = self.admission.app().rt().clone();
+        let home = stream.is_movable().then(|| self.admission.place());
+        match home.flatten().filter(|home| rt.home() != Some(*home)) {
+            Some(home) => {
+                let arrival = async move { self.serve_slim(stream, &read_buf) };
+                rt.spawn_at(home, Box::pin(arrival));
             }
+            None => self.serve_slim(stream, &read_buf),
         }
     }
 
-    fn serve<Io>(self, io: Io, ahead: &[u8]) -> BoxFuture<'static, ()>
+    /// Serves a connection here, and keeps less of it.
+    fn serve_slim(self, stream: Stream, ahead: &[u8]) {
+        match stream.slim() {
+            Ok(io) => self.serve(io, ahead),
+            Err(error) => warn!(%error, "cannot watch one more connection, which is dropped"),
+        }
+    }
+
+    fn serve<Io>(self, io: Io, ahead: &[u8])
     where
         Io: AsyncRead + AsyncWrite + Unpin + Send + 'static,
     {
-        Box::pin(Serving {
+        let rt = self.admission.app().rt().clone();
+        rt.spawn(Box::pin(Serving {
             session: Session::new(self.admission, Tail::new(io, ahead)),
             end: self.end,
             span: (!self.span.is_disabled()).then(|| Box::new(self.span)),
-        })
+        }));
     }
 }
 

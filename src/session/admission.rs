@@ -15,7 +15,7 @@ use crate::metrics::RefuseReason;
 use crate::peer::Peer;
 use crate::permits::{Full, Permit};
 use crate::registry::{JoinError, Lease, Refusal};
-use crate::rt::{Instant, Runtime};
+use crate::rt::{Home, Instant, Runtime};
 use crate::wire::{Deflate, Inflation};
 
 /// A client that may have a session: it is subscribed, and it has joined its service.
@@ -195,6 +195,12 @@ impl<R: Runtime> Admission<R> {
             Encoding::Deflated(_) => Inflation::Agreed,
             Encoding::Plain => Inflation::None,
         }
+    }
+
+    /// Where its session is best served, if it can be taken there from here.
+    pub(crate) fn place(&mut self) -> Option<Home> {
+        let member = &mut self.membership;
+        member.lease.place(member.limits.home_clients)
     }
 
     /// The client's number.

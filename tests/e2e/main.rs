@@ -28,6 +28,8 @@ mod limits;
 
 mod admin;
 
+#[cfg(target_os = "linux")]
+mod placement;
 mod slow;
 mod threads;
 

@@ -288,6 +288,7 @@ impl Config {
             sessions_per_address: keys.sessions_per_address.size(),
             sessions_per_subject: keys.sessions_per_subject.size(),
             queue_bytes: keys.queue_bytes.get(),
+            home_clients: keys.home_clients.size(),
             inbound: inbound(&self.service),
             pings: keys.pings,
             age: AgePolicy {

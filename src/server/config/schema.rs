@@ -80,6 +80,8 @@ keys! {
         sessions_per_subject: Whole<1, 10_000_000> = "131072", Start;
         /// Most bytes that all sessions together hold for clients
         queue_bytes: Whole<1_048_576, TIB> = "1073741824", Start;
+        /// Clients of a service that are served by the thread it runs on; further ones are spread
+        home_clients: Whole<0, 10_000_000> = "128", Live;
         /// Networks of proxies, whose X-Forwarded-For and Forwarded name the client
         proxies: Vec<Parsed<Network>> = "", Live;
         /// Connections that are accepted; further ones wait
