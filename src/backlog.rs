@@ -137,11 +137,15 @@ impl Account {
     }
 
     /// Tells what the session holds; ready when it must go, of which it is woken as well.
+    #[inline]
     pub(crate) fn poll_hold(&mut self, cx: &mut Context<'_>, bytes: usize) -> Poll<()> {
-        let bytes = bytes as u64;
         if bytes == 0 && !self.listed {
             return Poll::Pending;
         }
+        self.tell(cx, bytes as u64)
+    }
+
+    fn tell(&mut self, cx: &mut Context<'_>, bytes: u64) -> Poll<()> {
         let mut state = self.backlog.0.state.lock();
         let is_shed = state
             .entries

@@ -30,13 +30,16 @@ use crate::sync::Mutex;
 const FOLLOWERS_MAX: usize = 256;
 
 /// Writes that count as of one moment.
-const WRITES_PER_TIME: usize = 8;
+const WRITES_PER_TIME: usize = 16;
 
 /// A session's socket, as a fan writes to it.
 pub(crate) trait Follower: Send + Sync {
     /// Writes the burst after what is being written. One that is behind is its session's matter
     /// from then on.
     fn give(&self, burst: &Arc<Burst>, metrics: &Metrics, now: Instant) -> Given;
+
+    /// Adds a burst to what is to be written, after a panic has kept it from that.
+    fn keep(&self, burst: &Arc<Burst>);
 
     /// Takes note that its session goes on by itself.
     fn release(&self);
@@ -299,11 +302,14 @@ impl State {
         let mut now = stage.rt.now();
         let mut behind = Vec::new();
         let mut passed = 0;
-        for (index, (key, place)) in self.followers.iter().enumerate() {
-            if index > 0 && index % WRITES_PER_TIME == 0 {
+        let mut left = WRITES_PER_TIME;
+        for (key, place) in &self.followers {
+            if left == 0 {
                 count(burst, std::mem::take(&mut passed), metrics, now);
                 now = stage.rt.now();
+                left = WRITES_PER_TIME;
             }
+            left -= 1;
             let Some(follower) = &place.follower else {
                 continue;
             };
@@ -312,7 +318,11 @@ impl State {
             match catch_unwind(AssertUnwindSafe(give)) {
                 Ok(Given::Whole) => {}
                 Ok(Given::Passed) => passed += 1,
-                Ok(Given::Behind) | Err(_) => behind.push(key),
+                Ok(Given::Behind) => behind.push(key),
+                Err(_panic) => {
+                    follower.keep(burst);
+                    behind.push(key);
+                }
             }
         }
         count(burst, passed, metrics, now);

@@ -75,8 +75,15 @@ impl Histogram {
     /// as those of one write are, are added at once.
     pub(crate) fn observe_all(&self, took: impl IntoIterator<Item = u64>, times: u64) {
         let mut run = Run::default();
+        let mut last = None;
         for nanos in took {
-            let class = class(nanos);
+            // Those of one moment took as long, and are of one class.
+            let class = if last == Some(nanos) {
+                run.class
+            } else {
+                class(nanos)
+            };
+            last = Some(nanos);
             if class != run.class {
                 self.add(std::mem::take(&mut run), times);
             }

@@ -7,7 +7,7 @@ use std::sync::Arc;
 
 use busline::limits::KeepalivePolicy;
 use busline::rt::{Spawn, Tokio};
-use busline::session::{Admission, Session};
+use busline::session::{Admission, Plain, Session};
 use busline::{App, Limits, Service};
 use tokio::runtime::{Builder, Runtime};
 use tokio::sync::oneshot;
@@ -140,7 +140,7 @@ fn name(service: usize) -> String {
 fn connect(app: &App<Tokio>, service: &str, tally: &Tally) -> Pipe {
     let pipe = Pipe::new(tally);
     let admission = Admission::request(app, service).expect("it may join");
-    let session = Session::new(admission, pipe.clone());
+    let session = Session::new(admission, Plain(pipe.clone()));
     app.rt().spawn(Box::pin(async move {
         let cause = session.await;
         unreachable!("a client has left: {cause}");

@@ -4,7 +4,6 @@ use super::message::{Generation, Message, Origin};
 use crate::histogram::{Histogram, Moments};
 use crate::instant::Instant;
 use crate::planted::{self, Bug};
-use crate::wire::HEADER_BYTES_MAX;
 
 /// The plain frames of a topic's newest messages, from an offset to the tail.
 #[derive(Debug)]
@@ -39,7 +38,8 @@ pub(crate) struct Terms {
 impl Burst {
     /// Joins the frames of these messages, of which the first has this number.
     pub(super) fn of<'a>(first: u64, messages: impl Iterator<Item = &'a Message> + Clone) -> Self {
-        let frames = messages.clone().map(|m| m.len() + HEADER_BYTES_MAX);
+        // Exactly as much as there will be: a box of it is the same memory.
+        let frames = messages.clone().map(|m| m.frame().as_bytes().len());
         let mut bytes = Vec::with_capacity(frames.sum());
         let mut marks = Vec::with_capacity(messages.size_hint().0);
         let mut oldest: Option<Generation> = None;

@@ -131,13 +131,12 @@ impl State {
 
     /// Appends what is on offer up to the first that somebody would lose a message by.
     fn append_all(&mut self, offers: &mut impl Offers) -> Option<Published> {
-        let mut last = None;
-        while let Some(first) = offers.first()
-            && self.log.has_room(first.len())
-        {
-            last = offers.take_first().map(|message| self.append(message));
-        }
-        last
+        let log = self.log.keep();
+        let count = log.append_all(offers);
+        (count > 0).then(|| Published {
+            subscribers: log.readers(),
+            number: log.next_number() - 1,
+        })
     }
 
     /// Takes out as many of the publishers that wait as there is room for, beside those who have
@@ -193,6 +192,7 @@ impl Cell {
     }
 
     /// Whether a subscriber that was parked here has nothing to be woken for.
+    #[inline]
     pub(super) fn is_quiet(&self, seat: &Seat) -> bool {
         // A wake happens before the poll that it causes: who was woken sees what it was woken for.
         self.tail.load(Ordering::Acquire) == seat.cursor.number()

@@ -51,11 +51,6 @@ impl LazyLog {
         self.kept().map_or(0, Log::next_number)
     }
 
-    /// Whether a message of this length fits without anybody losing one.
-    pub(super) fn has_room(&self, message_bytes: usize) -> bool {
-        self.kept().is_none_or(|log| log.has_room(message_bytes))
-    }
-
     /// Messages that fit without anybody losing one, if they are short.
     pub(super) fn room(&self) -> usize {
         self.kept().map_or(usize::MAX, Log::room)
@@ -129,7 +124,6 @@ mod tests {
             assert_eq!(quiet, kept);
             assert_eq!(lazy.readers(), log.readers());
             assert_eq!(lazy.next_number(), log.next_number());
-            assert_eq!(lazy.has_room(usize::MAX), log.has_room(usize::MAX));
             assert_eq!((lazy.bytes(), lazy.unread(&quiet)), (0, log.unread(&kept)));
             assert_eq!(lazy.counts(), log.counts());
             assert_eq!(lazy.status(&topic), log.status(&topic));

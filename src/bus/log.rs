@@ -16,7 +16,7 @@ use std::sync::Arc;
 
 use self::ahead::TakenAhead;
 use super::burst::{Burst, Terms};
-use super::cell::Read;
+use super::cell::{Offers, Read};
 use super::counts::TopicCounts;
 use super::memory::TopicStatus;
 use super::message::Message;
@@ -133,17 +133,44 @@ impl Log {
     }
 
     /// Appends a message and evicts the oldest ones that no longer fit.
+    #[inline]
     pub(crate) fn append(&mut self, message: Message) {
-        let owed = self.readers as u64;
-        self.counts.published += 1;
-        self.counts.owed += owed;
-        if owed == 0 {
-            return;
+        self.push(message);
+        self.settle_appended(1);
+    }
+
+    /// Appends what is on offer up to the first that somebody would lose a message by; how many
+    /// that are.
+    pub(crate) fn append_all(&mut self, offers: &mut impl Offers) -> u64 {
+        let mut count = 0;
+        while let Some(first) = offers.first()
+            && self.has_room(first.len())
+            && let Some(first) = offers.take_first()
+        {
+            self.push(first);
+            count += 1;
         }
+        self.settle_appended(count);
+        count
+    }
+
+    /// Keeps a message, if there is anybody who reads it.
+    #[inline]
+    fn push(&mut self, message: Message) {
+        if self.readers > 0 {
+            self.bytes += message.len();
+            let readers = std::mem::take(&mut self.caught_up);
+            self.entries.push_back(Entry { message, readers });
+        }
+    }
+
+    /// Counts so many messages that were appended, and evicts the oldest ones that do not fit.
+    #[inline]
+    fn settle_appended(&mut self, count: u64) {
+        let owed = count * self.readers as u64;
+        self.counts.published += count;
+        self.counts.owed += owed;
         self.counts.pending += owed;
-        self.bytes += message.len();
-        let readers = std::mem::take(&mut self.caught_up);
-        self.entries.push_back(Entry { message, readers });
         while self.overflows() {
             self.evict();
         }
@@ -381,6 +408,7 @@ impl Log {
     }
 
     /// Delivers the oldest message to the one reader there is, which stands before it.
+    #[inline]
     fn take_first(&mut self, cursor: &mut Cursor) -> Option<Message> {
         let Entry { message, readers } = self.entries.pop_front()?;
         self.bytes -= planted::none(Bug::BytesKept, message.len());
@@ -407,8 +435,11 @@ impl Log {
 
     /// Frees the entries that no reader stands before.
     fn free_read(&mut self) {
-        while self.entries.front().is_some_and(|entry| entry.readers == 0) {
-            self.evict();
+        while self.entries.front().is_some_and(|entry| entry.readers == 0)
+            && let Some(Entry { message, .. }) = self.entries.pop_front()
+        {
+            self.bytes -= planted::none(Bug::BytesKept, message.len());
+            self.head += 1;
         }
         self.shrink();
     }

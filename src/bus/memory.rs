@@ -138,16 +138,6 @@ impl InMemoryMessageBus {
         Sender::routed(number, identity, topic, route)
     }
 
-    /// Publishes where the topic was found, and returns how many were subscribed; gives the message
-    /// back if none are.
-    #[inline]
-    fn publish_at(&self, cell: &Cell, topic: &Topic, message: Message) -> Result<usize, Message> {
-        let told = self.shared.copy_for_taps(&message);
-        let published = cell.publish(message)?;
-        self.shared.tell_published(topic, told, published);
-        Ok(published.subscribers)
-    }
-
     /// Every topic there is, by name; takes time in proportion to their number.
     pub fn topics(&self) -> Vec<TopicStatus> {
         let map = self.shared.map.lock();
@@ -177,23 +167,20 @@ impl MessageBus for InMemoryMessageBus {
     }
 
     fn publish(&self, topic: &Topic, message: Message) -> usize {
-        let found = self.shared.cell(topic);
-        let published = found.and_then(|cell| self.publish_at(&cell, topic, message).ok());
-        self.shared.count(published.unwrap_or(0))
+        self.shared.publish(topic, message)
     }
 
     fn reply(&self, to: &Sender, message: Message) -> usize {
-        let topic = to.topic();
-        let published = match to.route().and_then(|route| route.on(&self.shared)) {
-            Some(cell) => self.publish_at(cell, topic, message),
-            None => Err(message),
-        };
-        // A topic that lost its last subscriber never gets another one: there may be a new one.
-        published.unwrap_or_else(|message| self.publish(topic, message))
+        let found = to.route().and_then(|route| route.on(&self.shared));
+        self.shared.publish_on(found, to.topic(), message)
     }
 
     fn publisher(&self, topic: &Topic) -> Publisher {
-        Publisher::new(Arc::clone(&self.shared), topic.clone())
+        Publisher::new(
+            Arc::clone(&self.shared),
+            topic.clone(),
+            self.shared.cell(topic),
+        )
     }
 }
 
@@ -258,6 +245,38 @@ impl Shared {
         let map = self.map.lock();
         let found = map.cells.get_key_value(topic);
         found.map(|(Named(cell), ())| Arc::clone(cell))
+    }
+
+    /// Publishes to those subscribed to the topic, and returns how many that are.
+    fn publish(&self, topic: &Topic, message: Message) -> usize {
+        let found = self.cell(topic);
+        let published = found.and_then(|cell| self.publish_at(&cell, topic, message).ok());
+        self.count(published.unwrap_or(0))
+    }
+
+    /// The same where the topic was found before, if it was.
+    #[inline]
+    pub(super) fn publish_on(
+        &self,
+        found: Option<&Cell>,
+        topic: &Topic,
+        message: Message,
+    ) -> usize {
+        let published = match found {
+            Some(cell) => self.publish_at(cell, topic, message),
+            None => Err(message),
+        };
+        // A topic that lost its last subscriber never gets another one: there may be a new one.
+        published.unwrap_or_else(|message| self.publish(topic, message))
+    }
+
+    /// Gives the message back if nobody is subscribed any more.
+    #[inline]
+    fn publish_at(&self, cell: &Cell, topic: &Topic, message: Message) -> Result<usize, Message> {
+        let told = self.copy_for_taps(&message);
+        let published = cell.publish(message)?;
+        self.tell_published(topic, told, published);
+        Ok(published.subscribers)
     }
 
     pub(super) fn tell(&self, tapped: &Tapped, event: impl FnOnce() -> String) {

@@ -58,6 +58,7 @@ impl Subscription {
     /// published since.
     ///
     /// Only for the very task that polled it last; see [`moved`](Self::moved).
+    #[inline]
     pub(crate) fn is_quiet(&self) -> bool {
         let seat = self.seat();
         seat.parked && self.cell.is_quiet(seat)
@@ -256,13 +257,22 @@ pub enum Offered {
 }
 
 impl Publisher {
-    pub(super) fn new(shared: Arc<Shared>, topic: Topic) -> Self {
+    pub(super) fn new(shared: Arc<Shared>, topic: Topic, cell: Option<Arc<Cell>>) -> Self {
         Self {
             shared,
             topic,
-            cell: None,
+            cell,
             parked: None,
         }
+    }
+
+    /// Publishes the message whoever loses another one by it, and returns how many are subscribed.
+    ///
+    /// The same as [`MessageBus::publish`](super::MessageBus::publish) on its topic, without a
+    /// look-up where that is the one which was found before.
+    pub fn publish(&self, message: Message) -> usize {
+        let found = self.cell.as_deref();
+        self.shared.publish_on(found, &self.topic, message)
     }
 
     /// Publishes the message if no subscriber loses another one by it.

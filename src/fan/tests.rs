@@ -84,6 +84,8 @@ struct Taken {
     panics: bool,
     /// Whether it counts for itself.
     counts: bool,
+    /// Messages kept after a panic.
+    kept: usize,
 }
 
 impl Socket {
@@ -111,6 +113,10 @@ impl Follower for Socket {
             }
             None => Given::Behind,
         }
+    }
+
+    fn keep(&self, burst: &Arc<Burst>) {
+        self.0.lock().kept += burst.marks().len();
     }
 
     fn release(&self) {
@@ -432,6 +438,8 @@ fn a_socket_that_panics_keeps_nothing_from_the_others() {
     world.rt.turn();
     let told = members.each_ref().map(|(socket, _)| taken(socket));
     assert_eq!(told, [(2, false, 0), (0, true, 1), (2, false, 0)]);
+    let kept = members.each_ref().map(|(socket, _)| socket.0.lock().kept);
+    assert_eq!(kept, [0, 1, 0], "what it was not given is its session's");
 }
 
 #[test]
@@ -466,7 +474,8 @@ fn what_has_passed_is_counted_and_nothing_twice() {
         (passed, 3 * passed)
     );
     assert_eq!(counts.written_after.count(), passed);
-    // Eight writes as of the first look, but two that are not counted; eight of the second; one.
-    let took = Duration::from_micros(6 + 8 * 2 + 3);
+    // As of the first look all but two that are not counted, as many of the second, and one more.
+    let at_once = WRITES_PER_TIME as u64;
+    let took = Duration::from_micros((at_once - 2) + at_once * 2 + 3);
     assert_eq!(counts.written_after.sum, took);
 }

@@ -135,6 +135,7 @@ impl<R: Runtime> Entry<R> {
     }
 
     /// A number that is another one once those who watch it have been woken.
+    #[inline]
     pub(super) fn changes(&self) -> Option<NonZeroU64> {
         // In one order with the wakes: who was woken sees what it was woken for.
         NonZeroU64::new(self.changes.load(Ordering::SeqCst))

@@ -97,6 +97,7 @@ impl<R: Runtime> Lease<R> {
     /// not been woken by a change since.
     ///
     /// Only for the very task that polled it last; see [`moved`](Self::moved).
+    #[inline]
     pub(crate) fn is_quiet(&self) -> bool {
         self.watch.parked.is_some() && self.watch.parked == self.watch.entry.changes()
     }

@@ -7,6 +7,9 @@ use std::task::{Context, Poll, ready};
 use hyper::body::{Buf, Bytes};
 use tokio::io::{AsyncRead, AsyncWrite, ReadBuf};
 
+use super::stream::Slim;
+use crate::session::Socket;
+
 /// A stream behind the bytes of it that came together with the head.
 ///
 /// Nothing else lies between a session and its socket: each layer would be paid for by every idle
@@ -47,6 +50,7 @@ impl<Io: AsyncRead + Unpin> futures::io::AsyncRead for Tail<Io> {
 }
 
 impl<Io: AsyncWrite + Unpin> futures::io::AsyncWrite for Tail<Io> {
+    #[inline]
     fn poll_write(
         mut self: Pin<&mut Self>,
         cx: &mut Context<'_>,
@@ -69,6 +73,13 @@ impl<Io: AsyncWrite + Unpin> futures::io::AsyncWrite for Tail<Io> {
 
     fn poll_close(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
         Pin::new(&mut self.io).poll_shutdown(cx)
+    }
+}
+
+impl Socket for Tail<Slim> {
+    #[inline]
+    fn is_silent(&self) -> bool {
+        self.ahead.is_none() && self.io.is_silent()
     }
 }
 

@@ -17,7 +17,7 @@ use super::end::End;
 use super::stream::Stream;
 use super::tail::Tail;
 use crate::rt::Runtime;
-use crate::session::{Admission, Session};
+use crate::session::{Admission, Plain, Session, Socket};
 
 /// Which kind of stream is under the requests of a connection; one of their extensions.
 ///
@@ -27,7 +27,7 @@ pub(super) struct Kind<R: Runtime>(fn(Upgraded, Upgrade<R>));
 
 impl<R: Runtime> Kind<R> {
     /// hyper's own, whatever is in it.
-    const ANY: Self = Self(|upgraded, upgrade| upgrade.serve(TokioIo::new(upgraded), &[]));
+    const ANY: Self = Self(|upgraded, upgrade| upgrade.serve_any(TokioIo::new(upgraded), &[]));
 
     /// That of connections which hyper is given as [`TokioIo`] of such a stream.
     pub(super) fn of<Io>() -> Self
@@ -40,7 +40,7 @@ impl<R: Runtime> Kind<R> {
                 Err(upgraded) => upgraded,
             };
             match upgraded.downcast::<TokioIo<Io>>() {
-                Ok(Parts { io, read_buf, .. }) => upgrade.serve(io.into_inner(), &read_buf),
+                Ok(Parts { io, read_buf, .. }) => upgrade.serve_any(io.into_inner(), &read_buf),
                 Err(upgraded) => (Self::ANY.0)(upgraded, upgrade),
             }
         })
@@ -104,18 +104,23 @@ impl<R: Runtime> Upgrade<R> {
     /// Serves a connection here, and keeps less of it.
     fn serve_slim(self, stream: Stream, ahead: &[u8]) {
         match stream.slim() {
-            Ok(io) => self.serve(io, ahead),
+            Ok(io) => self.serve(Tail::new(io, ahead)),
             Err(error) => warn!(%error, "cannot watch one more connection, which is dropped"),
         }
     }
 
-    fn serve<Io>(self, io: Io, ahead: &[u8])
+    /// Serves a connection of somebody else's listener.
+    fn serve_any<Io>(self, io: Io, ahead: &[u8])
     where
         Io: AsyncRead + AsyncWrite + Unpin + Send + 'static,
     {
+        self.serve(Plain(Tail::new(io, ahead)));
+    }
+
+    fn serve<S: Socket + Unpin + Send + 'static>(self, socket: S) {
         let rt = self.admission.app().rt().clone();
         rt.spawn(Box::pin(Serving {
-            session: Session::new(self.admission, Tail::new(io, ahead)),
+            session: Session::new(self.admission, socket),
             end: self.end,
             span: (!self.span.is_disabled()).then(|| Box::new(self.span)),
         }));
@@ -156,16 +161,16 @@ async fn upgraded<R: Runtime>(admission: &Admission<R>, upgrade: OnUpgrade) -> O
 }
 
 /// A session in its span, until it or everything ends.
-struct Serving<Io, R: Runtime> {
-    session: Session<Tail<Io>, R>,
+struct Serving<S, R: Runtime> {
+    session: Session<S, R>,
     end: End,
     /// `None` where nobody wants to know.
     span: Option<Box<Span>>,
 }
 
-impl<Io, R> Future for Serving<Io, R>
+impl<S, R> Future for Serving<S, R>
 where
-    Io: AsyncRead + AsyncWrite + Unpin + Send + 'static,
+    S: Socket + Unpin + Send + 'static,
     R: Runtime,
 {
     type Output = ();
@@ -200,7 +205,7 @@ mod tests {
     /// Most of what an idle connection costs: what few sessions have belongs into a box.
     #[test]
     fn the_task_of_a_session_stays_small() {
-        let bytes = size_of::<Serving<Slim, Tokio>>();
+        let bytes = size_of::<Serving<Tail<Slim>, Tokio>>();
         assert!(bytes <= 504, "{bytes} bytes");
     }
 }

@@ -8,7 +8,8 @@ use std::time::{Duration, SystemTime};
 use super::Stop;
 use super::inbox::Inbox;
 use crate::bus::{
-    Generation, Message, MessageBus, Origin, Received, Sender, ServiceName, Subscription, Topic,
+    Generation, Message, MessageBus, Origin, Publisher, Received, Sender, ServiceName,
+    Subscription, Topic,
 };
 use crate::planted::{self, Bug};
 use crate::rt::{Clock, Instant};
@@ -18,7 +19,7 @@ pub struct Context {
     service: ServiceName,
     generation: Generation,
     inbox: Inbox,
-    outbox: Topic,
+    to_all: Publisher,
     stop: Stop,
     bus: Arc<dyn MessageBus>,
     clock: Arc<dyn Clock>,
@@ -47,7 +48,7 @@ pub(crate) struct Seed {
 impl Context {
     pub(crate) fn new(seed: Seed, bus: Arc<dyn MessageBus>, clock: Arc<dyn Clock>) -> Self {
         Self {
-            outbox: Topic::from_service_to_ws(&seed.service),
+            to_all: bus.publisher(&Topic::from_service_to_ws(&seed.service)),
             service: seed.service,
             generation: seed.generation,
             inbox: Inbox::new(seed.inbox),
@@ -113,7 +114,7 @@ impl Context {
     ///
     /// It never waits; a client that is too slow loses its oldest unread messages.
     pub fn publish(&self, message: impl Into<Message>) -> usize {
-        self.bus.publish(&self.outbox, self.stamped(message.into()))
+        self.to_all.publish(self.stamped(message.into()))
     }
 
     /// Sends a message to the one client that sent `to`, over a topic of its own.
@@ -154,6 +155,7 @@ impl Context {
         message.published(origin, self.clock.moment())
     }
 
+    #[inline]
     fn poll_recv(&mut self, cx: &mut std::task::Context<'_>) -> Poll<Option<Message>> {
         let is_hasty = planted::is(Bug::InboxLeftUnread);
         if is_hasty && self.stop.poll_raised(cx).is_ready() {

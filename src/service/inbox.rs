@@ -39,11 +39,16 @@ impl Inbox {
     }
 
     /// Polls for the next message, or the number of messages lost before it.
+    #[inline]
     pub(super) fn poll_recv(&mut self, cx: &mut Context<'_>) -> Poll<Received> {
-        let next = with_ahead(|ahead| self.0.next_ahead(ahead.as_mut()?));
-        if let Some(message) = next {
-            return Poll::Ready(Received::Message(message));
+        match with_ahead(|ahead| self.0.next_ahead(ahead.as_mut()?)) {
+            Some(message) => Poll::Ready(Received::Message(message)),
+            None => self.poll_topic(cx),
         }
+    }
+
+    /// The same once there is nothing ahead.
+    fn poll_topic(&mut self, cx: &mut Context<'_>) -> Poll<Received> {
         // Taken out meanwhile: to wake publishers is to run foreign code.
         match with_ahead(Option::take) {
             Some(mut ahead) => {

@@ -197,8 +197,12 @@ impl<R: Runtime> Admission<R> {
         }
     }
 
-    /// Where its session is best served, if it can be taken there from here.
-    pub(crate) fn place(&mut self) -> Option<Home> {
+    /// Where its session is best served, for a server whose streams can be taken there from here:
+    /// with the service, as long as few are, see [`Limits::home_clients`].
+    ///
+    /// It counts as served there until it ends, or is placed again. `None` where tasks run at no
+    /// one place, see [`Spawn::home`](crate::rt::Spawn::home).
+    pub fn place(&mut self) -> Option<Home> {
         let member = &mut self.membership;
         member.lease.place(member.limits.home_clients)
     }

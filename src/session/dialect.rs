@@ -103,6 +103,7 @@ impl Voice {
         }
     }
 
+    #[inline]
     pub(super) fn encoded<'a>(&self, message: &'a Message) -> &'a Frame {
         match self {
             Self::Json(_) => message.json_frame(),

@@ -37,6 +37,7 @@ impl Encoding {
     }
 
     /// The frame as this client receives it.
+    #[inline]
     pub(super) fn encode<'a>(&self, frame: &'a Frame) -> &'a [u8] {
         match self {
             Self::Deflated(compression) if frame.len() >= compression.bytes_min.get() => {

@@ -96,11 +96,13 @@ impl Feed {
     }
 
     /// Whether a pull would find nothing, and say nothing about what it does not find.
+    #[inline]
     pub(super) fn is_at_rest(&self) -> bool {
         matches!(self.voice, Voice::Plain) && self.is_quiet()
     }
 
     /// Whether there is nothing due, and the task is parked.
+    #[inline]
     fn is_quiet(&self) -> bool {
         self.to_one.is_quiet() && self.to_all.alone().is_none_or(Subscription::is_quiet)
     }
@@ -246,12 +248,6 @@ fn leave_out(batch: &mut Vec<Message>, since: Generation, metrics: &Metrics) -> 
 
 /// Moves the batch into the outbox.
 fn push(batch: &mut Vec<Message>, voice: &mut Voice, encoding: &Encoding, outbox: &mut Outbox) {
-    if batch.len() > 1 {
-        let frames = batch
-            .iter()
-            .map(|message| encoding.encode(voice.encoded(message)));
-        outbox.reserve(batch.len(), frames.map(<[u8]>::len).sum());
-    }
     for message in batch.drain(..) {
         if let Origin::Service(generation) = message.origin()
             && let Some(notice) = voice.before(*generation)

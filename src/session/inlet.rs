@@ -60,6 +60,12 @@ impl Inlet {
         })
     }
 
+    /// Whether nothing is under way.
+    #[inline]
+    pub(super) fn is_empty(&self) -> bool {
+        self.partial.is_none()
+    }
+
     /// Bytes read since this was last asked.
     pub(super) fn take_read(&mut self) -> usize {
         std::mem::take(&mut self.read) as usize

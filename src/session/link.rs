@@ -7,7 +7,8 @@ use std::task::{Context, Poll, Waker};
 use futures::io::AsyncWrite;
 
 use super::inlet::Inlet;
-use super::outbox::Outbox;
+use super::outbox::{Outbox, Passed};
+use super::socket::Socket;
 use crate::bus::Burst;
 use crate::fan::{Follower, Given, count};
 use crate::metrics::Metrics;
@@ -28,6 +29,8 @@ pub(super) struct Link<S> {
     pub(super) given: Option<Instant>,
     /// Whether a fan writes to it no more, which the session does not know yet.
     pub(super) is_released: bool,
+    /// Whether the task has read from the socket, which is told of it then.
+    pub(super) is_asked: bool,
 }
 
 impl<S> Link<S> {
@@ -40,12 +43,21 @@ impl<S> Link<S> {
             task: Waker::noop().clone(),
             given: None,
             is_released: false,
+            is_asked: false,
         }
     }
 
     /// Bytes on their way through it.
     pub(super) fn held(&self) -> usize {
         self.inlet.held() + self.outbox.len()
+    }
+}
+
+impl<S: Socket> Link<S> {
+    /// Whether there is nothing to be taken in, and the task is woken once there is.
+    #[inline]
+    pub(super) fn is_silent(&self) -> bool {
+        self.is_asked && self.inlet.is_empty() && self.stream.is_silent()
     }
 }
 
@@ -75,20 +87,21 @@ impl<S: AsyncWrite + Unpin + Send> Follower for Mutex<Link<S>> {
         let link = &mut *link;
         link.given = Some(now);
         let mut cx = Context::from_waker(&link.task);
-        let has_passed = link
-            .outbox
-            .pass(&mut cx, &mut link.stream, (burst, metrics));
+        let (outbox, stream) = (&mut link.outbox, &mut link.stream);
+        match outbox.pass(&mut cx, stream, (burst, metrics)) {
+            Passed::Flushed => return Given::Passed,
+            Passed::Not => {}
+            Passed::Written => count(burst, 1, metrics, now),
+        }
         match link.poll_send(metrics, now) {
-            Poll::Ready(Ok(())) if has_passed => Given::Passed,
             Poll::Ready(Ok(())) => Given::Whole,
             // An error is met by its session again.
-            Poll::Ready(Err(_)) | Poll::Pending => {
-                if has_passed {
-                    count(burst, 1, metrics, now);
-                }
-                Given::Behind
-            }
+            Poll::Ready(Err(_)) | Poll::Pending => Given::Behind,
         }
+    }
+
+    fn keep(&self, burst: &Arc<Burst>) {
+        self.lock().outbox.keep(burst);
     }
 
     fn release(&self) {
@@ -276,9 +289,15 @@ mod tests {
 
     #[test]
     fn a_socket_that_panics_has_not_taken_it() {
-        let link = link(Some(Does::Panic), true, 0);
-        let given = std::panic::catch_unwind(std::panic::AssertUnwindSafe(|| give(&link)));
-        assert!(given.is_err());
-        assert_eq!(link.lock().outbox.messages(), 2);
+        for before in [0, 1] {
+            let link = link(Some(Does::Panic), true, before);
+            let given = std::panic::catch_unwind(std::panic::AssertUnwindSafe(|| give(&link)));
+            assert!(given.is_err());
+            link.keep(&burst());
+            assert_eq!(link.lock().outbox.messages(), before as u64 + 2);
+            link.keep(&burst());
+            let messages = link.lock().outbox.messages();
+            assert_eq!(messages, before as u64 + 2, "it is kept once");
+        }
     }
 }

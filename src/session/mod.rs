@@ -14,7 +14,7 @@ use std::pin::Pin;
 use std::sync::Arc;
 use std::task::{Context, Poll, Waker};
 
-use futures::io::{AsyncRead, AsyncWrite};
+use futures::io::AsyncWrite;
 
 use crate::app::App;
 use crate::backlog::Account;
@@ -42,6 +42,7 @@ mod open;
 mod outbox;
 mod pongs;
 mod renewal;
+mod socket;
 mod teller;
 mod timer;
 mod to_all;
@@ -51,6 +52,7 @@ pub use self::cause::Cause;
 pub use self::dialect::Dialect;
 pub use self::expiry::{Expiry, Good};
 pub use self::keepalive::{Keepalive, Pulse};
+pub use self::socket::{Plain, Socket};
 
 use self::closing::Closing;
 use self::inlet::Inlet;
@@ -90,7 +92,7 @@ impl<S, R: Runtime> Unpin for Session<S, R> where S: Unpin {}
 
 impl<S, R> Session<S, R>
 where
-    S: AsyncRead + AsyncWrite + Unpin,
+    S: Socket + Unpin,
     R: Runtime,
 {
     /// Connects an admitted client to the byte stream that follows its upgrade.
@@ -135,6 +137,7 @@ impl<S, R: Runtime> Session<S, R> {
             return;
         }
         let before = std::mem::replace(&mut link.task, task.clone());
+        link.is_asked = false;
         drop(link);
         drop(before);
         match &mut self.phase {
@@ -156,7 +159,7 @@ enum Polled {
 
 impl<S, R> Future for Session<S, R>
 where
-    S: AsyncRead + AsyncWrite + Unpin + Send + 'static,
+    S: Socket + Unpin + Send + 'static,
     R: Runtime,
 {
     type Output = Cause;
@@ -194,7 +197,7 @@ where
 
 impl<S, R> Session<S, R>
 where
-    S: AsyncRead + AsyncWrite + Unpin,
+    S: Socket + Unpin,
     R: Runtime,
 {
     fn poll_phase(&mut self, cx: &mut Context<'_>, now: Instant) -> Polled {

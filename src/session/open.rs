@@ -4,7 +4,7 @@ use std::io;
 use std::sync::Arc;
 use std::task::{Context, Poll};
 
-use futures::io::{AsyncRead, AsyncWrite};
+use futures::io::AsyncWrite;
 
 use super::admission::{Admission, Membership};
 use super::age::{Age, TooOld};
@@ -18,6 +18,7 @@ use super::link::Link;
 use super::outbox::Outbox;
 use super::pongs::Pongs;
 use super::renewal::Renewal;
+use super::socket::Socket;
 use crate::backlog::Account;
 use crate::fan::Follower;
 use crate::limits::SlowConsumer;
@@ -108,7 +109,7 @@ impl<R: Runtime> Open<R> {
     }
 
     /// Serves the client until there is a cause to close, and tells what is held for it.
-    pub(super) fn poll_held<S: AsyncRead + AsyncWrite + Unpin>(
+    pub(super) fn poll_held<S: Socket + Unpin>(
         &mut self,
         cx: &mut Context<'_>,
         (link, account): (&mut Link<S>, &mut Account),
@@ -128,7 +129,7 @@ impl<R: Runtime> Open<R> {
     }
 
     /// Serves the client until there is a cause to close.
-    fn poll<S: AsyncRead + AsyncWrite + Unpin>(
+    fn poll<S: Socket + Unpin>(
         &mut self,
         cx: &mut Context<'_>,
         link: &mut Link<S>,
@@ -137,10 +138,14 @@ impl<R: Runtime> Open<R> {
         if let Some(given) = link.given.take() {
             self.age.active(given);
         }
-        if let Some(cause) = self.poll_status(cx, now) {
+        if !self.is_status_quiet()
+            && let Some(cause) = self.poll_status(cx, now)
+        {
             return Poll::Ready(cause);
         }
-        if let Some(cause) = self.poll_out(cx, link, now) {
+        if self.has_something_to_send(link)
+            && let Some(cause) = self.poll_out(cx, link, now)
+        {
             return Poll::Ready(cause);
         }
         if let Some(cause) = self.poll_in(cx, link, now) {
@@ -221,6 +226,12 @@ impl<R: Runtime> Open<R> {
         self.admission
             .as_mut()
             .expect("an open session has its admission")
+    }
+
+    /// Whether the service is as it was, and the application does not drain.
+    #[inline]
+    fn is_status_quiet(&self) -> bool {
+        self.leaves_at.is_none() && self.admission().lease.is_quiet()
     }
 
     /// Whether the service, or the application, wants the client to leave.
@@ -308,7 +319,7 @@ impl<R: Runtime> Open<R> {
         now: Instant,
     ) -> Option<Cause> {
         for _ in 0..SENDS_MAX {
-            if link.outbox.is_settled() && !self.has_something_to_say() {
+            if !self.has_something_to_send(link) {
                 return None;
             }
             if link.outbox.is_empty() {
@@ -330,10 +341,11 @@ impl<R: Runtime> Open<R> {
         None
     }
 
-    /// Whether there may be something for the client.
-    fn has_something_to_say(&self) -> bool {
+    /// Whether something is being written, or there may be something for the client.
+    #[inline]
+    fn has_something_to_send<S>(&self, link: &Link<S>) -> bool {
         let has_control = !self.pongs.is_empty() || self.notice.is_some() || self.ping == Ping::Due;
-        has_control || !self.admission().feed.is_at_rest()
+        !link.outbox.is_settled() || has_control || !self.admission().feed.is_at_rest()
     }
 
     fn push_control(&mut self, outbox: &mut Outbox) {

@@ -22,6 +22,8 @@ pub(super) struct Outbox {
     /// What everybody gets who keeps up, in the place of what is gathered.
     shared: Option<Shared>,
     unflushed: bool,
+    /// Whether something is being passed on that is not here.
+    passes: bool,
 }
 
 /// What is gathered.
@@ -40,6 +42,17 @@ const SPARE_FRAMES_MAX: usize = 1024;
 thread_local! {
     /// The batch that was written last: mostly one is gathered and written in the same poll.
     static SPARE: Cell<Option<Box<Batch>>> = const { Cell::new(None) };
+}
+
+/// How far something was passed on to the socket.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum Passed {
+    /// It is written and flushed.
+    Flushed,
+    /// Not all of it is written.
+    Not,
+    /// It is written, and to be flushed.
+    Written,
 }
 
 #[derive(Debug)]
@@ -106,15 +119,6 @@ impl Outbox {
         self.marks().len() as u64
     }
 
-    /// Makes room for frames of this many bytes in all.
-    pub(super) fn reserve(&mut self, frames: usize, bytes: usize) {
-        if frames > 0 {
-            let batch = self.own();
-            batch.bytes.reserve(bytes);
-            batch.marks.reserve(frames);
-        }
-    }
-
     pub(super) fn push(&mut self, frame: &[u8], published: Option<Instant>) {
         let batch = self.own();
         batch.bytes.extend_from_slice(frame);
@@ -168,34 +172,49 @@ impl Outbox {
     }
 
     /// Writes what everybody gets through to the socket, if there is nothing else, and leaves it
-    /// to the caller to count it and to flush it; whether that is done.
+    /// to the caller to count it; what is not written is added.
     ///
-    /// Until then it is here: a stream that panics loses nothing.
+    /// If the stream panics, it is for the caller to [keep](Self::keep) it.
     pub(super) fn pass<S: AsyncWrite + Unpin>(
         &mut self,
         cx: &mut Context<'_>,
         stream: &mut S,
         (burst, metrics): (&Arc<Burst>, &Metrics),
-    ) -> bool {
-        let is_settled = self.is_settled();
-        self.add(burst);
+    ) -> Passed {
         let planted = [Bug::FlushForgotten, Bug::ShortWriteRepeated];
-        if !is_settled || planted.into_iter().any(planted::is) {
-            return false;
+        if !self.is_settled() || planted.into_iter().any(planted::is) {
+            self.add(burst);
+            return Passed::Not;
         }
-        match Pin::new(&mut *stream).poll_write(cx, burst.bytes()) {
-            Poll::Ready(Ok(taken)) if taken == burst.bytes().len() => {}
-            Poll::Ready(Ok(taken)) => {
-                self.advance(taken);
-                metrics.bytes_out.add(taken as u64);
-                return false;
-            }
+        self.passes = true;
+        let written = Pin::new(&mut *stream).poll_write(cx, burst.bytes());
+        self.passes = false;
+        let taken = match written {
+            Poll::Ready(Ok(taken)) => taken,
             // What it is, the next write is told as well.
-            Poll::Ready(Err(_)) | Poll::Pending => return false,
+            Poll::Ready(Err(_)) | Poll::Pending => 0,
+        };
+        if taken < burst.bytes().len() {
+            self.add(burst);
+            self.advance(taken);
+            metrics.bytes_out.add(taken as u64);
+            return Passed::Not;
         }
-        self.shared = None;
-        self.unflushed = true;
-        true
+        match Pin::new(stream).poll_flush(cx) {
+            Poll::Ready(Ok(())) => Passed::Flushed,
+            // And so is the next flush.
+            Poll::Ready(Err(_)) | Poll::Pending => {
+                self.unflushed = true;
+                Passed::Written
+            }
+        }
+    }
+
+    /// Adds what a panic has kept from being passed on; it is here already if it came that far.
+    pub(super) fn keep(&mut self, burst: &Arc<Burst>) {
+        if std::mem::take(&mut self.passes) {
+            self.add(burst);
+        }
     }
 
     /// Writes and flushes everything.
@@ -424,7 +443,7 @@ mod tests {
         for (bytes, kept) in [(SPARE_BYTES_MAX, true), (SPARE_BYTES_MAX + 1, false)] {
             SPARE.set(None);
             let mut outbox = Outbox::default();
-            outbox.reserve(1, bytes);
+            outbox.own().bytes.reserve_exact(bytes);
             outbox.push(Frame::text("a").as_bytes(), None);
             assert!(send(&mut outbox, 3).is_ready());
             let batch = SPARE.take();
@@ -436,7 +455,8 @@ mod tests {
     #[test]
     fn what_waits_for_the_socket_takes_no_more_memory_than_it_needs() {
         let mut outbox = Outbox::default();
-        outbox.reserve(100, 10_000);
+        outbox.own().bytes.reserve(10_000);
+        outbox.own().marks.reserve(100);
         outbox.push(Frame::text("a").as_bytes(), None);
         assert!(send(&mut outbox, 2).is_pending());
         let batch = outbox.own();
@@ -445,23 +465,12 @@ mod tests {
         // Up to twice as much is left as it is.
         for (reserved, capacity) in [(60, 60), (61, 30)] {
             let mut outbox = Outbox::default();
-            outbox.reserve(10, reserved);
+            outbox.own().bytes.reserve_exact(reserved);
             for _ in 0..10 {
                 outbox.push(Frame::text("a").as_bytes(), None);
             }
             assert!(send(&mut outbox, 2).is_pending());
             assert_eq!(outbox.own().bytes.capacity(), capacity);
         }
-    }
-
-    #[test]
-    fn a_batch_is_given_its_memory_at_once() {
-        let mut outbox = Outbox::default();
-        outbox.reserve(3, 1000);
-        let batch = outbox.own();
-        assert!(batch.bytes.capacity() >= 1000 && batch.marks.capacity() >= 3);
-        let mut outbox = Outbox::default();
-        outbox.reserve(0, 0);
-        assert!(outbox.own.is_none(), "nothing is kept for nothing");
     }
 }

@@ -40,6 +40,11 @@ impl Renewal {
         ))))
     }
 
+    /// Whether none is asked for.
+    pub(super) fn is_none(&self) -> bool {
+        self.0.is_none()
+    }
+
     /// Until when it is waited for; `None` if none is asked for.
     pub(super) fn deadline(&self) -> Option<Instant> {
         self.0.as_ref().map(|asked| asked.1)

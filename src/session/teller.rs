@@ -70,6 +70,7 @@ impl Teller {
         self.tell(|| json!({ "event": "closing", "reason": cause.reason().name() }));
     }
 
+    #[inline]
     fn tell(&self, event: impl FnOnce() -> Value) {
         if self.bus.is_tapped() {
             self.bus.tell(&Tapped::Client(self.client), event);

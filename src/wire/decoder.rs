@@ -124,9 +124,8 @@ impl Decoder {
             return None;
         }
         let (whole, rest) = input.split_at(header.size + payload_len);
-        let frame = Frame::parse(header.kind, whole, payload_len, |payload| {
-            header.mask.apply(payload);
-        })?;
+        let unmask = |payload: &mut [u8]| header.mask.apply(payload);
+        let frame = Frame::parse(header.kind, whole, payload_len, unmask)?;
         *input = rest;
         Some(frame)
     }

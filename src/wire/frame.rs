@@ -3,12 +3,12 @@
 use std::fmt;
 
 use smallvec::SmallVec;
-use triomphe::{Arc, HeaderSlice};
 
 use crate::sync::OnceLock;
 use crate::wire::control::ControlKind;
 use crate::wire::error::WireError;
 use crate::wire::extension::WindowBits;
+use crate::wire::room::{self, Shared};
 
 /// The longest header of a server's frame: two bytes and a 64-bit length (RFC 6455 5.2).
 pub const HEADER_BYTES_MAX: usize = 10;
@@ -81,14 +81,24 @@ pub enum Payload<'a> {
 /// and its clones share it: one frame serves any number of receivers. Two are equal if their
 /// encodings are.
 #[derive(Clone)]
-pub struct Frame(Arc<HeaderSlice<Forms, [u8]>>);
+pub struct Frame(
+    /// The frame is the end of it; `None` only while it is being dropped.
+    Option<Shared>,
+);
+
+/// What stands before the bytes of a frame.
+#[derive(Default)]
+pub(super) struct Head {
+    pub(super) forms: Forms,
+    payload_len: usize,
+}
 
 /// Other forms of the message, if anybody has needed one.
-type Forms = OnceLock<Box<Others>>;
+pub(super) type Forms = OnceLock<Box<Others>>;
 
 /// Each made when the first client needs it, for all of them.
 #[derive(Default)]
-struct Others {
+pub(super) struct Others {
     enveloped: OnceLock<Frame>,
     deflated: OnceLock<Box<[Deflated; WindowBits::COUNT]>>,
 }
@@ -118,22 +128,21 @@ impl Frame {
         Self::new(kind, &bytes, payload.len(), |_legal| true).expect("it is legal")
     }
 
-    /// The message whose payload is the end of `bytes`, as `unmask` leaves it, in just the memory
-    /// it needs; `None` for a text that is not UTF-8.
+    /// The message whose payload is the end of `bytes`, as `unmask` leaves it, which tells whether
+    /// that is ASCII; `None` for a text that is not UTF-8.
     ///
     /// Before the payload there are at least as many bytes as a server's header has.
     pub(super) fn parse(
         kind: DataKind,
         bytes: &[u8],
         payload_len: usize,
-        unmask: impl FnOnce(&mut [u8]),
+        unmask: impl FnOnce(&mut [u8]) -> bool,
     ) -> Option<Self> {
         let start = bytes.len() - payload_len - header_len(payload_len);
         Self::new(kind, &bytes[start..], payload_len, |payload| {
-            unmask(payload);
+            let is_ascii = unmask(payload);
             match kind {
-                // Most texts are ASCII, which is seen in a fraction of the time.
-                DataKind::Text => payload.is_ascii() || str::from_utf8(payload).is_ok(),
+                DataKind::Text => is_ascii || str::from_utf8(payload).is_ok(),
                 DataKind::Binary => true,
             }
         })
@@ -146,16 +155,17 @@ impl Frame {
         payload_len: usize,
         finish: impl FnOnce(&mut [u8]) -> bool,
     ) -> Option<Self> {
-        let mut shared = Arc::from_header_and_slice(Forms::new(), bytes);
-        let whole = Arc::get_mut(&mut shared).expect("nobody shares it yet");
-        let (header, payload) = whole.slice.split_at_mut(bytes.len() - payload_len);
+        let mut room = room::hold(bytes);
+        room.header.payload_len = payload_len;
+        let start = room.slice.len() - bytes.len();
+        let (header, payload) = room.slice[start..].split_at_mut(bytes.len() - payload_len);
         write_header(header, kind, payload_len);
-        finish(payload).then(|| Self(shared))
+        finish(payload).then(|| Self(Some(room.shareable())))
     }
 
     /// Whether the message is text or binary.
     pub fn kind(&self) -> DataKind {
-        if self.0.slice[0] & 0x0F == OpCode::Data(DataKind::Text).bits() {
+        if self.as_bytes()[0] & 0x0F == OpCode::Data(DataKind::Text).bits() {
             DataKind::Text
         } else {
             DataKind::Binary
@@ -184,18 +194,16 @@ impl Frame {
     /// The encoded frame, header included, ready for any client's socket.
     ///
     /// It is at most [`HEADER_BYTES_MAX`] longer than the payload.
+    #[inline]
     pub fn as_bytes(&self) -> &[u8] {
-        &self.0.slice
+        let bytes = &self.shared().slice;
+        &bytes[bytes.len() - header_len(self.len()) - self.len()..]
     }
 
     /// The length of the payload in bytes, header excluded.
+    #[inline]
     pub fn len(&self) -> usize {
-        // Without a look at the frame: this is asked of each message several times.
-        match self.0.slice.len() {
-            whole @ 0..=127 => whole - 2,
-            whole @ 128..=65_539 => whole - 4,
-            whole => whole - HEADER_BYTES_MAX,
-        }
+        self.shared().header.payload_len
     }
 
     /// Whether the payload is empty.
@@ -222,7 +230,20 @@ impl Frame {
     }
 
     fn others(&self) -> &Others {
-        self.0.header.get_or_init(Box::default)
+        self.shared().header.forms.get_or_init(Box::default)
+    }
+
+    #[inline]
+    fn shared(&self) -> &Shared {
+        self.0.as_ref().expect("only drop takes it")
+    }
+}
+
+impl Drop for Frame {
+    fn drop(&mut self) {
+        if let Some(shared) = self.0.take() {
+            room::leave(shared);
+        }
     }
 }
 
@@ -286,7 +307,7 @@ impl FrameBuffer {
         self.bytes.capacity()
     }
 
-    /// The frame of this payload, copied once into just the memory it needs.
+    /// The frame of this payload, copied once.
     ///
     /// # Errors
     ///
@@ -296,7 +317,10 @@ impl FrameBuffer {
             [] => &[0; HEADER_BYTES_MAX],
             bytes => bytes,
         };
-        Frame::parse(kind, bytes, self.payload_len(), |_unmasked| {}).ok_or(WireError::InvalidUtf8)
+        let parsed = Frame::parse(kind, bytes, self.payload_len(), |payload| {
+            payload.is_ascii()
+        });
+        parsed.ok_or(WireError::InvalidUtf8)
     }
 
     fn reserve(&mut self, additional: usize, payload_max: usize) {
@@ -312,6 +336,7 @@ impl FrameBuffer {
 }
 
 /// The length of the minimal header of a payload of this length.
+#[inline]
 pub(super) fn header_len(payload_len: usize) -> usize {
     match payload_len {
         0..=125 => 2,

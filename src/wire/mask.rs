@@ -6,26 +6,35 @@ use crate::planted::{self, Bug};
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) struct Mask(u32);
 
+/// The bits of a word that ASCII has not.
+const NOT_ASCII: u64 = u64::from_ne_bytes([0x80; 8]);
+
 impl Mask {
     /// The key as the header has it, for the payload's first byte.
     pub(super) fn new(key: [u8; 4]) -> Self {
         Self(u32::from_le_bytes(key))
     }
 
-    /// Unmasks the next bytes of the payload, in whole words as far as they go.
-    pub(super) fn apply(&mut self, payload: &mut [u8]) {
+    /// Unmasks the next bytes of the payload, in whole words as far as they go; whether all of them
+    /// are ASCII, which costs nothing to see on the way.
+    pub(super) fn apply(&mut self, payload: &mut [u8]) -> bool {
         let key = u64::from(self.0) << 32 | u64::from(self.0);
         let (words, rest) = payload.as_chunks_mut();
+        let mut bits = 0;
         for word in words {
-            *word = (u64::from_le_bytes(*word) ^ key).to_le_bytes();
+            let plain = u64::from_le_bytes(*word) ^ key;
+            bits |= plain;
+            *word = plain.to_le_bytes();
         }
         for (byte, key) in rest.iter_mut().zip(key.to_le_bytes()) {
             *byte ^= key;
+            bits |= u64::from(*byte);
         }
         // A word is two turns of the key, so only the rest moves its phase.
         if !planted::is(Bug::MaskRestarted) {
             let bytes = rest.len() as u32 % 4;
             self.0 = self.0.rotate_right(8 * bytes);
         }
+        bits & NOT_ASCII == 0
     }
 }

@@ -22,6 +22,7 @@ mod extension;
 
 mod header;
 mod mask;
+mod room;
 mod utf8;
 
 pub use self::close::{CLOSE_REASON_BYTES_MAX, CloseCode, CloseFrame};

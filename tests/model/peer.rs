@@ -10,6 +10,7 @@ use std::pin::Pin;
 use std::sync::{Arc, Mutex, MutexGuard};
 use std::task::{Context, Poll, Waker};
 
+use busline::session;
 use futures::io::{AsyncRead, AsyncWrite};
 
 /// The client's end; clones are the same.
@@ -181,6 +182,20 @@ fn close_code(payload: &[u8]) -> Option<u16> {
     Some(code)
 }
 
+impl Pipe {
+    /// Whether the server would find nothing, not even an end.
+    fn has_nothing(&self) -> bool {
+        self.to_server.is_empty() && !self.ended && !self.reset
+    }
+}
+
+impl session::Socket for Socket {
+    fn is_silent(&self) -> bool {
+        let pipe = self.0.pipe();
+        pipe.has_nothing() && pipe.reader.is_some()
+    }
+}
+
 impl AsyncRead for Socket {
     fn poll_read(
         self: Pin<&mut Self>,
@@ -191,8 +206,9 @@ impl AsyncRead for Socket {
         if pipe.reset {
             return Poll::Ready(Err(io::ErrorKind::ConnectionReset.into()));
         }
-        if pipe.to_server.is_empty() && !pipe.ended {
-            pipe.reader = Some(cx.waker().clone());
+        // Also of one that finds something: it need not read again to be told of more.
+        pipe.reader = Some(cx.waker().clone());
+        if pipe.has_nothing() {
             return Poll::Pending;
         }
         let count = into.len().min(pipe.to_server.len());

@@ -5,6 +5,7 @@ use std::time::Duration;
 use busline::app::{App, Builder};
 use busline::bus::{Generation, Message, MessageBus, Origin, Topic};
 use busline::rt::Spawn;
+use busline::service::echo;
 use busline::session::{Admission, Session};
 use busline::{Context, Limits};
 use futures::FutureExt;
@@ -70,6 +71,29 @@ fn a_message_of_an_older_instance_does_not_put_the_session_to_sleep() {
     world.rt.settle();
     assert_eq!(world.texts(), ["for you"]);
     assert_eq!(world.app.counts().sessions.stale, 1);
+}
+
+#[test]
+fn a_session_that_moves_to_another_task_is_told_there_of_what_its_client_sends() {
+    let world = World::new(with(echo), 0);
+    let peer = Peer::default();
+    peer.make_room(1 << 20);
+    let admission = Admission::request(&world.app, "s").expect("admitted");
+    let mut session = Session::new(admission, peer.socket());
+    for text in ["first", "second"] {
+        peer.send(true, 1, text.as_bytes());
+        // By a task that is never polled for it again.
+        for _ in 0..3 {
+            assert!((&mut session).now_or_never().is_none());
+            world.rt.settle();
+        }
+    }
+    world.rt.spawn(session.map(drop).boxed());
+    world.rt.settle();
+    peer.send(true, 1, b"third");
+    world.rt.settle();
+    let heard = ["first", "second", "third"].map(|text| Said::Text(text.to_owned()));
+    assert_eq!(peer.said(), heard);
 }
 
 /// Answers without end what was asked last, and "stop" with silence.

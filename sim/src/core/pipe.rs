@@ -6,6 +6,7 @@ use std::pin::Pin;
 use std::task::{Context, Poll, Waker};
 use std::time::Duration;
 
+use busline::session;
 use futures::io::{AsyncRead, AsyncWrite};
 
 use super::executor::Executor;
@@ -200,6 +201,11 @@ impl State {
         self.flushed = 0;
     }
 
+    /// Whether the server would find nothing, not even an end.
+    fn has_nothing(&self) -> bool {
+        self.to_server.is_empty() && !self.is_ended && !self.is_reset
+    }
+
     fn flush(&mut self) {
         self.flushed = self.from_server.len();
     }
@@ -218,6 +224,13 @@ impl Socket {
     }
 }
 
+impl session::Socket for Socket {
+    fn is_silent(&self) -> bool {
+        let is_silent = |state: &mut State| state.has_nothing() && state.reader.is_some();
+        self.pipe.state.with(is_silent)
+    }
+}
+
 impl AsyncRead for Socket {
     fn poll_read(
         self: Pin<&mut Self>,
@@ -229,8 +242,9 @@ impl AsyncRead for Socket {
             if state.is_reset {
                 return Poll::Ready(None);
             }
-            if state.to_server.is_empty() && !state.is_ended {
-                state.reader = Some(cx.waker().clone());
+            // Also of one that finds something: it need not read again to be told of more.
+            state.reader = Some(cx.waker().clone());
+            if state.has_nothing() {
                 return Poll::Pending;
             }
             let most = into.len().min(state.to_server.len());

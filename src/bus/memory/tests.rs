@@ -107,6 +107,31 @@ fn a_publisher_that_waits_is_woken_by_a_read_and_by_the_last_reader_that_leaves(
     }
 }
 
+#[test]
+fn a_publisher_publishes_as_the_bus_does_wherever_the_topic_was_found() {
+    let bus = InMemoryMessageBus::new(Window::default(), 1);
+    let topic: Topic = "t".parse().expect("a valid name");
+    let before = bus.publisher(&topic);
+    assert_eq!(before.publish("nobody hears this".into()), 0);
+    assert_eq!(bus.counts().messages.published, 1);
+    let mut reader = bus.subscribe(&topic).expect("there is room for the topic");
+    let publishers = [before, bus.publisher(&topic)];
+    for publisher in &publishers {
+        assert_eq!(publisher.publish("first".into()), 1);
+        read(&mut reader);
+    }
+    drop(reader);
+    for publisher in &publishers {
+        assert_eq!(publisher.publish("nobody hears this".into()), 0);
+    }
+    let mut reader = bus.subscribe(&topic).expect("the topic was left");
+    for publisher in &publishers {
+        assert_eq!(publisher.publish("second".into()), 1, "it is another topic");
+        read(&mut reader);
+    }
+    assert_eq!(bus.counts().messages.published, 7);
+}
+
 /// A publisher and its task.
 struct Waiting {
     publisher: Publisher,

@@ -3,13 +3,13 @@
 use std::borrow::Borrow;
 use std::fmt;
 use std::io;
-use std::task::{Context, Poll, Waker};
+use std::task::{Context, Waker};
 
 use mio::event::{self, Event};
 use mio::{Events, Interest, Registry, Token};
 use slab::Slab;
 
-use crate::sync::Mutex;
+use crate::sync::{AtomicU64, Mutex, Ordering};
 
 /// The sockets of one reactor, by their keys.
 ///
@@ -17,6 +17,23 @@ use crate::sync::Mutex;
 pub(crate) struct Sources {
     registry: Registry,
     places: Mutex<Slab<Source>>,
+    /// How often something was told; written under the lock, before anybody is woken.
+    tellings: AtomicU64,
+}
+
+/// How often something had been told of any socket.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) struct Tellings(pub(super) u64);
+
+/// What a side of a socket is known to be.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum Asked {
+    /// There is an error or the end, which it tells whenever it is asked.
+    Closed,
+    /// It was told of since it was last asked; a reader is woken once it is told of again.
+    Ready(Tellings),
+    /// It was not: the task is woken once it is.
+    Silent(Tellings),
 }
 
 /// One socket.
@@ -50,6 +67,7 @@ impl Sources {
         Self {
             registry,
             places: Mutex::new(Slab::new()),
+            tellings: AtomicU64::new(0),
         }
     }
 
@@ -71,17 +89,30 @@ impl Sources {
         drop(source);
     }
 
-    /// Ready once this side has been told of since it was last ready; always, if it is closed.
-    pub(super) fn poll(&self, cx: &Context<'_>, key: u32, side: Side) -> Poll<()> {
+    /// How often something was told of any socket: as long as that is the same, a socket that was
+    /// silent is.
+    pub(super) fn tellings(&self) -> Tellings {
+        Tellings(self.tellings.load(Ordering::Acquire))
+    }
+
+    /// What this side of a socket is known to be.
+    pub(super) fn ask(&self, cx: &Context<'_>, key: u32, side: Side) -> Asked {
         let mut places = self.places.lock();
+        let tellings = self.tellings();
         let source = of(&mut places, key);
-        if source.take(side) {
-            return Poll::Ready(());
+        let news = source.news(side);
+        let is_ready = std::mem::take(&mut news.is_ready);
+        if news.is_closed {
+            return Asked::Closed;
         }
-        let before = source.park(cx.waker(), side);
+        let replaced = source.park(cx.waker(), side, is_ready);
         drop(places);
-        drop(before);
-        Poll::Pending
+        drop(replaced);
+        if is_ready {
+            Asked::Ready(tellings)
+        } else {
+            Asked::Silent(tellings)
+        }
     }
 
     /// It has not given, or taken, as much as it could.
@@ -112,6 +143,7 @@ impl Sources {
                 woken.extend(source.tell(read, write).into_iter().flatten());
             }
         }
+        self.tellings.fetch_add(1, Ordering::Release);
     }
 }
 
@@ -161,25 +193,25 @@ impl Source {
         }
     }
 
-    /// Takes in what is told of both sides, and takes out who waits for that.
+    /// Takes in what is told of both sides; who waits for that.
+    ///
+    /// The reader stays, and is told again once it has asked: it need not ask only to be told.
     fn tell(&mut self, read: News, write: News) -> [Option<Waker>; 2] {
+        let is_told = self.read.is_any();
         self.read.add(read);
         self.write.add(write);
-        let reader = self.reader.take_if(|_| read.is_any());
+        let reader = self.reader.as_ref();
+        let reader = reader.filter(|_| read.is_any() && !is_told).cloned();
         let writer = self.writer.take_if(|_| write.is_any());
         [reader, writer.map(|waker| *waker)]
     }
 
-    /// Whether it is ready, for which it is to be asked.
-    fn take(&mut self, side: Side) -> bool {
-        let news = self.news(side);
-        std::mem::take(&mut news.is_ready) || news.is_closed
-    }
-
-    /// Parks the task and returns the waker that it replaces, to drop after unlocking.
-    fn park(&mut self, task: &Waker, side: Side) -> Option<Waker> {
+    /// Parks a task that reads, or that has nothing to write to, and returns the waker that it
+    /// replaces, to drop after unlocking.
+    fn park(&mut self, task: &Waker, side: Side, is_ready: bool) -> Option<Waker> {
         match side {
             Side::Read => park(&mut self.reader, task, Waker::clone),
+            Side::Write if is_ready => None,
             Side::Write => park(&mut self.writer, task, |task| Box::new(task.clone())).map(|w| *w),
         }
     }
@@ -205,6 +237,17 @@ fn park<W: Borrow<Waker>>(
 mod tests {
     use super::*;
     use crate::wakes::Wakes;
+
+    impl Sources {
+        /// With a place for one socket, of which nobody tells.
+        fn of_one() -> Self {
+            let epoll = mio::Poll::new().expect("there are descriptors");
+            let registry = epoll.registry().try_clone().expect("there are descriptors");
+            let sources = Self::new(registry);
+            sources.places.lock().insert(Source::default());
+            sources
+        }
+    }
 
     #[derive(Clone, Copy, Debug, PartialEq, Eq)]
     enum Step {
@@ -250,35 +293,38 @@ mod tests {
 
     /// Takes the steps, and checks each.
     fn take(steps: &[Step]) {
-        let mut source = Source::default();
+        let sources = Sources::of_one();
         let tasks = [Wakes::new(), Wakes::new()];
+        // Whether the task is woken by what is told next.
         let mut waits = [false; 2];
         let mut wakes = [0; 2];
         for (count, step) in steps.iter().enumerate() {
+            let before = &steps[..count];
             let mut told = [News::default(); 2];
             match *step {
                 Ready(side) => told[side as usize].is_ready = true,
                 Closed(side) => told[side as usize].is_closed = true,
-                Open(side) => source.news(side).is_closed = false,
+                Open(side) => of(&mut sources.places.lock(), 0).news(side).is_closed = false,
                 Asked(side) => {
-                    let (_, task) = &tasks[side as usize];
-                    let is_ready = is_ready(&steps[..count], side);
-                    assert_eq!(source.take(side), is_ready, "{steps:?}");
-                    if !is_ready {
-                        let replaced = source.park(task, side);
-                        assert!(replaced.is_none(), "it is the same task");
-                        waits[side as usize] = true;
-                    }
+                    let cx = Context::from_waker(&tasks[side as usize].1);
+                    let asked = sources.ask(&cx, 0, side);
+                    let was_silent = matches!(asked, super::Asked::Silent(_));
+                    assert_eq!(!was_silent, is_ready(before, side), "{steps:?}");
+                    let is_open = !matches!(asked, super::Asked::Closed);
+                    // Who reads need not ask again to be told, once that is not so any more.
+                    waits[side as usize] |= was_silent || (side == Read && is_open);
                 }
             }
-            for waker in source.tell(told[0], told[1]).into_iter().flatten() {
-                waker.wake();
-            }
-            for side in 0..2 {
-                if told[side].is_any() && std::mem::take(&mut waits[side]) {
-                    wakes[side] += 1;
+            let woken = of(&mut sources.places.lock(), 0).tell(told[0], told[1]);
+            woken.into_iter().flatten().for_each(Waker::wake);
+            for side in [Read, Write] {
+                let at = side as usize;
+                let is_new = side == Write || !is_ready(before, side);
+                if told[at].is_any() && is_new && waits[at] {
+                    wakes[at] += 1;
+                    waits[at] = side == Read;
                 }
-                assert_eq!(tasks[side].0.count(), wakes[side], "{steps:?}");
+                assert_eq!(tasks[at].0.count(), wakes[at], "{steps:?}");
             }
         }
     }
@@ -303,8 +349,8 @@ mod tests {
         for side in [Read, Write] {
             let mut source = Source::default();
             let tasks = [Wakes::new(), Wakes::new()];
-            assert!(source.park(&tasks[0].1, side).is_none());
-            let before = source.park(&tasks[1].1, side);
+            assert!(source.park(&tasks[0].1, side, false).is_none());
+            let before = source.park(&tasks[1].1, side, false);
             assert!(before.is_some_and(|before| before.will_wake(&tasks[0].1)));
             let closed = News {
                 is_ready: false,

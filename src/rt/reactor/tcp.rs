@@ -8,7 +8,7 @@ use std::task::{Context, Poll, ready};
 
 use tokio::io::{AsyncRead, AsyncWrite, ReadBuf};
 
-use super::sources::{Side, Sources};
+use super::sources::{Asked, Side, Sources, Tellings};
 
 /// A TCP stream that costs its thread 32 bytes beside its own.
 ///
@@ -17,8 +17,7 @@ use super::sources::{Side, Sources};
 pub(crate) struct TcpStream {
     stream: mio::net::TcpStream,
     pub(super) key: u32,
-    /// Whether it has taken less than it was given, so that it is to be asked for room.
-    is_full: bool,
+    known: Known,
     sources: Arc<Sources>,
 }
 
@@ -34,23 +33,39 @@ impl TcpStream {
         Ok(Self {
             stream,
             key,
-            is_full: false,
+            known: Known::NOTHING,
             sources: Arc::clone(sources),
         })
     }
 
+    /// Whether a read would find nothing; the task that has read last is woken once it would find
+    /// something.
+    #[inline]
+    pub(crate) fn is_silent(&self) -> bool {
+        self.known.silent_at() == self.sources.tellings().0 << 1
+    }
+
     fn poll_read_into(&mut self, cx: &Context<'_>, into: &mut [u8]) -> Poll<io::Result<usize>> {
         loop {
-            ready!(self.sources.poll(cx, self.key, Side::Read));
+            let told = match self.sources.ask(cx, self.key, Side::Read) {
+                Asked::Closed => None,
+                Asked::Ready(tellings) => Some(tellings),
+                Asked::Silent(tellings) => {
+                    self.known.set_silent(Some(tellings));
+                    return Poll::Pending;
+                }
+            };
             match retried(|| self.stream.read(into)) {
                 Err(error) if error.kind() == ErrorKind::WouldBlock => {
                     self.sources.is_open(self.key, Side::Read);
                 }
                 read => {
-                    // A short read has found all there was; of more, the system tells again.
-                    if read.as_ref().is_ok_and(|read| *read == into.len()) {
+                    let is_all = read.as_ref().is_ok_and(|read| *read == into.len());
+                    if is_all {
                         self.sources.is_still_ready(self.key, Side::Read);
                     }
+                    // A short read has found all there was; of more, the system tells again.
+                    self.known.set_silent(told.filter(|_| !is_all));
                     return Poll::Ready(read);
                 }
             }
@@ -59,20 +74,58 @@ impl TcpStream {
 
     fn poll_write_from(&mut self, cx: &Context<'_>, bytes: &[u8]) -> Poll<io::Result<usize>> {
         loop {
-            if self.is_full {
-                ready!(self.sources.poll(cx, self.key, Side::Write));
+            if self.known.is_full()
+                && let Asked::Silent(_) = self.sources.ask(cx, self.key, Side::Write)
+            {
+                return Poll::Pending;
             }
             match retried(|| self.stream.write(bytes)) {
                 Err(error) if error.kind() == ErrorKind::WouldBlock => {
-                    self.is_full = true;
+                    self.known.set_full(true);
                     self.sources.is_open(self.key, Side::Write);
                 }
                 written => {
-                    self.is_full = written.as_ref().is_ok_and(|taken| *taken < bytes.len());
+                    let is_short = written.as_ref().is_ok_and(|taken| *taken < bytes.len());
+                    if is_short || self.known.is_full() {
+                        self.known.set_full(is_short);
+                    }
                     return Poll::Ready(written);
                 }
             }
         }
+    }
+}
+
+/// What is known of a socket without asking: one word, as an idle connection has it as well.
+///
+/// Its lowest bit is whether the socket has taken less than it was given, so that it is to be asked
+/// for room. The others are how often something had been told of any socket when this one was last
+/// known to be silent.
+#[derive(Clone, Copy, Debug)]
+struct Known(u64);
+
+impl Known {
+    const FULL: u64 = 1;
+
+    /// That it is not full, and more tellings than there ever are.
+    const NOTHING: Self = Self(!Self::FULL);
+
+    fn is_full(self) -> bool {
+        self.0 & Self::FULL != 0
+    }
+
+    fn set_full(&mut self, is_full: bool) {
+        self.0 = self.silent_at() | u64::from(is_full);
+    }
+
+    /// Twice the tellings.
+    fn silent_at(self) -> u64 {
+        self.0 & !Self::FULL
+    }
+
+    fn set_silent(&mut self, at: Option<Tellings>) {
+        let at = at.map_or(Self::NOTHING.0, |Tellings(count)| count << 1);
+        self.0 = at | self.0 & Self::FULL;
     }
 }
 

@@ -5,10 +5,10 @@
 )]
 
 use std::future::poll_fn;
-use std::pin::pin;
+use std::pin::{Pin, pin};
 
 use mio::net::UnixStream;
-use tokio::io::{AsyncReadExt, AsyncWriteExt};
+use tokio::io::{AsyncRead, AsyncReadExt, AsyncWriteExt, ReadBuf};
 use tokio::net::{TcpListener, TcpStream as Peer};
 
 use super::sources::Side;
@@ -263,4 +263,57 @@ async fn sockets_that_outlive_their_reactor_still_tell_how_they_are() {
     drop(reactor);
     stream.write_all(b"b").await.unwrap();
     assert_eq!(peer.read_u8().await.unwrap(), b'b');
+}
+
+/// Waits until something was told since the stream was last known to be silent.
+async fn told(reactor: &mut Reactor, stream: &TcpStream) {
+    poll_fn(|cx| {
+        reactor.poll(cx);
+        if stream.is_silent() {
+            Poll::Pending
+        } else {
+            Poll::Ready(())
+        }
+    })
+    .await;
+}
+
+#[tokio::test]
+async fn a_socket_is_silent_from_when_it_has_given_all_until_there_is_news_of_which_its_reader_hears()
+ {
+    let mut reactor = Reactor::new().unwrap();
+    let (mut stream, mut peer) = pair(&reactor).await;
+    let (wakes, waker) = Wakes::new();
+    let mut cx = Context::from_waker(&waker);
+    let mut read = |stream: &mut TcpStream, most: usize| {
+        let mut into = [0; 9];
+        let mut into = ReadBuf::new(&mut into[..most]);
+        let read = Pin::new(stream).poll_read(&mut cx, &mut into);
+        read.map(|read| read.map(|()| into.filled().len()).unwrap())
+    };
+    assert!(!stream.is_silent(), "nobody knows yet");
+    assert!(read(&mut stream, 9).is_pending() && stream.is_silent());
+    // That it has room is news, but not of this kind.
+    told(&mut reactor, &stream).await;
+    assert!(read(&mut stream, 9).is_pending() && stream.is_silent());
+    for count in 1..3 {
+        peer.write_all(b"ab").await.unwrap();
+        told(&mut reactor, &stream).await;
+        assert_eq!(wakes.count(), count, "though it has not asked in vain");
+        assert_eq!(read(&mut stream, 9), Poll::Ready(2));
+        assert!(stream.is_silent());
+    }
+    peer.write_all(b"cdef").await.unwrap();
+    told(&mut reactor, &stream).await;
+    for _ in 0..2 {
+        assert_eq!(read(&mut stream, 2), Poll::Ready(2));
+        assert!(!stream.is_silent(), "there may be more");
+    }
+    assert!(read(&mut stream, 2).is_pending() && stream.is_silent());
+    peer.write_all(b"g").await.unwrap();
+    peer.shutdown().await.unwrap();
+    told(&mut reactor, &stream).await;
+    assert_eq!(read(&mut stream, 9), Poll::Ready(1));
+    assert!(!stream.is_silent(), "it has ended");
+    assert_eq!(read(&mut stream, 9), Poll::Ready(0));
 }

@@ -5,8 +5,6 @@ use std::io;
 use std::task::{Context, Poll, ready};
 use std::time::Duration;
 
-use futures::io::AsyncRead;
-
 use super::{Open, lost};
 use crate::authorize::Denied;
 use crate::bus::{Message, Offered, Origin};
@@ -20,6 +18,7 @@ use crate::session::inlet::{Inbound, Inlet};
 use crate::session::intake::Within;
 use crate::session::link::Link;
 use crate::session::renewal::Renewal;
+use crate::session::socket::Socket;
 use crate::wire::{Event, Frame};
 
 /// What one poll takes in, which is counted at its end.
@@ -32,7 +31,7 @@ struct Turn {
 
 impl<R: Runtime> Open<R> {
     /// Reads until the socket has nothing more, the service takes no more, or it is others' turn.
-    pub(super) fn poll_in<S: AsyncRead + Unpin>(
+    pub(super) fn poll_in<S: Socket + Unpin>(
         &mut self,
         cx: &mut Context<'_>,
         link: &mut Link<S>,
@@ -52,7 +51,7 @@ impl<R: Runtime> Open<R> {
         cause
     }
 
-    fn read<S: AsyncRead + Unpin>(
+    fn read<S: Socket + Unpin>(
         &mut self,
         cx: &mut Context<'_>,
         link: &mut Link<S>,
@@ -60,6 +59,9 @@ impl<R: Runtime> Open<R> {
         now: Instant,
     ) -> Option<Cause> {
         while turn.left > 0 {
+            if link.is_silent() && self.is_idle() {
+                return None;
+            }
             match self.poll_renewal(cx, now) {
                 Poll::Pending => return None,
                 Poll::Ready(Some(cause)) => return Some(cause),
@@ -71,6 +73,7 @@ impl<R: Runtime> Open<R> {
             }
             // Without one there is nothing to do, and no cause to close.
             let allowance = self.allowance(now)?;
+            link.is_asked = true;
             let inbound = match link.inlet.poll_next(cx, &mut link.stream, allowance) {
                 Poll::Pending => return None,
                 Poll::Ready(Err(error)) => return Some(lost(&error)),
@@ -88,6 +91,12 @@ impl<R: Runtime> Open<R> {
         }
         cx.waker().wake_by_ref();
         None
+    }
+
+    /// Whether nothing that came from the client is under way, and none of it is bounded, so that
+    /// there is no pause to begin or to end.
+    fn is_idle(&self) -> bool {
+        self.at_hand.is_none() && self.renewal.is_none() && self.intake.is_unbounded()
     }
 
     fn on_inbound(
