@@ -133,6 +133,28 @@ async fn what_a_full_socket_does_not_take_it_takes_later() {
 }
 
 #[tokio::test]
+async fn a_socket_that_was_full_and_has_room_again_needs_no_more_news() {
+    let mut reactor = Reactor::new().unwrap();
+    let (mut stream, mut peer) = pair(&reactor).await;
+    let content = bytes(MUCH);
+    let mut written = 0;
+    while let Poll::Ready(taken) = futures::poll!(pin!(stream.write(&content[written..]))) {
+        written += taken.unwrap();
+    }
+    let mut read = vec![0; written];
+    let write = stream.write_all(b"a");
+    let (wrote, read) = run(
+        &mut reactor,
+        futures::future::join(write, peer.read_exact(&mut read)),
+    )
+    .await;
+    assert!(wrote.is_ok() && read.is_ok());
+    for _ in 0..2 {
+        assert!(futures::poll!(pin!(stream.write_all(b"b"))).is_ready());
+    }
+}
+
+#[tokio::test]
 async fn a_peer_that_sends_no_more_is_told_of_while_its_socket_is_full() {
     let mut reactor = Reactor::new().unwrap();
     let (stream, mut peer) = pair(&reactor).await;
@@ -279,8 +301,7 @@ async fn told(reactor: &mut Reactor, stream: &TcpStream) {
 }
 
 #[tokio::test]
-async fn a_socket_is_silent_from_when_it_has_given_all_until_there_is_news_of_which_its_reader_hears()
- {
+async fn a_socket_that_has_given_all_is_silent_until_there_is_news_that_its_reader_hears() {
     let mut reactor = Reactor::new().unwrap();
     let (mut stream, mut peer) = pair(&reactor).await;
     let (wakes, waker) = Wakes::new();
