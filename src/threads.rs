@@ -1,4 +1,4 @@
-//! The binary's threads: each accepts and serves connections of its own.
+//! The binary's threads: each accepts connections of its own, and serves who is placed there.
 
 use std::io;
 use std::num::NonZeroUsize;

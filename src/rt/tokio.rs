@@ -25,8 +25,9 @@ use super::{Clock, Home, Instant, Random, Sleep, Spawn, homes, moment};
 
 /// The tokio runtime of the thread that asks, or else the one that was current when this was made.
 ///
-/// So on several threads, each with a runtime of its own, a connection stays on the thread that
-/// accepted it, and a service runs on the thread of the client that started it.
+/// So on several threads, each with a runtime of its own, a service runs on the thread of the
+/// client that started it, and a connection stays on the thread that accepted it, or from its
+/// upgrade on where its session is [placed](crate::session::Admission::place).
 #[derive(Clone, Debug)]
 pub struct Tokio {
     handle: Handle,

@@ -13,13 +13,14 @@ use std::io;
 use std::pin::Pin;
 use std::task::{Context, Poll, ready};
 
-use futures::io::{AsyncRead, AsyncWrite};
+use futures::io::AsyncWrite;
 
 use super::admission::Membership;
 use super::cause::{Cause, Farewell};
 use super::feed::Feed;
 use super::inlet::Inbound;
 use super::link::Link;
+use super::socket::Socket;
 use crate::metrics::Metrics;
 use crate::permits::Permit;
 use crate::planted::{self, Bug};
@@ -108,7 +109,7 @@ impl Closing {
     }
 
     /// Ready when the stream may be dropped.
-    pub(super) fn poll<S: AsyncRead + AsyncWrite + Unpin>(
+    pub(super) fn poll<S: Socket + Unpin>(
         &mut self,
         cx: &mut Context<'_>,
         link: &mut Link<S>,
@@ -130,7 +131,7 @@ impl Closing {
 }
 
 impl Closing {
-    fn poll_step<S: AsyncRead + AsyncWrite + Unpin>(
+    fn poll_step<S: Socket + Unpin>(
         &mut self,
         cx: &mut Context<'_>,
         link: &mut Link<S>,
@@ -202,13 +203,13 @@ fn push_close<S>(link: &mut Link<S>, frame: Option<&CloseFrame>) {
 }
 
 /// Reads up to the peer's close frame, or to what takes its place.
-fn poll_peer_closed<S: AsyncRead + Unpin>(
+fn poll_peer_closed<S: Socket + Unpin>(
     cx: &mut Context<'_>,
     link: &mut Link<S>,
     metrics: &Metrics,
 ) -> Poll<io::Result<()>> {
     for _ in 0..IGNORED_MAX {
-        match ready!(link.inlet.poll_next(cx, &mut link.stream, usize::MAX))? {
+        match ready!(link.poll_next(cx, usize::MAX))? {
             Inbound::End | Inbound::Violation(_) | Inbound::Event(Event::Close(_)) => {
                 return Poll::Ready(Ok(()));
             }

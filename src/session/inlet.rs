@@ -71,19 +71,6 @@ impl Inlet {
         std::mem::take(&mut self.read) as usize
     }
 
-    /// The next event of what was read before, or of one more read of at most so many bytes.
-    pub(super) fn poll_next<S: AsyncRead + Unpin>(
-        &mut self,
-        cx: &mut Context<'_>,
-        stream: &mut S,
-        bytes_max: usize,
-    ) -> Poll<io::Result<Inbound>> {
-        match self.next() {
-            Some(inbound) => Poll::Ready(Ok(inbound)),
-            None => self.poll_read(cx, stream, bytes_max),
-        }
-    }
-
     /// The next event of what was read before, if that holds a whole one.
     #[inline]
     pub(super) fn next(&mut self) -> Option<Inbound> {

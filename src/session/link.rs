@@ -6,7 +6,7 @@ use std::task::{Context, Poll, Waker};
 
 use futures::io::AsyncWrite;
 
-use super::inlet::Inlet;
+use super::inlet::{Inbound, Inlet};
 use super::outbox::{Outbox, Passed};
 use super::socket::Socket;
 use crate::bus::Burst;
@@ -53,7 +53,22 @@ impl<S> Link<S> {
     }
 }
 
-impl<S: Socket> Link<S> {
+impl<S: Socket + Unpin> Link<S> {
+    /// The next event of what was read before, or of one more read of at most so many bytes.
+    pub(super) fn poll_next(
+        &mut self,
+        cx: &mut Context<'_>,
+        bytes_max: usize,
+    ) -> Poll<io::Result<Inbound>> {
+        match self.inlet.next() {
+            Some(inbound) => Poll::Ready(Ok(inbound)),
+            None => {
+                self.is_asked = true;
+                self.inlet.poll_read(cx, &mut self.stream, bytes_max)
+            }
+        }
+    }
+
     /// Whether there is nothing to be taken in, and the task is woken once there is.
     #[inline]
     pub(super) fn is_silent(&self) -> bool {

@@ -75,25 +75,31 @@ fn a_message_of_an_older_instance_does_not_put_the_session_to_sleep() {
 
 #[test]
 fn a_session_that_moves_to_another_task_is_told_there_of_what_its_client_sends() {
-    let world = World::new(with(echo), 0);
-    let peer = Peer::default();
-    peer.make_room(1 << 20);
-    let admission = Admission::request(&world.app, "s").expect("admitted");
-    let mut session = Session::new(admission, peer.socket());
-    for text in ["first", "second"] {
-        peer.send(true, 1, text.as_bytes());
+    for before in 1..5 {
+        let limits = Limits {
+            inbound_batch: 1.try_into().expect("not zero"),
+            ..Limits::default()
+        };
+        let world = World::new(|builder| with(echo)(builder.limits(limits.clone())), 0);
+        let peer = Peer::default();
+        peer.make_room(1 << 20);
+        let admission = Admission::request(&world.app, "s").expect("admitted");
+        let mut session = Session::new(admission, peer.socket());
+        // Read at once, and taken in one by one.
+        peer.send(true, 1, b"first");
+        peer.send(true, 1, b"second");
         // By a task that is never polled for it again.
-        for _ in 0..3 {
+        for _ in 0..before {
             assert!((&mut session).now_or_never().is_none());
             world.rt.settle();
         }
+        world.rt.spawn(session.map(drop).boxed());
+        world.rt.settle();
+        peer.send(true, 1, b"third");
+        world.rt.settle();
+        let heard = ["first", "second", "third"].map(|text| Said::Text(text.to_owned()));
+        assert_eq!(peer.said(), heard, "after {before} polls");
     }
-    world.rt.spawn(session.map(drop).boxed());
-    world.rt.settle();
-    peer.send(true, 1, b"third");
-    world.rt.settle();
-    let heard = ["first", "second", "third"].map(|text| Said::Text(text.to_owned()));
-    assert_eq!(peer.said(), heard);
 }
 
 /// Answers without end what was asked last, and "stop" with silence.

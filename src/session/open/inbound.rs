@@ -73,8 +73,7 @@ impl<R: Runtime> Open<R> {
             }
             // Without one there is nothing to do, and no cause to close.
             let allowance = self.allowance(now)?;
-            link.is_asked = true;
-            let inbound = match link.inlet.poll_next(cx, &mut link.stream, allowance) {
+            let inbound = match link.poll_next(cx, allowance) {
                 Poll::Pending => return None,
                 Poll::Ready(Err(error)) => return Some(lost(&error)),
                 Poll::Ready(Ok(inbound)) => inbound,
