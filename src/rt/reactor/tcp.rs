@@ -60,12 +60,13 @@ impl TcpStream {
                     self.sources.is_open(self.key, Side::Read);
                 }
                 read => {
-                    let is_all = read.as_ref().is_ok_and(|read| *read == into.len());
-                    if is_all {
+                    let bytes = read.as_ref().map_or(0, |bytes| *bytes);
+                    if bytes == into.len() {
                         self.sources.is_still_ready(self.key, Side::Read);
                     }
                     // A short read has found all there was; of more, the system tells again.
-                    self.known.set_silent(told.filter(|_| !is_all));
+                    let is_short = (1..into.len()).contains(&bytes);
+                    self.known.set_silent(told.filter(|_| is_short));
                     return Poll::Ready(read);
                 }
             }

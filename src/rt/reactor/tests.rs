@@ -337,4 +337,8 @@ async fn a_socket_that_has_given_all_is_silent_until_there_is_news_that_its_read
     assert_eq!(read(&mut stream, 9), Poll::Ready(1));
     assert!(!stream.is_silent(), "it has ended");
     assert_eq!(read(&mut stream, 9), Poll::Ready(0));
+    assert!(
+        !stream.is_silent(),
+        "it tells of its end whenever it is asked"
+    );
 }
