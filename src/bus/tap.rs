@@ -108,11 +108,14 @@ pub(super) fn published(message: &Message, number: u64, subscribers: usize) -> S
 
 #[cfg(all(test, not(feature = "loom")))]
 mod tests {
+    use std::collections::VecDeque;
+    use std::task::{Context, Waker};
+
     use futures::FutureExt;
     use serde_json::Value;
 
     use super::*;
-    use crate::bus::{InMemoryMessageBus, MessageBus};
+    use crate::bus::{InMemoryMessageBus, MessageBus, Offered};
     use crate::limits::Limits;
 
     fn bus() -> InMemoryMessageBus {
@@ -144,6 +147,28 @@ mod tests {
         );
         assert!(!event.to_string().contains("secret"));
         assert_eq!(next(&mut tap), None, "a message for nobody has no number");
+    }
+
+    #[test]
+    fn what_was_offered_is_seen_with_its_number_as_what_was_published() {
+        let bus = bus();
+        let mut tap = bus.tap(Tapped::Topic(topic())).expect("there is room");
+        let _reader = bus.subscribe(&topic()).expect("there is room");
+        let mut publisher = bus.publisher(&topic());
+        let mut cx = Context::from_waker(Waker::noop());
+        let offered = publisher.offer(&mut cx, Message::text("a"));
+        assert_eq!(offered, Offered::Published(1));
+        let mut several = VecDeque::from([Message::text("b"), Message::text("c")]);
+        publisher.offer_all(&mut cx, &mut several);
+        assert_eq!(publisher.publish(Message::text("d")), 1);
+        for number in 0..4 {
+            let event = next(&mut tap).expect("an event");
+            assert_eq!(
+                (&event["number"], &event["subscribers"]),
+                (&number.into(), &1.into())
+            );
+        }
+        assert_eq!(next(&mut tap), None);
     }
 
     #[test]

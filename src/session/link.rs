@@ -305,7 +305,15 @@ mod tests {
     #[test]
     fn a_socket_that_panics_has_not_taken_it() {
         for before in [0, 1] {
-            let link = link(Some(Does::Panic), true, before);
+            // What it has taken earlier is no matter of this.
+            let link = link(Some(Does::Take(6)), true, 0);
+            assert_eq!(give(&link).0, Given::Passed);
+            let mut broken = link.lock();
+            broken.stream.does = Some(Does::Panic);
+            for _ in 0..before {
+                broken.outbox.push(Frame::text("o").as_bytes(), None);
+            }
+            drop(broken);
             let given = std::panic::catch_unwind(std::panic::AssertUnwindSafe(|| give(&link)));
             assert!(given.is_err());
             link.keep(&burst());
