@@ -235,15 +235,8 @@ mod tests {
         assert_eq!(backlog.total(), 0);
     }
 
-    fn config() -> ProptestConfig {
-        ProptestConfig {
-            failure_persistence: None,
-            ..ProptestConfig::default()
-        }
-    }
-
     proptest! {
-        #![proptest_config(config())]
+        #![proptest_config(crate::cases::cases())]
 
         #[test]
         fn the_sum_is_that_of_those_who_stay_and_never_above_the_bound(

@@ -184,15 +184,8 @@ mod tests {
         assert_eq!(checked, 9 * 65_536 * 4);
     }
 
-    fn config() -> ProptestConfig {
-        ProptestConfig {
-            failure_persistence: None,
-            ..ProptestConfig::default()
-        }
-    }
-
     proptest! {
-        #![proptest_config(config())]
+        #![proptest_config(crate::cases::cases())]
 
         /// What is promised for a moment is there at that moment, and not a nanosecond before.
         #[test]

@@ -29,6 +29,8 @@ pub mod authorize;
 mod backlog;
 mod bucket;
 pub mod bus;
+#[cfg(test)]
+mod cases;
 mod fan;
 pub mod histogram;
 pub mod identity;

@@ -5,7 +5,7 @@ use std::path::{Path, PathBuf};
 
 /// Modules from the ground up; those on one line know nothing of each other.
 const LAYERS: &[&[&str]] = &[
-    &["planted"],
+    &["cases", "planted"],
     &["address", "identity", "instant", "origin", "sync"],
     &["histogram", "shards", "wakes"],
     &["limits", "peer"],

@@ -129,15 +129,8 @@ mod tests {
         assert_eq!(placement.enter(THERE, 1).0, HERE);
     }
 
-    fn config() -> ProptestConfig {
-        ProptestConfig {
-            failure_persistence: None,
-            ..ProptestConfig::default()
-        }
-    }
-
     proptest! {
-        #![proptest_config(config())]
+        #![proptest_config(crate::cases::cases())]
 
         #[test]
         fn everybody_is_counted_where_they_are_and_none_is_far_from_room_at_the_service(

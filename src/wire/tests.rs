@@ -1,7 +1,5 @@
 //! Tests of the codec as a whole; the helpers write a client's frames byte by byte.
 
-use proptest::prelude::ProptestConfig;
-
 use super::{Decoder, Event, WireError};
 
 mod arbitrary;
@@ -23,14 +21,6 @@ const FIN: u8 = 0x80;
 const CONTINUATION: u8 = 0x00;
 
 const KEY: [u8; 4] = [0x37, 0xFA, 0x21, 0x3D];
-
-/// As many cases as `PROPTEST_CASES` says or 256, and no files of its own.
-fn config() -> ProptestConfig {
-    ProptestConfig {
-        failure_persistence: None,
-        ..ProptestConfig::default()
-    }
-}
 
 /// A client's frame with a length in its shortest form.
 fn client_frame(first: u8, payload: &[u8], key: [u8; 4]) -> Vec<u8> {

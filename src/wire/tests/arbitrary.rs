@@ -119,7 +119,7 @@ fn chunks<'a>(mut bytes: &'a [u8], sizes: &[usize]) -> Vec<&'a [u8]> {
 }
 
 proptest! {
-    #![proptest_config(config())]
+    #![proptest_config(crate::cases::cases())]
 
     #[test]
     fn what_is_sent_is_read(

@@ -241,7 +241,7 @@ fn large_messages_of_every_kind_are_compressed_and_restored() {
 }
 
 proptest! {
-    #![proptest_config(config())]
+    #![proptest_config(crate::cases::cases())]
 
     /// However a client compresses, cuts and splits it.
     #[test]

@@ -156,7 +156,7 @@ fn stray_frame() -> impl Strategy<Value = Vec<u8>> {
 }
 
 proptest! {
-    #![proptest_config(config())]
+    #![proptest_config(crate::cases::cases())]
 
     #[test]
     fn changed_bytes_are_judged_alike(

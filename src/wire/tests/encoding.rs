@@ -101,7 +101,7 @@ fn a_code_not_to_be_sent_leaves_an_empty_close() {
 }
 
 proptest! {
-    #![proptest_config(config())]
+    #![proptest_config(crate::cases::cases())]
 
     #[test]
     fn closes_survive_the_wire(code in 3000_u16..5000, reason in any::<String>()) {

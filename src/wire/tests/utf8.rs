@@ -84,7 +84,7 @@ fn a_text_fails_with_its_first_impossible_byte() {
 }
 
 proptest! {
-    #![proptest_config(config())]
+    #![proptest_config(crate::cases::cases())]
 
     #[test]
     fn any_bytes_agree_with_the_standard_library(

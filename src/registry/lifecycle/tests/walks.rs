@@ -277,16 +277,8 @@ fn edges() -> impl Strategy<Value = LifecyclePolicy> {
     })
 }
 
-fn config() -> ProptestConfig {
-    ProptestConfig {
-        cases: if cfg!(miri) { 2 } else { 256 },
-        failure_persistence: None,
-        ..ProptestConfig::default()
-    }
-}
-
 proptest! {
-    #![proptest_config(config())]
+    #![proptest_config(crate::cases::cases())]
 
     #[test]
     fn long_random_sequences_keep_the_invariants(
