@@ -374,6 +374,31 @@ mod tests {
         assert_eq!(policy.inbound, Some(Limits::default().inbound));
     }
 
+    /// A value of the file that is not the default.
+    fn another(name: &str, default: &str) -> String {
+        match (name, default.parse::<u64>()) {
+            ("drain_code", _) => "\"1012\"".to_owned(),
+            ("proxies", _) => "[\"10.0.0.0/8\"]".to_owned(),
+            (_, Ok(number)) => (number + 1).to_string(),
+            (_, Err(_)) if default.contains("/s") => "\"3/s\"".to_owned(),
+            (_, Err(_)) => "\"7s\"".to_owned(),
+        }
+    }
+
+    #[test]
+    fn each_key_of_the_bounds_changes_them() {
+        for key in schema::keys_of("limits") {
+            let text = format!(
+                "[limits]\n{} = {}\n",
+                key.name,
+                another(key.name, key.default)
+            );
+            let config = Sources::file("", &[]).with_file("", &text);
+            let config = config.unwrap_or_else(|error| panic!("{text}: {error}"));
+            assert_ne!(config.limits(), Limits::default(), "{text}");
+        }
+    }
+
     #[test]
     fn a_service_has_what_its_section_says_and_for_the_rest_what_all_have() {
         let text = "linger = \"9s\"\nmessages = \"5/s\"\n\
