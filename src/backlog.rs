@@ -2,7 +2,7 @@
 //! too much.
 
 use std::cmp::Reverse;
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, btree_map};
 use std::task::{Context, Poll, Waker};
 
 use crate::sync::{Arc, Mutex};
@@ -35,6 +35,10 @@ struct Entry {
     shed: bool,
     waker: Waker,
 }
+
+/// That an account is told to go.
+#[derive(Debug)]
+struct Shed;
 
 /// One session's part, gone when it is dropped.
 #[derive(Debug)]
@@ -76,28 +80,31 @@ impl Backlog {
 
 impl State {
     /// Takes the account's new bytes, and the waker that is no longer needed.
-    fn set(&mut self, client: u64, bytes: u64, waker: &Waker) -> Option<Waker> {
-        match self.entries.get_mut(&client) {
-            Some(entry) => {
-                if !entry.shed {
-                    self.total = self.total - entry.bytes + bytes;
-                }
-                entry.bytes = bytes;
-                if entry.waker.will_wake(waker) {
-                    return None;
-                }
-                Some(std::mem::replace(&mut entry.waker, waker.clone()))
-            }
-            None => {
+    fn set(&mut self, client: u64, bytes: u64, waker: &Waker) -> Result<Option<Waker>, Shed> {
+        let mut entry = match self.entries.entry(client) {
+            btree_map::Entry::Occupied(entry) => entry,
+            btree_map::Entry::Vacant(_) if bytes == 0 => return Ok(None),
+            btree_map::Entry::Vacant(place) => {
                 self.total += bytes;
-                let entry = Entry {
+                place.insert(Entry {
                     bytes,
                     shed: false,
                     waker: waker.clone(),
-                };
-                self.entries.insert(client, entry).map(|entry| entry.waker)
+                });
+                return Ok(None);
             }
+        };
+        let held = entry.get_mut();
+        if held.shed {
+            return Err(Shed);
         }
+        self.total = self.total - held.bytes + bytes;
+        held.bytes = bytes;
+        if bytes == 0 {
+            return Ok(Some(entry.remove().waker));
+        }
+        let is_same = held.waker.will_wake(waker);
+        Ok((!is_same).then(|| std::mem::replace(&mut held.waker, waker.clone())))
     }
 
     fn remove(&mut self, client: u64) -> Option<Waker> {
@@ -106,6 +113,10 @@ impl State {
             self.total -= entry.bytes;
         }
         Some(entry.waker)
+    }
+
+    fn is_shed(&self, client: u64) -> bool {
+        self.entries.get(&client).is_some_and(|entry| entry.shed)
     }
 
     /// Marks those who hold most, the oldest of equals first, until no more than `target` is left.
@@ -147,32 +158,25 @@ impl Account {
 
     fn tell(&mut self, cx: &mut Context<'_>, bytes: u64) -> Poll<()> {
         let mut state = self.backlog.0.state.lock();
-        let is_shed = state
-            .entries
-            .get(&self.client)
-            .is_some_and(|entry| entry.shed);
-        if is_shed {
+        let Ok(replaced) = state.set(self.client, bytes, cx.waker()) else {
             return Poll::Ready(());
-        }
-        self.listed = bytes > 0;
-        if bytes == 0 {
-            let waker = state.remove(self.client);
-            drop(state);
-            drop(waker);
-            return Poll::Pending;
-        }
-        let replaced = state.set(self.client, bytes, cx.waker());
-        let max = self.backlog.0.max;
-        let wakers = if state.total > max {
-            state.shed(max - max / 8)
-        } else {
-            Vec::new()
         };
-        let shed = state.entries.get(&self.client).is_some_and(|e| e.shed);
+        self.listed = bytes > 0;
+        let max = self.backlog.0.max;
+        let mut wakers = Vec::new();
+        let mut is_shed = false;
+        if state.total > max {
+            wakers = state.shed(max - max / 8);
+            is_shed = state.is_shed(self.client);
+        }
         drop(state);
         drop(replaced);
         wakers.into_iter().for_each(Waker::wake);
-        if shed { Poll::Ready(()) } else { Poll::Pending }
+        if is_shed {
+            Poll::Ready(())
+        } else {
+            Poll::Pending
+        }
     }
 }
 

@@ -155,7 +155,7 @@ impl Log {
     }
 
     /// Keeps a message, if there is anybody who reads it.
-    #[inline]
+    #[inline(always)]
     fn push(&mut self, message: Message) {
         if self.readers > 0 {
             self.bytes += message.len();

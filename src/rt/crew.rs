@@ -2,9 +2,10 @@
 //!
 //! A turn polls every task that is ready, then those that became ready meanwhile, until none is.
 //! Between these rounds each other thread gets the tasks of its own that were woken, all together:
-//! one wake for a whole audience, however large.
+//! one wake for a whole audience, however large. Where a task gives way, those that the round has
+//! woken so far run before the rest of it.
 
-use std::cell::RefCell;
+use std::cell::{Cell, RefCell};
 use std::fmt;
 use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::sync::Arc as StdArc;
@@ -29,6 +30,8 @@ pub(crate) struct Crew {
     round: Vec<StdArc<Task>>,
     /// Those that the present round has woken, for the next one; empty between the rounds.
     next: Vec<StdArc<Task>>,
+    /// Those to which a task has given way; empty otherwise.
+    first: Vec<StdArc<Task>>,
 }
 
 /// Spawns tasks into a [`Crew`].
@@ -62,6 +65,9 @@ type Spawned = (StdArc<Task>, BoxFuture<'static, ()>);
 thread_local! {
     /// The crew of which this thread runs a round, and what that has woken.
     static ROUND: RefCell<Option<Round>> = RefCell::default();
+
+    /// Whether what the round has woken is to run before the rest of it.
+    static GIVES_WAY: Cell<bool> = Cell::default();
 }
 
 struct Round {
@@ -72,6 +78,12 @@ struct Round {
     foreign: Vec<StdArc<Task>>,
 }
 
+/// Lets the tasks that the present round has woken so far run before the rest of it.
+pub(crate) fn give_way() {
+    // A thread that ends has no round any more.
+    let _gone = GIVES_WAY.try_with(|gives_way| gives_way.set(true));
+}
+
 impl Crew {
     pub(crate) fn new() -> Self {
         Self {
@@ -79,6 +91,7 @@ impl Crew {
             running: Running::default(),
             round: Vec::new(),
             next: Vec::new(),
+            first: Vec::new(),
         }
     }
 
@@ -108,21 +121,32 @@ impl Crew {
             if self.round.is_empty() {
                 return Poll::Ready(());
             }
-            polls += self.round.len();
-            self.run_round();
+            polls += self.run_round();
         }
         cx.waker().wake_by_ref();
         Poll::Pending
     }
 
-    /// Polls each of the round once.
-    fn run_round(&mut self) {
+    /// Polls each of the round once, and those to which they give way; how many polls that were.
+    fn run_round(&mut self) -> usize {
         self.begin();
         moment::round();
+        let tasks = self.round.len();
+        let mut polls = tasks;
         for task in self.round.drain(..) {
             run(&mut self.running, task);
+            // As many as there are in the round at most: so none of these waits for more than twice
+            // as many as without.
+            if GIVES_WAY.with(Cell::take) {
+                take_woken(&mut self.first, 2 * tasks - polls);
+                polls += self.first.len();
+                for task in self.first.drain(..) {
+                    run(&mut self.running, task);
+                }
+            }
         }
         self.end();
+        polls
     }
 
     /// From now on what this thread wakes is gathered.
@@ -133,6 +157,7 @@ impl Crew {
             foreign: Vec::new(),
         };
         ROUND.with(|round| round.replace(Some(begun)));
+        GIVES_WAY.with(|gives_way| gives_way.set(false));
     }
 
     /// What was gathered is of the next round.
@@ -168,6 +193,17 @@ fn run(running: &mut Running, task: StdArc<Task>) {
         // A panic was told by its hook, and is the end of this task only.
         Ok(Poll::Ready(())) | Err(_) => drop_all(running.remove(key)),
     }
+}
+
+/// Takes those that the present round has woken so far, if they are not more than so many.
+fn take_woken(into: &mut Vec<StdArc<Task>>, most: usize) {
+    ROUND.with(|round| {
+        if let Some(round) = &mut *round.borrow_mut()
+            && round.own.len() <= most
+        {
+            std::mem::swap(&mut round.own, into);
+        }
+    });
 }
 
 /// Drops each, whatever the others do.

@@ -66,6 +66,13 @@ pub trait Spawn: Send + Sync + 'static {
         self.spawn(future);
     }
 
+    /// Lets what the tasks of this home have woken run before the rest of those that are ready;
+    /// does nothing by default.
+    ///
+    /// For a task that finds a queue full: what empties it is ready by now, and those that come
+    /// next would find it full as well.
+    fn give_way(&self) {}
+
     /// Where what is spawned from here runs; `None`, as by default, where that is no one place.
     ///
     /// Tasks of one home never run at the same time.

@@ -17,7 +17,7 @@ use futures::future::BoxFuture;
 use tokio::runtime::Handle;
 use tokio::task::unconstrained;
 
-use super::crew::Spawner;
+use super::crew::{self, Spawner};
 #[cfg(target_os = "linux")]
 use super::reactor::Sources;
 use super::turn::Turn;
@@ -172,6 +172,10 @@ impl Spawn for Tokio {
             Some(crew) => crew.spawn(future),
             None => self.spawn(future),
         }
+    }
+
+    fn give_way(&self) {
+        crew::give_way();
     }
 
     fn home(&self) -> Option<Home> {

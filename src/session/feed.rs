@@ -136,9 +136,12 @@ impl Feed {
                 if let Some(notice) = self.voice.lagged(missed) {
                     outbox.push_notice(&notice);
                 }
-                let stale = leave_out(&mut batch, self.since, metrics);
-                self.teller.lost(stale, "stale");
-                push(&mut batch, &mut self.voice, &self.encoding, outbox);
+                let terms = (self.since, &mut self.voice, &self.encoding);
+                let stale = push(&mut batch, terms, outbox);
+                if stale > 0 {
+                    metrics.stale.add(stale);
+                    self.teller.lost(stale, "stale");
+                }
                 if pick == Pick::Newest && !outbox.is_empty() {
                     // The next one may be newer still once this is sent.
                     break;
@@ -234,29 +237,28 @@ fn poll_batch(
     }
 }
 
-/// Leaves out what an instance said that this client has not joined.
-fn leave_out(batch: &mut Vec<Message>, since: Generation, metrics: &Metrics) -> u64 {
-    let all = batch.len();
-    batch.retain(|message| match message.origin() {
-        Origin::Service(generation) => *generation >= since || planted::is(Bug::StaleDelivered),
-        Origin::Client(_) | Origin::Unknown => true,
-    });
-    let stale = (all - batch.len()) as u64;
-    metrics.stale.add(stale);
-    stale
-}
-
-/// Moves the batch into the outbox.
-fn push(batch: &mut Vec<Message>, voice: &mut Voice, encoding: &Encoding, outbox: &mut Outbox) {
+/// Moves the batch into the outbox, without what an instance said that this client has not joined;
+/// how many those are.
+fn push(
+    batch: &mut Vec<Message>,
+    (since, voice, encoding): (Generation, &mut Voice, &Encoding),
+    outbox: &mut Outbox,
+) -> u64 {
+    let mut stale = 0;
     for message in batch.drain(..) {
-        if let Origin::Service(generation) = message.origin()
-            && let Some(notice) = voice.before(*generation)
-        {
-            outbox.push_notice(&notice);
+        if let Origin::Service(generation) = message.origin() {
+            if *generation < since && !planted::is(Bug::StaleDelivered) {
+                stale += 1;
+                continue;
+            }
+            if let Some(notice) = voice.before(*generation) {
+                outbox.push_notice(&notice);
+            }
         }
         let frame = encoding.encode(voice.encoded(&message));
         outbox.push(frame, message.published_at());
     }
+    stale
 }
 
 #[cfg(all(test, not(feature = "loom")))]

@@ -79,7 +79,16 @@ impl Outbox {
     }
 
     /// What it is writing, from now on of this client alone.
+    #[inline]
     fn own(&mut self) -> &mut Batch {
+        if self.shared.is_some() {
+            self.copy_shared();
+        }
+        self.own.get_or_insert_with(Batch::spared)
+    }
+
+    #[cold]
+    fn copy_shared(&mut self) {
         if let Some(Shared { burst, written }) = self.shared.take() {
             self.own = Some(Box::new(Batch {
                 bytes: burst.bytes().to_vec(),
@@ -87,13 +96,6 @@ impl Outbox {
                 marks: burst.marks().to_vec(),
             }));
         }
-        self.own.get_or_insert_with(|| {
-            SPARE
-                .try_with(Cell::take)
-                .ok()
-                .flatten()
-                .unwrap_or_default()
-        })
     }
 
     pub(super) fn is_empty(&self) -> bool {
@@ -119,6 +121,7 @@ impl Outbox {
         self.marks().len() as u64
     }
 
+    #[inline]
     pub(super) fn push(&mut self, frame: &[u8], published: Option<Instant>) {
         let batch = self.own();
         batch.bytes.extend_from_slice(frame);
@@ -303,6 +306,13 @@ impl Outbox {
 }
 
 impl Batch {
+    /// An empty one, with the memory of the last one if there is.
+    #[inline(never)]
+    fn spared() -> Box<Self> {
+        let spare = SPARE.try_with(Cell::take);
+        spare.ok().flatten().unwrap_or_default()
+    }
+
     /// Leaves its memory to the next one of this thread.
     fn spare(mut self: Box<Self>) {
         let is_small = self.bytes.capacity() <= SPARE_BYTES_MAX;

@@ -30,6 +30,8 @@ struct State {
     timers: BTreeMap<(Duration, u64), Waker>,
     timers_made: u64,
     random: u64,
+    /// How often a task gave way.
+    ways_given: usize,
 }
 
 struct Task {
@@ -88,13 +90,13 @@ impl Manual {
         }
     }
 
-    /// Lets time pass: every sleep that ends within it, in order, with what it sets off.
     /// Lets time pass in which nothing runs, as while a task blocks its thread.
     pub(crate) fn block(&self, wait: Duration) {
         let mut state = self.state();
         state.now += wait;
     }
 
+    /// Lets time pass: every sleep that ends within it, in order, with what it sets off.
     pub(crate) fn advance(&self, wait: Duration) {
         let end = self.state().now + wait;
         loop {
@@ -132,6 +134,11 @@ impl Manual {
         self.state().tasks.len()
     }
 
+    /// How often a task let others run first.
+    pub(crate) fn ways_given(&self) -> usize {
+        self.state().ways_given
+    }
+
     /// Sleeps that have not ended.
     pub(crate) fn timers(&self) -> usize {
         self.state().timers.len()
@@ -165,6 +172,10 @@ impl Spawn for Manual {
     fn spawn(&self, future: BoxFuture<'static, ()>) {
         let woken = Arc::new(Woken(AtomicBool::new(true)));
         self.state().tasks.push(Task { future, woken });
+    }
+
+    fn give_way(&self) {
+        self.state().ways_given += 1;
     }
 }
 

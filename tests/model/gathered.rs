@@ -136,6 +136,19 @@ fn at_most_sixteen_are_at_hand_and_each_is_counted_when_the_session_ends() {
 }
 
 #[test]
+fn a_client_gives_way_where_the_service_takes_no_more_and_nowhere_else() {
+    for (first, second, ways_given) in [(3, 1, 0), (4, 1, 1), (5, 0, 1), (5, 1, 2), (6, 6, 2)] {
+        let mut crowd = Crowd::new(|app| app.limits(limits(4)).service("s", deaf).expect("a name"));
+        for messages in [first, second] {
+            sends(&mut crowd, messages, &[]);
+            crowd.rt.settle();
+        }
+        let given = crowd.rt.ways_given();
+        assert_eq!(given, ways_given, "{first} messages and {second}");
+    }
+}
+
+#[test]
 fn those_at_hand_count_as_held() {
     let limits = Limits {
         queue_bytes: 3000,

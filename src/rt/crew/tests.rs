@@ -238,3 +238,90 @@ fn a_moment_has_a_few_polls_of_one_round_and_what_is_no_task_has_none() {
     assert_eq!(moments, [full, full, 1, full, full, 1], "two rounds");
     assert!(told.is_sorted());
 }
+
+/// Who was polled, in order.
+type Log = StdArc<Mutex<Vec<&'static str>>>;
+
+/// What wakes a task that sleeps.
+type Bed = StdArc<Mutex<Option<Waker>>>;
+
+fn log() -> Log {
+    StdArc::new(Mutex::new(Vec::new()))
+}
+
+impl World {
+    /// Some that have slept since an earlier turn.
+    fn sleepers<const N: usize>(&mut self, log: &Log, names: [&'static str; N]) -> [Bed; N] {
+        let beds = names.map(|name| {
+            let bed = StdArc::new(Mutex::new(None));
+            let (own, log) = (StdArc::clone(&bed), StdArc::clone(log));
+            self.spawn(poll_fn(move |cx| {
+                log.lock().push(name);
+                *own.lock() = Some(cx.waker().clone());
+                Poll::Pending
+            }));
+            bed
+        });
+        assert!(self.turn());
+        assert_eq!(std::mem::take(&mut *log.lock()), names);
+        beds
+    }
+
+    /// Spawns one that wakes these and perhaps gives way to them.
+    fn wakes<const N: usize>(
+        &self,
+        (log, name): (&Log, &'static str),
+        beds: [&Bed; N],
+        gives_way: bool,
+    ) {
+        let beds = beds.map(StdArc::clone);
+        let log = StdArc::clone(log);
+        self.spawn(async move {
+            log.lock().push(name);
+            beds.iter().for_each(|bed| wake(bed));
+            if gives_way {
+                give_way();
+            }
+        });
+    }
+}
+
+#[test]
+fn those_to_whom_a_task_gives_way_run_before_the_rest_of_the_round() {
+    for (gives_way, order) in [(true, ["a", "s", "b"]), (false, ["a", "b", "s"])] {
+        let (mut world, log) = (World::new(), log());
+        let [sleeper] = world.sleepers(&log, ["s"]);
+        // Outside of a round it is for nobody.
+        give_way();
+        world.wakes((&log, "a"), [&sleeper], gives_way);
+        world.wakes((&log, "b"), [], false);
+        assert!(world.turn());
+        assert_eq!(*log.lock(), order);
+    }
+}
+
+#[test]
+fn a_round_gives_way_to_no_more_than_it_has() {
+    let (mut world, log) = (World::new(), log());
+    let [one, two, three, four] = world.sleepers(&log, ["1", "2", "3", "4"]);
+    world.wakes((&log, "a"), [&one, &two], true);
+    world.wakes((&log, "b"), [&three, &four], true);
+    world.wakes((&log, "c"), [], false);
+    assert!(world.turn());
+    assert_eq!(*log.lock(), ["a", "1", "2", "b", "c", "3", "4"]);
+}
+
+#[test]
+fn polls_to_which_a_round_gives_way_are_polls_of_the_turn() {
+    let (mut world, polls) = (World::new(), StdArc::<Count>::default());
+    let (sleeper, bed) = sleeper(&polls);
+    world.crew.spawner().spawn(sleeper);
+    world.spawn(poll_fn(move |cx| {
+        wake(&bed);
+        give_way();
+        cx.waker().wake_by_ref();
+        Poll::Pending
+    }));
+    assert!(!world.turn(), "others have their turn");
+    assert_eq!(polls.get(), POLLS_MAX / 2);
+}

@@ -87,6 +87,10 @@ impl<R: Runtime> Open<R> {
             if let Some(cause) = self.on_inbound(cx, inbound, turn, now) {
                 return Some(cause);
             }
+            // It was offered, and waits.
+            if self.at_hand.is_some() {
+                return None;
+            }
         }
         cx.waker().wake_by_ref();
         None
@@ -279,6 +283,7 @@ impl<R: Runtime> Open<R> {
             at_hand::spare(messages);
             return Poll::Ready(());
         };
+        self.admission().app().rt().give_way();
         messages.truncate(planted::most(Bug::GatheredLost, 0));
         let (rest, since) = (messages, now);
         self.at_hand = Some(Box::new(AtHand { first, rest, since }));
@@ -291,8 +296,12 @@ impl<R: Runtime> Open<R> {
             return Some(message);
         }
         match self.admission_mut().publisher.offer(cx, message) {
-            // Without an inbox the instance is ending; the next one gets the message.
-            Offered::Full(message) | Offered::Nobody(message) => Some(message),
+            Offered::Full(message) => {
+                self.admission().app().rt().give_way();
+                Some(message)
+            }
+            // The instance is ending; the next one gets the message.
+            Offered::Nobody(message) => Some(message),
             Offered::Published(_) => None,
         }
     }
