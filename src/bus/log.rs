@@ -20,7 +20,7 @@ use super::cell::{Offers, Read};
 use super::counts::TopicCounts;
 use super::memory::TopicStatus;
 use super::message::Message;
-use super::ring::{Entry, KEPT, Ring};
+use super::ring::{Entry, Ring};
 use super::subscription::Received;
 use super::topic::Topic;
 use crate::limits::Window;
@@ -211,8 +211,9 @@ impl Log {
         let mut bytes = 0;
         if self.is_sole() {
             cursor.0 = start;
-            // A window may hold far more than is asked for.
-            into.reserve(self.entries.len().min(KEPT));
+            if self.bytes <= bytes_max {
+                self.take_all(cursor, into);
+            }
             while let Some(entry) = self.entries.front() {
                 bytes += entry.message.len();
                 if into.len() > before && bytes > bytes_max {
@@ -418,6 +419,18 @@ impl Log {
         *self.readers_at(self.head) += readers;
         cursor.0 = self.head;
         Some(message)
+    }
+
+    /// Delivers all there is to the one reader there is, which stands before it.
+    fn take_all(&mut self, cursor: &mut Cursor, into: &mut Vec<Message>) {
+        let count = self.entries.len() as u64;
+        into.extend(self.entries.drain().map(|entry| entry.message));
+        self.bytes -= planted::none(Bug::BytesKept, self.bytes);
+        self.head += count;
+        self.counts.delivered += count;
+        self.counts.pending -= count;
+        self.caught_up = self.readers;
+        cursor.0 = self.head;
     }
 
     /// Drops the oldest entry; its readers lose it and stand before the next one.

@@ -273,9 +273,22 @@ impl Shared {
     /// Gives the message back if nobody is subscribed any more.
     #[inline]
     fn publish_at(&self, cell: &Cell, topic: &Topic, message: Message) -> Result<usize, Message> {
-        let told = self.copy_for_taps(&message);
+        if self.is_tapped() {
+            return self.publish_tapped(cell, topic, message);
+        }
+        cell.publish(message).map(|published| published.subscribers)
+    }
+
+    #[cold]
+    fn publish_tapped(
+        &self,
+        cell: &Cell,
+        topic: &Topic,
+        message: Message,
+    ) -> Result<usize, Message> {
+        let told = message.clone();
         let published = cell.publish(message)?;
-        self.tell_published(topic, told, published);
+        self.tell_tapped(topic, &told, published);
         Ok(published.subscribers)
     }
 

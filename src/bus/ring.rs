@@ -35,6 +35,7 @@ pub(super) struct Ring {
 }
 
 impl Ring {
+    #[inline]
     pub(super) fn push_back(&mut self, entry: Entry) {
         if self.entries.len() == self.entries.capacity() {
             self.grow();
@@ -44,6 +45,11 @@ impl Ring {
 
     pub(super) fn pop_front(&mut self) -> Option<Entry> {
         self.entries.pop_front()
+    }
+
+    /// Takes all out, the oldest first.
+    pub(super) fn drain(&mut self) -> impl Iterator<Item = Entry> {
+        self.entries.drain(..)
     }
 
     /// Puts these before its own and leaves none there.

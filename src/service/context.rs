@@ -161,8 +161,16 @@ impl Context {
         if is_hasty && self.stop.poll_raised(cx).is_ready() {
             return Poll::Ready(None);
         }
+        match self.inbox.next() {
+            Some(message) => Poll::Ready(Some(message)),
+            None => self.poll_topic(cx),
+        }
+    }
+
+    /// The same once nothing is taken ahead.
+    fn poll_topic(&mut self, cx: &mut std::task::Context<'_>) -> Poll<Option<Message>> {
         loop {
-            match self.inbox.poll_recv(cx) {
+            match self.inbox.poll_topic(cx) {
                 Poll::Ready(Received::Message(message)) => return Poll::Ready(Some(message)),
                 Poll::Ready(Received::Lagged(lost)) => self.lost += lost,
                 Poll::Pending => return self.stop.poll_raised(cx).map(|()| None),

@@ -7,7 +7,7 @@
 use std::cell::RefCell;
 use std::task::{Context, Poll};
 
-use crate::bus::{Ahead, Received, Subscription};
+use crate::bus::{Ahead, Message, Received, Subscription};
 use crate::sync::thread_local;
 
 thread_local! {
@@ -38,17 +38,15 @@ impl Inbox {
         Self(subscription)
     }
 
-    /// Polls for the next message, or the number of messages lost before it.
+    /// The next message of those that were taken ahead.
     #[inline]
-    pub(super) fn poll_recv(&mut self, cx: &mut Context<'_>) -> Poll<Received> {
-        match with_ahead(|ahead| self.0.next_ahead(ahead.as_mut()?)) {
-            Some(message) => Poll::Ready(Received::Message(message)),
-            None => self.poll_topic(cx),
-        }
+    pub(super) fn next(&mut self) -> Option<Message> {
+        with_ahead(|ahead| self.0.next_ahead(ahead.as_mut()?))
     }
 
-    /// The same once there is nothing ahead.
-    fn poll_topic(&mut self, cx: &mut Context<'_>) -> Poll<Received> {
+    /// Polls for the next message, or the number of messages lost before it, once there is nothing
+    /// ahead.
+    pub(super) fn poll_topic(&mut self, cx: &mut Context<'_>) -> Poll<Received> {
         // Taken out meanwhile: to wake publishers is to run foreign code.
         match with_ahead(Option::take) {
             Some(mut ahead) => {
@@ -103,7 +101,7 @@ mod tests {
     use std::task::Waker;
 
     use super::*;
-    use crate::bus::{InMemoryMessageBus, Message, MessageBus, Offered, Publisher, Topic};
+    use crate::bus::{InMemoryMessageBus, MessageBus, Offered, Publisher, Topic};
     use crate::limits::Window;
     use crate::wakes::Wakes;
 
@@ -174,7 +172,10 @@ mod tests {
 
     fn recv(inbox: &mut Inbox) -> Option<String> {
         let mut cx = Context::from_waker(Waker::noop());
-        match inbox.poll_recv(&mut cx) {
+        if let Some(message) = inbox.next() {
+            return message.as_text().map(str::to_owned);
+        }
+        match inbox.poll_topic(&mut cx) {
             Poll::Ready(Received::Message(message)) => message.as_text().map(str::to_owned),
             Poll::Ready(Received::Lagged(lost)) => Some(format!("{lost} lost")),
             Poll::Pending => None,
@@ -278,7 +279,7 @@ mod tests {
             std::thread::scope(|scope| {
                 let there = scope.spawn(move || {
                     let mut cx = Context::from_waker(&waker);
-                    assert!(inbox.poll_recv(&mut cx).is_pending());
+                    assert!(inbox.next().is_none() && inbox.poll_topic(&mut cx).is_pending());
                     inbox
                 });
                 there.join().expect("no panic")

@@ -4,6 +4,7 @@ use std::num::NonZeroUsize;
 
 use super::*;
 use crate::bus::message::{Generation, Origin};
+use crate::bus::ring::KEPT;
 
 const ALL: usize = usize::MAX;
 

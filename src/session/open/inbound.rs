@@ -212,6 +212,7 @@ impl<R: Runtime> Open<R> {
         }
     }
 
+    #[inline]
     fn take_in(&mut self, frame: Frame, turn: &mut Turn, now: Instant) -> Message {
         self.age.active(now);
         turn.messages += 1;
