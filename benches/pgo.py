@@ -3,7 +3,7 @@
 
     benches/pgo.py        # to target/pgo/busline
 
-Profile-guided optimization takes a fifth to a quarter off what busline itself needs for a message. It
+Profile-guided optimization takes about a fifth off what busline itself needs for a message. It
 needs LLVM's `llvm-profdata` of the version that rustc has, from `rustup component add llvm-tools` or a
 system's package, and takes two builds and half a minute of load on this machine.
 """
