@@ -31,7 +31,7 @@ mod imp {
     #[cfg(feature = "server")]
     pub(crate) use std::sync::atomic::AtomicBool;
     pub(crate) use std::sync::atomic::{AtomicU64, Ordering};
-    // It takes a byte, and looks for no poison: a tenth of what one message alone costs is locks.
+    // It takes a byte, and looks for no poison.
     pub(crate) use parking_lot::{Mutex as RawMutex, MutexGuard};
     pub(crate) use std::sync::Arc;
     pub(crate) use std::thread_local;
