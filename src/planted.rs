@@ -120,6 +120,8 @@ bugs! {
     AtHandNotCounted,
     /// Of several messages that no service has taken at once, only the first is kept.
     GatheredLost,
+    /// Of several messages that a service publishes at once, the last is left out.
+    PublishedShort,
     /// A peer's ping is not answered.
     PongDropped,
     /// A silent peer is not pinged.

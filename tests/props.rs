@@ -43,13 +43,21 @@ fn config() -> ProptestConfig {
 }
 
 fn bus_op() -> impl Strategy<Value = bus::Op> {
-    use bus::Op;
+    use bus::{Op, Several};
     let bytes = prop_oneof![4 => 0..20_u8, 1 => any::<u8>()];
+    let several = (any::<u8>(), bytes.clone(), 0..8_u8);
+    let several = several.prop_map(|(topic, bytes, count)| Several {
+        topic,
+        bytes,
+        count,
+    });
     prop_oneof![
         2 => (any::<u8>(), bytes.clone())
             .prop_map(|(subscription, bytes)| Op::Batch { subscription, bytes }),
         1 => (any::<u8>(), bytes.clone()).prop_map(|(topic, bytes)| Op::Offer { topic, bytes }),
+        1 => several.clone().prop_map(Op::OfferAll),
         4 => (any::<u8>(), bytes).prop_map(|(topic, bytes)| Op::Publish { topic, bytes }),
+        1 => several.prop_map(Op::PublishBatch),
         2 => any::<u8>().prop_map(|subscription| Op::Recv { subscription }),
         2 => any::<u8>().prop_map(|topic| Op::Subscribe { topic }),
         1 => any::<u8>().prop_map(|subscription| Op::Unsubscribe { subscription }),

@@ -68,6 +68,7 @@ const FOUND: &[Found] = &[
     found(Bug::EndNotAwaited, 500, None),
     found(Bug::AtHandNotCounted, 500, Some(300)),
     found(Bug::GatheredLost, 500, Some(400)),
+    found(Bug::PublishedShort, 20, Some(50)),
     found(Bug::PongDropped, 20, Some(100)),
     found(Bug::PingNotSent, 10, Some(50)),
     found(Bug::ReadAheadLost, 10, Some(10)),

@@ -4,11 +4,12 @@ use std::fmt;
 
 use super::cell::{Cell, Read};
 use super::log::{Cursor, Log};
-use super::message::Message;
+use super::message::{Message, Origin};
 use super::ring::Ring;
 use super::subscription::Received;
 use crate::planted::{self, Bug};
 use crate::sync::Arc;
+use crate::wire::Frame;
 
 /// Messages of one topic that its one reader has taken out and not yet received.
 ///
@@ -41,6 +42,23 @@ impl Ahead {
         self.rest.pop_front().map(|entry| entry.message)
     }
 
+    /// Moves what the next of them say into `into`, up to the first of another origin; how many
+    /// those are.
+    #[inline]
+    pub(super) fn batch(&mut self, origin: &Origin, into: &mut Vec<Frame>) -> u64 {
+        if self.rest.is_empty() {
+            return 0;
+        }
+        let is_of = |message: &&Message| message.origin().is(origin);
+        let count = self.rest.all().take_while(is_of).count();
+        into.extend(
+            self.rest
+                .take_first(count)
+                .map(|message| message.into_parts().0),
+        );
+        count as u64
+    }
+
     /// Takes out what there is once all that was taken before is received, and the first of it.
     pub(super) fn refill(&mut self, log: &mut Log, cursor: &mut Cursor) -> Read<Received> {
         if let Some(end) = self.end.take() {
@@ -51,7 +69,7 @@ impl Ahead {
         }
         let received = match self.next() {
             Some(message) => {
-                cursor.step();
+                cursor.step(1);
                 Some(Received::Message(message))
             }
             None => log.next(cursor),

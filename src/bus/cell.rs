@@ -1,6 +1,5 @@
 //! One topic of the bus: its log behind a lock, and the tasks that wait on it.
 
-use std::collections::VecDeque;
 use std::task::{Context, Poll, Waker};
 
 use super::lazy::LazyLog;
@@ -24,28 +23,29 @@ pub(super) struct Published {
 
 /// Messages on offer, the oldest first.
 pub(super) trait Offers {
-    fn first(&self) -> Option<&Message>;
+    fn all(&self) -> &[Message];
 
-    fn take_first(&mut self) -> Option<Message>;
+    /// Takes the first so many, which are there.
+    fn take_first(&mut self, count: usize) -> impl Iterator<Item = Message>;
 }
 
 impl Offers for Option<Message> {
-    fn first(&self) -> Option<&Message> {
-        self.as_ref()
+    fn all(&self) -> &[Message] {
+        self.as_slice()
     }
 
-    fn take_first(&mut self) -> Option<Message> {
-        self.take()
+    fn take_first(&mut self, count: usize) -> impl Iterator<Item = Message> {
+        self.take_if(|_| count > 0).into_iter()
     }
 }
 
-impl Offers for VecDeque<Message> {
-    fn first(&self) -> Option<&Message> {
-        self.front()
+impl Offers for Vec<Message> {
+    fn all(&self) -> &[Message] {
+        self
     }
 
-    fn take_first(&mut self) -> Option<Message> {
-        self.pop_front()
+    fn take_first(&mut self, count: usize) -> impl Iterator<Item = Message> {
+        self.drain(..count)
     }
 }
 
@@ -127,6 +127,16 @@ impl State {
         };
         log.append(message);
         published
+    }
+
+    /// The same for several, of which there is one at least.
+    fn append_batch(&mut self, messages: &mut Vec<Message>) -> Published {
+        let log = self.log.keep();
+        log.append_batch(messages);
+        Published {
+            subscribers: log.readers(),
+            number: log.next_number() - 1,
+        }
     }
 
     /// Appends what is on offer up to the first that somebody would lose a message by.
@@ -218,6 +228,19 @@ impl Cell {
         Ok(published)
     }
 
+    /// The same for several, the oldest first; they are left if nobody is subscribed any more.
+    pub(super) fn publish_batch(&self, messages: &mut Vec<Message>) -> Option<Published> {
+        let mut state = self.state.lock();
+        if state.log.readers() == 0 {
+            return None;
+        }
+        let published = state.append_batch(messages);
+        let wakers = self.announce(&mut state);
+        drop(state);
+        wakers.wake();
+        Some(published)
+    }
+
     /// Publishes what is on offer as far as that loses nobody a message; parks the task if
     /// something is left, at this place, or at a new one if it has none.
     pub(super) fn offer(
@@ -231,7 +254,7 @@ impl Cell {
         let last = has_readers.then(|| state.append_all(offers)).flatten();
         let wakers = last.map(|_| self.announce(&mut state));
         let (offer, replaced) = match last {
-            Some(published) if offers.first().is_none() => {
+            Some(published) if offers.all().is_empty() => {
                 (Offer::Published(published), state.leave_publisher(place))
             }
             None if !has_readers => (Offer::Nobody, state.leave_publisher(place)),

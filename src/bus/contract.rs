@@ -4,9 +4,11 @@
 //! poll by hand, and a bus that delivers from elsewhere is given time by polling again.
 
 use std::num::NonZeroUsize;
+use std::ops::Range;
 use std::task::{Context, Poll, Waker};
 
-use super::{Message, MessageBus, Offered, Received, Subscription, Topic};
+use super::{ClientId, Message, MessageBus, Offered, Received, Sender, Subscription, Topic};
+use crate::identity::Identity;
 use crate::limits::Window;
 
 /// Makes a bus with this window and room for this many topics.
@@ -32,6 +34,7 @@ pub fn check(make: &impl Make) {
     publish_tells_how_many_subscribers_there_were(make);
     topics_are_apart(make);
     topics_are_bounded(make);
+    a_batch_is_as_one_message_after_the_other(make);
     a_waiting_publisher_loses_nobody_a_message(make);
     a_waiting_publisher_does_not_wait_for_nobody(make);
 }
@@ -142,6 +145,35 @@ pub fn topics_are_bounded(make: &impl Make) {
     );
     drop(_a);
     assert!(bus.subscribe(&topic("c")).is_ok());
+}
+
+/// What is published at once is published in its order, to everybody, whatever they lose by it.
+pub fn a_batch_is_as_one_message_after_the_other(make: &impl Make) {
+    let bus = make(window(4), 16);
+    let publisher = bus.publisher(&topic("a"));
+    check_batch(&bus, |batch| publisher.publish_batch(batch));
+    let to = Sender::new(ClientId::new(7), Identity::anonymous(), topic("a"));
+    check_batch(&bus, |batch| bus.reply_batch(&to, batch));
+}
+
+fn check_batch(bus: &impl MessageBus, publish: impl Fn(&mut Vec<Message>) -> usize) {
+    let publish = |numbers: Range<u64>| {
+        let mut batch = numbers.map(text).collect();
+        let subscribers = publish(&mut batch);
+        assert_eq!(batch, [], "none is left");
+        subscribers
+    };
+    assert_eq!(publish(0..2), 0, "nobody is subscribed");
+    let mut fast = subscribe(bus, "a");
+    let mut slow = subscribe(bus, "a");
+    assert_eq!((publish(0..3), publish(3..3)), (2, 0));
+    assert_eq!(drain(&mut fast), [message(0), message(1), message(2)]);
+    assert_eq!(publish(3..8), 2);
+    let newest = [message(4), message(5), message(6), message(7)];
+    for (reader, lost) in [(&mut fast, 1), (&mut slow, 4)] {
+        let all = drain(reader);
+        assert_eq!((&all[0], &all[1..]), (&Received::Lagged(lost), &newest[..]));
+    }
 }
 
 /// A publisher that waits is ready as soon as nobody would lose a message by it, and not before.

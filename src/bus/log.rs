@@ -16,11 +16,11 @@ use std::sync::Arc;
 
 use self::ahead::TakenAhead;
 use super::burst::{Burst, Terms};
-use super::cell::{Offers, Read};
+use super::cell::Read;
 use super::counts::TopicCounts;
 use super::memory::TopicStatus;
 use super::message::Message;
-use super::ring::{Entry, Ring};
+use super::ring::{Entry, Gathers, Ring};
 use super::subscription::Received;
 use super::topic::Topic;
 use crate::limits::Window;
@@ -59,10 +59,10 @@ impl Cursor {
         self.0
     }
 
-    /// Its reader has received one message that was taken out before.
+    /// Its reader has received so many messages that were taken out before.
     #[inline]
-    pub(crate) fn step(&mut self) {
-        self.0 += 1;
+    pub(crate) fn step(&mut self, messages: u64) {
+        self.0 += messages;
     }
 
     /// Stands where the log has counted its reader meanwhile.
@@ -114,69 +114,6 @@ impl Log {
         self.free_read();
     }
 
-    /// Whether a message of this length fits without anybody losing one.
-    pub(crate) fn has_room(&self, message_bytes: usize) -> bool {
-        self.messages() == 0
-            || planted::is(Bug::RoomInvented)
-            || (self.messages() < self.window.messages.get()
-                && self.bytes() + message_bytes <= self.window.bytes)
-    }
-
-    /// Messages that fit without anybody losing one, if they are short.
-    pub(crate) fn room(&self) -> usize {
-        let max = self.window.messages.get();
-        if self.has_room(0) {
-            max.saturating_sub(self.messages()).max(1)
-        } else {
-            0
-        }
-    }
-
-    /// Appends a message and evicts the oldest ones that no longer fit.
-    #[inline]
-    pub(crate) fn append(&mut self, message: Message) {
-        self.push(message);
-        self.settle_appended(1);
-    }
-
-    /// Appends what is on offer up to the first that somebody would lose a message by; how many
-    /// that are.
-    pub(crate) fn append_all(&mut self, offers: &mut impl Offers) -> u64 {
-        let mut count = 0;
-        while let Some(first) = offers.first()
-            && self.has_room(first.len())
-            && let Some(first) = offers.take_first()
-        {
-            self.push(first);
-            count += 1;
-        }
-        self.settle_appended(count);
-        count
-    }
-
-    /// Keeps a message, if there is anybody who reads it.
-    #[inline(always)]
-    fn push(&mut self, message: Message) {
-        if self.readers > 0 {
-            self.bytes += message.len();
-            let readers = std::mem::take(&mut self.caught_up);
-            self.entries.push_back(Entry { message, readers });
-        }
-    }
-
-    /// Counts so many messages that were appended, and evicts the oldest ones that do not fit.
-    #[inline]
-    fn settle_appended(&mut self, count: u64) {
-        let owed = count * self.readers as u64;
-        self.counts.published += count;
-        self.counts.owed += owed;
-        self.counts.pending += owed;
-        while self.overflows() {
-            self.evict();
-        }
-        self.free_burst();
-    }
-
     /// The next message, or the number of messages lost before it; `None` at the tail.
     pub(crate) fn next(&mut self, cursor: &mut Cursor) -> Option<Received> {
         if self.has_ahead(cursor) {
@@ -203,11 +140,11 @@ impl Log {
         &mut self,
         cursor: &mut Cursor,
         bytes_max: usize,
-        into: &mut Vec<Message>,
+        into: &mut impl Gathers,
     ) -> u64 {
         let start = self.position(cursor);
         let lost = start - cursor.0;
-        let before = into.len();
+        let before = into.gathered();
         let mut bytes = 0;
         if self.is_sole() {
             cursor.0 = start;
@@ -216,24 +153,26 @@ impl Log {
             }
             while let Some(entry) = self.entries.front() {
                 bytes += entry.message.len();
-                if into.len() > before && bytes > bytes_max {
+                if into.gathered() > before && bytes > bytes_max {
                     break;
                 }
-                into.extend(self.take_first(cursor));
+                if let Some(message) = self.take_first(cursor) {
+                    into.gather(message);
+                }
             }
             self.shrink();
             return told(lost);
         }
         for entry in self.entries.range(self.index(start)..) {
             bytes += entry.message.len();
-            if into.len() > before && bytes > bytes_max {
+            if into.gathered() > before && bytes > bytes_max {
                 break;
             }
-            into.push(entry.message.clone());
+            into.gather(entry.message.clone());
         }
-        planted::swap(Bug::BatchSwapped, &mut into[before..]);
+        into.swap_after(before);
         cursor.0 = start;
-        let read = planted::one_less(Bug::DeliveredTwice, (into.len() - before) as u64);
+        let read = planted::one_less(Bug::DeliveredTwice, (into.gathered() - before) as u64);
         self.pass(cursor, start + read);
         told(lost)
     }
@@ -395,12 +334,6 @@ impl Log {
         }
     }
 
-    fn overflows(&self) -> bool {
-        let max = planted::one_less(Bug::WindowTooSmall, self.window.messages.get());
-        self.entries.len() > planted::one_more(Bug::WindowTooLarge, max)
-            || (self.entries.len() > 1 && self.bytes > self.window.bytes)
-    }
-
     /// Whether there is one reader: then nothing is kept that it has read.
     fn is_sole(&self) -> bool {
         // What is delivered twice, or swapped, must still be there.
@@ -422,28 +355,15 @@ impl Log {
     }
 
     /// Delivers all there is to the one reader there is, which stands before it.
-    fn take_all(&mut self, cursor: &mut Cursor, into: &mut Vec<Message>) {
+    fn take_all(&mut self, cursor: &mut Cursor, into: &mut impl Gathers) {
         let count = self.entries.len() as u64;
-        into.extend(self.entries.drain().map(|entry| entry.message));
+        into.gather_all(&mut self.entries);
         self.bytes -= planted::none(Bug::BytesKept, self.bytes);
         self.head += count;
         self.counts.delivered += count;
         self.counts.pending -= count;
         self.caught_up = self.readers;
         cursor.0 = self.head;
-    }
-
-    /// Drops the oldest entry; its readers lose it and stand before the next one.
-    fn evict(&mut self) {
-        let Some(entry) = self.entries.pop_front() else {
-            return;
-        };
-        let lost = entry.readers as u64;
-        self.counts.lost_lagged += planted::none(Bug::LagNotCounted, lost);
-        self.counts.pending -= lost;
-        self.bytes -= planted::none(Bug::BytesKept, entry.message.len());
-        self.head += 1;
-        *self.readers_at(self.head) += entry.readers;
     }
 
     /// Frees the entries that no reader stands before.
@@ -479,6 +399,8 @@ fn told(lost: u64) -> u64 {
 }
 
 mod ahead;
+
+mod append;
 
 #[cfg(test)]
 mod tests;

@@ -118,11 +118,14 @@ impl InMemoryMessageBus {
     }
 
     /// Whether there is a tap.
+    #[inline]
     pub(crate) fn is_tapped(&self) -> bool {
         self.shared.is_tapped()
     }
 
     /// Tells an event to those who tap this.
+    #[cold]
+    #[inline(never)]
     pub(crate) fn tell(&self, tapped: &Tapped, event: impl FnOnce() -> serde_json::Value) {
         self.shared.tell(tapped, || event().to_string());
     }
@@ -173,6 +176,11 @@ impl MessageBus for InMemoryMessageBus {
     fn reply(&self, to: &Sender, message: Message) -> usize {
         let found = to.route().and_then(|route| route.on(&self.shared));
         self.shared.publish_on(found, to.topic(), message)
+    }
+
+    fn reply_batch(&self, to: &Sender, messages: &mut Vec<Message>) -> usize {
+        let found = to.route().and_then(|route| route.on(&self.shared));
+        self.shared.publish_batch_on(found, to.topic(), messages)
     }
 
     fn publisher(&self, topic: &Topic) -> Publisher {
@@ -268,6 +276,26 @@ impl Shared {
         };
         // A topic that lost its last subscriber never gets another one: there may be a new one.
         published.unwrap_or_else(|message| self.publish(topic, message))
+    }
+
+    /// The same for several, the oldest first, of which none is left.
+    pub(super) fn publish_batch_on(
+        &self,
+        found: Option<&Cell>,
+        topic: &Topic,
+        messages: &mut Vec<Message>,
+    ) -> usize {
+        if messages.is_empty() {
+            return 0;
+        }
+        if !self.is_tapped()
+            && let Some(published) = found.and_then(|cell| cell.publish_batch(messages))
+        {
+            return published.subscribers;
+        }
+        let each = messages.drain(..);
+        let subscribers = each.map(|message| self.publish_on(found, topic, message));
+        subscribers.last().unwrap_or(0)
     }
 
     /// Gives the message back if nobody is subscribed any more.

@@ -38,6 +38,17 @@ impl Origin {
             Self::Service(_) | Self::Unknown => None,
         }
     }
+
+    /// Whether it is the same without looking into it: two that are equal may differ here.
+    #[inline]
+    pub(super) fn is(&self, other: &Self) -> bool {
+        match (self, other) {
+            (Self::Client(Sender(one)), Self::Client(Sender(other))) => Arc::ptr_eq(one, other),
+            (Self::Service(one), Self::Service(other)) => one == other,
+            (Self::Unknown, Self::Unknown) => true,
+            (Self::Client(_) | Self::Service(_) | Self::Unknown, _) => false,
+        }
+    }
 }
 
 /// A client as its messages show it; cheap to clone.
@@ -200,6 +211,20 @@ impl Message {
     /// When a service published it, if one did.
     pub(crate) fn published_at(&self) -> Option<Instant> {
         self.published
+    }
+
+    /// The instance of a service that published it, if one did.
+    pub(crate) fn generation(&self) -> Option<Generation> {
+        match self.origin {
+            Origin::Service(generation) => Some(generation),
+            Origin::Client(_) | Origin::Unknown => None,
+        }
+    }
+
+    /// Whether an instance before this one published it.
+    #[inline]
+    pub(crate) fn is_before(&self, generation: Generation) -> bool {
+        self.generation().is_some_and(|by| by < generation)
     }
 
     /// Text or bytes.

@@ -22,6 +22,8 @@ mod cell;
 
 mod memory;
 
+pub(crate) mod gathered;
+
 mod group;
 
 mod tap;
@@ -41,6 +43,7 @@ pub use self::topic::{ClientId, NameError, ServiceName, Topic};
 pub(crate) use self::ahead::Ahead;
 pub(crate) use self::burst::{Burst, Mark, Terms};
 pub(crate) use self::group::Group;
+pub(crate) use self::ring::Ring;
 
 /// Publish and subscribe by topic.
 ///
@@ -68,6 +71,17 @@ pub trait MessageBus: Send + Sync + 'static {
     /// The same as [`publish`](Self::publish), for a bus that knows a shorter way.
     fn reply(&self, to: &Sender, message: Message) -> usize {
         self.publish(to.topic(), message)
+    }
+
+    /// Publishes these, the oldest first, on the topic of this client alone; none of them is left.
+    ///
+    /// Returns how many are subscribed to it; 0 for no messages. The same as one
+    /// [`reply`](Self::reply) after the other, for a bus that knows a shorter way.
+    fn reply_batch(&self, to: &Sender, messages: &mut Vec<Message>) -> usize {
+        let each = messages.drain(..);
+        each.map(|message| self.reply(to, message))
+            .last()
+            .unwrap_or(0)
     }
 
     /// Ends the subscription, as dropping it does.

@@ -138,6 +138,31 @@ fn a_parked_reader_is_woken_by_every_append() {
     });
 }
 
+/// A batch of 2 messages and 1 message, against a reader that parks; bound 3.
+///
+/// Catches: a batch that is appended in two steps, or wakes nobody.
+#[test]
+fn a_batch_wakes_a_parked_reader_and_nothing_comes_into_it() {
+    model(Some(3), || {
+        let bus = bus(4);
+        let mut reader = subscribe(&bus);
+        let publisher = bus.publisher(&topic());
+        let batch = thread::spawn(move || {
+            let mut batch = ["a", "b"].map(Into::into).into();
+            publisher.publish_batch(&mut batch)
+        });
+        let publishing = bus.clone();
+        let other = thread::spawn(move || publish(&publishing, "c"));
+        let texts = [(); 3].map(|()| block_on(reader.recv()));
+        let [a, b] = ["a", "b"].map(|text| Received::Message(text.into()));
+        assert!(texts.windows(2).any(|two| two == [a.clone(), b.clone()]));
+        let told = [batch, other].map(|publisher| publisher.join().expect("no panic"));
+        assert_eq!(told, [1, 1]);
+        drop(reader);
+        assert_empty(&bus);
+    });
+}
+
 /// 1 publisher x 4 messages through a window of 2 against a reader; bound 3.
 ///
 /// Catches: an off-by-one at the edge of the window, and a loss that is counted twice or not.

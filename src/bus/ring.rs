@@ -5,6 +5,7 @@ use std::collections::VecDeque;
 use std::ops::Deref;
 
 use super::message::Message;
+use crate::planted::{self, Bug};
 
 /// Capacity that an emptied ring keeps.
 pub(super) const KEPT: usize = 32;
@@ -20,7 +21,7 @@ thread_local! {
 
 /// A message in a log.
 #[derive(Debug)]
-pub(super) struct Entry {
+pub(crate) struct Entry {
     pub(super) message: Message,
     /// Readers whose next message is this one.
     pub(super) readers: usize,
@@ -28,28 +29,121 @@ pub(super) struct Entry {
 
 /// Entries, the oldest first.
 #[derive(Debug, Default)]
-pub(super) struct Ring {
+pub(crate) struct Ring {
     entries: VecDeque<Entry>,
     /// Whether it has given memory back before, and so is to grow as far again.
     has_outgrown: bool,
 }
 
+/// What messages are read into.
+pub(super) trait Gathers {
+    fn gathered(&self) -> usize;
+
+    fn gather(&mut self, message: Message);
+
+    /// Takes all there is out of a ring.
+    fn gather_all(&mut self, ring: &mut Ring);
+
+    /// The same messages, but that the first two after so many have changed their places.
+    fn swap_after(&mut self, before: usize);
+}
+
+impl Gathers for Vec<Message> {
+    fn gathered(&self) -> usize {
+        self.len()
+    }
+
+    fn gather(&mut self, message: Message) {
+        self.push(message);
+    }
+
+    fn gather_all(&mut self, ring: &mut Ring) {
+        self.extend(ring.messages());
+    }
+
+    fn swap_after(&mut self, before: usize) {
+        planted::swap(Bug::BatchSwapped, &mut self[before..]);
+    }
+}
+
+impl Gathers for Ring {
+    fn gathered(&self) -> usize {
+        self.entries.len()
+    }
+
+    fn gather(&mut self, message: Message) {
+        self.add(message);
+    }
+
+    fn gather_all(&mut self, ring: &mut Ring) {
+        // No more room is left to the other one than it had: one that is busy would fill up all.
+        if self.entries.is_empty() && self.entries.capacity() <= ring.entries.capacity() {
+            std::mem::swap(&mut self.entries, &mut ring.entries);
+        } else {
+            self.extend(ring.entries.drain(..));
+        }
+    }
+
+    fn swap_after(&mut self, before: usize) {
+        let entries = self.entries.make_contiguous();
+        planted::swap(Bug::BatchSwapped, &mut entries[before..]);
+    }
+}
+
 impl Ring {
+    pub(crate) const fn new() -> Self {
+        Self {
+            entries: VecDeque::new(),
+            has_outgrown: false,
+        }
+    }
+
+    /// Adds a message before which nobody stands.
+    pub(crate) fn add(&mut self, message: Message) {
+        self.push_back(Entry {
+            message,
+            readers: 0,
+        });
+    }
+
     #[inline]
     pub(super) fn push_back(&mut self, entry: Entry) {
         if self.entries.len() == self.entries.capacity() {
-            self.grow();
+            self.grow(1);
         }
         self.entries.push_back(entry);
+    }
+
+    /// Adds these behind the others.
+    pub(super) fn extend(&mut self, entries: impl Iterator<Item = Entry>) {
+        let (count, _) = entries.size_hint();
+        if self.entries.len() + count > self.entries.capacity() {
+            self.grow(count);
+        }
+        self.entries.extend(entries);
     }
 
     pub(super) fn pop_front(&mut self) -> Option<Entry> {
         self.entries.pop_front()
     }
 
-    /// Takes all out, the oldest first.
-    pub(super) fn drain(&mut self) -> impl Iterator<Item = Entry> {
-        self.entries.drain(..)
+    /// All messages, the oldest first.
+    pub(crate) fn all(&self) -> impl Iterator<Item = &Message> {
+        self.entries.iter().map(|entry| &entry.message)
+    }
+
+    pub(crate) fn clear(&mut self) {
+        self.entries.clear();
+    }
+
+    /// Takes all messages out, the oldest first.
+    pub(super) fn messages(&mut self) -> impl Iterator<Item = Message> {
+        self.take_first(self.entries.len())
+    }
+
+    /// Takes the first so many messages out, which are there.
+    pub(super) fn take_first(&mut self, count: usize) -> impl Iterator<Item = Message> {
+        self.entries.drain(..count).map(|entry| entry.message)
     }
 
     /// Puts these before its own and leaves none there.
@@ -67,29 +161,36 @@ impl Ring {
     }
 
     /// Gives back the memory of a ring that is empty; a little is kept, if that is wanted.
-    pub(super) fn shrink(&mut self, keep: bool) {
+    #[inline]
+    pub(crate) fn shrink(&mut self, keep: bool) {
         let kept = if keep { KEPT } else { 0 };
         if self.entries.is_empty() && self.entries.capacity() > kept {
-            let spare = std::mem::take(&mut self.entries);
-            if (KEPT + 1..=PASSED_ON_MAX).contains(&spare.capacity()) {
-                self.has_outgrown = true;
-                // A thread that ends keeps nothing.
-                let _gone = SPARE.try_with(|last| last.set(spare));
-            }
+            self.give_back();
         }
     }
 
-    /// Makes room for one more entry.
     #[cold]
-    fn grow(&mut self) {
-        if (self.has_outgrown || self.entries.len() >= KEPT)
+    fn give_back(&mut self) {
+        let spare = std::mem::take(&mut self.entries);
+        if (KEPT + 1..=PASSED_ON_MAX).contains(&spare.capacity()) {
+            self.has_outgrown = true;
+            // A thread that ends keeps nothing.
+            let _gone = SPARE.try_with(|last| last.set(spare));
+        }
+    }
+
+    /// Makes room for so many more entries.
+    #[cold]
+    fn grow(&mut self, additional: usize) {
+        let needed = self.entries.len() + additional;
+        if (self.has_outgrown || needed > KEPT)
             && let Ok(mut spare) = SPARE.try_with(Cell::take)
-            && spare.capacity() > self.entries.len()
+            && spare.capacity() >= needed
         {
             spare.append(&mut self.entries);
             self.entries = spare;
         } else {
-            self.entries.reserve(1);
+            self.entries.reserve(additional);
         }
     }
 }
@@ -196,5 +297,28 @@ mod tests {
         while small.pop_front().is_some() {}
         small.shrink(false);
         assert_eq!(spare(), 0, "one that is not kept");
+    }
+
+    #[test]
+    fn what_is_gathered_leaves_no_more_room_than_there_was() {
+        for (own, room, left) in [(0, 16, 0), (4, 16, 4), (16, 16, 16), (32, 16, 16)] {
+            let mut gathers = Ring::default();
+            gathers.entries.reserve_exact(own);
+            let mut ring = filled(2);
+            ring.entries.reserve_exact(room - 2);
+            gathers.gather_all(&mut ring);
+            assert_eq!((gathers.len(), ring.len(), ring.capacity()), (2, 0, left));
+            assert_eq!(gathers.capacity(), own.max(room));
+            // Behind what is there already.
+            let mut more = filled(3);
+            gathers.gather_all(&mut more);
+            assert!(
+                gathers
+                    .iter()
+                    .map(|entry| entry.readers)
+                    .eq([0, 1, 0, 1, 2])
+            );
+            assert!(more.is_empty());
+        }
     }
 }

@@ -1,6 +1,5 @@
 //! One subscriber's end of a topic, and the end of a publisher that waits for room.
 
-use std::collections::VecDeque;
 use std::future::poll_fn;
 use std::sync::Arc as StdArc;
 use std::task::{Context, Poll};
@@ -11,9 +10,11 @@ use super::cell::{Cell, Offer, Offers, Read};
 use super::group::Group;
 use super::log::{Cursor, Log};
 use super::memory::Shared;
-use super::message::Message;
+use super::message::{Message, Origin};
+use super::ring::{Gathers, Ring};
 use super::topic::Topic;
 use crate::sync::{Arc, Place};
+use crate::wire::Frame;
 
 /// A subscription to one topic; dropping it unsubscribes.
 ///
@@ -158,8 +159,22 @@ impl Subscription {
             return None;
         }
         let message = ahead.next()?;
-        self.seat_mut().cursor.step();
+        self.seat_mut().cursor.step(1);
         Some(message)
+    }
+
+    /// Moves the next messages of those that were taken ahead of this topic into `into`, up to the
+    /// first of another origin.
+    pub(crate) fn batch_ahead(
+        &mut self,
+        ahead: &mut Ahead,
+        origin: &Origin,
+        into: &mut Vec<Frame>,
+    ) {
+        if ahead.is_of(&self.cell) {
+            let count = ahead.batch(origin, into);
+            self.seat_mut().cursor.step(count);
+        }
     }
 
     /// The same as [`poll_recv`](Self::poll_recv) once there is [nothing
@@ -180,6 +195,25 @@ impl Subscription {
         cx: &mut Context<'_>,
         bytes_max: usize,
         into: &mut Vec<Message>,
+    ) -> Poll<u64> {
+        self.poll_gather(cx, bytes_max, into)
+    }
+
+    /// The same into a ring, which costs nothing where this is the one subscriber.
+    pub(crate) fn poll_ring(
+        &mut self,
+        cx: &mut Context<'_>,
+        bytes_max: usize,
+        into: &mut Ring,
+    ) -> Poll<u64> {
+        self.poll_gather(cx, bytes_max, into)
+    }
+
+    fn poll_gather(
+        &mut self,
+        cx: &mut Context<'_>,
+        bytes_max: usize,
+        into: &mut impl Gathers,
     ) -> Poll<u64> {
         self.read(cx, |log, cursor| {
             if !log.is_ready(cursor) {
@@ -275,6 +309,14 @@ impl Publisher {
         self.shared.publish_on(found, &self.topic, message)
     }
 
+    /// Publishes these, the oldest first, as [`publish`](Self::publish) does one after the other.
+    ///
+    /// Returns how many are subscribed, 0 for no messages; none of them is left.
+    pub fn publish_batch(&self, messages: &mut Vec<Message>) -> usize {
+        let found = self.cell.as_deref();
+        self.shared.publish_batch_on(found, &self.topic, messages)
+    }
+
     /// Publishes the message if no subscriber loses another one by it.
     ///
     /// Who is woken because of one that was not finds room: it is kept for it until it offers again
@@ -298,17 +340,20 @@ impl Publisher {
     /// Publishes these, the oldest first, as far as no subscriber loses another one by it.
     ///
     /// What is left was not published, as with [`offer`](Self::offer).
-    pub fn offer_all(&mut self, cx: &mut Context<'_>, messages: &mut VecDeque<Message>) {
+    pub fn offer_all(&mut self, cx: &mut Context<'_>, messages: &mut Vec<Message>) {
         if !self.shared.is_tapped() {
             if !messages.is_empty() {
                 let _left = self.offer_there(cx, messages);
             }
             return;
         }
-        while let Some(message) = messages.pop_front() {
+        let mut left = std::mem::take(messages).into_iter();
+        while let Some(message) = left.next() {
             match self.offer(cx, message) {
                 Offered::Full(message) | Offered::Nobody(message) => {
-                    return messages.push_front(message);
+                    messages.push(message);
+                    messages.extend(left);
+                    return;
                 }
                 Offered::Published(_) => {}
             }

@@ -53,6 +53,7 @@ impl Taps {
     }
 
     /// Whether an event may be of interest to anybody.
+    #[inline]
     pub(super) fn any(&self) -> bool {
         self.count() > 0
     }
@@ -108,7 +109,6 @@ pub(super) fn published(message: &Message, number: u64, subscribers: usize) -> S
 
 #[cfg(all(test, not(feature = "loom")))]
 mod tests {
-    use std::collections::VecDeque;
     use std::task::{Context, Waker};
 
     use futures::FutureExt;
@@ -158,7 +158,7 @@ mod tests {
         let mut cx = Context::from_waker(Waker::noop());
         let offered = publisher.offer(&mut cx, Message::text("a"));
         assert_eq!(offered, Offered::Published(1));
-        let mut several = VecDeque::from([Message::text("b"), Message::text("c")]);
+        let mut several = Vec::from([Message::text("b"), Message::text("c")]);
         publisher.offer_all(&mut cx, &mut several);
         assert_eq!(publisher.publish(Message::text("d")), 1);
         for number in 0..4 {

@@ -9,10 +9,11 @@ use super::Stop;
 use super::inbox::Inbox;
 use crate::bus::{
     Generation, Message, MessageBus, Origin, Publisher, Received, Sender, ServiceName,
-    Subscription, Topic,
+    Subscription, Topic, gathered,
 };
 use crate::planted::{self, Bug};
 use crate::rt::{Clock, Instant};
+use crate::wire::Frame;
 
 /// One run of a service: its inbox, its clients' topics, and time.
 pub struct Context {
@@ -79,6 +80,38 @@ impl Context {
         poll_fn(|cx| self.poll_recv(cx)).await
     }
 
+    /// Moves what one client has said into `into`: its next message, and those after it that are
+    /// there already, up to the first of another client. Returns who said it, or `None` as
+    /// [`recv`](Self::recv) does.
+    ///
+    /// For a service that does less for several messages at once than for one after the other:
+    ///
+    /// ```
+    /// # use busline::Context;
+    /// async fn answer(mut ctx: Context) {
+    ///     let mut said = Vec::new();
+    ///     while let Some(origin) = ctx.recv_batch(&mut said).await {
+    ///         let answers = said.drain(..);
+    ///         if let Some(sender) = origin.client() {
+    ///             ctx.send_batch(sender, answers);
+    ///         }
+    ///     }
+    /// }
+    /// # fn check(_: impl busline::Service) {}
+    /// # check(answer);
+    /// ```
+    ///
+    /// # Cancel safety
+    ///
+    /// Dropping the future loses no message.
+    pub async fn recv_batch(&mut self, into: &mut Vec<Frame>) -> Option<Origin> {
+        let first = poll_fn(|cx| self.poll_recv(cx)).await?;
+        let (frame, origin) = first.into_parts();
+        into.push(frame);
+        self.inbox.batch(&origin, into);
+        Some(origin)
+    }
+
     /// The next message of a client, if there is one before `at`.
     ///
     /// A deadline that has passed comes before a message that is there, so that no client can delay
@@ -117,6 +150,15 @@ impl Context {
         self.to_all.publish(self.stamped(message.into()))
     }
 
+    /// Sends these to every client, the oldest first: as [`publish`](Self::publish) does one after
+    /// the other, at less cost.
+    ///
+    /// Returns how many clients that are, 0 for no messages.
+    pub fn publish_batch<M: Into<Message>>(&self, messages: impl IntoIterator<Item = M>) -> usize {
+        let one = |message| self.to_all.publish(message);
+        self.stamped_batch(messages, one, |batch| self.to_all.publish_batch(batch))
+    }
+
     /// Sends a message to the one client that sent `to`, over a topic of its own.
     ///
     /// Returns how many subscribers got it: 0 if the client has left or no client sent `to`.
@@ -131,6 +173,19 @@ impl Context {
     /// Returns how many subscribers got it: 0 if the client has left.
     pub fn send_to(&self, to: &Sender, message: impl Into<Message>) -> usize {
         self.bus.reply(to, self.stamped(message.into()))
+    }
+
+    /// Sends these to one client, the oldest first: as [`send_to`](Self::send_to) does one after
+    /// the other, at less cost.
+    ///
+    /// Returns how many subscribers got them: 0 if the client has left, and for no messages.
+    pub fn send_batch<M: Into<Message>>(
+        &self,
+        to: &Sender,
+        messages: impl IntoIterator<Item = M>,
+    ) -> usize {
+        let one = |message| self.bus.reply(to, message);
+        self.stamped_batch(messages, one, |batch| self.bus.reply_batch(to, batch))
     }
 
     /// The present instant of the runtime's clock, for deadlines.
@@ -153,6 +208,32 @@ impl Context {
     fn stamped(&self, message: Message) -> Message {
         let origin = Origin::Service(self.generation);
         message.published(origin, self.clock.moment())
+    }
+
+    /// Publishes the messages, as this run does now: as one if that is all there are.
+    #[inline]
+    fn stamped_batch<M: Into<Message>>(
+        &self,
+        messages: impl IntoIterator<Item = M>,
+        one: impl FnOnce(Message) -> usize,
+        all: impl FnOnce(&mut Vec<Message>) -> usize,
+    ) -> usize {
+        let (origin, now) = (Origin::Service(self.generation), self.clock.moment());
+        let stamped = |message: M| message.into().published(origin.clone(), now);
+        let mut messages = messages.into_iter().map(stamped);
+        let Some(first) = messages.next() else {
+            return 0;
+        };
+        let Some(second) = messages.next() else {
+            return one(first);
+        };
+        let mut batch = gathered::room();
+        batch.extend([first, second]);
+        batch.extend(messages);
+        batch.truncate(planted::one_less(Bug::PublishedShort, batch.len()));
+        let subscribers = all(&mut batch);
+        gathered::spare(batch);
+        subscribers
     }
 
     #[inline]

@@ -4,10 +4,11 @@ use super::Context;
 
 /// Answers every message of a client to that client alone.
 pub async fn echo(mut ctx: Context) {
-    while let Some(message) = ctx.recv().await {
-        let (frame, origin) = message.into_parts();
+    let mut said = Vec::new();
+    while let Some(origin) = ctx.recv_batch(&mut said).await {
+        let answers = said.drain(..);
         if let Some(sender) = origin.client() {
-            ctx.send_to(sender, frame);
+            ctx.send_batch(sender, answers);
         }
     }
 }

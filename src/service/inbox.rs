@@ -7,8 +7,9 @@
 use std::cell::RefCell;
 use std::task::{Context, Poll};
 
-use crate::bus::{Ahead, Message, Received, Subscription};
+use crate::bus::{Ahead, Message, Origin, Received, Subscription};
 use crate::sync::thread_local;
+use crate::wire::Frame;
 
 thread_local! {
     /// What the instance that this thread polls has taken ahead.
@@ -42,6 +43,16 @@ impl Inbox {
     #[inline]
     pub(super) fn next(&mut self) -> Option<Message> {
         with_ahead(|ahead| self.0.next_ahead(ahead.as_mut()?))
+    }
+
+    /// Moves the next messages of those that were taken ahead into `into`, up to the first of
+    /// another origin.
+    pub(super) fn batch(&mut self, origin: &Origin, into: &mut Vec<Frame>) {
+        with_ahead(|ahead| {
+            let ahead = ahead.as_mut()?;
+            self.0.batch_ahead(ahead, origin, into);
+            Some(())
+        });
     }
 
     /// Polls for the next message, or the number of messages lost before it, once there is nothing
@@ -101,7 +112,7 @@ mod tests {
     use std::task::Waker;
 
     use super::*;
-    use crate::bus::{InMemoryMessageBus, MessageBus, Offered, Publisher, Topic};
+    use crate::bus::{Generation, InMemoryMessageBus, MessageBus, Offered, Publisher, Topic};
     use crate::limits::Window;
     use crate::wakes::Wakes;
 
@@ -306,6 +317,33 @@ mod tests {
             assert_eq!(recv(inbox).as_deref(), Some("b"));
         });
         assert_eq!(outer.counts(), [4, 0, 0, 0]);
+    }
+
+    #[test]
+    fn a_batch_is_what_one_has_said_in_a_row_and_the_rest_waits() {
+        let mut world = World::new();
+        world.offer_each(&["a", "b"]);
+        let other = Message::text("c").from_origin(Origin::Service(Generation::new(1)));
+        world
+            .bus
+            .publish(&"in".parse().expect("a valid name"), other);
+        let inbox = world.inbox.as_mut().expect("it has not left");
+        let mut said = Vec::new();
+        world.polls.run(|| {
+            inbox.batch(&Origin::Unknown, &mut said);
+            assert_eq!(said, [], "nothing is ahead yet");
+            assert_eq!(recv(inbox).as_deref(), Some("a"));
+            for _ in 0..2 {
+                inbox.batch(&Origin::Unknown, &mut said);
+                assert_eq!(
+                    said,
+                    [Frame::text("b")],
+                    "the next one is of another origin"
+                );
+            }
+        });
+        assert_eq!(world.counts(), [2, 0, 0, 1]);
+        assert_eq!(world.poll(9), ["c"]);
     }
 
     #[test]

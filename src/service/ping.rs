@@ -4,7 +4,8 @@ use super::Context;
 
 /// Publishes every message of a client to all clients.
 pub async fn ping(mut ctx: Context) {
-    while let Some(message) = ctx.recv().await {
-        ctx.publish(message);
+    let mut said = Vec::new();
+    while ctx.recv_batch(&mut said).await.is_some() {
+        ctx.publish_batch(said.drain(..));
     }
 }

@@ -9,14 +9,16 @@ use super::feed::Feed;
 use super::teller::Teller;
 use super::to_all::ToAll;
 use crate::app::App;
-use crate::bus::{ClientId, MessageBus, Publisher, Sender, ServiceName, SubscribeError, Topic};
+use crate::bus::{
+    ClientId, Message, MessageBus, Origin, Publisher, ServiceName, SubscribeError, Topic,
+};
 use crate::limits::{InboundPolicy, Limits};
 use crate::metrics::RefuseReason;
 use crate::peer::Peer;
 use crate::permits::{Full, Permit};
 use crate::registry::{JoinError, Lease, Refusal};
 use crate::rt::{Home, Instant, Runtime};
-use crate::wire::{Deflate, Inflation};
+use crate::wire::{Deflate, Frame, Inflation};
 
 /// A client that may have a session: it is subscribed, and it has joined its service.
 ///
@@ -224,11 +226,14 @@ impl<R: Runtime> Admission<R> {
 }
 
 impl<R: Runtime> Membership<R> {
-    /// The client as its messages name it.
-    pub(super) fn sender(&mut self) -> Sender {
+    /// The client's message of this frame, which came in.
+    #[inline]
+    pub(super) fn message(&mut self, frame: Frame) -> Message {
         let feed = &self.feed;
+        feed.teller.received(frame.len());
         let (client, topic) = (feed.teller.client(), feed.to_one.topic());
-        self.author.sender(self.app.bus(), client, topic)
+        let sender = self.author.sender(self.app.bus(), client, topic);
+        Message::new(frame, Origin::Client(sender.clone()))
     }
 
     /// The application that admitted it.

@@ -33,20 +33,25 @@ impl Author {
     }
 
     /// What its messages refer to: its number and the topic that it alone reads.
+    #[inline]
     pub(super) fn sender(
         &mut self,
         bus: &InMemoryMessageBus,
         client: ClientId,
         topic: &Topic,
-    ) -> Sender {
-        match self {
-            Self::Silent(_) => {
-                let sender = bus.sender(client, self.identity().clone(), topic.clone());
-                *self = Self::Heard(sender.clone());
-                sender
+    ) -> &Sender {
+        loop {
+            match self {
+                Self::Silent(_) => self.speak(bus, client, topic),
+                Self::Heard(sender) => return sender,
             }
-            Self::Heard(sender) => sender.clone(),
         }
+    }
+
+    /// It says something for the first time.
+    #[cold]
+    fn speak(&mut self, bus: &InMemoryMessageBus, client: ClientId, topic: &Topic) {
+        *self = Self::Heard(bus.sender(client, self.identity().clone(), topic.clone()));
     }
 }
 
@@ -70,12 +75,12 @@ mod tests {
         assert_eq!(author.identity(), &Identity::anonymous());
         author.renew(named("alice"));
         assert_eq!(author.identity(), &named("alice"));
-        let first = author.sender(&bus, ClientId::new(7), &topic);
+        let first = author.sender(&bus, ClientId::new(7), &topic).clone();
         assert_eq!((first.client(), first.topic()), (ClientId::new(7), &topic));
         assert_eq!(first.subject(), Some("alice"));
-        assert_eq!(author.sender(&bus, ClientId::new(7), &topic), first);
+        assert_eq!(author.sender(&bus, ClientId::new(7), &topic), &first);
         author.renew(named("bob"));
-        let second = author.sender(&bus, ClientId::new(7), &topic);
+        let second = author.sender(&bus, ClientId::new(7), &topic).clone();
         assert_eq!(
             (first.subject(), second.subject()),
             (Some("alice"), Some("bob"))

@@ -9,19 +9,16 @@ use super::encoding::Encoding;
 use super::outbox::Outbox;
 use super::teller::Teller;
 use super::to_all::ToAll;
-use crate::bus::{Generation, Message, Origin, Subscription, Terms};
+use crate::bus::{Generation, Ring, Subscription, Terms};
 use crate::fan::{Fans, Follower};
 use crate::limits::SlowConsumer;
 use crate::metrics::Metrics;
 use crate::planted::{self, Bug};
 use crate::rt::Runtime;
 
-/// Messages for which there is room at most in what a pull leaves to the next one.
-const SPARE_MESSAGES_MAX: usize = 1024;
-
 thread_local! {
     /// What the last pull gathered its messages in; empty.
-    static SPARE: Cell<Vec<Message>> = const { Cell::new(Vec::new()) };
+    static SPARE: Cell<Ring> = const { Cell::new(Ring::new()) };
 }
 
 /// The two subscriptions of one client.
@@ -148,10 +145,9 @@ impl Feed {
                 }
             }
         }
-        if batch.capacity() <= SPARE_MESSAGES_MAX {
-            // A thread that ends keeps nothing.
-            let _gone = SPARE.try_with(|spare| spare.set(batch));
-        }
+        batch.shrink(true);
+        // A thread that ends keeps nothing.
+        let _gone = SPARE.try_with(|spare| spare.set(batch));
         lost
     }
 
@@ -225,13 +221,13 @@ fn poll_batch(
     subscription: &mut Subscription,
     pick: Pick,
     (cx, room): (&mut Context<'_>, usize),
-    batch: &mut Vec<Message>,
+    batch: &mut Ring,
 ) -> Poll<u64> {
     match pick {
-        Pick::All => subscription.poll_batch(cx, room, batch),
+        Pick::All => subscription.poll_ring(cx, room, batch),
         Pick::Newest => {
             let (missed, newest) = ready!(subscription.poll_latest(cx));
-            batch.push(newest);
+            batch.add(newest);
             Poll::Ready(missed)
         }
     }
@@ -240,24 +236,29 @@ fn poll_batch(
 /// Moves the batch into the outbox, without what an instance said that this client has not joined;
 /// how many those are.
 fn push(
-    batch: &mut Vec<Message>,
+    batch: &mut Ring,
     (since, voice, encoding): (Generation, &mut Voice, &Encoding),
     outbox: &mut Outbox,
 ) -> u64 {
     let mut stale = 0;
-    for message in batch.drain(..) {
-        if let Origin::Service(generation) = message.origin() {
-            if *generation < since && !planted::is(Bug::StaleDelivered) {
-                stale += 1;
-                continue;
-            }
-            if let Some(notice) = voice.before(*generation) {
-                outbox.push_notice(&notice);
-            }
+    let fresh = batch.all().filter(|message| {
+        let is_stale = message.is_before(since) && !planted::is(Bug::StaleDelivered);
+        stale += u64::from(is_stale);
+        !is_stale
+    });
+    match (&mut *voice, encoding) {
+        (Voice::Plain, Encoding::Plain) => outbox.push_all(fresh),
+        (Voice::Json(_) | Voice::Plain, Encoding::Deflated(_) | Encoding::Plain) => {
+            fresh.for_each(|message| {
+                if let Some(notice) = message.generation().and_then(|by| voice.before(by)) {
+                    outbox.push_notice(&notice);
+                }
+                let frame = encoding.encode(voice.encoded(message));
+                outbox.push(frame, message.published_at());
+            });
         }
-        let frame = encoding.encode(voice.encoded(&message));
-        outbox.push(frame, message.published_at());
     }
+    batch.clear();
     stale
 }
 
@@ -266,7 +267,7 @@ mod tests {
     use std::task::Waker;
 
     use super::*;
-    use crate::bus::{ClientId, InMemoryMessageBus, MessageBus, Topic};
+    use crate::bus::{ClientId, InMemoryMessageBus, Message, MessageBus, Origin, Topic};
     use crate::limits::Window;
     use crate::rt::Instant;
     use crate::wakes::Wakes;
@@ -337,8 +338,8 @@ mod tests {
 
     #[test]
     fn a_pull_leaves_its_room_to_the_next_one_unless_that_is_much() {
-        for (messages, is_left) in [(SPARE_MESSAGES_MAX, true), (SPARE_MESSAGES_MAX + 1, false)] {
-            SPARE.set(Vec::new());
+        for (messages, is_left) in [(16, true), (100, false)] {
+            SPARE.set(Ring::new());
             let window = Window {
                 messages: messages.try_into().expect("not zero"),
                 ..Window::default()

@@ -8,7 +8,7 @@ use std::task::{Context, Poll, ready};
 
 use futures::io::AsyncWrite;
 
-use crate::bus::{Burst, Mark};
+use crate::bus::{Burst, Mark, Message};
 use crate::metrics::Metrics;
 use crate::planted::{self, Bug};
 use crate::rt::Instant;
@@ -121,12 +121,21 @@ impl Outbox {
         self.marks().len() as u64
     }
 
-    #[inline]
     pub(super) fn push(&mut self, frame: &[u8], published: Option<Instant>) {
+        self.own().push(frame, published);
+    }
+
+    /// Adds messages as they are.
+    pub(super) fn push_all<'a>(&mut self, mut messages: impl Iterator<Item = &'a Message>) {
+        let Some(first) = messages.next() else {
+            return;
+        };
         let batch = self.own();
-        batch.bytes.extend_from_slice(frame);
-        let end = batch.bytes.len();
-        batch.marks.push(Mark { end, published });
+        let mut push = |message: &Message| {
+            batch.push(message.frame().as_bytes(), message.published_at());
+        };
+        push(first);
+        messages.for_each(push);
     }
 
     /// Adds what everybody gets; it is not copied where there is nothing else.
@@ -311,6 +320,13 @@ impl Batch {
     fn spared() -> Box<Self> {
         let spare = SPARE.try_with(Cell::take);
         spare.ok().flatten().unwrap_or_default()
+    }
+
+    #[inline]
+    fn push(&mut self, frame: &[u8], published: Option<Instant>) {
+        self.bytes.extend_from_slice(frame);
+        let end = self.bytes.len();
+        self.marks.push(Mark { end, published });
     }
 
     /// Leaves its memory to the next one of this thread.

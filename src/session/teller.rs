@@ -23,6 +23,7 @@ impl Teller {
     }
 
     /// So many messages of a topic, from this number on, are to be written.
+    #[inline]
     pub(super) fn queued(&self, topic: &Topic, first: u64, messages: usize) {
         self.tell(|| {
             let topic = topic.as_str();
@@ -31,6 +32,7 @@ impl Teller {
     }
 
     /// So many messages of a topic, from this number on, the client will not get.
+    #[inline]
     pub(super) fn missed(&self, topic: &Topic, first: u64, messages: u64, reason: &str) {
         if messages > 0 {
             self.tell(|| {
@@ -47,6 +49,7 @@ impl Teller {
     }
 
     /// So many messages were lost on their way.
+    #[inline]
     pub(super) fn lost(&self, messages: u64, reason: &str) {
         if messages > 0 {
             self.tell(|| json!({ "event": "lost", "reason": reason, "messages": messages }));
@@ -54,6 +57,7 @@ impl Teller {
     }
 
     /// So many messages were written to the socket.
+    #[inline]
     pub(super) fn written(&self, messages: u64) {
         if messages > 0 {
             self.tell(|| json!({ "event": "written", "messages": messages }));
@@ -61,6 +65,7 @@ impl Teller {
     }
 
     /// A message came from the client.
+    #[inline]
     pub(super) fn received(&self, bytes: usize) {
         self.tell(|| json!({ "event": "received", "bytes": bytes }));
     }

@@ -17,6 +17,7 @@ impl Mask {
 
     /// Unmasks the next bytes of the payload, in whole words as far as they go; whether all of them
     /// are ASCII, which costs nothing to see on the way.
+    #[inline]
     pub(super) fn apply(&mut self, payload: &mut [u8]) -> bool {
         let key = u64::from(self.0) << 32 | u64::from(self.0);
         let (words, rest) = payload.as_chunks_mut();

@@ -51,14 +51,20 @@ pub(super) fn hold(frame: &[u8]) -> Room {
 }
 
 /// Takes the memory of a frame back, if nobody else has it.
+#[inline]
 pub(super) fn leave(shared: Shared) {
-    let Ok(mut room) = Arc::try_unique(shared) else {
-        return;
-    };
+    if let Ok(room) = Arc::try_unique(shared) {
+        keep(room);
+    }
+}
+
+fn keep(mut room: Room) {
     let class = class(room.slice.len());
     if class < CLASSES {
-        // Other forms may be frames themselves.
-        drop(room.header.forms.take());
+        if room.header.forms.get().is_some() {
+            // They may be frames themselves.
+            drop(room.header.forms.take());
+        }
         // A thread that ends keeps nothing.
         let _gone = SPARE.try_with(|spare| spare.borrow_mut().put(class, room));
     }

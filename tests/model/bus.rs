@@ -24,10 +24,13 @@ pub(crate) enum Op {
         topic: u8,
         bytes: u8,
     },
+    /// The same for several at once, as far as that goes.
+    OfferAll(Several),
     Publish {
         topic: u8,
         bytes: u8,
     },
+    PublishBatch(Several),
     Recv {
         subscription: u8,
     },
@@ -39,10 +42,29 @@ pub(crate) enum Op {
     },
 }
 
+/// So many messages, each half as long as the one before it.
+#[derive(Clone, Copy, Debug)]
+pub(crate) struct Several {
+    pub(crate) topic: u8,
+    pub(crate) bytes: u8,
+    pub(crate) count: u8,
+}
+
+impl Several {
+    fn read(topic: u8, bytes: &mut Bytes<'_>) -> Option<Self> {
+        let (count, bytes) = (bytes.below(8)?, bytes.next()?);
+        Some(Self {
+            topic,
+            bytes,
+            count,
+        })
+    }
+}
+
 impl Op {
     /// The next operation of a fuzzer's bytes.
     pub(crate) fn read(bytes: &mut Bytes<'_>) -> Option<Self> {
-        let kind = bytes.below(6)?;
+        let kind = bytes.below(8)?;
         let a = bytes.next()?;
         Some(match kind {
             0 => Self::Batch {
@@ -59,6 +81,8 @@ impl Op {
             },
             3 => Self::Recv { subscription: a },
             4 => Self::Subscribe { topic: a },
+            5 => Self::OfferAll(Several::read(a, bytes)?),
+            6 => Self::PublishBatch(Several::read(a, bytes)?),
             _ => Self::Unsubscribe { subscription: a },
         })
     }
@@ -132,6 +156,8 @@ impl World {
                 }
             }
             Op::Offer { topic, bytes } => self.offer(topic % TOPICS, usize::from(bytes)),
+            Op::OfferAll(several) => self.offer_all(several),
+            Op::PublishBatch(several) => self.publish_batch(several),
             Op::Publish { topic: n, bytes } => {
                 let message = self.message(usize::from(bytes));
                 let expected = self.model.publish(n % TOPICS, &message);
@@ -178,6 +204,36 @@ impl World {
         let mut cx = Context::from_waker(Waker::noop());
         let offered = self.publishers[usize::from(n)].offer(&mut cx, message);
         assert_eq!(offered, expected);
+    }
+
+    fn messages(&mut self, several: Several) -> Vec<Message> {
+        let bytes = usize::from(several.bytes);
+        let each = (0..several.count % 8).map(|n| bytes >> n);
+        each.map(|bytes| self.message(bytes)).collect()
+    }
+
+    fn offer_all(&mut self, several: Several) {
+        let (n, mut messages) = (several.topic % TOPICS, self.messages(several));
+        let mut expected = messages.clone();
+        while let Some(first) = expected.first()
+            && self.model.readers_of(n).count() > 0
+            && self.model.has_room(n, first.len())
+        {
+            self.model.publish(n, &expected.remove(0));
+        }
+        let mut cx = Context::from_waker(Waker::noop());
+        self.publishers[usize::from(n)].offer_all(&mut cx, &mut messages);
+        assert_eq!(messages, expected);
+    }
+
+    fn publish_batch(&mut self, several: Several) {
+        let (n, mut messages) = (several.topic % TOPICS, self.messages(several));
+        let each = messages
+            .iter()
+            .map(|message| self.model.publish(n, message));
+        let expected = each.last().unwrap_or(0);
+        let published = self.publishers[usize::from(n)].publish_batch(&mut messages);
+        assert_eq!((published, messages), (expected, vec![]));
     }
 
     fn recv(&mut self, index: usize) {

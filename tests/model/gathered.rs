@@ -176,3 +176,99 @@ fn a_tap_is_told_of_each() {
     let told = std::iter::from_fn(|| tap.next().now_or_never());
     assert_eq!(told.count(), 5);
 }
+
+/// Answers what a client says in a row with as many messages, and tells everybody how many came
+/// with how many reached.
+async fn batches(mut ctx: Context) {
+    let mut said = Vec::new();
+    while let Some(origin) = ctx.recv_batch(&mut said).await {
+        let count = said.len();
+        let sender = origin.client().expect("a client's");
+        let reached = ctx.send_batch(sender, said.drain(..));
+        let told = ctx.publish_batch((0..count).map(|n| format!("{n} of {count} to {reached}")));
+        assert_eq!(told, 2, "both clients");
+        assert_eq!(ctx.publish_batch([""; 0]), 0, "nothing is published");
+    }
+}
+
+#[test]
+fn a_service_takes_what_one_client_says_in_a_row_at_once() {
+    for is_tapped in [false, true] {
+        let mut crowd = Crowd::new(|app| app.service("s", batches).expect("a name"));
+        let name = crowd.app.registry().name("s").expect("registered").clone();
+        let tapped = Tapped::Topic(Topic::from_service_to_ws(&name));
+        let mut tap = is_tapped.then(|| crowd.app.bus().tap(tapped).expect("there is room"));
+        let (one, other) = (crowd.join(ROOM), crowd.join(ROOM));
+        for text in ["a", "b", "c"] {
+            one.send(true, 1, text.as_bytes());
+        }
+        other.send(true, 1, b"d");
+        crowd.rt.settle();
+        let told = [(0, 3), (1, 3), (2, 3), (0, 1)];
+        let told = told.map(|(n, count)| format!("{n} of {count} to 1"));
+        let own = |own: &[&str]| {
+            let own = own.iter().map(|text| (*text).to_owned());
+            own.chain(told.clone()).collect::<Vec<_>>()
+        };
+        assert_eq!(texts(&one), own(&["a", "b", "c"]));
+        // What one says to all may be before what the other one is answered.
+        assert_eq!(texts(&other).len(), 5);
+        assert!(texts(&other).contains(&"d".to_owned()));
+        let told = || tap.as_mut().and_then(|tap| tap.next().now_or_never());
+        let told = std::iter::from_fn(told).count();
+        assert_eq!(told, if is_tapped { 4 } else { 0 });
+    }
+}
+
+#[test]
+fn a_batch_to_a_client_that_has_left_reaches_nobody() {
+    /// Answers once it has slept.
+    async fn answers_late(mut ctx: Context) {
+        let mut said = Vec::new();
+        while let Some(origin) = ctx.recv_batch(&mut said).await {
+            ctx.sleep(Duration::from_secs(1)).await;
+            let sender = origin.client().expect("a client's");
+            let reached = ctx.send_batch(sender, said.drain(..));
+            ctx.publish(reached.to_string());
+        }
+    }
+
+    for messages in [1, 2] {
+        let mut crowd = Crowd::new(|app| app.service("s", answers_late).expect("a name"));
+        let other = crowd.join(ROOM);
+        let peer = sends(&mut crowd, messages, &[]);
+        crowd.rt.settle();
+        peer.reset();
+        crowd.wait(1000);
+        assert_eq!(texts(&other), ["0"], "{messages} messages");
+        let counts = crowd.app.counts().bus.messages;
+        assert_eq!(counts.published, 2 * messages as u64 + 1);
+    }
+}
+
+#[test]
+fn what_a_client_says_later_is_another_batch_which_is_appended_to_the_first() {
+    /// Gives up its first wait for a batch, with what it has read before.
+    async fn impatient(mut ctx: Context) {
+        let mut said = Vec::new();
+        assert!(ctx.recv_batch(&mut said).now_or_never().is_none());
+        while ctx.recv_batch(&mut said).await.is_some() {
+            ctx.publish(said.len().to_string());
+        }
+    }
+
+    let mut crowd = Crowd::new(|app| app.service("s", impatient).expect("a name"));
+    let peer = sends(&mut crowd, 0, &[]);
+    crowd.rt.settle();
+    for n in 1..4 {
+        for _ in 0..n {
+            peer.send(true, 1, b"x");
+        }
+        crowd.rt.settle();
+    }
+    assert_eq!(
+        texts(&peer),
+        ["1", "3", "6"],
+        "messages of each and of all before"
+    );
+}

@@ -86,9 +86,7 @@ impl Log {
         self.head -= rest.len() as u64;
         self.bytes += rest.iter().map(|entry| entry.message.len()).sum::<usize>();
         self.entries.put_before(rest);
-        while self.overflows() {
-            self.evict();
-        }
+        self.evict_overflow();
     }
 }
 
@@ -205,7 +203,7 @@ mod tests {
             let cursor = self.cursor.as_mut().expect("it has not left");
             let received = match self.rest.pop_front() {
                 Some(entry) => {
-                    cursor.step();
+                    cursor.step(1);
                     Received::Message(entry.message)
                 }
                 None => self.log.next(cursor)?,
@@ -365,7 +363,7 @@ mod tests {
         world.settle();
         assert_eq!(world.assert_conserved().delivered, 1);
         assert!(world.log.take_ahead(&other, &mut world.rest));
-        other.step();
+        other.step(1);
         world.rest.pop_front();
         world.end = Some(world.log.head());
         world.log.detach(other);

@@ -278,3 +278,86 @@ fn a_read_takes_memory_for_what_it_gives_and_not_for_all_there_is() {
     assert_eq!(into.len(), 3);
     assert!(into.capacity() <= KEPT, "room for {}", into.capacity());
 }
+
+/// All sequences of so many numbers up to `max`.
+fn sequences(length: usize, max: usize) -> Vec<Vec<usize>> {
+    (0..length).fold(vec![Vec::new()], |shorter, _| {
+        let longer = |sequence: Vec<usize>| (0..=max).map(move |n| [&sequence[..], &[n]].concat());
+        shorter.into_iter().flat_map(longer).collect()
+    })
+}
+
+/// A log with a reader that has read everything, and one before these messages.
+fn filled(lens: &[usize]) -> (Log, [Cursor; 2]) {
+    let mut log = log(3, 4);
+    let mut cursors = [log.attach(), log.attach()];
+    lens.iter().for_each(|len| log.append(message(*len)));
+    read(&mut log, &mut cursors[0], ALL);
+    (log, cursors)
+}
+
+fn message(len: usize) -> Message {
+    "x".repeat(len).as_str().into()
+}
+
+/// What can be seen of a log, and what its readers get.
+fn seen(log: &mut Log, cursors: [Cursor; 2]) -> impl PartialEq + std::fmt::Debug + use<> {
+    let before = (log.counts(), log.bytes(), log.next_number(), log.room());
+    let got = cursors.map(|mut cursor| (log.unread(&cursor), read(log, &mut cursor, ALL)));
+    (before, got, log.counts(), log.bytes(), log.entries.len())
+}
+
+#[test]
+fn a_batch_is_appended_as_one_message_after_the_other() {
+    for (before, batch) in (0..=2)
+        .flat_map(|n| sequences(n, 3))
+        .flat_map(|before| (0..=4).map(move |n| (before.clone(), n)))
+        .flat_map(|(before, n)| {
+            sequences(n, 5)
+                .into_iter()
+                .map(move |b| (before.clone(), b))
+        })
+    {
+        let (mut one_by_one, cursors) = filled(&before);
+        batch
+            .iter()
+            .for_each(|len| one_by_one.append(message(*len)));
+        let expected = seen(&mut one_by_one, cursors);
+        let (mut at_once, cursors) = filled(&before);
+        let mut messages = batch.iter().map(|len| message(*len)).collect();
+        at_once.append_batch(&mut messages);
+        assert!(messages.is_empty());
+        let seen = seen(&mut at_once, cursors);
+        assert_eq!(seen, expected, "{batch:?} after {before:?}");
+    }
+}
+
+#[test]
+fn a_batch_takes_no_more_memory_than_the_window() {
+    let mut log = log(3, ALL);
+    let cursor = log.attach();
+    log.append_batch(&mut vec![message(1); 1000]);
+    assert_eq!((log.unread(&cursor), log.counts().lost_lagged), (3, 997));
+    assert!(log.entries.capacity() <= KEPT);
+}
+
+#[test]
+fn of_what_is_on_offer_as_much_is_appended_as_loses_nobody_a_message() {
+    for offers in (0..=5).flat_map(|n| sequences(n, 3)) {
+        let (mut one_by_one, cursors) = filled(&[1]);
+        let lens = offers.iter().take_while(|len| {
+            let has_room = one_by_one.has_room(**len);
+            if has_room {
+                one_by_one.append(message(**len));
+            }
+            has_room
+        });
+        let count = lens.count();
+        let expected = seen(&mut one_by_one, cursors);
+        let (mut at_once, cursors) = filled(&[1]);
+        let mut messages: Vec<_> = offers.iter().map(|len| message(*len)).collect();
+        assert_eq!(at_once.append_all(&mut messages), count as u64);
+        assert_eq!(messages.len(), offers.len() - count, "the rest is left");
+        assert_eq!(seen(&mut at_once, cursors), expected, "{offers:?}");
+    }
+}

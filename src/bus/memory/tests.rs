@@ -1,6 +1,5 @@
 //! What the bus does that its contract leaves open.
 
-use std::collections::VecDeque;
 use std::task::{Context, Waker};
 
 use super::super::contract;
@@ -197,7 +196,7 @@ fn of_several_messages_as_many_are_published_as_there_is_room_for() {
         let _tap = is_tapped.then(|| bus.tap(Tapped::Topic(topic.clone())));
         let (wakes, waker) = Wakes::new();
         let mut cx = Context::from_waker(&waker);
-        let mut messages = VecDeque::from(["a", "b", "c", "d"].map(Message::text));
+        let mut messages = Vec::from(["a", "b", "c", "d"].map(Message::text));
         publisher.offer_all(&mut cx, &mut messages);
         assert_eq!(messages.len(), 4, "nobody is subscribed");
         let mut reader = bus.subscribe(&topic).expect("there is room for the topic");
@@ -231,7 +230,7 @@ fn several_messages_wake_a_reader_once() {
     let (wakes, waker) = Wakes::new();
     let mut cx = Context::from_waker(&waker);
     assert!(reader.poll_recv(&mut cx).is_pending() && reader.is_quiet());
-    let mut messages = VecDeque::from(["a", "b"].map(Message::text));
+    let mut messages = Vec::from(["a", "b"].map(Message::text));
     let mut noop = Context::from_waker(Waker::noop());
     bus.publisher(&topic).offer_all(&mut noop, &mut messages);
     assert_eq!((wakes.count(), reader.is_quiet()), (1, false));

@@ -1,13 +1,12 @@
 //! What an open session does with what its client sends.
 
-use std::collections::VecDeque;
 use std::io;
 use std::task::{Context, Poll, ready};
 use std::time::Duration;
 
 use super::{Open, lost};
 use crate::authorize::Denied;
-use crate::bus::{Message, Offered, Origin};
+use crate::bus::{Message, Offered, gathered};
 use crate::planted::{self, Bug};
 use crate::rt::{Instant, Runtime};
 use crate::session::at_hand::{self, AtHand};
@@ -27,6 +26,14 @@ struct Turn {
     left: usize,
     messages: u64,
     bytes: u64,
+}
+
+impl Turn {
+    #[inline]
+    fn take(&mut self, frame: &Frame) {
+        self.messages += 1;
+        self.bytes += frame.len() as u64;
+    }
 }
 
 impl<R: Runtime> Open<R> {
@@ -212,14 +219,10 @@ impl<R: Runtime> Open<R> {
         }
     }
 
-    #[inline]
     fn take_in(&mut self, frame: Frame, turn: &mut Turn, now: Instant) -> Message {
         self.age.active(now);
-        turn.messages += 1;
-        turn.bytes += frame.len() as u64;
-        let admission = self.admission_mut();
-        admission.feed.teller.received(frame.len());
-        Message::new(frame, Origin::Client(admission.sender()))
+        turn.take(&frame);
+        self.admission_mut().message(frame)
     }
 
     /// Hands the messages at hand to the service, if that is there and has room for them.
@@ -252,16 +255,18 @@ impl<R: Runtime> Open<R> {
         turn: &mut Turn,
         now: Instant,
     ) {
-        let mut messages = VecDeque::new();
+        if inlet.is_empty() {
+            return;
+        }
+        let admission = self.admission_mut();
+        let mut messages = gathered::room();
         while turn.left > 0
             && messages.len() < at_hand::MESSAGES_MAX
             && let Some(frame) = inlet.next_whole()
         {
-            if messages.is_empty() {
-                messages = at_hand::gather();
-            }
             turn.left -= 1;
-            messages.push_back(self.take_in(frame, turn, now));
+            turn.take(&frame);
+            messages.push(admission.message(frame));
         }
         let _left = self.hand_over_all(cx, messages, now);
     }
@@ -271,20 +276,18 @@ impl<R: Runtime> Open<R> {
     fn hand_over_all(
         &mut self,
         cx: &mut Context<'_>,
-        mut messages: VecDeque<Message>,
+        mut messages: Vec<Message>,
         now: Instant,
     ) -> Poll<()> {
-        if messages.is_empty() {
-            return Poll::Ready(());
-        }
-        if self.may_offer(Duration::ZERO) {
+        if !messages.is_empty() && self.may_offer(Duration::ZERO) {
             self.admission_mut().publisher.offer_all(cx, &mut messages);
         }
-        let Some(first) = messages.pop_front() else {
-            at_hand::spare(messages);
+        if messages.is_empty() {
+            gathered::spare(messages);
             return Poll::Ready(());
-        };
+        }
         self.admission().app().rt().give_way();
+        let first = messages.remove(0);
         messages.truncate(planted::most(Bug::GatheredLost, 0));
         let (rest, since) = (messages, now);
         self.at_hand = Some(Box::new(AtHand { first, rest, since }));
