@@ -117,15 +117,16 @@ impl Decoder {
         if !self.is_idle() {
             return None;
         }
-        let mut header = WholeHeader::read(input)?;
+        let header = WholeHeader::read(input)?;
         let payload_len = header.payload_len;
         let room = input.len() - header.size;
         if payload_len > room || !fits(payload_len, self.message_bytes_max) {
             return None;
         }
         let (whole, rest) = input.split_at(header.size + payload_len);
-        let unmask = |payload: &mut [u8]| header.mask.apply(payload);
-        let frame = Frame::parse(header.kind, whole, payload_len, unmask)?;
+        let masked = &whole[header.size..];
+        let unmask = |payload: &mut [u8]| header.mask.copy(masked, payload);
+        let frame = Frame::parse(header.kind, payload_len, unmask)?;
         *input = rest;
         Some(frame)
     }

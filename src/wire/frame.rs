@@ -2,8 +2,6 @@
 
 use std::fmt;
 
-use smallvec::SmallVec;
-
 use crate::sync::OnceLock;
 use crate::wire::control::ControlKind;
 use crate::wire::error::WireError;
@@ -106,9 +104,6 @@ pub(super) struct Others {
 /// One compressed form, or that it would not be shorter.
 type Deflated = OnceLock<Option<Box<[u8]>>>;
 
-/// Bytes of a message that is put together without an allocation of its own.
-const SHORT_BYTES: usize = 256;
-
 impl Frame {
     /// Encodes a text message, copying `text`.
     pub fn text(text: impl AsRef<str>) -> Self {
@@ -121,26 +116,23 @@ impl Frame {
     }
 
     fn copied(kind: DataKind, payload: &[u8]) -> Self {
-        let mut bytes = SmallVec::<[u8; SHORT_BYTES]>::new();
-        bytes.reserve_exact(header_len(payload.len()) + payload.len());
-        bytes.resize(header_len(payload.len()), 0);
-        bytes.extend_from_slice(payload);
-        Self::new(kind, &bytes, payload.len(), |_legal| true).expect("it is legal")
+        let fill = |room: &mut [u8]| {
+            room.copy_from_slice(payload);
+            true
+        };
+        Self::new(kind, payload.len(), fill).expect("it is legal")
     }
 
-    /// The message whose payload is the end of `bytes`, as `unmask` leaves it, which tells whether
-    /// that is ASCII; `None` for a text that is not UTF-8.
-    ///
-    /// Before the payload there are at least as many bytes as a server's header has.
+    /// The message whose payload is what `fill` writes, which tells whether that is ASCII; `None`
+    /// for a text that is not UTF-8.
+    #[inline]
     pub(super) fn parse(
         kind: DataKind,
-        bytes: &[u8],
         payload_len: usize,
-        unmask: impl FnOnce(&mut [u8]) -> bool,
+        fill: impl FnOnce(&mut [u8]) -> bool,
     ) -> Option<Self> {
-        let start = bytes.len() - payload_len - header_len(payload_len);
-        Self::new(kind, &bytes[start..], payload_len, |payload| {
-            let is_ascii = unmask(payload);
+        Self::new(kind, payload_len, |payload| {
+            let is_ascii = fill(payload);
             match kind {
                 DataKind::Text => is_ascii || str::from_utf8(payload).is_ok(),
                 DataKind::Binary => true,
@@ -148,19 +140,20 @@ impl Frame {
         })
     }
 
-    /// Takes room for the header, and the payload behind it; `None` if `finish` says no.
+    /// Takes room for the header, and the payload behind it; `None` if `fill` says no.
+    #[inline]
     fn new(
         kind: DataKind,
-        bytes: &[u8],
         payload_len: usize,
-        finish: impl FnOnce(&mut [u8]) -> bool,
+        fill: impl FnOnce(&mut [u8]) -> bool,
     ) -> Option<Self> {
-        let mut room = room::hold(bytes);
+        let header_len = header_len(payload_len);
+        let mut room = room::hold(header_len + payload_len);
         room.header.payload_len = payload_len;
-        let start = room.slice.len() - bytes.len();
-        let (header, payload) = room.slice[start..].split_at_mut(bytes.len() - payload_len);
+        let start = room.slice.len() - header_len - payload_len;
+        let (header, payload) = room.slice[start..].split_at_mut(header_len);
         write_header(header, kind, payload_len);
-        finish(payload).then(|| Self(Some(room.shareable())))
+        fill(payload).then(|| Self(Some(room.shareable())))
     }
 
     /// Whether the message is text or binary.
@@ -265,10 +258,7 @@ impl fmt::Debug for Frame {
     }
 }
 
-/// A payload under construction, with room in front for its header.
-///
-/// Either empty and without an allocation, or [`HEADER_BYTES_MAX`] bytes of room followed by
-/// the payload so far.
+/// A payload under construction; without an allocation while it is empty.
 #[derive(Default)]
 pub(super) struct FrameBuffer {
     bytes: Vec<u8>,
@@ -280,13 +270,7 @@ impl FrameBuffer {
     /// Capacity at most doubles beyond what is needed, and exceeds neither that nor
     /// `payload_max`, a bound on the finished payload.
     pub(super) fn append(&mut self, chunk: &[u8], payload_max: usize) -> &mut [u8] {
-        if chunk.is_empty() {
-            return &mut [];
-        }
         self.reserve(chunk.len(), payload_max);
-        if self.bytes.is_empty() {
-            self.bytes.resize(HEADER_BYTES_MAX, 0);
-        }
         let start = self.bytes.len();
         self.bytes.extend_from_slice(chunk);
         &mut self.bytes[start..]
@@ -294,15 +278,15 @@ impl FrameBuffer {
 
     /// The payload so far.
     pub(super) fn payload(&self) -> &[u8] {
-        self.bytes.get(HEADER_BYTES_MAX..).unwrap_or_default()
+        &self.bytes
     }
 
     /// The length of the payload so far.
     pub(super) fn payload_len(&self) -> usize {
-        self.payload().len()
+        self.bytes.len()
     }
 
-    /// The bytes allocated, room for the header included.
+    /// The bytes allocated.
     pub(super) fn capacity(&self) -> usize {
         self.bytes.capacity()
     }
@@ -313,25 +297,20 @@ impl FrameBuffer {
     ///
     /// [`WireError::InvalidUtf8`] for a text that is not UTF-8.
     pub(super) fn into_frame(self, kind: DataKind) -> Result<Frame, WireError> {
-        let bytes = match &self.bytes[..] {
-            [] => &[0; HEADER_BYTES_MAX],
-            bytes => bytes,
-        };
-        let parsed = Frame::parse(kind, bytes, self.payload_len(), |payload| {
-            payload.is_ascii()
+        let parsed = Frame::parse(kind, self.bytes.len(), |room| {
+            room.copy_from_slice(&self.bytes);
+            self.bytes.is_ascii()
         });
         parsed.ok_or(WireError::InvalidUtf8)
     }
 
     fn reserve(&mut self, additional: usize, payload_max: usize) {
-        let needed = self.bytes.len().max(HEADER_BYTES_MAX) + additional;
+        let needed = self.bytes.len() + additional;
         let capacity = self.bytes.capacity();
-        if needed <= capacity {
-            return;
+        if needed > capacity {
+            let target = needed.max(payload_max.min(capacity.saturating_mul(2)));
+            self.bytes.reserve_exact(target - self.bytes.len());
         }
-        let ceiling = payload_max.saturating_add(HEADER_BYTES_MAX);
-        let target = needed.max(ceiling.min(capacity.saturating_mul(2)));
-        self.bytes.reserve_exact(target - self.bytes.len());
     }
 }
 

@@ -15,27 +15,39 @@ impl Mask {
         Self(u32::from_le_bytes(key))
     }
 
-    /// Unmasks the next bytes of the payload, in whole words as far as they go; whether all of them
-    /// are ASCII, which costs nothing to see on the way.
+    /// Writes a whole payload unmasked to where there is as much room, in whole words as far as
+    /// they go; whether all of it is ASCII.
     #[inline]
-    pub(super) fn apply(&mut self, payload: &mut [u8]) -> bool {
+    pub(super) fn copy(self, payload: &[u8], room: &mut [u8]) -> bool {
         let key = u64::from(self.0) << 32 | u64::from(self.0);
-        let (words, rest) = payload.as_chunks_mut();
+        let ((words, rest), (room, room_rest)) = (payload.as_chunks(), room.as_chunks_mut());
         let mut bits = 0;
-        for word in words {
+        for (word, room) in words.iter().zip(room) {
             let plain = u64::from_le_bytes(*word) ^ key;
             bits |= plain;
-            *word = plain.to_le_bytes();
+            *room = plain.to_le_bytes();
+        }
+        for ((byte, room), key) in rest.iter().zip(room_rest).zip(key.to_le_bytes()) {
+            *room = byte ^ key;
+            bits |= u64::from(*room);
+        }
+        bits & NOT_ASCII == 0
+    }
+
+    /// Unmasks the next bytes of the payload, in whole words as far as they go.
+    pub(super) fn apply(&mut self, payload: &mut [u8]) {
+        let key = u64::from(self.0) << 32 | u64::from(self.0);
+        let (words, rest) = payload.as_chunks_mut();
+        for word in words {
+            *word = (u64::from_le_bytes(*word) ^ key).to_le_bytes();
         }
         for (byte, key) in rest.iter_mut().zip(key.to_le_bytes()) {
             *byte ^= key;
-            bits |= u64::from(*byte);
         }
         // A word is two turns of the key, so only the rest moves its phase.
         if !planted::is(Bug::MaskRestarted) {
             let bytes = rest.len() as u32 % 4;
             self.0 = self.0.rotate_right(8 * bytes);
         }
-        bits & NOT_ASCII == 0
     }
 }

@@ -34,20 +34,15 @@ struct Spare {
     rooms: [Vec<Room>; CLASSES],
 }
 
-/// Memory that ends with these bytes; what is before them is left over from others.
-pub(super) fn hold(frame: &[u8]) -> Room {
-    let class = class(frame.len());
+/// Memory of so many bytes at least, in which there may be what is left over from others.
+pub(super) fn hold(bytes: usize) -> Room {
+    let class = class(bytes);
     if class >= CLASSES {
-        return fresh(frame);
+        return fresh(bytes);
     }
     let spare = SPARE.try_with(|spare| spare.borrow_mut().take(class));
-    let mut room = spare.ok().flatten().unwrap_or_else(|| {
-        let zeroes = [0; room_bytes(CLASSES - 1)];
-        fresh(&zeroes[..room_bytes(class)])
-    });
-    let start = room.slice.len() - frame.len();
-    room.slice[start..].copy_from_slice(frame);
-    room
+    let spare = spare.ok().flatten();
+    spare.unwrap_or_else(|| fresh(room_bytes(class)))
 }
 
 /// Takes the memory of a frame back, if nobody else has it.
@@ -80,8 +75,10 @@ const fn room_bytes(class: usize) -> usize {
     class * STEP + STEP / 2
 }
 
-fn fresh(bytes: &[u8]) -> Room {
-    let shared = Arc::from_header_and_slice(Head::default(), bytes);
+#[cold]
+fn fresh(bytes: usize) -> Room {
+    let zeroes = std::iter::repeat_n(0, bytes);
+    let shared = Arc::from_header_and_iter(Head::default(), zeroes);
     Arc::try_unique(shared).unwrap_or_else(|_shared| unreachable!("nobody shares it yet"))
 }
 
