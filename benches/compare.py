@@ -2,7 +2,8 @@
 """Compares busline with another server of the same shape, and writes the README's table and plot.
 
 Runs `busline bench` against both in turn (A B A B ...), the servers on core 0 and the generator on core
-1, and takes the median of the ratios of neighbouring runs. Nothing else should run meanwhile.
+1, and takes the median of the ratios of neighbouring runs: of many short ones, as the speed of a virtual
+machine changes within seconds. Nothing else should run meanwhile.
 
     cargo build --release
     benches/compare.py --baseline "path/to/server {port}" --baseline-name Go
@@ -327,8 +328,8 @@ def arguments():
     parser.add_argument("--baseline-broadcast", default="/ws/ping", metavar="PATH")
     parser.add_argument("--busline", default=str(ROOT / "target" / "release" / "busline"))
     parser.add_argument("--busline-args", default="", help="more arguments of busline's server")
-    parser.add_argument("--rounds", type=int, default=7)
-    parser.add_argument("--seconds", type=float, default=2.0)
+    parser.add_argument("--rounds", type=int, default=21)
+    parser.add_argument("--seconds", type=float, default=0.6)
     parser.add_argument("--warm-up", type=float, default=0.5)
     parser.add_argument("--idle-clients", type=int, default=9900)
     parser.add_argument("--idle-rounds", type=int, default=3)
