@@ -115,7 +115,9 @@ async fn those_for_whom_there_is_no_room_with_the_service_stay_where_they_were_a
 #[tokio::test]
 async fn room_with_the_service_is_free_again_once_a_client_has_left() {
     let ((app, _server), [home, other]) = threads(1).await;
-    let first = home.join().await;
+    let mut first = home.join().await;
+    // It takes its place only after the handshake, and is to have it before the second one.
+    echoes(&mut first, "the service runs here").await;
     let mut second = other.join().await;
     echoes(&mut second, "one is there already").await;
     drop(first);
