@@ -1,7 +1,8 @@
 //! The memory in which messages are gathered to be published at once.
 
-use super::message::Message;
 use std::cell::Cell;
+
+use super::message::Message;
 
 /// Messages for which there is room at most in what is left to the next batch, which a session may
 /// hold for as long as its service is busy.
@@ -20,7 +21,8 @@ pub(crate) fn room() -> Vec<Message> {
 /// Leaves room that is not needed to the next one.
 pub(crate) fn spare(gathered: Vec<Message>) {
     debug_assert!(gathered.is_empty(), "what is in it would be lost");
-    if (1..=SPARE_MESSAGES_MAX).contains(&gathered.capacity()) {
+    // Whoever has left something in it, it must not get into what others publish.
+    if gathered.is_empty() && (1..=SPARE_MESSAGES_MAX).contains(&gathered.capacity()) {
         // A thread that ends keeps nothing.
         let _gone = SPARE.try_with(|spare| spare.set(gathered));
     }

@@ -81,8 +81,8 @@ impl Context {
     }
 
     /// Moves what one client has said into `into`: its next message, and those after it that are
-    /// there already, up to the first of another client. Returns who said it, or `None` as
-    /// [`recv`](Self::recv) does.
+    /// there already, up to the first of another client: no more than its inbox holds. Returns who
+    /// said it, or `None` as [`recv`](Self::recv) does.
     ///
     /// For a service that does less for several messages at once than for one after the other:
     ///

@@ -75,7 +75,7 @@ const fn room_bytes(class: usize) -> usize {
     class * STEP + STEP / 2
 }
 
-#[cold]
+#[inline(never)]
 fn fresh(bytes: usize) -> Room {
     let zeroes = std::iter::repeat_n(0, bytes);
     let shared = Arc::from_header_and_iter(Head::default(), zeroes);
