@@ -2,6 +2,7 @@
 
 use std::task::{Context, Poll, Waker};
 
+use super::batch::Batch;
 use super::lazy::LazyLog;
 use super::log::Log;
 use super::message::Message;
@@ -21,31 +22,31 @@ pub(super) struct Published {
     pub(super) number: u64,
 }
 
-/// Messages on offer, the oldest first.
+/// What is on offer.
 pub(super) trait Offers {
-    fn all(&self) -> &[Message];
+    fn is_empty(&self) -> bool;
 
-    /// Takes the first so many, which are there.
-    fn take_first(&mut self, count: usize) -> impl Iterator<Item = Message>;
+    /// Appends as much as loses nobody a message, and leaves the rest; how many messages that is.
+    fn append_to(&mut self, log: &mut Log) -> u64;
 }
 
 impl Offers for Option<Message> {
-    fn all(&self) -> &[Message] {
-        self.as_slice()
+    fn is_empty(&self) -> bool {
+        self.is_none()
     }
 
-    fn take_first(&mut self, count: usize) -> impl Iterator<Item = Message> {
-        self.take_if(|_| count > 0).into_iter()
+    fn append_to(&mut self, log: &mut Log) -> u64 {
+        log.append_offered(self)
     }
 }
 
-impl Offers for Vec<Message> {
-    fn all(&self) -> &[Message] {
-        self
+impl Offers for Batch {
+    fn is_empty(&self) -> bool {
+        self.is_empty()
     }
 
-    fn take_first(&mut self, count: usize) -> impl Iterator<Item = Message> {
-        self.drain(..count)
+    fn append_to(&mut self, log: &mut Log) -> u64 {
+        log.append_fitting(self)
     }
 }
 
@@ -130,9 +131,9 @@ impl State {
     }
 
     /// The same for several, of which there is one at least.
-    fn append_batch(&mut self, messages: &mut Vec<Message>) -> Published {
+    fn append_batch(&mut self, batch: &mut Batch) -> Published {
         let log = self.log.keep();
-        log.append_batch(messages);
+        log.append_batch(batch);
         Published {
             subscribers: log.readers(),
             number: log.next_number() - 1,
@@ -142,7 +143,7 @@ impl State {
     /// Appends what is on offer up to the first that somebody would lose a message by.
     fn append_all(&mut self, offers: &mut impl Offers) -> Option<Published> {
         let log = self.log.keep();
-        let count = log.append_all(offers);
+        let count = offers.append_to(log);
         (count > 0).then(|| Published {
             subscribers: log.readers(),
             number: log.next_number() - 1,
@@ -229,12 +230,12 @@ impl Cell {
     }
 
     /// The same for several, the oldest first; they are left if nobody is subscribed any more.
-    pub(super) fn publish_batch(&self, messages: &mut Vec<Message>) -> Option<Published> {
+    pub(super) fn publish_batch(&self, batch: &mut Batch) -> Option<Published> {
         let mut state = self.state.lock();
         if state.log.readers() == 0 {
             return None;
         }
-        let published = state.append_batch(messages);
+        let published = state.append_batch(batch);
         let wakers = self.announce(&mut state);
         drop(state);
         wakers.wake();
@@ -254,7 +255,7 @@ impl Cell {
         let last = has_readers.then(|| state.append_all(offers)).flatten();
         let wakers = last.map(|_| self.announce(&mut state));
         let (offer, replaced) = match last {
-            Some(published) if offers.all().is_empty() => {
+            Some(published) if offers.is_empty() => {
                 (Offer::Published(published), state.leave_publisher(place))
             }
             None if !has_readers => (Offer::Nobody, state.leave_publisher(place)),

@@ -8,6 +8,7 @@ use std::hash::{Hash, Hasher};
 
 use foldhash::quality::RandomState;
 
+use super::batch::Batch;
 use super::cell::{Cell, Published};
 use super::counts::TopicCounts;
 use super::message::{Message, Sender};
@@ -178,9 +179,9 @@ impl MessageBus for InMemoryMessageBus {
         self.shared.publish_on(found, to.topic(), message)
     }
 
-    fn reply_batch(&self, to: &Sender, messages: &mut Vec<Message>) -> usize {
+    fn reply_batch(&self, to: &Sender, batch: Batch) -> usize {
         let found = to.route().and_then(|route| route.on(&self.shared));
-        self.shared.publish_batch_on(found, to.topic(), messages)
+        self.shared.publish_batch_on(found, to.topic(), batch)
     }
 
     fn publisher(&self, topic: &Topic) -> Publisher {
@@ -278,24 +279,26 @@ impl Shared {
         published.unwrap_or_else(|message| self.publish(topic, message))
     }
 
-    /// The same for several, the oldest first, of which none is left.
+    /// The same for several, the oldest first.
     pub(super) fn publish_batch_on(
         &self,
         found: Option<&Cell>,
         topic: &Topic,
-        messages: &mut Vec<Message>,
+        mut batch: Batch,
     ) -> usize {
-        if messages.is_empty() {
+        if batch.is_empty() {
             return 0;
         }
         if !self.is_tapped()
-            && let Some(published) = found.and_then(|cell| cell.publish_batch(messages))
+            && let Some(published) = found.and_then(|cell| cell.publish_batch(&mut batch))
         {
             return published.subscribers;
         }
-        let each = messages.drain(..);
-        let subscribers = each.map(|message| self.publish_on(found, topic, message));
-        subscribers.last().unwrap_or(0)
+        let mut subscribers = 0;
+        while let Some(message) = batch.pop() {
+            subscribers = self.publish_on(found, topic, message);
+        }
+        subscribers
     }
 
     /// Gives the message back if nobody is subscribed any more.

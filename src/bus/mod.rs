@@ -22,7 +22,7 @@ mod cell;
 
 mod memory;
 
-pub(crate) mod gathered;
+mod batch;
 
 mod group;
 
@@ -33,6 +33,7 @@ pub mod contract;
 #[cfg(all(test, feature = "loom"))]
 mod models;
 
+pub use self::batch::Batch;
 pub use self::counts::TopicCounts;
 pub use self::memory::{BusCounts, InMemoryMessageBus, TopicStatus};
 pub use self::message::{Generation, Message, Origin, Sender};
@@ -73,15 +74,16 @@ pub trait MessageBus: Send + Sync + 'static {
         self.publish(to.topic(), message)
     }
 
-    /// Publishes these, the oldest first, on the topic of this client alone; none of them is left.
+    /// Publishes these, the oldest first, on the topic of this client alone.
     ///
     /// Returns how many are subscribed to it; 0 for no messages. The same as one
     /// [`reply`](Self::reply) after the other, for a bus that knows a shorter way.
-    fn reply_batch(&self, to: &Sender, messages: &mut Vec<Message>) -> usize {
-        let each = messages.drain(..);
-        each.map(|message| self.reply(to, message))
-            .last()
-            .unwrap_or(0)
+    fn reply_batch(&self, to: &Sender, mut batch: Batch) -> usize {
+        let mut subscribers = 0;
+        while let Some(message) = batch.pop() {
+            subscribers = self.reply(to, message);
+        }
+        subscribers
     }
 
     /// Ends the subscription, as dropping it does.

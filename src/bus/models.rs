@@ -148,8 +148,8 @@ fn a_batch_wakes_a_parked_reader_and_nothing_comes_into_it() {
         let mut reader = subscribe(&bus);
         let publisher = bus.publisher(&topic());
         let batch = thread::spawn(move || {
-            let mut batch = ["a", "b"].map(Into::into).into();
-            publisher.publish_batch(&mut batch)
+            let batch = ["a", "b"].into_iter().map(Into::into).collect();
+            publisher.publish_batch(batch)
         });
         let publishing = bus.clone();
         let other = thread::spawn(move || publish(&publishing, "c"));

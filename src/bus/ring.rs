@@ -80,7 +80,7 @@ impl Gathers for Ring {
         if self.entries.is_empty() && self.entries.capacity() <= ring.entries.capacity() {
             std::mem::swap(&mut self.entries, &mut ring.entries);
         } else {
-            self.extend(ring.entries.drain(..));
+            self.append(ring);
         }
     }
 
@@ -99,6 +99,7 @@ impl Ring {
     }
 
     /// Adds a message before which nobody stands.
+    #[inline]
     pub(crate) fn add(&mut self, message: Message) {
         self.push_back(Entry {
             message,
@@ -121,6 +122,20 @@ impl Ring {
             self.grow(count);
         }
         self.entries.extend(entries);
+    }
+
+    /// Adds those of another one behind the others, and leaves none there.
+    pub(super) fn append(&mut self, other: &mut Self) {
+        if self.entries.len() + other.entries.len() > self.entries.capacity() {
+            self.grow(other.entries.len());
+        }
+        self.entries.append(&mut other.entries);
+    }
+
+    /// Takes out what is behind the first so many messages.
+    pub(super) fn drop_after(&mut self, count: usize) -> impl Iterator<Item = Message> {
+        let from = count.min(self.entries.len());
+        self.entries.drain(from..).map(|entry| entry.message)
     }
 
     pub(super) fn pop_front(&mut self) -> Option<Entry> {

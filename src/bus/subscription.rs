@@ -5,6 +5,7 @@ use std::sync::Arc as StdArc;
 use std::task::{Context, Poll};
 
 use super::ahead::Ahead;
+use super::batch::Batch;
 use super::burst::{Burst, Terms};
 use super::cell::{Cell, Offer, Offers, Read};
 use super::group::Group;
@@ -311,10 +312,10 @@ impl Publisher {
 
     /// Publishes these, the oldest first, as [`publish`](Self::publish) does one after the other.
     ///
-    /// Returns how many are subscribed, 0 for no messages; none of them is left.
-    pub fn publish_batch(&self, messages: &mut Vec<Message>) -> usize {
+    /// Returns how many are subscribed, 0 for no messages.
+    pub fn publish_batch(&self, batch: Batch) -> usize {
         let found = self.cell.as_deref();
-        self.shared.publish_batch_on(found, &self.topic, messages)
+        self.shared.publish_batch_on(found, &self.topic, batch)
     }
 
     /// Publishes the message if no subscriber loses another one by it.
@@ -340,20 +341,19 @@ impl Publisher {
     /// Publishes these, the oldest first, as far as no subscriber loses another one by it.
     ///
     /// What is left was not published, as with [`offer`](Self::offer).
-    pub fn offer_all(&mut self, cx: &mut Context<'_>, messages: &mut Vec<Message>) {
+    pub fn offer_all(&mut self, cx: &mut Context<'_>, batch: &mut Batch) {
         if !self.shared.is_tapped() {
-            if !messages.is_empty() {
-                let _left = self.offer_there(cx, messages);
+            if !batch.is_empty() {
+                let _left = self.offer_there(cx, batch);
             }
             return;
         }
-        let mut left = std::mem::take(messages).into_iter();
-        while let Some(message) = left.next() {
+        let mut left = std::mem::take(batch);
+        while let Some(message) = left.pop() {
             match self.offer(cx, message) {
                 Offered::Full(message) | Offered::Nobody(message) => {
-                    messages.push(message);
-                    messages.extend(left);
-                    return;
+                    batch.push(message);
+                    batch.extend(std::iter::from_fn(|| left.pop()));
                 }
                 Offered::Published(_) => {}
             }

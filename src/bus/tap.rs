@@ -158,7 +158,9 @@ mod tests {
         let mut cx = Context::from_waker(Waker::noop());
         let offered = publisher.offer(&mut cx, Message::text("a"));
         assert_eq!(offered, Offered::Published(1));
-        let mut several = Vec::from([Message::text("b"), Message::text("c")]);
+        let mut several = [Message::text("b"), Message::text("c")]
+            .into_iter()
+            .collect();
         publisher.offer_all(&mut cx, &mut several);
         assert_eq!(publisher.publish(Message::text("d")), 1);
         for number in 0..4 {

@@ -8,8 +8,8 @@ use std::time::{Duration, SystemTime};
 use super::Stop;
 use super::inbox::Inbox;
 use crate::bus::{
-    Generation, Message, MessageBus, Origin, Publisher, Received, Sender, ServiceName,
-    Subscription, Topic, gathered,
+    Batch, Generation, Message, MessageBus, Origin, Publisher, Received, Sender, ServiceName,
+    Subscription, Topic,
 };
 use crate::planted::{self, Bug};
 use crate::rt::{Clock, Instant};
@@ -216,7 +216,7 @@ impl Context {
         &self,
         messages: impl IntoIterator<Item = M>,
         one: impl FnOnce(Message) -> usize,
-        all: impl FnOnce(&mut Vec<Message>) -> usize,
+        all: impl FnOnce(Batch) -> usize,
     ) -> usize {
         let (origin, now) = (Origin::Service(self.generation), self.clock.moment());
         let stamped = |message: M| message.into().published(origin.clone(), now);
@@ -227,13 +227,11 @@ impl Context {
         let Some(second) = messages.next() else {
             return one(first);
         };
-        let mut batch = gathered::room();
+        let mut batch = Batch::new();
         batch.extend([first, second]);
         batch.extend(messages);
         batch.truncate(planted::one_less(Bug::PublishedShort, batch.len()));
-        let subscribers = all(&mut batch);
-        gathered::spare(batch);
-        subscribers
+        all(batch)
     }
 
     #[inline]

@@ -1,6 +1,6 @@
 //! What a client has sent and its service has not taken yet.
 
-use crate::bus::Message;
+use crate::bus::{Batch, Message};
 use crate::rt::Instant;
 
 /// Messages that are handed over at once, if they were read at once.
@@ -9,7 +9,7 @@ pub(super) const MESSAGES_MAX: usize = 16;
 /// Messages at hand.
 pub(super) struct AtHand {
     pub(super) first: Message,
-    pub(super) rest: Vec<Message>,
+    pub(super) rest: Batch,
     /// Since when the first of them is.
     pub(super) since: Instant,
 }
@@ -18,7 +18,7 @@ impl AtHand {
     pub(super) fn one(first: Message, since: Instant) -> Self {
         Self {
             first,
-            rest: Vec::new(),
+            rest: Batch::default(),
             since,
         }
     }
@@ -29,6 +29,6 @@ impl AtHand {
 
     /// Bytes of all payloads.
     pub(super) fn bytes(&self) -> usize {
-        self.first.len() + self.rest.iter().map(Message::len).sum::<usize>()
+        self.first.len() + self.rest.bytes()
     }
 }

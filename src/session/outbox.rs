@@ -18,7 +18,7 @@ use crate::wire::{ControlKind, ControlPayload, Frame, append_control};
 #[derive(Debug, Default)]
 pub(super) struct Outbox {
     /// Gathered for this client.
-    own: Option<Box<Batch>>,
+    own: Option<Box<Buffer>>,
     /// What everybody gets who keeps up, in the place of what is gathered.
     shared: Option<Shared>,
     unflushed: bool,
@@ -28,20 +28,20 @@ pub(super) struct Outbox {
 
 /// What is gathered.
 #[derive(Debug, Default)]
-struct Batch {
+struct Buffer {
     bytes: Vec<u8>,
     written: usize,
     /// The data frames in `bytes`.
     marks: Vec<Mark>,
 }
 
-/// Bytes and frames for which an emptied batch has room at most, if it is used again.
+/// Bytes and frames for which an emptied buffer has room at most, if it is used again.
 const SPARE_BYTES_MAX: usize = 65_536;
 const SPARE_FRAMES_MAX: usize = 1024;
 
 thread_local! {
-    /// The batch that was written last: mostly one is gathered and written in the same poll.
-    static SPARE: Cell<Option<Box<Batch>>> = const { Cell::new(None) };
+    /// The buffer that was written last: mostly one is gathered and written in the same poll.
+    static SPARE: Cell<Option<Box<Buffer>>> = const { Cell::new(None) };
 }
 
 /// How far something was passed on to the socket.
@@ -65,7 +65,7 @@ impl Outbox {
     fn bytes(&self) -> &[u8] {
         match (&self.shared, &self.own) {
             (Some(shared), _) => shared.burst.bytes(),
-            (None, Some(batch)) => &batch.bytes,
+            (None, Some(buffer)) => &buffer.bytes,
             (None, None) => &[],
         }
     }
@@ -73,24 +73,24 @@ impl Outbox {
     fn marks(&self) -> &[Mark] {
         match (&self.shared, &self.own) {
             (Some(shared), _) => shared.burst.marks(),
-            (None, Some(batch)) => &batch.marks,
+            (None, Some(buffer)) => &buffer.marks,
             (None, None) => &[],
         }
     }
 
     /// What it is writing, from now on of this client alone.
     #[inline]
-    fn own(&mut self) -> &mut Batch {
+    fn own(&mut self) -> &mut Buffer {
         if self.shared.is_some() {
             self.copy_shared();
         }
-        self.own.get_or_insert_with(Batch::spared)
+        self.own.get_or_insert_with(Buffer::spared)
     }
 
     #[cold]
     fn copy_shared(&mut self) {
         if let Some(Shared { burst, written }) = self.shared.take() {
-            self.own = Some(Box::new(Batch {
+            self.own = Some(Box::new(Buffer {
                 bytes: burst.bytes().to_vec(),
                 written,
                 marks: burst.marks().to_vec(),
@@ -130,9 +130,9 @@ impl Outbox {
         let Some(first) = messages.next() else {
             return;
         };
-        let batch = self.own();
+        let buffer = self.own();
         let mut push = |message: &Message| {
-            batch.push(message.frame().as_bytes(), message.published_at());
+            buffer.push(message.frame().as_bytes(), message.published_at());
         };
         push(first);
         messages.for_each(push);
@@ -147,10 +147,10 @@ impl Outbox {
             });
             return;
         }
-        let batch = self.own();
-        let before = batch.bytes.len();
-        batch.bytes.extend_from_slice(burst.bytes());
-        batch.marks.extend(burst.marks().iter().map(|mark| Mark {
+        let buffer = self.own();
+        let before = buffer.bytes.len();
+        buffer.bytes.extend_from_slice(burst.bytes());
+        buffer.marks.extend(burst.marks().iter().map(|mark| Mark {
             end: before + mark.end,
             ..*mark
         }));
@@ -169,7 +169,7 @@ impl Outbox {
     pub(super) fn written(&self) -> usize {
         match (&self.shared, &self.own) {
             (Some(shared), _) => shared.written,
-            (None, Some(batch)) => batch.written,
+            (None, Some(buffer)) => buffer.written,
             (None, None) => 0,
         }
     }
@@ -178,7 +178,7 @@ impl Outbox {
     fn advance(&mut self, bytes: usize) {
         match (&mut self.shared, &mut self.own) {
             (Some(shared), _) => shared.written += bytes,
-            (None, Some(batch)) => batch.written += bytes,
+            (None, Some(buffer)) => buffer.written += bytes,
             (None, None) => {}
         }
     }
@@ -277,21 +277,21 @@ impl Outbox {
         if let Some(Shared { burst, .. }) = self.shared.take() {
             burst.observe(histogram, 1, now);
         }
-        if let Some(batch) = self.own.take() {
-            let published = batch.marks.iter().filter_map(|mark| mark.published);
+        if let Some(buffer) = self.own.take() {
+            let published = buffer.marks.iter().filter_map(|mark| mark.published);
             histogram.observe_all(published.map(|at| now.nanos_since(at)), 1);
-            batch.spare();
+            buffer.spare();
         }
         self.unflushed = !planted::is(Bug::FlushForgotten);
     }
 
     /// What waits takes no more memory than it needs.
     fn shrink(&mut self) {
-        if let Some(batch) = &mut self.own
-            && batch.bytes.capacity() > 2 * batch.bytes.len()
+        if let Some(buffer) = &mut self.own
+            && buffer.bytes.capacity() > 2 * buffer.bytes.len()
         {
-            batch.bytes.shrink_to_fit();
-            batch.marks.shrink_to_fit();
+            buffer.bytes.shrink_to_fit();
+            buffer.marks.shrink_to_fit();
         }
     }
 
@@ -314,7 +314,7 @@ impl Outbox {
     }
 }
 
-impl Batch {
+impl Buffer {
     /// An empty one, with the memory of the last one if there is.
     #[inline(never)]
     fn spared() -> Box<Self> {
@@ -472,9 +472,9 @@ mod tests {
             outbox.own().bytes.reserve_exact(bytes);
             outbox.push(Frame::text("a").as_bytes(), None);
             assert!(send(&mut outbox, 3).is_ready());
-            let batch = SPARE.take();
-            assert_eq!(batch.is_some(), kept, "{bytes} bytes");
-            assert!(batch.is_none_or(|batch| batch.bytes.is_empty() && batch.written == 0));
+            let buffer = SPARE.take();
+            assert_eq!(buffer.is_some(), kept, "{bytes} bytes");
+            assert!(buffer.is_none_or(|buffer| buffer.bytes.is_empty() && buffer.written == 0));
         }
     }
 
@@ -485,9 +485,9 @@ mod tests {
         outbox.own().marks.reserve(100);
         outbox.push(Frame::text("a").as_bytes(), None);
         assert!(send(&mut outbox, 2).is_pending());
-        let batch = outbox.own();
-        assert_eq!((batch.bytes.capacity(), batch.marks.capacity()), (3, 1));
-        assert_eq!(batch.written, 2);
+        let buffer = outbox.own();
+        assert_eq!((buffer.bytes.capacity(), buffer.marks.capacity()), (3, 1));
+        assert_eq!(buffer.written, 2);
         // Up to twice as much is left as it is.
         for (reserved, capacity) in [(60, 60), (61, 30)] {
             let mut outbox = Outbox::default();

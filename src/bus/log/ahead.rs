@@ -93,7 +93,7 @@ impl Log {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::bus::{Received, TopicCounts};
+    use crate::bus::{Message, Received, TopicCounts};
     use crate::limits::Window;
 
     const WINDOW: Window = Window {
@@ -407,5 +407,27 @@ mod tests {
         assert!(world.log.is_ready(cursor));
         assert_eq!(world.receive(), Some(Ok(1)));
         assert_eq!(world.receive(), Some(Ok(2)));
+    }
+
+    #[test]
+    fn what_is_out_keeps_its_room_from_what_is_offered_together() {
+        // Of a window of 3 messages and 8 bytes.
+        for (out, offered, fit) in [
+            (&[5][..], [2, 2], 1),
+            (&[1, 1], [1, 1], 1),
+            (&[1], [1, 1], 2),
+        ] {
+            let mut world = World::new(true);
+            out.iter().for_each(|bytes| world.append(*bytes));
+            let cursor = world.cursor.as_ref().expect("it has not left");
+            assert!(world.log.take_ahead(cursor, &mut world.rest));
+            let texts = offered.map(|bytes| Message::text("x".repeat(bytes)));
+            let mut batch = texts.into_iter().collect();
+            assert_eq!(
+                world.log.append_fitting(&mut batch),
+                fit,
+                "{offered:?} to {out:?}"
+            );
+        }
     }
 }

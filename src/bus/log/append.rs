@@ -1,7 +1,7 @@
 //! What is appended to a log, and what is evicted for it.
 
 use super::Log;
-use crate::bus::cell::Offers;
+use crate::bus::batch::Batch;
 use crate::bus::message::Message;
 use crate::bus::ring::Entry;
 use crate::planted::{self, Bug};
@@ -9,11 +9,7 @@ use crate::planted::{self, Bug};
 impl Log {
     /// Whether a message of this length fits without anybody losing one.
     pub(crate) fn has_room(&self, message_bytes: usize) -> bool {
-        self.fits((self.messages(), self.bytes()), message_bytes)
-    }
-
-    /// Whether a message of this length fits where so many messages of so many bytes are.
-    fn fits(&self, (messages, bytes): (usize, usize), message_bytes: usize) -> bool {
+        let (messages, bytes) = (self.messages(), self.bytes());
         messages == 0
             || planted::is(Bug::RoomInvented)
             || (messages < self.window.messages.get() && bytes + message_bytes <= self.window.bytes)
@@ -36,38 +32,58 @@ impl Log {
         self.settle_appended(1);
     }
 
-    /// Appends what is on offer up to the first that somebody would lose a message by; how many
-    /// that are.
-    pub(crate) fn append_all(&mut self, offers: &mut impl Offers) -> u64 {
-        let count = self.fitting(offers.all());
-        self.extend(offers.take_first(count));
-        self.settle_appended(count as u64);
-        count as u64
+    /// Appends a message if nobody loses one by it; else it is left.
+    #[inline]
+    pub(crate) fn append_offered(&mut self, offered: &mut Option<Message>) -> u64 {
+        let message = offered.take_if(|message| self.has_room(message.len()));
+        let Some(message) = message else {
+            return 0;
+        };
+        self.append(message);
+        1
+    }
+
+    /// Appends these, the oldest first, up to the first that somebody would lose a message by; how
+    /// many that are.
+    pub(crate) fn append_fitting(&mut self, batch: &mut Batch) -> u64 {
+        let before = batch.len();
+        if self.fits_whole(batch) {
+            self.push_batch(batch);
+        }
+        let is_next = |log: &Self, batch: &Batch| {
+            let first = batch.iter().next();
+            first.is_some_and(|first| log.has_room(first.len()))
+        };
+        while is_next(self, batch)
+            && let Some(message) = batch.pop()
+        {
+            self.push(message);
+        }
+        let count = (before - batch.len()) as u64;
+        self.settle_appended(count);
+        count
     }
 
     /// Appends these, the oldest first, as [`append`](Self::append) does one after the other.
-    pub(crate) fn append_batch(&mut self, messages: &mut Vec<Message>) {
-        self.count_appended(messages.len() as u64);
-        if self.fitting(messages) == messages.len() {
-            self.extend(messages.drain(..));
+    pub(crate) fn append_batch(&mut self, batch: &mut Batch) {
+        self.count_appended(batch.len() as u64);
+        if self.fits_whole(batch) {
+            self.push_batch(batch);
         }
-        for message in messages.drain(..) {
+        while let Some(message) = batch.pop() {
             self.push(message);
             self.evict_overflow();
         }
         self.settle_appended(0);
     }
 
-    /// How many of these fit, the oldest first, without anybody losing a message.
-    fn fitting(&self, messages: &[Message]) -> usize {
-        let (mut count, mut bytes) = (self.messages(), self.bytes());
-        let fits = messages.iter().take_while(|message| {
-            let fits = self.fits((count, bytes), message.len());
-            count += 1;
-            bytes += message.len();
-            fits
-        });
-        fits.count()
+    /// Whether somebody reads all of these, and nobody loses a message by them; not if one alone is
+    /// too long.
+    #[inline]
+    fn fits_whole(&self, batch: &Batch) -> bool {
+        self.readers > 0
+            && self.messages() + batch.len() <= self.window.messages.get()
+            && self.bytes() + batch.bytes() <= self.window.bytes
     }
 
     /// Keeps a message, if there is anybody who reads it.
@@ -80,30 +96,14 @@ impl Log {
         }
     }
 
-    /// Keeps several, if there is anybody who reads them.
+    /// Keeps all of these, for those who read.
     #[inline]
-    fn extend(&mut self, messages: impl Iterator<Item = Message>) {
-        match messages.size_hint() {
-            (0, _) => {}
-            (1, _) => messages.for_each(|message| self.push(message)),
-            (2.., _) => self.extend_several(messages),
-        }
-    }
-
-    fn extend_several(&mut self, messages: impl Iterator<Item = Message>) {
-        if self.readers > 0 {
-            let first = self.entries.len();
-            let bytes = &mut self.bytes;
-            self.entries.extend(messages.map(|message| {
-                *bytes += message.len();
-                Entry {
-                    message,
-                    readers: 0,
-                }
-            }));
-            if let Some(first) = self.entries.get_mut(first) {
-                first.readers = std::mem::take(&mut self.caught_up);
-            }
+    fn push_batch(&mut self, batch: &mut Batch) {
+        let first = self.entries.len();
+        self.bytes += batch.bytes();
+        batch.move_into(&mut self.entries);
+        if let Some(first) = self.entries.get_mut(first) {
+            first.readers = std::mem::take(&mut self.caught_up);
         }
     }
 

@@ -3,6 +3,7 @@
 use std::num::NonZeroUsize;
 
 use super::*;
+use crate::bus::batch::Batch;
 use crate::bus::message::{Generation, Origin};
 use crate::bus::ring::KEPT;
 
@@ -326,7 +327,7 @@ fn a_batch_is_appended_as_one_message_after_the_other() {
         let (mut at_once, cursors) = filled(&before);
         let mut messages = batch.iter().map(|len| message(*len)).collect();
         at_once.append_batch(&mut messages);
-        assert!(messages.is_empty());
+        assert_eq!((messages.len(), messages.bytes()), (0, 0));
         let seen = seen(&mut at_once, cursors);
         assert_eq!(seen, expected, "{batch:?} after {before:?}");
     }
@@ -336,7 +337,7 @@ fn a_batch_is_appended_as_one_message_after_the_other() {
 fn a_batch_takes_no_more_memory_than_the_window() {
     let mut log = log(3, ALL);
     let cursor = log.attach();
-    log.append_batch(&mut vec![message(1); 1000]);
+    log.append_batch(&mut std::iter::repeat_n(message(1), 1000).collect());
     assert_eq!((log.unread(&cursor), log.counts().lost_lagged), (3, 997));
     assert!(log.entries.capacity() <= KEPT);
 }
@@ -355,8 +356,8 @@ fn of_what_is_on_offer_as_much_is_appended_as_loses_nobody_a_message() {
         let count = lens.count();
         let expected = seen(&mut one_by_one, cursors);
         let (mut at_once, cursors) = filled(&[1]);
-        let mut messages: Vec<_> = offers.iter().map(|len| message(*len)).collect();
-        assert_eq!(at_once.append_all(&mut messages), count as u64);
+        let mut messages: Batch = offers.iter().map(|len| message(*len)).collect();
+        assert_eq!(at_once.append_fitting(&mut messages), count as u64);
         assert_eq!(messages.len(), offers.len() - count, "the rest is left");
         assert_eq!(seen(&mut at_once, cursors), expected, "{offers:?}");
     }

@@ -6,7 +6,7 @@ use std::time::Duration;
 
 use super::{Open, lost};
 use crate::authorize::Denied;
-use crate::bus::{Message, Offered, gathered};
+use crate::bus::{Batch, Message, Offered};
 use crate::planted::{self, Bug};
 use crate::rt::{Instant, Runtime};
 use crate::session::at_hand::{self, AtHand};
@@ -259,37 +259,30 @@ impl<R: Runtime> Open<R> {
             return;
         }
         let admission = self.admission_mut();
-        let mut messages = gathered::room();
+        let mut batch = Batch::new();
         while turn.left > 0
-            && messages.len() < at_hand::MESSAGES_MAX
+            && batch.len() < at_hand::MESSAGES_MAX
             && let Some(frame) = inlet.next_whole()
         {
             turn.left -= 1;
             turn.take(&frame);
-            messages.push(admission.message(frame));
+            batch.push(admission.message(frame));
         }
-        let _left = self.hand_over_all(cx, messages, now);
+        let _left = self.hand_over_all(cx, batch, now);
     }
 
     /// Hands over messages after one that was taken; those that the service does not take are at
     /// hand.
-    fn hand_over_all(
-        &mut self,
-        cx: &mut Context<'_>,
-        mut messages: Vec<Message>,
-        now: Instant,
-    ) -> Poll<()> {
-        if !messages.is_empty() && self.may_offer(Duration::ZERO) {
-            self.admission_mut().publisher.offer_all(cx, &mut messages);
+    fn hand_over_all(&mut self, cx: &mut Context<'_>, mut batch: Batch, now: Instant) -> Poll<()> {
+        if !batch.is_empty() && self.may_offer(Duration::ZERO) {
+            self.admission_mut().publisher.offer_all(cx, &mut batch);
         }
-        if messages.is_empty() {
-            gathered::spare(messages);
+        let Some(first) = batch.pop() else {
             return Poll::Ready(());
-        }
+        };
         self.admission().app().rt().give_way();
-        let first = messages.remove(0);
-        messages.truncate(planted::most(Bug::GatheredLost, 0));
-        let (rest, since) = (messages, now);
+        batch.truncate(planted::most(Bug::GatheredLost, 0));
+        let (rest, since) = (batch, now);
         self.at_hand = Some(Box::new(AtHand { first, rest, since }));
         Poll::Pending
     }
