@@ -14,6 +14,9 @@ a server that echoes at /echo, relays /pub to all of /sub, and broadcasts at /ws
     benches/compare.py --baseline "path/to/busline --listen 127.0.0.1:{port} --admin off" \\
         --baseline-name before --baseline-echo /ws/echo --baseline-subscribe /ws/ping --baseline-publish ""
 
+Two threads against one are the same with `--busline-args "--threads 2"`, `--threads 1` behind the baseline, and
+all on the same cores: `--server-cores 0,1 --generator-cores 0,1`.
+
 Everything that was measured goes to benches/results/compare.json; from there come the table between the
 markers in README.md and benches/results/compare.svg. --render writes both anew from that file; --dry writes
 nothing at all.
@@ -38,7 +41,6 @@ PLOT = ROOT / "benches" / "results" / "compare.svg"
 README = ROOT / "README.md"
 BEGIN, END = "<!-- compare.py: begin -->", "<!-- compare.py: end -->"
 
-SERVER_CORE, GENERATOR_CORE = "0", "1"
 ATTEMPTS = 3
 PORTS = {"busline": 9100, "baseline": 9101}
 
@@ -65,13 +67,13 @@ BUSLINE_ROUTES = {
 
 
 class Server:
-    """A server that listens, on its own core, until the block ends."""
+    """A server that listens, on its own cores, until the block ends."""
 
-    def __init__(self, command, port):
-        self.command, self.port = command, port
+    def __init__(self, command, port, cores):
+        self.command, self.port, self.cores = command, port, cores
 
     def __enter__(self):
-        command = ["taskset", "-c", SERVER_CORE, *self.command]
+        command = ["taskset", "-c", self.cores, *self.command]
         quiet = subprocess.DEVNULL
         environment = {k: v for k, v in os.environ.items() if not k.startswith("BUSLINE_")}
         self.process = subprocess.Popen(command, stdout=quiet, stderr=quiet, env=environment)
@@ -113,13 +115,14 @@ class Comparison:
         }
 
     def server(self, who):
-        return Server(self.commands[who], PORTS[who])
+        return Server(self.commands[who], PORTS[who], self.args.server_cores)
 
     def bench(self, server, who, arguments, kind):
         """The figures of one run."""
         path, more = self.routes[who][kind]
         url = f"ws://127.0.0.1:{server.port}{path}"
-        command = ["taskset", "-c", GENERATOR_CORE, self.args.busline, "bench", *arguments.split()]
+        pinned = ["taskset", "-c", self.args.generator_cores]
+        command = [*pinned, self.args.busline, "bench", *arguments.split()]
         command += ["--url", url, "--pid", str(server.process.pid), "--json", *more]
         for _ in range(ATTEMPTS):
             run = subprocess.run(command, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True)
@@ -328,6 +331,8 @@ def arguments():
     parser.add_argument("--baseline-broadcast", default="/ws/ping", metavar="PATH")
     parser.add_argument("--busline", default=str(ROOT / "target" / "release" / "busline"))
     parser.add_argument("--busline-args", default="", help="more arguments of busline's server")
+    parser.add_argument("--server-cores", default="0", metavar="LIST", help="as taskset takes them")
+    parser.add_argument("--generator-cores", default="1", metavar="LIST")
     parser.add_argument("--rounds", type=int, default=21)
     parser.add_argument("--seconds", type=float, default=0.6)
     parser.add_argument("--warm-up", type=float, default=0.5)
