@@ -511,6 +511,24 @@ fn every_file_says_what_it_is() {
 }
 
 #[test]
+fn the_readme_counts_the_deliberate_bugs() {
+    let tree = tree();
+    let text = |path: &str| {
+        let source = tree.iter().find(|source| source.path == path);
+        source.map_or_else(|| panic!("there is no {path}"), |source| &source.text)
+    };
+    let bugs = text("sim/tests/planted.rs").lines();
+    let count = bugs
+        .filter(|line| line.starts_with("    found(Bug::"))
+        .count();
+    let told = format!("| {count} deliberate bugs,");
+    assert!(
+        text("README.md").contains(&told),
+        "README.md is to say {told:?}"
+    );
+}
+
+#[test]
 fn deliberate_bugs_are_compiled_for_the_simulator_alone() {
     let manifests = ["Cargo.toml", "sim/Cargo.toml", "fuzz/Cargo.toml"];
     let mut breaches = Vec::new();

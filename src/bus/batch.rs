@@ -38,7 +38,7 @@ impl Batch {
         self.messages.add(message);
     }
 
-    /// Takes the oldest message out.
+    /// Takes the oldest message out; `None` if there are none.
     pub fn pop(&mut self) -> Option<Message> {
         let Entry { message, .. } = self.messages.pop_front()?;
         self.bytes -= message.len();
@@ -67,7 +67,7 @@ impl Batch {
 
     /// Drops all but the first so many.
     pub(crate) fn truncate(&mut self, count: usize) {
-        let dropped = self.messages.drop_after(count);
+        let dropped = self.messages.take_after(count);
         self.bytes -= dropped.map(|message| message.len()).sum::<usize>();
     }
 

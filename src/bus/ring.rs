@@ -133,7 +133,7 @@ impl Ring {
     }
 
     /// Takes out what is behind the first so many messages.
-    pub(super) fn drop_after(&mut self, count: usize) -> impl Iterator<Item = Message> {
+    pub(super) fn take_after(&mut self, count: usize) -> impl Iterator<Item = Message> {
         let from = count.min(self.entries.len());
         self.entries.drain(from..).map(|entry| entry.message)
     }
