@@ -74,6 +74,11 @@ mod tests {
             let sent = agreed.encode(&frame);
             assert_eq!(sent[0] & COMPRESSED != 0, is_compressed, "{bytes} bytes");
             assert_eq!(sent.len() < plain.len(), is_compressed);
+            let others = Encoding::new(deflate, bytes_min, &deflater);
+            assert!(
+                std::ptr::eq(others.encode(&frame), sent),
+                "once for all clients"
+            );
         }
     }
 }
