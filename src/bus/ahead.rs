@@ -2,6 +2,7 @@
 
 use std::fmt;
 
+use super::batch::Batch;
 use super::cell::{Cell, Read};
 use super::log::{Cursor, Log};
 use super::message::{Message, Origin};
@@ -9,7 +10,6 @@ use super::ring::Ring;
 use super::subscription::Received;
 use crate::planted::{self, Bug};
 use crate::sync::Arc;
-use crate::wire::Frame;
 
 /// Messages of one topic that its one reader has taken out and not yet received.
 ///
@@ -20,6 +20,15 @@ pub(crate) struct Ahead {
     rest: Ring,
     /// The number after the last one that was taken; `None` once all is settled.
     end: Option<u64>,
+}
+
+/// What there is once all that was taken before is received.
+#[derive(Debug, PartialEq)]
+pub(crate) enum Refill {
+    /// Something that was taken ahead.
+    Ahead,
+    /// Something that cannot be taken ahead.
+    Received(Received),
 }
 
 impl Ahead {
@@ -39,42 +48,37 @@ impl Ahead {
     /// The next message of those that were taken.
     #[inline]
     pub(super) fn next(&mut self) -> Option<Message> {
-        self.rest.pop_front().map(|entry| entry.message)
+        self.rest.pop_front().map(|(message, _)| message)
     }
 
-    /// Moves what the next of them say into `into`, up to the first of another origin; how many
-    /// those are.
+    /// The next of them that one origin has said together, or in a row; none of them names it.
     #[inline]
-    pub(super) fn batch(&mut self, origin: &Origin, into: &mut Vec<Frame>) -> u64 {
-        if self.rest.is_empty() {
-            return 0;
+    pub(super) fn next_batch(&mut self) -> Option<(Origin, Batch)> {
+        let first = self.rest.pop_parcel()?;
+        let is_train = first.is_train();
+        let (origin, mut batch) = Batch::said(first);
+        while !is_train
+            && let Some(mut next) = self.rest.pop_one_if(|next| next.origin().is(&origin))
+        {
+            drop(next.publish(Origin::Unknown, None));
+            batch.push(next);
         }
-        let is_of = |message: &&Message| message.origin().is(origin);
-        let count = self.rest.all().take_while(is_of).count();
-        into.extend(
-            self.rest
-                .take_first(count)
-                .map(|message| message.into_parts().0),
-        );
-        count as u64
+        Some((origin, batch))
     }
 
-    /// Takes out what there is once all that was taken before is received, and the first of it.
-    pub(super) fn refill(&mut self, log: &mut Log, cursor: &mut Cursor) -> Read<Received> {
+    /// Takes out what there is once all that was taken before is received.
+    pub(super) fn refill(&mut self, log: &mut Log, cursor: &mut Cursor) -> Read<Refill> {
         if let Some(end) = self.end.take() {
             log.settle(end, &mut self.rest);
         }
         if log.take_ahead(cursor, &mut self.rest) {
             self.end = Some(log.head());
+            return Read::Part(Refill::Ahead);
         }
-        let received = match self.next() {
-            Some(message) => {
-                cursor.step(1);
-                Some(Received::Message(message))
-            }
-            None => log.next(cursor),
-        };
-        received.map_or(Read::None, Read::Part)
+        let received = log.next(cursor);
+        received.map_or(Read::None, |received| {
+            Read::Part(Refill::Received(received))
+        })
     }
 
     /// Counts what was received and puts the rest back.
@@ -107,6 +111,7 @@ impl fmt::Debug for Ahead {
 mod tests {
     use std::task::{Context, Poll, Waker};
 
+    use super::Refill;
     use crate::bus::{InMemoryMessageBus, MessageBus, Received, Topic};
     use crate::limits::Window;
 
@@ -121,7 +126,9 @@ mod tests {
         let mut ahead = reader.ahead();
         let mut cx = Context::from_waker(Waker::noop());
         let received = |text: &str| Poll::Ready(Received::Message(text.into()));
-        assert_eq!(reader.poll_ahead(&mut cx, &mut ahead), received("a"));
+        let refill = reader.poll_ahead(&mut cx, &mut ahead);
+        assert_eq!(refill, Poll::Ready(Refill::Ahead));
+        assert_eq!(reader.next_ahead(&mut ahead), Some("a".into()));
         let shown = format!("{ahead:?}");
         assert!(shown.contains("messages: 1"), "{shown}");
         assert!(reader.poll_recv(&mut cx).is_pending());

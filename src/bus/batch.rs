@@ -2,62 +2,118 @@
 
 use std::cell::Cell;
 
-use super::message::Message;
-use super::ring::{Entry, KEPT, Ring};
+use super::message::{Message, Origin};
+use super::ring::{KEPT, Parcel, Ring};
+use super::train::Train;
+use crate::instant::Instant;
 
 thread_local! {
     /// The room of the last batch of this thread, for the next one; empty.
-    static SPARE: Cell<Ring> = const { Cell::new(Ring::new()) };
+    static SPARE: Cell<Option<Box<Ring>>> = const { Cell::new(None) };
 }
 
 /// Messages to be published together, the oldest first.
 ///
-/// They lie as in the log that is to keep them, so that they get there in one piece. The room of
-/// a batch serves the thread's next one, unless it is of more than 32 messages: a session may hold
-/// it for as long as its service is busy.
+/// What one client has sent at once stays in one piece of memory until it is written again. Other
+/// messages lie as in the log that is to keep them, so that they get there in one piece. The room
+/// of a batch serves the thread's next one, unless it is of more than 32 messages: a session may
+/// hold it for as long as its service is busy.
 #[derive(Debug, Default)]
 pub struct Batch {
-    messages: Ring,
+    /// The oldest messages, which for most batches are all.
+    first: Option<Parcel>,
+    /// What is behind it.
+    rest: Option<Box<Ring>>,
     /// Of all payloads.
     bytes: usize,
 }
 
 impl Batch {
-    /// Nothing yet, with the room that another one has left.
-    pub fn new() -> Self {
+    /// Nothing yet.
+    pub const fn new() -> Self {
         Self {
-            messages: SPARE.try_with(Cell::take).unwrap_or_default(),
+            first: None,
+            rest: None,
             bytes: 0,
+        }
+    }
+
+    /// What somebody has said, which names nobody any more, and who that is.
+    #[inline]
+    pub(crate) fn said(mut parcel: Parcel) -> (Origin, Self) {
+        let origin = parcel.publish(Origin::Unknown, None);
+        (origin, Self::of(parcel))
+    }
+
+    #[inline]
+    fn of(parcel: Parcel) -> Self {
+        Self {
+            bytes: parcel.bytes(),
+            first: Some(parcel),
+            rest: None,
         }
     }
 
     /// Adds a message behind the others.
     #[inline]
     pub fn push(&mut self, message: Message) {
-        self.bytes += message.len();
-        self.messages.add(message);
+        if self.is_empty() {
+            *self = Self::from(message);
+        } else {
+            self.bytes += message.len();
+            self.behind().add(message);
+        }
+    }
+
+    /// What is behind the first, with the room that another one has left.
+    fn behind(&mut self) -> &mut Ring {
+        self.rest.get_or_insert_with(|| {
+            let spare = SPARE.try_with(Cell::take);
+            spare.ok().flatten().unwrap_or_default()
+        })
     }
 
     /// Takes the oldest message out; `None` if there are none.
     pub fn pop(&mut self) -> Option<Message> {
-        let Entry { message, .. } = self.messages.pop_front()?;
+        self.unpack();
+        let message = match self.first.take() {
+            Some(Parcel::One(message)) => message,
+            Some(Parcel::Train(_)) | None => self.rest.as_mut()?.pop_front()?.0,
+        };
         self.bytes -= message.len();
         Some(message)
     }
 
-    /// The messages, the oldest first.
-    pub fn iter(&self) -> impl Iterator<Item = &Message> {
-        self.messages.all()
+    /// The length of the oldest message.
+    pub(super) fn next_len(&mut self) -> Option<usize> {
+        self.unpack();
+        match &self.first {
+            Some(Parcel::One(message)) => Some(message.len()),
+            Some(Parcel::Train(_)) | None => {
+                let mut rest = self.rest.as_ref()?.messages_from(0);
+                rest.next().map(Message::len)
+            }
+        }
+    }
+
+    /// All of them as published by `origin` at this time.
+    pub(crate) fn publish(&mut self, origin: &Origin, at: Instant) {
+        let publish = |parcel: &mut Parcel| drop(parcel.publish(origin.clone(), Some(at)));
+        self.first.iter_mut().for_each(publish);
+        if let Some(rest) = &mut self.rest {
+            rest.parcels_mut().for_each(publish);
+        }
     }
 
     /// How many there are.
     pub fn len(&self) -> usize {
-        self.messages.len()
+        let rest = self.rest.as_ref().map_or(0, |rest| rest.len());
+        self.first.as_ref().map_or(0, Parcel::len) + rest
     }
 
     /// Whether there are none.
     pub fn is_empty(&self) -> bool {
-        self.messages.is_empty()
+        self.first.is_none() && self.rest.as_ref().is_none_or(|rest| rest.is_empty())
     }
 
     /// The bytes of all payloads.
@@ -66,63 +122,152 @@ impl Batch {
     }
 
     /// Drops all but the first so many.
+    #[inline]
     pub(crate) fn truncate(&mut self, count: usize) {
-        let dropped = self.messages.take_after(count);
-        self.bytes -= dropped.map(|message| message.len()).sum::<usize>();
+        if count < self.len() {
+            *self = std::mem::take(self).into_iter().take(count).collect();
+        }
     }
 
-    /// Moves all of them behind those of a log.
-    pub(super) fn move_into(&mut self, entries: &mut Ring) {
-        self.bytes = 0;
-        entries.append(&mut self.messages);
-    }
-}
-
-impl Extend<Message> for Batch {
-    fn extend<I: IntoIterator<Item = Message>>(&mut self, messages: I) {
-        let Self {
-            messages: ring,
-            bytes,
-        } = self;
-        ring.extend(messages.into_iter().map(|message| {
-            *bytes += message.len();
-            Entry {
-                message,
-                readers: 0,
+    /// Makes single messages of those that came together.
+    #[inline]
+    pub(super) fn unpack(&mut self) {
+        if let Some(Parcel::Train(train)) = self.first.take_if(|first| first.is_train()) {
+            let rest = self.rest.take();
+            let behind = self.behind();
+            behind.extend(train.messages());
+            if let Some(mut rest) = rest {
+                behind.append(&mut rest);
             }
-        }));
+            train.leave();
+        }
+        if let Some(rest) = &mut self.rest {
+            rest.unpack();
+        }
+    }
+
+    /// Moves all of them behind those of a log, whose readers behind these stand before the first.
+    #[inline]
+    pub(super) fn move_into(&mut self, entries: &mut Ring, readers: &mut usize) {
+        self.bytes = 0;
+        if let Some(first) = self.first.take() {
+            entries.push(first, std::mem::take(readers));
+        }
+        if let Some(rest) = &mut self.rest
+            && let Some(first) = rest.readers_mut(0)
+        {
+            *first = std::mem::take(readers);
+            entries.append(rest);
+        }
     }
 }
 
-impl FromIterator<Message> for Batch {
-    fn from_iter<I: IntoIterator<Item = Message>>(messages: I) -> Self {
+impl From<Message> for Batch {
+    fn from(message: Message) -> Self {
+        Self::of(Parcel::One(message))
+    }
+}
+
+impl From<Train> for Batch {
+    fn from(train: Train) -> Self {
+        Self::of(Parcel::Train(train))
+    }
+}
+
+impl<M: Into<Message>> Extend<M> for Batch {
+    fn extend<I: IntoIterator<Item = M>>(&mut self, messages: I) {
+        let mut messages = messages.into_iter().map(Into::into);
+        if self.is_empty()
+            && let Some(first) = messages.next()
+        {
+            *self = Self::from(first);
+        }
+        if let Some(second) = messages.next() {
+            let mut bytes = second.len();
+            let rest = self.behind();
+            rest.add(second);
+            rest.extend(messages.inspect(|message| bytes += message.len()));
+            self.bytes += bytes;
+        }
+    }
+}
+
+impl<M: Into<Message>> FromIterator<M> for Batch {
+    fn from_iter<I: IntoIterator<Item = M>>(messages: I) -> Self {
         let mut batch = Self::new();
         batch.extend(messages);
         batch
     }
 }
 
+impl<M: Into<Message>> From<Vec<M>> for Batch {
+    fn from(messages: Vec<M>) -> Self {
+        messages.into_iter().collect()
+    }
+}
+
+impl<M: Into<Message>, const N: usize> From<[M; N]> for Batch {
+    fn from(messages: [M; N]) -> Self {
+        messages.into_iter().collect()
+    }
+}
+
+/// The messages of a [`Batch`], the oldest first.
+#[derive(Debug)]
+pub struct Messages(Batch);
+
+impl Iterator for Messages {
+    type Item = Message;
+
+    fn next(&mut self) -> Option<Message> {
+        self.0.pop()
+    }
+
+    fn size_hint(&self) -> (usize, Option<usize>) {
+        (self.0.len(), Some(self.0.len()))
+    }
+}
+
+impl ExactSizeIterator for Messages {}
+
+impl IntoIterator for Batch {
+    type Item = Message;
+    type IntoIter = Messages;
+
+    fn into_iter(self) -> Messages {
+        Messages(self)
+    }
+}
+
 impl Drop for Batch {
+    #[inline]
     fn drop(&mut self) {
-        if (1..=KEPT).contains(&self.messages.capacity()) {
-            let mut room = std::mem::take(&mut self.messages);
-            room.clear();
-            // A thread that ends keeps nothing.
-            let _gone = SPARE.try_with(|spare| spare.set(room));
+        if let Some(rest) = self.rest.take() {
+            leave(rest);
         }
+    }
+}
+
+/// Leaves the room of a batch to the next one.
+fn leave(mut room: Box<Ring>) {
+    if room.capacity() <= KEPT {
+        room.clear();
+        // A thread that ends keeps nothing.
+        let _gone = SPARE.try_with(|spare| spare.set(Some(room)));
     }
 }
 
 #[cfg(all(test, not(feature = "loom")))]
 mod tests {
     use super::*;
+    use crate::bus::Generation;
 
     fn batch(texts: &[&str]) -> Batch {
         texts.iter().copied().map(Message::text).collect()
     }
 
     fn room() -> usize {
-        SPARE.take().capacity()
+        SPARE.take().map_or(0, |room| room.capacity())
     }
 
     #[test]
@@ -131,12 +276,36 @@ mod tests {
         assert_eq!((batch.len(), batch.bytes()), (3, 6));
         assert_eq!(batch.pop(), Some("a".into()));
         batch.push("g".into());
-        assert!(batch.iter().eq(&["bc", "def", "g"].map(Message::text)));
         assert_eq!((batch.len(), batch.bytes()), (3, 6));
-        batch.truncate(1);
-        assert_eq!((batch.len(), batch.bytes()), (1, 2));
-        assert_eq!((batch.pop(), batch.pop()), (Some("bc".into()), None));
-        assert!(batch.is_empty() && batch.bytes() == 0);
+        batch.truncate(2);
+        assert_eq!((batch.len(), batch.bytes()), (2, 5));
+        let mut messages = batch.into_iter();
+        assert_eq!(messages.len(), 2);
+        assert!(messages.by_ref().eq(["bc", "def"].map(Message::text)));
+        assert_eq!((messages.len(), messages.0.bytes()), (0, 0));
+    }
+
+    #[test]
+    fn what_came_together_is_what_comes_before_the_rest() {
+        let mut batch = Batch::from(Train::of_texts(&["a", "bc"]));
+        assert_eq!((batch.len(), batch.bytes()), (2, 3));
+        batch.push("d".into());
+        batch.extend(["e", "f"]);
+        assert_eq!(
+            (batch.len(), batch.bytes(), batch.next_len()),
+            (5, 6, Some(1))
+        );
+        batch.truncate(4);
+        assert!(
+            batch
+                .into_iter()
+                .eq(["a", "bc", "d", "e"].map(Message::text))
+        );
+        let mut batch = Batch::from(Train::of_texts(&["a", "b"]));
+        batch.publish(&Origin::Service(Generation::new(3)), Instant::ZERO);
+        let message = batch.pop().expect("it is there");
+        let by = (message.generation(), message.published_at());
+        assert_eq!(by, (Some(Generation::new(3)), Some(Instant::ZERO)));
     }
 
     #[test]
@@ -145,17 +314,19 @@ mod tests {
         let first = batch(&["a"; KEPT]);
         assert_eq!(room(), 0, "it is in use");
         drop(first);
-        let next = Batch::new();
-        assert!(next.is_empty() && next.bytes() == 0 && next.messages.capacity() == KEPT);
+        let next = batch(&["b", "c"]);
+        assert_eq!((next.len(), next.bytes()), (2, 2));
         assert_eq!(room(), 0, "it serves one");
         drop(next);
-        assert_eq!(room(), KEPT);
+        assert!(room() > 0);
     }
 
     #[test]
-    fn much_room_is_not_kept() {
+    fn neither_much_room_is_kept_nor_any_taken_for_one_message() {
         room();
-        drop(batch(&["a"; KEPT + 1]));
+        drop(batch(&["a"; KEPT + 2]));
         assert_eq!(room(), 0);
+        let one = batch(&["a"]);
+        assert!(one.rest.is_none());
     }
 }

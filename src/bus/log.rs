@@ -20,7 +20,7 @@ use super::cell::Read;
 use super::counts::TopicCounts;
 use super::memory::TopicStatus;
 use super::message::Message;
-use super::ring::{Entry, Gathers, Ring};
+use super::ring::{Gathers, Ring};
 use super::subscription::Received;
 use super::topic::Topic;
 use crate::limits::Window;
@@ -98,6 +98,8 @@ impl Log {
 
     /// Adds a reader that gets what is published from now on.
     pub(crate) fn attach(&mut self) -> Cursor {
+        // Two may come to stand where one alone cannot.
+        self.entries.unpack();
         self.readers += 1;
         self.caught_up += 1;
         Cursor(self.tail())
@@ -129,7 +131,8 @@ impl Log {
             self.shrink();
             return Some(Received::Message(message));
         }
-        let message = self.entries.get(self.index(cursor.0))?.message.clone();
+        let index = self.index(cursor.0);
+        let message = self.entries.messages_from(index).next()?.clone();
         self.pass(cursor, cursor.0 + 1);
         Some(Received::Message(message))
     }
@@ -151,8 +154,10 @@ impl Log {
             if self.bytes <= bytes_max {
                 self.take_all(cursor, into);
             }
-            while let Some(entry) = self.entries.front() {
-                bytes += entry.message.len();
+            self.entries.unpack();
+            let next_len = |log: &Self| log.entries.messages_from(0).next().map(Message::len);
+            while let Some(next_len) = next_len(self) {
+                bytes += next_len;
                 if into.gathered() > before && bytes > bytes_max {
                     break;
                 }
@@ -163,12 +168,12 @@ impl Log {
             self.shrink();
             return told(lost);
         }
-        for entry in self.entries.range(self.index(start)..) {
-            bytes += entry.message.len();
+        for message in self.entries.messages_from(self.index(start)) {
+            bytes += message.len();
             if into.gathered() > before && bytes > bytes_max {
                 break;
             }
-            into.gather(entry.message.clone());
+            into.gather(message.clone());
         }
         into.swap_after(before);
         cursor.0 = start;
@@ -222,7 +227,8 @@ impl Log {
 
     fn make(&mut self, at: u64, terms: Terms) -> Option<Arc<Burst>> {
         let index = usize::try_from(at.checked_sub(self.head)?).ok()?;
-        let messages = self.entries.range(index..).map(|entry| &entry.message);
+        self.entries.unpack();
+        let messages = self.entries.messages_from(index);
         let bytes: usize = messages.clone().map(Message::len).sum();
         if bytes > terms.bytes_max {
             return None;
@@ -238,7 +244,9 @@ impl Log {
         let start = self.position(cursor);
         // What no reader stands before is freed: with something unread there is a newest.
         let newest = self.tail().checked_sub(1).filter(|at| *at >= start)?;
-        let message = self.entries.get(self.index(newest))?.message.clone();
+        self.entries.unpack();
+        let index = self.index(newest);
+        let message = self.entries.messages_from(index).next()?.clone();
         let missed = newest - cursor.0;
         let superseded = newest - start;
         self.counts.lost_superseded += superseded;
@@ -308,8 +316,8 @@ impl Log {
     /// Readers whose next message is this one, if it is in the window.
     fn standing_at(&self, offset: u64) -> usize {
         let index = offset.checked_sub(self.head).map(usize::try_from);
-        let entry = index.and_then(|index| self.entries.get(index.ok()?));
-        entry.map_or(0, |entry| entry.readers)
+        let readers = index.and_then(|index| self.entries.readers(index.ok()?));
+        readers.unwrap_or(0)
     }
 
     fn tail(&self) -> u64 {
@@ -328,8 +336,8 @@ impl Log {
 
     fn readers_at(&mut self, offset: u64) -> &mut usize {
         let index = self.index(offset);
-        match self.entries.get_mut(index) {
-            Some(entry) => &mut entry.readers,
+        match self.entries.readers_mut(index) {
+            Some(readers) => readers,
             None => &mut self.caught_up,
         }
     }
@@ -344,7 +352,7 @@ impl Log {
     /// Delivers the oldest message to the one reader there is, which stands before it.
     #[inline]
     fn take_first(&mut self, cursor: &mut Cursor) -> Option<Message> {
-        let Entry { message, readers } = self.entries.pop_front()?;
+        let (message, readers) = self.entries.pop_front()?;
         self.bytes -= planted::none(Bug::BytesKept, message.len());
         self.head += 1;
         self.counts.delivered += 1;
@@ -368,8 +376,8 @@ impl Log {
 
     /// Frees the entries that no reader stands before.
     fn free_read(&mut self) {
-        while self.entries.front().is_some_and(|entry| entry.readers == 0)
-            && let Some(Entry { message, .. }) = self.entries.pop_front()
+        while self.entries.readers_at_front() == Some(0)
+            && let Some((message, _)) = self.entries.pop_front()
         {
             self.bytes -= planted::none(Bug::BytesKept, message.len());
             self.head += 1;

@@ -39,6 +39,20 @@ impl Origin {
         }
     }
 
+    /// The instance of a service, if it is one.
+    pub(super) fn generation(&self) -> Option<Generation> {
+        match self {
+            Self::Service(generation) => Some(*generation),
+            Self::Client(_) | Self::Unknown => None,
+        }
+    }
+
+    /// Whether it is an instance before this one.
+    #[inline]
+    pub(super) fn is_before(&self, generation: Generation) -> bool {
+        self.generation().is_some_and(|by| by < generation)
+    }
+
     /// Whether it is the same without looking into it: two that are equal may differ here.
     #[inline]
     pub(super) fn is(&self, other: &Self) -> bool {
@@ -172,10 +186,15 @@ impl fmt::Display for Generation {
 
 impl Message {
     pub(crate) fn new(frame: Frame, origin: Origin) -> Self {
+        Self::made(frame, origin, None)
+    }
+
+    /// That of this frame, as published by `origin` at this time, if a service did.
+    pub(super) fn made(frame: Frame, origin: Origin, published: Option<Instant>) -> Self {
         Self {
             frame,
             origin,
-            published: None,
+            published,
         }
     }
 
@@ -192,20 +211,19 @@ impl Message {
     /// The same payload, not copied, as published by `origin`.
     #[must_use]
     pub fn from_origin(&self, origin: Origin) -> Self {
-        Self {
-            frame: self.frame.clone(),
-            origin,
-            published: None,
-        }
+        Self::new(self.frame.clone(), origin)
     }
 
     /// The same payload, not copied, as published by `origin` at this time of a runtime's clock.
     pub(crate) fn published(self, origin: Origin, at: Instant) -> Self {
-        Self {
-            frame: self.frame,
-            origin,
-            published: Some(at),
-        }
+        Self::made(self.frame, origin, Some(at))
+    }
+
+    /// From now on as published by `origin` at this time, if a service did; who said it before.
+    #[inline]
+    pub(super) fn publish(&mut self, origin: Origin, at: Option<Instant>) -> Origin {
+        self.published = at;
+        std::mem::replace(&mut self.origin, origin)
     }
 
     /// When a service published it, if one did.
@@ -215,16 +233,13 @@ impl Message {
 
     /// The instance of a service that published it, if one did.
     pub(crate) fn generation(&self) -> Option<Generation> {
-        match self.origin {
-            Origin::Service(generation) => Some(generation),
-            Origin::Client(_) | Origin::Unknown => None,
-        }
+        self.origin.generation()
     }
 
     /// Whether an instance before this one published it.
     #[inline]
     pub(crate) fn is_before(&self, generation: Generation) -> bool {
-        self.generation().is_some_and(|by| by < generation)
+        self.origin.is_before(generation)
     }
 
     /// Text or bytes.

@@ -8,6 +8,8 @@ mod burst;
 
 mod counts;
 
+mod train;
+
 mod ring;
 
 mod ahead;
@@ -33,7 +35,7 @@ pub mod contract;
 #[cfg(all(test, feature = "loom"))]
 mod models;
 
-pub use self::batch::Batch;
+pub use self::batch::{Batch, Messages};
 pub use self::counts::TopicCounts;
 pub use self::memory::{BusCounts, InMemoryMessageBus, TopicStatus};
 pub use self::message::{Generation, Message, Origin, Sender};
@@ -41,10 +43,11 @@ pub use self::subscription::{Offered, Publisher, Received, Subscription};
 pub use self::tap::{Tap, Tapped};
 pub use self::topic::{ClientId, NameError, ServiceName, Topic};
 
-pub(crate) use self::ahead::Ahead;
+pub(crate) use self::ahead::{Ahead, Refill};
 pub(crate) use self::burst::{Burst, Mark, Terms};
 pub(crate) use self::group::Group;
-pub(crate) use self::ring::Ring;
+pub(crate) use self::ring::{Parcel, Ring};
+pub(crate) use self::train::Train;
 
 /// Publish and subscribe by topic.
 ///

@@ -2,9 +2,10 @@
 
 use std::cell::Cell;
 use std::collections::VecDeque;
-use std::ops::Deref;
 
-use super::message::Message;
+use super::message::{Message, Origin};
+use super::train::Train;
+use crate::instant::Instant;
 use crate::planted::{self, Bug};
 
 /// Capacity that an emptied ring keeps.
@@ -19,18 +20,31 @@ thread_local! {
     static SPARE: Cell<VecDeque<Entry>> = const { Cell::new(VecDeque::new()) };
 }
 
-/// A message in a log.
+/// What is kept together.
 #[derive(Debug)]
-pub(crate) struct Entry {
-    pub(super) message: Message,
-    /// Readers whose next message is this one.
-    pub(super) readers: usize,
+pub(crate) enum Parcel {
+    One(Message),
+    Train(Train),
 }
 
-/// Entries, the oldest first.
+/// A parcel in a log.
+#[derive(Debug)]
+struct Entry {
+    parcel: Parcel,
+    /// Readers whose next message is the first of it.
+    readers: usize,
+}
+
+/// Messages, the oldest first, and how many readers stand before each.
+///
+/// Those of a [`Train`] stay together until one of them is needed: nobody can stand between them.
 #[derive(Debug, Default)]
 pub(crate) struct Ring {
     entries: VecDeque<Entry>,
+    /// Those of all entries.
+    messages: usize,
+    /// Entries that are trains.
+    trains: usize,
     /// Whether it has given memory back before, and so is to grow as far again.
     has_outgrown: bool,
 }
@@ -58,7 +72,7 @@ impl Gathers for Vec<Message> {
     }
 
     fn gather_all(&mut self, ring: &mut Ring) {
-        self.extend(ring.messages());
+        self.extend(std::iter::from_fn(|| ring.pop_front()).map(|(message, _)| message));
     }
 
     fn swap_after(&mut self, before: usize) {
@@ -68,7 +82,7 @@ impl Gathers for Vec<Message> {
 
 impl Gathers for Ring {
     fn gathered(&self) -> usize {
-        self.entries.len()
+        self.messages
     }
 
     fn gather(&mut self, message: Message) {
@@ -77,8 +91,9 @@ impl Gathers for Ring {
 
     fn gather_all(&mut self, ring: &mut Ring) {
         // No more room is left to the other one than it had: one that is busy would fill up all.
-        if self.entries.is_empty() && self.entries.capacity() <= ring.entries.capacity() {
+        if self.is_empty() && self.capacity() <= ring.capacity() {
             std::mem::swap(&mut self.entries, &mut ring.entries);
+            self.count_those_of(ring);
         } else {
             self.append(ring);
         }
@@ -90,38 +105,100 @@ impl Gathers for Ring {
     }
 }
 
+impl Parcel {
+    #[inline]
+    pub(super) fn is_train(&self) -> bool {
+        matches!(self, Self::Train(_))
+    }
+
+    /// Messages in it.
+    #[inline]
+    pub(super) fn len(&self) -> usize {
+        match self {
+            Self::One(_) => 1,
+            Self::Train(train) => train.len(),
+        }
+    }
+
+    /// The bytes of all payloads.
+    #[inline]
+    pub(super) fn bytes(&self) -> usize {
+        match self {
+            Self::One(message) => message.len(),
+            Self::Train(train) => train.bytes(),
+        }
+    }
+
+    /// From now on as published by `origin` at this time, if a service did; who said it before.
+    #[inline]
+    pub(super) fn publish(&mut self, origin: Origin, at: Option<Instant>) -> Origin {
+        match self {
+            Self::One(message) => message.publish(origin, at),
+            Self::Train(train) => train.publish(origin, at),
+        }
+    }
+}
+
 impl Ring {
     pub(crate) const fn new() -> Self {
         Self {
             entries: VecDeque::new(),
+            messages: 0,
+            trains: 0,
             has_outgrown: false,
         }
+    }
+
+    /// Messages that there are.
+    #[inline]
+    pub(crate) fn len(&self) -> usize {
+        self.messages
+    }
+
+    #[inline]
+    pub(crate) fn is_empty(&self) -> bool {
+        self.messages == 0
+    }
+
+    /// The bytes of all payloads.
+    pub(super) fn bytes(&self) -> usize {
+        self.parcels().map(Parcel::bytes).sum()
+    }
+
+    pub(crate) fn capacity(&self) -> usize {
+        self.entries.capacity()
     }
 
     /// Adds a message before which nobody stands.
     #[inline]
     pub(crate) fn add(&mut self, message: Message) {
-        self.push_back(Entry {
-            message,
-            readers: 0,
-        });
+        self.push_back(message, 0);
     }
 
+    /// Adds a message before which so many readers stand.
     #[inline]
-    pub(super) fn push_back(&mut self, entry: Entry) {
+    pub(super) fn push_back(&mut self, message: Message, readers: usize) {
+        self.push(Parcel::One(message), readers);
+    }
+
+    /// Adds what is kept together; so many readers stand before it.
+    #[inline]
+    pub(super) fn push(&mut self, parcel: Parcel, readers: usize) {
         if self.entries.len() == self.entries.capacity() {
             self.grow(1);
         }
-        self.entries.push_back(entry);
+        self.messages += parcel.len();
+        self.trains += usize::from(parcel.is_train());
+        self.entries.push_back(Entry { parcel, readers });
     }
 
-    /// Adds these behind the others.
-    pub(super) fn extend(&mut self, entries: impl Iterator<Item = Entry>) {
-        let (count, _) = entries.size_hint();
+    /// Adds these behind the others, before which nobody stands.
+    pub(super) fn extend(&mut self, messages: impl Iterator<Item = Message>) {
+        let (count, _) = messages.size_hint();
         if self.entries.len() + count > self.entries.capacity() {
             self.grow(count);
         }
-        self.entries.extend(entries);
+        messages.for_each(|message| self.add(message));
     }
 
     /// Adds those of another one behind the others, and leaves none there.
@@ -130,35 +207,102 @@ impl Ring {
             self.grow(other.entries.len());
         }
         self.entries.append(&mut other.entries);
+        self.count_those_of(other);
     }
 
-    /// Takes out what is behind the first so many messages.
-    pub(super) fn take_after(&mut self, count: usize) -> impl Iterator<Item = Message> {
-        let from = count.min(self.entries.len());
-        self.entries.drain(from..).map(|entry| entry.message)
+    /// Those of another one are its own from now on.
+    fn count_those_of(&mut self, other: &mut Self) {
+        self.messages += std::mem::take(&mut other.messages);
+        self.trains += std::mem::take(&mut other.trains);
     }
 
-    pub(super) fn pop_front(&mut self) -> Option<Entry> {
-        self.entries.pop_front()
+    /// Makes single messages of those that are kept together.
+    #[inline]
+    pub(crate) fn unpack(&mut self) {
+        if self.trains > 0 {
+            self.unpack_trains();
+        }
     }
 
-    /// All messages, the oldest first.
-    pub(crate) fn all(&self) -> impl Iterator<Item = &Message> {
-        self.entries.iter().map(|entry| &entry.message)
+    #[cold]
+    fn unpack_trains(&mut self) {
+        let packed = std::mem::replace(&mut self.entries, VecDeque::with_capacity(self.messages));
+        (self.messages, self.trains) = (0, 0);
+        for Entry { parcel, readers } in packed {
+            match parcel {
+                Parcel::One(message) => self.push_back(message, readers),
+                Parcel::Train(train) => {
+                    let first = self.entries.len();
+                    self.extend(train.messages());
+                    self.entries[first].readers = readers;
+                    train.leave();
+                }
+            }
+        }
+    }
+
+    /// Takes the oldest message out, and how many readers stand before it.
+    #[inline]
+    pub(super) fn pop_front(&mut self) -> Option<(Message, usize)> {
+        loop {
+            match self.entries.pop_front()? {
+                Entry {
+                    parcel: Parcel::One(message),
+                    readers,
+                } => {
+                    self.messages -= 1;
+                    return Some((message, readers));
+                }
+                train => {
+                    self.entries.push_front(train);
+                    self.unpack_trains();
+                }
+            }
+        }
+    }
+
+    /// Takes the oldest message out, if that is kept by itself and suits.
+    #[inline]
+    pub(super) fn pop_one_if(&mut self, suits: impl FnOnce(&Message) -> bool) -> Option<Message> {
+        let is_suited = matches!(
+            self.entries.front(),
+            Some(Entry { parcel: Parcel::One(message), .. }) if suits(message)
+        );
+        if is_suited { self.pop_front() } else { None }.map(|(message, _)| message)
+    }
+
+    /// Takes out what is kept together of the oldest messages.
+    #[inline]
+    pub(crate) fn pop_parcel(&mut self) -> Option<Parcel> {
+        let Entry { parcel, .. } = self.entries.pop_front()?;
+        self.messages -= parcel.len();
+        self.trains -= usize::from(parcel.is_train());
+        Some(parcel)
+    }
+
+    /// All, as they are kept together.
+    fn parcels(&self) -> impl Iterator<Item = &Parcel> {
+        self.entries.iter().map(|entry| &entry.parcel)
+    }
+
+    /// Each of them, changed in its place.
+    pub(super) fn parcels_mut(&mut self) -> impl Iterator<Item = &mut Parcel> {
+        self.entries.iter_mut().map(|entry| &mut entry.parcel)
+    }
+
+    /// The messages from this one on, of which none are kept together.
+    pub(crate) fn messages_from(&self, index: usize) -> impl Iterator<Item = &Message> + Clone {
+        debug_assert_eq!(self.trains, 0, "all are unpacked");
+        let entries = self.entries.range(index..);
+        entries.filter_map(|entry| match &entry.parcel {
+            Parcel::One(message) => Some(message),
+            Parcel::Train(_) => None,
+        })
     }
 
     pub(crate) fn clear(&mut self) {
+        (self.messages, self.trains) = (0, 0);
         self.entries.clear();
-    }
-
-    /// Takes all messages out, the oldest first.
-    pub(super) fn messages(&mut self) -> impl Iterator<Item = Message> {
-        self.take_first(self.entries.len())
-    }
-
-    /// Takes the first so many messages out, which are there.
-    pub(super) fn take_first(&mut self, count: usize) -> impl Iterator<Item = Message> {
-        self.entries.drain(..count).map(|entry| entry.message)
     }
 
     /// Puts these before its own and leaves none there.
@@ -166,13 +310,28 @@ impl Ring {
         // Where there is nothing at all, what has more memory stays.
         if !before.is_empty() || self.is_empty() {
             before.entries.append(&mut self.entries);
+            before.count_those_of(self);
             std::mem::swap(self, before);
         }
         before.shrink(false);
     }
 
-    pub(super) fn get_mut(&mut self, index: usize) -> Option<&mut Entry> {
-        self.entries.get_mut(index)
+    /// How many readers stand before the first message.
+    #[inline]
+    pub(super) fn readers_at_front(&self) -> Option<usize> {
+        self.entries.front().map(|entry| entry.readers)
+    }
+
+    /// How many readers stand before this one; `None` behind the last.
+    ///
+    /// Where messages are kept together, only before the first of all.
+    pub(super) fn readers(&self, index: usize) -> Option<usize> {
+        self.entries.get(index).map(|entry| entry.readers)
+    }
+
+    /// The same, to be changed.
+    pub(super) fn readers_mut(&mut self, index: usize) -> Option<&mut usize> {
+        self.entries.get_mut(index).map(|entry| &mut entry.readers)
     }
 
     /// Gives back the memory of a ring that is empty; a little is kept, if that is wanted.
@@ -210,14 +369,6 @@ impl Ring {
     }
 }
 
-impl Deref for Ring {
-    type Target = VecDeque<Entry>;
-
-    fn deref(&self) -> &VecDeque<Entry> {
-        &self.entries
-    }
-}
-
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -225,10 +376,13 @@ mod tests {
     fn filled(count: usize) -> Ring {
         let mut ring = Ring::default();
         for readers in 0..count {
-            let message = "x".into();
-            ring.push_back(Entry { message, readers });
+            ring.push_back("x".into(), readers);
         }
         ring
+    }
+
+    fn readers(ring: &Ring) -> impl Iterator<Item = usize> {
+        ring.entries.iter().map(|entry| entry.readers)
     }
 
     fn emptied(count: usize) -> Ring {
@@ -266,7 +420,7 @@ mod tests {
         );
         let ring = filled(KEPT + 1);
         assert_eq!(ring.capacity(), capacity);
-        assert!(ring.iter().map(|entry| entry.readers).eq(0..=KEPT));
+        assert!(readers(&ring).eq(0..=KEPT));
         assert_eq!(spare(), 0, "it is passed on once");
     }
 
@@ -274,17 +428,14 @@ mod tests {
     fn a_spare_that_is_too_small_is_not_taken() {
         emptied(KEPT + 1);
         let ring = filled(200);
-        assert!(ring.iter().map(|entry| entry.readers).eq(0..200));
+        assert!(readers(&ring).eq(0..200));
     }
 
     #[test]
     fn one_that_has_given_memory_back_takes_it_again_at_once() {
         spare();
         let mut ring = emptied(200);
-        ring.push_back(Entry {
-            message: "x".into(),
-            readers: 0,
-        });
+        ring.add("x".into());
         assert!(ring.capacity() > KEPT);
         assert_eq!(spare(), 0);
         let mut other = filled(1);
@@ -327,12 +478,7 @@ mod tests {
             // Behind what is there already.
             let mut more = filled(3);
             gathers.gather_all(&mut more);
-            assert!(
-                gathers
-                    .iter()
-                    .map(|entry| entry.readers)
-                    .eq([0, 1, 0, 1, 2])
-            );
+            assert!(readers(&gathers).eq([0, 1, 0, 1, 2]));
             assert!(more.is_empty());
         }
     }

@@ -4,7 +4,7 @@ use std::future::poll_fn;
 use std::sync::Arc as StdArc;
 use std::task::{Context, Poll};
 
-use super::ahead::Ahead;
+use super::ahead::{Ahead, Refill};
 use super::batch::Batch;
 use super::burst::{Burst, Terms};
 use super::cell::{Cell, Offer, Offers, Read};
@@ -15,7 +15,6 @@ use super::message::{Message, Origin};
 use super::ring::{Gathers, Ring};
 use super::topic::Topic;
 use crate::sync::{Arc, Place};
-use crate::wire::Frame;
 
 /// A subscription to one topic; dropping it unsubscribes.
 ///
@@ -164,25 +163,23 @@ impl Subscription {
         Some(message)
     }
 
-    /// Moves the next messages of those that were taken ahead of this topic into `into`, up to the
-    /// first of another origin.
-    pub(crate) fn batch_ahead(
-        &mut self,
-        ahead: &mut Ahead,
-        origin: &Origin,
-        into: &mut Vec<Frame>,
-    ) {
-        if ahead.is_of(&self.cell) {
-            let count = ahead.batch(origin, into);
-            self.seat_mut().cursor.step(count);
+    /// What one origin has said together, or in a row, of those that were taken ahead of this
+    /// topic: that origin, which none of them names, and the messages.
+    #[inline]
+    pub(crate) fn next_batch_ahead(&mut self, ahead: &mut Ahead) -> Option<(Origin, Batch)> {
+        if !ahead.is_of(&self.cell) {
+            return None;
         }
+        let (origin, batch) = ahead.next_batch()?;
+        self.seat_mut().cursor.step(batch.len() as u64);
+        Some((origin, batch))
     }
 
-    /// The same as [`poll_recv`](Self::poll_recv) once there is [nothing
-    /// ahead](Self::next_ahead): what there is then, is.
-    pub(crate) fn poll_ahead(&mut self, cx: &mut Context<'_>, ahead: &mut Ahead) -> Poll<Received> {
+    /// Takes ahead what there is, once there is [nothing ahead](Self::next_ahead); or the same as
+    /// [`poll_recv`](Self::poll_recv), where that cannot be.
+    pub(crate) fn poll_ahead(&mut self, cx: &mut Context<'_>, ahead: &mut Ahead) -> Poll<Refill> {
         if !ahead.is_of(&self.cell) {
-            return self.poll_recv(cx);
+            return self.poll_recv(cx).map(Refill::Received);
         }
         self.read(cx, |log, cursor| ahead.refill(log, cursor))
     }

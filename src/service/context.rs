@@ -8,12 +8,11 @@ use std::time::{Duration, SystemTime};
 use super::Stop;
 use super::inbox::Inbox;
 use crate::bus::{
-    Batch, Generation, Message, MessageBus, Origin, Publisher, Received, Sender, ServiceName,
-    Subscription, Topic,
+    Batch, Generation, Message, MessageBus, Origin, Parcel, Publisher, Received, Refill, Sender,
+    ServiceName, Subscription, Topic,
 };
 use crate::planted::{self, Bug};
 use crate::rt::{Clock, Instant};
-use crate::wire::Frame;
 
 /// One run of a service: its inbox, its clients' topics, and time.
 pub struct Context {
@@ -80,36 +79,30 @@ impl Context {
         poll_fn(|cx| self.poll_recv(cx)).await
     }
 
-    /// Moves what one client has said into `into`: its next message, and those after it that are
-    /// there already, up to the first of another client: no more than its inbox holds. Returns who
-    /// said it, or `None` as [`recv`](Self::recv) does.
+    /// What one client has said together, and who has said it: its next message, and those that
+    /// came with it or are the next ones as well. `None` as [`recv`](Self::recv) returns it.
     ///
-    /// For a service that does less for several messages at once than for one after the other:
+    /// No more than its inbox holds. The messages themselves name nobody. For a service that does
+    /// less for several messages at once than for one after the other:
     ///
     /// ```
     /// # use busline::Context;
-    /// async fn answer(mut ctx: Context) {
-    ///     let mut said = Vec::new();
-    ///     while let Some(origin) = ctx.recv_batch(&mut said).await {
-    ///         let answers = said.drain(..);
+    /// async fn echo(mut ctx: Context) {
+    ///     while let Some((origin, said)) = ctx.recv_batch().await {
     ///         if let Some(sender) = origin.client() {
-    ///             ctx.send_batch(sender, answers);
+    ///             ctx.send_batch(sender, said);
     ///         }
     ///     }
     /// }
     /// # fn check(_: impl busline::Service) {}
-    /// # check(answer);
+    /// # check(echo);
     /// ```
     ///
     /// # Cancel safety
     ///
     /// Dropping the future loses no message.
-    pub async fn recv_batch(&mut self, into: &mut Vec<Frame>) -> Option<Origin> {
-        let first = poll_fn(|cx| self.poll_recv(cx)).await?;
-        let (frame, origin) = first.into_parts();
-        into.push(frame);
-        self.inbox.batch(&origin, into);
-        Some(origin)
+    pub async fn recv_batch(&mut self) -> Option<(Origin, Batch)> {
+        poll_fn(|cx| self.poll_recv_batch(cx)).await
     }
 
     /// The next message of a client, if there is one before `at`.
@@ -154,9 +147,9 @@ impl Context {
     /// the other, at less cost.
     ///
     /// Returns how many clients that are, 0 for no messages.
-    pub fn publish_batch<M: Into<Message>>(&self, messages: impl IntoIterator<Item = M>) -> usize {
-        let one = |message| self.to_all.publish(message);
-        self.stamped_batch(messages, one, |batch| self.to_all.publish_batch(batch))
+    pub fn publish_batch(&self, messages: impl Into<Batch>) -> usize {
+        self.to_all
+            .publish_batch(self.stamped_batch(messages.into()))
     }
 
     /// Sends a message to the one client that sent `to`, over a topic of its own.
@@ -179,13 +172,9 @@ impl Context {
     /// the other, at less cost.
     ///
     /// Returns how many subscribers got them: 0 if the client has left, and for no messages.
-    pub fn send_batch<M: Into<Message>>(
-        &self,
-        to: &Sender,
-        messages: impl IntoIterator<Item = M>,
-    ) -> usize {
-        let one = |message| self.bus.reply(to, message);
-        self.stamped_batch(messages, one, |batch| self.bus.reply_batch(to, batch))
+    pub fn send_batch(&self, to: &Sender, messages: impl Into<Batch>) -> usize {
+        self.bus
+            .reply_batch(to, self.stamped_batch(messages.into()))
     }
 
     /// The present instant of the runtime's clock, for deadlines.
@@ -210,48 +199,50 @@ impl Context {
         message.published(origin, self.clock.moment())
     }
 
-    /// Publishes the messages, as this run does now: as one if that is all there are.
-    #[inline]
-    fn stamped_batch<M: Into<Message>>(
-        &self,
-        messages: impl IntoIterator<Item = M>,
-        one: impl FnOnce(Message) -> usize,
-        all: impl FnOnce(Batch) -> usize,
-    ) -> usize {
-        let (origin, now) = (Origin::Service(self.generation), self.clock.moment());
-        let stamped = |message: M| message.into().published(origin.clone(), now);
-        let mut messages = messages.into_iter().map(stamped);
-        let Some(first) = messages.next() else {
-            return 0;
-        };
-        let Some(second) = messages.next() else {
-            return one(first);
-        };
-        let mut batch = Batch::new();
-        batch.extend([first, second]);
-        batch.extend(messages);
+    /// The messages as this run publishes them now.
+    fn stamped_batch(&self, mut batch: Batch) -> Batch {
+        batch.publish(&Origin::Service(self.generation), self.clock.moment());
         batch.truncate(planted::one_less(Bug::PublishedShort, batch.len()));
-        all(batch)
+        batch
     }
 
     #[inline]
     fn poll_recv(&mut self, cx: &mut std::task::Context<'_>) -> Poll<Option<Message>> {
+        self.poll_inbox(cx, Inbox::next, |message| message)
+    }
+
+    #[inline]
+    fn poll_recv_batch(
+        &mut self,
+        cx: &mut std::task::Context<'_>,
+    ) -> Poll<Option<(Origin, Batch)>> {
+        let alone = |message| Batch::said(Parcel::One(message));
+        self.poll_inbox(cx, Inbox::next_batch, alone)
+    }
+
+    /// Polls for the `next` of what is taken ahead, or what `alone` makes of a message that cannot
+    /// be.
+    #[inline]
+    fn poll_inbox<T>(
+        &mut self,
+        cx: &mut std::task::Context<'_>,
+        next: impl Fn(&mut Inbox) -> Option<T>,
+        alone: impl FnOnce(Message) -> T,
+    ) -> Poll<Option<T>> {
         let is_hasty = planted::is(Bug::InboxLeftUnread);
         if is_hasty && self.stop.poll_raised(cx).is_ready() {
             return Poll::Ready(None);
         }
-        match self.inbox.next() {
-            Some(message) => Poll::Ready(Some(message)),
-            None => self.poll_topic(cx),
-        }
-    }
-
-    /// The same once nothing is taken ahead.
-    fn poll_topic(&mut self, cx: &mut std::task::Context<'_>) -> Poll<Option<Message>> {
         loop {
-            match self.inbox.poll_topic(cx) {
-                Poll::Ready(Received::Message(message)) => return Poll::Ready(Some(message)),
-                Poll::Ready(Received::Lagged(lost)) => self.lost += lost,
+            if let Some(next) = next(&mut self.inbox) {
+                return Poll::Ready(Some(next));
+            }
+            match self.inbox.poll_refill(cx) {
+                Poll::Ready(Refill::Ahead) => {}
+                Poll::Ready(Refill::Received(Received::Lagged(lost))) => self.lost += lost,
+                Poll::Ready(Refill::Received(Received::Message(message))) => {
+                    return Poll::Ready(Some(alone(message)));
+                }
                 Poll::Pending => return self.stop.poll_raised(cx).map(|()| None),
             }
         }

@@ -4,11 +4,9 @@ use super::Context;
 
 /// Answers every message of a client to that client alone.
 pub async fn echo(mut ctx: Context) {
-    let mut said = Vec::new();
-    while let Some(origin) = ctx.recv_batch(&mut said).await {
-        let answers = said.drain(..);
+    while let Some((origin, said)) = ctx.recv_batch().await {
         if let Some(sender) = origin.client() {
-            ctx.send_batch(sender, answers);
+            ctx.send_batch(sender, said);
         }
     }
 }

@@ -7,9 +7,8 @@
 use std::cell::RefCell;
 use std::task::{Context, Poll};
 
-use crate::bus::{Ahead, Message, Origin, Received, Subscription};
+use crate::bus::{Ahead, Batch, Message, Origin, Refill, Subscription};
 use crate::sync::thread_local;
-use crate::wire::Frame;
 
 thread_local! {
     /// What the instance that this thread polls has taken ahead.
@@ -45,28 +44,24 @@ impl Inbox {
         with_ahead(|ahead| self.0.next_ahead(ahead.as_mut()?))
     }
 
-    /// Moves the next messages of those that were taken ahead into `into`, up to the first of
-    /// another origin.
-    pub(super) fn batch(&mut self, origin: &Origin, into: &mut Vec<Frame>) {
-        with_ahead(|ahead| {
-            let ahead = ahead.as_mut()?;
-            self.0.batch_ahead(ahead, origin, into);
-            Some(())
-        });
+    /// What one origin has said together, or in a row, of those that were taken ahead: that origin,
+    /// which none of them names, and the messages.
+    #[inline]
+    pub(super) fn next_batch(&mut self) -> Option<(Origin, Batch)> {
+        with_ahead(|ahead| self.0.next_batch_ahead(ahead.as_mut()?))
     }
 
-    /// Polls for the next message, or the number of messages lost before it, once there is nothing
-    /// ahead.
-    pub(super) fn poll_topic(&mut self, cx: &mut Context<'_>) -> Poll<Received> {
+    /// Takes ahead what there is, once there is nothing ahead.
+    pub(super) fn poll_refill(&mut self, cx: &mut Context<'_>) -> Poll<Refill> {
         // Taken out meanwhile: to wake publishers is to run foreign code.
         match with_ahead(Option::take) {
             Some(mut ahead) => {
-                let received = self.0.poll_ahead(cx, &mut ahead);
+                let refill = self.0.poll_ahead(cx, &mut ahead);
                 with_ahead(|polled| polled.replace(ahead));
-                received
+                refill
             }
             // It is polled elsewhere than its instance.
-            None => self.0.poll_recv(cx),
+            None => self.0.poll_recv(cx).map(Refill::Received),
         }
     }
 }
@@ -112,7 +107,9 @@ mod tests {
     use std::task::Waker;
 
     use super::*;
-    use crate::bus::{Generation, InMemoryMessageBus, MessageBus, Offered, Publisher, Topic};
+    use crate::bus::{
+        Generation, InMemoryMessageBus, MessageBus, Offered, Publisher, Received, Topic, Train,
+    };
     use crate::limits::Window;
     use crate::wakes::Wakes;
 
@@ -183,14 +180,20 @@ mod tests {
 
     fn recv(inbox: &mut Inbox) -> Option<String> {
         let mut cx = Context::from_waker(Waker::noop());
-        if let Some(message) = inbox.next() {
-            return message.as_text().map(str::to_owned);
-        }
-        match inbox.poll_topic(&mut cx) {
-            Poll::Ready(Received::Message(message)) => message.as_text().map(str::to_owned),
-            Poll::Ready(Received::Lagged(lost)) => Some(format!("{lost} lost")),
-            Poll::Pending => None,
-        }
+        let message = loop {
+            if let Some(message) = inbox.next() {
+                break message;
+            }
+            match inbox.poll_refill(&mut cx) {
+                Poll::Ready(Refill::Ahead) => {}
+                Poll::Ready(Refill::Received(Received::Message(message))) => break message,
+                Poll::Ready(Refill::Received(Received::Lagged(lost))) => {
+                    return Some(format!("{lost} lost"));
+                }
+                Poll::Pending => return None,
+            }
+        };
+        message.as_text().map(str::to_owned)
     }
 
     #[test]
@@ -290,7 +293,7 @@ mod tests {
             std::thread::scope(|scope| {
                 let there = scope.spawn(move || {
                     let mut cx = Context::from_waker(&waker);
-                    assert!(inbox.next().is_none() && inbox.poll_topic(&mut cx).is_pending());
+                    assert!(inbox.next().is_none() && inbox.poll_refill(&mut cx).is_pending());
                     inbox
                 });
                 there.join().expect("no panic")
@@ -328,22 +331,47 @@ mod tests {
             .bus
             .publish(&"in".parse().expect("a valid name"), other);
         let inbox = world.inbox.as_mut().expect("it has not left");
-        let mut said = Vec::new();
         world.polls.run(|| {
-            inbox.batch(&Origin::Unknown, &mut said);
-            assert_eq!(said, [], "nothing is ahead yet");
+            assert!(inbox.next_batch().is_none(), "nothing is ahead yet");
             assert_eq!(recv(inbox).as_deref(), Some("a"));
-            for _ in 0..2 {
-                inbox.batch(&Origin::Unknown, &mut said);
-                assert_eq!(
-                    said,
-                    [Frame::text("b")],
-                    "the next one is of another origin"
-                );
-            }
+            let (origin, said) = inbox.next_batch().expect("it is ahead");
+            assert_eq!(origin, Origin::Unknown);
+            assert!(said.into_iter().eq(["b"].map(Message::text)));
         });
         assert_eq!(world.counts(), [2, 0, 0, 1]);
         assert_eq!(world.poll(9), ["c"]);
+    }
+
+    #[test]
+    fn what_came_together_is_a_batch_by_itself_and_otherwise_as_any_messages() {
+        for receives in [0, 1] {
+            let mut world = World::new();
+            let topic: Topic = "in".parse().expect("a valid name");
+            let train = |texts: &[&str]| {
+                world
+                    .bus
+                    .publisher(&topic)
+                    .publish_batch(Train::of_texts(texts).into())
+            };
+            assert_eq!((train(&["a", "b"]), train(&["c"])), (1, 1));
+            let inbox = world.inbox.as_mut().expect("it has not left");
+            world.polls.run(|| {
+                let mut cx = Context::from_waker(Waker::noop());
+                assert_eq!(inbox.poll_refill(&mut cx), Poll::Ready(Refill::Ahead));
+                for _ in 0..receives {
+                    assert_eq!(recv(inbox).as_deref(), Some("a"));
+                }
+                let (_, said) = inbox.next_batch().expect("it is ahead");
+                let expected = if receives == 0 {
+                    ["a", "b"]
+                } else {
+                    ["b", "c"]
+                };
+                assert!(said.into_iter().eq(expected.map(Message::text)));
+            });
+            let received = 2 + receives;
+            assert_eq!(world.counts(), [received, 0, 0, 3 - received]);
+        }
     }
 
     #[test]

@@ -4,8 +4,7 @@ use super::Context;
 
 /// Publishes every message of a client to all clients.
 pub async fn ping(mut ctx: Context) {
-    let mut said = Vec::new();
-    while ctx.recv_batch(&mut said).await.is_some() {
-        ctx.publish_batch(said.drain(..));
+    while let Some((_, said)) = ctx.recv_batch().await {
+        ctx.publish_batch(said);
     }
 }

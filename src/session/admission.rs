@@ -10,7 +10,7 @@ use super::teller::Teller;
 use super::to_all::ToAll;
 use crate::app::App;
 use crate::bus::{
-    ClientId, Message, MessageBus, Origin, Publisher, ServiceName, SubscribeError, Topic,
+    ClientId, Message, MessageBus, Origin, Publisher, ServiceName, SubscribeError, Topic, Train,
 };
 use crate::limits::{InboundPolicy, Limits};
 use crate::metrics::RefuseReason;
@@ -18,7 +18,7 @@ use crate::peer::Peer;
 use crate::permits::{Full, Permit};
 use crate::registry::{JoinError, Lease, Refusal};
 use crate::rt::{Home, Instant, Runtime};
-use crate::wire::{Deflate, Frame, Inflation};
+use crate::wire::{Deflate, Frame, Frames, Inflation};
 
 /// A client that may have a session: it is subscribed, and it has joined its service.
 ///
@@ -229,11 +229,23 @@ impl<R: Runtime> Membership<R> {
     /// The client's message of this frame, which came in.
     #[inline]
     pub(super) fn message(&mut self, frame: Frame) -> Message {
+        self.feed.teller.received(frame.len());
+        Message::new(frame, self.origin())
+    }
+
+    /// The client's messages of these frames, which came in together.
+    pub(super) fn train(&mut self, frames: Box<Frames>) -> Train {
+        self.feed.teller.received_together(frames.lens());
+        Train::new(frames, self.origin())
+    }
+
+    /// The client, as its messages refer to it.
+    #[inline]
+    fn origin(&mut self) -> Origin {
         let feed = &self.feed;
-        feed.teller.received(frame.len());
         let (client, topic) = (feed.teller.client(), feed.to_one.topic());
         let sender = self.author.sender(self.app.bus(), client, topic);
-        Message::new(frame, Origin::Client(sender.clone()))
+        Origin::Client(sender.clone())
     }
 
     /// The application that admitted it.

@@ -209,18 +209,25 @@ fn poll_peer_closed<S: Socket + Unpin>(
     metrics: &Metrics,
 ) -> Poll<io::Result<()>> {
     for _ in 0..IGNORED_MAX {
-        match ready!(link.poll_next(cx, usize::MAX))? {
+        match ready!(link.poll_next(cx, (usize::MAX, usize::MAX)))? {
             Inbound::End | Inbound::Violation(_) | Inbound::Event(Event::Close(_)) => {
                 return Poll::Ready(Ok(()));
             }
-            Inbound::Event(Event::Message(frame)) => {
-                metrics.messages_in.add(1);
-                metrics.bytes_in.add(frame.len() as u64);
-                metrics.lost_not_taken.add(1);
+            Inbound::Event(Event::Message(frame)) => count_ignored(metrics, 1, frame.len()),
+            Inbound::Together(frames) => {
+                count_ignored(metrics, frames.messages(), frames.payload_bytes());
+                frames.leave();
             }
             Inbound::Partial | Inbound::Event(Event::Ping(_) | Event::Pong(_)) => {}
         }
     }
     cx.waker().wake_by_ref();
     Poll::Pending
+}
+
+/// Counts messages that came in and that the service does not get.
+fn count_ignored(metrics: &Metrics, messages: usize, bytes: usize) {
+    metrics.messages_in.add(messages as u64);
+    metrics.bytes_in.add(bytes as u64);
+    metrics.lost_not_taken.add(messages as u64);
 }

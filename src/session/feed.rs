@@ -9,7 +9,7 @@ use super::encoding::Encoding;
 use super::outbox::Outbox;
 use super::teller::Teller;
 use super::to_all::ToAll;
-use crate::bus::{Generation, Ring, Subscription, Terms};
+use crate::bus::{Generation, Parcel, Ring, Subscription, Terms};
 use crate::fan::{Fans, Follower};
 use crate::limits::SlowConsumer;
 use crate::metrics::Metrics;
@@ -240,26 +240,56 @@ fn push(
     (since, voice, encoding): (Generation, &mut Voice, &Encoding),
     outbox: &mut Outbox,
 ) -> u64 {
-    let mut stale = 0;
-    let fresh = batch.all().filter(|message| {
-        let is_stale = message.is_before(since) && !planted::is(Bug::StaleDelivered);
-        stale += u64::from(is_stale);
-        !is_stale
-    });
     match (&mut *voice, encoding) {
-        (Voice::Plain, Encoding::Plain) => outbox.push_all(fresh),
+        (Voice::Plain, Encoding::Plain) => push_plain(batch, since, outbox),
         (Voice::Json(_) | Voice::Plain, Encoding::Deflated(_) | Encoding::Plain) => {
-            fresh.for_each(|message| {
-                if let Some(notice) = message.generation().and_then(|by| voice.before(by)) {
-                    outbox.push_notice(&notice);
-                }
-                let frame = encoding.encode(voice.encoded(message));
-                outbox.push(frame, message.published_at());
-            });
+            push_encoded(batch, (since, voice, encoding), outbox)
         }
+    }
+}
+
+/// The same for a client that gets the messages as they are.
+fn push_plain(batch: &mut Ring, since: Generation, outbox: &mut Outbox) -> u64 {
+    let mut stale = 0;
+    while let Some(parcel) = batch.pop_parcel() {
+        match parcel {
+            Parcel::One(message) if is_stale(message.is_before(since)) => stale += 1,
+            Parcel::One(message) => {
+                outbox.push(message.frame().as_bytes(), message.published_at());
+            }
+            Parcel::Train(train) if is_stale(train.is_before(since)) => stale += train.len() as u64,
+            Parcel::Train(train) => outbox.push_train(train),
+        }
+    }
+    stale
+}
+
+/// The same for a client that gets each of them encoded for it.
+fn push_encoded(
+    batch: &mut Ring,
+    (since, voice, encoding): (Generation, &mut Voice, &Encoding),
+    outbox: &mut Outbox,
+) -> u64 {
+    let mut stale = 0;
+    batch.unpack();
+    for message in batch.messages_from(0) {
+        if is_stale(message.is_before(since)) {
+            stale += 1;
+            continue;
+        }
+        if let Some(notice) = message.generation().and_then(|by| voice.before(by)) {
+            outbox.push_notice(&notice);
+        }
+        let frame = encoding.encode(voice.encoded(message));
+        outbox.push(frame, message.published_at());
     }
     batch.clear();
     stale
+}
+
+/// Whether what an instance said that the client may not have joined is not for it.
+fn is_stale(is_before: bool) -> bool {
+    is_before && !planted::is(Bug::StaleDelivered)
 }
 
 #[cfg(all(test, not(feature = "loom")))]
@@ -267,9 +297,12 @@ mod tests {
     use std::task::Waker;
 
     use super::*;
-    use crate::bus::{ClientId, InMemoryMessageBus, Message, MessageBus, Origin, Topic};
+    use crate::bus::{
+        Batch, ClientId, InMemoryMessageBus, Message, MessageBus, Origin, Topic, Train,
+    };
     use crate::limits::Window;
     use crate::rt::Instant;
+    use crate::session::dialect::Dialect;
     use crate::wakes::Wakes;
 
     struct World {
@@ -348,6 +381,39 @@ mod tests {
             world.publish("one", messages);
             assert_eq!(world.pull(), 6 * messages);
             assert_eq!(SPARE.take().capacity() > 0, is_left, "{messages} messages");
+        }
+    }
+
+    /// Two messages that came together, published by this instance.
+    fn publish_together(bus: &InMemoryMessageBus, generation: u64) {
+        let mut batch = Batch::from(Train::of_texts(&["a", "b"]));
+        batch.publish(&Origin::Service(Generation::new(generation)), Instant::ZERO);
+        assert_eq!(bus.publisher(&topic("one")).publish_batch(batch), 1);
+    }
+
+    #[test]
+    fn what_came_together_is_for_each_client_as_it_would_be_one_by_one() {
+        const PLAIN: &[u8] = b"\x81\x01a\x81\x01b";
+        const JSON: &[u8] = b"\x81\x0c{\"text\":\"a\"}\x81\x0c{\"text\":\"b\"}";
+        for (dialect, generation, written) in [
+            (Dialect::Plain, 1, PLAIN),
+            (Dialect::Plain, 0, b""),
+            (Dialect::Json, 1, JSON),
+            (Dialect::Json, 0, b""),
+        ] {
+            let mut world = World::new(1000);
+            world.feed.voice = Voice::of(dialect);
+            publish_together(&world.bus, generation);
+            assert_eq!(world.pull(), written.len());
+            let stale = if generation == 0 { 2 } else { 0 };
+            assert_eq!(world.metrics.counts().stale, stale, "{dialect:?}");
+            let mut sent = Vec::new();
+            let mut cx = Context::from_waker(Waker::noop());
+            let done = world
+                .outbox
+                .poll_send(&mut cx, &mut sent, &world.metrics, Instant::ZERO);
+            assert!(done.is_ready());
+            assert_eq!(sent, written, "{dialect:?}");
         }
     }
 

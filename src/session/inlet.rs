@@ -8,7 +8,7 @@ use futures::io::AsyncRead;
 
 use crate::planted::{self, Bug};
 use crate::scratch;
-use crate::wire::{Decoder, Event, Frame, Inflation, WireError};
+use crate::wire::{Decoder, Event, Frames, Inflation, WireError};
 
 /// The reading half of a session; holds no memory while nothing is partial.
 #[derive(Debug)]
@@ -37,6 +37,8 @@ pub(super) enum Inbound {
     End,
     /// A whole message, or a control frame.
     Event(Event),
+    /// Several whole messages.
+    Together(Box<Frames>),
     /// Bytes that complete nothing yet.
     Partial,
     /// The peer broke the protocol.
@@ -71,45 +73,32 @@ impl Inlet {
         std::mem::take(&mut self.read) as usize
     }
 
-    /// The next event of what was read before, if that holds a whole one.
+    /// The next event of what was read before, if that holds a whole one; or so many messages that
+    /// are there together.
     #[inline]
-    pub(super) fn next(&mut self) -> Option<Inbound> {
+    pub(super) fn next(&mut self, messages_max: usize) -> Option<Inbound> {
         let partial = self.partial.as_mut()?;
         if partial.ahead.is_empty() {
             return None;
         }
-        let inbound = partial.decode_ahead();
+        let inbound = partial.decode_ahead(messages_max);
         if partial.is_over() {
             self.partial = None;
         }
         match inbound {
             Inbound::Partial => None,
-            Inbound::End | Inbound::Event(_) | Inbound::Violation(_) => Some(inbound),
+            Inbound::End | Inbound::Event(_) | Inbound::Together(_) | Inbound::Violation(_) => {
+                Some(inbound)
+            }
         }
     }
 
-    /// The next message of what was read before, if the next thing there is a whole one.
-    ///
-    /// Whatever else there is stays for [`next`](Self::next).
-    pub(super) fn next_whole(&mut self) -> Option<Frame> {
-        let partial = self.partial.as_mut()?;
-        let mut input = &partial.ahead[partial.decoded..];
-        let frame = partial.decoder.decode_whole(&mut input)?;
-        partial.decoded = partial.ahead.len() - input.len();
-        if input.is_empty() {
-            self.partial = None;
-        }
-        Some(frame)
-    }
-
-    /// The first event of one more read of at most so many bytes, once there is no [`next`].
-    ///
-    /// [`next`]: Self::next
+    /// The same of one more read of at most so many bytes, once there is no [`next`](Self::next).
     pub(super) fn poll_read<S: AsyncRead + Unpin>(
         &mut self,
         cx: &mut Context<'_>,
         stream: &mut S,
-        bytes_max: usize,
+        (bytes_max, messages_max): (usize, usize),
     ) -> Poll<io::Result<Inbound>> {
         let mut scratch = scratch::lend();
         let room = scratch.len().min(bytes_max);
@@ -121,10 +110,10 @@ impl Inlet {
         let mut input = &scratch[..read];
         let mut partial = self.partial.take();
         let inbound = match &mut partial {
-            Some(partial) => decode(&mut partial.decoder, &mut input),
+            Some(partial) => decode(&mut partial.decoder, &mut input, messages_max),
             None => {
                 let mut decoder = Decoder::new(self.message_bytes_max).inflating(self.inflation);
-                let inbound = decode(&mut decoder, &mut input);
+                let inbound = decode(&mut decoder, &mut input, messages_max);
                 // Most of what is read is one whole message, of which nothing is kept.
                 let is_over = input.is_empty() && decoder.is_idle();
                 partial = (!is_over).then(|| Box::new(Partial::of(decoder)));
@@ -168,9 +157,9 @@ impl Partial {
         }
     }
 
-    fn decode_ahead(&mut self) -> Inbound {
+    fn decode_ahead(&mut self, messages_max: usize) -> Inbound {
         let mut input = &self.ahead[self.decoded..];
-        let inbound = decode(&mut self.decoder, &mut input);
+        let inbound = decode(&mut self.decoder, &mut input, messages_max);
         self.decoded = self.ahead.len() - input.len();
         if input.is_empty() {
             self.ahead = Vec::new();
@@ -189,7 +178,10 @@ impl Partial {
 const DISCARDS_MAX: usize = 16;
 
 #[inline]
-fn decode(decoder: &mut Decoder, input: &mut &[u8]) -> Inbound {
+fn decode(decoder: &mut Decoder, input: &mut &[u8], messages_max: usize) -> Inbound {
+    if let Some(frames) = decoder.decode_together(input, messages_max) {
+        return Inbound::Together(frames);
+    }
     match decoder.decode(input) {
         Ok(Some(event)) => Inbound::Event(event),
         Ok(None) => Inbound::Partial,

@@ -54,17 +54,19 @@ impl<S> Link<S> {
 }
 
 impl<S: Socket + Unpin> Link<S> {
-    /// The next event of what was read before, or of one more read of at most so many bytes.
+    /// The next event of what was read before, or of one more read of at most so many bytes; or so
+    /// many messages that are there together.
     pub(super) fn poll_next(
         &mut self,
         cx: &mut Context<'_>,
-        bytes_max: usize,
+        (bytes_max, messages_max): (usize, usize),
     ) -> Poll<io::Result<Inbound>> {
-        match self.inlet.next() {
+        match self.inlet.next(messages_max) {
             Some(inbound) => Poll::Ready(Ok(inbound)),
             None => {
                 self.is_asked = true;
-                self.inlet.poll_read(cx, &mut self.stream, bytes_max)
+                let max = (bytes_max, messages_max);
+                self.inlet.poll_read(cx, &mut self.stream, max)
             }
         }
     }

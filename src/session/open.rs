@@ -118,7 +118,10 @@ impl<R: Runtime> Open<R> {
         if let Poll::Ready(cause) = self.poll(cx, link, now) {
             return Poll::Ready(cause);
         }
-        let at_hand = self.at_hand.as_ref().map_or(0, |at_hand| at_hand.bytes());
+        let at_hand = self
+            .at_hand
+            .as_ref()
+            .map_or(0, |at_hand| at_hand.messages.bytes());
         let answers = match &mut self.admission {
             // Otherwise there is none that is not sent.
             Some(admission) if !link.outbox.is_empty() => admission.feed.watch(cx),
@@ -166,6 +169,25 @@ impl<R: Runtime> Open<R> {
 
     /// The next moment at which something is due even if nothing happens.
     pub(super) fn deadline<S>(&self, link: &Link<S>, now: Instant) -> Instant {
+        let first = self.keepalive.deadline();
+        let deadlines = [self.expiry.deadline(), self.age.deadline(), self.leaves_at];
+        let first = deadlines.into_iter().fold(first, Instant::or_sooner);
+        let is_waiting =
+            self.at_hand.is_some() || self.paused.is_some() || link.stuck_since.is_some();
+        if is_waiting || self.renewal.deadline().is_some() {
+            self.waits_until(link, now).fold(first, Instant::or_sooner)
+        } else {
+            first
+        }
+    }
+
+    /// Until when it waits for what else is under way.
+    #[cold]
+    fn waits_until<S>(
+        &self,
+        link: &Link<S>,
+        now: Instant,
+    ) -> impl Iterator<Item = Option<Instant>> {
         let limits = &self.admission().limits;
         let held = self.at_hand.as_ref().map(|at_hand| at_hand.since);
         let taken = held.map(|since| since + limits.accept_timeout);
@@ -173,18 +195,8 @@ impl<R: Runtime> Open<R> {
         let answered = held.map(|since| since + limits.answers_timeout);
         let answered = answered.filter(|deadline| now < *deadline);
         let written = link.stuck_since.map(|since| since + limits.write_timeout);
-        let first = self.keepalive.deadline();
-        let deadlines = [
-            self.expiry.deadline(),
-            self.renewal.deadline(),
-            self.age.deadline(),
-            self.paused,
-            self.leaves_at,
-            taken,
-            answered,
-            written,
-        ];
-        deadlines.into_iter().fold(first, Instant::or_sooner)
+        let renewed = self.renewal.deadline();
+        [taken, answered, written, renewed, self.paused].into_iter()
     }
 
     /// Leaves the service and says goodbye.
@@ -201,7 +213,7 @@ impl<R: Runtime> Open<R> {
         if let Some(at_hand) = self.at_hand.take()
             && !planted::is(Bug::AtHandNotCounted)
         {
-            self.not_taken(at_hand.messages());
+            self.not_taken(at_hand.messages.len());
         }
     }
 

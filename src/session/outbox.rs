@@ -8,7 +8,7 @@ use std::task::{Context, Poll, ready};
 
 use futures::io::AsyncWrite;
 
-use crate::bus::{Burst, Mark, Message};
+use crate::bus::{Burst, Mark, Train};
 use crate::metrics::Metrics;
 use crate::planted::{self, Bug};
 use crate::rt::Instant;
@@ -29,6 +29,8 @@ pub(super) struct Outbox {
 /// What is gathered.
 #[derive(Debug, Default)]
 struct Buffer {
+    /// All there is, until there is something else.
+    train: Option<Train>,
     bytes: Vec<u8>,
     written: usize,
     /// The data frames in `bytes`.
@@ -65,15 +67,7 @@ impl Outbox {
     fn bytes(&self) -> &[u8] {
         match (&self.shared, &self.own) {
             (Some(shared), _) => shared.burst.bytes(),
-            (None, Some(buffer)) => &buffer.bytes,
-            (None, None) => &[],
-        }
-    }
-
-    fn marks(&self) -> &[Mark] {
-        match (&self.shared, &self.own) {
-            (Some(shared), _) => shared.burst.marks(),
-            (None, Some(buffer)) => &buffer.marks,
+            (None, Some(buffer)) => buffer.bytes(),
             (None, None) => &[],
         }
     }
@@ -84,13 +78,18 @@ impl Outbox {
         if self.shared.is_some() {
             self.copy_shared();
         }
-        self.own.get_or_insert_with(Buffer::spared)
+        let buffer = self.own.get_or_insert_with(Buffer::spared);
+        if buffer.train.is_some() {
+            buffer.copy_train();
+        }
+        buffer
     }
 
     #[cold]
     fn copy_shared(&mut self) {
         if let Some(Shared { burst, written }) = self.shared.take() {
             self.own = Some(Box::new(Buffer {
+                train: None,
                 bytes: burst.bytes().to_vec(),
                 written,
                 marks: burst.marks().to_vec(),
@@ -118,24 +117,27 @@ impl Outbox {
 
     /// Messages among what is being written.
     pub(super) fn messages(&self) -> u64 {
-        self.marks().len() as u64
+        let messages = match (&self.shared, &self.own) {
+            (Some(shared), _) => shared.burst.marks().len(),
+            (None, Some(buffer)) => buffer.messages(),
+            (None, None) => 0,
+        };
+        messages as u64
     }
 
     pub(super) fn push(&mut self, frame: &[u8], published: Option<Instant>) {
         self.own().push(frame, published);
     }
 
-    /// Adds messages as they are.
-    pub(super) fn push_all<'a>(&mut self, mut messages: impl Iterator<Item = &'a Message>) {
-        let Some(first) = messages.next() else {
-            return;
-        };
+    /// Adds messages that came together; they are not copied where there is nothing else.
+    pub(super) fn push_train(&mut self, train: Train) {
+        let is_alone = self.is_empty();
         let buffer = self.own();
-        let mut push = |message: &Message| {
-            buffer.push(message.frame().as_bytes(), message.published_at());
-        };
-        push(first);
-        messages.for_each(push);
+        if is_alone {
+            buffer.train = Some(train);
+        } else {
+            buffer.push_train(train);
+        }
     }
 
     /// Adds what everybody gets; it is not copied where there is nothing else.
@@ -277,7 +279,12 @@ impl Outbox {
         if let Some(Shared { burst, .. }) = self.shared.take() {
             burst.observe(histogram, 1, now);
         }
-        if let Some(buffer) = self.own.take() {
+        if let Some(mut buffer) = self.own.take() {
+            if let Some(train) = buffer.train.take() {
+                let took = train.published_at().map(|at| now.nanos_since(at));
+                histogram.observe_all(took, train.len() as u64);
+                train.leave();
+            }
             let published = buffer.marks.iter().filter_map(|mark| mark.published);
             histogram.observe_all(published.map(|at| now.nanos_since(at)), 1);
             buffer.spare();
@@ -287,9 +294,13 @@ impl Outbox {
 
     /// What waits takes no more memory than it needs.
     fn shrink(&mut self) {
-        if let Some(buffer) = &mut self.own
-            && buffer.bytes.capacity() > 2 * buffer.bytes.len()
-        {
+        let Some(buffer) = &mut self.own else {
+            return;
+        };
+        if let Some(train) = &mut buffer.train {
+            train.shrink();
+        }
+        if buffer.bytes.capacity() > 2 * buffer.bytes.len() {
             buffer.bytes.shrink_to_fit();
             buffer.marks.shrink_to_fit();
         }
@@ -304,8 +315,11 @@ impl Outbox {
 
     /// Counts what is and what is not written at the end of the session, and returns the latter.
     pub(super) fn abandon(&mut self, metrics: &Metrics) -> u64 {
-        let (marks, written) = (self.marks(), self.written());
-        let whole = marks.partition_point(|mark| mark.end <= written);
+        if self.is_empty() {
+            return 0;
+        }
+        let Buffer { marks, written, .. } = self.own();
+        let whole = marks.partition_point(|mark| mark.end <= *written);
         metrics.messages_out.add(whole as u64);
         let unsent = (marks.len() - whole) as u64;
         metrics.lost_unsent.add(unsent);
@@ -320,6 +334,36 @@ impl Buffer {
     fn spared() -> Box<Self> {
         let spare = SPARE.try_with(Cell::take);
         spare.ok().flatten().unwrap_or_default()
+    }
+
+    fn bytes(&self) -> &[u8] {
+        match &self.train {
+            Some(train) => train.frames().as_bytes(),
+            None => &self.bytes,
+        }
+    }
+
+    fn messages(&self) -> usize {
+        self.train.as_ref().map_or(self.marks.len(), Train::len)
+    }
+
+    /// Something comes behind a train that was all there was.
+    #[cold]
+    fn copy_train(&mut self) {
+        if let Some(train) = self.train.take() {
+            self.push_train(train);
+        }
+    }
+
+    /// Adds a copy of messages that came together.
+    fn push_train(&mut self, train: Train) {
+        let (before, published) = (self.bytes.len(), train.published_at());
+        self.bytes.extend_from_slice(train.frames().as_bytes());
+        self.marks.extend(train.frames().ends().map(|end| Mark {
+            end: before + end,
+            published,
+        }));
+        train.leave();
     }
 
     #[inline]
@@ -368,6 +412,7 @@ mod tests {
     use futures::io::{BufWriter, Cursor};
 
     use super::*;
+    use crate::bus::Origin;
 
     #[test]
     fn what_is_written_is_flushed() {
@@ -404,6 +449,76 @@ mod tests {
             assert_eq!((counts.messages_out, counts.lost_unsent), (sent, 2 - sent));
             assert_eq!(outbox.len(), 0);
         }
+    }
+
+    /// What becomes of two messages that came together, of which so many bytes are written.
+    #[test]
+    fn of_what_came_together_each_message_is_written_or_lost_by_itself() {
+        for (room, sent) in [(0, 0), (2, 0), (3, 1), (5, 1)] {
+            let metrics = Metrics::default();
+            let mut outbox = Outbox::default();
+            outbox.push_train(Train::of_texts(&["a", "b"]));
+            assert_eq!((outbox.messages(), outbox.len()), (2, 6));
+            let mut space = vec![0; room];
+            let mut stream = Cursor::new(space.as_mut_slice());
+            let mut cx = Context::from_waker(Waker::noop());
+            let result = outbox.poll_send(&mut cx, &mut stream, &metrics, Instant::ZERO);
+            assert!(matches!(result, Poll::Ready(Err(_))), "no more room");
+            assert_eq!(outbox.abandon(&metrics), 2 - sent);
+            let counts = metrics.counts();
+            assert_eq!((counts.messages_out, counts.lost_unsent), (sent, 2 - sent));
+        }
+    }
+
+    #[test]
+    fn what_came_together_is_written_as_it_is_and_counted_one_by_one() {
+        let frame = Frame::text("x");
+        let train = || {
+            let mut train = Train::of_texts(&["a", "b"]);
+            train.publish(Origin::Unknown, Some(Instant::ZERO));
+            train
+        };
+        for (before, after) in [(0, 0), (1, 0), (0, 1), (1, 2)] {
+            let metrics = Metrics::default();
+            let mut outbox = Outbox::default();
+            (0..before).for_each(|_| outbox.push(frame.as_bytes(), None));
+            outbox.push_train(train());
+            (0..after).for_each(|_| outbox.push(frame.as_bytes(), None));
+            let mut written = Vec::new();
+            let mut cx = Context::from_waker(Waker::noop());
+            let sent = outbox.poll_send(&mut cx, &mut written, &metrics, Instant::ZERO);
+            assert!(matches!(sent, Poll::Ready(Ok(()))));
+            let x = |count| frame.as_bytes().repeat(count);
+            let expected = [x(before), b"\x81\x01a\x81\x01b".to_vec(), x(after)];
+            assert_eq!(written, expected.concat());
+            let counts = metrics.counts();
+            assert_eq!(counts.messages_out, (before + 2 + after) as u64);
+            assert_eq!(counts.written_after.count(), 2, "those a service published");
+            assert!(outbox.is_settled());
+        }
+    }
+
+    #[test]
+    fn what_came_together_is_cut_as_messages_are_and_takes_no_more_memory_than_it_needs() {
+        for (written, kept) in [(0, 0), (1, 1), (3, 1), (4, 2)] {
+            let metrics = Metrics::default();
+            let mut outbox = Outbox::default();
+            outbox.push_train(Train::of_texts(&["a", "b", "c"]));
+            let mut space = vec![0; written];
+            let mut stream = Cursor::new(space.as_mut_slice());
+            let mut cx = Context::from_waker(Waker::noop());
+            let sent = outbox.poll_send(&mut cx, &mut stream, &metrics, Instant::ZERO);
+            assert!(matches!(sent, Poll::Ready(Err(_))), "there is no more room");
+            outbox.cut(&metrics);
+            assert_eq!(outbox.len(), kept * 3, "{written} bytes written");
+            assert_eq!(metrics.counts().lost_unsent, 3 - kept as u64);
+        }
+        let mut outbox = Outbox::default();
+        outbox.push_train(Train::of_texts(&["a", "b"]));
+        assert!(send(&mut outbox, 2).is_pending());
+        let train = outbox.own.as_ref().and_then(|buffer| buffer.train.as_ref());
+        let memory = train.expect("it is alone").frames().capacity();
+        assert_eq!((memory, outbox.written()), (6, 2));
     }
 
     #[test]

@@ -70,6 +70,14 @@ impl Teller {
         self.tell(|| json!({ "event": "received", "bytes": bytes }));
     }
 
+    /// Messages of these lengths came from the client together.
+    #[inline]
+    pub(super) fn received_together(&self, lens: impl Iterator<Item = usize>) {
+        if self.bus.is_tapped() {
+            lens.for_each(|bytes| self.received(bytes));
+        }
+    }
+
     /// The session ends.
     pub(super) fn closing(&self, cause: &Cause) {
         self.tell(|| json!({ "event": "closing", "reason": cause.reason().name() }));

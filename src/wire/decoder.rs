@@ -8,6 +8,7 @@ use crate::wire::control::{ControlKind, ControlPayload};
 use crate::wire::deflate::{deflated_bytes_max, inflate};
 use crate::wire::error::WireError;
 use crate::wire::frame::{DataKind, Frame, FrameBuffer, OpCode};
+use crate::wire::frames::Frames;
 pub use crate::wire::header::Inflation;
 use crate::wire::header::{Coding, Header, PartialHeader, WholeHeader};
 use crate::wire::mask::Mask;
@@ -117,6 +118,46 @@ impl Decoder {
         if !self.is_idle() {
             return None;
         }
+        let (whole, rest) = self.split_whole(input)?;
+        let frame = Frame::parse(whole.kind, whole.masked.len(), |room| whole.unmask(room))?;
+        *input = rest;
+        Some(frame)
+    }
+
+    /// Decodes the next messages, up to so many, if there are two or more of the common ones; all
+    /// of them together.
+    ///
+    /// This judges as little as [`decode_whole`](Self::decode_whole), and it may be one message
+    /// less than there are.
+    pub(crate) fn decode_together(
+        &self,
+        input: &mut &[u8],
+        messages_max: usize,
+    ) -> Option<Box<Frames>> {
+        if messages_max < 2 || !self.is_idle() {
+            return None;
+        }
+        // One alone is better off as it is.
+        let (_, rest) = self.split_whole(input)?;
+        self.split_whole(rest)?;
+        // A frame of ours is shorter than the client's.
+        let mut frames = Frames::with_room(input.len());
+        while frames.messages() < messages_max
+            && let Some((whole, rest)) = self.split_whole(input)
+            && frames.append(whole.kind, whole.masked.len(), |room| whole.unmask(room))
+        {
+            *input = rest;
+        }
+        if frames.messages() == 0 {
+            frames.leave();
+            return None;
+        }
+        Some(frames.fitted())
+    }
+
+    /// The message at the front of `input`, if it is a common one, and what follows it.
+    #[inline]
+    fn split_whole<'a>(&self, input: &'a [u8]) -> Option<(Whole<'a>, &'a [u8])> {
         let header = WholeHeader::read(input)?;
         let payload_len = header.payload_len;
         let room = input.len() - header.size;
@@ -124,11 +165,12 @@ impl Decoder {
             return None;
         }
         let (whole, rest) = input.split_at(header.size + payload_len);
-        let masked = &whole[header.size..];
-        let unmask = |payload: &mut [u8]| header.mask.copy(masked, payload);
-        let frame = Frame::parse(header.kind, payload_len, unmask)?;
-        *input = rest;
-        Some(frame)
+        let whole = Whole {
+            kind: header.kind,
+            mask: header.mask,
+            masked: &whole[header.size..],
+        };
+        Some((whole, rest))
     }
 
     /// Whether the next byte is the first one of a message: then it is as good as a new decoder.
@@ -213,6 +255,21 @@ impl Decoder {
     fn end(&mut self) {
         self.stage = Stage::Ended;
         self.message = None;
+    }
+}
+
+/// A message that is there as a whole, in one frame, plain.
+struct Whole<'a> {
+    kind: DataKind,
+    mask: Mask,
+    masked: &'a [u8],
+}
+
+impl Whole<'_> {
+    /// Writes the payload to where there is as much room; whether all of it is ASCII.
+    #[inline]
+    fn unmask(&self, room: &mut [u8]) -> bool {
+        self.mask.copy(self.masked, room)
     }
 }
 

@@ -64,6 +64,18 @@ pub enum DataKind {
     Binary,
 }
 
+impl DataKind {
+    /// That of a data message whose frame has this first byte.
+    #[inline]
+    pub(super) fn of(first: u8) -> Self {
+        if first & 0x0F == OpCode::Data(Self::Text).bits() {
+            Self::Text
+        } else {
+            Self::Binary
+        }
+    }
+}
+
 /// What a data message says.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Payload<'a> {
@@ -115,7 +127,8 @@ impl Frame {
         Self::copied(DataKind::Binary, bytes.as_ref())
     }
 
-    fn copied(kind: DataKind, payload: &[u8]) -> Self {
+    /// Encodes a message of this kind, copying `payload`, which is legal.
+    pub(super) fn copied(kind: DataKind, payload: &[u8]) -> Self {
         let fill = |room: &mut [u8]| {
             room.copy_from_slice(payload);
             true
@@ -131,13 +144,7 @@ impl Frame {
         payload_len: usize,
         fill: impl FnOnce(&mut [u8]) -> bool,
     ) -> Option<Self> {
-        Self::new(kind, payload_len, |payload| {
-            let is_ascii = fill(payload);
-            match kind {
-                DataKind::Text => is_ascii || str::from_utf8(payload).is_ok(),
-                DataKind::Binary => true,
-            }
-        })
+        Self::new(kind, payload_len, |payload| checked(kind, payload, fill))
     }
 
     /// Takes room for the header, and the payload behind it; `None` if `fill` says no.
@@ -158,11 +165,7 @@ impl Frame {
 
     /// Whether the message is text or binary.
     pub fn kind(&self) -> DataKind {
-        if self.as_bytes()[0] & 0x0F == OpCode::Data(DataKind::Text).bits() {
-            DataKind::Text
-        } else {
-            DataKind::Binary
-        }
+        DataKind::of(self.as_bytes()[0])
     }
 
     /// What the message says.
@@ -255,6 +258,20 @@ impl fmt::Debug for Frame {
             .field("kind", &self.kind())
             .field("len", &self.len())
             .finish()
+    }
+}
+
+/// Lets `fill` write a payload, and tell whether it is ASCII; whether the message is legal.
+#[inline]
+pub(super) fn checked(
+    kind: DataKind,
+    payload: &mut [u8],
+    fill: impl FnOnce(&mut [u8]) -> bool,
+) -> bool {
+    let is_ascii = fill(payload);
+    match kind {
+        DataKind::Text => is_ascii || str::from_utf8(payload).is_ok(),
+        DataKind::Binary => true,
     }
 }
 

@@ -154,7 +154,16 @@ impl WholeHeader {
             BINARY => DataKind::Binary,
             _ => return None,
         };
-        let (payload_len, rest) = parse_len(second.checked_sub(MASKED)?, rest).ok()??;
+        let short_len = second.checked_sub(MASKED)?;
+        if let (0..=125, Some(&key)) = (short_len, rest.first_chunk()) {
+            return Some(Self {
+                kind,
+                payload_len: usize::from(short_len),
+                mask: Mask::new(key),
+                size: 6,
+            });
+        }
+        let (payload_len, rest) = parse_len(short_len, rest).ok()??;
         let (&key, rest) = rest.split_first_chunk()?;
         Some(Self {
             kind,

@@ -19,11 +19,8 @@ impl Mask {
     /// they go; whether all of it is ASCII.
     #[inline]
     pub(super) fn copy(self, payload: &[u8], room: &mut [u8]) -> bool {
-        debug_assert_eq!(
-            payload.len(),
-            room.len(),
-            "the rest would be left over from others"
-        );
+        // The rest would be left over from others; and so it is known below.
+        assert_eq!(payload.len(), room.len(), "there is as much room");
         let key = u64::from(self.0) << 32 | u64::from(self.0);
         let ((words, rest), (room, room_rest)) = (payload.as_chunks(), room.as_chunks_mut());
         let mut bits = 0;

@@ -4,13 +4,14 @@
 //! What the server sends is a [`Frame`], encoded once for any number of receivers, or a
 //! control frame written by [`append_control`] around a [`ControlPayload`].
 //!
-//! - `control` and `frame`: what is sent, control frames and data messages.
+//! - `control`, `frame` and `frames`: what is sent, control frames, a data message and several.
 //! - `close` and `error`: how a connection ends, by intent or by a client's mistake.
 //! - `decoder`: what is received; a state machine on top of `header`, `mask` and `utf8`.
 //! - `extension` and `deflate`: permessage-deflate (RFC 7692), the one extension there is.
 
 mod control;
 mod frame;
+mod frames;
 
 mod close;
 mod error;
@@ -32,6 +33,7 @@ pub use self::deflate::Deflater;
 pub use self::error::WireError;
 pub use self::extension::{Deflate, WindowBits};
 pub use self::frame::{DataKind, Frame, HEADER_BYTES_MAX, OpCode, Payload};
+pub(crate) use self::frames::Frames;
 
 #[cfg(test)]
 mod tests;

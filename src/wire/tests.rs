@@ -9,6 +9,7 @@ mod encoding;
 mod illegal;
 mod limits;
 mod splits;
+mod together;
 mod utf8;
 
 const TEXT: u8 = 0x81;

@@ -5,7 +5,8 @@ use std::num::NonZeroUsize;
 use std::task::{Context, Poll, Waker};
 
 use busline::bus::{
-    InMemoryMessageBus, Message, MessageBus, Offered, Publisher, Received, Subscription, Topic,
+    Batch, InMemoryMessageBus, Message, MessageBus, Offered, Publisher, Received, Subscription,
+    Topic,
 };
 use busline::limits::Window;
 
@@ -222,9 +223,9 @@ impl World {
             self.model.publish(n, &expected.remove(0));
         }
         let mut cx = Context::from_waker(Waker::noop());
-        let mut batch = messages.into_iter().collect();
+        let mut batch: Batch = messages.into_iter().collect();
         self.publishers[usize::from(n)].offer_all(&mut cx, &mut batch);
-        assert!(batch.iter().eq(&expected));
+        assert!(batch.into_iter().eq(expected));
     }
 
     fn publish_batch(&mut self, several: Several) {

@@ -79,12 +79,15 @@ impl Log {
 
     /// Puts back what is left of what was taken out, before what has come since.
     fn put_back(&mut self, rest: &mut Ring) {
-        if let Some(first) = rest.get_mut(0) {
-            first.readers = 1;
+        if !self.is_sole() {
+            rest.unpack();
+        }
+        if let Some(readers) = rest.readers_mut(0) {
+            *readers = 1;
             *self.readers_at(self.head) -= 1;
         }
         self.head -= rest.len() as u64;
-        self.bytes += rest.iter().map(|entry| entry.message.len()).sum::<usize>();
+        self.bytes += rest.bytes();
         self.entries.put_before(rest);
         self.evict_overflow();
     }
@@ -93,7 +96,7 @@ impl Log {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::bus::{Message, Received, TopicCounts};
+    use crate::bus::{Message, Received, TopicCounts, Train};
     use crate::limits::Window;
 
     const WINDOW: Window = Window {
@@ -106,6 +109,8 @@ mod tests {
     enum Step {
         /// A message of so many bytes is published, whether there is room or not.
         Append(usize),
+        /// Two that came together are.
+        Train,
         /// The first reader receives one.
         Receive,
         /// The first reader's poll ends.
@@ -114,9 +119,10 @@ mod tests {
         Other,
     }
 
-    const STEPS: [Step; 5] = [
+    const STEPS: [Step; 6] = [
         Step::Append(1),
         Step::Append(5),
+        Step::Train,
         Step::Receive,
         Step::Settle,
         Step::Other,
@@ -168,6 +174,7 @@ mod tests {
             for step in steps {
                 match *step {
                     Step::Append(bytes) => world.append(bytes),
+                    Step::Train => world.append_train(),
                     Step::Receive => drop(world.receive()),
                     Step::Settle => world.settle(),
                     Step::Other => world.other(),
@@ -180,6 +187,13 @@ mod tests {
             let number = self.log.next_number();
             let text = format!("{number:0bytes$}");
             self.log.append(text.as_str().into());
+        }
+
+        fn append_train(&mut self) {
+            let number = self.log.next_number();
+            let texts = [number, number + 1].map(|number| number.to_string());
+            let train = Train::of_texts(&[&*texts[0], &*texts[1]]);
+            self.log.append_batch(&mut train.into());
         }
 
         fn settle(&mut self) {
@@ -202,9 +216,9 @@ mod tests {
             }
             let cursor = self.cursor.as_mut().expect("it has not left");
             let received = match self.rest.pop_front() {
-                Some(entry) => {
+                Some((message, _)) => {
                     cursor.step(1);
-                    Received::Message(entry.message)
+                    Received::Message(message)
                 }
                 None => self.log.next(cursor)?,
             };
@@ -255,6 +269,7 @@ mod tests {
             for step in steps {
                 match *step {
                     Step::Append(bytes) => world.append(bytes),
+                    Step::Train => world.append_train(),
                     Step::Receive => match world.receive() {
                         Some(Ok(number)) => {
                             assert_eq!(number, next, "{steps:?}");
@@ -309,6 +324,12 @@ mod tests {
                         if has_room {
                             ahead.append(bytes);
                             plain.append(bytes);
+                        }
+                    }
+                    Step::Train => {
+                        if ahead.log.room() > 1 && ahead.log.has_room(4) {
+                            ahead.append_train();
+                            plain.append_train();
                         }
                     }
                     Step::Receive => assert_eq!(ahead.receive(), plain.receive(), "{steps:?}"),

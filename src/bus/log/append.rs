@@ -3,7 +3,6 @@
 use super::Log;
 use crate::bus::batch::Batch;
 use crate::bus::message::Message;
-use crate::bus::ring::Entry;
 use crate::planted::{self, Bug};
 
 impl Log {
@@ -49,10 +48,12 @@ impl Log {
         let before = batch.len();
         if self.fits_whole(batch) {
             self.push_batch(batch);
+            self.settle_appended(before as u64);
+            return before as u64;
         }
-        let is_next = |log: &Self, batch: &Batch| {
-            let first = batch.iter().next();
-            first.is_some_and(|first| log.has_room(first.len()))
+        let is_next = |log: &Self, batch: &mut Batch| {
+            let first = batch.next_len();
+            first.is_some_and(|bytes| log.has_room(bytes))
         };
         while is_next(self, batch)
             && let Some(message) = batch.pop()
@@ -69,12 +70,13 @@ impl Log {
         self.count_appended(batch.len() as u64);
         if self.fits_whole(batch) {
             self.push_batch(batch);
+        } else {
+            while let Some(message) = batch.pop() {
+                self.push(message);
+                self.evict_overflow();
+            }
         }
-        while let Some(message) = batch.pop() {
-            self.push(message);
-            self.evict_overflow();
-        }
-        self.settle_appended(0);
+        self.free_burst();
     }
 
     /// Whether somebody reads all of these, and nobody loses a message by them; not if one alone is
@@ -92,19 +94,18 @@ impl Log {
         if self.readers > 0 {
             self.bytes += message.len();
             let readers = std::mem::take(&mut self.caught_up);
-            self.entries.push_back(Entry { message, readers });
+            self.entries.push_back(message, readers);
         }
     }
 
     /// Keeps all of these, for those who read.
     #[inline]
     fn push_batch(&mut self, batch: &mut Batch) {
-        let first = self.entries.len();
-        self.bytes += batch.bytes();
-        batch.move_into(&mut self.entries);
-        if let Some(first) = self.entries.get_mut(first) {
-            first.readers = std::mem::take(&mut self.caught_up);
+        if !self.is_sole() {
+            batch.unpack();
         }
+        self.bytes += batch.bytes();
+        batch.move_into(&mut self.entries, &mut self.caught_up);
     }
 
     /// Counts so many messages that were appended, and evicts the oldest ones that do not fit.
@@ -138,14 +139,14 @@ impl Log {
 
     /// Drops the oldest entry; its readers lose it and stand before the next one.
     fn evict(&mut self) {
-        let Some(entry) = self.entries.pop_front() else {
+        let Some((message, readers)) = self.entries.pop_front() else {
             return;
         };
-        let lost = entry.readers as u64;
+        let lost = readers as u64;
         self.counts.lost_lagged += planted::none(Bug::LagNotCounted, lost);
         self.counts.pending -= lost;
-        self.bytes -= planted::none(Bug::BytesKept, entry.message.len());
+        self.bytes -= planted::none(Bug::BytesKept, message.len());
         self.head += 1;
-        *self.readers_at(self.head) += entry.readers;
+        *self.readers_at(self.head) += readers;
     }
 }

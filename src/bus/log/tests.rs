@@ -5,7 +5,8 @@ use std::num::NonZeroUsize;
 use super::*;
 use crate::bus::batch::Batch;
 use crate::bus::message::{Generation, Origin};
-use crate::bus::ring::KEPT;
+use crate::bus::ring::{KEPT, Parcel};
+use crate::bus::train::Train;
 
 const ALL: usize = usize::MAX;
 
@@ -360,5 +361,175 @@ fn of_what_is_on_offer_as_much_is_appended_as_loses_nobody_a_message() {
         assert_eq!(at_once.append_fitting(&mut messages), count as u64);
         assert_eq!(messages.len(), offers.len() - count, "the rest is left");
         assert_eq!(seen(&mut at_once, cursors), expected, "{offers:?}");
+    }
+}
+
+/// What may happen to a log.
+#[derive(Clone, Copy, Debug)]
+enum Step {
+    /// This many messages are published together, however many of them are kept.
+    Publish(usize),
+    /// The same on offer.
+    Offer(usize),
+    /// The first reader receives one.
+    Next,
+    /// The first reader reads up to so many bytes.
+    Read(usize),
+    Latest,
+    /// A second reader joins, reads what there is, or leaves.
+    Other,
+    OtherReads,
+}
+
+const STEPS: [Step; 9] = [
+    Step::Publish(1),
+    Step::Publish(2),
+    Step::Publish(3),
+    Step::Offer(2),
+    Step::Next,
+    Step::Read(2),
+    Step::Latest,
+    Step::Other,
+    Step::OtherReads,
+];
+
+/// A log to which messages that come together are appended as a train, or one by one.
+struct Trains {
+    log: Log,
+    first: Cursor,
+    other: Option<Cursor>,
+    are_packed: bool,
+    published: usize,
+}
+
+impl Trains {
+    fn new(are_packed: bool) -> Self {
+        let mut log = log(4, 100);
+        Self {
+            first: log.attach(),
+            log,
+            other: None,
+            are_packed,
+            published: 0,
+        }
+    }
+
+    fn batch(&mut self, count: usize) -> Batch {
+        let texts: Vec<_> = (0..count)
+            .map(|n| (self.published + n).to_string())
+            .collect();
+        self.published += count;
+        let texts: Vec<&str> = texts.iter().map(String::as_str).collect();
+        if self.are_packed {
+            Train::of_texts(&texts).into()
+        } else {
+            texts.into()
+        }
+    }
+
+    /// What the step gives to whom.
+    fn step(&mut self, step: Step) -> String {
+        match step {
+            Step::Publish(count) => {
+                let mut batch = self.batch(count);
+                self.log.append_batch(&mut batch);
+                format!("{} left", batch.len())
+            }
+            Step::Offer(count) => {
+                let mut batch = self.batch(count);
+                let fit = self.log.append_fitting(&mut batch);
+                format!("{fit} fit, {:?} left", texts_of(batch))
+            }
+            Step::Next => format!("{:?}", self.log.next(&mut self.first).map(text_of)),
+            Step::Read(bytes) => format!("{:?}", read(&mut self.log, &mut self.first, bytes)),
+            Step::Latest => {
+                let latest = self.log.latest(&mut self.first);
+                format!(
+                    "{:?}",
+                    latest.map(|(missed, message)| (missed, texts_of(message)))
+                )
+            }
+            Step::Other => match self.other.take() {
+                Some(cursor) => {
+                    self.log.detach(cursor);
+                    "left".into()
+                }
+                None => {
+                    self.other = Some(self.log.attach());
+                    "joined".into()
+                }
+            },
+            Step::OtherReads => match &mut self.other {
+                Some(cursor) => format!("{:?}", read(&mut self.log, cursor, ALL)),
+                None => String::new(),
+            },
+        }
+    }
+
+    fn status(&self) -> TopicStatus {
+        self.log.status(&"t".parse().expect("a valid name"))
+    }
+}
+
+fn text_of(received: Received) -> Result<Vec<String>, u64> {
+    match received {
+        Received::Message(message) => Ok(texts_of(message)),
+        Received::Lagged(lost) => Err(lost),
+    }
+}
+
+fn texts_of(batch: impl Into<Batch>) -> Vec<String> {
+    let messages = batch.into().into_iter();
+    let text = |message: Message| message.as_text().expect("it is a text").to_owned();
+    messages.map(text).collect()
+}
+
+#[test]
+fn what_comes_together_is_as_one_message_after_the_other_whatever_happens() {
+    let numbers = sequences(5, STEPS.len() - 1);
+    for numbers in numbers {
+        let (mut packed, mut plain) = (Trains::new(true), Trains::new(false));
+        let steps = numbers.iter().map(|number| STEPS[*number]);
+        for step in steps.clone() {
+            let steps: Vec<_> = steps.clone().collect();
+            assert_eq!(packed.step(step), plain.step(step), "{steps:?}");
+            assert_eq!(packed.status(), plain.status(), "{steps:?}");
+            assert_eq!(packed.log.room(), plain.log.room(), "{steps:?}");
+        }
+        for mut world in [packed, plain] {
+            world.log.detach(world.first);
+            world
+                .other
+                .take()
+                .into_iter()
+                .for_each(|cursor| world.log.detach(cursor));
+            assert_eq!((world.log.bytes(), world.log.counts().pending), (0, 0));
+        }
+    }
+}
+
+#[test]
+fn what_comes_together_stays_together_for_one_reader() {
+    for (others, is_together) in [(0, true), (1, false)] {
+        let mut log = log(100, ALL);
+        let mut cursor = log.attach();
+        let others: Vec<_> = (0..others).map(|_| log.attach()).collect();
+        let train = Train::of_texts(&["a", "b"]);
+        let at = train.frames().as_bytes().as_ptr();
+        log.append_batch(&mut train.into());
+        log.append("c".into());
+        let mut into = Ring::new();
+        assert_eq!(log.read(&mut cursor, ALL, &mut into), 0);
+        assert_eq!(into.len(), 3);
+        let first = into.pop_parcel().expect("it was read");
+        assert_eq!(first.is_train(), is_together);
+        if let Parcel::Train(train) = first {
+            assert_eq!(
+                train.frames().as_bytes().as_ptr(),
+                at,
+                "it is the same memory"
+            );
+        }
+        others.into_iter().for_each(|cursor| log.detach(cursor));
     }
 }

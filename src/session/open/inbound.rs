@@ -6,19 +6,19 @@ use std::time::Duration;
 
 use super::{Open, lost};
 use crate::authorize::Denied;
-use crate::bus::{Batch, Message, Offered};
+use crate::bus::{Batch, Message};
 use crate::planted::{self, Bug};
 use crate::rt::{Instant, Runtime};
 use crate::session::at_hand::{self, AtHand};
 use crate::session::cause::Cause;
 use crate::session::dialect::{self, Dialect, Heard};
 use crate::session::expiry::Expiry;
-use crate::session::inlet::{Inbound, Inlet};
+use crate::session::inlet::Inbound;
 use crate::session::intake::Within;
 use crate::session::link::Link;
 use crate::session::renewal::Renewal;
 use crate::session::socket::Socket;
-use crate::wire::{Event, Frame};
+use crate::wire::{Event, Frame, Frames};
 
 /// What one poll takes in, which is counted at its end.
 struct Turn {
@@ -28,11 +28,20 @@ struct Turn {
     bytes: u64,
 }
 
+/// What may be offered to the service of what is at hand.
+enum Offers {
+    All,
+    /// While answers to earlier messages wait here for the socket, further ones could only push
+    /// those out of their window. But not for ever: it may be the word to stop answering.
+    One,
+    None,
+}
+
 impl Turn {
     #[inline]
-    fn take(&mut self, frame: &Frame) {
-        self.messages += 1;
-        self.bytes += frame.len() as u64;
+    fn take(&mut self, messages: usize, bytes: usize) {
+        self.messages += messages as u64;
+        self.bytes += bytes as u64;
     }
 }
 
@@ -80,7 +89,8 @@ impl<R: Runtime> Open<R> {
             }
             // Without one there is nothing to do, and no cause to close.
             let allowance = self.allowance(now)?;
-            let inbound = match link.poll_next(cx, allowance) {
+            let together = self.together_max(turn);
+            let inbound = match link.poll_next(cx, (allowance, together)) {
                 Poll::Pending => return None,
                 Poll::Ready(Err(error)) => return Some(lost(&error)),
                 Poll::Ready(Ok(inbound)) => inbound,
@@ -89,8 +99,6 @@ impl<R: Runtime> Open<R> {
                 return Some(Cause::RateExceeded);
             }
             self.keepalive.heard(now);
-            turn.left -= 1;
-            let inbound = (inbound, &mut link.inlet);
             if let Some(cause) = self.on_inbound(cx, inbound, turn, now) {
                 return Some(cause);
             }
@@ -109,15 +117,30 @@ impl<R: Runtime> Open<R> {
         self.at_hand.is_none() && self.renewal.is_none() && self.intake.is_unbounded()
     }
 
+    /// Messages that may be taken in together: nothing that could end the session may come between
+    /// them.
+    fn together_max(&self, turn: &Turn) -> usize {
+        match self.admission().feed.voice.dialect() {
+            Dialect::Plain if self.intake.is_unbounded() => turn.left.min(at_hand::MESSAGES_MAX),
+            Dialect::Json | Dialect::Plain => 1,
+        }
+    }
+
     fn on_inbound(
         &mut self,
         cx: &mut Context<'_>,
-        (inbound, inlet): (Inbound, &mut Inlet),
+        inbound: Inbound,
         turn: &mut Turn,
         now: Instant,
     ) -> Option<Cause> {
+        turn.left -= 1;
         match inbound {
-            Inbound::Event(Event::Message(frame)) => self.on_message(cx, (frame, inlet), turn, now),
+            Inbound::Event(Event::Message(frame)) => self.on_message(cx, frame, turn, now),
+            Inbound::Together(frames) => {
+                turn.left -= frames.messages() - 1;
+                self.on_together(cx, frames, turn, now);
+                None
+            }
             Inbound::End => Some(Cause::Lost(io::ErrorKind::UnexpectedEof)),
             Inbound::Violation(error) => Some(Cause::Protocol(error)),
             Inbound::Event(Event::Close(frame)) => Some(Cause::PeerClosed(frame)),
@@ -134,11 +157,11 @@ impl<R: Runtime> Open<R> {
         }
     }
 
-    /// Takes in a message, and those that were read with it if they can be nothing else.
+    /// Takes in a message, or a word to the session itself.
     fn on_message(
         &mut self,
         cx: &mut Context<'_>,
-        (frame, inlet): (Frame, &mut Inlet),
+        frame: Frame,
         turn: &mut Turn,
         now: Instant,
     ) -> Option<Cause> {
@@ -155,12 +178,24 @@ impl<R: Runtime> Open<R> {
             self.not_taken(usize::from(message.is_some()));
             return Some(Cause::RateExceeded);
         }
-        let is_taken = message.is_none_or(|message| self.hand_over(cx, message, now));
-        // Nothing that could end the session may come between what is handed over at once.
-        if is_taken && dialect == Dialect::Plain && self.intake.is_unbounded() {
-            self.hand_over_whole(cx, inlet, turn, now);
+        if let Some(message) = message {
+            self.hand_over(cx, message.into(), (now, now));
         }
         None
+    }
+
+    /// Takes in messages that were read together.
+    fn on_together(
+        &mut self,
+        cx: &mut Context<'_>,
+        frames: Box<Frames>,
+        turn: &mut Turn,
+        now: Instant,
+    ) {
+        self.age.active(now);
+        turn.take(frames.messages(), frames.payload_bytes());
+        let train = self.admission_mut().train(frames);
+        self.hand_over(cx, train.into(), (now, now));
     }
 
     /// Takes the decision about a fresh token, if one is due; nothing is read meanwhile.
@@ -221,7 +256,7 @@ impl<R: Runtime> Open<R> {
 
     fn take_in(&mut self, frame: Frame, turn: &mut Turn, now: Instant) -> Message {
         self.age.active(now);
-        turn.take(&frame);
+        turn.take(1, frame.len());
         self.admission_mut().message(frame)
     }
 
@@ -230,92 +265,65 @@ impl<R: Runtime> Open<R> {
         let Some(at_hand) = self.at_hand.take() else {
             return Poll::Ready(());
         };
-        let AtHand { first, rest, since } = *at_hand;
-        match self.offer(cx, first, now.saturating_since(since)) {
-            Some(first) => {
-                self.at_hand = Some(Box::new(AtHand { first, rest, since }));
-                Poll::Pending
-            }
-            None => self.hand_over_all(cx, rest, now),
+        let AtHand { messages, since } = *at_hand;
+        self.hand_over(cx, messages, (since, now));
+        match self.at_hand {
+            Some(_) => Poll::Pending,
+            None => Poll::Ready(()),
         }
     }
 
-    /// Hands over a message that was just read; if the service does not take it, it is at hand.
-    fn hand_over(&mut self, cx: &mut Context<'_>, message: Message, now: Instant) -> bool {
-        let left = self.offer(cx, message, Duration::ZERO);
-        self.at_hand = left.map(|first| Box::new(AtHand::one(first, now)));
-        self.at_hand.is_none()
-    }
-
-    /// Hands over the whole messages that were read with one that was taken.
-    fn hand_over_whole(
+    /// Hands over messages, of which the first was there since then; those that the service does
+    /// not take are at hand.
+    fn hand_over(
         &mut self,
         cx: &mut Context<'_>,
-        inlet: &mut Inlet,
-        turn: &mut Turn,
-        now: Instant,
+        mut messages: Batch,
+        (since, now): (Instant, Instant),
     ) {
-        if inlet.is_empty() {
-            return;
+        let before = messages.len();
+        self.offer(cx, &mut messages, now.saturating_since(since));
+        let is_new = messages.len() < before;
+        messages.truncate(planted::most(Bug::GatheredLost, 1));
+        if !messages.is_empty() {
+            let since = if is_new { now } else { since };
+            self.at_hand = Some(Box::new(AtHand { messages, since }));
         }
-        let admission = self.admission_mut();
-        let mut batch = Batch::new();
-        while turn.left > 0
-            && batch.len() < at_hand::MESSAGES_MAX
-            && let Some(frame) = inlet.next_whole()
-        {
-            turn.left -= 1;
-            turn.take(&frame);
-            batch.push(admission.message(frame));
-        }
-        let _left = self.hand_over_all(cx, batch, now);
     }
 
-    /// Hands over messages after one that was taken; those that the service does not take are at
-    /// hand.
-    fn hand_over_all(&mut self, cx: &mut Context<'_>, mut batch: Batch, now: Instant) -> Poll<()> {
-        if !batch.is_empty() && self.may_offer(Duration::ZERO) {
-            self.admission_mut().publisher.offer_all(cx, &mut batch);
-        }
-        let Some(first) = batch.pop() else {
-            return Poll::Ready(());
-        };
-        self.admission().app().rt().give_way();
-        batch.truncate(planted::most(Bug::GatheredLost, 0));
-        let (rest, since) = (batch, now);
-        self.at_hand = Some(Box::new(AtHand { first, rest, since }));
-        Poll::Pending
-    }
-
-    /// Offers the service a message that was held for so long; gives it back if it is not taken.
-    fn offer(&mut self, cx: &mut Context<'_>, message: Message, held: Duration) -> Option<Message> {
-        if !self.may_offer(held) {
-            return Some(message);
-        }
-        match self.admission_mut().publisher.offer(cx, message) {
-            Offered::Full(message) => {
-                self.admission().app().rt().give_way();
-                Some(message)
+    /// Offers the service messages, of which the first was held for so long; those that it does not
+    /// take are left.
+    fn offer(&mut self, cx: &mut Context<'_>, messages: &mut Batch, held: Duration) {
+        let offers = self.offers(held);
+        let publisher = &mut self.admission_mut().publisher;
+        match offers {
+            Offers::None => return publisher.withdraw(),
+            Offers::All => publisher.offer_all(cx, messages),
+            Offers::One => {
+                let mut first: Batch = messages.pop().into_iter().collect();
+                publisher.offer_all(cx, &mut first);
+                first.extend(std::mem::take(messages));
+                *messages = first;
             }
-            // The instance is ending; the next one gets the message.
-            Offered::Nobody(message) => Some(message),
-            Offered::Published(_) => None,
+        }
+        if !messages.is_empty() {
+            self.admission().app().rt().give_way();
         }
     }
 
-    /// Whether a message that was held for so long may be offered to the service; if not, the
-    /// session waits for no room there.
-    fn may_offer(&mut self, held: Duration) -> bool {
-        let is_served = self.status.generation().is_some();
-        let admission = self.admission_mut();
-        // While answers to earlier messages wait here for the socket, further ones could only push
-        // those out of their window. But not for ever: it may be the word to stop answering.
-        let is_over =
-            held >= admission.limits.answers_timeout && !planted::is(Bug::AnswersTimeoutIgnored);
-        let may = is_served && (is_over || !admission.feed.owes_answers());
-        if !may {
-            admission.publisher.withdraw();
+    /// What may be offered to the service of messages of which the first was held for so long.
+    fn offers(&self, held: Duration) -> Offers {
+        let admission = self.admission();
+        if self.status.generation().is_none() {
+            Offers::None
+        } else if !admission.feed.owes_answers() {
+            Offers::All
+        } else if held >= admission.limits.answers_timeout
+            && !planted::is(Bug::AnswersTimeoutIgnored)
+        {
+            Offers::One
+        } else {
+            Offers::None
         }
-        may
     }
 }
