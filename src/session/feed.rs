@@ -36,6 +36,13 @@ pub(super) struct Feed {
     pub(super) encoding: Encoding,
 }
 
+/// Where what is due is moved to, and by what way.
+struct Gathering<'a> {
+    outbox: &'a mut Outbox,
+    metrics: &'a Metrics,
+    batch: &'a mut Ring,
+}
+
 /// One of the two subscriptions.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 enum Source {
@@ -108,46 +115,63 @@ impl Feed {
         if outbox.is_empty() && self.poll_share(cx, outbox).is_ready() {
             return 0;
         }
-        let mut lost = 0;
         let mut batch = SPARE.try_with(Cell::take).unwrap_or_default();
-        for source in [Source::One, Source::All] {
-            let (subscription, pick) = match (source, self.to_all.alone_mut()) {
-                (Source::One, _) => (&mut self.to_one, Pick::All),
-                (Source::All, Some(to_all)) => (to_all, Pick::from(self.slow_consumer)),
-                (Source::All, None) => break,
-            };
-            // Until there is no more: what is left out fills nothing, and must not end the reading.
-            while !subscription.is_quiet()
-                && (outbox.is_empty() || outbox.len() < self.outbox_bytes)
-            {
-                let room = self.outbox_bytes.saturating_sub(outbox.len());
-                let first = subscription.next_number();
-                let Poll::Ready(missed) = poll_batch(subscription, pick, (cx, room), &mut batch)
-                else {
-                    break;
-                };
-                lost += missed;
-                let topic = subscription.topic();
-                self.teller.missed(topic, first, missed, pick.reason());
-                self.teller.queued(topic, first + missed, batch.len());
-                if let Some(notice) = self.voice.lagged(missed) {
-                    outbox.push_notice(&notice);
-                }
-                let terms = (self.since, &mut self.voice, &self.encoding);
-                let stale = push(&mut batch, terms, outbox);
-                if stale > 0 {
-                    metrics.stale.add(stale);
-                    self.teller.lost(stale, "stale");
-                }
-                if pick == Pick::Newest && !outbox.is_empty() {
-                    // The next one may be newer still once this is sent.
-                    break;
-                }
-            }
-        }
+        let mut gathering = Gathering {
+            outbox,
+            metrics,
+            batch: &mut batch,
+        };
+        let mut lost = self.gather_from(Source::One, cx, &mut gathering);
+        lost += self.gather_from(Source::All, cx, &mut gathering);
         batch.shrink(true);
         // A thread that ends keeps nothing.
         let _gone = SPARE.try_with(|spare| spare.set(batch));
+        lost
+    }
+
+    #[inline]
+    fn gather_from(
+        &mut self,
+        source: Source,
+        cx: &mut Context<'_>,
+        gathering: &mut Gathering<'_>,
+    ) -> u64 {
+        let (subscription, pick) = match (source, self.to_all.alone_mut()) {
+            (Source::One, _) => (&mut self.to_one, Pick::All),
+            (Source::All, Some(to_all)) => (to_all, Pick::from(self.slow_consumer)),
+            (Source::All, None) => return 0,
+        };
+        let Gathering {
+            outbox,
+            metrics,
+            batch,
+        } = gathering;
+        let mut lost = 0;
+        // Until there is no more: what is left out fills nothing, and must not end the reading.
+        while !subscription.is_quiet() && (outbox.is_empty() || outbox.len() < self.outbox_bytes) {
+            let room = self.outbox_bytes.saturating_sub(outbox.len());
+            let first = subscription.next_number();
+            let Poll::Ready(missed) = poll_batch(subscription, pick, (cx, room), batch) else {
+                break;
+            };
+            lost += missed;
+            let topic = subscription.topic();
+            self.teller.missed(topic, first, missed, pick.reason());
+            self.teller.queued(topic, first + missed, batch.len());
+            if let Some(notice) = self.voice.lagged(missed) {
+                outbox.push_notice(&notice);
+            }
+            let terms = (self.since, &mut self.voice, &self.encoding);
+            let stale = push(batch, terms, outbox);
+            if stale > 0 {
+                metrics.stale.add(stale);
+                self.teller.lost(stale, "stale");
+            }
+            if pick == Pick::Newest && !outbox.is_empty() {
+                // The next one may be newer still once this is sent.
+                break;
+            }
+        }
         lost
     }
 
@@ -156,7 +180,10 @@ impl Feed {
     ///
     /// `Ready` only if there is something in the outbox.
     pub(super) fn poll_share(&mut self, cx: &mut Context<'_>, outbox: &mut Outbox) -> Poll<()> {
-        let Some(terms) = self.terms().filter(|_| self.to_one.is_quiet()) else {
+        if !self.to_one.is_quiet() {
+            return Poll::Pending;
+        }
+        let Some(terms) = self.terms() else {
             return Poll::Pending;
         };
         let burst = ready!(self.to_all.poll_burst(cx, terms));

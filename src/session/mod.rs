@@ -57,7 +57,7 @@ pub use self::socket::{Plain, Socket};
 use self::closing::Closing;
 use self::inlet::Inlet;
 use self::link::Link;
-use self::open::Open;
+use self::open::{Due, Open};
 use self::teller::Teller;
 use self::timer::Timer;
 
@@ -151,6 +151,8 @@ impl<S, R: Runtime> Session<S, R> {
 enum Polled {
     Close(Cause),
     Done(Cause),
+    /// Nothing is due sooner than it was before.
+    Early,
     /// A fan writes to it no more.
     Released,
     /// Something is due then at the latest.
@@ -171,7 +173,12 @@ where
         this.follow();
         let mut now = this.app.rt().moment();
         loop {
-            let deadline = match this.poll_phase(cx, now) {
+            let due = if this.timer.is_quiet(now) {
+                Due::Later
+            } else {
+                Due::Now
+            };
+            let deadline = match this.poll_phase(cx, (now, due)) {
                 Polled::Close(cause) => {
                     this.close(cause, now);
                     continue;
@@ -180,6 +187,10 @@ where
                 Polled::Released => {
                     this.take_back();
                     continue;
+                }
+                Polled::Early => {
+                    this.follow();
+                    return Poll::Pending;
                 }
                 Polled::Until(deadline) => deadline,
             };
@@ -200,16 +211,20 @@ where
     S: Socket + Unpin,
     R: Runtime,
 {
-    fn poll_phase(&mut self, cx: &mut Context<'_>, now: Instant) -> Polled {
+    fn poll_phase(&mut self, cx: &mut Context<'_>, (now, due): (Instant, Due)) -> Polled {
         let mut link = self.link.lock();
         if std::mem::take(&mut link.is_released) {
             return Polled::Released;
         }
         match &mut self.phase {
-            Phase::Open(open) => match open.poll_held(cx, (&mut link, &mut self.account), now) {
-                Poll::Ready(cause) => Polled::Close(cause),
-                Poll::Pending => Polled::Until(open.deadline(&link, now)),
-            },
+            Phase::Open(open) => {
+                let held = (&mut *link, &mut self.account);
+                match open.poll_held(cx, held, (now, due)) {
+                    Poll::Ready(cause) => Polled::Close(cause),
+                    Poll::Pending if open.is_early(&link, due) => Polled::Early,
+                    Poll::Pending => Polled::Until(open.deadline(&link, now)),
+                }
+            }
             Phase::Closing(closing) => {
                 let metrics = self.app.metrics();
                 if closing.poll(cx, &mut link, metrics, now).is_ready() {
@@ -248,9 +263,18 @@ where
     R: Runtime,
 {
     /// Lets a fan write what everybody gets, while there is nothing else to be written.
+    #[inline]
     fn follow(&mut self) {
+        match &self.phase {
+            Phase::Open(open) if open.may_follow() => self.follow_now(),
+            Phase::Closing(_) | Phase::Open(_) => {}
+        }
+    }
+
+    #[inline(never)]
+    fn follow_now(&mut self) {
         match &mut self.phase {
-            Phase::Open(open) if open.may_follow() && self.link.lock().outbox.is_settled() => {
+            Phase::Open(open) if self.link.lock().outbox.is_settled() => {
                 let link: Arc<Mutex<Link<S>>> = Arc::clone(&self.link);
                 open.follow(link);
             }

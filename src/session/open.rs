@@ -50,6 +50,15 @@ pub(super) struct Open<R: Runtime> {
     at_hand: Option<Box<AtHand>>,
     pongs: Pongs,
     ping: Ping,
+    /// Whether something may be due sooner than it was.
+    is_timed_anew: bool,
+}
+
+/// Whether something is due that was known when the timer was armed.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum Due {
+    Later,
+    Now,
 }
 
 /// Whether the peer is to be pinged as soon as the socket is free.
@@ -79,6 +88,7 @@ impl<R: Runtime> Open<R> {
             at_hand: None,
             pongs: Pongs::default(),
             ping: Ping::NotDue,
+            is_timed_anew: true,
         }
     }
 
@@ -89,6 +99,7 @@ impl<R: Runtime> Open<R> {
     }
 
     /// Whether it might follow a fan.
+    #[inline]
     pub(super) fn may_follow(&self) -> bool {
         self.admission().feed.to_all.may_follow()
     }
@@ -113,9 +124,9 @@ impl<R: Runtime> Open<R> {
         &mut self,
         cx: &mut Context<'_>,
         (link, account): (&mut Link<S>, &mut Account),
-        now: Instant,
+        time: (Instant, Due),
     ) -> Poll<Cause> {
-        if let Poll::Ready(cause) = self.poll(cx, link, now) {
+        if let Poll::Ready(cause) = self.poll(cx, link, time) {
             return Poll::Ready(cause);
         }
         let at_hand = self
@@ -136,7 +147,7 @@ impl<R: Runtime> Open<R> {
         &mut self,
         cx: &mut Context<'_>,
         link: &mut Link<S>,
-        now: Instant,
+        (now, due): (Instant, Due),
     ) -> Poll<Cause> {
         if let Some(given) = link.given.take() {
             self.age.active(given);
@@ -155,7 +166,9 @@ impl<R: Runtime> Open<R> {
             return Poll::Ready(cause);
         }
         // Only now: after a pause of the whole machine everything is overdue, and most of it goes.
-        if let Some(cause) = self.on_time(link, now) {
+        if !self.is_early(link, due)
+            && let Some(cause) = self.on_time(link, now)
+        {
             return Poll::Ready(cause);
         }
         // A ping that is due is sent by the poll that the timer, having fired, asks for.
@@ -167,14 +180,32 @@ impl<R: Runtime> Open<R> {
         cause.map_or(Poll::Pending, Poll::Ready)
     }
 
+    /// Whether nothing is due, and nothing sooner than it was when the timer was armed.
+    ///
+    /// What a client says, and what it is sent, only moves deadlines away.
+    #[inline]
+    pub(super) fn is_early<S>(&self, link: &Link<S>, due: Due) -> bool {
+        due == Due::Later && !self.is_timed_anew && !self.is_waiting(link)
+    }
+
+    /// Whether something is under way that has a deadline of its own.
+    #[inline]
+    fn is_waiting<S>(&self, link: &Link<S>) -> bool {
+        self.at_hand.is_some()
+            || self.paused.is_some()
+            || link.stuck_since.is_some()
+            || self.leaves_at.is_some()
+            || self.ping == Ping::Due
+            || !self.renewal.is_none()
+    }
+
     /// The next moment at which something is due even if nothing happens.
-    pub(super) fn deadline<S>(&self, link: &Link<S>, now: Instant) -> Instant {
+    pub(super) fn deadline<S>(&mut self, link: &Link<S>, now: Instant) -> Instant {
+        self.is_timed_anew = false;
         let first = self.keepalive.deadline();
-        let deadlines = [self.expiry.deadline(), self.age.deadline(), self.leaves_at];
+        let deadlines = [self.expiry.deadline(), self.age.deadline()];
         let first = deadlines.into_iter().fold(first, Instant::or_sooner);
-        let is_waiting =
-            self.at_hand.is_some() || self.paused.is_some() || link.stuck_since.is_some();
-        if is_waiting || self.renewal.deadline().is_some() {
+        if self.is_waiting(link) {
             self.waits_until(link, now).fold(first, Instant::or_sooner)
         } else {
             first
@@ -196,7 +227,8 @@ impl<R: Runtime> Open<R> {
         let answered = answered.filter(|deadline| now < *deadline);
         let written = link.stuck_since.map(|since| since + limits.write_timeout);
         let renewed = self.renewal.deadline();
-        [taken, answered, written, renewed, self.paused].into_iter()
+        let own = [self.paused, self.leaves_at];
+        own.into_iter().chain([taken, answered, written, renewed])
     }
 
     /// Leaves the service and says goodbye.

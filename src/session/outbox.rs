@@ -97,8 +97,11 @@ impl Outbox {
         }
     }
 
+    #[inline]
     pub(super) fn is_empty(&self) -> bool {
-        self.len() == 0
+        let is_empty = self.shared.is_none() && self.own.is_none();
+        debug_assert_eq!(is_empty, self.len() == 0, "nothing empty is kept");
+        is_empty
     }
 
     /// Whether it is empty, and what was in it is flushed.
@@ -310,6 +313,7 @@ impl Outbox {
     pub(super) fn cut(&mut self, metrics: &Metrics) {
         if !self.is_empty() {
             self.own().cut(metrics);
+            self.own.take_if(|buffer| buffer.bytes.is_empty());
         }
     }
 

@@ -21,7 +21,8 @@ pub(super) struct Timer {
 
 impl Timer {
     /// Whether it is armed and need not be polled: it will wake the task.
-    fn is_quiet(&self, now: Instant) -> bool {
+    #[inline]
+    pub(super) fn is_quiet(&self, now: Instant) -> bool {
         self.parked && self.armed.as_ref().is_some_and(|(at, _)| now < *at)
     }
 

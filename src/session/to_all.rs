@@ -56,6 +56,7 @@ impl ToAll {
     }
 
     /// Whether a fan might write what everybody gets: the client has kept up with others.
+    #[inline]
     pub(super) fn may_follow(&self) -> bool {
         self.keeps_up && self.alone().is_some()
     }

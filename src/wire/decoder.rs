@@ -134,10 +134,10 @@ impl Decoder {
         input: &mut &[u8],
         messages_max: usize,
     ) -> Option<Box<Frames>> {
-        if messages_max < 2 || !self.is_idle() {
+        // One alone is better off as it is.
+        if messages_max < 2 || !self.is_idle() || is_alone(input) {
             return None;
         }
-        // One alone is better off as it is.
         let (_, rest) = self.split_whole(input)?;
         self.split_whole(rest)?;
         // A frame of ours is shorter than the client's.
@@ -436,6 +436,14 @@ impl fmt::Debug for Message {
             .field("len", &self.buffer.payload_len())
             .finish_non_exhaustive()
     }
+}
+
+/// Whether the first frame is the last one as well; not of a long one, of which it does not matter.
+#[inline]
+fn is_alone(input: &[u8]) -> bool {
+    const SHORT_HEADER_BYTES: usize = 6;
+    let short_len = input.get(1).map_or(0, |len| usize::from(len & 0x7F));
+    input.len() <= SHORT_HEADER_BYTES + short_len
 }
 
 /// Whether a message of so many bytes keeps to the limit.

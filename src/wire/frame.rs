@@ -342,7 +342,7 @@ pub(super) fn header_len(payload_len: usize) -> usize {
 }
 
 /// Writes the minimal header into `room`, which is of its length.
-#[inline]
+#[inline(always)]
 pub(super) fn write_header(room: &mut [u8], kind: DataKind, payload_len: usize) {
     room[0] = FIN | OpCode::Data(kind).bits();
     match (u8::try_from(payload_len), u16::try_from(payload_len)) {

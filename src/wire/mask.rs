@@ -17,7 +17,7 @@ impl Mask {
 
     /// Writes a whole payload unmasked to where there is as much room, in whole words as far as
     /// they go; whether all of it is ASCII.
-    #[inline]
+    #[inline(always)]
     pub(super) fn copy(self, payload: &[u8], room: &mut [u8]) -> bool {
         // The rest would be left over from others; and so it is known below.
         assert_eq!(payload.len(), room.len(), "there is as much room");

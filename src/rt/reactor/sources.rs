@@ -140,7 +140,9 @@ impl Sources {
         for event in events {
             if let Some(source) = places.get_mut(event.token().0) {
                 let [read, write] = told(event);
-                woken.extend(source.tell(read, write).into_iter().flatten());
+                for waker in source.tell(read, write) {
+                    woken.extend(waker);
+                }
             }
         }
         self.tellings.fetch_add(1, Ordering::Release);

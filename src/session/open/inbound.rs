@@ -205,6 +205,7 @@ impl<R: Runtime> Open<R> {
             Some(Ok(identity)) => {
                 let wall = self.admission().app().rt().wall();
                 self.expiry = Expiry::new(&identity, wall, now);
+                self.is_timed_anew = true;
                 let author = &mut self.admission_mut().author;
                 // It goes on as the one it was: its bounds are counted for that one.
                 if identity.subject != author.identity().subject {
