@@ -117,6 +117,18 @@ fn a_fresh_token_takes_the_place_of_the_old_one() {
 }
 
 #[test]
+fn a_fresh_token_that_runs_out_sooner_ends_the_session_sooner() {
+    let mut crowd = crowd();
+    let peer = join(&mut crowd, "ann 1000");
+    show(&crowd, &peer, "ann 10");
+    assert_eq!(texts(&peer), ["{\"token\":\"accepted\"}"]);
+    crowd.wait(9_999);
+    assert_eq!(closed(&peer), None);
+    crowd.wait(1);
+    assert_eq!(closed(&peer), Some(4401));
+}
+
+#[test]
 fn a_fresh_token_that_is_not_good_ends_the_session_at_once() {
     for token in ["nonsense", "bob 99"] {
         let mut crowd = crowd();

@@ -149,6 +149,35 @@ fn a_client_gives_way_where_the_service_takes_no_more_and_nowhere_else() {
 }
 
 #[test]
+fn one_at_a_time_is_handed_over_while_its_client_does_not_read_the_answers() {
+    let limits = Limits {
+        answers_timeout: Duration::from_secs(10),
+        write_timeout: Duration::from_secs(1000),
+        ..limits(256)
+    };
+    let mut crowd = Crowd::limited(limits);
+    let peer = crowd.join(0);
+    let questions = |texts: &[&str]| {
+        texts
+            .iter()
+            .for_each(|text| peer.send(true, 1, text.as_bytes()));
+        crowd.rt.settle();
+    };
+    // With each its answer: one at the socket, one in its topic.
+    let published = || crowd.app.counts().bus.messages.published / 2;
+    questions(&["a"]);
+    questions(&["b"]);
+    assert_eq!(published(), 2);
+    questions(&["c", "d", "e"]);
+    for handed_over in 2..5 {
+        crowd.wait(9_999);
+        assert_eq!(published(), handed_over);
+        crowd.wait(1);
+        assert_eq!(published(), handed_over + 1);
+    }
+}
+
+#[test]
 fn those_at_hand_count_as_held() {
     let limits = Limits {
         queue_bytes: 3000,
