@@ -375,6 +375,28 @@ mod tests {
     }
 
     #[test]
+    fn a_batch_is_received_whatever_becomes_of_the_inbox_and_names_nobody() {
+        let mut world = World::new();
+        let topic: Topic = "in".parse().expect("a valid name");
+        let by = Origin::Service(Generation::new(1));
+        for text in ["a", "b"] {
+            let message = Message::text(text).from_origin(by.clone());
+            world.bus.publish(&topic, message);
+        }
+        world.offer_each(&["c"]);
+        let mut inbox = world.inbox.take().expect("it has not left");
+        world.polls.run(|| {
+            let mut cx = Context::from_waker(Waker::noop());
+            assert!(inbox.poll_refill(&mut cx).is_ready());
+            let (origin, said) = inbox.next_batch().expect("it is ahead");
+            assert_eq!(origin, by);
+            assert!(said.into_iter().eq(["a", "b"].map(Message::text)));
+            drop(inbox);
+        });
+        assert_eq!(world.counts(), [2, 0, 1, 0]);
+    }
+
+    #[test]
     fn what_is_left_is_a_message_like_any_other() {
         let mut world = World::new();
         world.offer_each(&["a", "b"]);

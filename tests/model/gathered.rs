@@ -3,7 +3,7 @@
 use std::num::NonZeroUsize;
 use std::time::Duration;
 
-use busline::bus::{Tapped, Topic};
+use busline::bus::{ClientId, Tapped, Topic};
 use busline::limits::Window;
 use busline::{CloseReason, Context, Limits};
 use futures::FutureExt;
@@ -117,8 +117,17 @@ fn a_service_that_takes_none_holds_the_first_of_them_no_longer_than_a_minute() {
     assert_eq!(closed(&peer), None);
     crowd.wait(1);
     assert_eq!(closed(&peer), Some(1013));
-    let counts = crowd.app.counts().sessions;
-    assert_eq!((counts.messages_in, counts.lost_not_taken), (10, 9));
+    let counts = || {
+        let counts = crowd.app.counts().sessions;
+        (counts.messages_in, counts.lost_not_taken)
+    };
+    assert_eq!(counts(), (10, 9));
+    // What comes now is read up to its close, and lost.
+    for text in ["a", "b", "c"] {
+        peer.send(true, 1, text.as_bytes());
+    }
+    crowd.rt.settle();
+    assert_eq!(counts(), (13, 12));
 }
 
 #[test]
@@ -204,6 +213,19 @@ fn a_tap_is_told_of_each() {
     assert_eq!(texts(&peer).len(), 5);
     let told = std::iter::from_fn(|| tap.next().now_or_never());
     assert_eq!(told.count(), 5);
+}
+
+#[test]
+fn who_taps_a_client_is_told_of_each() {
+    let mut crowd = Crowd::limited(limits(3));
+    let tapped = Tapped::Client(ClientId::new(1));
+    let mut tap = crowd.app.bus().tap(tapped).expect("there is room");
+    let peer = sends(&mut crowd, 5, &[]);
+    crowd.rt.settle();
+    assert_eq!(texts(&peer).len(), 5);
+    let told = std::iter::from_fn(|| tap.next().now_or_never());
+    let received = told.filter(|event| event.contains("\"received\""));
+    assert_eq!(received.count(), 5);
 }
 
 /// Answers what a client says in a row with as many messages, and tells everybody how many came
