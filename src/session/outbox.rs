@@ -1,6 +1,5 @@
 //! What a session is writing: whole frames, gathered for one write.
 
-use std::cell::Cell;
 use std::io;
 use std::pin::Pin;
 use std::sync::Arc;
@@ -14,6 +13,13 @@ use crate::planted::{self, Bug};
 use crate::rt::Instant;
 use crate::wire::{ControlKind, ControlPayload, Frame, append_control};
 
+use self::buffer::Buffer;
+
+mod buffer;
+
+#[cfg(all(test, not(feature = "loom")))]
+mod tests;
+
 /// Frames on their way to the socket; holds no memory while it is empty.
 #[derive(Debug, Default)]
 pub(super) struct Outbox {
@@ -24,26 +30,6 @@ pub(super) struct Outbox {
     unflushed: bool,
     /// Whether something is being passed on that is not here.
     passes: bool,
-}
-
-/// What is gathered.
-#[derive(Debug, Default)]
-struct Buffer {
-    /// All there is, until there is something else.
-    train: Option<Train>,
-    bytes: Vec<u8>,
-    written: usize,
-    /// The data frames in `bytes`.
-    marks: Vec<Mark>,
-}
-
-/// Bytes and frames for which an emptied buffer has room at most, if it is used again.
-const SPARE_BYTES_MAX: usize = 65_536;
-const SPARE_FRAMES_MAX: usize = 1024;
-
-thread_local! {
-    /// The buffer that was written last: mostly one is gathered and written in the same poll.
-    static SPARE: Cell<Option<Box<Buffer>>> = const { Cell::new(None) };
 }
 
 /// How far something was passed on to the socket.
@@ -282,30 +268,16 @@ impl Outbox {
         if let Some(Shared { burst, .. }) = self.shared.take() {
             burst.observe(histogram, 1, now);
         }
-        if let Some(mut buffer) = self.own.take() {
-            if let Some(train) = buffer.train.take() {
-                let took = train.published_at().map(|at| now.nanos_since(at));
-                histogram.observe_all(took, train.len() as u64);
-                train.leave();
-            }
-            let published = buffer.marks.iter().filter_map(|mark| mark.published);
-            histogram.observe_all(published.map(|at| now.nanos_since(at)), 1);
-            buffer.spare();
+        if let Some(buffer) = self.own.take() {
+            buffer.finish(histogram, now);
         }
         self.unflushed = !planted::is(Bug::FlushForgotten);
     }
 
     /// What waits takes no more memory than it needs.
     fn shrink(&mut self) {
-        let Some(buffer) = &mut self.own else {
-            return;
-        };
-        if let Some(train) = &mut buffer.train {
-            train.shrink();
-        }
-        if buffer.bytes.capacity() > 2 * buffer.bytes.len() {
-            buffer.bytes.shrink_to_fit();
-            buffer.marks.shrink_to_fit();
+        if let Some(buffer) = &mut self.own {
+            buffer.shrink();
         }
     }
 
@@ -329,293 +301,5 @@ impl Outbox {
         metrics.lost_unsent.add(unsent);
         *self = Self::default();
         unsent
-    }
-}
-
-impl Buffer {
-    /// An empty one, with the memory of the last one if there is.
-    #[inline(never)]
-    fn spared() -> Box<Self> {
-        let spare = SPARE.try_with(Cell::take);
-        spare.ok().flatten().unwrap_or_default()
-    }
-
-    fn bytes(&self) -> &[u8] {
-        match &self.train {
-            Some(train) => train.frames().as_bytes(),
-            None => &self.bytes,
-        }
-    }
-
-    fn messages(&self) -> usize {
-        self.train.as_ref().map_or(self.marks.len(), Train::len)
-    }
-
-    /// Something comes behind a train that was all there was.
-    #[cold]
-    fn copy_train(&mut self) {
-        if let Some(train) = self.train.take() {
-            self.push_train(train);
-        }
-    }
-
-    /// Adds a copy of messages that came together.
-    fn push_train(&mut self, train: Train) {
-        let (before, published) = (self.bytes.len(), train.published_at());
-        self.bytes.extend_from_slice(train.frames().as_bytes());
-        self.marks.extend(train.frames().ends().map(|end| Mark {
-            end: before + end,
-            published,
-        }));
-        train.leave();
-    }
-
-    #[inline]
-    fn push(&mut self, frame: &[u8], published: Option<Instant>) {
-        self.bytes.extend_from_slice(frame);
-        let end = self.bytes.len();
-        self.marks.push(Mark { end, published });
-    }
-
-    /// Leaves its memory to the next one of this thread.
-    fn spare(mut self: Box<Self>) {
-        let is_small = self.bytes.capacity() <= SPARE_BYTES_MAX;
-        if is_small && self.marks.capacity() <= SPARE_FRAMES_MAX {
-            self.bytes.clear();
-            self.marks.clear();
-            self.written = 0;
-            // A thread that ends keeps nothing.
-            let _gone = SPARE.try_with(|spare| spare.set(Some(self)));
-        }
-    }
-
-    fn cut(&mut self, metrics: &Metrics) {
-        let begun = match self.written {
-            0 => 0,
-            written => self.marks.partition_point(|mark| mark.end < written) + 1,
-        };
-        // A control frame that is being written after the last data frame stays with what follows.
-        let Some(end) = begun
-            .checked_sub(1)
-            .map_or(Some(0), |at| self.marks.get(at).map(|mark| mark.end))
-        else {
-            return;
-        };
-        metrics.lost_unsent.add((self.marks.len() - begun) as u64);
-        self.marks.truncate(begun);
-        self.marks.shrink_to_fit();
-        self.bytes.truncate(end);
-        self.bytes.shrink_to_fit();
-    }
-}
-
-#[cfg(all(test, not(feature = "loom")))]
-mod tests {
-    use std::task::Waker;
-
-    use futures::io::{BufWriter, Cursor};
-
-    use super::*;
-    use crate::bus::Origin;
-
-    #[test]
-    fn what_is_written_is_flushed() {
-        let metrics = Metrics::default();
-        let mut outbox = Outbox::default();
-        outbox.push(Frame::text("a").as_bytes(), None);
-        let mut stream = BufWriter::with_capacity(64, Cursor::new(Vec::new()));
-        let mut cx = Context::from_waker(Waker::noop());
-        let sent = outbox.poll_send(&mut cx, &mut stream, &metrics, Instant::ZERO);
-        assert!(matches!(sent, Poll::Ready(Ok(()))));
-        assert_eq!(stream.get_ref().get_ref(), b"\x81\x01a");
-        assert!(
-            outbox.own.is_none() && outbox.shared.is_none(),
-            "nothing is kept"
-        );
-        assert_eq!(metrics.counts().messages_out, 1);
-    }
-
-    #[test]
-    fn what_a_broken_connection_has_not_taken_whole_is_counted_as_lost() {
-        // Two frames of three bytes, of which so many are written.
-        for (room, sent) in [(0, 0), (2, 0), (3, 1), (5, 1)] {
-            let metrics = Metrics::default();
-            let mut outbox = Outbox::default();
-            outbox.push(Frame::text("a").as_bytes(), None);
-            outbox.push(Frame::text("b").as_bytes(), None);
-            let mut space = vec![0; room];
-            let mut stream = Cursor::new(space.as_mut_slice());
-            let mut cx = Context::from_waker(Waker::noop());
-            let result = outbox.poll_send(&mut cx, &mut stream, &metrics, Instant::ZERO);
-            assert!(matches!(result, Poll::Ready(Err(_))), "no more room");
-            outbox.abandon(&metrics);
-            let counts = metrics.counts();
-            assert_eq!((counts.messages_out, counts.lost_unsent), (sent, 2 - sent));
-            assert_eq!(outbox.len(), 0);
-        }
-    }
-
-    /// What becomes of two messages that came together, of which so many bytes are written.
-    #[test]
-    fn of_what_came_together_each_message_is_written_or_lost_by_itself() {
-        for (room, sent) in [(0, 0), (2, 0), (3, 1), (5, 1)] {
-            let metrics = Metrics::default();
-            let mut outbox = Outbox::default();
-            outbox.push_train(Train::of_texts(&["a", "b"]));
-            assert_eq!((outbox.messages(), outbox.len()), (2, 6));
-            let mut space = vec![0; room];
-            let mut stream = Cursor::new(space.as_mut_slice());
-            let mut cx = Context::from_waker(Waker::noop());
-            let result = outbox.poll_send(&mut cx, &mut stream, &metrics, Instant::ZERO);
-            assert!(matches!(result, Poll::Ready(Err(_))), "no more room");
-            assert_eq!(outbox.abandon(&metrics), 2 - sent);
-            let counts = metrics.counts();
-            assert_eq!((counts.messages_out, counts.lost_unsent), (sent, 2 - sent));
-        }
-    }
-
-    #[test]
-    fn what_came_together_is_written_as_it_is_and_counted_one_by_one() {
-        let frame = Frame::text("x");
-        let train = || {
-            let mut train = Train::of_texts(&["a", "b"]);
-            train.publish(Origin::Unknown, Some(Instant::ZERO));
-            train
-        };
-        for (before, after) in [(0, 0), (1, 0), (0, 1), (1, 2)] {
-            let metrics = Metrics::default();
-            let mut outbox = Outbox::default();
-            (0..before).for_each(|_| outbox.push(frame.as_bytes(), None));
-            outbox.push_train(train());
-            (0..after).for_each(|_| outbox.push(frame.as_bytes(), None));
-            let mut written = Vec::new();
-            let mut cx = Context::from_waker(Waker::noop());
-            let sent = outbox.poll_send(&mut cx, &mut written, &metrics, Instant::ZERO);
-            assert!(matches!(sent, Poll::Ready(Ok(()))));
-            let x = |count| frame.as_bytes().repeat(count);
-            let expected = [x(before), b"\x81\x01a\x81\x01b".to_vec(), x(after)];
-            assert_eq!(written, expected.concat());
-            let counts = metrics.counts();
-            assert_eq!(counts.messages_out, (before + 2 + after) as u64);
-            assert_eq!(counts.written_after.count(), 2, "those a service published");
-            assert!(outbox.is_settled());
-        }
-    }
-
-    #[test]
-    fn what_came_together_is_cut_as_messages_are_and_takes_no_more_memory_than_it_needs() {
-        for (written, kept) in [(0, 0), (1, 1), (3, 1), (4, 2)] {
-            let metrics = Metrics::default();
-            let mut outbox = Outbox::default();
-            outbox.push_train(Train::of_texts(&["a", "b", "c"]));
-            let mut space = vec![0; written];
-            let mut stream = Cursor::new(space.as_mut_slice());
-            let mut cx = Context::from_waker(Waker::noop());
-            let sent = outbox.poll_send(&mut cx, &mut stream, &metrics, Instant::ZERO);
-            assert!(matches!(sent, Poll::Ready(Err(_))), "there is no more room");
-            outbox.cut(&metrics);
-            assert_eq!(outbox.len(), kept * 3, "{written} bytes written");
-            assert_eq!(metrics.counts().lost_unsent, 3 - kept as u64);
-        }
-        let mut outbox = Outbox::default();
-        outbox.push_train(Train::of_texts(&["a", "b"]));
-        assert!(send(&mut outbox, 2).is_pending());
-        let train = outbox.own.as_ref().and_then(|buffer| buffer.train.as_ref());
-        let memory = train.expect("it is alone").frames().capacity();
-        assert_eq!((memory, outbox.written()), (6, 2));
-    }
-
-    #[test]
-    fn a_cut_keeps_the_frame_that_is_begun_and_nothing_after_it() {
-        // Three frames of three bytes, of which so many are written.
-        for (written, kept) in [(0, 0), (1, 1), (3, 1), (4, 2), (6, 2), (7, 3)] {
-            let metrics = Metrics::default();
-            let mut outbox = Outbox::default();
-            for text in ["a", "b", "c"] {
-                outbox.push(Frame::text(text).as_bytes(), None);
-            }
-            let mut space = vec![0; written];
-            let mut stream = Cursor::new(space.as_mut_slice());
-            let mut cx = Context::from_waker(Waker::noop());
-            let sent = outbox.poll_send(&mut cx, &mut stream, &metrics, Instant::ZERO);
-            assert!(matches!(sent, Poll::Ready(Err(_))), "there is no more room");
-            assert_eq!(outbox.written(), written);
-            outbox.cut(&metrics);
-            assert_eq!(outbox.len(), kept * 3, "{written} bytes written");
-            assert_eq!(metrics.counts().lost_unsent, 3 - kept as u64);
-        }
-    }
-
-    /// Sends all that is in the outbox into so much room.
-    fn send(outbox: &mut Outbox, room: usize) -> Poll<io::Result<()>> {
-        struct Narrow(usize);
-
-        impl AsyncWrite for Narrow {
-            fn poll_write(
-                mut self: Pin<&mut Self>,
-                _: &mut Context<'_>,
-                bytes: &[u8],
-            ) -> Poll<io::Result<usize>> {
-                let taken = bytes.len().min(self.0);
-                self.0 -= taken;
-                if taken > 0 {
-                    Poll::Ready(Ok(taken))
-                } else {
-                    Poll::Pending
-                }
-            }
-
-            fn poll_flush(self: Pin<&mut Self>, _: &mut Context<'_>) -> Poll<io::Result<()>> {
-                Poll::Ready(Ok(()))
-            }
-
-            fn poll_close(self: Pin<&mut Self>, _: &mut Context<'_>) -> Poll<io::Result<()>> {
-                Poll::Ready(Ok(()))
-            }
-        }
-
-        let mut cx = Context::from_waker(Waker::noop());
-        outbox.poll_send(
-            &mut cx,
-            &mut Narrow(room),
-            &Metrics::default(),
-            Instant::ZERO,
-        )
-    }
-
-    #[test]
-    fn what_was_written_leaves_its_memory_to_the_next_unless_that_is_much() {
-        for (bytes, kept) in [(SPARE_BYTES_MAX, true), (SPARE_BYTES_MAX + 1, false)] {
-            SPARE.set(None);
-            let mut outbox = Outbox::default();
-            outbox.own().bytes.reserve_exact(bytes);
-            outbox.push(Frame::text("a").as_bytes(), None);
-            assert!(send(&mut outbox, 3).is_ready());
-            let buffer = SPARE.take();
-            assert_eq!(buffer.is_some(), kept, "{bytes} bytes");
-            assert!(buffer.is_none_or(|buffer| buffer.bytes.is_empty() && buffer.written == 0));
-        }
-    }
-
-    #[test]
-    fn what_waits_for_the_socket_takes_no_more_memory_than_it_needs() {
-        let mut outbox = Outbox::default();
-        outbox.own().bytes.reserve(10_000);
-        outbox.own().marks.reserve(100);
-        outbox.push(Frame::text("a").as_bytes(), None);
-        assert!(send(&mut outbox, 2).is_pending());
-        let buffer = outbox.own();
-        assert_eq!((buffer.bytes.capacity(), buffer.marks.capacity()), (3, 1));
-        assert_eq!(buffer.written, 2);
-        // Up to twice as much is left as it is.
-        for (reserved, capacity) in [(60, 60), (61, 30)] {
-            let mut outbox = Outbox::default();
-            outbox.own().bytes.reserve_exact(reserved);
-            for _ in 0..10 {
-                outbox.push(Frame::text("a").as_bytes(), None);
-            }
-            assert!(send(&mut outbox, 2).is_pending());
-            assert_eq!(outbox.own().bytes.capacity(), capacity);
-        }
     }
 }

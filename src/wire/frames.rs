@@ -4,6 +4,7 @@ use std::cell::RefCell;
 use std::fmt;
 
 use super::frame::{DataKind, Frame, checked, header_len, write_header};
+use super::spare::Spare;
 
 /// Bytes of all frames at most: with longer messages there is nothing to be gained.
 const FRAMES_BYTES_MAX: usize = 4096;
@@ -15,7 +16,8 @@ const ROOMS: [usize; 3] = [256, 1024, FRAMES_BYTES_MAX];
 const SPARE_BYTES_MAX: usize = 131_072;
 
 thread_local! {
-    static SPARE: RefCell<Spare> = const { RefCell::new(Spare::new()) };
+    static SPARE: RefCell<Spare<Box<Frames>, { ROOMS.len() }>> =
+        const { RefCell::new(Spare::new(SPARE_BYTES_MAX)) };
 }
 
 /// Data messages, each encoded as one unmasked FIN frame (RFC 6455 5.2, 5.6), one after the other.
@@ -31,13 +33,6 @@ pub(crate) struct Frames {
     payload_bytes: usize,
 }
 
-/// What a thread keeps for its next ones.
-struct Spare {
-    bytes: usize,
-    #[expect(clippy::vec_box, reason = "the box is what is given away")]
-    rooms: [Vec<Box<Frames>>; ROOMS.len()],
-}
-
 /// One of several messages.
 struct Part<'a> {
     kind: DataKind,
@@ -50,7 +45,7 @@ impl Frames {
     /// None yet, with room for so many bytes, or as many as there may be.
     pub(super) fn with_room(bytes: usize) -> Box<Self> {
         let class = class(bytes);
-        let spare = SPARE.try_with(|spare| spare.borrow_mut().take(class));
+        let spare = SPARE.try_with(|spare| spare.borrow_mut().take(class, ROOMS[class]));
         spare.ok().flatten().unwrap_or_else(|| Self::fresh(class))
     }
 
@@ -155,7 +150,7 @@ impl Frames {
         if ROOMS[class] == self.room.len() {
             (self.end, self.messages, self.payload_bytes) = (0, 0, 0);
             // A thread that ends keeps nothing.
-            let _gone = SPARE.try_with(|spare| spare.borrow_mut().put(class, self));
+            let _gone = SPARE.try_with(|spare| spare.borrow_mut().put(class, ROOMS[class], self));
         }
     }
 
@@ -191,29 +186,6 @@ impl Part<'_> {
 fn class(bytes: usize) -> usize {
     let class = ROOMS.iter().position(|room| bytes <= *room);
     class.unwrap_or(ROOMS.len() - 1)
-}
-
-impl Spare {
-    const fn new() -> Self {
-        Self {
-            bytes: 0,
-            rooms: [const { Vec::new() }; ROOMS.len()],
-        }
-    }
-
-    fn take(&mut self, class: usize) -> Option<Box<Frames>> {
-        let room = self.rooms[class].pop()?;
-        self.bytes -= ROOMS[class];
-        Some(room)
-    }
-
-    fn put(&mut self, class: usize, room: Box<Frames>) {
-        let bytes = self.bytes + ROOMS[class];
-        if bytes <= SPARE_BYTES_MAX {
-            self.bytes = bytes;
-            self.rooms[class].push(room);
-        }
-    }
 }
 
 impl fmt::Debug for Frames {
@@ -253,11 +225,11 @@ mod tests {
     use super::*;
 
     fn spare() -> usize {
-        SPARE.with_borrow(|spare| spare.bytes)
+        SPARE.with_borrow(Spare::bytes)
     }
 
     fn clear() {
-        SPARE.replace(Spare::new());
+        SPARE.replace(Spare::new(SPARE_BYTES_MAX));
     }
 
     /// So many messages of so many bytes.

@@ -24,6 +24,7 @@ mod extension;
 mod header;
 mod mask;
 mod room;
+mod spare;
 mod utf8;
 
 pub use self::close::{CLOSE_REASON_BYTES_MAX, CloseCode, CloseFrame};

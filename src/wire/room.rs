@@ -8,6 +8,7 @@ use std::cell::RefCell;
 use triomphe::{Arc, HeaderSlice, UniqueArc};
 
 use super::frame::Head;
+use super::spare::Spare;
 
 /// The memory of a frame, shared by all who have it.
 pub(super) type Shared = Arc<HeaderSlice<Head, [u8]>>;
@@ -25,13 +26,8 @@ const CLASSES: usize = 17;
 const STEP: usize = 16;
 
 thread_local! {
-    static SPARE: RefCell<Spare> = const { RefCell::new(Spare::new()) };
-}
-
-/// What a thread keeps for its next frames.
-struct Spare {
-    bytes: usize,
-    rooms: [Vec<Room>; CLASSES],
+    static SPARE: RefCell<Spare<Room, CLASSES>> =
+        const { RefCell::new(Spare::new(SPARE_BYTES_MAX)) };
 }
 
 /// Memory of so many bytes at least, in which there may be what is left over from others.
@@ -40,7 +36,7 @@ pub(super) fn hold(bytes: usize) -> Room {
     if class >= CLASSES {
         return fresh(bytes);
     }
-    let spare = SPARE.try_with(|spare| spare.borrow_mut().take(class));
+    let spare = SPARE.try_with(|spare| spare.borrow_mut().take(class, room_bytes(class)));
     let spare = spare.ok().flatten();
     spare.unwrap_or_else(|| fresh(room_bytes(class)))
 }
@@ -61,7 +57,7 @@ fn keep(mut room: Room) {
             drop(room.header.forms.take());
         }
         // A thread that ends keeps nothing.
-        let _gone = SPARE.try_with(|spare| spare.borrow_mut().put(class, room));
+        let _gone = SPARE.try_with(|spare| spare.borrow_mut().put(class, room_bytes(class), room));
     }
 }
 
@@ -82,40 +78,17 @@ fn fresh(bytes: usize) -> Room {
     Arc::try_unique(shared).unwrap_or_else(|_shared| unreachable!("nobody shares it yet"))
 }
 
-impl Spare {
-    const fn new() -> Self {
-        Self {
-            bytes: 0,
-            rooms: [const { Vec::new() }; CLASSES],
-        }
-    }
-
-    fn take(&mut self, class: usize) -> Option<Room> {
-        let room = self.rooms[class].pop()?;
-        self.bytes -= room_bytes(class);
-        Some(room)
-    }
-
-    fn put(&mut self, class: usize, room: Room) {
-        let bytes = self.bytes + room_bytes(class);
-        if bytes <= SPARE_BYTES_MAX {
-            self.bytes = bytes;
-            self.rooms[class].push(room);
-        }
-    }
-}
-
 #[cfg(all(test, not(feature = "loom")))]
 mod tests {
     use super::*;
     use crate::wire::Frame;
 
     fn spare() -> usize {
-        SPARE.with_borrow(|spare| spare.bytes)
+        SPARE.with_borrow(Spare::bytes)
     }
 
     fn clear() {
-        SPARE.replace(Spare::new());
+        SPARE.replace(Spare::new(SPARE_BYTES_MAX));
     }
 
     #[test]

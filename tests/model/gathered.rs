@@ -187,6 +187,37 @@ fn one_at_a_time_is_handed_over_while_its_client_does_not_read_the_answers() {
 }
 
 #[test]
+fn who_may_not_use_its_turn_for_room_leaves_it_to_the_next() {
+    /// Answers its first message, and ten seconds later once more before it takes the next one.
+    async fn answers_twice(mut ctx: Context) {
+        let first = ctx.recv().await.expect("a message");
+        ctx.reply(&first, "x");
+        ctx.sleep(Duration::from_secs(10)).await;
+        ctx.reply(&first, "y");
+        ctx.recv().await;
+        ctx.sleep(Duration::from_secs(1000)).await;
+    }
+
+    let limits = Limits {
+        answers_timeout: Duration::from_secs(100),
+        ..limits(1)
+    };
+    let mut crowd = Crowd::new(|app| {
+        let app = app.limits(limits);
+        app.service("s", answers_twice).expect("a name")
+    });
+    let (deaf, other) = (crowd.join(0), crowd.join(ROOM));
+    for peer in [&deaf, &deaf, &deaf, &other] {
+        peer.send(true, 1, b"a");
+        crowd.rt.settle();
+    }
+    let published = || crowd.app.counts().bus.messages.published;
+    assert_eq!(published(), 3, "two wait for room");
+    crowd.wait(10_000);
+    assert_eq!(published(), 5, "the answer, and what the other one says");
+}
+
+#[test]
 fn those_at_hand_count_as_held() {
     let limits = Limits {
         queue_bytes: 3000,

@@ -1,0 +1,205 @@
+//! What an outbox writes, counts and keeps.
+
+use std::task::Waker;
+
+use futures::io::{BufWriter, Cursor};
+
+use super::buffer::{SPARE, SPARE_BYTES_MAX};
+use super::*;
+use crate::bus::Origin;
+
+#[test]
+fn what_is_written_is_flushed() {
+    let metrics = Metrics::default();
+    let mut outbox = Outbox::default();
+    outbox.push(Frame::text("a").as_bytes(), None);
+    let mut stream = BufWriter::with_capacity(64, Cursor::new(Vec::new()));
+    let mut cx = Context::from_waker(Waker::noop());
+    let sent = outbox.poll_send(&mut cx, &mut stream, &metrics, Instant::ZERO);
+    assert!(matches!(sent, Poll::Ready(Ok(()))));
+    assert_eq!(stream.get_ref().get_ref(), b"\x81\x01a");
+    assert!(
+        outbox.own.is_none() && outbox.shared.is_none(),
+        "nothing is kept"
+    );
+    assert_eq!(metrics.counts().messages_out, 1);
+}
+
+#[test]
+fn what_a_broken_connection_has_not_taken_whole_is_counted_as_lost() {
+    // Two frames of three bytes, of which so many are written.
+    for (room, sent) in [(0, 0), (2, 0), (3, 1), (5, 1)] {
+        let metrics = Metrics::default();
+        let mut outbox = Outbox::default();
+        outbox.push(Frame::text("a").as_bytes(), None);
+        outbox.push(Frame::text("b").as_bytes(), None);
+        let mut space = vec![0; room];
+        let mut stream = Cursor::new(space.as_mut_slice());
+        let mut cx = Context::from_waker(Waker::noop());
+        let result = outbox.poll_send(&mut cx, &mut stream, &metrics, Instant::ZERO);
+        assert!(matches!(result, Poll::Ready(Err(_))), "no more room");
+        outbox.abandon(&metrics);
+        let counts = metrics.counts();
+        assert_eq!((counts.messages_out, counts.lost_unsent), (sent, 2 - sent));
+        assert_eq!(outbox.len(), 0);
+    }
+}
+
+/// What becomes of two messages that came together, of which so many bytes are written.
+#[test]
+fn of_what_came_together_each_message_is_written_or_lost_by_itself() {
+    for (room, sent) in [(0, 0), (2, 0), (3, 1), (5, 1)] {
+        let metrics = Metrics::default();
+        let mut outbox = Outbox::default();
+        outbox.push_train(Train::of_texts(&["a", "b"]));
+        assert_eq!((outbox.messages(), outbox.len()), (2, 6));
+        let mut space = vec![0; room];
+        let mut stream = Cursor::new(space.as_mut_slice());
+        let mut cx = Context::from_waker(Waker::noop());
+        let result = outbox.poll_send(&mut cx, &mut stream, &metrics, Instant::ZERO);
+        assert!(matches!(result, Poll::Ready(Err(_))), "no more room");
+        assert_eq!(outbox.abandon(&metrics), 2 - sent);
+        let counts = metrics.counts();
+        assert_eq!((counts.messages_out, counts.lost_unsent), (sent, 2 - sent));
+    }
+}
+
+#[test]
+fn what_came_together_is_written_as_it_is_and_counted_one_by_one() {
+    let frame = Frame::text("x");
+    let train = || {
+        let mut train = Train::of_texts(&["a", "b"]);
+        train.publish(Origin::Unknown, Some(Instant::ZERO));
+        train
+    };
+    for (before, after) in [(0, 0), (1, 0), (0, 1), (1, 2)] {
+        let metrics = Metrics::default();
+        let mut outbox = Outbox::default();
+        (0..before).for_each(|_| outbox.push(frame.as_bytes(), None));
+        outbox.push_train(train());
+        (0..after).for_each(|_| outbox.push(frame.as_bytes(), None));
+        let mut written = Vec::new();
+        let mut cx = Context::from_waker(Waker::noop());
+        let sent = outbox.poll_send(&mut cx, &mut written, &metrics, Instant::ZERO);
+        assert!(matches!(sent, Poll::Ready(Ok(()))));
+        let x = |count| frame.as_bytes().repeat(count);
+        let expected = [x(before), b"\x81\x01a\x81\x01b".to_vec(), x(after)];
+        assert_eq!(written, expected.concat());
+        let counts = metrics.counts();
+        assert_eq!(counts.messages_out, (before + 2 + after) as u64);
+        assert_eq!(counts.written_after.count(), 2, "those a service published");
+        assert!(outbox.is_settled());
+    }
+}
+
+/// Cuts an outbox of three frames of three bytes, of which so many bytes are written.
+fn assert_cut(mut outbox: Outbox, (written, kept): (usize, usize)) {
+    let metrics = Metrics::default();
+    let mut space = vec![0; written];
+    let mut stream = Cursor::new(space.as_mut_slice());
+    let mut cx = Context::from_waker(Waker::noop());
+    let sent = outbox.poll_send(&mut cx, &mut stream, &metrics, Instant::ZERO);
+    assert!(matches!(sent, Poll::Ready(Err(_))), "there is no more room");
+    assert_eq!(outbox.written(), written);
+    outbox.cut(&metrics);
+    assert_eq!(outbox.len(), kept * 3, "{written} bytes written");
+    assert_eq!(outbox.is_empty(), kept == 0);
+    assert_eq!(metrics.counts().lost_unsent, 3 - kept as u64);
+}
+
+#[test]
+fn a_cut_keeps_the_frame_that_is_begun_and_nothing_after_it() {
+    for case in [(0, 0), (1, 1), (3, 1), (4, 2), (6, 2), (7, 3)] {
+        let mut one_by_one = Outbox::default();
+        for text in ["a", "b", "c"] {
+            one_by_one.push(Frame::text(text).as_bytes(), None);
+        }
+        assert_cut(one_by_one, case);
+        let mut together = Outbox::default();
+        together.push_train(Train::of_texts(&["a", "b", "c"]));
+        assert_cut(together, case);
+    }
+}
+
+#[test]
+fn what_came_together_and_waits_takes_no_more_memory_than_it_needs() {
+    let mut outbox = Outbox::default();
+    outbox.push_train(Train::of_texts(&["a", "b"]));
+    assert!(send(&mut outbox, 2).is_pending());
+    let train = outbox.own.as_ref().and_then(|buffer| buffer.train.as_ref());
+    let memory = train.expect("it is alone").frames().capacity();
+    assert_eq!((memory, outbox.written()), (6, 2));
+}
+
+/// Sends all that is in the outbox into so much room.
+fn send(outbox: &mut Outbox, room: usize) -> Poll<io::Result<()>> {
+    struct Narrow(usize);
+
+    impl AsyncWrite for Narrow {
+        fn poll_write(
+            mut self: Pin<&mut Self>,
+            _: &mut Context<'_>,
+            bytes: &[u8],
+        ) -> Poll<io::Result<usize>> {
+            let taken = bytes.len().min(self.0);
+            self.0 -= taken;
+            if taken > 0 {
+                Poll::Ready(Ok(taken))
+            } else {
+                Poll::Pending
+            }
+        }
+
+        fn poll_flush(self: Pin<&mut Self>, _: &mut Context<'_>) -> Poll<io::Result<()>> {
+            Poll::Ready(Ok(()))
+        }
+
+        fn poll_close(self: Pin<&mut Self>, _: &mut Context<'_>) -> Poll<io::Result<()>> {
+            Poll::Ready(Ok(()))
+        }
+    }
+
+    let mut cx = Context::from_waker(Waker::noop());
+    outbox.poll_send(
+        &mut cx,
+        &mut Narrow(room),
+        &Metrics::default(),
+        Instant::ZERO,
+    )
+}
+
+#[test]
+fn what_was_written_leaves_its_memory_to_the_next_unless_that_is_much() {
+    for (bytes, kept) in [(SPARE_BYTES_MAX, true), (SPARE_BYTES_MAX + 1, false)] {
+        SPARE.set(None);
+        let mut outbox = Outbox::default();
+        outbox.own().bytes.reserve_exact(bytes);
+        outbox.push(Frame::text("a").as_bytes(), None);
+        assert!(send(&mut outbox, 3).is_ready());
+        let buffer = SPARE.take();
+        assert_eq!(buffer.is_some(), kept, "{bytes} bytes");
+        assert!(buffer.is_none_or(|buffer| buffer.bytes.is_empty() && buffer.written == 0));
+    }
+}
+
+#[test]
+fn what_waits_for_the_socket_takes_no_more_memory_than_it_needs() {
+    let mut outbox = Outbox::default();
+    outbox.own().bytes.reserve(10_000);
+    outbox.own().marks.reserve(100);
+    outbox.push(Frame::text("a").as_bytes(), None);
+    assert!(send(&mut outbox, 2).is_pending());
+    let buffer = outbox.own();
+    assert_eq!((buffer.bytes.capacity(), buffer.marks.capacity()), (3, 1));
+    assert_eq!(buffer.written, 2);
+    // Up to twice as much is left as it is.
+    for (reserved, capacity) in [(60, 60), (61, 30)] {
+        let mut outbox = Outbox::default();
+        outbox.own().bytes.reserve_exact(reserved);
+        for _ in 0..10 {
+            outbox.push(Frame::text("a").as_bytes(), None);
+        }
+        assert!(send(&mut outbox, 2).is_pending());
+        assert_eq!(outbox.own().bytes.capacity(), capacity);
+    }
+}
