@@ -299,6 +299,7 @@ impl State {
 
     fn give<R: Runtime>(&mut self, burst: &Arc<Burst>, stage: &Stage<R>) -> Vec<Arc<dyn Follower>> {
         let metrics = stage.metrics.here();
+        stage.rt.writes_burst();
         let mut now = stage.rt.now();
         let mut behind = Vec::new();
         let mut passed = 0;

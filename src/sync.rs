@@ -17,7 +17,14 @@ mod imp {
     pub(crate) use loom::sync::atomic::AtomicBool;
     pub(crate) use loom::sync::atomic::{AtomicU64, Ordering};
     pub(crate) use loom::sync::{Arc, Mutex as RawMutex, MutexGuard};
-    pub(crate) use loom::thread_local;
+
+    /// What is made before it is used, which loom does when it is first used.
+    macro_rules! local {
+        ($($(#[$meta:meta])* static $name:ident: $of:ty = const { $made:expr };)+) => {
+            loom::thread_local! { $($(#[$meta])* static $name: $of = $made;)+ }
+        };
+    }
+    pub(crate) use local as thread_local;
 
     pub(super) fn lock<T>(mutex: &RawMutex<T>) -> MutexGuard<'_, T> {
         mutex

@@ -64,10 +64,13 @@ type Spawned = (StdArc<Task>, BoxFuture<'static, ()>);
 
 thread_local! {
     /// The crew of which this thread runs a round, and what that has woken.
-    static ROUND: RefCell<Option<Round>> = RefCell::default();
+    static ROUND: RefCell<Option<Round>> = const { RefCell::new(None) };
 
     /// Whether what the round has woken is to run before the rest of it.
-    static GIVES_WAY: Cell<bool> = Cell::default();
+    static GIVES_WAY: Cell<bool> = const { Cell::new(false) };
+
+    /// Whether a burst has been written since that was forgotten.
+    static WRITES_BURST: Cell<bool> = const { Cell::new(false) };
 }
 
 struct Round {
@@ -82,6 +85,23 @@ struct Round {
 pub(crate) fn give_way() {
     // A thread that ends has no round any more.
     let _gone = GIVES_WAY.try_with(|gives_way| gives_way.set(true));
+}
+
+/// Tells that a task of this thread writes to many what they all get.
+pub(crate) fn writes_burst() {
+    let _gone = WRITES_BURST.try_with(|writes_burst| writes_burst.set(true));
+}
+
+/// Whether one has told of that since it was forgotten.
+#[cfg(target_os = "linux")]
+pub(super) fn has_written_burst() -> bool {
+    WRITES_BURST.with(Cell::get)
+}
+
+/// Forgets that one has told of that.
+#[cfg(target_os = "linux")]
+pub(super) fn forget_burst() {
+    WRITES_BURST.with(|writes_burst| writes_burst.set(false));
 }
 
 impl Crew {

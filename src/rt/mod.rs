@@ -73,6 +73,12 @@ pub trait Spawn: Send + Sync + 'static {
     /// next would find it full as well.
     fn give_way(&self) {}
 
+    /// Tells that a task of this home writes to many what they all get; does nothing by default.
+    ///
+    /// Each of these writes is of all that has come in together, so the more that is, the better.
+    /// Where nobody tells of one, a home may take in little at once, and answer it before the rest.
+    fn writes_burst(&self) {}
+
     /// Where what is spawned from here runs; `None`, as by default, where that is no one place.
     ///
     /// Tasks of one home never run at the same time.

@@ -5,12 +5,14 @@
 //! tell. A thread under load asks here several times before it goes to tokio's own instance.
 
 use std::io;
+use std::pin::pin;
 use std::sync::Arc;
 use std::task::{Context, Poll, Waker};
 use std::time::Duration;
 
 use mio::Events;
 use tokio::io::unix::AsyncFd;
+use tokio::task::yield_now;
 
 pub(crate) use self::sources::Sources;
 pub(crate) use self::tcp::TcpStream;
@@ -18,15 +20,31 @@ pub(crate) use self::tcp::TcpStream;
 mod sources;
 mod tcp;
 
-/// Sockets that are told of at once, at most.
-const EVENTS_MAX: usize = 1024;
+/// Sockets of which so many are told at most.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum AtOnce {
+    /// What is known of one is still in the processor's cache when its answer is written.
+    Few,
+    /// What comes of all of them is written together.
+    Many,
+}
+
+impl AtOnce {
+    const fn max(self) -> usize {
+        match self {
+            Self::Few => 32,
+            Self::Many => 1024,
+        }
+    }
+}
 
 /// An epoll instance, and what it has told.
 ///
 /// Its sockets outlive it, and are told of no more.
 pub(super) struct Reactor {
     epoll: AsyncFd<mio::Poll>,
-    events: Events,
+    few: Events,
+    many: Events,
     sources: Arc<Sources>,
     /// Whether there may be something to tell of which tokio will not tell again.
     is_due: bool,
@@ -37,15 +55,16 @@ pub(super) struct Reactor {
 impl Reactor {
     /// One that the runtime of the caller watches.
     pub(super) fn new() -> io::Result<Self> {
-        Self::of(EVENTS_MAX)
+        Self::of(AtOnce::Few.max(), AtOnce::Many.max())
     }
 
-    fn of(events_max: usize) -> io::Result<Self> {
+    fn of(few: usize, many: usize) -> io::Result<Self> {
         let epoll = mio::Poll::new()?;
         let sources = Sources::new(epoll.registry().try_clone()?);
         Ok(Self {
             epoll: watch(epoll)?,
-            events: Events::with_capacity(events_max),
+            few: Events::with_capacity(few),
+            many: Events::with_capacity(many),
             sources: Arc::new(sources),
             is_due: false,
             woken: Vec::new(),
@@ -59,31 +78,45 @@ impl Reactor {
 
     /// Wakes those who wait for sockets that have something to tell, if tokio says that there are
     /// any; how many told. The caller is woken when there are more.
-    pub(super) fn poll(&mut self, cx: &mut Context<'_>) -> usize {
+    pub(super) fn poll(&mut self, cx: &mut Context<'_>, at_once: impl FnOnce() -> AtOnce) -> usize {
         // Before it is asked: what it has to tell later is told by tokio again.
         while let Poll::Ready(Ok(mut ready)) = self.epoll.poll_read_ready_mut(cx) {
             ready.clear_ready();
             self.is_due = true;
         }
-        if self.is_due { self.ask(cx) } else { 0 }
+        if self.is_due {
+            self.ask(cx, at_once())
+        } else {
+            0
+        }
     }
 
     /// The same without asking tokio first.
-    pub(super) fn ask(&mut self, cx: &Context<'_>) -> usize {
+    pub(super) fn ask(&mut self, cx: &mut Context<'_>, at_once: AtOnce) -> usize {
+        let events = match at_once {
+            AtOnce::Few => &mut self.few,
+            AtOnce::Many => &mut self.many,
+        };
         let epoll = self.epoll.get_mut();
-        let asked = epoll.poll(&mut self.events, Some(Duration::ZERO));
-        let told = self.events.iter().count();
+        let asked = epoll.poll(events, Some(Duration::ZERO));
+        let told = events.iter().count();
         // A signal may have come between.
-        self.is_due = asked.is_err() || told == self.events.capacity();
+        self.is_due = asked.is_err() || told == events.capacity();
         if self.is_due {
-            cx.waker().wake_by_ref();
+            wake_later(cx);
         }
-        self.sources.tell(&self.events, &mut self.woken);
+        self.sources.tell(events, &mut self.woken);
         for task in self.woken.drain(..) {
             task.wake();
         }
         told
     }
+}
+
+/// Wakes the task once tokio has asked what it watches itself: timers and new connections wait for
+/// that, however much the sockets of this instance have to tell.
+fn wake_later(cx: &mut Context<'_>) {
+    let _pending = pin!(yield_now()).poll(cx);
 }
 
 /// Has the runtime of the caller tell when there is something to tell.

@@ -178,6 +178,10 @@ impl Spawn for Tokio {
         crew::give_way();
     }
 
+    fn writes_burst(&self) {
+        crew::writes_burst();
+    }
+
     fn home(&self) -> Option<Home> {
         HOME.with_borrow(|crew| crew.as_ref().map(Spawner::home))
     }

@@ -408,6 +408,9 @@ impl<R: Runtime> Open<R> {
             .admission
             .as_mut()
             .expect("an open session has its admission");
+        if admission.feed.to_all.is_due() {
+            admission.app.rt().writes_burst();
+        }
         let lost = admission.feed.pull(cx, outbox, admission.app.metrics());
         if outbox.has_messages() {
             self.age.active(now);

@@ -44,6 +44,12 @@ impl ToAll {
         }
     }
 
+    /// Whether there may be something that a client receives by itself.
+    #[inline]
+    pub(super) fn is_due(&self) -> bool {
+        self.alone().is_some_and(|alone| !alone.is_quiet())
+    }
+
     /// Polls for what everybody gets who keeps up; `Ready` only if there is some, and it is for
     /// this client's session to write.
     pub(super) fn poll_burst(&mut self, cx: &mut Context<'_>, terms: Terms) -> Poll<Arc<Burst>> {

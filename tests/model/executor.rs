@@ -32,6 +32,7 @@ struct State {
     random: u64,
     /// How often a task gave way.
     ways_given: usize,
+    bursts: usize,
 }
 
 struct Task {
@@ -139,6 +140,11 @@ impl Manual {
         self.state().ways_given
     }
 
+    /// How often a task has told that it writes what many get.
+    pub(crate) fn bursts(&self) -> usize {
+        self.state().bursts
+    }
+
     /// Sleeps that have not ended.
     pub(crate) fn timers(&self) -> usize {
         self.state().timers.len()
@@ -176,6 +182,10 @@ impl Spawn for Manual {
 
     fn give_way(&self) {
         self.state().ways_given += 1;
+    }
+
+    fn writes_burst(&self) {
+        self.state().bursts += 1;
     }
 }
 
