@@ -3,9 +3,10 @@
 use std::cell::Cell;
 
 use super::message::{Message, Origin};
-use super::ring::{KEPT, Parcel, Ring};
+use super::ring::{Gathers, KEPT, Parcel, Ring};
 use super::train::Train;
 use crate::instant::Instant;
+use crate::planted::{self, Bug};
 
 thread_local! {
     /// The room of the last batch of this thread, for the next one; empty.
@@ -84,6 +85,17 @@ impl Batch {
         Some(message)
     }
 
+    /// Takes out what is kept together of the oldest messages.
+    #[inline]
+    pub(crate) fn pop_parcel(&mut self) -> Option<Parcel> {
+        let parcel = match self.first.take() {
+            Some(first) => first,
+            None => self.rest.as_mut()?.pop_parcel()?,
+        };
+        self.bytes -= parcel.bytes();
+        Some(parcel)
+    }
+
     /// The length of the oldest message.
     pub(super) fn next_len(&mut self) -> Option<usize> {
         self.unpack();
@@ -158,6 +170,35 @@ impl Batch {
         {
             *first = std::mem::take(readers);
             entries.append(rest);
+        }
+    }
+}
+
+impl Gathers for Batch {
+    fn gathered(&self) -> usize {
+        self.len()
+    }
+
+    fn gather(&mut self, message: Message) {
+        self.push(message);
+    }
+
+    #[inline]
+    fn gather_all(&mut self, ring: &mut Ring, bytes: usize) {
+        self.bytes += bytes;
+        if self.is_empty() {
+            self.first = ring.pop_parcel();
+        }
+        if !ring.is_empty() {
+            self.behind().take(ring);
+        }
+    }
+
+    fn swap_after(&mut self, before: usize) {
+        if planted::is(Bug::BatchSwapped) {
+            let mut messages: Vec<_> = std::mem::take(self).into_iter().collect();
+            planted::swap(Bug::BatchSwapped, &mut messages[before..]);
+            *self = messages.into();
         }
     }
 }
@@ -248,10 +289,12 @@ impl Drop for Batch {
     }
 }
 
-/// Leaves the room of a batch to the next one.
+/// Leaves the room of a batch to the next one, or if it is much to a log.
 fn leave(mut room: Box<Ring>) {
-    if room.capacity() <= KEPT {
-        room.clear();
+    room.clear();
+    if room.capacity() > KEPT {
+        room.shrink(true);
+    } else {
         // A thread that ends keeps nothing.
         let _gone = SPARE.try_with(|spare| spare.set(Some(room)));
     }
@@ -309,6 +352,18 @@ mod tests {
     }
 
     #[test]
+    fn it_gives_what_came_together_in_one_piece() {
+        let mut batch = Batch::from(Train::of_texts(&["a", "bc"]));
+        batch.extend(["defg", "h"]);
+        for (is_train, messages, bytes) in [(true, 2, 5), (false, 1, 1), (false, 0, 0)] {
+            let parcel = batch.pop_parcel().expect("it is there");
+            assert_eq!(parcel.is_train(), is_train);
+            assert_eq!((batch.len(), batch.bytes()), (messages, bytes));
+        }
+        assert!(batch.pop_parcel().is_none());
+    }
+
+    #[test]
     fn the_room_of_one_serves_the_next_one_and_nothing_is_in_it() {
         room();
         let first = batch(&["a"; KEPT]);
@@ -322,10 +377,31 @@ mod tests {
     }
 
     #[test]
+    fn it_takes_all_there_is_of_a_log_with_its_room() {
+        for (before, count) in [(0, 1), (0, 2), (0, KEPT + 2), (1, 1), (2, 2)] {
+            room();
+            let mut batch = batch(&["a"; 2][..before]);
+            let mut log = Ring::default();
+            (0..count).for_each(|_| log.add("bc".into()));
+            batch.gather_all(&mut log, 2 * count);
+            assert_eq!((log.len(), batch.len()), (0, before + count));
+            assert_eq!(batch.bytes(), before + 2 * count);
+            let room_behind = batch.rest.as_ref().map(|rest| rest.capacity());
+            assert_eq!(
+                room_behind.is_some(),
+                before + count > 1,
+                "{before}, {count}"
+            );
+            let texts = ["a"; 2][..before].iter().chain(&["bc"; KEPT + 2][..count]);
+            assert!(batch.into_iter().eq(texts.copied().map(Message::text)));
+        }
+    }
+
+    #[test]
     fn neither_much_room_is_kept_nor_any_taken_for_one_message() {
         room();
         drop(batch(&["a"; KEPT + 2]));
-        assert_eq!(room(), 0);
+        assert!(SPARE.take().is_none());
         let one = batch(&["a"]);
         assert!(one.rest.is_none());
     }

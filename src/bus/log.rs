@@ -153,6 +153,8 @@ impl Log {
             cursor.0 = start;
             if self.bytes <= bytes_max {
                 self.take_all(cursor, into);
+                self.shrink();
+                return told(lost);
             }
             self.entries.unpack();
             let next_len = |log: &Self| log.entries.messages_from(0).next().map(Message::len);
@@ -365,7 +367,7 @@ impl Log {
     /// Delivers all there is to the one reader there is, which stands before it.
     fn take_all(&mut self, cursor: &mut Cursor, into: &mut impl Gathers) {
         let count = self.entries.len() as u64;
-        into.gather_all(&mut self.entries);
+        into.gather_all(&mut self.entries, self.bytes);
         self.bytes -= planted::none(Bug::BytesKept, self.bytes);
         self.head += count;
         self.counts.delivered += count;

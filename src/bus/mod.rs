@@ -46,7 +46,7 @@ pub use self::topic::{ClientId, NameError, ServiceName, Topic};
 pub(crate) use self::ahead::{Ahead, Refill};
 pub(crate) use self::burst::{Burst, Mark, Terms};
 pub(crate) use self::group::Group;
-pub(crate) use self::ring::{Parcel, Ring};
+pub(crate) use self::ring::Parcel;
 pub(crate) use self::train::Train;
 
 /// Publish and subscribe by topic.

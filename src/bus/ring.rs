@@ -55,8 +55,8 @@ pub(super) trait Gathers {
 
     fn gather(&mut self, message: Message);
 
-    /// Takes all there is out of a ring.
-    fn gather_all(&mut self, ring: &mut Ring);
+    /// Takes all there is out of a ring: payloads of so many bytes.
+    fn gather_all(&mut self, ring: &mut Ring, bytes: usize);
 
     /// The same messages, but that the first two after so many have changed their places.
     fn swap_after(&mut self, before: usize);
@@ -71,37 +71,12 @@ impl Gathers for Vec<Message> {
         self.push(message);
     }
 
-    fn gather_all(&mut self, ring: &mut Ring) {
+    fn gather_all(&mut self, ring: &mut Ring, _: usize) {
         self.extend(std::iter::from_fn(|| ring.pop_front()).map(|(message, _)| message));
     }
 
     fn swap_after(&mut self, before: usize) {
         planted::swap(Bug::BatchSwapped, &mut self[before..]);
-    }
-}
-
-impl Gathers for Ring {
-    fn gathered(&self) -> usize {
-        self.messages
-    }
-
-    fn gather(&mut self, message: Message) {
-        self.add(message);
-    }
-
-    fn gather_all(&mut self, ring: &mut Ring) {
-        // No more room is left to the other one than it had: one that is busy would fill up all.
-        if self.is_empty() && self.capacity() <= ring.capacity() {
-            std::mem::swap(&mut self.entries, &mut ring.entries);
-            self.count_those_of(ring);
-        } else {
-            self.append(ring);
-        }
-    }
-
-    fn swap_after(&mut self, before: usize) {
-        let entries = self.entries.make_contiguous();
-        planted::swap(Bug::BatchSwapped, &mut entries[before..]);
     }
 }
 
@@ -140,15 +115,6 @@ impl Parcel {
 }
 
 impl Ring {
-    pub(crate) const fn new() -> Self {
-        Self {
-            entries: VecDeque::new(),
-            messages: 0,
-            trains: 0,
-            has_outgrown: false,
-        }
-    }
-
     /// Messages that there are.
     #[inline]
     pub(crate) fn len(&self) -> usize {
@@ -208,6 +174,17 @@ impl Ring {
         }
         self.entries.append(&mut other.entries);
         self.count_those_of(other);
+    }
+
+    /// Takes all there is out of another one.
+    pub(super) fn take(&mut self, other: &mut Self) {
+        // No more room is left to the other one than it had: one that is busy would fill up all.
+        if self.is_empty() && self.capacity() <= other.capacity() {
+            std::mem::swap(&mut self.entries, &mut other.entries);
+            self.count_those_of(other);
+        } else {
+            self.append(other);
+        }
     }
 
     /// Those of another one are its own from now on.
@@ -472,12 +449,12 @@ mod tests {
             gathers.entries.reserve_exact(own);
             let mut ring = filled(2);
             ring.entries.reserve_exact(room - 2);
-            gathers.gather_all(&mut ring);
+            gathers.take(&mut ring);
             assert_eq!((gathers.len(), ring.len(), ring.capacity()), (2, 0, left));
             assert_eq!(gathers.capacity(), own.max(room));
             // Behind what is there already.
             let mut more = filled(3);
-            gathers.gather_all(&mut more);
+            gathers.take(&mut more);
             assert!(readers(&gathers).eq([0, 1, 0, 1, 2]));
             assert!(more.is_empty());
         }

@@ -12,7 +12,7 @@ use super::group::Group;
 use super::log::{Cursor, Log};
 use super::memory::Shared;
 use super::message::{Message, Origin};
-use super::ring::{Gathers, Ring};
+use super::ring::Gathers;
 use super::topic::Topic;
 use crate::sync::{Arc, Place};
 
@@ -197,12 +197,12 @@ impl Subscription {
         self.poll_gather(cx, bytes_max, into)
     }
 
-    /// The same into a ring, which costs nothing where this is the one subscriber.
-    pub(crate) fn poll_ring(
+    /// The same into what is gathered, which costs nothing where this is the one subscriber.
+    pub(crate) fn poll_all(
         &mut self,
         cx: &mut Context<'_>,
         bytes_max: usize,
-        into: &mut Ring,
+        into: &mut Batch,
     ) -> Poll<u64> {
         self.poll_gather(cx, bytes_max, into)
     }

@@ -8,7 +8,7 @@ use crate::sync::thread_local;
 pub(super) const POLLS: u32 = 8;
 
 /// Where a thread is in its work.
-#[derive(Clone, Copy, Default)]
+#[derive(Clone, Copy)]
 struct Place {
     /// The moment's number.
     number: u64,
@@ -18,8 +18,16 @@ struct Place {
     runs: bool,
 }
 
+impl Place {
+    const START: Self = Self {
+        number: 0,
+        left: 0,
+        runs: false,
+    };
+}
+
 thread_local! {
-    static PLACE: Cell<Place> = Cell::default();
+    static PLACE: Cell<Place> = const { Cell::new(Place::START) };
 }
 
 fn change(change: impl FnOnce(Place) -> Place) {

@@ -12,7 +12,7 @@ use crate::sync::thread_local;
 
 thread_local! {
     /// What the instance that this thread polls has taken ahead.
-    static POLLED: RefCell<Option<Ahead>> = RefCell::default();
+    static POLLED: RefCell<Option<Ahead>> = const { RefCell::new(None) };
 }
 
 /// The inbox of one instance; dropping it unsubscribes.

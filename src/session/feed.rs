@@ -1,6 +1,5 @@
 //! What a client receives: the service's topic to everybody and its topic to this client.
 
-use std::cell::Cell;
 use std::sync::Arc;
 use std::task::{Context, Poll, ready};
 
@@ -9,17 +8,12 @@ use super::encoding::Encoding;
 use super::outbox::Outbox;
 use super::teller::Teller;
 use super::to_all::ToAll;
-use crate::bus::{Generation, Parcel, Ring, Subscription, Terms};
+use crate::bus::{Batch, Generation, Parcel, Subscription, Terms};
 use crate::fan::{Fans, Follower};
 use crate::limits::SlowConsumer;
 use crate::metrics::Metrics;
 use crate::planted::{self, Bug};
 use crate::rt::Runtime;
-
-thread_local! {
-    /// What the last pull gathered its messages in; empty.
-    static SPARE: Cell<Ring> = const { Cell::new(Ring::new()) };
-}
 
 /// The two subscriptions of one client.
 pub(super) struct Feed {
@@ -40,7 +34,7 @@ pub(super) struct Feed {
 struct Gathering<'a> {
     outbox: &'a mut Outbox,
     metrics: &'a Metrics,
-    batch: &'a mut Ring,
+    batch: &'a mut Batch,
 }
 
 /// One of the two subscriptions.
@@ -108,25 +102,21 @@ impl Feed {
     /// Whether there is nothing due, and the task is parked.
     #[inline]
     fn is_quiet(&self) -> bool {
-        self.to_one.is_quiet() && self.to_all.alone().is_none_or(Subscription::is_quiet)
+        self.to_one.is_quiet() && !self.to_all.is_due()
     }
 
     fn gather(&mut self, cx: &mut Context<'_>, outbox: &mut Outbox, metrics: &Metrics) -> u64 {
         if outbox.is_empty() && self.poll_share(cx, outbox).is_ready() {
             return 0;
         }
-        let mut batch = SPARE.try_with(Cell::take).unwrap_or_default();
+        let mut batch = Batch::new();
         let mut gathering = Gathering {
             outbox,
             metrics,
             batch: &mut batch,
         };
-        let mut lost = self.gather_from(Source::One, cx, &mut gathering);
-        lost += self.gather_from(Source::All, cx, &mut gathering);
-        batch.shrink(true);
-        // A thread that ends keeps nothing.
-        let _gone = SPARE.try_with(|spare| spare.set(batch));
-        lost
+        let lost = self.gather_from(Source::One, cx, &mut gathering);
+        lost + self.gather_from(Source::All, cx, &mut gathering)
     }
 
     #[inline]
@@ -248,13 +238,13 @@ fn poll_batch(
     subscription: &mut Subscription,
     pick: Pick,
     (cx, room): (&mut Context<'_>, usize),
-    batch: &mut Ring,
+    batch: &mut Batch,
 ) -> Poll<u64> {
     match pick {
-        Pick::All => subscription.poll_ring(cx, room, batch),
+        Pick::All => subscription.poll_all(cx, room, batch),
         Pick::Newest => {
             let (missed, newest) = ready!(subscription.poll_latest(cx));
-            batch.add(newest);
+            batch.push(newest);
             Poll::Ready(missed)
         }
     }
@@ -263,7 +253,7 @@ fn poll_batch(
 /// Moves the batch into the outbox, without what an instance said that this client has not joined;
 /// how many those are.
 fn push(
-    batch: &mut Ring,
+    batch: &mut Batch,
     (since, voice, encoding): (Generation, &mut Voice, &Encoding),
     outbox: &mut Outbox,
 ) -> u64 {
@@ -276,7 +266,7 @@ fn push(
 }
 
 /// The same for a client that gets the messages as they are.
-fn push_plain(batch: &mut Ring, since: Generation, outbox: &mut Outbox) -> u64 {
+fn push_plain(batch: &mut Batch, since: Generation, outbox: &mut Outbox) -> u64 {
     let mut stale = 0;
     while let Some(parcel) = batch.pop_parcel() {
         match parcel {
@@ -293,13 +283,12 @@ fn push_plain(batch: &mut Ring, since: Generation, outbox: &mut Outbox) -> u64 {
 
 /// The same for a client that gets each of them encoded for it.
 fn push_encoded(
-    batch: &mut Ring,
+    batch: &mut Batch,
     (since, voice, encoding): (Generation, &mut Voice, &Encoding),
     outbox: &mut Outbox,
 ) -> u64 {
     let mut stale = 0;
-    batch.unpack();
-    for message in batch.messages_from(0) {
+    while let Some(message) = batch.pop() {
         if is_stale(message.is_before(since)) {
             stale += 1;
             continue;
@@ -307,10 +296,9 @@ fn push_encoded(
         if let Some(notice) = message.generation().and_then(|by| voice.before(by)) {
             outbox.push_notice(&notice);
         }
-        let frame = encoding.encode(voice.encoded(message));
+        let frame = encoding.encode(voice.encoded(&message));
         outbox.push(frame, message.published_at());
     }
-    batch.clear();
     stale
 }
 
@@ -393,21 +381,6 @@ mod tests {
             world.publish("one", 5);
             assert_eq!(world.pull(), frames * 6, "a limit of {limit}");
             assert_eq!(world.feed.owes_answers(), frames < 5);
-        }
-    }
-
-    #[test]
-    fn a_pull_leaves_its_room_to_the_next_one_unless_that_is_much() {
-        for (messages, is_left) in [(16, true), (100, false)] {
-            SPARE.set(Ring::new());
-            let window = Window {
-                messages: messages.try_into().expect("not zero"),
-                ..Window::default()
-            };
-            let mut world = World::with(window, usize::MAX);
-            world.publish("one", messages);
-            assert_eq!(world.pull(), 6 * messages);
-            assert_eq!(SPARE.take().capacity() > 0, is_left, "{messages} messages");
         }
     }
 

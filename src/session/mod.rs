@@ -129,13 +129,10 @@ impl<S, R: Runtime> Session<S, R> {
     }
 
     /// Has everything it waits for wake this task, and none that polled it before.
-    fn wake(&mut self, task: &Waker) {
+    #[cold]
+    fn moved(&mut self, task: &Waker) {
+        self.timer.moved();
         let mut link = self.link.lock();
-        let is_moved = !link.task.will_wake(task);
-        self.timer.moved(is_moved);
-        if !is_moved {
-            return;
-        }
         let before = std::mem::replace(&mut link.task, task.clone());
         link.is_asked = false;
         drop(link);
@@ -153,6 +150,8 @@ enum Polled {
     Done(Cause),
     /// Nothing is due sooner than it was before.
     Early,
+    /// It was another task that polled it before.
+    Moved,
     /// A fan writes to it no more.
     Released,
     /// Something is due then at the latest.
@@ -168,7 +167,7 @@ where
 
     fn poll(self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<Cause> {
         let this = self.get_mut();
-        this.wake(cx.waker());
+        this.timer.is_moved = false;
         // Before it receives what its fan has not received yet, or once it has received as much.
         this.follow();
         let mut now = this.app.rt().moment();
@@ -184,6 +183,10 @@ where
                     continue;
                 }
                 Polled::Done(cause) => return Poll::Ready(cause),
+                Polled::Moved => {
+                    this.moved(cx.waker());
+                    continue;
+                }
                 Polled::Released => {
                     this.take_back();
                     continue;
@@ -213,6 +216,10 @@ where
 {
     fn poll_phase(&mut self, cx: &mut Context<'_>, (now, due): (Instant, Due)) -> Polled {
         let mut link = self.link.lock();
+        // Once in a poll: of some executors no waker is known again.
+        if !self.timer.is_moved && !link.task.will_wake(cx.waker()) {
+            return Polled::Moved;
+        }
         if std::mem::take(&mut link.is_released) {
             return Polled::Released;
         }

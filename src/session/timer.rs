@@ -26,10 +26,10 @@ impl Timer {
         self.parked && self.armed.as_ref().is_some_and(|(at, _)| now < *at)
     }
 
-    /// From now on another task polls it, or the same one still.
-    pub(super) fn moved(&mut self, is_moved: bool) {
-        self.is_moved = is_moved;
-        self.parked &= !is_moved;
+    /// From now on another task polls it.
+    pub(super) fn moved(&mut self) {
+        self.is_moved = true;
+        self.parked = false;
     }
 
     /// Ready once it has fired, which may be before `deadline`.

@@ -102,6 +102,29 @@ fn a_session_that_moves_to_another_task_is_told_there_of_what_its_client_sends()
     }
 }
 
+#[test]
+fn a_session_that_moves_to_another_task_is_told_there_of_what_is_due() {
+    for moves in [false, true] {
+        let world = World::new(with(echo), 0);
+        let peer = Peer::default();
+        peer.make_room(1 << 20);
+        let admission = Admission::request(&world.app, "s").expect("admitted");
+        let mut session = Session::new(admission, peer.socket());
+        if moves {
+            assert!((&mut session).now_or_never().is_none());
+        }
+        world.rt.spawn(session.map(drop).boxed());
+        world.rt.settle();
+        world.rt.advance(Duration::from_secs(60));
+        let pings = peer
+            .said()
+            .iter()
+            .filter(|said| **said == Said::Ping)
+            .count();
+        assert!(pings > 0, "it has moved: {moves}");
+    }
+}
+
 /// Answers without end what was asked last, and "stop" with silence.
 async fn stream(mut ctx: Context) {
     let mut asked: Option<Message> = None;

@@ -518,7 +518,7 @@ fn what_comes_together_stays_together_for_one_reader() {
         let at = train.frames().as_bytes().as_ptr();
         log.append_batch(&mut train.into());
         log.append("c".into());
-        let mut into = Ring::new();
+        let mut into = Batch::new();
         assert_eq!(log.read(&mut cursor, ALL, &mut into), 0);
         assert_eq!(into.len(), 3);
         let first = into.pop_parcel().expect("it was read");
