@@ -157,7 +157,7 @@ mod tests {
             Poll::Ready(())
         })
         .await;
-        // What other tests of this thread have written is no matter of this.
+        // What was written before is no matter of this.
         forget_burst();
         for wave in 1..=3 {
             for (here, there) in ours.iter().zip(&mut peers) {

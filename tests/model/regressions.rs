@@ -1,5 +1,6 @@
 //! Sessions in situations that once went wrong, on a socket and a runtime driven by hand.
 
+use std::task::{self, RawWaker, RawWakerVTable, Waker};
 use std::time::Duration;
 
 use busline::app::{App, Builder};
@@ -123,6 +124,39 @@ fn a_session_that_moves_to_another_task_is_told_there_of_what_is_due() {
             .count();
         assert!(pings > 0, "it has moved: {moves}");
     }
+}
+
+/// A waker that no clone of it is known to wake the same task as: `will_wake` promises nothing.
+fn stranger() -> Waker {
+    const TABLE: RawWakerVTable = RawWakerVTable::new(
+        |at| RawWaker::new(at.wrapping_byte_add(1), &TABLE),
+        |_| {},
+        |_| {},
+        |_| {},
+    );
+    // SAFETY: none of its functions looks at what the pointer points to.
+    unsafe { Waker::new(std::ptr::null(), &TABLE) }
+}
+
+#[test]
+fn a_session_whose_task_is_never_known_again_is_polled_to_an_end() {
+    let world = World::new(with(echo), 0);
+    let peer = Peer::default();
+    peer.make_room(1 << 20);
+    let admission = Admission::request(&world.app, "s").expect("admitted");
+    let mut session = Session::new(admission, peer.socket());
+    let waker = stranger();
+    assert!(!waker.will_wake(&waker.clone()));
+    for text in ["a", "b"] {
+        peer.send(true, 1, text.as_bytes());
+        for _ in 0..2 {
+            let polled = session.poll_unpin(&mut task::Context::from_waker(&waker));
+            assert!(polled.is_pending());
+            world.rt.settle();
+        }
+    }
+    let heard = ["a", "b"].map(|text| Said::Text(text.to_owned()));
+    assert_eq!(peer.said(), heard);
 }
 
 /// Answers without end what was asked last, and "stop" with silence.

@@ -149,16 +149,14 @@ fn foreign_locks(source: &Source) -> Vec<Breach> {
     if source.path == "src/sync.rs" {
         return Vec::new();
     }
-    let mut breaches = Vec::new();
     // A model imports loom itself: that is what it runs in.
-    for (number, line) in without_comments(source.product()) {
+    let lines = without_comments(source.product());
+    let is_foreign = |line: &str| {
         let of_std = line.split("std::sync::").skip(1);
         let lock = of_std
             .map(first_name)
             .any(|name| name != "Arc" && name != "Weak");
-        if lock || names_crate(line, "loom") || names_crate(line, "parking_lot") {
-            breaches.push(source.breach(number, line.trim()));
-        }
-    }
-    breaches
+        lock || names_crate(line, "loom") || names_crate(line, "parking_lot")
+    };
+    source.breaches(lines, is_foreign).collect()
 }

@@ -85,11 +85,8 @@ fn is_function(code: &str) -> bool {
 fn lines_fit_on_the_screen() {
     let mut breaches = Vec::new();
     for source in rust() {
-        for (number, line) in numbered(&source.text) {
-            if line.chars().count() > COLUMNS_MAX {
-                breaches.push(source.breach(number, "too long"));
-            }
-        }
+        let is_long = |line: &str| line.chars().count() > COLUMNS_MAX;
+        breaches.extend(source.breaches(numbered(&source.text), is_long));
     }
     assert_none(
         &breaches,

@@ -57,6 +57,16 @@ impl Source {
         without_comments(numbered(&self.text))
     }
 
+    /// One for each of these lines that is wrong.
+    pub(crate) fn breaches<'a>(
+        &'a self,
+        lines: impl Iterator<Item = (usize, &'a str)>,
+        is_wrong: impl Fn(&str) -> bool,
+    ) -> impl Iterator<Item = Breach> {
+        let wrong = lines.filter(move |(_, line)| is_wrong(line));
+        wrong.map(|(number, line)| self.breach(number, line.trim()))
+    }
+
     pub(crate) fn breach(&self, line: usize, what: &str) -> Breach {
         format!("{}:{line}: {what}", self.path)
     }

@@ -6,11 +6,7 @@ use crate::sources::{assert_none, library, numbered, rust, tree, without_comment
 fn sources_are_ascii() {
     let mut breaches = Vec::new();
     for source in rust() {
-        for (number, line) in numbered(&source.text) {
-            if !line.is_ascii() {
-                breaches.push(source.breach(number, line.trim()));
-            }
-        }
+        breaches.extend(source.breaches(numbered(&source.text), |line| !line.is_ascii()));
     }
     assert_none(
         &breaches,
@@ -27,11 +23,8 @@ fn nothing_is_left_to_do() {
     ];
     let mut breaches = Vec::new();
     for source in rust() {
-        for (number, line) in source.code() {
-            if left.iter().any(|left| line.contains(left)) {
-                breaches.push(source.breach(number, line.trim()));
-            }
-        }
+        let is_left = |line: &str| left.iter().any(|left| line.contains(left));
+        breaches.extend(source.breaches(source.code(), is_left));
     }
     assert_none(
         &breaches,
@@ -42,17 +35,14 @@ fn nothing_is_left_to_do() {
 #[test]
 fn nothing_is_unsafe_but_one_call_of_the_binary() {
     let mut breaches = Vec::new();
-    let product = library()
-        .into_iter()
-        .filter(|source| source.path != "src/trim.rs");
-    for source in product {
-        for (number, line) in source.code() {
-            if line.contains("unsafe ") || line.contains("unsafe{") {
-                breaches.push(source.breach(number, line.trim()));
-            }
+    let is_unsafe = |line: &str| line.contains("unsafe ") || line.contains("unsafe{");
+    let library = library();
+    for source in &library {
+        if source.path != "src/trim.rs" {
+            breaches.extend(source.breaches(source.code(), is_unsafe));
         }
     }
-    let forbidden = library().iter().any(|source| {
+    let forbidden = library.iter().any(|source| {
         source.path == "src/lib.rs" && source.text.contains("#![forbid(unsafe_code)]")
     });
     assert!(forbidden, "src/lib.rs must forbid unsafe code");
@@ -66,11 +56,8 @@ fn nothing_is_unsafe_but_one_call_of_the_binary() {
 fn nothing_is_unwrapped() {
     let mut breaches = Vec::new();
     for source in library() {
-        for (number, line) in without_comments(source.product()) {
-            if line.contains(".unwrap()") {
-                breaches.push(source.breach(number, line.trim()));
-            }
-        }
+        let lines = without_comments(source.product());
+        breaches.extend(source.breaches(lines, |line| line.contains(".unwrap()")));
     }
     assert_none(
         &breaches,
@@ -83,14 +70,9 @@ fn tests_wait_for_events_and_not_for_time() {
     let sleeps = [concat!("thread::", "sleep"), concat!("time::", "sleep")];
     let mut breaches = Vec::new();
     for source in rust() {
-        let in_tests = source.path.starts_with("tests/") || source.is_test();
-        if !in_tests {
-            continue;
-        }
-        for (number, line) in source.code() {
-            if sleeps.iter().any(|sleep| line.contains(sleep)) {
-                breaches.push(source.breach(number, line.trim()));
-            }
+        if source.path.starts_with("tests/") || source.is_test() {
+            let sleeps = |line: &str| sleeps.iter().any(|sleep| line.contains(sleep));
+            breaches.extend(source.breaches(source.code(), sleeps));
         }
     }
     assert_none(
@@ -183,12 +165,11 @@ fn nothing_is_half_merged() {
     let markers = ["<", "=", ">"].map(|sign| sign.repeat(7));
     let mut breaches = Vec::new();
     for source in tree() {
-        for (number, line) in numbered(&source.text) {
-            let word = line.split(' ').next().unwrap_or_default();
-            if markers.iter().any(|marker| marker == word) {
-                breaches.push(source.breach(number, word));
-            }
-        }
+        let is_marked = |line: &str| {
+            let word = line.split(' ').next();
+            markers.iter().any(|marker| word == Some(marker))
+        };
+        breaches.extend(source.breaches(numbered(&source.text), is_marked));
     }
     assert_none(&breaches, "finish the merge");
 }
@@ -198,11 +179,8 @@ fn no_path_of_a_machine_is_in_the_tree() {
     let homes = ["home", "root", "work", "Users"].map(|home| format!("/{home}/"));
     let mut breaches = Vec::new();
     for source in tree() {
-        for (number, line) in numbered(&source.text) {
-            if homes.iter().any(|home| starts_path(line, home)) {
-                breaches.push(source.breach(number, line.trim()));
-            }
-        }
+        let has_home = |line: &str| homes.iter().any(|home| starts_path(line, home));
+        breaches.extend(source.breaches(numbered(&source.text), has_home));
     }
     assert_none(&breaches, "write the path from the root of the repository");
 }
