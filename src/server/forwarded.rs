@@ -6,12 +6,14 @@ use axum::http::{HeaderMap, header};
 
 use crate::address::Network;
 
+mod element;
+
 /// The client's address: that of the connection, or the rightmost one in the proxies' words that is
 /// not a trusted proxy's.
 ///
 /// Anybody can write the headers, so a word counts only if a trusted proxy has said it: each proxy
-/// appends whom it has heard from. `X-Forwarded-For` comes before `Forwarded`; a proxy must set, or
-/// remove, both.
+/// appends whom it has heard from. `X-Forwarded-For` comes before `Forwarded`, whatever it says; a
+/// proxy must set, or remove, both.
 pub(super) fn client_address(
     connection: Option<IpAddr>,
     headers: &HeaderMap,
@@ -22,9 +24,9 @@ pub(super) fn client_address(
     if !is_trusted(nearest) {
         return Some(nearest);
     }
-    for hop in hops(headers).iter().rev() {
+    for hop in hops(headers) {
         // A hop without an address hides everything before it.
-        let Some(address) = address(hop) else {
+        let Some(address) = hop else {
             break;
         };
         nearest = address;
@@ -35,30 +37,31 @@ pub(super) fn client_address(
     Some(nearest)
 }
 
-/// Whom each proxy has heard from, the nearest one last.
-fn hops(headers: &HeaderMap) -> Vec<&str> {
-    let hops = elements(headers, "x-forwarded-for");
-    if !hops.is_empty() {
-        return hops;
-    }
-    let elements = elements(headers, header::FORWARDED.as_str());
-    elements.into_iter().map(forwarded_for).collect()
+/// Reads one line of a header: the addresses in it, in their order.
+type Read = fn(&[u8]) -> Vec<Option<IpAddr>>;
+
+/// Whom each proxy has heard from, the nearest one first; `None` where it does not say an address.
+fn hops(headers: &HeaderMap) -> impl Iterator<Item = Option<IpAddr>> {
+    const X_FORWARDED_FOR: &str = "x-forwarded-for";
+    // A header that is there hides the other one even if it cannot be read: a proxy that writes it
+    // may pass the other one on as its client has written it.
+    let (name, read): (_, Read) = if headers.contains_key(X_FORWARDED_FOR) {
+        (X_FORWARDED_FOR, listed)
+    } else {
+        (header::FORWARDED.as_str(), element::addresses)
+    };
+    let lines = headers.get_all(name).into_iter().rev();
+    lines.flat_map(move |line| read(line.as_bytes()).into_iter().rev())
 }
 
-/// The elements of a header's comma-separated lists; a list that is not text has one that is empty.
-fn elements<'a>(headers: &'a HeaderMap, name: &str) -> Vec<&'a str> {
-    let lists = headers.get_all(name).into_iter();
-    let lists = lists.map(|value| value.to_str().unwrap_or_default());
-    lists
-        .flat_map(|list| list.split(',').map(str::trim))
+/// The addresses in one line of `X-Forwarded-For`, in their order; an empty element is none at all
+/// (RFC 9110 5.6.1).
+fn listed(line: &[u8]) -> Vec<Option<IpAddr>> {
+    let elements = line.split(|byte| *byte == b',').map(<[u8]>::trim_ascii);
+    elements
+        .filter(|element| !element.is_empty())
+        .map(|element| address(str::from_utf8(element).ok()?))
         .collect()
-}
-
-/// The node of `for=192.0.2.1;proto=https` (RFC 7239 4).
-fn forwarded_for(element: &str) -> &str {
-    let mut pairs = element.split(';').filter_map(|pair| pair.split_once('='));
-    let node = pairs.find(|(name, _)| name.trim().eq_ignore_ascii_case("for"));
-    node.map_or("", |(_, value)| value.trim().trim_matches('"'))
 }
 
 /// `192.0.2.1`, `2001:db8::1` or `[2001:db8::1]`, with or without a port.
@@ -73,14 +76,18 @@ fn address(hop: &str) -> Option<IpAddr> {
 #[cfg(test)]
 mod tests {
     use axum::http::HeaderValue;
+    use proptest::collection::vec;
+    use proptest::prelude::*;
+    use proptest::sample::select;
 
     use super::*;
 
     /// The client's address for a connection from a trusted proxy, unless another one is given.
-    fn seen(connection: &str, lines: &[(&'static str, &'static str)]) -> String {
+    fn seen<V: AsRef<[u8]>>(connection: &str, lines: &[(&'static str, V)]) -> String {
         let mut headers = HeaderMap::new();
         for (name, value) in lines {
-            headers.append(*name, HeaderValue::from_static(value));
+            let value = HeaderValue::from_bytes(value.as_ref());
+            headers.append(*name, value.expect("a header's value"));
         }
         let proxies = ["10.0.0.0/8", "::1"].map(|text| text.parse().expect("a network"));
         let connection = connection.parse().expect("an address");
@@ -89,6 +96,7 @@ mod tests {
     }
 
     const XFF: &str = "x-forwarded-for";
+    const FORWARDED: &str = "forwarded";
 
     #[test]
     fn nobody_else_is_believed() {
@@ -125,7 +133,7 @@ mod tests {
 
     #[test]
     fn where_there_are_proxies_only_the_farthest_counts() {
-        assert_eq!(seen("10.0.0.1", &[]), "10.0.0.1");
+        assert_eq!(seen::<&str>("10.0.0.1", &[]), "10.0.0.1");
         assert_eq!(seen("10.0.0.1", &[(XFF, "10.0.0.9, 10.0.0.2")]), "10.0.0.9");
     }
 
@@ -133,14 +141,16 @@ mod tests {
     fn a_hop_without_an_address_hides_what_is_before_it() {
         for hop in [
             "unknown",
-            "",
+            "\u{e9}",
             "_hidden",
             "198.51.100",
             "[::2",
             "198.51.100.1:x",
         ] {
-            let line: &'static str = format!("198.51.100.1, {hop}, 10.0.0.2").leak();
-            assert_eq!(seen("10.0.0.1", &[(XFF, line)]), "10.0.0.2", "{hop}");
+            let line = format!("198.51.100.1, {hop}, 10.0.0.2");
+            assert_eq!(seen("10.0.0.1", &[(XFF, &line)]), "10.0.0.2", "{hop}");
+            let line = format!("for=198.51.100.1, for={hop}, for=10.0.0.2");
+            assert_eq!(seen("10.0.0.1", &[(FORWARDED, line)]), "10.0.0.2", "{hop}");
         }
     }
 
@@ -165,6 +175,142 @@ mod tests {
                 address,
                 "{element}"
             );
+        }
+    }
+
+    #[test]
+    fn an_empty_element_is_no_hop() {
+        for line in [
+            "198.51.100.1,",
+            "198.51.100.1, ,\t,10.0.0.2,,",
+            ",198.51.100.1",
+        ] {
+            assert_eq!(seen("10.0.0.1", &[(XFF, line)]), "198.51.100.1", "{line}");
+        }
+        let lines = [(XFF, "198.51.100.1"), (XFF, ""), (XFF, ",")];
+        assert_eq!(seen("10.0.0.1", &lines), "198.51.100.1");
+        let lines = [(FORWARDED, "for=198.51.100.1,,"), (FORWARDED, " ")];
+        assert_eq!(seen("10.0.0.1", &lines), "198.51.100.1");
+    }
+
+    /// A proxy that writes `X-Forwarded-For` may pass on a `Forwarded` that its client has made up.
+    #[test]
+    fn a_clients_forwarded_never_beats_the_proxys_x_forwarded_for() {
+        let made_up = (FORWARDED, &b"for=203.0.113.7"[..]);
+        for (line, address) in [
+            (&b"198.51.100.1"[..], "198.51.100.1"),
+            (b"unknown", "10.0.0.1"),
+            (b"", "10.0.0.1"),
+            (b" , ,", "10.0.0.1"),
+            // No text, but bytes of another encoding.
+            (b"\xe9", "10.0.0.1"),
+            (b"198.51.100.1, \xff", "10.0.0.1"),
+            (b"\xff, 198.51.100.1", "198.51.100.1"),
+        ] {
+            for lines in [[(XFF, line), made_up], [made_up, (XFF, line)]] {
+                assert_eq!(seen("10.0.0.1", &lines), address, "{lines:?}");
+            }
+        }
+        let lines = [(XFF, &b"198.51.100.1"[..]), (XFF, b"\xe9"), made_up];
+        assert_eq!(seen("10.0.0.1", &lines), "10.0.0.1");
+    }
+
+    /// What proxies append whose nearest has the address 10.0.0.1, and the client that they name.
+    /// Some repeat a name that the client has chosen, as quoted text.
+    fn appended(name: &str) -> [(String, &'static str); 5] {
+        let escaped = name.replace('\\', "\\\\").replace('"', "\\\"");
+        [
+            ("for=198.51.100.1".to_owned(), "198.51.100.1"),
+            (
+                "for=\"[2001:db8::7]:80\";proto=https".to_owned(),
+                "2001:db8::7",
+            ),
+            (
+                format!("for=198.51.100.1;host=\"{escaped}\""),
+                "198.51.100.1",
+            ),
+            (
+                format!("host=\"{escaped}\";for=\"198.51.100.1\""),
+                "198.51.100.1",
+            ),
+            (
+                format!("for=198.51.100.1;host=\"{escaped}\", for=10.0.0.2;host=\"{escaped}\""),
+                "198.51.100.1",
+            ),
+        ]
+    }
+
+    /// Asserts that a client which writes this and has this name does not choose its address.
+    fn chooses_nothing(own: &[u8], name: &str) {
+        for (appended, client) in appended(name) {
+            let mut line = own.to_vec();
+            line.extend(b", ");
+            line.extend(appended.as_bytes());
+            let seen_as = seen("10.0.0.1", &[(FORWARDED, line)]);
+            // Without its own address it counts as the nearest proxy that can be told.
+            let allowed = [client, "10.0.0.1", "10.0.0.2"];
+            let told = format!("{} | {appended}", own.escape_ascii());
+            assert!(allowed.contains(&seen_as.as_str()), "{told}: {seen_as}");
+            if !own.contains(&b'"') {
+                assert_eq!(seen_as, client, "{told}");
+            }
+            // A line of the proxy's own is read whatever stands in those before it.
+            let lines = [(FORWARDED, own), (FORWARDED, appended.as_bytes())];
+            assert_eq!(seen("10.0.0.1", &lines), client, "{told}");
+        }
+    }
+
+    /// Of these a client makes up what its proxy does not take out.
+    const PIECES: [&str; 9] = [
+        "for=203.0.113.7",
+        "for=\"203.0.113.7\"",
+        "\"",
+        "\\",
+        ",",
+        ";",
+        "host=",
+        "a",
+        " ",
+    ];
+
+    #[test]
+    fn no_few_pieces_that_a_client_writes_choose_its_address() {
+        let texts = |pieces: usize| {
+            let count = PIECES.len().pow(u32::try_from(pieces).expect("few"));
+            (0..count).map(move |number| {
+                let places = (0..pieces).scan(number, |rest, _| {
+                    let piece = PIECES[*rest % PIECES.len()];
+                    *rest /= PIECES.len();
+                    Some(piece)
+                });
+                places.collect::<String>()
+            })
+        };
+        for own in (0..=4).flat_map(texts) {
+            chooses_nothing(own.as_bytes(), "a,for=203.0.113.7");
+        }
+        for name in (0..=3).flat_map(texts) {
+            for own in ["\"", "host=\"a", "host=\"\\", "a"] {
+                chooses_nothing(own.as_bytes(), &name);
+            }
+        }
+    }
+
+    proptest! {
+        #![proptest_config(crate::cases::cases())]
+
+        #[test]
+        fn whatever_a_client_writes_it_does_not_choose_its_address(
+            own in prop_oneof![
+                vec(select(&PIECES[..]), 0..12).prop_map(|pieces| pieces.concat().into_bytes()),
+                vec(prop_oneof![Just(b'\t'), 0x20..=0x7e_u8, 0x80..=0xff_u8], 0..40),
+            ],
+            name in prop_oneof![
+                vec(select(&PIECES[..]), 0..12).prop_map(|pieces| pieces.concat()),
+                "[ -~]{0,30}",
+            ],
+        ) {
+            chooses_nothing(&own, &name);
         }
     }
 }
