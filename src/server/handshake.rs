@@ -3,7 +3,8 @@
 use axum::http::{HeaderMap, HeaderValue, StatusCode, Version, header};
 use axum::response::{IntoResponse, Response};
 use base64::Engine;
-use base64::engine::general_purpose::STANDARD as BASE64;
+use base64::alphabet;
+use base64::engine::general_purpose::{GeneralPurpose, PAD, STANDARD as BASE64};
 use sha1::{Digest, Sha1};
 
 use crate::session::Dialect;
@@ -14,6 +15,13 @@ const GUID: &[u8] = b"258EAFA5-E914-47DA-95CA-C5AB0DC85B11";
 
 /// The only version of the protocol there is.
 const VERSION: &str = "13";
+
+/// Reads keys, of which the bits behind the 16 bytes may have any value: RFC 6455 4.1 has such a
+/// key as an example, and clients write them. The server uses the text of a key, never its bytes.
+const KEYS: GeneralPurpose = GeneralPurpose::new(
+    &alphabet::STANDARD,
+    PAD.with_decode_allow_trailing_bits(true),
+);
 
 /// A client's valid wish to speak WebSocket, with what proves that we do.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -81,7 +89,7 @@ impl Handshake {
 
 /// Proves that we speak WebSocket: RFC 6455 4.2.2.
 fn accept(key: &[u8]) -> Result<HeaderValue, HandshakeError> {
-    match BASE64.decode(key) {
+    match KEYS.decode(key) {
         Ok(nonce) if nonce.len() == 16 => {}
         Ok(_) | Err(_) => return Err(HandshakeError::BadKey),
     }
@@ -183,6 +191,12 @@ mod tests {
         assert_eq!(handshake.accept, "s3pPLMBiTxaQ9kYGzzhZRbK+xOo=");
     }
 
+    fn parsed(
+        changes: &[(&'static str, Option<&'static str>)],
+    ) -> Result<Handshake, HandshakeError> {
+        Handshake::parse(Version::HTTP_11, &headers(changes))
+    }
+
     #[test]
     fn the_subprotocol_is_chosen_from_the_list() {
         for (offered, dialect) in [
@@ -202,10 +216,55 @@ mod tests {
     }
 
     #[test]
+    fn a_key_is_any_text_of_16_bytes() {
+        for key in [
+            "AQIDBAUGBwgJCgsMDQ4PEA==",
+            // The example of RFC 6455 4.1, and all other bits that may stand behind the 16 bytes.
+            "AQIDBAUGBwgJCgsMDQ4PEC==",
+            "AQIDBAUGBwgJCgsMDQ4PEH==",
+            "AQIDBAUGBwgJCgsMDQ4PEP==",
+            "++++++++++++++++++++++==",
+            "//////////////////////==",
+        ] {
+            let digest = Sha1::digest(format!("{key}258EAFA5-E914-47DA-95CA-C5AB0DC85B11"));
+            let handshake = parsed(&[("sec-websocket-key", Some(key))]).expect("valid");
+            assert_eq!(handshake.accept, BASE64.encode(digest), "{key}");
+        }
+        for key in [
+            None,
+            Some(""),
+            Some("%"),
+            Some("=="),
+            Some("c2hvcnQ="),
+            // 15, 17 and 18 bytes.
+            Some("AQIDBAUGBwgJCgsMDQ4P"),
+            Some("AQIDBAUGBwgJCgsMDQ4PEBE="),
+            Some("AQIDBAUGBwgJCgsMDQ4PEBES"),
+            // Of the padding there is none, too little, too much, or it stands inside.
+            Some("AQIDBAUGBwgJCgsMDQ4PEA"),
+            Some("AQIDBAUGBwgJCgsMDQ4PEA="),
+            Some("AQIDBAUGBwgJCgsMDQ4PEA==="),
+            Some("AQIDBAUGBwgJCgsMDQ4PE==="),
+            Some("AQIDBAUGBwgJCgsMDQ4P=A=="),
+            Some("AQIDBAUGBwgJCgsMDQ4P=="),
+            // Characters of another alphabet, or of none.
+            Some("__________--__________=="),
+            Some("AQIDBAUGBwgJCgsM DQ4PEA=="),
+            Some("AQIDBAUGBwgJCgsMDQ4P!A=="),
+            Some("AQIDBAUGBwgJCgsMDQ4PEA==,AQIDBAUGBwgJCgsMDQ4PEA=="),
+        ] {
+            let error = parsed(&[("sec-websocket-key", key)]);
+            assert_eq!(error, Err(HandshakeError::BadKey), "{key:?}");
+        }
+        let mut two = headers(&[]);
+        let key = HeaderValue::from_static("dGhlIHNhbXBsZSBub25jZQ==");
+        two.append("sec-websocket-key", key);
+        let error = Handshake::parse(Version::HTTP_11, &two);
+        assert_eq!(error, Err(HandshakeError::BadKey));
+    }
+
+    #[test]
     fn names_what_is_wrong() {
-        let error = |changes: &[_]| {
-            Handshake::parse(Version::HTTP_11, &headers(changes)).expect_err("invalid")
-        };
         for change in [
             ("upgrade", None),
             ("upgrade", Some("h2c")),
@@ -213,32 +272,18 @@ mod tests {
             ("connection", Some("keep-alive")),
             ("connection", Some("upgraded")),
         ] {
-            assert_eq!(error(&[change]), HandshakeError::NoUpgrade, "{change:?}");
-        }
-        for version in [None, Some("12"), Some("8"), Some("130")] {
-            let change = ("sec-websocket-version", version);
-            assert_eq!(error(&[change]), HandshakeError::Version, "{version:?}");
-        }
-        for key in [
-            None,
-            Some(""),
-            Some("c2hvcnQ="),
-            Some("dGhlIHNhbXBsZSBub25jZQ"),
-            Some("%"),
-        ] {
-            let change = ("sec-websocket-key", key);
-            assert_eq!(error(&[change]), HandshakeError::BadKey, "{key:?}");
+            let error = parsed(&[change]);
+            assert_eq!(error, Err(HandshakeError::NoUpgrade), "{change:?}");
         }
         let old = Handshake::parse(Version::HTTP_10, &headers(&[]));
         assert_eq!(old, Err(HandshakeError::NoUpgrade));
-        let mut two = headers(&[]);
-        two.append(
-            "sec-websocket-key",
-            HeaderValue::from_static("dGhlIHNhbXBsZSBub25jZQ=="),
-        );
-        assert_eq!(
-            Handshake::parse(Version::HTTP_11, &two),
-            Err(HandshakeError::BadKey)
-        );
+        for version in [None, Some("12"), Some("8"), Some("130")] {
+            let change = ("sec-websocket-version", version);
+            assert_eq!(
+                parsed(&[change]),
+                Err(HandshakeError::Version),
+                "{version:?}"
+            );
+        }
     }
 }
