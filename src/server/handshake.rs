@@ -7,6 +7,7 @@ use base64::alphabet;
 use base64::engine::general_purpose::{GeneralPurpose, PAD, STANDARD as BASE64};
 use sha1::{Digest, Sha1};
 
+use super::subprotocols;
 use crate::session::Dialect;
 use crate::wire::Deflate;
 
@@ -28,7 +29,8 @@ const KEYS: GeneralPurpose = GeneralPurpose::new(
 pub(super) struct Handshake {
     accept: HeaderValue,
     deflate: Option<Deflate>,
-    dialect: Dialect,
+    /// The dialect that the client has asked for by its name.
+    named: Option<Dialect>,
 }
 
 /// What is wrong with a client's wish.
@@ -62,7 +64,7 @@ impl Handshake {
             (Some(key), None) => Ok(Self {
                 accept: accept(key.as_bytes())?,
                 deflate: offered(headers),
-                dialect: dialect(headers),
+                named: subprotocols::listed(headers).find_map(Dialect::named),
             }),
             (Some(_), Some(_)) | (None, _) => Err(HandshakeError::BadKey),
         }
@@ -75,7 +77,7 @@ impl Handshake {
 
     /// What the client wants to speak, of what we do.
     pub(super) fn dialect(&self) -> Dialect {
-        self.dialect
+        self.named.unwrap_or_default()
     }
 
     /// The same wish without an extension.
@@ -98,16 +100,6 @@ fn accept(key: &[u8]) -> Result<HeaderValue, HandshakeError> {
     Ok(accept.expect("base64 is visible ASCII"))
 }
 
-/// The subprotocol the client has listed, if it is one of ours; others it lists in vain.
-fn dialect(headers: &HeaderMap) -> Dialect {
-    let json = Dialect::Json.name().unwrap_or_default();
-    if lists(headers, header::SEC_WEBSOCKET_PROTOCOL, json) {
-        Dialect::Json
-    } else {
-        Dialect::Plain
-    }
-}
-
 /// The first extension of those offered that can be served; what is no text offers nothing.
 fn offered(headers: &HeaderMap) -> Option<Deflate> {
     let values = headers.get_all(header::SEC_WEBSOCKET_EXTENSIONS);
@@ -123,8 +115,8 @@ impl IntoResponse for Handshake {
         ];
         let mut response = (StatusCode::SWITCHING_PROTOCOLS, headers).into_response();
         let headers = response.headers_mut();
-        if let Some(name) = self.dialect.name() {
-            let name = HeaderValue::from_static(name);
+        if let Some(dialect) = self.named {
+            let name = HeaderValue::from_static(dialect.name());
             headers.insert(header::SEC_WEBSOCKET_PROTOCOL, name);
         }
         if let Some(deflate) = self.deflate {
@@ -198,21 +190,57 @@ mod tests {
     }
 
     #[test]
-    fn the_subprotocol_is_chosen_from_the_list() {
-        for (offered, dialect) in [
-            (None, Dialect::Plain),
-            (Some("chat, superchat"), Dialect::Plain),
-            (Some("busline.v1.json"), Dialect::Json),
-            (Some("chat,busline.v1.json"), Dialect::Json),
-            (Some("busline.v2.json"), Dialect::Plain),
+    fn the_first_subprotocol_of_the_list_that_is_spoken_is_selected() {
+        const JSON: &str = "busline.v1.json";
+        const PLAIN: &str = "busline.v1.plain";
+        for (offered, selected) in [
+            (None, None),
+            (Some(""), None),
+            (Some("chat, superchat"), None),
+            (Some("busline.v2.json"), None),
+            (Some("bearer.a.b.c"), None),
+            // A name in another case is another name.
+            (Some("BUSLINE.V1.JSON"), None),
+            (Some("Busline.v1.json, busline.v1.Plain"), None),
+            (Some("BUSLINE.V1.JSON, busline.v1.plain"), Some(PLAIN)),
+            (Some(JSON), Some(JSON)),
+            (Some(PLAIN), Some(PLAIN)),
+            (Some("chat,busline.v1.json"), Some(JSON)),
+            (Some("busline.v1.json, busline.v1.plain"), Some(JSON)),
+            (Some("busline.v1.plain, busline.v1.json"), Some(PLAIN)),
+            (Some("busline.v1.plain, bearer.a.b.c"), Some(PLAIN)),
+            (Some("bearer.a.b.c,busline.v1.json"), Some(JSON)),
+            // Neither is allowed, and both are harmless.
+            (Some(" ,, busline.v1.json ,"), Some(JSON)),
+            (Some("busline.v1.json, busline.v1.json"), Some(JSON)),
         ] {
-            let headers = headers(&[("sec-websocket-protocol", offered)]);
-            let handshake = Handshake::parse(Version::HTTP_11, &headers).expect("valid");
+            let handshake = parsed(&[("sec-websocket-protocol", offered)]).expect("valid");
+            let dialect = selected.and_then(Dialect::named).unwrap_or_default();
             assert_eq!(handshake.dialect(), dialect, "{offered:?}");
             let response = handshake.into_response();
-            let chosen = response.headers().get("sec-websocket-protocol");
-            assert_eq!(chosen.and_then(|name| name.to_str().ok()), dialect.name());
+            let chosen = response.headers().get_all("sec-websocket-protocol");
+            let chosen: Vec<_> = chosen.iter().collect();
+            assert_eq!(chosen, Vec::from_iter(selected), "{offered:?}");
         }
+    }
+
+    #[test]
+    fn subprotocols_may_be_listed_in_several_lines() {
+        let mut headers = headers(&[("sec-websocket-protocol", Some("chat"))]);
+        for line in [
+            &b"\xe9, busline.v1.json"[..],
+            b"busline.v1.plain",
+            b"busline.v1.json",
+        ] {
+            let line = HeaderValue::from_bytes(line).expect("a header's value");
+            headers.append("sec-websocket-protocol", line);
+        }
+        let handshake = Handshake::parse(Version::HTTP_11, &headers).expect("valid");
+        assert_eq!(
+            handshake.named,
+            Some(Dialect::Plain),
+            "the second line is no text"
+        );
     }
 
     #[test]

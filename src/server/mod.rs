@@ -30,6 +30,7 @@ mod roots;
 mod routes;
 mod socket;
 mod stream;
+mod subprotocols;
 mod tail;
 #[cfg(feature = "tls")]
 mod tls;

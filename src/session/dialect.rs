@@ -13,7 +13,7 @@ pub enum Dialect {
     /// `busline.v1.json`: texts are JSON, `{"text":"..."}` in both directions, and there are
     /// notices; binary messages are as they are. See `docs/subprotocol.md`.
     Json,
-    /// Messages as they are, and nothing else.
+    /// `busline.v1.plain`, or no name at all: messages as they are, and nothing else.
     #[default]
     Plain,
 }
@@ -42,12 +42,21 @@ pub(super) const RENEWED: &str = "{\"token\":\"accepted\"}";
 pub(super) const UNDECIDED: &str = "{\"token\":\"try again\"}";
 
 impl Dialect {
-    /// The name it has as a WebSocket subprotocol; the plain one has none.
-    pub const fn name(self) -> Option<&'static str> {
+    /// The name it has as a WebSocket subprotocol.
+    ///
+    /// A client that names none speaks the plain one. Its name is for browsers that show a token as
+    /// a subprotocol: they close the connection unless a name of their list is selected.
+    pub const fn name(self) -> &'static str {
         match self {
-            Self::Json => Some("busline.v1.json"),
-            Self::Plain => None,
+            Self::Json => "busline.v1.json",
+            Self::Plain => "busline.v1.plain",
         }
+    }
+
+    /// The dialect of exactly this name: names of subprotocols are case-sensitive.
+    pub fn named(name: &str) -> Option<Self> {
+        let all = [Self::Json, Self::Plain];
+        all.into_iter().find(|dialect| dialect.name() == name)
     }
 
     /// What a client's frame says; `None` if it is not of this dialect.
@@ -166,8 +175,17 @@ mod tests {
 
     #[test]
     fn a_dialect_has_the_name_that_is_documented() {
-        assert_eq!(Dialect::Json.name(), Some("busline.v1.json"));
-        assert_eq!(Dialect::Plain.name(), None);
+        for (dialect, name) in [
+            (Dialect::Json, "busline.v1.json"),
+            (Dialect::Plain, "busline.v1.plain"),
+        ] {
+            assert_eq!(dialect.name(), name);
+            assert_eq!(Dialect::named(name), Some(dialect));
+            let other = [name.to_uppercase(), format!("{name} "), format!("{name}x")];
+            for name in other.iter().map(String::as_str).chain(["", "plain"]) {
+                assert_eq!(Dialect::named(name), None, "{name:?}");
+            }
+        }
     }
 
     fn read(text: &str) -> Option<String> {

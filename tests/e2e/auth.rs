@@ -116,6 +116,23 @@ async fn a_token_is_taken_from_each_place_it_may_stand_in() {
     assert!(!head.contains("bearer"), "{head}");
 }
 
+/// A browser that shows its token as a subprotocol closes the connection unless one is selected.
+#[tokio::test]
+async fn a_client_that_shows_its_token_as_a_subprotocol_can_have_plain_frames() {
+    let server = guarded().await;
+    let offers = format!(
+        "Sec-WebSocket-Protocol: busline.v1.plain, bearer.{}",
+        good()
+    );
+    let (head, name) = called(&server, &with("/ws/whoami", &offers)).await;
+    let selected = "\r\nsec-websocket-protocol: busline.v1.plain\r\n";
+    assert!(
+        head.contains(selected) && !head.contains("bearer"),
+        "{head}"
+    );
+    assert_eq!(name, "alice", "as it is, in no envelope");
+}
+
 #[tokio::test]
 async fn a_token_that_is_not_good_lets_nobody_in_and_hurts_nobody() {
     let server = guarded().await;

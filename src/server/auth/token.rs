@@ -3,6 +3,7 @@
 use axum::http::{HeaderMap, Uri, header};
 
 use crate::identity::Token;
+use crate::server::subprotocols;
 
 /// What a subprotocol that is a token starts with: what a browser can send.
 const SUBPROTOCOL: &str = "bearer.";
@@ -12,7 +13,8 @@ const SUBPROTOCOL: &str = "bearer.";
 pub(in crate::server) fn find(headers: &HeaderMap, uri: &Uri) -> Option<Token> {
     let header = headers.get(header::AUTHORIZATION);
     let header = header.and_then(|value| bearer(value.to_str().ok()?));
-    let subprotocol = || subprotocols(headers).find_map(|name| name.strip_prefix(SUBPROTOCOL));
+    let subprotocol =
+        || subprotocols::listed(headers).find_map(|name| name.strip_prefix(SUBPROTOCOL));
     let query = || {
         uri.query()?
             .split('&')
@@ -20,12 +22,6 @@ pub(in crate::server) fn find(headers: &HeaderMap, uri: &Uri) -> Option<Token> {
     };
     let token = header.or_else(subprotocol).or_else(query)?;
     Some(Token::new(token))
-}
-
-fn subprotocols(headers: &HeaderMap) -> impl Iterator<Item = &str> {
-    let lists = headers.get_all(header::SEC_WEBSOCKET_PROTOCOL).into_iter();
-    let lists = lists.filter_map(|value| value.to_str().ok());
-    lists.flat_map(|list| list.split(',')).map(str::trim)
 }
 
 /// The token of a value of `Authorization`, whose scheme is in any case.
@@ -61,6 +57,16 @@ mod tests {
             (&[], "/ws/x?a=1&token=g.h.i&b=2", Some("g.h.i")),
             (&[protocol, header], "/ws/x?token=g.h.i", Some("a.b.c")),
             (&[protocol], "/ws/x?token=g.h.i", Some("d.e.f")),
+            (
+                &[("sec-websocket-protocol", ", chat,,bearer.x ,chat, bearer.y")],
+                "/",
+                Some("x"),
+            ),
+            (
+                &[("sec-websocket-protocol", "Bearer.x, BEARER.y")],
+                "/",
+                None,
+            ),
             (&[("authorization", "bearer  x ")], "/", Some("x")),
             (&[("authorization", "Basic x")], "/?token=t", Some("t")),
             (&[("authorization", "Bearer ")], "/", None),

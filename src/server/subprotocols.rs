@@ -1,0 +1,14 @@
+//! The subprotocols that a client lists: names of what it speaks, and perhaps its token.
+
+use axum::http::{HeaderMap, header};
+
+/// The names in the client's order, as it prefers them; a line that is not text lists none.
+///
+/// RFC 6455 4.1 forbids empty and repeated names. Both are harmless: an empty one is left out
+/// (RFC 9110 5.6.1), and one name at most is selected.
+pub(super) fn listed(headers: &HeaderMap) -> impl Iterator<Item = &str> {
+    let lines = headers.get_all(header::SEC_WEBSOCKET_PROTOCOL).into_iter();
+    let lines = lines.filter_map(|line| line.to_str().ok());
+    let names = lines.flat_map(|line| line.split(',')).map(str::trim);
+    names.filter(|name| !name.is_empty())
+}
