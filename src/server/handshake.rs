@@ -40,19 +40,26 @@ pub(super) enum HandshakeError {
     BadKey,
     #[error("this is a WebSocket: connect to it with a WebSocket client")]
     NoUpgrade,
+    #[error("this request for a WebSocket came as HTTP/1.0, which has none: {PROXY}")]
+    OldHttp,
+    #[error("this request for a WebSocket came without `{header}: {token}`: {PROXY}")]
+    Removed {
+        header: &'static str,
+        token: &'static str,
+    },
     #[error("only version 13 of the WebSocket protocol is spoken here")]
     Version,
 }
 
+/// What mends a request that a proxy has changed.
+const PROXY: &str = "a proxy in between must speak HTTP/1.1 to this server, and pass Upgrade and \
+                     Connection on (nginx: proxy_http_version 1.1; proxy_set_header Upgrade \
+                     $http_upgrade; proxy_set_header Connection \"upgrade\";)";
+
 impl Handshake {
     /// Reads the request's head.
     pub(super) fn parse(version: Version, headers: &HeaderMap) -> Result<Self, HandshakeError> {
-        if version < Version::HTTP_11
-            || !lists(headers, header::CONNECTION, "upgrade")
-            || !lists(headers, header::UPGRADE, "websocket")
-        {
-            return Err(HandshakeError::NoUpgrade);
-        }
+        is_upgrade(version, headers)?;
         if headers
             .get(header::SEC_WEBSOCKET_VERSION)
             .is_none_or(|v| v != VERSION)
@@ -86,6 +93,22 @@ impl Handshake {
             deflate: None,
             ..self
         }
+    }
+}
+
+/// Whether the request asks for a WebSocket in a way that HTTP has.
+fn is_upgrade(version: Version, headers: &HeaderMap) -> Result<(), HandshakeError> {
+    let has_upgrade = lists(headers, header::UPGRADE, "websocket");
+    let has_connection = lists(headers, header::CONNECTION, "upgrade");
+    // A proxy passes these on, and takes out what is for one connection alone.
+    let is_meant = has_upgrade || headers.contains_key(header::SEC_WEBSOCKET_KEY);
+    let removed = |header, token| HandshakeError::Removed { header, token };
+    match (has_upgrade, has_connection) {
+        _ if !is_meant => Err(HandshakeError::NoUpgrade),
+        _ if version < Version::HTTP_11 => Err(HandshakeError::OldHttp),
+        (false, _) => Err(removed("Upgrade", "websocket")),
+        (true, false) => Err(removed("Connection", "Upgrade")),
+        (true, true) => Ok(()),
     }
 }
 
@@ -133,7 +156,9 @@ impl IntoResponse for HandshakeError {
         let status = match self {
             Self::BadKey => StatusCode::BAD_REQUEST,
             // RFC 6455 4.4 and RFC 9110 15.5.22.
-            Self::NoUpgrade | Self::Version => StatusCode::UPGRADE_REQUIRED,
+            Self::NoUpgrade | Self::OldHttp | Self::Removed { .. } | Self::Version => {
+                StatusCode::UPGRADE_REQUIRED
+            }
         };
         let headers = [
             (header::UPGRADE, "websocket"),
@@ -292,19 +317,52 @@ mod tests {
     }
 
     #[test]
-    fn names_what_is_wrong() {
-        for change in [
-            ("upgrade", None),
-            ("upgrade", Some("h2c")),
-            ("connection", None),
-            ("connection", Some("keep-alive")),
-            ("connection", Some("upgraded")),
+    fn a_request_that_a_proxy_has_changed_is_told_so() {
+        let removed = |header, token| HandshakeError::Removed { header, token };
+        for (changes, error) in [
+            (
+                [("upgrade", None), ("connection", None)],
+                removed("Upgrade", "websocket"),
+            ),
+            (
+                [("upgrade", None), ("connection", Some("close"))],
+                removed("Upgrade", "websocket"),
+            ),
+            (
+                [("upgrade", Some("h2c")), ("connection", Some("Upgrade"))],
+                removed("Upgrade", "websocket"),
+            ),
+            (
+                [("upgrade", Some("websocket")), ("connection", None)],
+                removed("Connection", "Upgrade"),
+            ),
+            (
+                [
+                    ("upgrade", Some("websocket")),
+                    ("connection", Some("upgraded")),
+                ],
+                removed("Connection", "Upgrade"),
+            ),
         ] {
-            let error = parsed(&[change]);
-            assert_eq!(error, Err(HandshakeError::NoUpgrade), "{change:?}");
+            assert_eq!(parsed(&changes), Err(error.clone()), "{changes:?}");
+            let old = Handshake::parse(Version::HTTP_10, &headers(&changes));
+            assert_eq!(old, Err(HandshakeError::OldHttp), "{changes:?}");
+            for error in [error, HandshakeError::OldHttp] {
+                let text = error.to_string();
+                assert!(text.contains("proxy_http_version 1.1;"), "{text}");
+            }
         }
         let old = Handshake::parse(Version::HTTP_10, &headers(&[]));
-        assert_eq!(old, Err(HandshakeError::NoUpgrade));
+        assert_eq!(old, Err(HandshakeError::OldHttp));
+    }
+
+    #[test]
+    fn names_what_is_wrong() {
+        // A request that asks for no WebSocket, of whatever version.
+        for version in [Version::HTTP_10, Version::HTTP_11, Version::HTTP_2] {
+            let plain = Handshake::parse(version, &HeaderMap::new());
+            assert_eq!(plain, Err(HandshakeError::NoUpgrade), "{version:?}");
+        }
         for version in [None, Some("12"), Some("8"), Some("130")] {
             let change = ("sec-websocket-version", version);
             assert_eq!(

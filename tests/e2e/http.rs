@@ -185,6 +185,28 @@ async fn http_1_0_cannot_upgrade() {
     assert_eq!(server.status("ping").counts.starts, 0, "nobody was let in");
 }
 
+/// A proxy that is not told of WebSockets speaks HTTP/1.0 to its upstream, or takes headers out.
+#[tokio::test]
+async fn a_request_that_a_proxy_has_changed_is_told_what_to_set_there() {
+    let server = Server::standard().await;
+    let stripped = wish("/ws/ping").replace("Connection: Upgrade\r\nUpgrade: websocket\r\n", "");
+    let closed = wish("/ws/ping").replace("Connection: Upgrade", "Connection: close");
+    for (request, named) in [
+        (stripped.replace("HTTP/1.1", "HTTP/1.0"), "came as HTTP/1.0"),
+        (stripped, "came without `Upgrade: websocket`"),
+        (closed, "came without `Connection: Upgrade`"),
+    ] {
+        let answer = ask(&server, &request).await;
+        assert_eq!(answer.status, 426);
+        assert!(answer.body.contains(named), "{}", answer.body);
+        assert!(
+            answer.body.contains("proxy_http_version 1.1;"),
+            "{}",
+            answer.body
+        );
+    }
+}
+
 /// The status of the answer, which may be one that does not end the connection.
 async fn status(server: &Server, request: &str) -> String {
     let mut raw = Raw::connect(server).await;
