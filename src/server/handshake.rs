@@ -38,6 +38,11 @@ pub(super) struct Handshake {
 pub(super) enum HandshakeError {
     #[error("the Sec-WebSocket-Key is not 16 bytes in base64")]
     BadKey,
+    #[error(
+        "a request to upgrade has no body: send it without Transfer-Encoding, and without a \
+         Content-Length other than 0"
+    )]
+    Body,
     #[error("this is a WebSocket: connect to it with a WebSocket client")]
     NoUpgrade,
     #[error("this request for a WebSocket came as HTTP/1.0, which has none: {PROXY}")]
@@ -60,6 +65,10 @@ impl Handshake {
     /// Reads the request's head.
     pub(super) fn parse(version: Version, headers: &HeaderMap) -> Result<Self, HandshakeError> {
         is_upgrade(version, headers)?;
+        // What came of it after the answer would be read as frames.
+        if has_body(headers) {
+            return Err(HandshakeError::Body);
+        }
         if headers
             .get(header::SEC_WEBSOCKET_VERSION)
             .is_none_or(|v| v != VERSION)
@@ -112,6 +121,13 @@ fn is_upgrade(version: Version, headers: &HeaderMap) -> Result<(), HandshakeErro
     }
 }
 
+/// Whether the request says that a body follows; no byte of it need be there yet.
+fn has_body(headers: &HeaderMap) -> bool {
+    let length = |value: &HeaderValue| value.to_str().ok()?.parse().ok();
+    let mut lengths = headers.get_all(header::CONTENT_LENGTH).iter().map(length);
+    headers.contains_key(header::TRANSFER_ENCODING) || lengths.any(|length| length != Some(0_u64))
+}
+
 /// Proves that we speak WebSocket: RFC 6455 4.2.2.
 fn accept(key: &[u8]) -> Result<HeaderValue, HandshakeError> {
     match KEYS.decode(key) {
@@ -154,7 +170,7 @@ impl IntoResponse for Handshake {
 impl IntoResponse for HandshakeError {
     fn into_response(self) -> Response {
         let status = match self {
-            Self::BadKey => StatusCode::BAD_REQUEST,
+            Self::BadKey | Self::Body => StatusCode::BAD_REQUEST,
             // RFC 6455 4.4 and RFC 9110 15.5.22.
             Self::NoUpgrade | Self::OldHttp | Self::Removed { .. } | Self::Version => {
                 StatusCode::UPGRADE_REQUIRED
@@ -314,6 +330,29 @@ mod tests {
         two.append("sec-websocket-key", key);
         let error = Handshake::parse(Version::HTTP_11, &two);
         assert_eq!(error, Err(HandshakeError::BadKey));
+    }
+
+    #[test]
+    fn a_body_that_is_announced_is_refused_whatever_else_is_there() {
+        for value in ["1", "7", "18446744073709551615", "00", "0"] {
+            let is_zero = value.trim_matches('0').is_empty();
+            let parsed = parsed(&[("content-length", Some(value))]);
+            assert_eq!(parsed.is_ok(), is_zero, "{value}: {parsed:?}");
+        }
+        for value in ["chunked", "gzip, chunked", "identity", ""] {
+            let change = ("transfer-encoding", Some(value));
+            assert_eq!(parsed(&[change]), Err(HandshakeError::Body), "{value}");
+            let zero = ("content-length", Some("0"));
+            assert_eq!(
+                parsed(&[change, zero]),
+                Err(HandshakeError::Body),
+                "{value}"
+            );
+        }
+        let mut two = headers(&[("content-length", Some("0"))]);
+        two.append("content-length", HeaderValue::from_static("5"));
+        let error = Handshake::parse(Version::HTTP_11, &two);
+        assert_eq!(error, Err(HandshakeError::Body));
     }
 
     #[test]

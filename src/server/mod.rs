@@ -19,6 +19,7 @@ mod complaint;
 #[cfg(feature = "cli")]
 mod config;
 mod connection;
+mod discard;
 mod end;
 mod fetch;
 mod forwarded;

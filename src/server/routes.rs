@@ -12,9 +12,10 @@ use axum::routing::get;
 use futures::future::{Either, select};
 
 use super::auth;
+use super::discard::discard;
 use super::end::{Alive, End};
 use super::forwarded::client_address;
-use super::handshake::Handshake;
+use super::handshake::{Handshake, HandshakeError};
 use super::page;
 use super::upgrade::{Kind, Upgrade};
 use crate::app::App;
@@ -121,7 +122,7 @@ async fn join<R: Runtime>(
     let handshake = match Handshake::parse(request.version(), request.headers()) {
         Ok(handshake) if shell.app.limits().compress_bytes_min.is_some() => handshake,
         Ok(handshake) => handshake.without_extensions(),
-        Err(error) => return error.into_response(),
+        Err(error) => return no_handshake(&shell.app, error, request),
     };
     let identity = match authorize(&shell.app, ask(&shell.app, &service, &request)).await {
         Ok(identity) => identity,
@@ -140,6 +141,15 @@ async fn join<R: Runtime>(
     let task = Box::new(Upgrade::new(admission, shell.end())).run(upgrade, kind);
     shell.app.rt().spawn(Box::pin(task));
     handshake.into_response()
+}
+
+/// Tells a client what is wrong with its request, which may go on behind its head.
+fn no_handshake<R: Runtime>(app: &App<R>, error: HandshakeError, request: Request) -> Response {
+    if error == HandshakeError::Body {
+        let rt = app.rt();
+        rt.spawn(Box::pin(discard(request.into_body(), rt.clone())));
+    }
+    error.into_response()
 }
 
 /// What a client asks for, and what it shows.

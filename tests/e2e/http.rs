@@ -1,8 +1,12 @@
 //! What is answered before, and instead of, an upgrade.
 
+use std::time::Duration;
+
+use busline::Limits;
+use busline::service::echo;
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
 
-use crate::raw::{Raw, echoes_early, wish};
+use crate::raw::{Raw, TEXT, echoes_early, frame, wish};
 use crate::server::{Server, soon};
 
 pub(crate) struct Answer {
@@ -205,6 +209,127 @@ async fn a_request_that_a_proxy_has_changed_is_told_what_to_set_there() {
             answer.body
         );
     }
+}
+
+/// A request to upgrade with these headers, and what comes together with it.
+fn with_body(headers: &str, body: &[u8]) -> Vec<u8> {
+    let head = wish("/ws/echo").replace("\r\n\r\n", &format!("\r\n{headers}\r\n\r\n"));
+    [head.as_bytes(), body].concat()
+}
+
+/// The bodies that a request to upgrade may announce, each of which looks like a frame.
+fn bodies() -> [(&'static str, Vec<u8>); 4] {
+    let hello = frame(TEXT, b"smuggled");
+    let chunk = [&b"e\r\n"[..], &hello, b"\r\n0\r\n\r\n"].concat();
+    [
+        ("Content-Length: 14", hello),
+        ("Transfer-Encoding: chunked", b"0\r\n\r\n".to_vec()),
+        ("Transfer-Encoding: chunked", chunk.clone()),
+        ("Content-Length: 0\r\nTransfer-Encoding: chunked", chunk),
+    ]
+}
+
+fn assert_no_body(told: &str, headers: &str) {
+    let answer = Answer::parse(told);
+    assert_eq!(answer.status, 400, "{headers}: {told}");
+    let connection = answer.header("connection");
+    assert_eq!(connection, Some("Upgrade, close"), "{headers}: {told}");
+    let text = "a request to upgrade has no body: ";
+    assert!(
+        answer.body.starts_with(text) && answer.body.lines().count() == 1,
+        "{told}"
+    );
+}
+
+#[tokio::test]
+async fn a_body_that_comes_with_a_request_to_upgrade_is_refused_and_read_as_nothing() {
+    let server = Server::standard().await;
+    for (headers, body) in bodies() {
+        let mut raw = Raw::connect(&server).await;
+        raw.send(&with_body(headers, &body)).await;
+        let told = String::from_utf8(raw.end().await).expect("text");
+        assert_no_body(&told, headers);
+    }
+    assert_eq!(server.status("echo").counts.starts, 0, "nobody was let in");
+}
+
+#[tokio::test]
+async fn a_body_that_comes_late_is_refused_before_it_is_there_and_read_as_nothing() {
+    let server = Server::standard().await;
+    for (headers, body) in bodies() {
+        let mut raw = Raw::connect(&server).await;
+        raw.send(&with_body(headers, b"")).await;
+        let mut told = raw.head().await;
+        raw.send(&body).await;
+        told += &String::from_utf8(raw.end().await).expect("text");
+        assert_no_body(&told, headers);
+    }
+    assert_eq!(server.status("echo").counts.starts, 0, "nobody was let in");
+}
+
+/// Bytes that a server has not read make the end of a connection a reset.
+#[tokio::test]
+async fn a_client_that_still_sends_its_body_gets_the_whole_answer() {
+    let server = Server::standard().await;
+    let mut raw = Raw::connect(&server).await;
+    let headers = "Content-Length: 300000";
+    raw.send(&with_body(headers, &[b'x'; 300_000])).await;
+    let told = String::from_utf8(raw.end().await).expect("text");
+    assert_no_body(&told, headers);
+}
+
+#[tokio::test]
+async fn a_body_that_never_comes_holds_no_connection() {
+    // Longer than this test may take.
+    let limits = Limits {
+        handshake_timeout: Duration::from_secs(600),
+        ..Limits::default()
+    };
+    let server = Server::start(|app| app.limits(limits).service("echo", echo)).await;
+    let mut raw = Raw::connect(&server).await;
+    let headers = "Content-Length: 1";
+    raw.send(&with_body(headers, b"")).await;
+    let told = String::from_utf8(raw.end().await).expect("text");
+    assert_no_body(&told, headers);
+}
+
+#[tokio::test]
+async fn a_body_of_no_bytes_is_none() {
+    let server = Server::standard().await;
+    for headers in [
+        "Content-Length: 0",
+        "Content-Length: 0\r\nExpect: 100-continue",
+    ] {
+        let mut raw = Raw::connect(&server).await;
+        raw.send(&with_body(headers, b"")).await;
+        assert!(raw.head().await.starts_with("HTTP/1.1 101 "), "{headers}");
+        raw.send(&frame(TEXT, b"hello")).await;
+        assert_eq!(raw.frame().await, (TEXT, b"hello".to_vec()), "{headers}");
+    }
+}
+
+#[tokio::test]
+async fn a_body_without_a_sure_length_is_a_bad_request() {
+    let server = Server::standard().await;
+    for headers in [
+        "Content-Length: 5\r\nContent-Length: 6",
+        "Content-Length: 0\r\nContent-Length: 6",
+        "Content-Length: 0, 6",
+        "Content-Length: +0",
+        "Content-Length: -1",
+        "Content-Length: 0x0",
+        "Content-Length:",
+        "Transfer-Encoding: gzip",
+        "Transfer-Encoding: chunked, identity",
+        "Content-Length: 0\r\nTransfer-Encoding: xchunked",
+    ] {
+        let mut raw = Raw::connect(&server).await;
+        raw.send(&with_body(headers, b"")).await;
+        let told = raw.head().await;
+        assert!(told.starts_with("HTTP/1.1 400 "), "{headers}: {told}");
+        raw.end().await;
+    }
+    assert_eq!(server.status("echo").counts.starts, 0, "nobody was let in");
 }
 
 /// The status of the answer, which may be one that does not end the connection.
