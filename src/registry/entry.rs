@@ -10,7 +10,7 @@ use std::panic::AssertUnwindSafe;
 use std::sync::Arc as StdArc;
 
 use futures::future::{AbortHandle, Abortable, BoxFuture, FutureExt};
-use tracing::{debug, error, info, warn};
+use tracing::{debug, error, warn};
 
 use super::Registration;
 use super::exit::{Crash, Exit, ExitGuard, Run};
@@ -308,8 +308,8 @@ impl<R: Runtime> Entry<R> {
                 );
             }
             State::Lingering { .. } => debug!(service, %generation, "service lingers"),
-            State::Running => info!(service, %generation, "service started"),
-            State::Stopped => info!(service, %generation, "service stopped"),
+            State::Running => debug!(service, %generation, "service started"),
+            State::Stopped => debug!(service, %generation, "service stopped"),
             State::Stopping { until: Some(_) } => debug!(service, %generation, "service stops"),
             State::Stopping { until: None } => {
                 warn!(service, %generation, "service did not return in its grace, it is aborted");

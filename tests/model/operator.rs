@@ -98,12 +98,12 @@ fn the_operator_reads_where_a_service_goes_and_why() {
     assert_eq!(
         log_of(idle),
         [
-            "INFO service started",
+            "DEBUG service started",
             "DEBUG service lingers",
             "DEBUG service lingers",
             "DEBUG service stops",
             "DEBUG instance returned",
-            "INFO service stopped",
+            "DEBUG service stopped",
         ]
     );
     assert_eq!(
@@ -112,16 +112,16 @@ fn the_operator_reads_where_a_service_goes_and_why() {
             "DEBUG service stops",
             "WARN service did not return in its grace, it is aborted",
             "WARN instance ended aborted",
-            "INFO service stopped",
+            "DEBUG service stopped",
         ]
     );
     let failed = |reason: &str| {
         let ended = format!("WARN instance ended {reason}");
         [
-            "INFO service started".into(),
+            "DEBUG service started".into(),
             ended.clone(),
             "WARN service crashed, it is started again after a wait".into(),
-            "INFO service started".into(),
+            "DEBUG service started".into(),
             ended,
             "ERROR service failed, it takes no clients for a while".to_owned(),
         ]
