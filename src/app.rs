@@ -39,7 +39,11 @@ struct Inner<R: Runtime> {
     fans: Fans<R>,
     /// When sessions leave, once the application drains.
     pacing: Mutex<Option<Pacing>>,
+    log_lines_dropped: Figure,
 }
+
+/// A figure that the program around the application counts.
+type Figure = StdArc<dyn Fn() -> u64 + Send + Sync>;
 
 /// What clients are admitted under: one whole value, replaced at once.
 #[derive(Clone)]
@@ -63,6 +67,7 @@ pub struct Builder<R: Runtime> {
     services: BTreeMap<ServiceName, Registered>,
     origins: Origins,
     authorize: StdArc<dyn Authorize>,
+    log_lines_dropped: Figure,
 }
 
 /// A service, and its policy if it has one of its own.
@@ -102,6 +107,8 @@ pub struct Counts {
     /// Bytes that all sessions together hold for clients; see
     /// [`Limits::queue_bytes`](crate::Limits::queue_bytes).
     pub queued_bytes: u64,
+    /// Lines of the program's log that were dropped; see [`Builder::log_lines_dropped`].
+    pub log_lines_dropped: u64,
 }
 
 impl<R: Runtime> App<R> {
@@ -114,6 +121,7 @@ impl<R: Runtime> App<R> {
             services: BTreeMap::new(),
             origins: Origins::default(),
             authorize: StdArc::new(Anyone),
+            log_lines_dropped: StdArc::new(|| 0),
         }
     }
 
@@ -160,6 +168,7 @@ impl<R: Runtime> App<R> {
             sessions: self.inner.metrics.counts(),
             sessions_open: self.sessions_open(),
             queued_bytes: self.inner.backlog.total(),
+            log_lines_dropped: (self.inner.log_lines_dropped)(),
         }
     }
 
@@ -355,6 +364,14 @@ impl<R: Runtime> Builder<R> {
         self
     }
 
+    /// Tells [`Counts::log_lines_dropped`] by this, and `/metrics` with it; without, it is 0.
+    ///
+    /// The application writes no log: only the program knows where its lines go.
+    pub fn log_lines_dropped(mut self, figure: impl Fn() -> u64 + Send + Sync + 'static) -> Self {
+        self.log_lines_dropped = StdArc::new(figure);
+        self
+    }
+
     /// The application, ready to take clients.
     pub fn build(self) -> App<R> {
         let mut registrations = BTreeMap::new();
@@ -389,6 +406,7 @@ impl<R: Runtime> Builder<R> {
                 }),
                 deflater: Arc::new(Mutex::new(Deflater::default())),
                 pacing: Mutex::new(None),
+                log_lines_dropped: self.log_lines_dropped,
                 policies: Mutex::new(StdArc::new(Policies {
                     limits: StdArc::new(self.limits),
                     services: policies,

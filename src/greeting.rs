@@ -5,6 +5,8 @@ use busline::rt::Tokio;
 use busline::server::{Address, Config, Listeners};
 use tracing::info;
 
+use crate::output;
+
 /// Tells a person what is served and how to try it.
 pub(crate) fn greet(
     config: &Config,
@@ -13,10 +15,8 @@ pub(crate) fn greet(
 ) -> std::io::Result<()> {
     let addresses = listeners.addresses()?;
     info!(?addresses, "listening");
-    println!(
-        "{}",
-        Greeting::new(config, addresses.first().map(std::net::SocketAddr::port)).text(app)
-    );
+    let port = addresses.first().map(std::net::SocketAddr::port);
+    output::greet(Greeting::new(config, port).text(app));
     Ok(())
 }
 
@@ -54,11 +54,11 @@ impl Greeting {
         let version = env!("CARGO_PKG_VERSION");
         let [http, ws] = self.schemes;
         let Some(host) = &self.host else {
-            return format!("busline {version} serves Unix sockets\n\nCtrl-C stops it.");
+            return format!("busline {version} serves Unix sockets\n\nCtrl-C stops it.\n");
         };
         let names = app.registry().names();
         let lines = names.map(|name| format!("  websocat {ws}://{host}/ws/{name}\n"));
         let lines = lines.collect::<String>();
-        format!("busline {version} serves {http}://{host}/\n\n{lines}\nCtrl-C stops it.")
+        format!("busline {version} serves {http}://{host}/\n\n{lines}\nCtrl-C stops it.\n")
     }
 }

@@ -1,28 +1,33 @@
 //! Where tracing goes: lines on standard error, and traces to a collector.
 
+use std::backtrace::{Backtrace, BacktraceStatus};
 use std::io::IsTerminal;
 use std::time::Duration;
 
 use busline::rt::Tokio;
 use busline::server::{Config, LogFormat};
-use tracing::Subscriber;
+use tracing::{Subscriber, error};
 use tracing_subscriber::Layer;
 use tracing_subscriber::layer::SubscriberExt;
 use tracing_subscriber::registry::LookupSpan;
 use tracing_subscriber::util::SubscriberInitExt;
+
+mod queue;
 
 #[cfg(feature = "otel")]
 pub(crate) use self::traced::Logs;
 #[cfg(not(feature = "otel"))]
 pub(crate) use self::untraced::Logs;
 
+use self::queue::Queue;
+
 /// Lines on standard error, written as the configuration says.
-fn lines<S>(config: &Config) -> Box<dyn Layer<S> + Send + Sync>
+fn lines<S>(config: &Config, queue: &Queue) -> Box<dyn Layer<S> + Send + Sync>
 where
     S: Subscriber + for<'span> LookupSpan<'span>,
 {
     let lines = tracing_subscriber::fmt::layer()
-        .with_writer(std::io::stderr)
+        .with_writer(queue.writer())
         .with_ansi(std::io::stderr().is_terminal())
         .with_target(false);
     match config.log_format() {
@@ -31,22 +36,48 @@ where
     }
 }
 
+/// Makes each panic a line of the log.
+///
+/// The hook of the standard library writes to standard error itself: a service that panics while
+/// nobody reads there would stop the thread that serves.
+fn log_panics() {
+    std::panic::set_hook(Box::new(|panic| {
+        let trace = Backtrace::capture();
+        let is_asked_for = trace.status() == BacktraceStatus::Captured;
+        error!(
+            reason = panic.payload_as_str().unwrap_or("(no text)"),
+            at = panic.location().map(display),
+            backtrace = is_asked_for.then(|| display(&trace)),
+            "panicked"
+        );
+    }));
+}
+
 /// Without traces: lines only.
 #[cfg(not(feature = "otel"))]
 mod untraced {
     use super::*;
     use crate::Problem;
 
-    /// Logs that need no end.
-    pub(crate) struct Logs;
+    /// Lines that are on their way until this is dropped.
+    pub(crate) struct Logs {
+        queue: Queue,
+    }
 
     impl Logs {
         /// Begins to log as the configuration says.
         #[expect(clippy::unnecessary_wraps, reason = "with traces it can fail")]
-        pub(crate) fn start(config: &Config, _: &Tokio) -> Result<Self, Problem> {
-            let lines = lines(config).with_filter(config.log().clone());
+        pub(crate) fn start(config: &Config, rt: &Tokio) -> Result<Self, Problem> {
+            let queue = Queue::to_standard_error(config, rt);
+            let lines = lines(config, &queue).with_filter(config.log().clone());
             tracing_subscriber::registry().with(lines).init();
-            Ok(Self)
+            log_panics();
+            Ok(Self { queue })
+        }
+
+        /// Tells how many lines were dropped.
+        pub(crate) fn dropped(&self) -> impl Fn() -> u64 + Send + Sync + use<> {
+            self.queue.dropped()
         }
 
         /// There is nothing to send.
@@ -67,9 +98,11 @@ mod traced {
     /// Longest time that the end of the process waits for a collector.
     const FLUSH_MAX: Duration = Duration::from_secs(5);
 
-    /// What has to be sent before the process ends.
+    /// What has to be sent before the process ends, and lines that are on their way until this is
+    /// dropped.
     pub(crate) struct Logs {
         traces: Option<Traces>,
+        queue: Queue,
     }
 
     impl Logs {
@@ -81,14 +114,21 @@ mod traced {
                     && event.name() != "BatchSpanProcessor.ExportError"
             });
             let not_told = not_told.with_max_level_hint(LevelFilter::TRACE);
-            let lines = lines(config).with_filter(config.log().clone().and(not_told));
+            let queue = Queue::to_standard_error(config, rt);
+            let lines = lines(config, &queue).with_filter(config.log().clone().and(not_told));
             let policy = config.traces().cloned();
             let traces = policy.map(|policy| Traces::start(policy, rt)).transpose()?;
             tracing_subscriber::registry()
                 .with(lines)
                 .with(traces.as_ref().map(Traces::layer))
                 .init();
-            Ok(Self { traces })
+            log_panics();
+            Ok(Self { traces, queue })
+        }
+
+        /// Tells how many lines were dropped.
+        pub(crate) fn dropped(&self) -> impl Fn() -> u64 + Send + Sync + use<> {
+            self.queue.dropped()
         }
 
         /// Sends what there still is, and gives up when this time is over, or before.
@@ -96,6 +136,45 @@ mod traced {
             if let Some(traces) = &self.traces {
                 traces.finish(left.min(FLUSH_MAX)).await;
             }
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::io::{self, Write};
+    use std::sync::mpsc::{Sender, channel};
+
+    use super::*;
+
+    struct Taken(Sender<Vec<u8>>);
+
+    impl Write for Taken {
+        fn write(&mut self, line: &[u8]) -> io::Result<usize> {
+            self.0.send(line.to_vec()).map_err(io::Error::other)?;
+            Ok(line.len())
+        }
+
+        fn flush(&mut self) -> io::Result<()> {
+            Ok(())
+        }
+    }
+
+    #[test]
+    fn a_panic_is_a_line_of_the_log_and_of_nothing_else() {
+        let (taken, read) = channel();
+        let lines = tracing_subscriber::fmt::layer()
+            .with_ansi(false)
+            .with_writer(move || Taken(taken.clone()));
+        let log = tracing_subscriber::registry().with(lines);
+        tracing::subscriber::with_default(log, || {
+            log_panics();
+            drop(std::panic::catch_unwind(|| panic!("planned")));
+            drop(std::panic::take_hook());
+        });
+        let line = String::from_utf8(read.recv().expect("a line")).expect("text");
+        for word in ["ERROR", "panicked", "reason=\"planned\"", "at=src/logs.rs:"] {
+            assert!(line.contains(word), "{word}: {line}");
         }
     }
 }

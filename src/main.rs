@@ -1,4 +1,6 @@
 //! The binary: arguments, then the server, until a signal.
+// These panic where their reader is gone, and wait for one that does not read: see `output`.
+#![warn(clippy::print_stdout, clippy::print_stderr)]
 
 use std::cell::Cell;
 use std::future::pending;
@@ -7,7 +9,7 @@ use std::pin::pin;
 use std::process::ExitCode;
 
 use busline::App;
-use busline::app::RegisterError;
+use busline::app::{Builder, RegisterError};
 use busline::rt::{Clock, Instant, Tokio};
 use busline::server::auth::Remote;
 use busline::server::{
@@ -25,6 +27,7 @@ mod greeting;
 mod logs;
 mod notify;
 mod operators;
+mod output;
 mod reload;
 mod signals;
 mod threads;
@@ -39,16 +42,28 @@ use self::threads::Threads;
 /// Why the server ended other than as asked.
 type Problem = Box<dyn std::error::Error>;
 
+/// The exit code of a command line that is wrong.
+const USAGE: u8 = 2;
+
 /// The services of the binary.
 const SERVICES: &[&str] = &["echo", "ping", "timenow"];
 
 fn main() -> ExitCode {
-    match run(&command_line().get_matches()) {
+    let done = match command_line().try_get_matches() {
+        Ok(matches) => run(&matches),
+        // The help, or the version.
+        Err(help) if !help.use_stderr() => output::print_help(&help),
+        Err(error) => {
+            output::within(output::LAST_WORDS_MAX, move || drop(error.print()));
+            return ExitCode::from(USAGE);
+        }
+    };
+    match done {
         Ok(()) => ExitCode::SUCCESS,
         Err(problem) => {
-            for line in problem.to_string().lines() {
-                eprintln!("busline: {line}");
-            }
+            let problem = problem.to_string();
+            let lines = problem.lines().map(|line| format!("busline: {line}\n"));
+            output::complain(lines.collect());
             ExitCode::FAILURE
         }
     }
@@ -67,24 +82,20 @@ fn run(matches: &ArgMatches) -> Result<(), Problem> {
         Some(("check", matches)) => {
             let file = matches.get_one::<String>("file").expect("it is required");
             Sources::file(file, SERVICES).read()?;
-            println!("{file} is valid");
-            Ok(())
+            output::print(&format!("{file} is valid\n"))
         }
         Some(("completions", matches)) => {
             let shell = *matches.get_one::<Shell>("shell").expect("it is required");
-            generate(
-                shell,
-                &mut command_line(),
-                "busline",
-                &mut std::io::stdout(),
-            );
-            Ok(())
+            let mut script = Vec::new();
+            generate(shell, &mut command_line(), "busline", &mut script);
+            output::print(&String::from_utf8(script)?)
         }
-        Some(("man", _)) => Ok(Man::new(command_line()).render(&mut std::io::stdout())?),
-        Some(("config", _)) => {
-            print!("{}", sources.read()?.print());
-            Ok(())
+        Some(("man", _)) => {
+            let mut page = Vec::new();
+            Man::new(command_line()).render(&mut page)?;
+            output::print(&String::from_utf8(page)?)
         }
+        Some(("config", _)) => output::print(&sources.read()?.print()),
         Some(_) | None => start(sources.read()?, sources),
     }
 }
@@ -110,7 +121,8 @@ fn start(config: Config, sources: Sources) -> Result<(), Problem> {
         warn_of_variables(&sources);
         let signals = Signals::catch()?;
         let remote = config.remote();
-        let app = app(&config, remote.clone().map(|(remote, _)| remote))?;
+        let builder = App::builder(Tokio::current()).log_lines_dropped(logs.dropped());
+        let app = app(builder, &config, remote.clone().map(|(remote, _)| remote))?;
         // Who is told that it serves may ask it to reload, which would end it before this.
         let reload = Reload::new(sources, config.clone(), app.clone(), remote)?;
         let listeners = listeners(&config).await?;
@@ -124,7 +136,7 @@ fn start(config: Config, sources: Sources) -> Result<(), Problem> {
         let threads = Threads::start(config.threads(), &listeners, &acceptor).await?;
         greeting::greet(&config, &app, &listeners)?;
         notify(State::Ready);
-        let served = serve_until_told((server, listeners), (app, admin), (signals, logs), reload);
+        let served = serve_until_told((server, listeners), (app, admin), (signals, &logs), reload);
         let served = Box::pin(served).await;
         drop(threads);
         served
@@ -148,8 +160,12 @@ async fn listeners(config: &Config) -> Result<Listeners, Problem> {
 const PUBLIC: &str = "others can reach this address, and clients need not say who they are: \
                       listen on localhost, configure [auth], or allow it with --allow-anonymous";
 
-fn app(config: &Config, remote: Option<Remote>) -> Result<App<Tokio>, RegisterError> {
-    let mut builder = App::builder(Tokio::current())
+fn app(
+    builder: Builder<Tokio>,
+    config: &Config,
+    remote: Option<Remote>,
+) -> Result<App<Tokio>, RegisterError> {
+    let mut builder = builder
         .limits(config.limits())
         .origins(config.origins())
         .service_with("echo", echo, config.policy("echo"))?
@@ -165,7 +181,7 @@ fn app(config: &Config, remote: Option<Remote>) -> Result<App<Tokio>, RegisterEr
 async fn serve_until_told(
     (server, listeners): (Server<Tokio>, Listeners),
     (app, admin): (App<Tokio>, Option<Listeners>),
-    (mut signals, logs): (Signals, Logs),
+    (mut signals, logs): (Signals, &Logs),
     reload: Reload,
 ) -> Result<(), Problem> {
     let watched = app.clone();

@@ -47,6 +47,7 @@ use clap::ArgMatches;
 use self::options::Options;
 pub(crate) use self::options::command;
 use self::problem::Problem;
+use crate::output;
 
 /// Runs a workload and prints its figures.
 ///
@@ -56,13 +57,15 @@ use self::problem::Problem;
 pub(crate) fn bench(matches: &ArgMatches) -> Result<(), Box<dyn Error>> {
     let options = Options::read(matches)?;
     let report = run::run(&options)?;
-    match options.json {
-        true => println!("{}", report.json()),
-        false => println!("{report}"),
-    }
-    for warning in report.warnings() {
-        eprintln!("busline bench: {warning}");
-    }
+    let figures = match options.json {
+        true => format!("{}\n", report.json()),
+        false => format!("{report}\n"),
+    };
+    let printed = output::print(&figures);
+    let warnings = report.warnings().into_iter();
+    let warnings = warnings.map(|warning| format!("busline bench: {warning}\n"));
+    output::complain(warnings.collect());
+    printed?;
     let faults = report.faults();
     match faults.is_empty() {
         true => Ok(()),

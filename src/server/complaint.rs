@@ -9,20 +9,21 @@ const EVERY: Duration = Duration::from_secs(60);
 
 /// Something that goes wrong again and again.
 #[derive(Debug, Default)]
-pub(super) struct Complaint {
+pub struct Complaint {
     last: Option<Instant>,
     /// What has gone wrong since then.
     untold: u64,
 }
 
 impl Complaint {
-    /// How much to complain about now that this much more has gone wrong; none if it is too early.
-    pub(super) fn due(&mut self, now: Instant, more: u64) -> Option<u64> {
+    /// How much to complain about now that this much more has gone wrong; none if that is nothing,
+    /// or if it is too early.
+    pub fn due(&mut self, now: Instant, more: u64) -> Option<u64> {
         self.untold = self.untold.saturating_add(more);
         let is_early = self
             .last
             .is_some_and(|last| now.saturating_since(last) < EVERY);
-        if is_early {
+        if is_early || self.untold == 0 {
             return None;
         }
         self.last = Some(now);
@@ -45,6 +46,8 @@ mod tests {
             (65, 2, Some(4)),
             (66, 7, None),
             (1000, 0, Some(7)),
+            (2000, 0, None),
+            (2001, 1, Some(1)),
         ] {
             assert_eq!(complaint.due(at(seconds), more), told, "{seconds}");
         }

@@ -14,7 +14,6 @@ use crate::rt::Runtime;
 mod address;
 mod admin;
 pub mod auth;
-#[cfg(feature = "otel")]
 mod complaint;
 #[cfg(feature = "cli")]
 mod config;
@@ -41,6 +40,7 @@ mod upgrade;
 
 pub use self::address::PeerAddress;
 pub use self::admin::{admin_routes, serve_admin};
+pub use self::complaint::Complaint;
 #[cfg(feature = "cli")]
 pub use self::config::{
     Admin, Changes, Config, LogFormat, Problems, Sources, TracePolicy, command,

@@ -41,6 +41,9 @@ mod process;
 
 mod settings;
 
+#[cfg(unix)]
+mod streams;
+
 mod origin;
 
 mod auth;

@@ -50,9 +50,11 @@ pub(crate) struct Process {
     child: Child,
     greeting: Vec<String>,
     pub(crate) address: SocketAddr,
+    /// Where it listens for operators, if that was looked for.
+    pub(crate) operators: Option<SocketAddr>,
     log: Lines<BufReader<ChildStderr>>,
-    // Kept open: a closed pipe is no business of these tests.
-    _stdout: Lines<BufReader<ChildStdout>>,
+    // Kept open: a closed pipe is no business of most tests.
+    _stdout: Option<Lines<BufReader<ChildStdout>>>,
 }
 
 impl Process {
@@ -78,9 +80,40 @@ impl Process {
             child,
             greeting,
             address,
+            operators: None,
             log: BufReader::new(stderr).lines(),
-            _stdout: lines,
+            _stdout: Some(lines),
         }
+    }
+
+    /// The same with a listener for operators, where nobody reads standard output, which is this.
+    pub(crate) async fn start_unread(mut command: Command, stdout: impl Into<Stdio>) -> Self {
+        let mut child = command.stdout(stdout).spawn().expect("it can be run");
+        let stderr = child.stderr.take().expect("it is piped");
+        let mut process = Self {
+            child,
+            greeting: Vec::new(),
+            address: ([0; 4], 0).into(),
+            operators: None,
+            log: BufReader::new(stderr).lines(),
+            _stdout: None,
+        };
+        let operators = "operators' listener addresses=[";
+        process.operators = Some(process.logged_address(operators).await);
+        process.address = process.logged_address("listening addresses=[").await;
+        process
+    }
+
+    /// Reads its log up to a line with this text, and returns the address behind that.
+    pub(crate) async fn logged_address(&mut self, text: &str) -> SocketAddr {
+        let line = self.logged(text).await;
+        let address = line
+            .split(text)
+            .nth(1)
+            .and_then(|rest| rest.split([',', ']']).next());
+        address
+            .and_then(|address| address.parse().ok())
+            .expect(&line)
     }
 
     pub(crate) fn id(&self) -> u32 {

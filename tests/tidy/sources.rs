@@ -12,6 +12,7 @@ const BINARY: &[&str] = &[
     "main",
     "notify",
     "operators",
+    "output",
     "reload",
     "signals",
     "threads",

@@ -154,6 +154,11 @@ impl Snapshot {
                 "Connections closed because their address has too many handshakes",
                 sessions.accepts_refused,
             ),
+            counter(
+                "log_lines_dropped",
+                "Lines of the log that nobody took in time",
+                self.counts.log_lines_dropped,
+            ),
         ]
     }
 

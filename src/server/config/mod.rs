@@ -267,6 +267,11 @@ impl Config {
         self.server.log_format
     }
 
+    /// Most lines of the log that wait to be written.
+    pub fn log_lines(&self) -> usize {
+        self.server.log_lines.size()
+    }
+
     /// How many threads serve clients.
     pub fn threads(&self) -> NonZeroUsize {
         let asked = NonZeroUsize::new(self.server.threads.size());

@@ -40,6 +40,8 @@ keys! {
         log: Parsed<Targets> = "info", Start;
         /// How to log
         log_format: LogFormat = "text", Start;
+        /// Most lines of the log that wait to be written; further ones are dropped
+        log_lines: Whole<1, 1_000_000> = "4096", Start;
     }
 }
 
