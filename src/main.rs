@@ -26,6 +26,7 @@ mod bench;
 mod greeting;
 mod logs;
 mod notify;
+mod open_files;
 mod operators;
 mod output;
 mod reload;
@@ -35,6 +36,7 @@ mod trim;
 
 use self::logs::Logs;
 use self::notify::{State, notify};
+use self::open_files::shortage;
 use self::reload::Reload;
 use self::signals::Signals;
 use self::threads::Threads;
@@ -114,7 +116,16 @@ fn warn_of_variables(sources: &Sources) {
     }
 }
 
+/// Sessions for which there are no files would be clients that wait without a reason.
+fn warn_of_shortage(config: &Config, open_files: Option<u64>) {
+    let (sessions, threads) = (config.limits().sessions, config.threads().get());
+    if let Some(shortage) = open_files.and_then(|limit| shortage(sessions, threads, limit)) {
+        warn!("{shortage}");
+    }
+}
+
 fn start(config: Config, sources: Sources) -> Result<(), Problem> {
+    let open_files = open_files::raise();
     threads::runtime()?.block_on(async {
         Tokio::gather()?;
         let logs = Logs::start(&config, &Tokio::current())?;
@@ -134,6 +145,7 @@ fn start(config: Config, sources: Sources) -> Result<(), Problem> {
         let server = Server::new(app.clone());
         let acceptor = server.acceptor();
         let threads = Threads::start(config.threads(), &listeners, &acceptor).await?;
+        warn_of_shortage(&config, open_files);
         greeting::greet(&config, &app, &listeners)?;
         notify(State::Ready);
         let served = serve_until_told((server, listeners), (app, admin), (signals, &logs), reload);

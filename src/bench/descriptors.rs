@@ -1,6 +1,8 @@
 //! Open files: as many as the clients need, as far as the system allows.
 
 use super::problem::Problem;
+#[cfg(unix)]
+use crate::open_files;
 
 /// Those that are no client's: standard streams, the poll, what is read of /proc.
 const OTHERS: u64 = 32;
@@ -14,21 +16,19 @@ const OTHERS: u64 = 32;
 pub(super) fn raise(clients: usize) -> Result<(), Problem> {
     use rustix::process::{Resource, Rlimit, getrlimit, setrlimit};
     let need = clients as u64 + OTHERS;
-    let limit = getrlimit(Resource::Nofile);
-    let current = limit.current.unwrap_or(u64::MAX);
-    if current >= need {
+    let Some(limit) = open_files::raise().filter(|limit| *limit < need) else {
         return Ok(());
-    }
-    let maximum = limit.maximum.map_or(need, |maximum| maximum.max(need));
+    };
+    let hard = getrlimit(Resource::Nofile).maximum;
     let raised = Rlimit {
         current: Some(need),
         // Root may raise the hard limit; for others this is the one they have.
-        maximum: limit.maximum.map(|_maximum| maximum),
+        maximum: hard.map(|hard| hard.max(need)),
     };
     setrlimit(Resource::Nofile, raised).map_err(|_errno| Problem::Descriptors {
         clients,
         need,
-        limit: limit.maximum.unwrap_or(current),
+        limit,
     })
 }
 

@@ -373,6 +373,25 @@ async fn completions_and_the_manual_are_printed() {
     }
 }
 
+#[cfg(target_os = "linux")]
+#[tokio::test]
+async fn as_many_files_are_opened_as_may_be_and_too_few_are_told_of() {
+    let script = "ulimit -Sn 100; ulimit -Hn 200; exec \"$0\" \"$@\"";
+    let arguments = ["-c", script, BUSLINE, "--listen", "127.0.0.1:0"];
+    let limits = ["--threads", "1", "--limits-sessions", "5000"];
+    let command = program("sh", &[&arguments[..], &limits].concat());
+    let mut process = Process::start(command).await;
+    let told = process.logged("limits.sessions is 5000").await;
+    assert!(told.contains("may open 200 files"), "{told}");
+    let limits = std::fs::read_to_string(format!("/proc/{}/limits", process.id()));
+    let limits = limits.expect("it runs");
+    let files = limits
+        .lines()
+        .find(|line| line.starts_with("Max open files"));
+    let words = files.expect(&limits).split_whitespace().collect::<Vec<_>>();
+    assert_eq!(words[3..5], ["200", "200"], "{limits}");
+}
+
 /// Where systemd would listen.
 #[cfg(target_os = "linux")]
 struct Systemd(tokio::net::UnixDatagram, Scratch);

@@ -11,6 +11,7 @@ const BINARY: &[&str] = &[
     "logs",
     "main",
     "notify",
+    "open_files",
     "operators",
     "output",
     "reload",
