@@ -3,7 +3,6 @@
 use std::fmt;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
-use std::time::SystemTime;
 
 use tokio::net::TcpStream;
 use tokio_rustls::rustls::crypto::{CryptoProvider, ring};
@@ -33,9 +32,12 @@ struct Current {
 
 struct Loaded {
     key: Arc<CertifiedKey>,
-    /// When the two files had last been changed.
-    changed: [Option<SystemTime>; 2],
+    /// What was in the two files: times and sizes may stay as they were where that changes.
+    files: Files,
 }
+
+/// What is in the files of a certificate and its key.
+type Files = [Vec<u8>; 2];
 
 /// Why a certificate cannot be used.
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
@@ -70,13 +72,13 @@ impl Tls {
     /// When one cannot be read, or they are no pair.
     pub fn read(certificate: &Path, key: &Path) -> Result<Self, TlsError> {
         let provider = Arc::new(ring::default_provider());
-        let changed = changed(certificate, key);
-        let pair = load(certificate, key, &provider)?;
+        let files = contents([certificate, key])?;
+        let pair = load([certificate, key], &files, &provider)?;
         let current = Arc::new(Current {
             certificate: certificate.to_owned(),
             key: key.to_owned(),
             provider: Arc::clone(&provider),
-            loaded: Mutex::new(Loaded { key: pair, changed }),
+            loaded: Mutex::new(Loaded { key: pair, files }),
         });
         let config = ServerConfig::builder_with_provider(provider)
             .with_safe_default_protocol_versions()
@@ -89,7 +91,7 @@ impl Tls {
         Ok(Self { acceptor, current })
     }
 
-    /// Reads the files again if they have changed; connections there are keep what they have.
+    /// Reads the files again, and serves what is new in them; connections keep what they have.
     ///
     /// # Errors
     ///
@@ -101,13 +103,12 @@ impl Tls {
             provider,
             loaded,
         } = &*self.current;
-        // Before they are read: what changes meanwhile is seen the next time.
-        let changed = changed(certificate, key);
-        if loaded.lock().changed == changed {
+        let files = contents([certificate, key])?;
+        if loaded.lock().files == files {
             return Ok(Reloaded::Unchanged);
         }
-        let key = load(certificate, key, provider)?;
-        let before = std::mem::replace(&mut *loaded.lock(), Loaded { key, changed });
+        let key = load([certificate, key], &files, provider)?;
+        let before = std::mem::replace(&mut *loaded.lock(), Loaded { key, files });
         drop(before);
         Ok(Reloaded::Changed)
     }
@@ -136,28 +137,115 @@ impl ResolvesServerCert for Current {
     }
 }
 
-/// When the files were last changed.
-fn changed(certificate: &Path, key: &Path) -> [Option<SystemTime>; 2] {
-    [certificate, key].map(|path| path.metadata().and_then(|file| file.modified()).ok())
+fn contents([certificate, key]: [&Path; 2]) -> Result<Files, TlsError> {
+    let read = |path: &Path| std::fs::read(path).map_err(|error| TlsError::file(path, &error));
+    Ok([read(certificate)?, read(key)?])
 }
 
 fn load(
-    certificate: &Path,
-    key: &Path,
+    [certificate, key]: [&Path; 2],
+    [chain, secret]: &Files,
     provider: &CryptoProvider,
 ) -> Result<Arc<CertifiedKey>, TlsError> {
-    let failed = |path: &Path, error: &dyn fmt::Display| TlsError::File {
-        path: path.to_owned(),
-        error: error.to_string(),
-    };
-    let chain = CertificateDer::pem_file_iter(certificate)
-        .and_then(Iterator::collect::<Result<Vec<_>, _>>)
-        .map_err(|error| failed(certificate, &error))?;
+    let chain = CertificateDer::pem_slice_iter(chain)
+        .collect::<Result<Vec<_>, _>>()
+        .map_err(|error| TlsError::file(certificate, &error))?;
     if chain.is_empty() {
-        return Err(failed(certificate, &"there is no certificate in it"));
+        let error = "there is no certificate in it";
+        return Err(TlsError::file(certificate, &error));
     }
-    let key = PrivateKeyDer::from_pem_file(key).map_err(|error| failed(key, &error))?;
-    let pair = CertifiedKey::from_der(chain, key, provider);
+    let secret = PrivateKeyDer::from_pem_slice(secret);
+    let secret = secret.map_err(|error| TlsError::file(key, &error))?;
+    let pair = CertifiedKey::from_der(chain, secret, provider);
     pair.map(Arc::new)
         .map_err(|error: rustls::Error| TlsError::Pair(error.to_string()))
+}
+
+impl TlsError {
+    fn file(path: &Path, error: &dyn fmt::Display) -> Self {
+        Self::File {
+            path: path.to_owned(),
+            error: error.to_string(),
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::fs::File;
+    use std::time::SystemTime;
+
+    use super::*;
+
+    const A: [&str; 2] = [
+        include_str!("../../tests/e2e/keys/a.pem"),
+        include_str!("../../tests/e2e/keys/a.key.pem"),
+    ];
+    const B: [&str; 2] = [
+        include_str!("../../tests/e2e/keys/b.pem"),
+        include_str!("../../tests/e2e/keys/b.key.pem"),
+    ];
+
+    /// Two files of one test, removed at its end.
+    struct Scratch([PathBuf; 2]);
+
+    impl Scratch {
+        fn new(name: &str) -> Self {
+            let file = |end| format!("busline-{}-{name}.{end}", std::process::id());
+            Self(["pem", "key"].map(|end| std::env::temp_dir().join(file(end))))
+        }
+
+        /// Writes them as if that had been at this time.
+        fn write(&self, pair: [&str; 2], at: SystemTime) {
+            for (path, text) in self.0.iter().zip(pair) {
+                std::fs::write(path, text).expect("a test may write there");
+                let file = File::options().append(true).open(path);
+                let set = file.and_then(|file| file.set_modified(at));
+                set.expect("a test may change its own file");
+            }
+        }
+    }
+
+    impl Drop for Scratch {
+        fn drop(&mut self) {
+            for path in &self.0 {
+                drop(std::fs::remove_file(path));
+            }
+        }
+    }
+
+    #[test]
+    fn a_certificate_is_new_by_what_it_is_and_not_by_its_time() {
+        let files = Scratch::new("content");
+        let early = SystemTime::UNIX_EPOCH;
+        let later = early + std::time::Duration::from_secs(1);
+        files.write(A, early);
+        let tls = Tls::read(&files.0[0], &files.0[1]).expect("they are a pair");
+        files.write(A, later);
+        assert_eq!(tls.reload(), Ok(Reloaded::Unchanged));
+        files.write(B, later);
+        assert_eq!(tls.reload(), Ok(Reloaded::Changed));
+        assert_eq!(tls.reload(), Ok(Reloaded::Unchanged));
+        // As `mv` does it, which leaves the time of the other file as it was.
+        let other = Scratch::new("renamed");
+        other.write(A, later);
+        for (from, to) in other.0.iter().zip(&files.0) {
+            std::fs::rename(from, to).expect("a test may move its own files");
+        }
+        assert_eq!(tls.reload(), Ok(Reloaded::Changed));
+    }
+
+    #[test]
+    fn a_file_that_is_half_written_keeps_the_old_certificate_and_is_read_again() {
+        let files = Scratch::new("half");
+        let at = SystemTime::UNIX_EPOCH;
+        files.write(A, at);
+        let tls = Tls::read(&files.0[0], &files.0[1]).expect("they are a pair");
+        files.write([B[0], A[1]], at);
+        assert!(matches!(tls.reload(), Err(TlsError::Pair(_))));
+        files.write(["", B[1]], at);
+        assert!(matches!(tls.reload(), Err(TlsError::File { .. })));
+        files.write(B, at);
+        assert_eq!(tls.reload(), Ok(Reloaded::Changed));
+    }
 }
