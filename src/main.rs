@@ -35,7 +35,7 @@ mod threads;
 mod trim;
 
 use self::logs::Logs;
-use self::notify::{State, notify};
+use self::notify::{Notify, State};
 use self::open_files::shortage;
 use self::reload::Reload;
 use self::signals::Signals;
@@ -147,8 +147,10 @@ fn start(config: Config, sources: Sources) -> Result<(), Problem> {
         let threads = Threads::start(config.threads(), &listeners, &acceptor).await?;
         warn_of_shortage(&config, open_files);
         greeting::greet(&config, &app, &listeners)?;
-        notify(State::Ready);
-        let served = serve_until_told((server, listeners), (app, admin), (signals, &logs), reload);
+        let notify = Notify::default();
+        notify.tell(State::Ready);
+        let (serving, told) = ((server, listeners), (&logs, &notify));
+        let served = serve_until_told(serving, (app, admin), signals, told, reload);
         let served = Box::pin(served).await;
         drop(threads);
         served
@@ -193,7 +195,8 @@ fn app(
 async fn serve_until_told(
     (server, listeners): (Server<Tokio>, Listeners),
     (app, admin): (App<Tokio>, Option<Listeners>),
-    (mut signals, logs): (Signals, &Logs),
+    mut signals: Signals,
+    (logs, notify): (&Logs, &Notify),
     reload: Reload,
 ) -> Result<(), Problem> {
     let watched = app.clone();
@@ -217,12 +220,12 @@ async fn serve_until_told(
     let signal = pin!(async {
         signals.next().await;
         until.set(app.rt().now() + app.limits().drain_timeout);
-        notify(State::Stopping);
+        notify.tell(State::Stopping);
         drop(drain);
         signals.next().await;
     });
     let trim = pin!(trim::after_sessions(&app));
-    let reload = pin!(reload.run());
+    let reload = pin!(reload.run(notify));
     match select(
         select(serve, signal),
         select(trim, select(reload, operators)),

@@ -1,5 +1,7 @@
 //! Tells systemd where the server is in its life (`Type=notify-reload`), if it listens.
 
+use std::cell::Cell;
+
 use tracing::warn;
 
 /// What is told.
@@ -13,18 +15,37 @@ pub(crate) enum State {
     Stopping,
 }
 
-/// Tells it to whom `NOTIFY_SOCKET` names.
-pub(crate) fn notify(state: State) {
-    let word = match state {
-        State::Ready => "READY=1".to_owned(),
-        State::Reloading => format!("RELOADING=1\nMONOTONIC_USEC={}", microseconds()),
-        State::Stopping => "STOPPING=1".to_owned(),
-    };
-    let Some(socket) = std::env::var_os("NOTIFY_SOCKET") else {
-        return;
-    };
-    if let Err(error) = send(&socket, word.as_bytes()) {
-        warn!(%error, "cannot tell systemd");
+/// What systemd was told so far: a server that stops says nothing else any more.
+#[derive(Debug, Default)]
+pub(crate) struct Notify {
+    is_stopping: Cell<bool>,
+}
+
+impl Notify {
+    /// Tells it to whom `NOTIFY_SOCKET` names.
+    pub(crate) fn tell(&self, state: State) {
+        let Some(word) = self.word(state) else {
+            return;
+        };
+        let Some(socket) = std::env::var_os("NOTIFY_SOCKET") else {
+            return;
+        };
+        if let Err(error) = send(&socket, word.as_bytes()) {
+            warn!(%error, "cannot tell systemd");
+        }
+    }
+
+    /// How this is told; after `STOPPING=1` systemd would take any of it for a server that serves.
+    fn word(&self, state: State) -> Option<String> {
+        match state {
+            State::Stopping => {
+                self.is_stopping.set(true);
+                Some("STOPPING=1".to_owned())
+            }
+            State::Ready | State::Reloading if self.is_stopping.get() => None,
+            State::Ready => Some("READY=1".to_owned()),
+            State::Reloading => Some(format!("RELOADING=1\nMONOTONIC_USEC={}", microseconds())),
+        }
     }
 }
 
@@ -58,4 +79,29 @@ fn send(socket: &std::ffi::OsStr, word: &[u8]) -> std::io::Result<()> {
 #[cfg(not(target_os = "linux"))]
 fn send(_: &std::ffi::OsStr, _: &[u8]) -> std::io::Result<()> {
     Ok(())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn nothing_is_told_after_that_it_stops() {
+        let notify = Notify::default();
+        for (state, start) in [
+            (State::Ready, Some("READY=1")),
+            (State::Reloading, Some("RELOADING=1\nMONOTONIC_USEC=")),
+            (State::Ready, Some("READY=1")),
+            (State::Stopping, Some("STOPPING=1")),
+            (State::Reloading, None),
+            (State::Ready, None),
+        ] {
+            let word = notify.word(state);
+            let is_right = match (&word, start) {
+                (Some(word), Some(start)) => word.starts_with(start),
+                (word, start) => word.is_none() && start.is_none(),
+            };
+            assert!(is_right, "{state:?}: {word:?}");
+        }
+    }
 }

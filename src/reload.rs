@@ -13,7 +13,7 @@ use busline::server::{Changes, Config, Problems, Reloaded, Sources, Tls};
 use futures::future::{Either, select};
 use tracing::{error, info};
 
-use crate::notify::{State, notify};
+use crate::notify::{Notify, State};
 
 /// Time between two looks at the files of the certificate.
 const LOOK_EVERY: Duration = Duration::from_secs(60);
@@ -49,7 +49,7 @@ impl Reload {
     }
 
     /// Keeps the server up to date for ever.
-    pub(crate) async fn run(self) -> Infallible {
+    pub(crate) async fn run(self, notify: &Notify) -> Infallible {
         let (remote, rt) = (self.remote.clone(), self.app.rt().clone());
         let fetch = pin!(async move {
             match remote {
@@ -64,29 +64,35 @@ impl Reload {
                 renew(tls.as_ref());
             }
         });
-        let reload = pin!(self.on_signal());
+        let reload = pin!(self.on_signal(notify));
         match select(select(reload, fetch), look).await {
             Either::Left((Either::Left((never, _)) | Either::Right((never, _)), _))
             | Either::Right((never, _)) => match never {},
         }
     }
 
-    /// Reloads at each signal; what is wrong is logged, and everything stays as it was.
-    async fn on_signal(mut self) -> Infallible {
+    /// Reloads at each signal.
+    async fn on_signal(mut self, notify: &Notify) -> Infallible {
         loop {
             self.hangup.next().await;
-            notify(State::Reloading);
-            renew(self.tls.as_ref());
-            match self.reload() {
-                Ok(changes) => info!("settings reloaded: {changes}"),
-                Err(problems) => {
-                    error!("settings not reloaded, the old ones stay");
-                    for problem in problems.iter() {
-                        error!("{problem}");
-                    }
+            notify.tell(State::Reloading);
+            self.hung_up();
+            notify.tell(State::Ready);
+        }
+    }
+
+    /// Reloads; settings that are wrong are logged and stay as they were, and keep no certificate
+    /// from being renewed.
+    fn hung_up(&mut self) {
+        renew(self.tls.as_ref());
+        match self.reload() {
+            Ok(changes) => info!("settings reloaded: {changes}"),
+            Err(problems) => {
+                error!("settings not reloaded, the old ones stay");
+                for problem in problems.iter() {
+                    error!("{problem}");
                 }
             }
-            notify(State::Ready);
         }
     }
 
@@ -151,5 +157,46 @@ impl Hangup {
 
     async fn next(&mut self) {
         std::future::pending::<()>().await;
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    const A: [&str; 2] = [
+        include_str!("../tests/e2e/keys/a.pem"),
+        include_str!("../tests/e2e/keys/a.key.pem"),
+    ];
+    const B: [&str; 2] = [
+        include_str!("../tests/e2e/keys/b.pem"),
+        include_str!("../tests/e2e/keys/b.key.pem"),
+    ];
+
+    #[tokio::test]
+    async fn the_certificate_is_renewed_also_where_the_settings_are_wrong() {
+        let folder = std::env::temp_dir().join(format!("busline-{}-hangup", std::process::id()));
+        let file = |name: &str| folder.join(name);
+        let write = |name: &str, text: &str| std::fs::write(file(name), text);
+        let pair = |[certificate, key]: [&str; 2]| {
+            write("a.pem", certificate).and_then(|()| write("a.key", key))
+        };
+        std::fs::create_dir_all(&folder).expect("a test may write there");
+        pair(A).expect("a test may write there");
+        let (certificate, key) = (file("a.pem"), file("a.key"));
+        let settings = format!("[tls]\ncertificate = {certificate:?}\nkey = {key:?}\n");
+        write("b.toml", &settings).expect("a test may write there");
+        let path = file("b.toml").display().to_string();
+        let sources = Sources::file(&path, &[]);
+        let config = sources.read().expect("it is valid");
+        let tls = config.tls().expect("it is set").clone();
+        let app = App::builder(Tokio::current()).build();
+        let mut reload = Reload::new(sources, config, app, None).expect("signals can be caught");
+        pair(B).expect("a test may write there");
+        write("b.toml", "nonsense = 1\n").expect("a test may write there");
+        reload.hung_up();
+        assert!(reload.reload().is_err(), "the settings are wrong");
+        assert_eq!(tls.reload(), Ok(Reloaded::Unchanged), "it was renewed");
+        std::fs::remove_dir_all(&folder).expect("it is there");
     }
 }

@@ -436,10 +436,17 @@ async fn systemd_is_told_when_it_serves_and_when_it_stops() {
     let systemd = Systemd::new("notify");
     let mut command = busline(&["--listen", "127.0.0.1:0"]);
     command.env("NOTIFY_SOCKET", systemd.1.path());
-    let process = Process::start(command).await;
+    let mut process = Process::start(command).await;
     assert_eq!(systemd.told().await, "READY=1");
+    let holding = process.join("ping").await;
     process.signal("TERM").await;
     assert_eq!(systemd.told().await, "STOPPING=1");
+    process.signal("HUP").await;
+    process.logged("settings reloaded").await;
+    drop(holding);
+    assert_eq!(process.end().await.0, Some(0));
+    let more = systemd.0.try_recv(&mut [0; 64]);
+    assert!(more.is_err(), "a server that stops is never ready again");
 }
 
 #[cfg(target_os = "linux")]
