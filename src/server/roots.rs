@@ -32,6 +32,15 @@ pub enum RootsError {
     System(String),
 }
 
+impl RootsError {
+    pub(super) fn file(path: &Path, error: &dyn fmt::Display) -> Self {
+        Self::File {
+            path: path.to_owned(),
+            error: error.to_string(),
+        }
+    }
+}
+
 impl Roots {
     /// Those that the system trusts, or the file that `SSL_CERT_FILE` names.
     ///
@@ -57,12 +66,15 @@ impl Roots {
     ///
     /// When it cannot be read, or has none or one that cannot be used.
     pub fn read(path: &Path) -> Result<Self, RootsError> {
-        let failed = |error: &dyn fmt::Display| RootsError::File {
-            path: path.to_owned(),
-            error: error.to_string(),
-        };
-        let certificates = CertificateDer::pem_file_iter(path)
-            .and_then(Iterator::collect::<Result<Vec<_>, _>>)
+        let pem = std::fs::read(path).map_err(|error| RootsError::file(path, &error))?;
+        Self::of_file(path, &pem)
+    }
+
+    /// Those of a file with this content.
+    pub(super) fn of_file(path: &Path, pem: &[u8]) -> Result<Self, RootsError> {
+        let failed = |error: &dyn fmt::Display| RootsError::file(path, error);
+        let certificates = CertificateDer::pem_slice_iter(pem)
+            .collect::<Result<Vec<_>, _>>()
             .map_err(|error| failed(&error))?;
         if certificates.is_empty() {
             return Err(failed(&"there is no certificate in it"));

@@ -36,10 +36,11 @@ pub use self::reload::Changes;
 pub use self::traces::TracePolicy;
 
 use self::file::File;
+use self::files::Files;
 use self::key::{Keys, Reader};
 use self::problem::Problem;
 use self::schema::{AuthKeys, LimitKeys, OtelKeys, SERVICE, ServerKeys, ServiceKeys, TlsKeys};
-use self::source::Layer;
+use self::source::{Layer, Place};
 use crate::server::auth::{Jwt, JwtPolicy, Keys as Keyring, Remote};
 use crate::server::{Address, Roots, Tls};
 
@@ -56,6 +57,8 @@ pub struct Config {
     traces: Option<TracePolicy>,
     /// Read once, so that a file that is replaced meanwhile is seen only at the next reload.
     keys: Keyring,
+    /// What was in the files that settings name.
+    files: Files,
     /// Who vouches for the server that publishes keys.
     roots: Option<Roots>,
     service: ServiceKeys,
@@ -144,12 +147,14 @@ impl Config {
         let service = ServiceKeys::read(&mut Reader::new(&layer, "", problems));
         let limits = LimitKeys::read(&mut Reader::new(&layer, "limits", problems));
         let auth = AuthKeys::read(&mut Reader::new(&layer, "auth", problems));
-        let keys = files::read(&auth, problems);
-        let roots = files::roots(auth.jwks_url.as_ref(), auth.jwks_ca.as_ref(), problems);
+        let mut files = Files::default();
+        let keys = files::keys(&auth, &mut files, problems);
+        let ca = (Place::new("auth", "jwks_ca"), auth.jwks_ca.as_ref());
+        let roots = files::roots(auth.jwks_url.as_ref(), ca, &mut files, problems);
         let tls = TlsKeys::read(&mut Reader::new(&layer, "tls", problems));
         let tls = files::tls(&tls, problems);
         let otel = OtelKeys::read(&mut Reader::new(&layer, "otel", problems));
-        let traces = traces::read(otel, problems);
+        let traces = traces::read(otel, &mut files, problems);
         let mut own = BTreeMap::new();
         for name in services {
             let section = format!("{SERVICE}.{name}");
@@ -164,6 +169,7 @@ impl Config {
             tls,
             traces,
             keys,
+            files,
             roots,
             services: own,
             names: services,

@@ -55,11 +55,32 @@ impl Config {
             }
         }
         let mut problems = Vec::new();
-        let config = Self::read(layer, self.names, &mut problems);
-        if problems.is_empty() {
-            Ok((config, changes))
-        } else {
-            Err(Problems(problems))
+        let mut config = Self::read(layer, self.names, &mut problems);
+        if !problems.is_empty() {
+            return Err(Problems(problems));
+        }
+        self.compare_files(&mut config, &mut changes);
+        Ok((config, changes))
+    }
+
+    /// Tells of files whose content has changed though the setting that names them has not.
+    fn compare_files(&self, newer: &mut Self, changes: &mut Changes) {
+        let changed: Vec<_> = self.files.changed(&newer.files).cloned().collect();
+        for place in changed {
+            let live = keys_of(&place.section)
+                .any(|key| key.name == place.key && key.change != Change::Start);
+            let is_renamed = self.layer.get(&place).map(|given| &given.text)
+                != newer.layer.get(&place).map(|given| &given.text);
+            let told = format!("{place}: the content of its file");
+            match live {
+                // With the new name all is said.
+                true if is_renamed => {}
+                true => changes.live.push(told),
+                false => {
+                    changes.start.push(told);
+                    newer.files.keep(&place, &self.files);
+                }
+            }
         }
     }
 }
@@ -147,6 +168,48 @@ mod tests {
         let problems = old.reloaded(&config("")).expect_err("its file is gone");
         assert!(problems.to_string().contains(&ca_text), "{problems}");
     }
+
+    #[test]
+    fn what_has_changed_in_a_file_that_a_setting_names_is_told() {
+        let file = |name: &str| {
+            let name = format!("busline-{}-{name}.pem", std::process::id());
+            std::env::temp_dir().join(name)
+        };
+        let (keys, ca) = (file("told-keys"), file("told-ca"));
+        let public = |name: &str| {
+            let path = format!("{}/tests/e2e/keys/{name}", env!("CARGO_MANIFEST_DIR"));
+            std::fs::read(path).expect("it is there")
+        };
+        let write = |path: &std::path::Path, text: &[u8]| {
+            std::fs::write(path, text).expect("a test may write there");
+        };
+        write(&keys, JWKS.as_bytes());
+        write(&ca, &public("a.pem"));
+        let text = format!(
+            "[auth]\nkeys = {keys:?}\njwks_url = \"https://localhost/\"\njwks_ca = {ca:?}\n"
+        );
+        let old = config(&text);
+        let (same, changes) = old.reloaded(&config(&text)).expect("it is valid");
+        assert!(changes.is_empty(), "{changes}");
+        write(&keys, JWKS.replace("AAAA", "AAAB").as_bytes());
+        write(&ca, &public("b.pem"));
+        let (new, changes) = same.reloaded(&config(&text)).expect("it is valid");
+        assert_eq!(changes.live, ["auth.keys: the content of its file"]);
+        assert_eq!(changes.start, ["auth.jwks_ca: the content of its file"]);
+        let (_, again) = new.reloaded(&config(&text)).expect("it is valid");
+        assert!(again.live.is_empty(), "{again}");
+        assert_eq!(again.start, changes.start, "it waits still");
+        for path in [keys, ca] {
+            std::fs::remove_file(path).expect("it is there");
+        }
+    }
+
+    /// A secret in a JWKS.
+    const JWKS: &str = concat!(
+        r#"{"keys":[{"kty":"oct","k":""#,
+        "AAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAA",
+        r#""}]}"#
+    );
 
     #[test]
     fn the_same_file_changes_nothing() {

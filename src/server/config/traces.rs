@@ -1,8 +1,9 @@
 //! Where traces go, for a busline that was built to export them.
 
-use super::files::roots;
+use super::files::{Files, roots};
 use super::problem::Problem;
 use super::schema::OtelKeys;
+use super::source::Place;
 use super::value::Ratio;
 use crate::server::{Roots, Url};
 
@@ -21,8 +22,13 @@ pub struct TracePolicy {
 }
 
 /// Reads it; what is wrong with it is added to the problems.
-pub(super) fn read(keys: OtelKeys, problems: &mut Vec<Problem>) -> Option<TracePolicy> {
-    let roots = roots(keys.endpoint.as_ref(), keys.ca.as_ref(), problems);
+pub(super) fn read(
+    keys: OtelKeys,
+    files: &mut Files,
+    problems: &mut Vec<Problem>,
+) -> Option<TracePolicy> {
+    let ca = (Place::new("otel", "ca"), keys.ca.as_ref());
+    let roots = roots(keys.endpoint.as_ref(), ca, files, problems);
     let endpoint = keys.endpoint?.0;
     if !cfg!(feature = "otel") {
         problems.push(Problem::Conflict(
