@@ -19,6 +19,7 @@ mod file;
 mod files;
 mod flags;
 mod key;
+mod log_filter;
 
 mod policies;
 mod print;
@@ -265,7 +266,7 @@ impl Config {
 
     /// What to log.
     pub fn log(&self) -> &Targets {
-        &self.server.log.0
+        &self.server.log.0.0
     }
 
     /// How to log.

@@ -101,7 +101,7 @@ fn said(error: &str) -> String {
 }
 
 /// The one of those there are that was probably meant.
-fn near(name: &str, there: &[&str]) -> String {
+pub(super) fn near(name: &str, there: &[&str]) -> String {
     let nearest = there.iter().min_by_key(|known| distance(name, known));
     match nearest {
         Some(known) if distance(name, known) <= 2 => format!(", did you mean `{known}`?"),

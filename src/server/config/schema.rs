@@ -2,10 +2,9 @@
 
 use std::path::PathBuf;
 
-use tracing_subscriber::filter::Targets;
-
 use super::admin::{Admin, LogFormat};
 use super::key::{Key, Keys, keys};
+use super::log_filter::LogFilter;
 use super::value::{Described, Kind, OneOrMore, Parsed, Ratio, Time, Value, Whole};
 use crate::address::Network;
 use crate::limits::{DrainCode, OverRate, Rate, SlowConsumer};
@@ -37,7 +36,7 @@ keys! {
         origins: Vec<Parsed<Pattern>> = "", Live;
         /// What to log, to standard error: error, warn, info, debug, trace or off, for all or by
         /// module, such as `info,busline::server=debug`
-        log: Parsed<Targets> = "info", Start;
+        log: Parsed<LogFilter> = "info", Start;
         /// How to log
         log_format: LogFormat = "text", Start;
         /// Most lines of the log that wait to be written; further ones are dropped
@@ -244,11 +243,6 @@ impl std::fmt::Debug for Secret {
 impl Described for Url {
     const PLACEHOLDER: &'static str = "URL";
     const ALLOWED: &'static str = "a URL without a password, http://HOST/PATH or https://HOST/PATH";
-}
-
-impl Described for Targets {
-    const PLACEHOLDER: &'static str = "FILTER";
-    const ALLOWED: &'static str = "a level, or a list of MODULE=LEVEL";
 }
 
 impl Described for Address {
