@@ -83,6 +83,7 @@ fn run(matches: &ArgMatches) -> Result<(), Problem> {
         Some(("bench", matches)) => bench::bench(matches),
         Some(("check", matches)) => {
             let file = matches.get_one::<String>("file").expect("it is required");
+            name_variables(&sources);
             Sources::file(file, SERVICES).read()?;
             output::print(&format!("{file} is valid\n"))
         }
@@ -97,7 +98,10 @@ fn run(matches: &ArgMatches) -> Result<(), Problem> {
             Man::new(command_line()).render(&mut page)?;
             output::print(&String::from_utf8(page)?)
         }
-        Some(("config", _)) => output::print(&sources.read()?.print()),
+        Some(("config", _)) => {
+            name_variables(&sources);
+            output::print(&sources.read()?.print())
+        }
         Some(_) | None => start(sources.read()?, sources),
     }
 }
@@ -107,12 +111,23 @@ fn variable(name: &str) -> Option<String> {
     std::env::var_os(name).map(|text| text.to_string_lossy().into_owned())
 }
 
-/// A variable with a typing error would be a setting that nobody made.
-fn warn_of_variables(sources: &Sources) {
+/// What to say of variables that are no settings: a typing error is a setting without effect.
+fn unknown_variables(sources: &Sources) -> Vec<String> {
     let names = std::env::vars_os().map(|(name, _)| name.to_string_lossy().into_owned());
-    let unknown = sources.unknown(names);
-    if !unknown.is_empty() {
-        warn!("no settings, and ignored: {}", unknown.join(", "));
+    sources.unknown(names)
+}
+
+/// Names them on standard error.
+fn name_variables(sources: &Sources) {
+    let unknown = unknown_variables(sources).into_iter();
+    let lines = unknown.map(|line| format!("busline: {line}\n"));
+    output::complain(lines.collect());
+}
+
+/// Names them in the log.
+fn warn_of_variables(sources: &Sources) {
+    for line in unknown_variables(sources) {
+        warn!("{line}");
     }
 }
 

@@ -23,6 +23,7 @@ mod end;
 mod fetch;
 mod forwarded;
 mod handshake;
+mod listen_host;
 mod listener;
 mod page;
 #[cfg(feature = "tls")]

@@ -16,6 +16,7 @@ use tokio::net::TcpSocket;
 #[cfg(unix)]
 use tokio::net::UnixListener;
 
+use super::listen_host;
 use super::listener::{Accept, BindError};
 use super::stream::Stream;
 #[cfg(feature = "tls")]
@@ -56,11 +57,14 @@ impl FromStr for Address {
         #[cfg(unix)]
         if let Some(path) = text.strip_prefix("unix:") {
             let path = PathBuf::from(path);
-            return path.has_root().then_some(Self::Unix(path)).ok_or_else(bad);
+            let is_file = path.has_root() && path.file_name().is_some();
+            // The system takes no long ones.
+            let can_be = is_file && std::os::unix::net::SocketAddr::from_pathname(&path).is_ok();
+            return can_be.then_some(Self::Unix(path)).ok_or_else(bad);
         }
         let (host, port) = text.rsplit_once(':').ok_or_else(bad)?;
         let port = port.parse().map_err(|_| bad())?;
-        if host.is_empty() {
+        if !listen_host::can_be(host) {
             return Err(bad());
         }
         let host = host.to_owned();

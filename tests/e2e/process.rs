@@ -241,6 +241,9 @@ async fn a_bad_address_is_one_clear_line() {
         "localhost:http",
         "127.0.0.1:99999",
         ":8080",
+        "256.0.0.1:8080",
+        "http://localhost:8080",
+        "unix:/",
         "",
     ] {
         let output = output(&mut busline(&["--listen", address])).await;

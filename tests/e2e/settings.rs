@@ -133,6 +133,20 @@ async fn a_value_that_is_wrong_is_named_with_its_flag_or_variable() {
     }
 }
 
+#[tokio::test]
+async fn a_variable_that_is_no_setting_is_named_by_the_commands_and_in_the_log() {
+    let file = Scratch::new("variable.toml", "");
+    let said = "BUSLINE_LINGR is no setting, and ignored, did you mean `BUSLINE_LINGER`?";
+    for arguments in [&["config"][..], &["check", file.path()]] {
+        let output = output(busline(arguments).env("BUSLINE_LINGR", "1s")).await;
+        assert!(output.status.success(), "{arguments:?}");
+        assert_eq!(text(&output.stderr), format!("busline: {said}\n"));
+    }
+    let mut command = busline(&["--listen", "127.0.0.1:0"]);
+    command.env("BUSLINE_LINGR", "1s");
+    Process::start(command).await.logged(said).await;
+}
+
 #[cfg(not(feature = "otel"))]
 #[tokio::test]
 async fn traces_need_a_busline_that_was_built_for_them() {

@@ -1,11 +1,13 @@
 //! The command line and the environment: a flag and a variable for each key of the schema.
 
+use clap::builder::UnknownArgumentValueParser;
 use clap::builder::styling::{AnsiColor, Styles};
 use clap::parser::ValueSource;
 use clap::{Arg, ArgAction, ArgMatches, Command, value_parser};
 use clap_complete::Shell;
 
 use super::key::{Change, Key};
+use super::problem::near;
 use super::schema::{SECTIONS, SERVICE, SERVICE_KEYS};
 use super::source::{Given, Layer, Place, Source};
 use super::value::Kind;
@@ -50,10 +52,11 @@ pub fn command(services: &[&'static str]) -> Command {
         .styles(STYLES)
         .after_help(EXAMPLES)
         .arg(config)
-        .args(settings(services).map(|(section, key)| arg(&section, key)))
+        .args(args(services))
         .subcommand(
             Command::new("config")
-                .about("Prints all settings as a file, each with where its value came from"),
+                .about("Prints all settings as a file, each with where its value came from")
+                .args(args(services)),
         )
         .subcommand(
             Command::new("check")
@@ -72,6 +75,27 @@ pub fn command(services: &[&'static str]) -> Command {
                 ),
         )
         .subcommand(Command::new("man").about("Prints the manual page"))
+}
+
+/// The settings, and what other programs call some of them.
+fn args(services: &[&'static str]) -> impl Iterator<Item = Arg> {
+    let settings = settings(services).map(|(section, key)| arg(&section, key));
+    settings.chain(ADDRESSES.iter().map(misnamed))
+}
+
+/// What other programs call the address that they listen on, or a part of it.
+const ADDRESSES: &[&str] = &["addr", "address", "bind", "host", "port"];
+
+/// An argument that there is not, with the one that there is.
+fn misnamed(name: &&'static str) -> Arg {
+    let example = "write `--listen HOST:PORT`, such as `--listen localhost:8080`";
+    let parser = UnknownArgumentValueParser::suggest_arg("--listen").and_suggest(example);
+    Arg::new(*name)
+        .long(*name)
+        .num_args(0..=1)
+        .default_missing_value("")
+        .value_parser(parser)
+        .hide(true)
 }
 
 /// All keys there are, each with its section.
@@ -130,8 +154,16 @@ fn variable(section: &str, key: &Key) -> String {
     format!("BUSLINE_{}", words.to_uppercase())
 }
 
-/// What the flags give.
-pub(super) fn flags(matches: &ArgMatches, services: &[&'static str]) -> Layer {
+/// What the flags give, those before and those behind the word `config`.
+pub(super) fn given(matches: &ArgMatches, services: &[&'static str]) -> Layer {
+    let before = flags(matches, services);
+    match matches.subcommand() {
+        Some(("config", behind)) => before.under(flags(behind, services)),
+        Some(_) | None => before,
+    }
+}
+
+fn flags(matches: &ArgMatches, services: &[&'static str]) -> Layer {
     let mut layer = Layer::default();
     for (section, key) in settings(services) {
         let id = id(&section, key);
@@ -146,7 +178,7 @@ pub(super) fn flags(matches: &ArgMatches, services: &[&'static str]) -> Layer {
     layer
 }
 
-/// Those of these variables that start like ours and are no setting.
+/// What to say of those of these variables that start like ours and are no setting.
 pub(super) fn unknown(
     names: impl Iterator<Item = String>,
     services: &[&'static str],
@@ -156,7 +188,10 @@ pub(super) fn unknown(
         .chain(["BUSLINE_CONFIG".to_owned()])
         .collect();
     let ours = names.filter(|name| name.starts_with("BUSLINE_"));
-    ours.filter(|name| !known.contains(name)).collect()
+    let unknown = ours.filter(|name| !known.contains(name));
+    let known: Vec<_> = known.iter().map(String::as_str).collect();
+    let said = |name: String| format!("{name} is no setting, and ignored{}", near(&name, &known));
+    unknown.map(said).collect()
 }
 
 /// What the environment gives.
@@ -187,11 +222,50 @@ mod tests {
             "BUSLINE_CONFIG",
             "BUSLINE_LINGR",
             "BUSLINE_SERVICE_TIME_NOW_LINGER",
+            "BUSLINE_SERVICE_TIMENOW_LINGER",
             "BUSLINE_SERVICE_PING_LINGER",
         ];
         let names = names.into_iter().chain(["PATH"]).map(str::to_owned);
         let unknown = unknown(names, &["time-now"]);
-        assert_eq!(unknown, ["BUSLINE_LINGR", "BUSLINE_SERVICE_PING_LINGER"]);
+        assert_eq!(
+            unknown,
+            [
+                "BUSLINE_LINGR is no setting, and ignored, did you mean `BUSLINE_LINGER`?",
+                "BUSLINE_SERVICE_TIMENOW_LINGER is no setting, and ignored, did you mean \
+                 `BUSLINE_SERVICE_TIME_NOW_LINGER`?",
+                "BUSLINE_SERVICE_PING_LINGER is no setting, and ignored",
+            ]
+        );
+    }
+
+    #[test]
+    fn a_flag_may_stand_before_and_behind_the_word_config() {
+        let services = &["ping"];
+        let line = "busline --linger 1s --window 2 config --linger 3s --service-ping-window 4";
+        let matches = command(services).try_get_matches_from(line.split(' '));
+        let layer = given(&matches.expect("it is a command"), services);
+        let shown: Vec<_> = layer
+            .iter()
+            .map(|(place, given)| format!("{place}={}", given.text))
+            .collect();
+        assert_eq!(shown, ["linger=3s", "window=2", "service.ping.window=4"]);
+    }
+
+    #[test]
+    fn what_others_call_the_address_is_answered_with_what_it_is_called_here() {
+        for line in [
+            "--port 8080",
+            "--port=8080",
+            "--port",
+            "config --port 80",
+            "--bind a:1",
+        ] {
+            let line = format!("busline {line}");
+            let error = command(&[]).try_get_matches_from(line.split(' '));
+            let error = error.expect_err(&line).to_string();
+            assert!(error.contains("--listen localhost:8080"), "{line}: {error}");
+            assert!(error.starts_with("error: unexpected argument"), "{error}");
+        }
     }
 
     #[test]

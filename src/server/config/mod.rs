@@ -14,6 +14,7 @@ use crate::limits::{
 };
 use crate::origin::Origins;
 
+mod addresses;
 mod admin;
 mod file;
 mod files;
@@ -84,12 +85,12 @@ impl Sources {
         let file = matches.get_one::<String>("config");
         Self {
             file: file.cloned().or_else(|| variables("BUSLINE_CONFIG")),
-            over: flags::environment(variables, services).under(flags::flags(matches, services)),
+            over: flags::environment(variables, services).under(flags::given(matches, services)),
             services,
         }
     }
 
-    /// Those of these variables that start like a setting and are none.
+    /// What to say of those of these variables that start like a setting and are none.
     pub fn unknown(&self, names: impl Iterator<Item = String>) -> Vec<String> {
         flags::unknown(names, self.services)
     }
@@ -145,6 +146,7 @@ impl Sources {
 impl Config {
     fn read(layer: Layer, services: &'static [&'static str], problems: &mut Vec<Problem>) -> Self {
         let server = ServerKeys::read(&mut Reader::new(&layer, "", problems));
+        addresses::check(&server, problems);
         let service = ServiceKeys::read(&mut Reader::new(&layer, "", problems));
         let limits = LimitKeys::read(&mut Reader::new(&layer, "limits", problems));
         let auth = AuthKeys::read(&mut Reader::new(&layer, "auth", problems));

@@ -31,6 +31,12 @@ pub(crate) enum Problem {
     /// The certificate or its key.
     #[error(transparent)]
     Tls(TlsError),
+    /// It would be listened on twice.
+    #[error("`{address}` is given twice, in `listen` or as `admin`: listen once on each address")]
+    Twice {
+        /// The second one.
+        address: String,
+    },
     /// There is no such key or section.
     #[error("{at}: there is no `{name}` here{}; there is {}", near(name, there), there.join(", "))]
     Unknown {

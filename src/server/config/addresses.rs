@@ -1,0 +1,77 @@
+//! Addresses that cannot be listened on beside each other.
+
+use super::admin::Admin;
+use super::problem::Problem;
+use super::schema::ServerKeys;
+use crate::server::Address;
+
+/// Adds each address that is given twice to the problems.
+pub(super) fn check(server: &ServerKeys, problems: &mut Vec<Problem>) {
+    let listen = server.listen.0.iter().map(|address| &address.0);
+    let admin = match &server.admin.0 {
+        Admin::At(address) => Some(address),
+        Admin::IfFree(_) | Admin::Off => None,
+    };
+    let mut before: Vec<String> = Vec::new();
+    for address in listen.chain(admin) {
+        let places = places(address);
+        if places.iter().any(|place| before.contains(place)) {
+            let address = address.to_string();
+            problems.push(Problem::Twice { address });
+        }
+        before.extend(places);
+    }
+}
+
+/// Where one listens there, as far as its text alone tells; nowhere yet if the system chooses.
+fn places(address: &Address) -> Vec<String> {
+    match address {
+        Address::Tcp { port: 0, .. } => Vec::new(),
+        Address::Tcp { host, port } if host.eq_ignore_ascii_case("localhost") => {
+            vec![format!("127.0.0.1:{port}"), format!("[::1]:{port}")]
+        }
+        Address::Tcp { .. } => vec![address.to_string().to_ascii_lowercase()],
+        #[cfg(unix)]
+        Address::Unix(_) => vec![address.to_string()],
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use crate::server::Sources;
+
+    #[test]
+    fn an_address_that_is_given_twice_is_named() {
+        for (text, twice) in [
+            ("listen = [\"a.test:1\", \"A.test:1\"]", Some("A.test:1")),
+            (
+                "listen = [\"localhost:1\", \"127.0.0.1:1\"]",
+                Some("127.0.0.1:1"),
+            ),
+            (
+                "listen = [\"[::1]:1\", \"localhost:1\"]",
+                Some("localhost:1"),
+            ),
+            (
+                "listen = [\"a.test:1\"]\nadmin = \"a.test:1\"",
+                Some("a.test:1"),
+            ),
+            ("listen = [\"unix:/a\", \"unix:/a\"]", Some("unix:/a")),
+            ("listen = [\"a.test:1\"]\nadmin = \"a.test:1?\"", None),
+            ("listen = [\"localhost:0\", \"localhost:0\"]", None),
+            (
+                "listen = [\"a.test:1\", \"a.test:2\", \"0.0.0.0:1\", \"[::]:1\"]",
+                None,
+            ),
+        ] {
+            let config = Sources::file("b.toml", &[]).with_file("b.toml", text);
+            let said = config.err().map(|problems| problems.to_string());
+            let expected = twice.map(|address| format!("`{address}` is given twice"));
+            let is_said = match (&said, &expected) {
+                (Some(said), Some(expected)) => said.starts_with(expected),
+                (said, expected) => said.is_none() && expected.is_none(),
+            };
+            assert!(is_said, "{text}: {said:?}");
+        }
+    }
+}
