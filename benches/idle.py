@@ -140,7 +140,8 @@ def generate(children, args, server):
     url = f"ws://{server.address}/ws/{args.service}"
     # Until it is killed.
     command = [args.binary, "bench", "idle", "--url", url, "--clients", str(server.clients)]
-    command += ["--pid", str(server.process.pid), "--seconds", "86400", "--patience", str(PATIENCE)]
+    command += ["--pid", str(server.process.pid), "--seconds", "86400"]
+    command += ["--connect-timeout", str(PATIENCE)]
     children.start([*command, "--json"])
 
 

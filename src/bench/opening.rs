@@ -31,7 +31,7 @@ pub(super) struct Opening {
     /// Which of the requests each connection makes.
     pub(super) request_of: Vec<usize>,
     /// Longest time without any progress.
-    pub(super) patience: Duration,
+    pub(super) timeout: Duration,
 }
 
 /// A connection on its way.
@@ -53,7 +53,7 @@ impl Opening {
     ///
     /// # Errors
     ///
-    /// The first connection that fails, or that nothing happens for as long as the patience lasts.
+    /// The first connection that fails, or that nothing happens until the timeout is over.
     pub(super) fn open(
         &self,
         poll: &mut Poll,
@@ -85,8 +85,8 @@ impl Opening {
     /// Waits until something happens.
     fn wait(&self, poll: &mut Poll, events: &mut Events, open: usize) -> Result<(), Problem> {
         let start = now();
-        while start.elapsed() < self.patience {
-            match poll.poll(events, Some(self.patience)) {
+        while start.elapsed() < self.timeout {
+            match poll.poll(events, Some(self.timeout)) {
                 Ok(()) if !events.is_empty() => return Ok(()),
                 Ok(()) => {}
                 Err(error) if error.kind() == ErrorKind::Interrupted => {}
@@ -96,7 +96,7 @@ impl Opening {
         Err(Problem::Silent {
             open,
             clients: self.request_of.len(),
-            seconds: self.patience.as_secs(),
+            seconds: self.timeout.as_secs_f64(),
         })
     }
 
@@ -205,6 +205,31 @@ fn hear(stream: &mut TcpStream, answer: &mut Vec<u8>) -> io::Result<bool> {
             Err(error) if error.kind() == ErrorKind::NotConnected => return Ok(false),
             Err(error) if error.kind() == ErrorKind::WouldBlock => return Ok(false),
             Err(error) => return Err(error),
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::net::TcpListener;
+
+    use super::*;
+
+    #[test]
+    fn a_server_that_answers_nothing_is_told_with_the_time_it_had() {
+        let listener = TcpListener::bind("127.0.0.1:0").expect("a free port");
+        let opening = Opening {
+            server: listener.local_addr().expect("it is bound"),
+            sources: Vec::new(),
+            requests: vec![b"GET / HTTP/1.1\r\n\r\n".to_vec()],
+            request_of: vec![0, 0],
+            timeout: Duration::from_micros(1),
+        };
+        let mut poll = Poll::new().expect("the system gives events");
+        let opened = opening.open(&mut poll, &mut Progress::new());
+        let problem = opened.expect_err("nobody accepts").to_string();
+        for part in ["0 of 2", "0.000001 s", "--connect-timeout"] {
+            assert!(problem.contains(part), "{part}: {problem}");
         }
     }
 }

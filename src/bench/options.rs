@@ -23,7 +23,9 @@ pub(super) struct Options {
     /// Bytes of a message.
     pub(super) size: usize,
     pub(super) span: Span,
-    /// Longest time without any progress.
+    /// Longest time without any progress while clients connect.
+    pub(super) connect_timeout: Duration,
+    /// Longest time without any message while one is awaited.
     pub(super) patience: Duration,
     pub(super) pid: Option<u32>,
     pub(super) token_file: Option<PathBuf>,
@@ -98,7 +100,6 @@ impl Options {
             Some(service) => format!("/ws/{service}"),
             None => target.path().unwrap_or_else(|| kind.path()).to_owned(),
         };
-        let patience = seconds(matches, "patience");
         Ok(Self {
             path,
             clients: count(matches, "clients"),
@@ -107,7 +108,8 @@ impl Options {
                 false => 0,
             },
             span: span(&kind, matches),
-            patience,
+            connect_timeout: seconds(matches, "connect-timeout"),
+            patience: seconds(matches, "patience"),
             pid: matches.get_one("pid").copied(),
             token_file: matches.get_one("token-file").cloned(),
             verify: kind.sends() && matches.get_flag("verify"),
@@ -240,6 +242,7 @@ mod tests {
             "echo --in-flight 0",
             "echo --seconds -1",
             "echo --seconds x",
+            "echo --connect-timeout 0",
             "latency --rate 0",
             "latency --rate NaN",
             "idle --size 1",

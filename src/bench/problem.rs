@@ -37,12 +37,12 @@ pub(super) enum Problem {
     #[error(
         "{open} of {clients} clients are connected, and for {seconds} s the others got no answer: \
          the server accepts no more (look at its limits of sessions and of open files), or is \
-         too slow (give it longer with --patience)"
+         too slow (give it longer with --connect-timeout)"
     )]
     Silent {
         open: usize,
         clients: usize,
-        seconds: u64,
+        seconds: f64,
     },
     #[error(
         "{clients} clients need {need} open files, and this process may have {limit}: raise the \

@@ -37,7 +37,7 @@ pub(super) fn run(options: &Options) -> Result<Report, Problem> {
     let check = check(options)?;
     descriptors::raise(options.connections())?;
     let token = Token::find(options.token_file.as_deref())?;
-    let server = options.target.reach()?;
+    let server = options.target.reach(options.connect_timeout)?;
     let process = Process::find(options.pid, server)?;
     let mut progress = Progress::new();
     let mut poll = Poll::new().map_err(Problem::Poll)?;
@@ -92,7 +92,7 @@ fn opening(options: &Options, server: std::net::SocketAddr, token: Option<&Token
         request_of: (0..connections)
             .map(|client| usize::from(client == options.clients))
             .collect(),
-        patience: options.patience,
+        timeout: options.connect_timeout,
     }
 }
 

@@ -6,9 +6,6 @@ use std::time::Duration;
 
 use super::problem::Problem;
 
-/// Longest time until a server accepts a first connection.
-const CONNECT_TIMEOUT: Duration = Duration::from_secs(5);
-
 /// Connections from one address of ours to one port: fewer than a system has ports to give.
 const CONNECTIONS_PER_SOURCE: usize = 10_000;
 
@@ -65,12 +62,12 @@ impl Target {
     }
 
     /// The first of its addresses that accepts a connection; IPv4 is tried first, because there one
-    /// machine has many loopback addresses to connect from.
+    /// machine has many loopback addresses to connect from. Each address has `timeout` to accept.
     ///
     /// # Errors
     ///
     /// [`Problem::Unreachable`] if none does.
-    pub(super) fn reach(&self) -> Result<SocketAddr, Problem> {
+    pub(super) fn reach(&self, timeout: Duration) -> Result<SocketAddr, Problem> {
         let unreachable = |error| Problem::Unreachable(self.authority(), error);
         let host = self.host.trim_start_matches('[').trim_end_matches(']');
         let found = (host, self.port).to_socket_addrs().map_err(unreachable)?;
@@ -78,7 +75,7 @@ impl Target {
         addresses.sort_by_key(SocketAddr::is_ipv6);
         let mut last = io::Error::new(io::ErrorKind::NotFound, "this name has no address");
         for address in addresses {
-            match TcpStream::connect_timeout(&address, CONNECT_TIMEOUT) {
+            match TcpStream::connect_timeout(&address, timeout) {
                 Ok(_stream) => return Ok(address),
                 Err(error) => last = error,
             }

@@ -18,7 +18,11 @@ async fn bench(address: impl std::fmt::Display, line: &str) -> Output {
     let (workload, options) = line.split_once(' ').unwrap_or((line, ""));
     let mut arguments = vec!["bench", workload, "--url", &url, "--json"];
     arguments.extend(options.split_whitespace());
-    for (option, default) in [("--patience", Some("60")), ("--wait", None)] {
+    for (option, default) in [
+        ("--connect-timeout", Some("60")),
+        ("--patience", Some("60")),
+        ("--wait", None),
+    ] {
         let is_idle = workload == "idle" && option == "--wait";
         if !is_idle && !arguments.contains(&option) {
             arguments.push(option);
@@ -123,8 +127,7 @@ async fn a_service_that_errs_is_found_out() {
         }
     }
     let server = Server::start(|app| app.service("liar", liar)).await;
-    let line =
-        "echo --service liar --clients 1 --in-flight 4 --messages 20 --verify --patience 0.5";
+    let line = "echo --service liar --clients 1 --in-flight 4 --messages 20 --verify";
     let output = bench(server.address(), line).await;
     let (figures, said) = figures(&output);
     assert_eq!(output.status.code(), Some(1), "{said}");
@@ -143,7 +146,8 @@ async fn what_does_not_come_is_missing() {
         while ctx.recv().await.is_some() {}
     }
     let server = Server::start(|app| app.service("silent", silent)).await;
-    let line = "echo --service silent --clients 2 --in-flight 3 --messages 100 --patience 0.1";
+    // No patience at all: it bounds what comes after the clients are connected, and nothing else.
+    let line = "echo --service silent --clients 2 --in-flight 3 --messages 100 --patience 0";
     let output = bench(server.address(), line).await;
     let (figures, said) = figures(&output);
     assert_eq!(output.status.code(), Some(1), "{said}");

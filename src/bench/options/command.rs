@@ -142,7 +142,12 @@ fn common(name: &'static str, clients: &'static str) -> Command {
         url,
         service,
         number("clients", "COUNT", clients, 1..=1_000_000).help("Clients that are connected"),
-        time("patience", "5").help("Time without any progress after which it gives up"),
+        time("connect-timeout", "10")
+            .value_parser(timeout)
+            .help("Time without any progress after which it gives up to connect the clients"),
+        time("patience", "5").help(
+            "Time without any message after which it gives up to wait for those on their way",
+        ),
         pid,
         token,
         switch("json").help("Prints the figures as JSON"),
@@ -196,6 +201,14 @@ fn duration(text: &str) -> Result<Duration, String> {
     match Duration::try_from_secs_f64(seconds) {
         Ok(duration) if duration <= Duration::from_secs(86_400) => Ok(duration),
         Ok(_) | Err(_) => Err("0 to 86400 seconds are allowed".to_owned()),
+    }
+}
+
+/// A duration in which something can happen.
+fn timeout(text: &str) -> Result<Duration, String> {
+    match duration(text)? {
+        Duration::ZERO => Err("more than 0 and at most 86400 seconds are allowed".to_owned()),
+        timeout => Ok(timeout),
     }
 }
 
