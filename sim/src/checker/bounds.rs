@@ -1,7 +1,7 @@
 //! Bounds: never exceeded, and nobody is refused below one.
 
 use super::{Breach, Checker, History};
-use crate::trace::{Entry, Event};
+use crate::trace::{Entry, Event, Held};
 
 /// No more sessions at once than may be, and none refused for their number while there is room; no
 /// message that is longer than may be; none lost from a window that could hold them all.
@@ -32,7 +32,7 @@ impl Checker for Bounds {
             Some(held)
                 if held.lost_lagged > 0
                     && held.published <= wild.window_messages as u64
-                    && held.bytes_in * 2 <= wild.window_bytes as u64 =>
+                    && published_bytes(held) <= wild.window_bytes as u64 =>
             {
                 let text = format!(
                     "{} messages were lost of {}, and a window holds {}",
@@ -47,6 +47,15 @@ impl Checker for Bounds {
 
 /// What `script` says of itself, longer than the smallest messages.
 const SCRIPT_SAYS: &str = "still there";
+
+/// The longest message that a service publishes unasked, in bytes: `timenow`'s.
+const UNASKED_BYTES: u64 = "2025-12-22T10:30:00Z".len() as u64;
+
+/// The most bytes of all that was published: what clients said, to their service and by it, and as
+/// if every message were one that a service publishes unasked.
+fn published_bytes(held: &Held) -> u64 {
+    held.bytes_in * 2 + held.published * UNASKED_BYTES
+}
 
 /// When rights to a session were taken, and given back: the time, and the place in the trace, as
 /// much happens at one time.
