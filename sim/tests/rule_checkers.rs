@@ -4,9 +4,11 @@
     reason = "each test tampers with some kinds of events"
 )]
 
+use std::path::Path;
 use std::sync::OnceLock;
 
 use sim::plan::{Action, Plan};
+use sim::plan_file::PlanFile;
 use sim::swarm::swarm;
 use sim::trace::{Ending, Entry, Event, Held};
 use sim::{Report, Trace};
@@ -109,6 +111,26 @@ fn accepting_finds_a_server_that_gives_up() {
             entries.extend(after.into_iter().filter(is_left));
         }
     });
+}
+
+#[test]
+fn accepting_finds_a_server_that_gives_up_while_a_link_is_held() {
+    let folder = Path::new(env!("CARGO_MANIFEST_DIR")).join("regressions");
+    let plan = PlanFile::read(&folder.join("accepting-in-a-hold.json"));
+    let plan = plan.expect("it is there").plan;
+    let trace = sim::run::run(&plan).expect("the run comes to a result");
+    let is_left = |entry: &&Entry| {
+        !matches!(
+            entry.event,
+            Event::Connected { .. } | Event::Closed { .. } | Event::Ended { .. }
+        )
+    };
+    let entries: Vec<_> = trace.entries().iter().filter(is_left).cloned().collect();
+    let report = Report::new(plan, Trace::from_entries(entries));
+    let mut violations = report.violations.iter();
+    let breach = violations.find(|violation| violation.checker == "accepting");
+    let breach = &breach.expect("nobody is served").breach;
+    assert!(breach.text.contains("was not accepted"), "{}", breach.text);
 }
 
 #[test]

@@ -1,6 +1,6 @@
 //! Accepting: a system without file descriptors is neither asked without pause nor given up.
 
-use super::{Breach, Checker, History};
+use super::{Breach, Checker, History, Life};
 use crate::trace::Event;
 
 /// Failures to accept within a second that show that nothing waits between them.
@@ -9,7 +9,10 @@ const SPINS: usize = 12;
 /// The longest pause before a connection is accepted that could be, in microseconds.
 const PAUSE: u64 = 250_000;
 
-/// What a handshake takes over the smallest buffers, in microseconds.
+/// The bytes of a handshake, those of the request and those of the response.
+const HANDSHAKE_BYTES: u64 = 600;
+
+/// What a handshake takes over the smallest buffers beside that, in microseconds.
 const NARROW: u64 = 8_000_000;
 
 /// Failed accepts are some time apart, and who waited for one is served after the last.
@@ -34,13 +37,9 @@ impl Checker for Accepting {
             if !life.is_polite() {
                 continue;
             }
-            let Some(end) = history.exhausted_at(life.connecting, history.one_way()) else {
+            let Some(by) = served_by(history, life) else {
                 continue;
             };
-            // There and back for the connection, and again for the request.
-            let arrive = |t, _| history.arrival(life.zone, t);
-            let arrived = (0..4).fold(end + PAUSE, arrive);
-            let by = arrived + if history.is_wide { 0 } else { NARROW } + history.grace;
             if history.is_cut(life, by) {
                 continue;
             }
@@ -53,5 +52,28 @@ impl Checker for Accepting {
             }
         }
         Ok(())
+    }
+}
+
+/// By when a client is served that met a shortage of descriptors; `None` if it met none.
+fn served_by(history: &History<'_>, life: &Life) -> Option<u64> {
+    let asked = life.connecting;
+    let met = history.exhausted_until(asked, asked + history.one_way())?;
+    let crossing = match history.is_wide {
+        true => 0,
+        false => NARROW + history.crossing(HANDSHAKE_BYTES),
+    };
+    // There and back for the connection, and again for the request.
+    let takes = PAUSE + 4 * history.one_way() + crossing + history.grace;
+    let mut since = met;
+    loop {
+        let by = since.saturating_add(takes);
+        // A shortage or a hold that falls into this time begins it anew.
+        let shortage = history.exhausted_until(since, by);
+        let hold = history.held_until(life.zone, since, by);
+        match shortage.max(hold) {
+            Some(over) if over > since => since = over,
+            Some(_) | None => return Some(by),
+        }
     }
 }

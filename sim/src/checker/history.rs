@@ -4,9 +4,10 @@ use std::cell::OnceCell;
 use std::collections::BTreeMap;
 
 use super::conns::{Conn, conns};
-use crate::plan::{Action, Plan, Timed};
+use super::links::Links;
+use crate::plan::{Action, Plan};
 use crate::trace::{Ending, Entry, Event, Held, Notice, Trace};
-use crate::wild::{Deed, Tcp, Wild};
+use crate::wild::{Deed, Wild};
 
 /// A run, arranged for checkers. All times are virtual microseconds.
 pub struct History<'a> {
@@ -42,6 +43,7 @@ pub struct History<'a> {
     walls: Vec<(u64, i64)>,
     /// The longest time that one direction of a healthy link takes.
     one_way: u64,
+    links: Links,
 }
 
 /// One client, from its own point of view.
@@ -104,6 +106,7 @@ impl<'a> History<'a> {
             None
         });
         let latency_ms = steps.fold(network.latency_ms_max, u64::max);
+        let links = Links::of(plan);
         let mut history = Self {
             entries: trace.entries(),
             clients: BTreeMap::new(),
@@ -113,7 +116,7 @@ impl<'a> History<'a> {
             wild: plan.wild.clone(),
             slack,
             grace: slack + 2_000 + 2_000 * network.tick_ms.min(10),
-            is_wide: is_wide(plan),
+            is_wide: links.is_wide(),
             started: 0,
             conns: OnceCell::new(),
             holds: Vec::new(),
@@ -123,6 +126,7 @@ impl<'a> History<'a> {
             walls: Vec::new(),
             // Sent within a tick, and received at the beginning of one.
             one_way: (latency_ms + 2 * network.tick_ms) * 1000 + slack,
+            links,
         };
         for entry in trace.entries() {
             history.take(entry);
@@ -168,22 +172,19 @@ impl<'a> History<'a> {
         self.exhausted.iter().any(hits)
     }
 
-    /// The end of the last shortage of file descriptors that a client met which began to connect at
-    /// `t`, if it met one within this time.
-    pub fn exhausted_at(&self, t: u64, within: u64) -> Option<u64> {
-        let hits = |time: &&Outage| time.from <= t + within && t <= time.to;
-        let met = self
-            .exhausted
-            .iter()
-            .filter(hits)
-            .map(|time| time.to)
-            .max()?;
-        // One may follow another.
-        let later = self
-            .exhausted
-            .iter()
-            .filter(|time| time.from <= met + within);
-        later.map(|time| time.to).max()
+    /// The end of the last shortage of file descriptors at some time between these.
+    pub fn exhausted_until(&self, from: u64, to: u64) -> Option<u64> {
+        let hits = |time: &&Outage| time.from <= to && from <= time.to;
+        let times = self.exhausted.iter().filter(hits);
+        times.map(|time| time.to).max()
+    }
+
+    /// The end of the last hold of this zone at some time between these; a hold that is never
+    /// released has no end.
+    pub fn held_until(&self, zone: u8, from: u64, to: u64) -> Option<u64> {
+        let hits = |hold: &&Outage| hold.zone == zone && hold.from <= to && from <= hold.to;
+        let holds = self.holds.iter().filter(hits);
+        holds.map(|hold| hold.to).max()
     }
 
     /// What the wall clock may have shown at `t`, in microseconds since the beginning of the run on
@@ -215,6 +216,11 @@ impl<'a> History<'a> {
         self.one_way
     }
 
+    /// How much longer than the latency of their links so many bytes of a connection may take.
+    pub fn crossing(&self, bytes: u64) -> u64 {
+        self.links.crossing(bytes, 2 * self.one_way)
+    }
+
     /// The latest time at which something arrives that is sent at `t` between the server and this
     /// zone, unless it is lost.
     pub fn arrival(&self, zone: u8, t: u64) -> u64 {
@@ -239,7 +245,8 @@ impl<'a> History<'a> {
     pub fn is_hurt(&self, life: &Life) -> bool {
         let end = life.ended.map_or(u64::MAX, |(t, _)| t);
         let hits = |hold: &Outage| {
-            hold.zone == life.zone && hold.from <= end && life.connecting <= hold.to + self.one_way
+            let over = hold.to.saturating_add(self.one_way);
+            hold.zone == life.zone && hold.from <= end && life.connecting <= over
         };
         self.is_cut(life, end) || self.holds.iter().any(hits)
     }
@@ -397,18 +404,6 @@ impl<'a> History<'a> {
             change(life);
         }
     }
-}
-
-/// Whether buffers are large and links without a bound of their rate.
-fn is_wide(plan: &Plan) -> bool {
-    let is_slowed = |timed: &Timed| matches!(timed.action, Action::Bandwidth { .. });
-    let default = Tcp::default();
-    let has_room = |wild: &Wild| {
-        wild.tcp.bytes_per_second.is_none()
-            && wild.tcp.send_bytes >= default.send_bytes
-            && wild.tcp.receive_bytes >= default.receive_bytes
-    };
-    plan.wild.as_ref().is_none_or(has_room) && !plan.actions.iter().any(is_slowed)
 }
 
 /// Ends those that have no end yet.

@@ -13,6 +13,7 @@ mod drain;
 mod echo;
 mod history;
 mod leases;
+mod links;
 mod metrics;
 mod ping;
 mod pongs;

@@ -179,7 +179,8 @@ fn tick(
         })
     };
     let is_in_time = |tick: u64| {
-        !is_sound(history, life) || said.t <= history.arrival(life.zone, tick) + history.grace
+        let by = history.arrival(life.zone, tick);
+        !is_sound(history, life) || said.t <= by.saturating_add(history.grace)
     };
     // A tick from before it was connected is not for it.
     let from = after.max(life.connecting);
