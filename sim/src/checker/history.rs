@@ -30,6 +30,8 @@ pub struct History<'a> {
     pub grace: u64,
     /// Whether no connection waits for anything but the latency of its link.
     pub is_wide: bool,
+    /// How often a client began to connect; one that tries again does so more than once.
+    pub attempts: usize,
     /// Where in `entries` the last server was started.
     started: usize,
     conns: OnceCell<BTreeMap<u32, Conn<'a>>>,
@@ -117,6 +119,7 @@ impl<'a> History<'a> {
             slack,
             grace: slack + 2_000 + 2_000 * network.tick_ms.min(10),
             is_wide: links.is_wide(),
+            attempts: 0,
             started: 0,
             conns: OnceCell::new(),
             holds: Vec::new(),
@@ -312,6 +315,7 @@ impl<'a> History<'a> {
                 service,
                 zone,
             } => {
+                self.attempts += 1;
                 let life = Life::new(service, *zone, t);
                 self.clients.insert(*client, life);
             }

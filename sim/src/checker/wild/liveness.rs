@@ -24,9 +24,9 @@ impl Checker for Liveness {
         let Some(wild) = &history.wild else {
             return Ok(());
         };
-        // Where sessions are scarce, those that are there may take them all; and where no server
-        // was started again, there is none.
-        if wild.sessions < history.clients.len() || history.is_down() {
+        // Where sessions are scarce, clients may take them all, one for each time that they tried;
+        // and where no server was started again, there is none.
+        if wild.sessions < history.attempts || history.is_down() {
             return Ok(());
         }
         // Handshakes cross the smallest buffers in less.
@@ -35,7 +35,7 @@ impl Checker for Liveness {
         let connects = wild.served_ms * 400 + history.slack + busy;
         for (client, life) in history.clients.range(PROBES..) {
             let service = &life.service;
-            if service == CRASHES {
+            if service == CRASHES || history.is_hurt(life) {
                 continue;
             }
             let by = life.connecting + connects;
