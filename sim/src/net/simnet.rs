@@ -111,6 +111,14 @@ impl Simnet {
     }
 }
 
+impl Drop for Simnet {
+    fn drop(&mut self) {
+        // The runtime keeps what looks around, and that may keep a handle of the runtime: neither
+        // would ever be gone.
+        drop(self.look.with(Option::take));
+    }
+}
+
 /// Delivers what is under way at its time.
 async fn drive(world: Shared<World>, start: Instant) {
     let mut timer = Box::pin(sleep(Duration::ZERO));

@@ -123,3 +123,16 @@ fn one_half_may_end_before_the_other() {
     });
     assert_eq!(told, ["Ok(8) QUESTION"]);
 }
+
+#[test]
+fn a_network_that_is_gone_keeps_nothing_of_what_looked_around() {
+    let mut net = Simnet::new(1, &NETWORK, &Tcp::default());
+    let looker = std::sync::Arc::new(());
+    let (held, handle) = (looker.clone(), net.runtime.handle().clone());
+    net.at_rest(move || {
+        let _ = (&held, &handle);
+    });
+    net.step(Duration::from_secs(1)).expect("no host fails");
+    drop(net);
+    assert_eq!(std::sync::Arc::strong_count(&looker), 1);
+}
