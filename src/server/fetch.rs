@@ -28,6 +28,9 @@ const TIMEOUT: Duration = Duration::from_secs(10);
 /// Largest answer, in bytes.
 const BYTES_MAX: usize = 256 * 1024;
 
+/// The program that asks: firewalls refuse requests that do not name one.
+const PRODUCT: &str = concat!("busline/", env!("CARGO_PKG_VERSION"));
+
 /// A URL that busline asks: `http://host/path` or `https://host/path`.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Url {
@@ -177,8 +180,17 @@ impl Url {
         let host = self.uri.authority().map_or("", |host| host.as_str());
         let host = HeaderValue::from_str(host).expect("a host that was parsed is a header's value");
         head.headers.insert(header::HOST, host);
+        let program = user_agent(head.headers.get(header::USER_AGENT));
+        head.headers.insert(header::USER_AGENT, program);
         Request::from_parts(head, body)
     }
+}
+
+/// The name of the program, and after it the name that the part which asks gives itself.
+fn user_agent(part: Option<&HeaderValue>) -> HeaderValue {
+    let part = part.and_then(|part| part.to_str().ok());
+    let both = part.and_then(|part| HeaderValue::from_str(&format!("{PRODUCT} {part}")).ok());
+    both.unwrap_or(HeaderValue::from_static(PRODUCT))
 }
 
 impl FromStr for Url {
@@ -259,6 +271,24 @@ mod tests {
         let aimed = url.aim(request.body(Bytes::new()).expect("a request"));
         assert_eq!(aimed.uri(), "/keys?a=1");
         assert_eq!(aimed.headers()[header::HOST], "id.example:8443");
+    }
+
+    #[test]
+    fn every_request_says_which_program_asks() {
+        let url: Url = "https://id.example/keys".parse().expect("a URL");
+        let asked = |request: Request<Bytes>| {
+            let aimed = url.aim(request);
+            let mut said = aimed.headers().get_all(header::USER_AGENT).iter();
+            let text = said.next().expect("it says so").to_str().expect("text");
+            assert_eq!(said.next(), None, "once");
+            text.to_owned()
+        };
+        let version = env!("CARGO_PKG_VERSION");
+        assert_eq!(asked(get()), format!("busline/{version}"));
+        let mut of_part = get();
+        let part = HeaderValue::from_static("OTel/1.0");
+        of_part.headers_mut().insert(header::USER_AGENT, part);
+        assert_eq!(asked(of_part), format!("busline/{version} OTel/1.0"));
     }
 
     async fn listener() -> (TcpListener, Endpoint) {
