@@ -3,6 +3,7 @@
 use std::convert::Infallible;
 use std::fmt;
 use std::future::pending;
+use std::net::SocketAddr;
 use std::pin::pin;
 use std::str::FromStr;
 use std::time::Duration;
@@ -16,17 +17,22 @@ use http_body_util::{BodyExt, Full, Limited};
 use hyper::client::conn::http1::handshake;
 use hyper_util::rt::TokioIo;
 use tokio::io::{AsyncRead, AsyncWrite};
-use tokio::net::TcpStream;
+use tokio::net::{TcpStream, lookup_host};
 use tokio::time::timeout;
 
 #[cfg(feature = "tls")]
 use super::Roots;
+use super::dial::dial;
+use crate::rt::{Clock, Instant, Tokio};
 
 /// Longest time from the first name that is looked up to the last byte of the answer.
 const TIMEOUT: Duration = Duration::from_secs(10);
 
 /// Largest answer, in bytes.
 const BYTES_MAX: usize = 256 * 1024;
+
+/// Most addresses of a host that are tried.
+const ADDRESSES_MAX: usize = 8;
 
 /// The program that asks: firewalls refuse requests that do not name one.
 const PRODUCT: &str = concat!("busline/", env!("CARGO_PKG_VERSION"));
@@ -103,36 +109,105 @@ impl Endpoint {
     /// Dropping the future closes the connection.
     pub(super) async fn fetch(
         &self,
+        rt: &Tokio,
         request: Request<Bytes>,
     ) -> Result<Response<Bytes>, FetchError> {
-        let answer = timeout(TIMEOUT, self.connect_and_ask(request)).await;
-        answer.unwrap_or(Err(FetchError::Slow))
+        let deadline = rt.now() + TIMEOUT;
+        let within = Within { rt, deadline };
+        let answer = async {
+            let found = lookup_host((self.url.host.as_str(), self.url.port)).await?;
+            let addresses = found.take(ADDRESSES_MAX).collect();
+            let request = self.url.aim(request);
+            self.ask_any(within, addresses, request).await
+        };
+        within.limit(answer).await
     }
 
-    async fn connect_and_ask(
+    /// Asks one address after the other, each for its share of the time, until one answers.
+    ///
+    /// An address that takes connections and is of no use is as one that takes none; but a request
+    /// that does something, which it may have heard, goes to no other one.
+    async fn ask_any(
         &self,
+        within: Within<'_>,
+        mut addresses: Vec<SocketAddr>,
         request: Request<Bytes>,
     ) -> Result<Response<Bytes>, FetchError> {
-        let url = &self.url;
-        let request = url.aim(request);
-        let stream = TcpStream::connect((url.host.as_str(), url.port)).await?;
-        if !url.is_secure {
-            return ask(stream, request).await;
+        loop {
+            let (address, stream) = dial(&addresses, TcpStream::connect).await?;
+            let own = within.share(addresses.len());
+            addresses.retain(|other| *other != address);
+            let error = match own.limit(self.open(stream)).await {
+                Err(error) => error,
+                Ok(stream) => match own.limit(ask(stream, request.clone())).await {
+                    Err(error) if error.is_silence() && request.method().is_safe() => error,
+                    answer => return answer,
+                },
+            };
+            if addresses.is_empty() {
+                return Err(error);
+            }
+            tracing::debug!(url = %self.url, %address, %error, "the next address is asked");
+        }
+    }
+
+    /// Makes of a connection what requests go over.
+    async fn open(&self, stream: TcpStream) -> Result<Box<dyn Io>, FetchError> {
+        if !self.url.is_secure {
+            return Ok(Box::new(stream));
         }
         #[cfg(feature = "tls")]
         if let Some(roots) = &self.roots {
-            let stream = roots.connect(&url.host, stream).await;
-            return ask(stream.map_err(FetchError::Untrusted)?, request).await;
+            let stream = roots.connect(&self.url.host, stream).await;
+            return Ok(Box::new(stream.map_err(FetchError::Untrusted)?));
         }
         Err(FetchError::NoRoots)
     }
 }
 
+/// A connection, secured or not.
+trait Io: AsyncRead + AsyncWrite + Send + Unpin {}
+
+impl<T: AsyncRead + AsyncWrite + Send + Unpin> Io for T {}
+
+/// The time that there is.
+#[derive(Clone, Copy)]
+struct Within<'a> {
+    rt: &'a Tokio,
+    deadline: Instant,
+}
+
+impl Within<'_> {
+    fn left(self) -> Duration {
+        self.deadline.saturating_since(self.rt.now())
+    }
+
+    /// The share of one of so many addresses in the time that is left.
+    fn share(self, addresses: usize) -> Self {
+        let addresses = u32::try_from(addresses).unwrap_or(u32::MAX).max(1);
+        let deadline = self.rt.now() + self.left() / addresses;
+        Self { deadline, ..self }
+    }
+
+    /// The output of the future, if it is there in this time.
+    async fn limit<T>(
+        self,
+        future: impl Future<Output = Result<T, FetchError>>,
+    ) -> Result<T, FetchError> {
+        let output = timeout(self.left(), future).await;
+        output.unwrap_or(Err(FetchError::Slow))
+    }
+}
+
+impl FetchError {
+    /// Whether nothing was answered.
+    fn is_silence(&self) -> bool {
+        matches!(self, Self::Http(_) | Self::Slow)
+    }
+}
+
 /// Sends a request over a connection of its own.
-async fn ask<S>(stream: S, request: Request<Bytes>) -> Result<Response<Bytes>, FetchError>
-where
-    S: AsyncRead + AsyncWrite + Unpin,
-{
+async fn ask(stream: Box<dyn Io>, request: Request<Bytes>) -> Result<Response<Bytes>, FetchError> {
     let (mut sender, connection) = handshake(TokioIo::new(stream)).await?;
     let answer = pin!(async {
         let (head, body) = sender
@@ -305,7 +380,7 @@ mod tests {
     #[tokio::test(start_paused = true)]
     async fn a_server_that_says_nothing_is_not_waited_for() {
         let (listener, server) = listener().await;
-        let fetched = server.fetch(get()).await;
+        let fetched = server.fetch(&Tokio::current(), get()).await;
         assert!(matches!(fetched, Err(FetchError::Slow)), "{fetched:?}");
         drop(listener);
     }
@@ -322,9 +397,44 @@ mod tests {
                 drop(stream.write_all(&whole).await);
                 stream
             };
-            let (fetched, _stream) = futures::join!(server.fetch(get()), answer);
+            let rt = Tokio::current();
+            let (fetched, _stream) = futures::join!(server.fetch(&rt, get()), answer);
             assert_eq!(fetched.is_ok(), is_taken, "{length}: {fetched:?}");
         }
+    }
+
+    /// Asks two addresses of a host, of which the first takes connections and says nothing.
+    async fn ask_two(request: Request<Bytes>) -> Result<Response<Bytes>, FetchError> {
+        let (silent, _) = listener().await;
+        let (other, server) = listener().await;
+        let addresses = [&silent, &other].map(|of| of.local_addr().expect("it is bound"));
+        let rt = Tokio::current();
+        let deadline = rt.now() + TIMEOUT;
+        let within = Within { rt: &rt, deadline };
+        let ask = within.limit(server.ask_any(within, addresses.into(), request));
+        let answer = async {
+            let (mut stream, _) = other.accept().await.expect("it is asked");
+            let answer = b"HTTP/1.1 200 OK\r\nContent-Length: 0\r\n\r\n";
+            stream.write_all(answer).await.expect("it reads");
+            pending::<()>().await;
+        };
+        match select(pin!(ask), pin!(answer)).await {
+            Either::Left((answer, _)) => answer,
+            Either::Right(((), _)) => unreachable!("it never ends"),
+        }
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn an_address_that_says_nothing_leaves_the_next_one_its_share_of_the_time() {
+        let answer = ask_two(get()).await.expect("the second one answers");
+        assert_eq!(answer.status(), 200);
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn what_may_have_been_heard_is_not_said_to_another_address() {
+        let post = Request::post("/").body(Bytes::new()).expect("a request");
+        let answer = ask_two(post).await;
+        assert!(matches!(answer, Err(FetchError::Slow)), "{answer:?}");
     }
 
     #[tokio::test]
@@ -332,7 +442,7 @@ mod tests {
         let (listener, _) = listener().await;
         let address = listener.local_addr().expect("it is bound");
         let url = format!("https://{address}/").parse().expect("a URL");
-        let fetched = Endpoint::new(url).fetch(get()).await;
+        let fetched = Endpoint::new(url).fetch(&Tokio::current(), get()).await;
         assert!(matches!(fetched, Err(FetchError::NoRoots)), "{fetched:?}");
     }
 }

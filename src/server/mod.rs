@@ -19,6 +19,7 @@ mod complaint;
 mod config;
 mod connection;
 mod discard;
+mod dial;
 mod end;
 mod fetch;
 mod forwarded;

@@ -174,10 +174,10 @@ impl Post {
     /// Sends a request from a thread that has no runtime.
     async fn send(&self, request: Request<Bytes>) -> Result<Response<Bytes>, HttpError> {
         let (tell, told) = oneshot::channel();
-        let endpoint = self.endpoint.clone();
+        let (endpoint, rt) = (self.endpoint.clone(), self.rt.clone());
         let task = async move {
             // Who has asked may be gone.
-            drop(tell.send(endpoint.fetch(request).await));
+            drop(tell.send(endpoint.fetch(&rt, request).await));
         };
         self.rt.spawn(task.boxed());
         let answer = told.await?;

@@ -70,7 +70,7 @@ impl Remote {
     pub async fn refresh(&self, rt: &Tokio, every: Duration) -> Infallible {
         let url = &self.endpoint.url;
         loop {
-            let wait = match self.fetch().await {
+            let wait = match self.fetch(rt).await {
                 Ok(keys) => {
                     let count = keys.len();
                     let before = self.keys.lock().replace(Arc::new(keys));
@@ -87,12 +87,12 @@ impl Remote {
         }
     }
 
-    async fn fetch(&self) -> Result<Keys, RemoteError> {
+    async fn fetch(&self, rt: &Tokio) -> Result<Keys, RemoteError> {
         let request = Request::get("/")
             .header(header::ACCEPT, "application/json")
             .body(Bytes::new())
             .expect("it is a request");
-        let answer = self.endpoint.fetch(request).await?;
+        let answer = self.endpoint.fetch(rt, request).await?;
         if answer.status() != StatusCode::OK {
             return Err(RemoteError::Status(answer.status()));
         }
