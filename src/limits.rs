@@ -21,6 +21,11 @@ pub const BLOCKED_AFTER: Duration = Duration::from_millis(100);
 /// Longest token, in bytes; a longer one is refused before anybody looks into it.
 pub const TOKEN_BYTES_MAX: usize = 8_192;
 
+/// Most keys that one token is checked with: a check of a signature takes up to two milliseconds.
+///
+/// Keys that the token names go first, and all of them are for its algorithm.
+pub const TOKEN_KEYS_MAX: usize = 4;
+
 /// The bounds of one running application; [`Limits::default`] has the values named at each field.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Limits {

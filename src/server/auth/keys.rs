@@ -4,8 +4,11 @@ use jsonwebtoken::crypto::verify;
 use jsonwebtoken::jwk::Jwk;
 use jsonwebtoken::{Algorithm, AlgorithmFamily, DecodingKey, DecodingKeyKind};
 use serde_json::Value;
+use tracing::warn;
 
-/// Most keys of one source: each may cost a check of a signature.
+use crate::limits::TOKEN_KEYS_MAX;
+
+/// Most keys of one source.
 const KEYS_MAX: usize = 32;
 
 /// Shortest secret, in bytes: as long as the hash of HS256 (RFC 7518 3.2).
@@ -149,23 +152,69 @@ impl Keys {
         self.0.is_empty()
     }
 
-    pub(super) fn iter(&self) -> impl Iterator<Item = &Key> {
-        self.0.iter()
+    /// The keys of these sources that a token of this algorithm is checked with: those of the name
+    /// that it gives and then those without a name, or, if it gives none, any; but no more than
+    /// [`TOKEN_KEYS_MAX`].
+    pub(super) fn candidates<'a>(
+        sources: [&'a Self; 2],
+        algorithm: &str,
+        id: Option<&str>,
+    ) -> impl Iterator<Item = &'a Key> {
+        let keys = sources.into_iter().flat_map(|keys| &keys.0);
+        let keys = keys.filter(move |key| key.is_named(algorithm));
+        let fits = move |key: &&Key, fit| key.fit(id) == Some(fit);
+        let named = keys.clone().filter(move |key| fits(key, Fit::Same));
+        let others = keys.filter(move |key| fits(key, Fit::Open));
+        named.chain(others).take(TOKEN_KEYS_MAX)
     }
+
+    /// The algorithms of which these sources together have more than [`TOKEN_KEYS_MAX`] keys, as a
+    /// list; empty if there are none.
+    pub(super) fn crowded(sources: [&Self; 2]) -> String {
+        let mut counts: Vec<(Algorithm, usize)> = Vec::new();
+        for key in sources.into_iter().flat_map(|keys| &keys.0) {
+            match counts.iter_mut().find(|(of, _)| *of == key.algorithm) {
+                Some((_, count)) => *count += 1,
+                None => counts.push((key.algorithm, 1)),
+            }
+        }
+        let crowded = counts.iter().filter(|(_, count)| *count > TOKEN_KEYS_MAX);
+        let names: Vec<_> = crowded.map(|(of, _)| format!("{of:?}")).collect();
+        names.join(", ")
+    }
+}
+
+/// Warns that some keys are never tried.
+pub(super) fn tell_of(algorithms: &str) {
+    warn!(
+        algorithms,
+        "there are more keys of an algorithm than a token is checked with that does not name its \
+         key: it is checked with the first {TOKEN_KEYS_MAX}; let the issuer put a `kid` into each \
+         token"
+    );
+}
+
+/// How a key fits the name that a token gives.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Fit {
+    /// Only one of the two has a name, or neither has.
+    Open,
+    /// Both have the same name.
+    Same,
 }
 
 impl Key {
     /// Whether it is for the algorithm of this name.
-    pub(super) fn is_named(&self, algorithm: &str) -> bool {
+    fn is_named(&self, algorithm: &str) -> bool {
         // `none` and all that is unknown are no algorithms.
         algorithm.parse() == Ok(self.algorithm)
     }
 
-    /// Whether it may be the one that the token names.
-    pub(super) fn may_be(&self, id: Option<&str>) -> bool {
+    /// Whether it may be the one that the token names, if that names one, and how it fits.
+    fn fit(&self, id: Option<&str>) -> Option<Fit> {
         match (&self.id, id) {
-            (Some(own), Some(id)) => own == id,
-            (Some(_) | None, _) => true,
+            (Some(own), Some(id)) => (own == id).then_some(Fit::Same),
+            (Some(_) | None, _) => Some(Fit::Open),
         }
     }
 

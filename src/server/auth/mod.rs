@@ -86,6 +86,10 @@ pub enum TokenError {
 impl Jwt {
     /// Believes tokens that one of these keys has signed.
     pub fn new(keys: Keys, policy: JwtPolicy) -> Self {
+        let crowded = Keys::crowded([&keys, &Keys::default()]);
+        if !crowded.is_empty() {
+            keys::tell_of(&crowded);
+        }
         Self {
             policy: Arc::new(policy),
             keys,
@@ -143,9 +147,8 @@ impl Jwt {
     /// Whether a key of ours with this algorithm has made the signature.
     fn signed(&self, algorithm: &str, id: Option<&str>, message: &str, signature: &str) -> bool {
         let remote = self.remote.as_ref().map(Remote::keys).unwrap_or_default();
-        let keys = self.keys.iter().chain(remote.iter());
         // The algorithm is the key's: what the token says only chooses among the keys.
-        let mut candidates = keys.filter(|key| key.is_named(algorithm) && key.may_be(id));
+        let mut candidates = Keys::candidates([&self.keys, &remote], algorithm, id);
         candidates.any(|key| {
             let message = message.as_bytes();
             verify(signature, message, key.material(), key.algorithm()).unwrap_or(false)

@@ -7,6 +7,7 @@ use jsonwebtoken::{Algorithm, EncodingKey};
 
 use super::keys::SECRET_BYTES_MIN;
 use super::*;
+use crate::limits::TOKEN_KEYS_MAX;
 
 const SECRET: &[u8] = b"0123456789abcdef0123456789abcdef";
 const CLAIMS: &str = r#"{"sub":"alice","exp":2000,"services":["chat","room-*"],"mail":"a@b"}"#;
@@ -291,4 +292,81 @@ fn who_may_join_is_said_for_each_service() {
     }
     let anonymous = ask(&jwt, "open", None).expect("allowed");
     assert_eq!(anonymous, Identity::anonymous());
+}
+
+/// A JWKS of secrets for HS256 with these names; the secret of each is told by its place.
+fn secrets(names: &[Option<&str>]) -> Keys {
+    let key = |(place, name): (usize, &Option<&str>)| {
+        let secret = BASE64.encode(secret(place));
+        let name = name.map_or_else(String::new, |name| format!(r#""kid":"{name}","#));
+        format!(r#"{{"kty":"oct",{name}"k":"{secret}"}}"#)
+    };
+    let keys: Vec<_> = names.iter().enumerate().map(key).collect();
+    let jwks = format!(r#"{{"keys":[{}]}}"#, keys.join(","));
+    Keys::read(&jwks).expect("some keys")
+}
+
+fn secret(place: usize) -> Vec<u8> {
+    format!("the secret of the key at {place:>8}").into_bytes()
+}
+
+/// A token with this header, signed with the secret at this place.
+fn signed_at(header: &str, place: usize) -> String {
+    let key = EncodingKey::from_secret(&secret(place));
+    token(header, CLAIMS, &key, Algorithm::HS256)
+}
+
+/// Places of the keys whose signature is believed under this header.
+fn believed(jwt: &Jwt, header: &str, places: usize) -> Vec<usize> {
+    let is_believed = |place: &usize| jwt.check(&signed_at(header, *place), wall()).is_ok();
+    (0..places).filter(is_believed).collect()
+}
+
+#[test]
+fn a_token_is_checked_with_a_few_keys_of_its_algorithm_and_with_those_it_names_first() {
+    assert_eq!(TOKEN_KEYS_MAX, 4);
+    let unnamed = r#"{"alg":"HS256"}"#;
+    let named = |name: &str| format!(r#"{{"alg":"HS256","kid":"{name}"}}"#);
+    let as_many = jwt(secrets(&[None; 4]));
+    assert_eq!(believed(&as_many, unnamed, 4), [0, 1, 2, 3]);
+    let more = jwt(secrets(&[None; 32]));
+    assert_eq!(believed(&more, unnamed, 32), [0, 1, 2, 3]);
+    assert_eq!(believed(&more, &named("x"), 32), [0, 1, 2, 3]);
+    let names = [None, None, None, None, Some("b"), Some("a"), Some("b")];
+    let some = jwt(secrets(&names));
+    assert_eq!(believed(&some, &named("a"), 7), [0, 1, 2, 5]);
+    assert_eq!(believed(&some, &named("b"), 7), [0, 1, 4, 6]);
+    let same = jwt(secrets(&[Some("a"); 6]));
+    assert_eq!(believed(&same, &named("a"), 6), [0, 1, 2, 3]);
+    assert_eq!(believed(&same, &named("b"), 6), [0; 0]);
+}
+
+#[test]
+fn keys_of_other_algorithms_take_no_place_among_those_a_token_is_checked_with() {
+    let mut keys = Keys::default();
+    for (public, _, _) in pairs() {
+        keys = keys.and(Keys::read(&public.repeat(4)).expect("keys"));
+    }
+    let jwt = jwt(keys.and(Keys::secret(SECRET).expect("long enough")));
+    assert!(jwt.check(&hs256(CLAIMS), wall()).is_ok());
+}
+
+#[test]
+fn no_more_keys_are_tried_than_there_may_be_whichever_source_they_are_from() {
+    let (here, there) = (secrets(&[None; 3]), secrets(&[None; 9]));
+    for (id, expected) in [(None, 4), (Some("a"), 4)] {
+        let tried = Keys::candidates([&here, &there], "HS256", id);
+        assert_eq!(tried.count(), expected, "{id:?}");
+        assert_eq!(Keys::candidates([&here, &there], "ES256", id).count(), 0);
+    }
+}
+
+#[test]
+fn algorithms_with_more_keys_than_are_tried_are_named() {
+    let none = Keys::default();
+    assert_eq!(Keys::crowded([&secrets(&[None; 4]), &none]), "");
+    assert_eq!(Keys::crowded([&secrets(&[Some("a"); 5]), &none]), "HS256");
+    let (three, two) = (secrets(&[None; 3]), secrets(&[None; 2]));
+    assert_eq!(Keys::crowded([&three, &two]), "HS256");
+    assert_eq!(Keys::crowded([&three, &three.clone().and(none)]), "HS256");
 }
