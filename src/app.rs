@@ -3,7 +3,7 @@
 use std::collections::BTreeMap;
 use std::sync::Arc as StdArc;
 
-use crate::authorize::{Anyone, Authorize};
+use crate::authorize::{Anyone, Authorize, NotReady};
 use crate::backlog::{Account, Backlog};
 use crate::bus::{BusCounts, ClientId, InMemoryMessageBus, MessageBus, NameError, ServiceName};
 use crate::fan::Fans;
@@ -240,6 +240,21 @@ impl<R: Runtime> App<R> {
     /// Whether [`drain`](Self::drain) was called.
     pub fn is_draining(&self) -> bool {
         self.inner.pacing.lock().is_some()
+    }
+
+    /// Whether clients should be sent here: it does not drain, and it can be decided about the
+    /// clients of each service; see [`Authorize::readiness`].
+    ///
+    /// # Errors
+    ///
+    /// [`NotReady`], which says why not.
+    pub fn readiness(&self) -> Result<(), NotReady> {
+        if self.is_draining() {
+            return Err(NotReady("draining".to_owned()));
+        }
+        let policies = self.policies();
+        let mut names = self.registry().names();
+        names.try_for_each(|name| policies.authorize.readiness(name))
     }
 
     /// When one more session leaves a draining application.

@@ -1,6 +1,6 @@
 //! Who may join: the decision, which an embedding program can make by itself.
 
-use std::time::SystemTime;
+use std::time::{Duration, SystemTime};
 
 use futures::future::{BoxFuture, FutureExt, ready};
 
@@ -31,7 +31,25 @@ pub trait Authorize: Send + Sync + 'static {
     /// It is asked before an upgrade, and again for each fresh token that a client sends. It may
     /// take its time, but the client's deadlines run on, and dropping the future ends it.
     fn authorize(&self, ask: Ask) -> BoxFuture<'static, Result<Identity, Denied>>;
+
+    /// Whether it can decide about clients of this service at present; by default it always can.
+    ///
+    /// While it cannot for any service, `/readyz` fails, so that no clients are sent to a server
+    /// that would let none of them in. It is asked often, and must answer at once.
+    ///
+    /// # Errors
+    ///
+    /// [`NotReady`], which says why not.
+    fn readiness(&self, service: &ServiceName) -> Result<(), NotReady> {
+        let _decides_at_once = service;
+        Ok(())
+    }
 }
+
+/// Why no clients should be sent to this server at present, in words for its operators.
+#[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
+#[error("{0}")]
+pub struct NotReady(pub String);
 
 /// What a client asks for, and what it shows.
 #[derive(Clone, Debug)]
@@ -53,9 +71,19 @@ pub enum Denied {
     /// It has shown nothing, or nothing that is believed: 401.
     #[error("a valid token is needed")]
     Unauthorized,
-    /// Nobody can tell now: 503.
+    /// It cannot be told now who the client is: 503.
     #[error("nobody can tell now who you are")]
-    Unavailable,
+    Unavailable {
+        /// When the client may ask again; it is told in whole seconds, and never too early.
+        retry_after: Duration,
+    },
+}
+
+impl Denied {
+    /// It cannot be told now, and perhaps in a second.
+    pub(crate) const UNDECIDED: Self = Self::Unavailable {
+        retry_after: Duration::from_secs(1),
+    };
 }
 
 /// Lets everybody join everything, and believes nobody: the default.

@@ -309,6 +309,32 @@ impl Default for LifecyclePolicy {
     }
 }
 
+/// When keys are fetched that an issuer of tokens publishes.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct FetchPolicy {
+    /// Time from a fetch that brought keys to the next one. Default 5 min.
+    pub refresh: Duration,
+    /// Shortest time from the end of a fetch that tokens caused, which name an unknown key, to the
+    /// next such fetch. Default 5 s.
+    pub cooldown: Duration,
+    /// Wait after a fetch that failed; doubles with each further one. Each wait is up to a quarter
+    /// shorter, so that servers which began together do not ask together. Default 1 s.
+    pub retry_min: Duration,
+    /// Longest wait after a fetch that failed, where `refresh` is not shorter. Default 30 s.
+    pub retry_max: Duration,
+}
+
+impl Default for FetchPolicy {
+    fn default() -> Self {
+        Self {
+            refresh: Duration::from_secs(300),
+            cooldown: Duration::from_secs(5),
+            retry_min: Duration::from_secs(1),
+            retry_max: Duration::from_secs(30),
+        }
+    }
+}
+
 /// What happens to a client that reads more slowly than its service publishes.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub enum SlowConsumer {

@@ -148,7 +148,7 @@ fn start(config: Config, sources: Sources) -> Result<(), Problem> {
         let signals = Signals::catch()?;
         let remote = config.remote();
         let builder = App::builder(Tokio::current()).log_lines_dropped(logs.dropped());
-        let app = app(builder, &config, remote.clone().map(|(remote, _)| remote))?;
+        let app = app(builder, &config, remote.clone())?;
         // Who is told that it serves may ask it to reload, which would end it before this.
         let reload = Reload::new(sources, config.clone(), app.clone(), remote)?;
         let listeners = listeners(&config).await?;

@@ -24,6 +24,8 @@ pub(crate) struct Metrics {
     pub(crate) accepted: Counter,
     pub(crate) accepts_delayed: Counter,
     pub(crate) accepts_refused: Counter,
+    pub(crate) keys_fetched: Counter,
+    pub(crate) keys_not_fetched: Counter,
 }
 
 #[derive(Debug, Default)]
@@ -273,6 +275,10 @@ pub struct SessionCounts {
     pub accepts_delayed: u64,
     /// Connections that were closed without a word: too many handshakes of their address.
     pub accepts_refused: u64,
+    /// Fetches of an issuer's published keys that brought keys.
+    pub keys_fetched: u64,
+    /// Fetches of an issuer's published keys that brought none.
+    pub keys_not_fetched: u64,
 }
 
 impl SessionCounts {
@@ -309,6 +315,8 @@ impl SessionCounts {
         self.accepted += other.accepted;
         self.accepts_delayed += other.accepts_delayed;
         self.accepts_refused += other.accepts_refused;
+        self.keys_fetched += other.keys_fetched;
+        self.keys_not_fetched += other.keys_not_fetched;
     }
 }
 
@@ -346,6 +354,8 @@ impl Metrics {
             accepted: self.accepted.value(),
             accepts_delayed: self.accepts_delayed.value(),
             accepts_refused: self.accepts_refused.value(),
+            keys_fetched: self.keys_fetched.value(),
+            keys_not_fetched: self.keys_not_fetched.value(),
         }
     }
 }
@@ -392,6 +402,8 @@ mod tests {
             accepted: 140 * of,
             accepts_delayed: 141 * of,
             accepts_refused: 142 * of,
+            keys_fetched: 143 * of,
+            keys_not_fetched: 144 * of,
         }
     }
 

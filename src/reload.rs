@@ -23,8 +23,8 @@ pub(crate) struct Reload {
     sources: Sources,
     config: Config,
     app: App<Tokio>,
-    /// Keys that somebody publishes, and how often they are fetched.
-    remote: Option<(Remote, Duration)>,
+    /// Keys that an issuer publishes.
+    remote: Option<Remote>,
     /// The certificate that is served, whatever was read since.
     tls: Option<Tls>,
     hangup: Hangup,
@@ -36,7 +36,7 @@ impl Reload {
         sources: Sources,
         config: Config,
         app: App<Tokio>,
-        remote: Option<(Remote, Duration)>,
+        remote: Option<Remote>,
     ) -> std::io::Result<Self> {
         Ok(Self {
             sources,
@@ -50,10 +50,10 @@ impl Reload {
 
     /// Keeps the server up to date for ever.
     pub(crate) async fn run(self, notify: &Notify) -> Infallible {
-        let (remote, rt) = (self.remote.clone(), self.app.rt().clone());
+        let (remote, app) = (self.remote.clone(), self.app.clone());
         let fetch = pin!(async move {
             match remote {
-                Some((remote, every)) => remote.refresh(&rt, every).await,
+                Some(remote) => remote.refresh(&app).await,
                 None => std::future::pending().await,
             }
         });
@@ -81,10 +81,14 @@ impl Reload {
         }
     }
 
-    /// Reloads; settings that are wrong are logged and stay as they were, and keep no certificate
-    /// from being renewed.
+    /// Reloads; settings that are wrong are logged and stay as they were, and keep neither the
+    /// certificate nor the published keys from being renewed.
     fn hung_up(&mut self) {
         renew(self.tls.as_ref());
+        // Also where the settings are wrong: the keys are the issuer's.
+        if let Some(remote) = &self.remote {
+            remote.fetch_again();
+        }
         match self.reload() {
             Ok(changes) => info!("settings reloaded: {changes}"),
             Err(problems) => {
@@ -106,9 +110,8 @@ impl Reload {
         for (name, policy) in &mut policies.services {
             *policy = config.policy(name.as_str());
         }
-        let remote = self.remote.as_ref().map(|(remote, _)| remote.clone());
         policies.authorize = if config.authenticates() {
-            Arc::new(config.jwt(remote))
+            Arc::new(config.jwt(self.remote.clone()))
         } else {
             Arc::new(Anyone)
         };

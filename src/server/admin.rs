@@ -65,10 +65,9 @@ async fn not_found() -> Response {
 
 /// Whether clients should be sent here.
 async fn readyz<R: Runtime>(State(app): State<App<R>>) -> Response {
-    if app.is_draining() {
-        (StatusCode::SERVICE_UNAVAILABLE, "draining\n").into_response()
-    } else {
-        "ready\n".into_response()
+    match app.readiness() {
+        Ok(()) => "ready\n".into_response(),
+        Err(reason) => (StatusCode::SERVICE_UNAVAILABLE, format!("{reason}\n")).into_response(),
     }
 }
 

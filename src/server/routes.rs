@@ -175,7 +175,7 @@ async fn authorize<R: Runtime>(app: &App<R>, ask: Ask) -> Result<Identity, Denie
     let decision = policies.authorize.authorize(ask);
     match select(decision, app.rt().sleep_until(deadline)).await {
         Either::Left((decision, _)) => decision,
-        Either::Right(((), _)) => Err(Denied::Unavailable),
+        Either::Right(((), _)) => Err(Denied::UNDECIDED),
     }
 }
 
@@ -184,7 +184,7 @@ fn not_authorized<R: Runtime>(app: &App<R>, denied: Denied) -> Response {
     app.metrics().refused.add(match denied {
         Denied::Forbidden => RefuseReason::Forbidden,
         Denied::Unauthorized => RefuseReason::Unauthorized,
-        Denied::Unavailable => RefuseReason::Undecided,
+        Denied::Unavailable { .. } => RefuseReason::Undecided,
     });
     match denied {
         Denied::Forbidden => (StatusCode::FORBIDDEN, text).into_response(),
@@ -192,10 +192,7 @@ fn not_authorized<R: Runtime>(app: &App<R>, denied: Denied) -> Response {
             let headers = [(header::WWW_AUTHENTICATE, "Bearer")];
             (StatusCode::UNAUTHORIZED, headers, text).into_response()
         }
-        Denied::Unavailable => {
-            let headers = [(header::RETRY_AFTER, "1")];
-            (StatusCode::SERVICE_UNAVAILABLE, headers, text).into_response()
-        }
+        Denied::Unavailable { retry_after } => unavailable(retry_after, text),
     }
 }
 
@@ -252,13 +249,12 @@ fn refused<R: Runtime>(app: &App<R>, error: &AdmitError) -> Response {
         | AdmitError::TooManyOfAddress { .. }
         | AdmitError::TooManyOfSubject { .. } => (error.to_string(), Duration::from_secs(1)),
     };
-    // Whole seconds, and never early.
+    unavailable(retry_after, format!("{text}\n"))
+}
+
+/// Asks the client to come again, in whole seconds, never too early, and never at once.
+fn unavailable(retry_after: Duration, text: String) -> Response {
     let seconds = retry_after.as_secs() + u64::from(retry_after.subsec_nanos() > 0);
-    let headers = [(header::RETRY_AFTER, seconds.to_string())];
-    (
-        StatusCode::SERVICE_UNAVAILABLE,
-        headers,
-        format!("{text}\n"),
-    )
-        .into_response()
+    let headers = [(header::RETRY_AFTER, seconds.max(1).to_string())];
+    (StatusCode::SERVICE_UNAVAILABLE, headers, text).into_response()
 }

@@ -74,7 +74,7 @@ impl Renewal {
         };
         let decided = match decision.poll_unpin(cx) {
             Poll::Pending if now < *deadline => return Poll::Pending,
-            Poll::Pending => Err(Denied::Unavailable),
+            Poll::Pending => Err(Denied::UNDECIDED),
             Poll::Ready(decided) => decided,
         };
         self.0 = None;

@@ -39,7 +39,7 @@ impl Operators {
         raw
     }
 
-    async fn get(&self, path: &str, accept: &str) -> Answer {
+    pub(crate) async fn get(&self, path: &str, accept: &str) -> Answer {
         let answer = self.request(path, accept).await.end().await;
         Answer::parse(&String::from_utf8(answer).expect("text"))
     }

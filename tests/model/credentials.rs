@@ -23,7 +23,10 @@ impl Authorize for Plain {
     fn authorize(&self, ask: Ask) -> BoxFuture<'static, Result<Identity, Denied>> {
         let token = ask.token.expect("a client shows one");
         match token.reveal() {
-            "later" => ready(Err(Denied::Unavailable)).boxed(),
+            "later" => ready(Err(Denied::Unavailable {
+                retry_after: Duration::from_secs(1),
+            }))
+            .boxed(),
             "hang" => pending().boxed(),
             token => ready(identity(token).ok_or(Denied::Unauthorized)).boxed(),
         }

@@ -123,6 +123,7 @@ impl Snapshot {
 
     fn families(&self) -> Vec<Family> {
         let mut families = self.connections();
+        families.push(self.keys());
         families.extend(self.sessions());
         families.extend(self.messages());
         families.extend(self.bus());
@@ -160,6 +161,17 @@ impl Snapshot {
                 self.counts.log_lines_dropped,
             ),
         ]
+    }
+
+    fn keys(&self) -> Family {
+        let sessions = self.counts.sessions;
+        let outcomes = [
+            ("fetched", sessions.keys_fetched),
+            ("failed", sessions.keys_not_fetched),
+        ];
+        let outcomes = outcomes.map(|(outcome, count)| (outcome.to_owned(), count));
+        let help = "Fetches of the keys that an issuer of tokens publishes";
+        counters("key_fetches", help, "outcome", outcomes.into())
     }
 
     fn sessions(&self) -> Vec<Family> {

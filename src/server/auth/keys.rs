@@ -168,6 +168,11 @@ impl Keys {
         named.chain(others).take(TOKEN_KEYS_MAX)
     }
 
+    /// Whether a key has this name.
+    pub(super) fn name(&self, id: &str) -> bool {
+        self.0.iter().any(|key| key.id.as_deref() == Some(id))
+    }
+
     /// The algorithms of which these sources together have more than [`TOKEN_KEYS_MAX`] keys, as a
     /// list; empty if there are none.
     pub(super) fn crowded(sources: [&Self; 2]) -> String {

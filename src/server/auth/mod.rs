@@ -4,21 +4,22 @@ use std::collections::BTreeMap;
 use std::sync::Arc;
 use std::time::{Duration, SystemTime};
 
-use base64::Engine;
-use base64::engine::general_purpose::URL_SAFE_NO_PAD as BASE64;
 use futures::FutureExt;
 use futures::future::{BoxFuture, ready};
 use jsonwebtoken::crypto::verify;
-use serde_json::{Map, Value};
 use tracing::debug;
 
-use crate::authorize::{Ask, Authorize, Denied};
+use crate::authorize::{Ask, Authorize, Denied, NotReady};
+use crate::bus::ServiceName;
 use crate::identity::Identity;
 use crate::limits::TOKEN_BYTES_MAX;
 
 mod claims;
 mod keys;
+mod parts;
+mod published;
 mod remote;
+mod schedule;
 mod token;
 
 pub use self::claims::ClaimError;
@@ -26,6 +27,8 @@ use self::claims::{Claims, Expected};
 #[cfg(feature = "cli")]
 pub(super) use self::keys::SECRET_BYTES_MIN;
 pub use self::keys::{KeyError, Keys};
+use self::parts::Parts;
+use self::published::News;
 pub use self::remote::Remote;
 pub(super) use self::token::find;
 
@@ -58,8 +61,8 @@ pub struct JwtPolicy {
 #[derive(Clone, Debug)]
 pub struct Jwt {
     policy: Arc<JwtPolicy>,
-    keys: Keys,
-    /// Keys that somebody else publishes.
+    keys: Arc<Keys>,
+    /// Keys that the issuer publishes.
     remote: Option<Remote>,
 }
 
@@ -81,6 +84,17 @@ pub enum TokenError {
     /// It is longer than a token may be.
     #[error("it is longer than {TOKEN_BYTES_MAX} bytes")]
     TooLong,
+    /// A key may have signed it that is published, and that has not been fetched yet.
+    #[error("its key is not among those that were fetched")]
+    UnknownKey,
+}
+
+/// How far the decision about a client has come.
+enum Decision {
+    /// It is made.
+    Made(Result<Identity, Denied>),
+    /// It needs newer keys.
+    NeedsKeys(Remote),
 }
 
 impl Jwt {
@@ -92,7 +106,7 @@ impl Jwt {
         }
         Self {
             policy: Arc::new(policy),
-            keys,
+            keys: Arc::new(keys),
             remote: None,
         }
     }
@@ -100,11 +114,12 @@ impl Jwt {
     /// Believes also the keys that somebody else publishes.
     #[must_use]
     pub fn with_remote(self, remote: Remote) -> Self {
+        remote.stand_beside(Arc::clone(&self.keys));
         let remote = Some(remote);
         Self { remote, ..self }
     }
 
-    /// What a token says, if it is believed at this time.
+    /// The claims of a token, if it is believed at this time.
     ///
     /// # Errors
     ///
@@ -114,19 +129,41 @@ impl Jwt {
         if token.len() > TOKEN_BYTES_MAX {
             return Err(TokenError::TooLong);
         }
-        let (message, signature) = token.rsplit_once('.').ok_or(TokenError::Malformed)?;
-        let (header, payload) = message.split_once('.').ok_or(TokenError::Malformed)?;
-        let header = object(header)?;
-        if header.contains_key("crit") {
-            return Err(TokenError::Critical);
+        let parts = Parts::read(token)?;
+        let remote = self.remote.as_ref().map(Remote::keys).unwrap_or_default();
+        let sources = [&*self.keys, &*remote];
+        let algorithm = parts.algorithm();
+        // The algorithm is the key's: what the token says only chooses among the keys.
+        let mut candidates = Keys::candidates(sources, algorithm, parts.id());
+        let message = parts.message.as_bytes();
+        let is_signed = candidates.any(|key| {
+            verify(parts.signature, message, key.material(), key.algorithm()).unwrap_or(false)
+        });
+        if is_signed {
+            return self.believe(&parts, wall);
         }
-        let text = |name| header.get(name).and_then(Value::as_str);
-        let algorithm = text("alg").ok_or(TokenError::Malformed)?;
-        if !self.signed(algorithm, text("kid"), message, signature) {
-            return Err(TokenError::Signature);
+        if self.may_be_published(&parts, sources) && self.believe(&parts, wall).is_ok() {
+            return Err(TokenError::UnknownKey);
         }
-        let payload = BASE64.decode(payload).map_err(|_| TokenError::Malformed)?;
-        let json = String::from_utf8(payload).map_err(|_| TokenError::Malformed)?;
+        Err(TokenError::Signature)
+    }
+
+    /// Whether a key may have signed this that is published and not fetched yet: the token names one
+    /// that is unknown, or nothing was ever fetched.
+    fn may_be_published(&self, parts: &Parts<'_>, sources: [&Keys; 2]) -> bool {
+        let Some(remote) = &self.remote else {
+            return false;
+        };
+        let is_unknown = match parts.id() {
+            Some(id) => !sources.into_iter().any(|keys| keys.name(id)),
+            None => !remote.is_known(),
+        };
+        is_unknown && parts.may_have_a_published_key()
+    }
+
+    /// The claims of a token, if they are enough at this time; its signature is not looked at.
+    fn believe(&self, parts: &Parts<'_>, wall: SystemTime) -> Result<Checked, TokenError> {
+        let json = parts.payload()?;
         let claims = Claims::parse(&json)?;
         let expected = Expected {
             audiences: &self.policy.audiences,
@@ -144,47 +181,49 @@ impl Jwt {
         })
     }
 
-    /// Whether a key of ours with this algorithm has made the signature.
-    fn signed(&self, algorithm: &str, id: Option<&str>, message: &str, signature: &str) -> bool {
-        let remote = self.remote.as_ref().map(Remote::keys).unwrap_or_default();
-        // The algorithm is the key's: what the token says only chooses among the keys.
-        let mut candidates = Keys::candidates([&self.keys, &remote], algorithm, id);
-        candidates.any(|key| {
-            let message = message.as_bytes();
-            verify(signature, message, key.material(), key.algorithm()).unwrap_or(false)
+    fn join(&self, service: &ServiceName) -> Join {
+        let join = self.policy.services.get(service.as_str()).copied();
+        join.unwrap_or_default()
+    }
+
+    fn decide(&self, ask: &Ask) -> Decision {
+        let join = self.join(&ask.service);
+        let Some(token) = &ask.token else {
+            return Decision::Made(match join {
+                Join::Anyone => Ok(Identity::anonymous()),
+                Join::Authenticated | Join::Granted => Err(Denied::Unauthorized),
+            });
+        };
+        let service = ask.service.as_str();
+        let checked = match self.check(token.reveal(), ask.wall) {
+            Ok(checked) => checked,
+            Err(error) => {
+                debug!(service, %error, "a token is not believed");
+                return match (error, &self.remote) {
+                    (TokenError::UnknownKey, Some(remote)) => Decision::NeedsKeys(remote.clone()),
+                    _ => Decision::Made(Err(Denied::Unauthorized)),
+                };
+            }
+        };
+        Decision::Made(match join {
+            Join::Granted if !checked.claims.grant(service) => Err(Denied::Forbidden),
+            Join::Anyone | Join::Authenticated | Join::Granted => Ok(checked.identity),
         })
     }
 
-    /// What a client is told whose token is not believed.
-    fn denied(&self, error: &TokenError) -> Denied {
-        let unknown = self
-            .remote
-            .as_ref()
-            .is_some_and(|remote| !remote.is_known());
-        if unknown && *error == TokenError::Signature {
-            Denied::Unavailable
-        } else {
-            Denied::Unauthorized
-        }
-    }
-
-    fn decide(&self, ask: &Ask) -> Result<Identity, Denied> {
-        let service = ask.service.as_str();
-        let join = self.policy.services.get(service).copied();
-        let join = join.unwrap_or_default();
-        let Some(token) = &ask.token else {
-            return match join {
-                Join::Anyone => Ok(Identity::anonymous()),
-                Join::Authenticated | Join::Granted => Err(Denied::Unauthorized),
-            };
-        };
-        let checked = self.check(token.reveal(), ask.wall).map_err(|error| {
-            debug!(service, %error, "a token is not believed");
-            self.denied(&error)
-        })?;
-        match join {
-            Join::Granted if !checked.claims.grant(service) => Err(Denied::Forbidden),
-            Join::Anyone | Join::Authenticated | Join::Granted => Ok(checked.identity),
+    /// Decides by keys that are newer than this moment, or says when there may be some.
+    async fn decide_anew(self, ask: Ask, remote: Remote) -> Result<Identity, Denied> {
+        loop {
+            let news = remote.news().await;
+            if let Decision::Made(decision) = self.decide(&ask) {
+                return decision;
+            }
+            match news {
+                // All keys that were published when it was shown are known now.
+                News::Fetched { is_fresh: true } => return Err(Denied::Unauthorized),
+                News::Fetched { is_fresh: false } => {}
+                News::Later { retry_after } => return Err(Denied::Unavailable { retry_after }),
+            }
         }
     }
 }
@@ -199,14 +238,24 @@ pub struct Checked {
 
 impl Authorize for Jwt {
     fn authorize(&self, ask: Ask) -> BoxFuture<'static, Result<Identity, Denied>> {
-        ready(self.decide(&ask)).boxed()
+        match self.decide(&ask) {
+            Decision::Made(decision) => ready(decision).boxed(),
+            Decision::NeedsKeys(remote) => self.clone().decide_anew(ask, remote).boxed(),
+        }
     }
-}
 
-/// A part of a token that is a JSON object.
-fn object(part: &str) -> Result<Map<String, Value>, TokenError> {
-    let bytes = BASE64.decode(part).map_err(|_| TokenError::Malformed)?;
-    serde_json::from_slice(&bytes).map_err(|_| TokenError::Malformed)
+    fn readiness(&self, service: &ServiceName) -> Result<(), NotReady> {
+        let unknown = self.remote.as_ref().filter(|remote| !remote.is_known());
+        let needs_token = self.join(service) != Join::Anyone;
+        match unknown {
+            Some(remote) if needs_token && self.keys.is_empty() => Err(NotReady(format!(
+                "no published keys yet: none could be fetched from {} so far, and without them no \
+                 token can be checked",
+                remote.url()
+            ))),
+            Some(_) | None => Ok(()),
+        }
+    }
 }
 
 #[cfg(test)]

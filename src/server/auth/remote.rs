@@ -1,29 +1,26 @@
-//! Keys that somebody publishes under a URL, fetched anew from time to time.
+//! Keys that an issuer of tokens publishes under a URL.
 
 use std::convert::Infallible;
 use std::sync::Arc;
-use std::time::Duration;
 
 use axum::body::Bytes;
 use axum::http::{Request, StatusCode, header};
-use tracing::{info, warn};
 
 use super::keys::{KeyError, Keys, Secrets};
-use crate::rt::{Clock, Tokio};
+use super::published::{News, Published};
+use crate::app::App;
+use crate::limits::FetchPolicy;
+use crate::rt::Tokio;
 #[cfg(feature = "tls")]
 use crate::server::Roots;
 use crate::server::fetch::{Endpoint, FetchError, Url};
-use crate::sync::Mutex;
-
-/// Longest pause before a fetch is tried again that failed.
-const RETRY: Duration = Duration::from_secs(30);
 
 /// A JWKS under a URL; clones share its keys.
 #[derive(Clone, Debug)]
 pub struct Remote {
     endpoint: Endpoint,
-    /// None until they have been fetched.
-    keys: Arc<Mutex<Option<Arc<Keys>>>>,
+    published: Arc<Published>,
+    policy: FetchPolicy,
 }
 
 /// Why a fetch brought no keys.
@@ -40,9 +37,12 @@ enum RemoteError {
 impl Remote {
     /// Keys that are not fetched yet; a URL of `https://` needs [roots](Self::with_roots) as well.
     pub fn new(url: Url) -> Self {
-        let keys = Arc::new(Mutex::new(None));
-        let endpoint = Endpoint::new(url);
-        Self { endpoint, keys }
+        let policy = FetchPolicy::default();
+        Self {
+            endpoint: Endpoint::new(url),
+            published: Arc::new(Published::new(policy)),
+            policy,
+        }
     }
 
     /// Believes a server of `https://` whose certificate one of these authorities has signed.
@@ -52,39 +52,63 @@ impl Remote {
         self
     }
 
+    /// Replaces the default of when they are fetched; shares nothing with earlier clones.
+    #[must_use]
+    pub fn with_policy(self, policy: FetchPolicy) -> Self {
+        Self {
+            published: Arc::new(Published::new(policy)),
+            policy,
+            ..self
+        }
+    }
+
+    /// When they are fetched.
+    pub fn policy(&self) -> &FetchPolicy {
+        &self.policy
+    }
+
+    pub(super) fn url(&self) -> &Url {
+        &self.endpoint.url
+    }
+
     /// The keys as they were last fetched; none before.
     pub(super) fn keys(&self) -> Arc<Keys> {
-        self.keys.lock().clone().unwrap_or_default()
+        self.published.keys()
     }
 
     /// Whether they have ever been fetched.
     pub(super) fn is_known(&self) -> bool {
-        self.keys.lock().is_some()
+        self.published.is_known()
     }
 
-    /// Fetches them at once, and again every so often; a fetch that fails keeps the old ones.
+    /// Says which other keys a token may be signed with.
+    pub(super) fn stand_beside(&self, keys: Arc<Keys>) {
+        self.published.stand_beside(keys);
+    }
+
+    /// Asks for keys that are newer than this moment, and waits for the fetch if one may begin.
+    pub(super) async fn news(&self) -> News {
+        self.published.news().await
+    }
+
+    /// Fetches them at once, and again whenever [`FetchPolicy`] says so, or a token asks that names
+    /// a key which is not among them; a fetch that fails keeps the old ones.
+    ///
+    /// One task is to run it; another one that does waits until the first is dropped. While none
+    /// does, a client whose token nobody can judge is sent away.
     ///
     /// # Cancel safety
     ///
-    /// Dropping the future ends a fetch and changes nothing.
-    pub async fn refresh(&self, rt: &Tokio, every: Duration) -> Infallible {
-        let url = &self.endpoint.url;
-        loop {
-            let wait = match self.fetch(rt).await {
-                Ok(keys) => {
-                    let count = keys.len();
-                    let before = self.keys.lock().replace(Arc::new(keys));
-                    drop(before);
-                    info!(%url, keys = count, "keys fetched");
-                    every
-                }
-                Err(error) => {
-                    warn!(%url, %error, "keys not fetched, the old ones stay");
-                    RETRY.min(every)
-                }
-            };
-            rt.sleep_until(rt.now() + wait).await;
-        }
+    /// Dropping the future ends a fetch, and changes no keys.
+    pub async fn refresh(&self, app: &App<Tokio>) -> Infallible {
+        let fetch = || self.fetch(app.rt());
+        self.published.keep(app, self.url(), fetch).await
+    }
+
+    /// Lets [`refresh`](Self::refresh) fetch them at once, or as soon as the fetch that it is at has
+    /// ended.
+    pub fn fetch_again(&self) {
+        self.published.order();
     }
 
     async fn fetch(&self, rt: &Tokio) -> Result<Keys, RemoteError> {

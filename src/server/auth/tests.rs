@@ -2,6 +2,8 @@
 
 use std::fmt::Write;
 
+use base64::Engine;
+use base64::engine::general_purpose::URL_SAFE_NO_PAD as BASE64;
 use jsonwebtoken::crypto::sign;
 use jsonwebtoken::{Algorithm, EncodingKey};
 
@@ -258,11 +260,15 @@ fn ask(jwt: &Jwt, service: &str, token: Option<&str>) -> Result<Identity, Denied
     let service = service.parse().expect("a name");
     let token = token.map(crate::identity::Token::new);
     let wall = wall();
-    jwt.decide(&Ask {
+    let ask = Ask {
         service,
         token,
         wall,
-    })
+    };
+    match jwt.decide(&ask) {
+        Decision::Made(decision) => decision,
+        Decision::NeedsKeys(remote) => panic!("nothing is fetched from {}", remote.url()),
+    }
 }
 
 #[test]
@@ -369,4 +375,88 @@ fn algorithms_with_more_keys_than_are_tried_are_named() {
     let (three, two) = (secrets(&[None; 3]), secrets(&[None; 2]));
     assert_eq!(Keys::crowded([&three, &two]), "HS256");
     assert_eq!(Keys::crowded([&three, &three.clone().and(none)]), "HS256");
+}
+
+/// A decision by published keys, of which none is fetched yet, and by a secret of ours.
+fn of_remote() -> Jwt {
+    let url = "http://localhost:1/keys".parse().expect("a URL");
+    of_secret().with_remote(Remote::new(url))
+}
+
+/// A token of a key for Ed25519 that is not among the keys here.
+fn foreign(header: &str, payload: &str) -> String {
+    let key = EncodingKey::from_ed_pem(include_bytes!("tests/ed25519.pem")).expect("a key");
+    token(header, payload, &key, Algorithm::EdDSA)
+}
+
+#[test]
+fn only_a_token_that_a_published_key_may_have_signed_is_worth_a_fetch() {
+    let named = r#"{"alg":"EdDSA","kid":"new"}"#;
+    let good = foreign(named, CLAIMS);
+    let (message, signature) = good.rsplit_once('.').expect("three parts");
+    let short = &signature[..80];
+    for (token, error) in [
+        (good.clone(), TokenError::UnknownKey),
+        (
+            foreign(r#"{"alg":"EdDSA"}"#, CLAIMS),
+            TokenError::UnknownKey,
+        ),
+        (
+            foreign(r#"{"alg":"HS256","kid":"new"}"#, CLAIMS),
+            TokenError::Signature,
+        ),
+        (
+            foreign(r#"{"alg":"none","kid":"new"}"#, CLAIMS),
+            TokenError::Signature,
+        ),
+        (
+            foreign(r#"{"alg":"ES512","kid":"new"}"#, CLAIMS),
+            TokenError::Signature,
+        ),
+        (format!("{message}."), TokenError::Signature),
+        (format!("{message}.{short}"), TokenError::Signature),
+        (format!("{message}.!{signature}"), TokenError::Signature),
+        (foreign(named, "no claims"), TokenError::Signature),
+        (foreign(named, r#"{"exp":1000}"#), TokenError::Signature),
+        (
+            foreign(named, r#"{"exp":2000,"aud":"others"}"#),
+            TokenError::Signature,
+        ),
+    ] {
+        let checked = of_remote().check(&token, wall()).map(drop);
+        assert_eq!(checked, Err(error), "{token}");
+        let alone = of_secret().check(&token, wall()).map(drop);
+        assert_eq!(alone, Err(TokenError::Signature), "nothing is published");
+    }
+}
+
+#[test]
+fn a_token_that_names_a_key_of_ours_and_is_not_signed_by_it_causes_no_fetch() {
+    let jwt = Jwt::new(secrets(&[Some("ours")]), JwtPolicy::default());
+    let jwt = jwt.with_remote(of_remote().remote.expect("it has one"));
+    for (name, error) in [
+        ("ours", TokenError::Signature),
+        ("theirs", TokenError::UnknownKey),
+    ] {
+        let header = format!(r#"{{"alg":"EdDSA","kid":"{name}"}}"#);
+        let checked = jwt.check(&foreign(&header, CLAIMS), wall()).map(drop);
+        assert_eq!(checked, Err(error), "{name}");
+    }
+}
+
+#[test]
+fn a_server_that_can_check_no_token_is_not_ready_and_says_why() {
+    let remote = of_remote().remote.expect("it has one");
+    let services = [("open".to_owned(), Join::Anyone)].into();
+    let policy = JwtPolicy {
+        services,
+        ..JwtPolicy::default()
+    };
+    let only_published = Jwt::new(Keys::default(), policy).with_remote(remote);
+    let readiness = |jwt: &Jwt, service: &str| jwt.readiness(&service.parse().expect("a name"));
+    assert_eq!(readiness(&only_published, "open"), Ok(()));
+    let NotReady(why) = readiness(&only_published, "chat").expect_err("no token can be checked");
+    assert!(why.contains("http://localhost:1/keys"), "{why}");
+    assert_eq!(readiness(&of_remote(), "chat"), Ok(()), "by the secret");
+    assert_eq!(readiness(&of_secret(), "chat"), Ok(()));
 }

@@ -3,14 +3,13 @@
 use std::collections::BTreeMap;
 use std::num::NonZeroUsize;
 use std::thread::available_parallelism;
-use std::time::Duration;
 
 use clap::ArgMatches;
 use tracing_subscriber::filter::Targets;
 
 use crate::limits::{
-    AgePolicy, DrainPolicy, InboundPolicy, KeepalivePolicy, LifecyclePolicy, Limits, ServicePolicy,
-    Window,
+    AgePolicy, DrainPolicy, FetchPolicy, InboundPolicy, KeepalivePolicy, LifecyclePolicy, Limits,
+    ServicePolicy, Window,
 };
 use crate::origin::Origins;
 
@@ -251,14 +250,18 @@ impl Config {
         }
     }
 
-    /// Keys that somebody publishes, to be fetched, and how often.
-    pub fn remote(&self) -> Option<(Remote, Duration)> {
-        let remote = Remote::new(self.auth.jwks_url.as_ref()?.0.clone());
-        let remote = match &self.roots {
+    /// Keys that an issuer publishes, to be fetched.
+    pub fn remote(&self) -> Option<Remote> {
+        let policy = FetchPolicy {
+            refresh: self.auth.jwks_refresh.get(),
+            cooldown: self.auth.jwks_cooldown.get(),
+            ..FetchPolicy::default()
+        };
+        let remote = Remote::new(self.auth.jwks_url.as_ref()?.0.clone()).with_policy(policy);
+        Some(match &self.roots {
             Some(roots) => remote.with_roots(roots.clone()),
             None => remote,
-        };
-        Some((remote, self.auth.jwks_refresh.get()))
+        })
     }
 
     /// Where traces go, if anywhere.
@@ -371,6 +374,8 @@ fn window(keys: &ServiceKeys) -> Window {
 
 #[cfg(test)]
 mod tests {
+    use std::time::Duration;
+
     use super::*;
     use crate::server::auth::Join;
 
@@ -428,6 +433,25 @@ mod tests {
                 .is_some_and(|inbound| inbound.messages.is_some())
         );
         assert_ne!(ping.slow_consumer, echo.slow_consumer);
+    }
+
+    #[test]
+    fn published_keys_are_fetched_as_often_as_the_settings_say() {
+        let url = "jwks_url = \"http://localhost/keys\"\n";
+        let policy = |text: &str| {
+            let text = format!("[auth]\n{text}");
+            let config = Sources::file("", &[]).with_file("", &text).expect("valid");
+            config.remote().map(|remote| *remote.policy())
+        };
+        assert_eq!(policy(""), None);
+        assert_eq!(policy(url), Some(FetchPolicy::default()));
+        let expected = FetchPolicy {
+            refresh: Duration::from_secs(7),
+            cooldown: Duration::from_secs(9),
+            ..FetchPolicy::default()
+        };
+        let text = format!("{url}jwks_refresh = \"7s\"\njwks_cooldown = \"9s\"\n");
+        assert_eq!(policy(&text), Some(expected));
     }
 
     #[test]

@@ -138,6 +138,8 @@ keys! {
         jwks_ca: Option<PathBuf> = "", Start;
         /// Time after which the JWKS is fetched again
         jwks_refresh: Time<SECOND, DAY> = "5m", Start;
+        /// Shortest time between two fetches that tokens cause which name an unknown key
+        jwks_cooldown: Time<SECOND, HOUR> = "5s", Start;
         /// Audiences of which a token must have one; without any it must have no `aud`
         audiences: Vec<String> = "", Live;
         /// Issuers of which a token must be; without any it may be of anybody who has the key

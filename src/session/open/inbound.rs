@@ -214,7 +214,7 @@ impl<R: Runtime> Open<R> {
                 author.renew(identity);
                 dialect::RENEWED
             }
-            Some(Err(Denied::Unavailable)) => dialect::UNDECIDED,
+            Some(Err(Denied::Unavailable { .. })) => dialect::UNDECIDED,
             Some(Err(Denied::Forbidden | Denied::Unauthorized)) => {
                 return Poll::Ready(Some(Cause::Denied));
             }
