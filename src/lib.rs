@@ -8,7 +8,7 @@
 //! - [`limits`]: every bound by name; [`address`] and [`Peer`]: whom they are counted for;
 //!   [`Bucket`]: how a rate is kept.
 //! - [`identity`]: who a client is.
-//! - [`origin`]: which pages may connect.
+//! - [`host`]: which hosts requests may name; [`origin`]: which pages may connect.
 //! - [`histogram`]: how long things take.
 //! - [`rt`]: what the core asks of a runtime.
 //! - [`wire`]: the WebSocket protocol, bytes in and bytes out.
@@ -33,6 +33,7 @@ pub mod bus;
 mod cases;
 mod fan;
 pub mod histogram;
+pub mod host;
 pub mod identity;
 mod instant;
 pub mod limits;

@@ -3,31 +3,55 @@
 use std::fmt;
 use std::str::FromStr;
 
+use crate::host::{self, Authority, Host, split_port};
+
 /// Longest origin or pattern, in bytes.
 const BYTES_MAX: usize = 300;
+
+/// The origin of pages that browsers read from files, in those that tell it.
+const FILE: &str = "file://";
+
+/// The origin of pages that have none of their own, such as those in a sandbox.
+const NULL: &str = "null";
 
 /// The pages of other hosts that may connect.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct Origins(Vec<Pattern>);
 
-/// Origins by a pattern: `https://app.example.com`, `https://*.example.com:8443`, or `*` for all.
+/// Origins by a pattern: `https://app.example.com`, `https://*.example.com:8443`,
+/// `http://localhost:*`, `file://`, `null`, or `*` for all.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Pattern(Allowed);
 
 #[derive(Clone, Debug, PartialEq, Eq)]
 enum Allowed {
     All,
-    /// A site whose host may have one `*`.
-    Sites(Site),
+    /// `file://` or `null`.
+    Exactly(&'static str),
+    Sites(Sites),
+}
+
+/// Sites by a pattern.
+#[derive(Clone, Debug, PartialEq, Eq)]
+struct Sites {
+    scheme: String,
+    hosts: host::Pattern,
+    port: Port,
 }
 
 /// A scheme, a host and a port.
 #[derive(Clone, Debug, PartialEq, Eq)]
 struct Site {
     scheme: String,
-    host: String,
-    /// `None` for the scheme's own.
-    port: Option<u16>,
+    host: Host,
+    port: Port,
+}
+
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Port {
+    Any,
+    Number(u16),
+    OfScheme,
 }
 
 /// The text is no pattern of origins.
@@ -46,68 +70,109 @@ impl Origins {
     /// `host` is the `Host` of the request. A page of the same host and port is the server's own,
     /// whatever its scheme: behind a proxy that ends TLS the server does not know its own.
     pub fn allow(&self, origin: &str, host: Option<&str>) -> bool {
-        if self.0.iter().any(|pattern| pattern.0 == Allowed::All) {
-            return true;
-        }
-        let Some(site) = Site::parse(origin) else {
-            return false;
-        };
-        let own = host.and_then(|host| Site::parse(&format!("{}://{host}", site.scheme)));
-        own.is_some_and(|own| own == site) || self.0.iter().any(|pattern| pattern.matches(&site))
+        is_own(origin, host.and_then(|host| host.parse().ok()).as_ref())
+            || self.0.iter().any(|pattern| pattern.matches(origin))
     }
+
+    /// Whether pages of this host may connect by more than a `*`.
+    ///
+    /// `*`, `file://` and `null` name no host.
+    pub fn names(&self, host: &Host) -> bool {
+        self.0.iter().any(|pattern| match &pattern.0 {
+            Allowed::All | Allowed::Exactly(_) => false,
+            Allowed::Sites(sites) => sites.hosts.matches(host),
+        })
+    }
+}
+
+/// Whether a page of this origin is of the same host and port as the server it calls by this name.
+pub(crate) fn is_own(origin: &str, host: Option<&Authority>) -> bool {
+    let (Some(site), Some(host)) = (Site::parse(origin), host) else {
+        return false;
+    };
+    host.host == site.host && Port::of(host.port, &site.scheme) == site.port
+}
+
+/// The host that the pages of an origin are of, if it has one.
+pub fn host_of(origin: &str) -> Option<Host> {
+    Site::parse(origin).map(|site| site.host)
 }
 
 impl Pattern {
-    fn matches(&self, site: &Site) -> bool {
+    fn matches(&self, origin: &str) -> bool {
         match &self.0 {
             Allowed::All => true,
-            Allowed::Sites(sites) => {
-                sites.scheme == site.scheme
-                    && sites.port == site.port
-                    && host_matches(&sites.host, &site.host)
-            }
+            Allowed::Exactly(text) => origin.eq_ignore_ascii_case(text),
+            Allowed::Sites(sites) => Site::parse(origin).is_some_and(|site| sites.have(&site)),
         }
     }
 }
 
-/// Whether a host is one of a pattern, in which a `*` stands for one character or more.
-fn host_matches(pattern: &str, host: &str) -> bool {
-    match pattern.split_once('*') {
-        None => pattern == host,
-        Some((start, end)) => {
-            host.len() > start.len() + end.len() && host.starts_with(start) && host.ends_with(end)
-        }
+impl Sites {
+    fn have(&self, site: &Site) -> bool {
+        self.scheme == site.scheme
+            && (self.port == Port::Any || self.port == site.port)
+            && self.hosts.matches(&site.host)
     }
 }
 
-impl Site {
-    /// Reads `scheme://host` or `scheme://host:port`, in any case; a host may have a `*`.
-    fn parse(text: &str) -> Option<Self> {
-        if text.len() > BYTES_MAX {
-            return None;
-        }
-        let text = text.to_ascii_lowercase();
-        let (scheme, rest) = text.split_once("://")?;
-        // The colons of an IPv6 address stand in brackets.
-        let (host, port) = match rest.rsplit_once(':') {
-            Some((host, port)) if !port.ends_with(']') => (host, Some(port.parse().ok()?)),
-            Some(_) | None => (rest, None),
-        };
+impl Port {
+    /// A port, or none, as it counts for a scheme.
+    fn of(port: Option<u16>, scheme: &str) -> Self {
         let of_scheme = match scheme {
             "http" | "ws" => Some(80),
             "https" | "wss" => Some(443),
             _ => None,
         };
-        let letter = |byte: u8| byte.is_ascii_alphanumeric() || b"-+._".contains(&byte);
-        let of_host = |byte: u8| letter(byte) || b"[]:*".contains(&byte);
-        let valid = !scheme.is_empty()
-            && !host.is_empty()
-            && scheme.bytes().all(letter)
-            && host.bytes().all(of_host);
-        valid.then(|| Self {
-            scheme: scheme.to_owned(),
-            host: host.to_owned(),
-            port: port.filter(|port| Some(*port) != of_scheme),
+        port.filter(|port| Some(*port) != of_scheme)
+            .map_or(Self::OfScheme, Self::Number)
+    }
+}
+
+/// Scheme, host and port of `scheme://host` or `scheme://host:port`, the scheme in lower case.
+fn parts(text: &str) -> Option<(String, &str, Option<&str>)> {
+    if text.len() > BYTES_MAX {
+        return None;
+    }
+    let (scheme, rest) = text.split_once("://")?;
+    let letter = |byte: u8| byte.is_ascii_alphanumeric() || b"-+.".contains(&byte);
+    let is_scheme = !scheme.is_empty() && scheme.bytes().all(letter);
+    let (host, port) = split_port(rest);
+    is_scheme.then(|| (scheme.to_ascii_lowercase(), host, port))
+}
+
+/// A port in at least one digit, or the lack of one.
+fn port(digits: Option<&str>) -> Result<Option<u16>, PatternError> {
+    let port = |digits| host::port(digits).ok_or(PatternError);
+    digits.map(port).transpose()
+}
+
+impl Site {
+    /// Reads an origin, in any case.
+    fn parse(text: &str) -> Option<Self> {
+        let (scheme, host, digits) = parts(text)?;
+        Some(Self {
+            host: host.parse().ok()?,
+            port: Port::of(port(digits).ok()?, &scheme),
+            scheme,
+        })
+    }
+}
+
+impl Sites {
+    /// Reads a pattern: an origin whose host may have a `*`, and whose port may be one.
+    fn parse(text: &str) -> Option<Self> {
+        let (scheme, hosts, digits) = parts(text)?;
+        let hosts: host::Pattern = hosts.parse().ok()?;
+        let port = match digits {
+            Some("*") => Port::Any,
+            digits => Port::of(port(digits).ok()?, &scheme),
+        };
+        // Everybody has a host.
+        (!hosts.is_any()).then_some(Self {
+            scheme,
+            hosts,
+            port,
         })
     }
 }
@@ -119,15 +184,12 @@ impl FromStr for Pattern {
         if text == "*" {
             return Ok(Self(Allowed::All));
         }
-        let site = Site::parse(text).ok_or(PatternError)?;
-        // More than one would be a pattern that nobody can read; one at the end allows everybody
-        // who can register a name.
-        let stars = site.host.matches('*').count();
-        let open = site.host.ends_with('*') || site.host.ends_with("*.");
-        if stars > 1 || open {
-            return Err(PatternError);
+        let mut exactly = [FILE, NULL].into_iter();
+        if let Some(known) = exactly.find(|known| known.eq_ignore_ascii_case(text)) {
+            return Ok(Self(Allowed::Exactly(known)));
         }
-        Ok(Self(Allowed::Sites(site)))
+        let sites = Sites::parse(text).ok_or(PatternError)?;
+        Ok(Self(Allowed::Sites(sites)))
     }
 }
 
@@ -135,9 +197,14 @@ impl fmt::Display for Pattern {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match &self.0 {
             Allowed::All => f.write_str("*"),
-            Allowed::Sites(site) => {
-                write!(f, "{}://{}", site.scheme, site.host)?;
-                site.port.map_or(Ok(()), |port| write!(f, ":{port}"))
+            Allowed::Exactly(text) => f.write_str(text),
+            Allowed::Sites(sites) => {
+                write!(f, "{}://{}", sites.scheme, sites.hosts)?;
+                match sites.port {
+                    Port::Any => f.write_str(":*"),
+                    Port::Number(port) => write!(f, ":{port}"),
+                    Port::OfScheme => Ok(()),
+                }
             }
         }
     }
@@ -212,6 +279,74 @@ mod tests {
     }
 
     #[test]
+    fn a_page_of_the_same_host_is_the_servers_own_however_the_host_is_written() {
+        let own = origins(&[]);
+        for (origin, host) in [
+            ("http://localhost.:8080", "localhost:8080"),
+            ("http://localhost:8080", "LOCALHOST.:8080"),
+            ("http://localhost", "localhost:"),
+            ("http://[::1]:8080", "[0:0:0:0:0:0:0:1]:8080"),
+        ] {
+            assert!(own.allow(origin, Some(host)), "{origin} {host}");
+        }
+        assert!(!own.allow("http://localhost:*", Some("localhost:*")));
+        assert!(!own.allow("http://*", Some("*")));
+    }
+
+    #[test]
+    fn a_star_for_the_port_stands_for_any_port_and_for_no_other_host() {
+        let listed = origins(&["http://localhost:*", "https://*.example.com:*"]);
+        for origin in [
+            "http://localhost",
+            "http://localhost:80",
+            "http://localhost:3000",
+            "https://a.example.com:8443",
+        ] {
+            assert!(listed.allow(origin, Some("bus")), "{origin}");
+        }
+        for origin in [
+            "https://localhost:3000",
+            "http://localhost.evil:3000",
+            "http://localhost:3000.evil",
+            "http://localhost:",
+            "http://localhost:x",
+            "http://localhost:*",
+            "https://example.com:8443",
+        ] {
+            assert!(!listed.allow(origin, Some("bus")), "{origin}");
+        }
+    }
+
+    #[test]
+    fn pages_from_files_and_pages_without_an_origin_may_connect_where_they_are_listed() {
+        for (pattern, other) in [("file://", "null"), ("null", "file://")] {
+            let listed = origins(&[pattern]);
+            assert!(listed.allow(pattern, Some("bus")), "{pattern}");
+            for origin in [other, "", "file:///a.html", "file://a", "http://null"] {
+                assert!(!listed.allow(origin, Some("bus")), "{pattern} {origin}");
+            }
+        }
+    }
+
+    #[test]
+    fn the_hosts_of_sites_are_named_and_those_of_stars_files_and_null_are_not() {
+        let host = |text: &str| text.parse().expect("a host");
+        let listed = origins(&[
+            "https://app.test:81",
+            "https://*.example.com",
+            "null",
+            "file://",
+        ]);
+        for named in ["app.test", "a.example.com"] {
+            assert!(listed.names(&host(named)), "{named}");
+        }
+        for other in ["example.com", "evil.test", "null", "file"] {
+            assert!(!listed.names(&host(other)), "{other}");
+        }
+        assert!(!origins(&["*"]).names(&host("evil.test")));
+    }
+
+    #[test]
     fn a_star_alone_allows_everything() {
         let all = origins(&["*"]);
         for origin in ["null", "https://evil.example", "", "nonsense"] {
@@ -231,10 +366,25 @@ mod tests {
             "https://a.com/",
             "https://a.com:99999",
             "https://a b",
+            "https://a.com:",
+            "https://a.com:8*",
+            "https://*:*",
+            "https://::1",
+            "file:///",
+            "file:",
+            "nul",
         ] {
             assert_eq!(text.parse::<Pattern>(), Err(PatternError), "{text}");
         }
-        for text in ["*", "https://a.com", "https://*.a.com:8443"] {
+        for text in [
+            "*",
+            "https://a.com",
+            "https://*.a.com:8443",
+            "http://localhost:*",
+            "http://[::1]:*",
+            "file://",
+            "null",
+        ] {
             assert_eq!(
                 text.parse::<Pattern>().map(|p| p.to_string()),
                 Ok(text.to_owned())

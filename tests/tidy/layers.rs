@@ -4,7 +4,7 @@ use crate::sources::{Breach, Source, assert_none, library, without_comments};
 
 /// Modules from the ground up; those on one line know nothing of each other.
 const LAYERS: &[&[&str]] = &[
-    &["cases", "planted"],
+    &["cases", "host", "planted"],
     &["address", "identity", "instant", "origin", "sync"],
     &["histogram", "shards", "wakes"],
     &["limits", "peer"],

@@ -32,7 +32,8 @@ keys! {
         threads: Whole<0, 1024> = "0", Start;
         /// Let clients without a token in at addresses that others can reach
         allow_anonymous: bool = "false", Start;
-        /// Pages of other hosts that may connect, such as https://*.example.com; `*` is any
+        /// Pages of other hosts that may connect, such as https://*.example.com,
+        /// http://localhost:*, file:// or null; `*` is any
         origins: Vec<Parsed<Pattern>> = "", Live;
         /// What to log, to standard error: error, warn, info, debug, trace or off, for all or by
         /// module, such as `info,busline::server=debug`
@@ -256,7 +257,7 @@ impl Described for Address {
 impl Described for Pattern {
     const PLACEHOLDER: &'static str = "ORIGIN";
     const ALLOWED: &'static str = "SCHEME://HOST or SCHEME://HOST:PORT, with * for a label of the \
-                                   host, or * alone";
+                                   host or for the port, file://, null, or * alone";
 }
 
 #[cfg(test)]
