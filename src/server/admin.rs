@@ -72,8 +72,7 @@ async fn readyz<R: Runtime>(State(app): State<App<R>>) -> Response {
 }
 
 async fn metrics<R: Runtime>(State(app): State<App<R>>, headers: HeaderMap) -> Response {
-    let accept = headers.get(header::ACCEPT);
-    let format = Format::accepted(accept.and_then(|accept| accept.to_str().ok()));
+    let format = Format::accepted(&headers);
     let media_type = [(header::CONTENT_TYPE, format.media_type())];
     (media_type, exposition::text(&app, format)).into_response()
 }

@@ -11,6 +11,7 @@ use futures::future::{Either, select};
 use crate::app::App;
 use crate::rt::Runtime;
 
+mod accept;
 mod address;
 mod admin;
 pub mod auth;

@@ -3,7 +3,20 @@
 use axum::http::{HeaderMap, header};
 use axum::response::{Html, IntoResponse, Response};
 
+use super::accept::{MediaType, prefers};
 use crate::bus::ServiceName;
+
+const HTML: MediaType = MediaType {
+    of: "text",
+    sub: "html",
+    version: None,
+};
+
+const PLAIN: MediaType = MediaType {
+    of: "text",
+    sub: "plain",
+    version: None,
+};
 
 /// The page for a browser; `{{services}}` stands for one option a service.
 const PAGE: &str = include_str!("page.html");
@@ -15,10 +28,7 @@ pub(super) fn index<'a>(
     nest: &str,
     headers: &HeaderMap,
 ) -> Response {
-    let accept = headers
-        .get(header::ACCEPT)
-        .and_then(|value| value.to_str().ok());
-    if accept.is_some_and(|accept| accept.contains("text/html")) {
+    if prefers(headers, HTML, PLAIN) {
         let options = services.map(|name| format!("<option>{name}</option>"));
         let page = PAGE.replace("{{services}}", &options.collect::<String>());
         let policy = "default-src 'none'; style-src 'unsafe-inline'; script-src 'unsafe-inline'; \

@@ -2,6 +2,7 @@
 
 use std::fmt;
 
+use axum::http::HeaderMap;
 use prometheus_client::collector::Collector;
 use prometheus_client::encoding::{DescriptorEncoder, EncodeMetric, MetricEncoder, NoLabelSet};
 use prometheus_client::metrics::MetricType;
@@ -12,6 +13,19 @@ use crate::histogram::{BOUNDS, HistogramCounts, bound};
 use crate::metrics::{CloseReason, RefuseReason};
 use crate::registry::ServiceStatus;
 use crate::rt::Runtime;
+use crate::server::accept::{MediaType, prefers};
+
+const OPEN_METRICS: MediaType = MediaType {
+    of: "application",
+    sub: "openmetrics-text",
+    version: Some("1.0.0"),
+};
+
+const PLAIN: MediaType = MediaType {
+    of: "text",
+    sub: "plain",
+    version: Some("0.0.4"),
+};
 
 /// A text format of metrics.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -24,11 +38,12 @@ pub(super) enum Format {
 }
 
 impl Format {
-    /// The one that an `Accept` header asks for.
-    pub(super) fn accepted(accept: Option<&str>) -> Self {
-        match accept {
-            Some(accept) if accept.contains("application/openmetrics-text") => Self::OpenMetrics,
-            Some(_) | None => Self::Plain,
+    /// The one that a request likes better.
+    pub(super) fn accepted(headers: &HeaderMap) -> Self {
+        if prefers(headers, OPEN_METRICS, PLAIN) {
+            Self::OpenMetrics
+        } else {
+            Self::Plain
         }
     }
 
