@@ -26,6 +26,9 @@ pub const TOKEN_BYTES_MAX: usize = 8_192;
 /// Keys that the token names go first, and all of them are for its algorithm.
 pub const TOKEN_KEYS_MAX: usize = 4;
 
+/// Time between two signs of life of a tap on which nothing happens.
+pub const TAP_KEEPALIVE: Duration = Duration::from_secs(15);
+
 /// The bounds of one running application; [`Limits::default`] has the values named at each field.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Limits {

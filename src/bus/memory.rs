@@ -155,6 +155,12 @@ impl InMemoryMessageBus {
         topics
     }
 
+    /// Those subscribed to a topic.
+    pub fn subscribers(&self, topic: &Topic) -> usize {
+        let cell = self.shared.cell(topic);
+        cell.map_or(0, |cell| cell.lock().log.readers())
+    }
+
     /// What one topic has done since it got its first subscriber; `None` if it has none.
     pub fn topic_counts(&self, topic: &Topic) -> Option<TopicCounts> {
         let cell = self.shared.cell(topic)?;

@@ -5,11 +5,9 @@ use std::convert::Infallible;
 use axum::Router;
 use axum::extract::{Query, State};
 use axum::http::{HeaderMap, StatusCode, header};
-use axum::response::sse::{Event, Sse};
 use axum::response::{IntoResponse, Response};
 use axum::routing::get;
 use axum::serve::Listener;
-use futures::stream::unfold;
 use serde::Deserialize;
 use serde_json::{Value, json};
 
@@ -18,14 +16,12 @@ use super::PeerAddress;
 use super::connection::Connections;
 use super::routes::Shell;
 use crate::app::App;
-use crate::bus::{ClientId, ServiceName, Tap, Tapped, TopicStatus};
+use crate::bus::{ServiceName, TopicStatus};
 use crate::registry::{Crash, Registry, State as Phase};
 use crate::rt::Runtime;
 
 mod exposition;
-
-/// Most taps at once: each may hold a window of events.
-const TAPS_MAX: u64 = 16;
+mod tap;
 
 /// Most topics that are listed at once.
 const TOPICS_MAX: usize = 1_000;
@@ -52,7 +48,7 @@ pub fn admin_routes<R: Runtime>(app: App<R>) -> Router {
         .route("/metrics", get(metrics::<R>))
         .route("/debug/services", get(services::<R>))
         .route("/debug/topics", get(topics::<R>))
-        .route("/debug/tap", get(tap::<R>))
+        .route("/debug/tap", get(tap::tap::<R>))
         .fallback(not_found)
         .with_state(app)
 }
@@ -160,38 +156,6 @@ fn topic(status: &TopicStatus) -> Value {
             "unread": counts.lost_unsubscribed,
         },
     })
-}
-
-/// What is to be tapped.
-#[derive(Deserialize)]
-struct Wanted {
-    client: Option<u64>,
-    topic: Option<String>,
-}
-
-/// Streams what happens to one client or on one topic, as server-sent events.
-async fn tap<R: Runtime>(State(app): State<App<R>>, Query(wanted): Query<Wanted>) -> Response {
-    let tapped = match (wanted.client, wanted.topic.map(|name| name.parse())) {
-        (Some(client), None) => Tapped::Client(ClientId::new(client)),
-        (None, Some(Ok(topic))) => Tapped::Topic(topic),
-        (Some(_) | None, _) => {
-            let text = "tap one thing: ?client=NUMBER or ?topic=NAME\n";
-            return (StatusCode::BAD_REQUEST, text).into_response();
-        }
-    };
-    if app.bus().taps() >= TAPS_MAX {
-        let text = "there are as many taps as there may be\n";
-        return (StatusCode::SERVICE_UNAVAILABLE, text).into_response();
-    }
-    match app.bus().tap(tapped) {
-        Ok(tap) => Sse::new(unfold(tap, next)).into_response(),
-        Err(error) => (StatusCode::SERVICE_UNAVAILABLE, format!("{error}\n")).into_response(),
-    }
-}
-
-async fn next(mut tap: Tap) -> Option<(Result<Event, Infallible>, Tap)> {
-    let event = Event::default().data(tap.next().await);
-    Some((Ok(event), tap))
 }
 
 fn in_json(value: &Value) -> Response {

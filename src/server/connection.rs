@@ -20,6 +20,7 @@ use hyper_util::service::TowerToHyperService;
 use tokio::sync::Semaphore;
 
 use super::address::PeerAddress;
+use super::patience::Patience;
 use super::routes::Shell;
 use super::upgrade::Kind;
 use crate::app::App;
@@ -27,7 +28,7 @@ use crate::bucket::Bucket;
 use crate::identity::Identity;
 use crate::peer::Peer;
 use crate::permits::{Bounds, Full, Permit, Permits};
-use crate::rt::{Instant, Runtime, Sleep};
+use crate::rt::{Instant, Runtime};
 use crate::sync::Mutex;
 
 /// Accepts connections and serves requests on them; clones share their bounds.
@@ -72,13 +73,11 @@ impl<R: Runtime> Connections<R> {
         self.shell.app()
     }
 
-    /// Completes when a connection that begins now must have been upgraded, or have its response.
-    ///
-    /// hyper gives a client any time it likes to take that.
-    fn timeout(&self) -> Sleep {
+    /// Until when a connection that begins now must have been upgraded, or have its response.
+    fn patience(&self) -> Patience {
         let app = self.app();
         let limit = app.limits().handshake_timeout.saturating_mul(2);
-        app.rt().sleep_until(app.rt().now() + limit)
+        Patience::until(app.rt().now() + limit)
     }
 
     /// Accepts connections for ever, as many at a time as may be without an upgrade.
@@ -144,20 +143,24 @@ impl<R: Runtime> Connections<R> {
         Io: tokio::io::AsyncRead + tokio::io::AsyncWrite + Unpin + Send + 'static,
         P: Send + 'static,
     {
+        let patience = self.patience();
         let service = Addressed {
             inner: TowerToHyperService::new(self.router.clone()),
             address,
+            patience: patience.clone(),
             kind: Kind::<R>::of::<Io>(),
         };
         let connection = self
             .http
             .serve_connection(TokioIo::new(io), service)
             .with_upgrades();
-        let end = select(self.shell.end(), self.timeout());
+        let over = patience.over(self.app().rt().clone());
+        let end = select(self.shell.end(), Box::pin(over));
         let task = async move {
             // However it ends, the connection is done; a handshake that fails is its client's
             // matter, and it was answered where HTTP has an answer.
-            drop(select(connection, end).await);
+            // The end comes first: to poll the connection may put it off.
+            drop(select(end, connection).await);
             drop(places);
         };
         self.app().rt().spawn(task.boxed());
@@ -168,6 +171,7 @@ impl<R: Runtime> Connections<R> {
 struct Addressed<R: Runtime> {
     inner: TowerToHyperService<Router>,
     address: Option<SocketAddr>,
+    patience: Patience,
     kind: Kind<R>,
 }
 
@@ -180,7 +184,9 @@ impl<R: Runtime> Service<Request<Incoming>> for Addressed<R> {
         if let Some(address) = self.address {
             request.extensions_mut().insert(ConnectInfo(address));
         }
-        request.extensions_mut().insert(self.kind);
+        let extensions = request.extensions_mut();
+        extensions.insert(self.patience.clone());
+        extensions.insert(self.kind);
         self.inner.call(request)
     }
 }
@@ -199,3 +205,6 @@ async fn close(mut response: Response) -> Response {
 
 /// The smallest read buffer hyper allows.
 const REQUEST_HEAD_BYTES_MIN: usize = 8 * 1024;
+
+#[cfg(all(test, not(feature = "loom")))]
+mod tests;

@@ -28,6 +28,9 @@ mod handshake;
 mod listen_host;
 mod listener;
 mod page;
+mod patience;
+#[cfg(all(test, not(feature = "loom")))]
+mod pipe;
 #[cfg(feature = "tls")]
 mod roots;
 mod routes;

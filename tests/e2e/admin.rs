@@ -286,6 +286,11 @@ async fn a_client_and_a_topic_can_be_watched_live() {
     server
         .until("the taps are gone", |server| server.app().bus().taps() == 0)
         .await;
+    let gone = operators.get("/debug/tap?client=999", "*/*").await;
+    assert_eq!(
+        (gone.status, gone.body()),
+        (404, "no client 999 is connected\n")
+    );
     for bad in ["", "?client=x", "?topic=a%20b", "?client=1&topic=a"] {
         assert_eq!(
             operators

@@ -1,0 +1,147 @@
+//! `/debug/tap`: what happens to one client or on one topic, live, as server-sent events.
+
+use std::convert::Infallible;
+use std::pin::pin;
+
+use axum::Extension;
+use axum::extract::{Query, State};
+use axum::http::StatusCode;
+use axum::response::sse::{Event, Sse};
+use axum::response::{IntoResponse, Response};
+use futures::future::{Either, select};
+use futures::stream::unfold;
+use serde::Deserialize;
+
+use crate::app::App;
+use crate::bus::{ClientId, Tap, Tapped, Topic};
+use crate::limits::TAP_KEEPALIVE;
+use crate::rt::{Instant, Runtime};
+use crate::server::patience::Patience;
+
+/// Most taps at once: each may hold a window of events.
+const TAPS_MAX: u64 = 16;
+
+/// What is to be tapped.
+#[derive(Deserialize)]
+pub(super) struct Wanted {
+    client: Option<u64>,
+    topic: Option<String>,
+}
+
+/// Streams what happens to one client or on one topic, as server-sent events.
+pub(super) async fn tap<R: Runtime>(
+    State(app): State<App<R>>,
+    patience: Option<Extension<Patience>>,
+    Query(wanted): Query<Wanted>,
+) -> Response {
+    let tapped = match (wanted.client, wanted.topic.map(|name| name.parse())) {
+        (Some(client), None) => Tapped::Client(ClientId::new(client)),
+        (None, Some(Ok(topic))) => Tapped::Topic(topic),
+        (Some(_) | None, _) => {
+            let text = "tap one thing: ?client=NUMBER or ?topic=NAME\n";
+            return (StatusCode::BAD_REQUEST, text).into_response();
+        }
+    };
+    if let Tapped::Client(client) = tapped
+        && !is_connected(&app, client)
+    {
+        let text = format!("no client {client} is connected\n");
+        return (StatusCode::NOT_FOUND, text).into_response();
+    }
+    if app.bus().taps() >= TAPS_MAX {
+        let text = "there are as many taps as there may be\n";
+        return (StatusCode::SERVICE_UNAVAILABLE, text).into_response();
+    }
+    match app.bus().tap(tapped.clone()) {
+        Ok(tap) => {
+            let live = Live::new(app, tapped, tap, patience.map(|Extension(given)| given));
+            Sse::new(unfold(live, Live::next)).into_response()
+        }
+        Err(error) => (StatusCode::SERVICE_UNAVAILABLE, format!("{error}\n")).into_response(),
+    }
+}
+
+/// Whether a client has a session, or is about to.
+fn is_connected<R: Runtime>(app: &App<R>, client: ClientId) -> bool {
+    let mut services = app.registry().names();
+    services.any(|name| {
+        let own = Topic::from_service_to_client(name, client);
+        app.bus().subscribers(&own) > 0
+    })
+}
+
+/// A tap whose reader may be gone, or may read no more.
+struct Live<R: Runtime> {
+    app: App<R>,
+    tapped: Tapped,
+    tap: Tap,
+    /// That of its connection, where it is one of our own.
+    patience: Option<Patience>,
+    /// When it says something though nothing happens.
+    comment_at: Instant,
+    is_new: bool,
+}
+
+impl<R: Runtime> Live<R> {
+    fn new(app: App<R>, tapped: Tapped, tap: Tap, patience: Option<Patience>) -> Self {
+        let live = Self {
+            comment_at: app.rt().now() + TAP_KEEPALIVE,
+            app,
+            tapped,
+            tap,
+            patience,
+            is_new: true,
+        };
+        live.wait(live.comment_at);
+        live
+    }
+
+    /// The next event or comment, which is asked for once there is room for it.
+    async fn next(mut self) -> Option<(Result<Event, Infallible>, Self)> {
+        let event = match self.happens().await {
+            Some(event) => Event::default().data(event),
+            None => Event::default().comment(self.comment()),
+        };
+        self.comment_at = self.app.rt().now() + TAP_KEEPALIVE;
+        self.wait(self.comment_at);
+        Some((Ok(event), self))
+    }
+
+    /// The next event; none if it is time for a comment, as it is at the beginning.
+    async fn happens(&mut self) -> Option<String> {
+        if std::mem::take(&mut self.is_new) {
+            return None;
+        }
+        let quiet = self.app.rt().sleep_until(self.comment_at);
+        match select(pin!(self.tap.next()), quiet).await {
+            Either::Left((event, _)) => Some(event),
+            Either::Right(((), _)) => None,
+        }
+    }
+
+    /// Gives the reader until then, and a time for a write, to take what there is.
+    fn wait(&self, until: Instant) {
+        if let Some(patience) = &self.patience {
+            patience.extend(until + self.app.limits().write_timeout);
+        }
+    }
+
+    /// What is tapped, and whether anything may happen there.
+    fn comment(&self) -> String {
+        match &self.tapped {
+            Tapped::Client(client) if is_connected(&self.app, *client) => {
+                format!("tapping client {client}")
+            }
+            Tapped::Client(client) => format!("client {client} is not connected any more"),
+            Tapped::Topic(topic) if self.app.bus().subscribers(topic) > 0 => {
+                format!("tapping topic {topic}")
+            }
+            Tapped::Topic(topic) => {
+                format!("tapping topic {topic}, to which nobody is subscribed yet")
+            }
+        }
+    }
+}
+
+#[cfg(all(test, not(feature = "loom")))]
+mod tests;

@@ -1,0 +1,59 @@
+//! Until when a connection may last that is not upgraded.
+
+use std::sync::Arc;
+
+use crate::rt::{Instant, Runtime};
+use crate::sync::Mutex;
+
+/// The moment at which a connection is dropped; one of the extensions of its requests.
+///
+/// hyper gives a client any time it likes to take a response. One that is to go on puts the moment
+/// off with each part of it that there was room for: a client that takes no more is dropped still.
+#[derive(Clone, Debug)]
+pub(super) struct Patience(Arc<Mutex<Instant>>);
+
+impl Patience {
+    pub(super) fn until(moment: Instant) -> Self {
+        Self(Arc::new(Mutex::new(moment)))
+    }
+
+    /// Puts the moment off; it never comes sooner.
+    pub(super) fn extend(&self, moment: Instant) {
+        let mut until = self.0.lock();
+        *until = moment.max(*until);
+    }
+
+    /// Completes at that moment.
+    pub(super) async fn over<R: Runtime>(self, rt: R) {
+        loop {
+            let until = *self.0.lock();
+            if until <= rt.now() {
+                return;
+            }
+            rt.sleep_until(until).await;
+        }
+    }
+}
+
+#[cfg(all(test, not(feature = "loom")))]
+mod tests {
+    use std::time::Duration;
+
+    use super::*;
+    use crate::rt::{Clock, Tokio};
+
+    #[tokio::test(start_paused = true)]
+    async fn it_is_over_at_the_last_moment_it_was_put_off_to_and_never_sooner() {
+        let rt = Tokio::current();
+        let at = |seconds| Instant::from_start(Duration::from_secs(seconds));
+        let patience = Patience::until(at(20));
+        let extend = async {
+            rt.sleep_until(at(19)).await;
+            patience.extend(at(90));
+            rt.sleep_until(at(50)).await;
+            patience.extend(at(60));
+        };
+        futures::join!(patience.clone().over(rt.clone()), extend);
+        assert_eq!(rt.now(), at(90));
+    }
+}
