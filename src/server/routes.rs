@@ -258,3 +258,6 @@ fn unavailable(retry_after: Duration, text: String) -> Response {
     let headers = [(header::RETRY_AFTER, seconds.max(1).to_string())];
     (StatusCode::SERVICE_UNAVAILABLE, headers, text).into_response()
 }
+
+#[cfg(all(test, not(feature = "loom")))]
+mod tests;

@@ -1,0 +1,60 @@
+//! What a route waits for, in memory and under virtual time.
+
+use std::future::pending;
+
+use futures::FutureExt;
+use futures::future::BoxFuture;
+
+use super::*;
+use crate::authorize::Authorize;
+use crate::rt::{Clock, Spawn, Tokio};
+use crate::server::pipe::pipes;
+use crate::server::serve;
+use crate::service::echo;
+
+/// Never comes to a decision.
+struct Undecided;
+
+impl Authorize for Undecided {
+    fn authorize(&self, _: Ask) -> BoxFuture<'static, Result<Identity, Denied>> {
+        pending().boxed()
+    }
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_decision_who_may_join_has_as_long_as_a_handshake() {
+    let app = App::builder(Tokio::current()).authorize(Undecided);
+    let app = app.service("echo", echo).expect("it is valid").build();
+    let name = app.registry().name("echo").cloned();
+    let ask = || Ask {
+        service: name.clone().expect("it is there"),
+        token: None,
+        wall: app.rt().wall(),
+    };
+    // Without a deadline it would wait for ever; here that is a day.
+    let day = Duration::from_secs(86_400);
+    let decided = tokio::time::timeout(day, authorize(&app, ask())).await;
+    assert_eq!(decided, Ok(Err(Denied::Unavailable)));
+    let limit = app.limits().handshake_timeout;
+    assert_eq!(app.rt().now().since_start(), limit);
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_client_whose_decision_is_late_is_told_to_come_again() {
+    let app = App::builder(Tokio::current()).authorize(Undecided);
+    let app = app.service("echo", echo).expect("it is valid").build();
+    let (dial, pipes) = pipes("127.0.0.1:1");
+    let served = serve(pipes, app.clone(), pending());
+    app.rt().spawn(Box::pin(async move { drop(served.await) }));
+    let answer = dial
+        .ask(
+            "GET /ws/echo HTTP/1.1\r\nHost: localhost\r\nConnection: Upgrade\r\n\
+             Upgrade: websocket\r\nSec-WebSocket-Version: 13\r\n\
+             Sec-WebSocket-Key: dGhlIHNhbXBsZSBub25jZQ==\r\n\r\n",
+        )
+        .await;
+    assert!(answer.starts_with("HTTP/1.1 503 "), "{answer}");
+    assert!(answer.contains("retry-after: 1\r\n"), "{answer}");
+    let refused = app.counts().sessions.refused_for(RefuseReason::Undecided);
+    assert_eq!(refused, 1);
+}
