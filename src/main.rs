@@ -3,7 +3,6 @@
 #![warn(clippy::print_stdout, clippy::print_stderr)]
 
 use std::cell::Cell;
-use std::future::pending;
 use std::num::NonZeroUsize;
 use std::pin::pin;
 use std::process::ExitCode;
@@ -12,9 +11,7 @@ use busline::App;
 use busline::app::{Builder, RegisterError};
 use busline::rt::{Clock, Instant, Tokio};
 use busline::server::auth::Remote;
-use busline::server::{
-    Config, Listeners, Server, Sources, bind_all, bind_shared, command, serve_admin,
-};
+use busline::server::{Config, Listeners, Server, Sources, bind_all, bind_shared, command};
 use busline::service::{echo, ping, timenow};
 use clap::{ArgMatches, Command};
 use clap_complete::{Shell, generate};
@@ -37,6 +34,7 @@ mod trim;
 use self::logs::Logs;
 use self::notify::{Notify, State};
 use self::open_files::shortage;
+use self::operators::Operators;
 use self::reload::Reload;
 use self::signals::Signals;
 use self::threads::Threads;
@@ -156,7 +154,7 @@ fn start(config: Config, sources: Sources) -> Result<(), Problem> {
         if listeners.is_public()? && is_open {
             return Err(PUBLIC.into());
         }
-        let admin = operators::listen(config.admin()).await?;
+        let operators = Operators::listen(&config).await?;
         let server = Server::new(app.clone());
         let acceptor = server.acceptor();
         let threads = Threads::start(config.threads(), &listeners, &acceptor).await?;
@@ -165,7 +163,7 @@ fn start(config: Config, sources: Sources) -> Result<(), Problem> {
         let notify = Notify::default();
         notify.tell(State::Ready);
         let (serving, told) = ((server, listeners), (&logs, &notify));
-        let served = serve_until_told(serving, (app, admin), signals, told, reload);
+        let served = serve_until_told(serving, (app, operators), signals, told, reload);
         let served = Box::pin(served).await;
         drop(threads);
         served
@@ -209,20 +207,14 @@ fn app(
 /// Serves until the first signal, drains until the second.
 async fn serve_until_told(
     (server, listeners): (Server<Tokio>, Listeners),
-    (app, admin): (App<Tokio>, Option<Listeners>),
+    (app, operators): (App<Tokio>, Operators),
     mut signals: Signals,
     (logs, notify): (&Logs, &Notify),
     reload: Reload,
 ) -> Result<(), Problem> {
-    let watched = app.clone();
     // When everything must have come to its end, once that is known.
     let until = Cell::new(Instant::ZERO);
-    let operators = pin!(async {
-        match admin {
-            Some(listeners) => serve_admin(listeners, watched).await,
-            None => pending().await,
-        }
-    });
+    let operators = pin!(operators.serve(app.clone()));
     let (drain, drained) = futures::channel::oneshot::channel::<()>();
     let serve = pin!(async {
         // A sender that is gone is a signal as well.

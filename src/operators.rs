@@ -1,24 +1,76 @@
-//! The operators' listener: where it is, unless it is off.
+//! The listeners of operators and of probes: where they are, unless they are off.
 
-use busline::server::{Admin, BindError, Listeners, bind_all};
+use std::convert::Infallible;
+use std::future::pending;
+use std::pin::pin;
+
+use busline::App;
+use busline::rt::Tokio;
+use busline::server::{Admin, BindError, Config, Listeners, bind_all, serve_admin, serve_probes};
+use futures::future::{Either, select};
 use tracing::{info, warn};
 
-/// Listens for operators.
-pub(crate) async fn listen(admin: &Admin) -> Result<Option<Listeners>, BindError> {
-    let listeners = match admin {
+/// What listens beside the listeners of clients.
+pub(crate) struct Operators {
+    admin: Option<Listeners>,
+    probes: Option<Listeners>,
+}
+
+impl Operators {
+    /// Listens where the settings say.
+    pub(crate) async fn listen(config: &Config) -> Result<Self, BindError> {
+        let admin = listen(config.admin(), "operators' listener", "--admin").await?;
+        // Where that is unknown, a warning costs less than none.
+        if admin
+            .as_ref()
+            .is_some_and(|admin| admin.is_public().unwrap_or(true))
+        {
+            warn!(
+                "others can reach the operators' listener, which asks nobody who they are: choose \
+                 a loopback address with --admin, or protect it by a firewall; for health checks \
+                 and metrics alone there is --probes"
+            );
+        }
+        let probes = listen(config.probes(), "listener of probes", "--probes").await?;
+        Ok(Self { admin, probes })
+    }
+
+    /// Serves both for ever.
+    pub(crate) async fn serve(self, app: App<Tokio>) -> Infallible {
+        let (watched, probed) = (app.clone(), app);
+        let admin = pin!(async {
+            match self.admin {
+                Some(listeners) => serve_admin(listeners, watched).await,
+                None => pending().await,
+            }
+        });
+        let probes = pin!(async {
+            match self.probes {
+                Some(listeners) => serve_probes(listeners, probed).await,
+                None => pending().await,
+            }
+        });
+        match select(admin, probes).await {
+            Either::Left((never, _)) | Either::Right((never, _)) => match never {},
+        }
+    }
+}
+
+async fn listen(at: &Admin, what: &str, flag: &str) -> Result<Option<Listeners>, BindError> {
+    let listeners = match at {
         Admin::Off => return Ok(None),
         Admin::At(address) => bind_all([address]).await?,
         // Nobody has asked for it: a second server on the machine need not fail for it.
         Admin::IfFree(address) => match bind_all([address]).await {
             Ok(listeners) => listeners,
             Err(error) => {
-                warn!(%error, "no operators' listener: choose another address with --admin");
+                warn!(%error, "no {what}: choose another address with {flag}");
                 return Ok(None);
             }
         },
     };
     // Where that is unknown, it listens all the same.
     let addresses = listeners.addresses().unwrap_or_default();
-    info!(?addresses, "operators' listener");
+    info!(?addresses, "{what}");
     Ok(Some(listeners))
 }

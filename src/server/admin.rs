@@ -35,27 +35,62 @@ where
     L: Listener<Addr: PeerAddress>,
     R: Runtime,
 {
-    let router = admin_routes(app.clone());
+    let routes = admin_routes(app.clone());
+    serve_routes(listener, app, routes).await
+}
+
+/// Serves what shows that the server is well, and its metrics: /healthz, /readyz, /metrics.
+///
+/// For an address that more can reach than operators, such as that of a container. As
+/// [`serve_admin`], it never ends.
+pub async fn serve_probes<L, R>(listener: L, app: App<R>) -> Infallible
+where
+    L: Listener<Addr: PeerAddress>,
+    R: Runtime,
+{
+    let routes = probe_routes(app.clone());
+    serve_routes(listener, app, routes).await
+}
+
+async fn serve_routes<L, R>(listener: L, app: App<R>, routes: Router) -> Infallible
+where
+    L: Listener<Addr: PeerAddress>,
+    R: Runtime,
+{
     let (_alive, shell) = Shell::with_end(app);
-    Connections::of(&shell, router).accept(listener).await
+    Connections::of(&shell, routes).accept(listener).await
 }
 
 /// What [`serve_admin`] serves, for a server of your own.
 pub fn admin_routes<R: Runtime>(app: App<R>) -> Router {
+    probes()
+        .route("/debug/services", get(services::<R>))
+        .route("/debug/topics", get(topics::<R>))
+        .route("/debug/tap", get(tap::tap::<R>))
+        .fallback(async || not_found(ADMIN))
+        .with_state(app)
+}
+
+/// What [`serve_probes`] serves, for a server of your own.
+pub fn probe_routes<R: Runtime>(app: App<R>) -> Router {
+    probes()
+        .fallback(async || not_found(PROBES))
+        .with_state(app)
+}
+
+fn probes<R: Runtime>() -> Router<App<R>> {
     Router::new()
         .route("/healthz", get(async || "ok\n"))
         .route("/readyz", get(readyz::<R>))
         .route("/metrics", get(metrics::<R>))
-        .route("/debug/services", get(services::<R>))
-        .route("/debug/topics", get(topics::<R>))
-        .route("/debug/tap", get(tap::tap::<R>))
-        .fallback(not_found)
-        .with_state(app)
 }
 
-async fn not_found() -> Response {
-    let text =
-        "there are /healthz, /readyz, /metrics, /debug/services, /debug/topics, /debug/tap\n";
+const ADMIN: &str = "there are /healthz, /readyz, /metrics, /debug/services, /debug/topics, \
+                     /debug/tap\n";
+
+const PROBES: &str = "there are /healthz, /readyz, /metrics\n";
+
+fn not_found(text: &'static str) -> Response {
     (StatusCode::NOT_FOUND, text).into_response()
 }
 

@@ -45,7 +45,7 @@ mod traces;
 mod upgrade;
 
 pub use self::address::PeerAddress;
-pub use self::admin::{admin_routes, serve_admin};
+pub use self::admin::{admin_routes, probe_routes, serve_admin, serve_probes};
 pub use self::complaint::Complaint;
 #[cfg(feature = "cli")]
 pub use self::config::{

@@ -46,6 +46,8 @@ mod streams;
 
 mod origin;
 
+mod probes;
+
 mod auth;
 
 mod jwks;

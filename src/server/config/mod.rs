@@ -295,6 +295,11 @@ impl Config {
         &self.server.admin.0
     }
 
+    /// Where what shows that the server is well is listened for.
+    pub fn probes(&self) -> &Admin {
+        &self.server.probes.0
+    }
+
     /// The bounds it asks for.
     pub fn limits(&self) -> Limits {
         let keys = &self.limits;

@@ -28,6 +28,9 @@ keys! {
         /// Address of the operators' listener, with /metrics, /readyz and /debug; `off` for none;
         /// with a `?` behind it only if it is free
         admin: Parsed<Admin> = "localhost:8081?", Start;
+        /// Address of a listener with /healthz, /readyz and /metrics alone, which more than
+        /// operators may reach, as in a container; `off` for none
+        probes: Parsed<Admin> = "off", Start;
         /// Threads that serve clients, each with connections of its own; 0 is one a core
         threads: Whole<0, 1024> = "0", Start;
         /// Let clients without a token in at addresses that others can reach
