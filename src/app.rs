@@ -7,6 +7,7 @@ use crate::authorize::{Anyone, Authorize, NotReady};
 use crate::backlog::{Account, Backlog};
 use crate::bus::{BusCounts, ClientId, InMemoryMessageBus, MessageBus, NameError, ServiceName};
 use crate::fan::Fans;
+use crate::host::Hosts;
 use crate::limits::{InboundPolicy, LifecyclePolicy, Limits, ServicePolicy, SlowConsumer};
 use crate::metrics::{Metrics, SessionCounts};
 use crate::origin::Origins;
@@ -14,6 +15,8 @@ use crate::pacing::Pacing;
 use crate::peer::Peer;
 use crate::permits::{Bounds, Full, Permit, Permits};
 use crate::planted::{self, Bug};
+#[cfg(feature = "server")]
+use crate::refusal::Refusals;
 use crate::registry::{Registration, Registry};
 use crate::rt::{Instant, Runtime};
 use crate::service::Service;
@@ -37,6 +40,8 @@ struct Inner<R: Runtime> {
     permits: Permits,
     deflater: Arc<Mutex<Deflater>>,
     fans: Fans<R>,
+    #[cfg(feature = "server")]
+    refusals: Refusals,
     /// When sessions leave, once the application drains.
     pacing: Mutex<Option<Pacing>>,
     log_lines_dropped: Figure,
@@ -54,6 +59,8 @@ pub struct Policies {
     pub services: BTreeMap<ServiceName, ServicePolicy>,
     /// The pages of other hosts that may connect.
     pub origins: Origins,
+    /// The hosts by which requests may name the server, see [`Builder::hosts`].
+    pub hosts: Hosts,
     /// Who decides who may join.
     pub authorize: StdArc<dyn Authorize>,
 }
@@ -66,6 +73,7 @@ pub struct Builder<R: Runtime> {
     policy: ServicePolicy,
     services: BTreeMap<ServiceName, Registered>,
     origins: Origins,
+    hosts: Hosts,
     authorize: StdArc<dyn Authorize>,
     log_lines_dropped: Figure,
 }
@@ -120,6 +128,7 @@ impl<R: Runtime> App<R> {
             policy: ServicePolicy::default(),
             services: BTreeMap::new(),
             origins: Origins::default(),
+            hosts: Hosts::default(),
             authorize: StdArc::new(Anyone),
             log_lines_dropped: StdArc::new(|| 0),
         }
@@ -194,6 +203,12 @@ impl<R: Runtime> App<R> {
     /// The fans that its sessions follow.
     pub(crate) fn fans(&self) -> &Fans<R> {
         &self.inner.fans
+    }
+
+    /// The last requests that were refused for their host or their page.
+    #[cfg(feature = "server")]
+    pub(crate) fn refusals(&self) -> &Refusals {
+        &self.inner.refusals
     }
 
     pub(crate) fn next_client(&self) -> ClientId {
@@ -373,6 +388,18 @@ impl<R: Runtime> Builder<R> {
         self
     }
 
+    /// Takes requests by more hosts.
+    ///
+    /// A page of a foreign host whose name leads to this machine (DNS rebinding) looks like a page
+    /// of the server's own. So a client over loopback may name `localhost`, a name below it, a
+    /// loopback address, a host of [`origins`](Self::origins), and one of these; any other host is
+    /// answered 421. `server::serve_admin` and `server::serve_probes` take every IP address, names
+    /// that mean loopback, and these.
+    pub fn hosts(mut self, hosts: Hosts) -> Self {
+        self.hosts = hosts;
+        self
+    }
+
     /// Lets somebody decide who may join; without, everybody may.
     pub fn authorize(mut self, authorize: impl Authorize) -> Self {
         self.authorize = StdArc::new(authorize);
@@ -412,6 +439,8 @@ impl<R: Runtime> Builder<R> {
                 registry,
                 metrics,
                 fans,
+                #[cfg(feature = "server")]
+                refusals: Refusals::default(),
                 next_client: AtomicU64::new(1),
                 backlog: Backlog::new(self.limits.queue_bytes),
                 permits: Permits::new(Bounds {
@@ -426,6 +455,7 @@ impl<R: Runtime> Builder<R> {
                     limits: StdArc::new(self.limits),
                     services: policies,
                     origins: self.origins,
+                    hosts: self.hosts,
                     authorize: self.authorize,
                 })),
             }),

@@ -46,6 +46,8 @@ mod permits;
 mod planted;
 #[cfg(feature = "planted")]
 pub mod planted;
+#[cfg(feature = "server")]
+mod refusal;
 pub mod registry;
 pub mod rt;
 mod scratch;

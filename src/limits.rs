@@ -26,6 +26,16 @@ pub const TOKEN_BYTES_MAX: usize = 8_192;
 /// Keys that the token names go first, and all of them are for its algorithm.
 pub const TOKEN_KEYS_MAX: usize = 4;
 
+/// Reasons why requests were refused for their host or their page that are kept for operators; one
+/// more takes the place of the oldest.
+pub const REFUSALS_KEPT: usize = 32;
+
+/// Most bytes of a host and of an origin that are shown of a request that was refused.
+pub const REFUSAL_TEXT_BYTES_MAX: usize = 200;
+
+/// Most lines that the log has in a minute about such requests; the next one counts the rest.
+pub const REFUSAL_LINES: u32 = 10;
+
 /// Time between two signs of life of a tap on which nothing happens.
 pub const TAP_KEEPALIVE: Duration = Duration::from_secs(15);
 

@@ -195,6 +195,7 @@ fn app(
     let mut builder = builder
         .limits(config.limits())
         .origins(config.origins())
+        .hosts(config.hosts())
         .service_with("echo", echo, config.policy("echo"))?
         .service_with("ping", ping, config.policy("ping"))?
         .service_with("timenow", timenow, config.policy("timenow"))?;

@@ -26,6 +26,7 @@ pub(crate) struct Metrics {
     pub(crate) accepts_refused: Counter,
     pub(crate) keys_fetched: Counter,
     pub(crate) keys_not_fetched: Counter,
+    pub(crate) operators_refused: Counter,
 }
 
 #[derive(Debug, Default)]
@@ -180,6 +181,8 @@ pub enum RefuseReason {
     Failed,
     /// It may not join the service.
     Forbidden,
+    /// It asked for a host by which the server does not go.
+    Host,
     /// A page of a foreign host.
     Origin,
     /// All sessions are taken.
@@ -198,10 +201,11 @@ pub enum RefuseReason {
 
 impl RefuseReason {
     /// All of them, in the order of [`SessionCounts::refused_by`].
-    pub const ALL: [Self; 10] = [
+    pub const ALL: [Self; 11] = [
         Self::Draining,
         Self::Failed,
         Self::Forbidden,
+        Self::Host,
         Self::Origin,
         Self::Sessions,
         Self::SessionsPerAddress,
@@ -217,6 +221,7 @@ impl RefuseReason {
             Self::Draining => "draining",
             Self::Failed => "failed",
             Self::Forbidden => "forbidden",
+            Self::Host => "host",
             Self::Origin => "origin",
             Self::Sessions => "sessions",
             Self::SessionsPerAddress => "sessions_per_address",
@@ -242,7 +247,8 @@ pub struct SessionCounts {
     pub closed: u64,
     /// These by reason, in the order of [`CloseReason::ALL`].
     pub closed_by: [u64; CloseReason::ALL.len()],
-    /// Clients of a service there is that were refused: it takes none, or a limit is reached.
+    /// Clients of a service there is that were refused: it takes none, or a limit is reached; and
+    /// all requests that named a host by which the server does not go.
     pub refused: u64,
     /// These by reason, in the order of [`RefuseReason::ALL`].
     pub refused_by: [u64; RefuseReason::ALL.len()],
@@ -279,6 +285,8 @@ pub struct SessionCounts {
     pub keys_fetched: u64,
     /// Fetches of an issuer's published keys that brought none.
     pub keys_not_fetched: u64,
+    /// Requests to operators' listeners that were refused: of foreign pages, and for foreign hosts.
+    pub operators_refused: u64,
 }
 
 impl SessionCounts {
@@ -317,6 +325,7 @@ impl SessionCounts {
         self.accepts_refused += other.accepts_refused;
         self.keys_fetched += other.keys_fetched;
         self.keys_not_fetched += other.keys_not_fetched;
+        self.operators_refused += other.operators_refused;
     }
 }
 
@@ -356,6 +365,7 @@ impl Metrics {
             accepts_refused: self.accepts_refused.value(),
             keys_fetched: self.keys_fetched.value(),
             keys_not_fetched: self.keys_not_fetched.value(),
+            operators_refused: self.operators_refused.value(),
         }
     }
 }
@@ -404,6 +414,7 @@ mod tests {
             accepts_refused: 142 * of,
             keys_fetched: 143 * of,
             keys_not_fetched: 144 * of,
+            operators_refused: 145 * of,
         }
     }
 

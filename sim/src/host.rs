@@ -9,6 +9,7 @@ use std::time::Duration;
 
 use busline::App;
 use busline::bus::ServiceName;
+use busline::host::Hosts;
 use busline::registry::{ServiceStatus, State};
 use busline::rt::Runtime;
 use busline::server::{Accept, Listeners, serve};
@@ -136,7 +137,10 @@ fn application(rt: SimRuntime, wild: Option<&Wild>, start: Shared<Start>) -> App
             .lifecycle(wild.lifecycle())
             .slow_consumer(wild.slow_consumer()),
     };
+    // The networks of a simulation have no names; one of them is real loopback.
+    let hosts = "server".parse().map(|host| Hosts::new(vec![host]));
     let services = builder
+        .hosts(hosts.expect("it is a host"))
         .service("echo", echo)
         .and_then(|app| app.service("ping", ping))
         .and_then(|app| app.service("timenow", timenow));

@@ -1,6 +1,7 @@
 //! What operators see: metrics, readiness, services and topics; on a listener of its own.
 
 use std::convert::Infallible;
+use std::time::{Duration, SystemTime, UNIX_EPOCH};
 
 use axum::Router;
 use axum::extract::{Query, State};
@@ -14,9 +15,11 @@ use serde_json::{Value, json};
 use self::exposition::Format;
 use super::PeerAddress;
 use super::connection::Connections;
+use super::gate::{Audience, Gate};
 use super::routes::Shell;
 use crate::app::App;
 use crate::bus::{ServiceName, TopicStatus};
+use crate::refusal::{Kept, Wrong};
 use crate::registry::{Crash, Registry, State as Phase};
 use crate::rt::Runtime;
 
@@ -62,20 +65,24 @@ where
 }
 
 /// What [`serve_admin`] serves, for a server of your own.
+///
+/// They take requests for an IP address, for a name that means loopback, and for the
+/// [`hosts`](crate::app::Builder::hosts) of the application, and answer no foreign page.
 pub fn admin_routes<R: Runtime>(app: App<R>) -> Router {
-    probes()
+    let routes = probes()
         .route("/debug/services", get(services::<R>))
         .route("/debug/topics", get(topics::<R>))
         .route("/debug/tap", get(tap::tap::<R>))
-        .fallback(async || not_found(ADMIN))
-        .with_state(app)
+        .route("/debug/refused", get(refused::<R>))
+        .fallback(async || not_found(ADMIN));
+    Gate::before(&app, Audience::Operators, routes).with_state(app)
 }
 
-/// What [`serve_probes`] serves, for a server of your own.
+/// What [`serve_probes`] serves, for a server of your own; for the same requests as
+/// [`admin_routes`].
 pub fn probe_routes<R: Runtime>(app: App<R>) -> Router {
-    probes()
-        .fallback(async || not_found(PROBES))
-        .with_state(app)
+    let routes = probes().fallback(async || not_found(PROBES));
+    Gate::before(&app, Audience::Operators, routes).with_state(app)
 }
 
 fn probes<R: Runtime>() -> Router<App<R>> {
@@ -86,7 +93,7 @@ fn probes<R: Runtime>() -> Router<App<R>> {
 }
 
 const ADMIN: &str = "there are /healthz, /readyz, /metrics, /debug/services, /debug/topics, \
-                     /debug/tap\n";
+                     /debug/tap, /debug/refused\n";
 
 const PROBES: &str = "there are /healthz, /readyz, /metrics\n";
 
@@ -144,15 +151,18 @@ fn service<R: Runtime>(app: &App<R>, registry: &Registry<R>, name: &ServiceName)
 }
 
 fn last_crash(crash: &Crash) -> Value {
-    let since = crash.at.duration_since(std::time::UNIX_EPOCH);
     json!({
         "generation": crash.generation.number(),
         "reason": crash.reason,
-        "unix_seconds": since.map(f64_seconds).ok(),
+        "unix_seconds": unix_seconds(crash.at),
     })
 }
 
-fn f64_seconds(duration: std::time::Duration) -> f64 {
+fn unix_seconds(at: SystemTime) -> Option<f64> {
+    at.duration_since(UNIX_EPOCH).map(f64_seconds).ok()
+}
+
+fn f64_seconds(duration: Duration) -> f64 {
     duration.as_secs_f64()
 }
 
@@ -190,6 +200,26 @@ fn topic(status: &TopicStatus) -> Value {
             "superseded": counts.lost_superseded,
             "unread": counts.lost_unsubscribed,
         },
+    })
+}
+
+/// The last requests that were refused, and what of them was compared.
+async fn refused<R: Runtime>(State(app): State<App<R>>) -> Response {
+    let last = app.refusals().last();
+    in_json(&Value::from_iter(last.iter().map(refusal)))
+}
+
+fn refusal(kept: &Kept) -> Value {
+    json!({
+        "listener": kept.refusal.listener,
+        "reason": match kept.refusal.wrong {
+            Wrong::Host => "host",
+            Wrong::Origin => "origin",
+        },
+        "origin": kept.refusal.origin,
+        "host": kept.refusal.host,
+        "times": kept.times,
+        "unix_seconds": unix_seconds(kept.last),
     })
 }
 

@@ -23,6 +23,7 @@ use super::address::PeerAddress;
 use super::patience::Patience;
 use super::routes::Shell;
 use super::upgrade::Kind;
+use super::way::{Ends, Way};
 use crate::app::App;
 use crate::bucket::Bucket;
 use crate::identity::Identity;
@@ -89,6 +90,8 @@ impl<R: Runtime> Connections<R> {
         L: Listener<Addr: PeerAddress>,
     {
         let metrics = self.app().metrics();
+        let own = listener.local_addr().ok();
+        let own = own.and_then(|address| address.socket_address());
         loop {
             if self.room_at() > self.app().rt().now() {
                 metrics.accepts_delayed.add(1);
@@ -99,12 +102,16 @@ impl<R: Runtime> Connections<R> {
             metrics.accepted.add(1);
             let address = address.socket_address();
             // One of too many is dropped: an answer would cost more than it says.
-            let Ok(own) = self.permit(address) else {
+            let Ok(place) = self.permit(address) else {
                 metrics.accepts_refused.add(1);
                 continue;
             };
             let permit = Arc::clone(&self.handshakes).acquire_owned().await;
-            self.serve(io, address, (permit, own));
+            let ends = Ends {
+                listener: own,
+                peer: address,
+            };
+            self.serve(io, ends, (permit, place));
         }
     }
 
@@ -138,7 +145,7 @@ impl<R: Runtime> Connections<R> {
     }
 
     /// Serves one connection until it is upgraded or over, and keeps its places as long.
-    fn serve<Io, P>(&self, io: Io, address: Option<SocketAddr>, places: P)
+    fn serve<Io, P>(&self, io: Io, ends: Ends, places: P)
     where
         Io: tokio::io::AsyncRead + tokio::io::AsyncWrite + Unpin + Send + 'static,
         P: Send + 'static,
@@ -146,7 +153,8 @@ impl<R: Runtime> Connections<R> {
         let patience = self.patience();
         let service = Addressed {
             inner: TowerToHyperService::new(self.router.clone()),
-            address,
+            address: ends.peer,
+            way: Way::of(&io, ends),
             patience: patience.clone(),
             kind: Kind::<R>::of::<Io>(),
         };
@@ -171,6 +179,7 @@ impl<R: Runtime> Connections<R> {
 struct Addressed<R: Runtime> {
     inner: TowerToHyperService<Router>,
     address: Option<SocketAddr>,
+    way: Way,
     patience: Patience,
     kind: Kind<R>,
 }
@@ -185,6 +194,7 @@ impl<R: Runtime> Service<Request<Incoming>> for Addressed<R> {
             request.extensions_mut().insert(ConnectInfo(address));
         }
         let extensions = request.extensions_mut();
+        extensions.insert(self.way);
         extensions.insert(self.patience.clone());
         extensions.insert(self.kind);
         self.inner.call(request)

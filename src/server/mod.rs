@@ -19,11 +19,12 @@ mod complaint;
 #[cfg(feature = "cli")]
 mod config;
 mod connection;
-mod discard;
 mod dial;
+mod discard;
 mod end;
 mod fetch;
 mod forwarded;
+mod gate;
 mod handshake;
 mod listen_host;
 mod listener;
@@ -43,6 +44,7 @@ mod tls;
 #[cfg(feature = "otel")]
 mod traces;
 mod upgrade;
+mod way;
 
 pub use self::address::PeerAddress;
 pub use self::admin::{admin_routes, probe_routes, serve_admin, serve_probes};

@@ -6,7 +6,7 @@ use std::time::Duration;
 use axum::Router;
 use axum::extract::rejection::{NestedPathRejection, PathRejection};
 use axum::extract::{ConnectInfo, NestedPath, Path, Request, State};
-use axum::http::{HeaderMap, HeaderValue, StatusCode, header};
+use axum::http::{HeaderMap, StatusCode, header};
 use axum::response::{IntoResponse, Response};
 use axum::routing::get;
 use futures::future::{Either, select};
@@ -15,6 +15,7 @@ use super::auth;
 use super::discard::discard;
 use super::end::{Alive, End};
 use super::forwarded::client_address;
+use super::gate::{self, Audience, Gate};
 use super::handshake::{Handshake, HandshakeError};
 use super::page;
 use super::upgrade::{Kind, Upgrade};
@@ -24,8 +25,8 @@ use crate::bus::ServiceName;
 use crate::identity::Identity;
 use crate::limits::TOKEN_BYTES_MAX;
 use crate::metrics::RefuseReason;
-use crate::origin::Origins;
 use crate::peer::Peer;
+use crate::refusal::Wrong;
 use crate::registry::{JoinError, Refusal};
 use crate::rt::Runtime;
 use crate::session::{Admission, AdmitError};
@@ -35,6 +36,10 @@ use crate::session::{Admission, AdmitError};
 /// Clients then are as [`serve`](super::serve) would have them, but the accept loop, its limits and
 /// the drain are yours: [`App::drain`] and [`App::drained`] do the latter. Limits by address need
 /// the address: serve with `into_make_service_with_connect_info::<SocketAddr>()`.
+///
+/// They do not know on which address your listener took a connection, and so let requests name any
+/// host: where it may be loopback, refuse those for hosts that are not yours
+/// ([`Builder::hosts`](crate::app::Builder::hosts) says why).
 pub fn routes<R: Runtime>(app: App<R>) -> Router {
     Shell::new(app, End::never()).router()
 }
@@ -74,13 +79,13 @@ impl<R: Runtime> Shell<R> {
     }
 
     pub(super) fn router(&self) -> Router {
-        Router::new()
+        let routes = Router::new()
             .route("/", get(index))
             .route("/healthz", get(async || "ok\n"))
             // A HEAD would be answered as a GET, without the body an upgrade is.
-            .route("/ws/{service}", get(join).head(no_head))
-            .fallback(not_found)
-            .with_state(self.clone())
+            .route("/ws/{service}", get(join).head(only_get))
+            .fallback(not_found);
+        Gate::before(&self.app, Audience::Clients, routes).with_state(self.clone())
     }
 }
 
@@ -93,7 +98,7 @@ async fn index<R: Runtime>(
     page::index(shell.app.registry().names(), nest, &headers)
 }
 
-async fn no_head() -> Response {
+async fn only_get() -> Response {
     (StatusCode::METHOD_NOT_ALLOWED, [(header::ALLOW, "GET")]).into_response()
 }
 
@@ -115,8 +120,9 @@ async fn join<R: Runtime>(
     let Some(service) = shell.app.registry().name(&service).cloned() else {
         return unknown(&shell.app);
     };
-    if !is_allowed(&shell.app.policies().origins, request.headers()) {
+    if !is_allowed(&shell.app, &request) {
         shell.app.metrics().refused.add(RefuseReason::Origin);
+        gate::tell(&shell.app, Audience::Clients, Wrong::Origin, &request);
         return (StatusCode::FORBIDDEN, FOREIGN).into_response();
     }
     let handshake = match Handshake::parse(request.version(), request.headers()) {
@@ -196,22 +202,13 @@ fn not_authorized<R: Runtime>(app: &App<R>, denied: Denied) -> Response {
     }
 }
 
-const FOREIGN: &str = "pages of this origin may not connect here\n";
+const FOREIGN: &str = "pages of this origin may not connect here: `origins` does not list it\n";
 
 /// Whether the page that asks may connect; a client that is no browser names no page.
-fn is_allowed(origins: &Origins, headers: &HeaderMap) -> bool {
-    let text = |name| {
-        headers
-            .get(name)
-            .and_then(|value: &HeaderValue| value.to_str().ok())
-    };
-    let mut named = headers.get_all(header::ORIGIN).iter();
-    match (named.next(), named.next()) {
-        (None, _) => true,
-        // What is no text is no origin.
-        (Some(_), None) => origins.allow(text(header::ORIGIN).unwrap_or(""), text(header::HOST)),
-        (Some(_), Some(_)) => false,
-    }
+fn is_allowed<R: Runtime>(app: &App<R>, request: &Request) -> bool {
+    let host = gate::host(request).map(ToString::to_string);
+    let origins = &app.policies().origins;
+    gate::origin(request.headers()).is_none_or(|origin| origins.allow(origin, host.as_deref()))
 }
 
 /// Who asks.

@@ -1,6 +1,7 @@
 //! A connection as the listeners have it: TCP, with TLS or without, or a Unix socket.
 
 use std::io;
+use std::net::SocketAddr;
 use std::pin::Pin;
 use std::task::{Context, Poll, ready};
 
@@ -43,6 +44,22 @@ impl Stream {
         }
         let _waits_only_for_tls = cx;
         Poll::Ready(Ok(()))
+    }
+
+    /// The address that the client has connected to, if it is one of TCP.
+    pub(super) fn local_addr(&self) -> Option<io::Result<SocketAddr>> {
+        match self {
+            Self::Tcp(stream) => Some(stream.local_addr()),
+            #[cfg(feature = "tls")]
+            Self::TlsHandshake(accept) => {
+                let gone = || Err(io::ErrorKind::NotConnected.into());
+                Some(accept.get_ref().map_or_else(gone, TcpStream::local_addr))
+            }
+            #[cfg(feature = "tls")]
+            Self::Tls(stream) => Some(stream.get_ref().0.local_addr()),
+            #[cfg(unix)]
+            Self::Unix(_) => None,
+        }
     }
 
     /// Whether a session that is spawned by another thread of ours can have it: of the others tokio

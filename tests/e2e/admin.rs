@@ -33,7 +33,7 @@ impl Operators {
 
     /// Sends the head of a request and leaves the answer to be read.
     pub(crate) async fn request(&self, path: &str, accept: &str) -> Raw {
-        let head = format!("GET {path} HTTP/1.1\r\nHost: bus:1\r\nAccept: {accept}\r\n\r\n");
+        let head = format!("GET {path} HTTP/1.1\r\nHost: localhost:1\r\nAccept: {accept}\r\n\r\n");
         let mut raw = Raw::connect_to(self.address).await;
         raw.send(head.as_bytes()).await;
         raw
@@ -313,7 +313,7 @@ async fn none_of_it_is_on_the_public_listener() {
         "/debug/topics",
         "/debug/tap",
     ] {
-        let request = format!("GET {path} HTTP/1.1\r\nHost: bus:1\r\n\r\n");
+        let request = format!("GET {path} HTTP/1.1\r\nHost: localhost:1\r\n\r\n");
         assert_eq!(ask(&server, &request).await.status, 404, "{path}");
     }
     let operators = Operators::of(&server).await;

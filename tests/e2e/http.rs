@@ -46,7 +46,7 @@ pub(crate) async fn ask(server: &Server, request: &str) -> Answer {
 }
 
 async fn get(server: &Server, path: &str, accept: &str) -> Answer {
-    let head = format!("GET {path} HTTP/1.1\r\nHost: bus:1\r\nAccept: {accept}\r\n\r\n");
+    let head = format!("GET {path} HTTP/1.1\r\nHost: localhost:1\r\nAccept: {accept}\r\n\r\n");
     ask(server, &head).await
 }
 
@@ -61,7 +61,7 @@ async fn the_index_names_every_service_as_text_for_a_shell() {
         "{kind:?}"
     );
     for name in ["echo", "ping", "timenow"] {
-        let line = format!("websocat ws://bus:1/ws/{name}\n");
+        let line = format!("websocat ws://localhost:1/ws/{name}\n");
         assert!(answer.body.contains(&line), "{name}: {}", answer.body);
     }
 }

@@ -46,6 +46,8 @@ mod streams;
 
 mod origin;
 
+mod hosts;
+
 mod probes;
 
 mod auth;

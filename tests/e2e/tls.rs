@@ -16,7 +16,7 @@ use tokio_rustls::rustls::crypto::ring;
 use tokio_rustls::rustls::pki_types::pem::PemObject;
 use tokio_rustls::rustls::pki_types::{CertificateDer, ServerName};
 use tokio_rustls::rustls::{ClientConfig, RootCertStore};
-use tokio_tungstenite::tungstenite::Message;
+use tokio_tungstenite::tungstenite::{Error, Message};
 use tokio_tungstenite::{WebSocketStream, client_async};
 
 use crate::raw::{echoes_early, wish};
@@ -95,6 +95,17 @@ async fn round_trip(socket: &mut Socket, text: &str) {
         .expect("a message")
         .expect("a message");
     assert_eq!(back, Message::text(text));
+}
+
+#[tokio::test]
+async fn a_page_of_a_rebound_name_is_refused_through_tls_as_without() {
+    let files = Files::new("rebound", A);
+    let server = secured(&files.tls().expect("a pair"), Limits::default()).await;
+    let stream = connect(&server, A[0]).await.expect("it is trusted");
+    let upgrade = Box::pin(client_async("wss://rebound.example/ws/echo", stream));
+    let refused = soon(upgrade).await.expect_err("it is refused");
+    let is_misdirected = matches!(&refused, Error::Http(answer) if answer.status() == 421);
+    assert!(is_misdirected, "{refused}");
 }
 
 #[tokio::test]

@@ -8,7 +8,9 @@ const LAYERS: &[&[&str]] = &[
     &["address", "identity", "instant", "origin", "sync"],
     &["histogram", "shards", "wakes"],
     &["limits", "peer"],
-    &["backlog", "metrics", "permits", "rt", "scratch", "wire"],
+    &[
+        "backlog", "metrics", "permits", "refusal", "rt", "scratch", "wire",
+    ],
     &["bucket", "bus"],
     &["authorize", "fan", "pacing"],
     &["service"],

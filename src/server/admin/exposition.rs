@@ -175,6 +175,11 @@ impl Snapshot {
                 "Lines of the log that nobody took in time",
                 self.counts.log_lines_dropped,
             ),
+            counter(
+                "operators_refused",
+                "Requests to operators' listeners refused for their host or their page",
+                sessions.operators_refused,
+            ),
         ]
     }
 

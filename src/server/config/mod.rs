@@ -7,6 +7,7 @@ use std::thread::available_parallelism;
 use clap::ArgMatches;
 use tracing_subscriber::filter::Targets;
 
+use crate::host::Hosts;
 use crate::limits::{
     AgePolicy, DrainPolicy, FetchPolicy, InboundPolicy, KeepalivePolicy, LifecyclePolicy, Limits,
     ServicePolicy, Window,
@@ -198,6 +199,12 @@ impl Config {
     pub fn origins(&self) -> Origins {
         let patterns = self.server.origins.iter();
         Origins::new(patterns.map(|pattern| pattern.0.clone()).collect())
+    }
+
+    /// The hosts that requests may name.
+    pub fn hosts(&self) -> Hosts {
+        let patterns = self.server.hosts.iter();
+        Hosts::new(patterns.map(|pattern| pattern.0.clone()).collect())
     }
 
     /// TLS, if it is asked for.

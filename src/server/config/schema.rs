@@ -7,6 +7,7 @@ use super::key::{Key, Keys, keys};
 use super::log_filter::LogFilter;
 use super::value::{Described, Kind, OneOrMore, Parsed, Ratio, Time, Value, Whole};
 use crate::address::Network;
+use crate::host;
 use crate::limits::{DrainCode, OverRate, Rate, SlowConsumer};
 use crate::origin::Pattern;
 use crate::server::auth::{Join, SECRET_BYTES_MIN};
@@ -38,6 +39,9 @@ keys! {
         /// Pages of other hosts that may connect, such as https://*.example.com,
         /// http://localhost:*, file:// or null; `*` is any
         origins: Vec<Parsed<Pattern>> = "", Live;
+        /// Hosts that requests may name beside localhost: over loopback, where those of `origins`
+        /// count as well, and to operators' listeners, where every IP address does; `*` is any
+        hosts: Vec<Parsed<host::Pattern>> = "", Live;
         /// What to log, to standard error: error, warn, info, debug, trace or off, for all or by
         /// module, such as `info,busline::server=debug`
         log: Parsed<LogFilter> = "info", Start;
@@ -261,6 +265,12 @@ impl Described for Pattern {
     const PLACEHOLDER: &'static str = "ORIGIN";
     const ALLOWED: &'static str = "SCHEME://HOST or SCHEME://HOST:PORT, with * for a label of the \
                                    host or for the port, file://, null, or * alone";
+}
+
+impl Described for host::Pattern {
+    const PLACEHOLDER: &'static str = "HOST";
+    const ALLOWED: &'static str = "a host without a scheme and without a port, such as \
+                                   bus.example, *.example.com or 10.0.0.7, or * alone";
 }
 
 #[cfg(test)]

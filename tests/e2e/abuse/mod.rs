@@ -91,7 +91,8 @@ impl Target {
     /// The present value of a metric.
     async fn metric(&self, name: &str) -> u64 {
         let mut raw = Raw::connect_to(self.operators).await;
-        raw.send(b"GET /metrics HTTP/1.1\r\nHost: a\r\n\r\n").await;
+        raw.send(b"GET /metrics HTTP/1.1\r\nHost: localhost\r\n\r\n")
+            .await;
         let text = String::from_utf8(raw.end().await).expect("text");
         let mut lines = text.lines().filter_map(|line| line.rsplit_once(' '));
         let (_, value) = lines.find(|(found, _)| *found == name).expect("it is told");

@@ -1,0 +1,200 @@
+//! Which hosts a request may name, and which pages operators' listeners answer; pure.
+//!
+//! A page of a foreign host whose name leads to this machine (DNS rebinding) sends an `Origin` and
+//! a `Host` that agree. The host itself gives it away: it is no address and no name of ours.
+
+use crate::host::{Authority, Host, Hosts};
+use crate::origin::{Origins, host_of, is_own};
+use crate::server::way::Way;
+
+/// Whom a listener is for.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(in crate::server) enum Audience {
+    /// Clients of services.
+    Clients,
+    /// Operators, and what collects their metrics.
+    Operators,
+}
+
+impl Audience {
+    /// Its name, for people.
+    pub(super) fn name(self) -> &'static str {
+        match self {
+            Self::Clients => "clients",
+            Self::Operators => "operators",
+        }
+    }
+}
+
+/// What decides about the requests of one connection.
+#[derive(Clone, Copy, Debug)]
+pub(super) struct Rule<'a> {
+    pub(super) audience: Audience,
+    pub(super) way: Way,
+    pub(super) hosts: &'a Hosts,
+    pub(super) origins: &'a Origins,
+}
+
+/// What a request says of the page it comes from.
+#[derive(Clone, Copy, Debug)]
+pub(super) struct Page<'a> {
+    /// Its `Origin`; the empty text where that is none, or more than one.
+    pub(super) origin: Option<&'a str>,
+    /// Whether its `Sec-Fetch-Site` is `cross-site`.
+    pub(super) is_cross_site: bool,
+}
+
+impl Rule<'_> {
+    /// Whether a request may name this host.
+    pub(super) fn takes(&self, host: &Host) -> bool {
+        let is_ours = host.means_loopback() || self.hosts.allow(host);
+        match (self.audience, self.way) {
+            (Audience::Clients, Way::Loopback) => is_ours || self.origins.names(host),
+            (Audience::Operators, Way::Elsewhere | Way::Loopback | Way::Unknown) => {
+                is_ours || host.is_address()
+            }
+            (Audience::Clients, Way::Elsewhere | Way::File | Way::Unknown)
+            | (Audience::Operators, Way::File) => true,
+        }
+    }
+
+    /// Whether a request to operators' listeners comes from a foreign page: no page of another
+    /// origin can read what they say, but it could have all taps.
+    pub(super) fn is_foreign(&self, page: Page<'_>, host: Option<&Authority>) -> bool {
+        let is_known = |origin: &str| {
+            is_own(origin, host) || host_of(origin).is_some_and(|host| self.hosts.names(&host))
+        };
+        page.is_cross_site || page.origin.is_some_and(|origin| !is_known(origin))
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    const WAYS: [Way; 4] = [Way::Elsewhere, Way::File, Way::Loopback, Way::Unknown];
+
+    fn hosts(patterns: &[&str]) -> Hosts {
+        let patterns = patterns.iter().map(|pattern| pattern.parse());
+        Hosts::new(patterns.collect::<Result<_, _>>().expect("patterns"))
+    }
+
+    fn origins(patterns: &[&str]) -> Origins {
+        let patterns = patterns.iter().map(|pattern| pattern.parse());
+        Origins::new(patterns.collect::<Result<_, _>>().expect("patterns"))
+    }
+
+    fn host(text: &str) -> Host {
+        text.parse().expect("a host")
+    }
+
+    fn rule<'a>(audience: Audience, way: Way, lists: &'a (Hosts, Origins)) -> Rule<'a> {
+        Rule {
+            audience,
+            way,
+            hosts: &lists.0,
+            origins: &lists.1,
+        }
+    }
+
+    const OURS: [&str; 6] = [
+        "localhost",
+        "a.localhost",
+        "127.0.0.1",
+        "127.9.9.9",
+        "[::1]",
+        "[::ffff:127.0.0.1]",
+    ];
+
+    #[test]
+    fn clients_over_loopback_name_loopback_what_is_listed_and_the_hosts_of_origins() {
+        let lists = (
+            hosts(&["bus.example"]),
+            origins(&["https://*.app.example:81", "*", "null"]),
+        );
+        let rule = rule(Audience::Clients, Way::Loopback, &lists);
+        for text in OURS.into_iter().chain(["bus.example", "a.app.example"]) {
+            assert!(rule.takes(&host(text)), "{text}");
+        }
+        for text in [
+            "evil.example",
+            "10.0.0.1",
+            "0.0.0.0",
+            "[fd00::1]",
+            "app.example",
+        ] {
+            assert!(!rule.takes(&host(text)), "{text}");
+        }
+    }
+
+    #[test]
+    fn clients_on_every_other_way_name_what_they_like() {
+        let lists = (Hosts::default(), Origins::default());
+        for way in [Way::Elsewhere, Way::File, Way::Unknown] {
+            for text in ["evil.example", "10.0.0.1", "localhost"] {
+                assert!(rule(Audience::Clients, way, &lists).takes(&host(text)));
+            }
+        }
+    }
+
+    #[test]
+    fn operators_name_addresses_loopback_and_what_is_listed_on_every_way_but_a_file() {
+        let lists = (
+            hosts(&["bus.example"]),
+            origins(&["https://app.example", "*"]),
+        );
+        for way in WAYS {
+            let rule = rule(Audience::Operators, way, &lists);
+            let more = ["bus.example", "10.0.0.1", "[fd00::1]", "0.0.0.0"];
+            for text in OURS.into_iter().chain(more) {
+                assert!(rule.takes(&host(text)), "{way:?} {text}");
+            }
+            for text in ["evil.example", "app.example", "127.1"] {
+                assert_eq!(rule.takes(&host(text)), way == Way::File, "{way:?} {text}");
+            }
+        }
+    }
+
+    #[test]
+    fn a_star_in_hosts_takes_every_host() {
+        let lists = (hosts(&["*"]), Origins::default());
+        for audience in [Audience::Clients, Audience::Operators] {
+            for way in WAYS {
+                assert!(rule(audience, way, &lists).takes(&host("evil.example")));
+            }
+        }
+    }
+
+    #[test]
+    fn operators_answer_their_own_pages_and_those_of_listed_hosts() {
+        let lists = (hosts(&["ops.example", "*"]), origins(&["*"]));
+        let rule = rule(Audience::Operators, Way::Loopback, &lists);
+        let foreign = |origin, host: &str, is_cross_site| {
+            let page = Page {
+                origin,
+                is_cross_site,
+            };
+            rule.is_foreign(page, host.parse().ok().as_ref())
+        };
+        for (origin, host) in [
+            (None, "localhost:8081"),
+            (Some("http://localhost:8081"), "localhost:8081"),
+            (Some("https://ops.example"), "127.0.0.1:8081"),
+            (Some("http://10.0.0.1"), "10.0.0.1:80"),
+        ] {
+            assert!(!foreign(origin, host, false), "{origin:?} {host}");
+            assert!(foreign(origin, host, true), "cross-site: {origin:?} {host}");
+        }
+        for (origin, host) in [
+            (Some("http://evil.example:8081"), "localhost:8081"),
+            (Some("http://localhost:3000"), "localhost:8081"),
+            (Some("http://203.0.113.5:8081"), "10.0.0.1:8081"),
+            (Some("null"), "localhost:8081"),
+            (Some("file://"), "localhost:8081"),
+            (Some(""), "localhost:8081"),
+            (Some("http://localhost:8081"), ""),
+        ] {
+            assert!(foreign(origin, host, false), "{origin:?} {host}");
+        }
+    }
+}

@@ -1,0 +1,125 @@
+//! On which way a connection has come: over loopback, from elsewhere, or through a file.
+
+use std::any::Any;
+use std::io;
+use std::net::SocketAddr;
+
+use tokio::net::TcpStream;
+#[cfg(unix)]
+use tokio::net::UnixStream;
+
+use super::stream::Stream;
+
+/// The way of a connection; one of the extensions of its requests.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum Way {
+    /// To an address that others can reach.
+    Elsewhere,
+    /// Through the file of a Unix socket, which no page can reach.
+    File,
+    /// To a loopback address, whatever address is listened on.
+    Loopback,
+    /// Accepted by an accept loop that tells nothing of it.
+    Unknown,
+}
+
+/// What an accept loop knows of a connection, beside its stream.
+#[derive(Clone, Copy, Debug)]
+pub(super) struct Ends {
+    /// What is listened on, which may stand for any address.
+    pub(super) listener: Option<SocketAddr>,
+    pub(super) peer: Option<SocketAddr>,
+}
+
+impl Way {
+    /// That of an accepted stream. The local address of a known stream tells it; of any other one
+    /// the listener's does, or else the peer's: what comes from loopback goes to loopback.
+    pub(super) fn of<Io: 'static>(io: &Io, ends: Ends) -> Self {
+        let io: &dyn Any = io;
+        if let Some(stream) = io.downcast_ref::<Stream>() {
+            return stream.local_addr().map_or(Self::File, Self::at);
+        }
+        if let Some(stream) = io.downcast_ref::<TcpStream>() {
+            return Self::at(stream.local_addr());
+        }
+        #[cfg(unix)]
+        if io.is::<UnixStream>() {
+            return Self::File;
+        }
+        let listener = ends.listener.filter(|own| !own.ip().is_unspecified());
+        listener.or(ends.peer).map_or(Self::Unknown, Self::to)
+    }
+
+    /// An address that the system does not tell counts as the one for which the rules are stricter.
+    fn at(local: io::Result<SocketAddr>) -> Self {
+        local.map_or(Self::Loopback, Self::to)
+    }
+
+    fn to(address: SocketAddr) -> Self {
+        if address.ip().to_canonical().is_loopback() {
+            Self::Loopback
+        } else {
+            Self::Elsewhere
+        }
+    }
+}
+
+#[cfg(all(test, not(feature = "loom")))]
+mod tests {
+    use tokio::io::DuplexStream;
+    use tokio::net::TcpListener;
+
+    use super::*;
+
+    fn ends(listener: Option<&str>, peer: Option<&str>) -> Ends {
+        let address = |text: &str| text.parse().expect("an address");
+        Ends {
+            listener: listener.map(address),
+            peer: peer.map(address),
+        }
+    }
+
+    #[test]
+    fn of_an_unknown_stream_the_listener_tells_it_and_else_the_peer() {
+        let (io, _other): (DuplexStream, _) = tokio::io::duplex(1);
+        for (listener, peer, way) in [
+            (Some("127.0.0.1:1"), Some("10.0.0.1:2"), Way::Loopback),
+            (Some("[::1]:1"), None, Way::Loopback),
+            (Some("10.0.0.7:1"), Some("10.0.0.1:2"), Way::Elsewhere),
+            (Some("0.0.0.0:1"), Some("127.0.0.1:2"), Way::Loopback),
+            (Some("[::]:1"), Some("[::ffff:127.0.0.1]:2"), Way::Loopback),
+            (Some("0.0.0.0:1"), Some("10.0.0.1:2"), Way::Elsewhere),
+            (None, Some("[::1]:2"), Way::Loopback),
+            (Some("0.0.0.0:1"), None, Way::Unknown),
+            (None, None, Way::Unknown),
+        ] {
+            assert_eq!(
+                Way::of(&io, ends(listener, peer)),
+                way,
+                "{listener:?} {peer:?}"
+            );
+        }
+    }
+
+    /// The listener's address stands for all of the machine's, and the peer's may be another one.
+    #[tokio::test]
+    async fn a_socket_tells_its_own_address_whatever_is_listened_on() {
+        let listener = TcpListener::bind("0.0.0.0:0").await.expect("a free port");
+        let port = listener.local_addr().expect("it is bound").port();
+        let other = ends(Some("0.0.0.0:1"), Some("10.0.0.1:2"));
+        let connect = TcpStream::connect(("127.0.0.1", port));
+        let (accepted, _peer) = futures::join!(listener.accept(), connect);
+        let (accepted, _) = accepted.expect("it is connected");
+        assert_eq!(Way::of(&accepted, other), Way::Loopback);
+        assert_eq!(Way::of(&Stream::Tcp(accepted), other), Way::Loopback);
+    }
+
+    #[cfg(unix)]
+    #[tokio::test]
+    async fn a_unix_socket_is_a_file_whatever_else_is_known() {
+        let (a, _b) = UnixStream::pair().expect("there are sockets");
+        let loopback = ends(Some("127.0.0.1:1"), Some("127.0.0.1:2"));
+        assert_eq!(Way::of(&a, loopback), Way::File);
+        assert_eq!(Way::of(&Stream::Unix(a), loopback), Way::File);
+    }
+}
