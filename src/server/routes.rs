@@ -83,7 +83,7 @@ impl<R: Runtime> Shell<R> {
             .route("/", get(index))
             .route("/healthz", get(async || "ok\n"))
             // A HEAD would be answered as a GET, without the body an upgrade is.
-            .route("/ws/{service}", get(join).head(only_get))
+            .route("/ws/{service}", get(join).head(only_get).fallback(only_get))
             .fallback(not_found);
         Gate::before(&self.app, Audience::Clients, routes).with_state(self.clone())
     }

@@ -280,6 +280,33 @@ async fn operators_see_which_origin_and_which_host_were_compared() {
     assert_eq!(refused, expected);
 }
 
+/// RFC 9110 15.5.6: `Allow` lists what the resource supports.
+#[tokio::test(start_paused = true)]
+async fn a_method_is_listed_as_allowed_exactly_if_it_is() {
+    let doors = Doors::of(&[], &[]);
+    let of_clients = OF_CLIENTS.map(|path| (&doors.local, path));
+    let of_operators = OF_OPERATORS.map(|path| (&doors.operators[0], path));
+    let of_probes = ["/healthz", "/readyz", "/metrics"].map(|path| (&doors.probes, path));
+    let all = of_clients.into_iter().chain(of_operators).chain(of_probes);
+    for (door, path) in all.filter(|(_, path)| *path != "/nothing") {
+        let line = |method| request(&format!("{method} {path} HTTP/1.1"), "Host: localhost\r\n");
+        let answer = door.ask(&line("DELETE")).await.to_lowercase();
+        let listed = answer.lines().find_map(|line| line.strip_prefix("allow:"));
+        let listed: Vec<_> = listed.expect(path).split(',').map(str::trim).collect();
+        for method in [
+            "GET", "HEAD", "POST", "PUT", "DELETE", "OPTIONS", "PATCH", "TRACE",
+        ] {
+            // A tap goes on.
+            if (path, method) == ("/debug/tap?topic=a", "GET") {
+                continue;
+            }
+            let is_allowed = door.status(&line(method)).await != 405;
+            let is_listed = listed.contains(&method.to_lowercase().as_str());
+            assert_eq!(is_listed, is_allowed, "{method} {path}: {listed:?}");
+        }
+    }
+}
+
 #[tokio::test(start_paused = true)]
 async fn probes_are_answered_and_nothing_else_is_where_they_listen() {
     let doors = Doors::of(&[], &[]);
