@@ -57,8 +57,12 @@ impl Format {
 
 /// All metrics of the application at this moment.
 pub(super) fn text<R: Runtime>(app: &App<R>, format: Format) -> String {
+    shown(Snapshot::of(app), format)
+}
+
+fn shown(snapshot: Snapshot, format: Format) -> String {
     let mut registry = Registry::with_prefix("busline");
-    registry.register_collector(Box::new(Snapshot::of(app)));
+    registry.register_collector(Box::new(snapshot));
     let mut text = String::new();
     prometheus_client::encoding::text::encode(&mut text, &registry)
         .expect("a string takes any text");
@@ -433,3 +437,6 @@ impl EncodeMetric for Values {
         }
     }
 }
+
+#[cfg(all(test, not(feature = "loom")))]
+mod tests;

@@ -34,7 +34,7 @@ async fn a_decision_who_may_join_has_as_long_as_a_handshake() {
     // Without a deadline it would wait for ever; here that is a day.
     let day = Duration::from_secs(86_400);
     let decided = tokio::time::timeout(day, authorize(&app, ask())).await;
-    assert_eq!(decided, Ok(Err(Denied::Unavailable)));
+    assert_eq!(decided, Ok(Err(Denied::UNDECIDED)));
     let limit = app.limits().handshake_timeout;
     assert_eq!(app.rt().now().since_start(), limit);
 }
