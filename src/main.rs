@@ -11,7 +11,7 @@ use busline::App;
 use busline::app::{Builder, RegisterError};
 use busline::rt::{Clock, Instant, Tokio};
 use busline::server::auth::Remote;
-use busline::server::{Config, Listeners, Server, Sources, bind_all, bind_shared, command};
+use busline::server::{Config, Listeners, Server, Sources, command};
 use busline::service::{echo, ping, timenow};
 use clap::{ArgMatches, Command};
 use clap_complete::{Shell, generate};
@@ -174,8 +174,10 @@ fn start(config: Config, sources: Sources) -> Result<(), Problem> {
 async fn listeners(config: &Config) -> Result<Listeners, Problem> {
     let listeners = match Listeners::from_systemd()? {
         Some(listeners) => listeners,
-        None if config.threads() > NonZeroUsize::MIN => bind_shared(config.listen()).await?,
-        None => bind_all(config.listen()).await?,
+        None if config.threads() > NonZeroUsize::MIN => {
+            config.bind_options().bind_shared(config.listen()).await?
+        }
+        None => config.bind_options().bind_all(config.listen()).await?,
     };
     Ok(match config.tls() {
         Some(tls) => listeners.with_tls(tls),

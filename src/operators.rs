@@ -6,7 +6,9 @@ use std::pin::pin;
 
 use busline::App;
 use busline::rt::Tokio;
-use busline::server::{Admin, BindError, Config, Listeners, bind_all, serve_admin, serve_probes};
+use busline::server::{
+    Admin, BindError, BindOptions, Config, Listeners, serve_admin, serve_probes,
+};
 use futures::future::{Either, select};
 use tracing::{info, warn};
 
@@ -19,7 +21,12 @@ pub(crate) struct Operators {
 impl Operators {
     /// Listens where the settings say.
     pub(crate) async fn listen(config: &Config) -> Result<Self, BindError> {
-        let admin = listen(config.admin(), "operators' listener", "--admin").await?;
+        let options = config.bind_options();
+        let admin = Place {
+            what: "operators' listener",
+            flag: "--admin",
+        };
+        let admin = admin.listen(config.admin(), &options).await?;
         // Where that is unknown, a warning costs less than none.
         if admin
             .as_ref()
@@ -31,7 +38,11 @@ impl Operators {
                  and metrics alone there is --probes"
             );
         }
-        let probes = listen(config.probes(), "listener of probes", "--probes").await?;
+        let probes = Place {
+            what: "listener of probes",
+            flag: "--probes",
+        };
+        let probes = probes.listen(config.probes(), &options).await?;
         Ok(Self { admin, probes })
     }
 
@@ -56,21 +67,35 @@ impl Operators {
     }
 }
 
-async fn listen(at: &Admin, what: &str, flag: &str) -> Result<Option<Listeners>, BindError> {
-    let listeners = match at {
-        Admin::Off => return Ok(None),
-        Admin::At(address) => bind_all([address]).await?,
-        // Nobody has asked for it: a second server on the machine need not fail for it.
-        Admin::IfFree(address) => match bind_all([address]).await {
-            Ok(listeners) => listeners,
-            Err(error) => {
-                warn!(%error, "no {what}: choose another address with {flag}");
-                return Ok(None);
-            }
-        },
-    };
-    // Where that is unknown, it listens all the same.
-    let addresses = listeners.addresses().unwrap_or_default();
-    info!(?addresses, "{what}");
-    Ok(Some(listeners))
+/// A listener, as the log names it.
+struct Place {
+    what: &'static str,
+    /// The flag that chooses its address.
+    flag: &'static str,
+}
+
+impl Place {
+    async fn listen(
+        &self,
+        at: &Admin,
+        options: &BindOptions,
+    ) -> Result<Option<Listeners>, BindError> {
+        let Self { what, flag } = self;
+        let listeners = match at {
+            Admin::Off => return Ok(None),
+            Admin::At(address) => options.bind_all([address]).await?,
+            // Nobody has asked for it: a second server on the machine need not fail for it.
+            Admin::IfFree(address) => match options.bind_all([address]).await {
+                Ok(listeners) => listeners,
+                Err(error) => {
+                    warn!(%error, "no {what}: choose another address with {flag}");
+                    return Ok(None);
+                }
+            },
+        };
+        // Where that is unknown, it listens all the same.
+        let addresses = listeners.addresses().unwrap_or_default();
+        info!(?addresses, "{what}");
+        Ok(Some(listeners))
+    }
 }

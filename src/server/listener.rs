@@ -1,8 +1,8 @@
-//! Listening sockets for addresses as people write them.
+//! Listening sockets, served as one.
 
 use std::future::poll_fn;
 use std::io;
-use std::net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr};
+use std::net::SocketAddr;
 use std::task::{Context, Poll, ready};
 use std::time::Duration;
 
@@ -11,9 +11,7 @@ use tokio::io::{AsyncRead, AsyncWrite};
 use tokio::net::{TcpListener, TcpStream};
 use tracing::warn;
 
-#[cfg(target_os = "linux")]
-use super::socket::listen_beside;
-use super::socket::{Address, Queue, Socket};
+use super::socket::Socket;
 #[cfg(feature = "tls")]
 use super::tls::Tls;
 
@@ -67,129 +65,6 @@ impl Accept for TcpListener {
 
     fn local_addr(&self) -> io::Result<SocketAddr> {
         Self::local_addr(self)
-    }
-}
-
-/// Why an address could not be listened on.
-#[derive(Debug, thiserror::Error)]
-pub enum BindError {
-    /// It is no address.
-    #[error(
-        "`{address}` is no address to listen on: write HOST:PORT, such as localhost:8080, or \
-         unix:/PATH"
-    )]
-    BadAddress {
-        /// What was given.
-        address: String,
-    },
-    /// The operating system said no.
-    #[error("cannot listen on {address}: {}", hint(source))]
-    Io {
-        /// What was given.
-        address: String,
-        /// What it said.
-        source: io::Error,
-    },
-}
-
-/// Listens on `host:port`, or on `unix:/path`; `localhost` is both loopback families, as far as the
-/// machine has them.
-///
-/// Port 0 takes a free port, the same for all.
-///
-/// # Errors
-///
-/// When the text is no address, or the operating system does not allow it.
-pub async fn bind(address: &str) -> Result<Listeners, BindError> {
-    bind_all([&address.parse()?]).await
-}
-
-/// Listens on several addresses, each as for [`bind`], and serves them as one.
-///
-/// # Errors
-///
-/// When the operating system does not allow one of them.
-pub async fn bind_all(
-    addresses: impl IntoIterator<Item = &Address>,
-) -> Result<Listeners, BindError> {
-    listen(addresses, Queue::One).await
-}
-
-/// The same for a server of several threads: each further one gets its own by
-/// [`Listeners::again`].
-///
-/// # Errors
-///
-/// When the operating system does not allow one of the addresses.
-#[cfg(unix)]
-pub async fn bind_shared(
-    addresses: impl IntoIterator<Item = &Address>,
-) -> Result<Listeners, BindError> {
-    #[cfg(target_os = "linux")]
-    let queue = Queue::Each;
-    #[cfg(not(target_os = "linux"))]
-    let queue = Queue::One;
-    listen(addresses, queue).await
-}
-
-async fn listen(
-    addresses: impl IntoIterator<Item = &Address>,
-    queue: Queue,
-) -> Result<Listeners, BindError> {
-    let mut sockets = Vec::new();
-    for address in addresses {
-        match address {
-            Address::Tcp { host, port } => sockets.extend(bind_tcp(host, *port, queue).await?),
-            #[cfg(unix)]
-            Address::Unix(path) => sockets.push(Socket::unix(path, address)?),
-        }
-    }
-    Ok(Listeners::new(sockets))
-}
-
-async fn bind_tcp(host: &str, port: u16, queue: Queue) -> Result<Vec<Socket>, BindError> {
-    let address = format!("{host}:{port}");
-    let failed = |source| BindError::new(&address, source);
-    let addresses = resolve(host, port).await.map_err(failed)?;
-    let mut listeners: Vec<TcpListener> = Vec::new();
-    let mut missing = None;
-    for mut socket in addresses {
-        if let (0, Some(first)) = (socket.port(), listeners.first()) {
-            socket.set_port(first.local_addr().map_err(failed)?.port());
-        }
-        match listen_on(socket, queue).await {
-            Ok(listener) => listeners.push(listener),
-            Err(error) if is_missing_family(&error) => missing = Some(error),
-            Err(error) => return Err(failed(error)),
-        }
-    }
-    match missing {
-        Some(error) if listeners.is_empty() => Err(failed(error)),
-        Some(_) | None => Ok(listeners
-            .into_iter()
-            .map(|listener| Socket::tcp(listener, queue))
-            .collect()),
-    }
-}
-
-async fn listen_on(address: SocketAddr, queue: Queue) -> io::Result<TcpListener> {
-    let alone = TcpListener::bind(address).await?;
-    match queue {
-        Queue::One => Ok(alone),
-        // Only one that is alone is told that another program listens there.
-        #[cfg(target_os = "linux")]
-        Queue::Each => {
-            let address = alone.local_addr()?;
-            drop(alone);
-            listen_beside(address)
-        }
-    }
-}
-
-impl BindError {
-    pub(super) fn new(address: impl ToString, source: io::Error) -> Self {
-        let address = address.to_string();
-        Self::Io { address, source }
     }
 }
 
@@ -295,25 +170,6 @@ impl<A: Accept> Listener for Listeners<A> {
     }
 }
 
-async fn resolve(host: &str, port: u16) -> io::Result<Vec<SocketAddr>> {
-    if host.eq_ignore_ascii_case("localhost") {
-        let families = [
-            IpAddr::from(Ipv4Addr::LOCALHOST),
-            IpAddr::from(Ipv6Addr::LOCALHOST),
-        ];
-        return Ok(families.map(|ip| SocketAddr::new(ip, port)).to_vec());
-    }
-    // As a text, so that an IPv6 address may stand in its brackets.
-    let found = tokio::net::lookup_host(format!("{host}:{port}")).await?;
-    Ok(found.collect())
-}
-
-fn is_missing_family(error: &io::Error) -> bool {
-    matches!(error.kind(), io::ErrorKind::AddrNotAvailable | io::ErrorKind::Unsupported)
-        // EAFNOSUPPORT of a kernel without IPv6 has no kind of its own.
-        || error.raw_os_error() == Some(97)
-}
-
 fn is_peer_gone(error: &io::Error) -> bool {
     matches!(
         error.kind(),
@@ -321,17 +177,4 @@ fn is_peer_gone(error: &io::Error) -> bool {
             | io::ErrorKind::ConnectionRefused
             | io::ErrorKind::ConnectionReset
     )
-}
-
-fn hint(error: &io::Error) -> String {
-    let kind = error.kind();
-    if kind == io::ErrorKind::AddrInUse {
-        "another program listens there; stop it, or choose another port with --listen".into()
-    } else if kind == io::ErrorKind::AddrNotAvailable {
-        "this machine does not have that address".into()
-    } else if kind == io::ErrorKind::PermissionDenied {
-        "not permitted; ports below 1024 need a privilege, choose another with --listen".into()
-    } else {
-        error.to_string()
-    }
 }

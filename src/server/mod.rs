@@ -15,6 +15,7 @@ mod accept;
 mod address;
 mod admin;
 pub mod auth;
+mod bind;
 mod complaint;
 #[cfg(feature = "cli")]
 mod config;
@@ -39,24 +40,27 @@ mod socket;
 mod stream;
 mod subprotocols;
 mod tail;
+mod tcp;
 #[cfg(feature = "tls")]
 mod tls;
 #[cfg(feature = "otel")]
 mod traces;
+mod unix;
 mod upgrade;
 mod way;
 
 pub use self::address::PeerAddress;
 pub use self::admin::{admin_routes, probe_routes, serve_admin, serve_probes};
+#[cfg(unix)]
+pub use self::bind::bind_shared;
+pub use self::bind::{BindError, BindOptions, bind, bind_all};
 pub use self::complaint::Complaint;
 #[cfg(feature = "cli")]
 pub use self::config::{
     Admin, Changes, Config, LogFormat, Problems, Sources, TracePolicy, command,
 };
 pub use self::fetch::{Url, UrlError};
-#[cfg(unix)]
-pub use self::listener::bind_shared;
-pub use self::listener::{Accept, BindError, Listeners, bind, bind_all};
+pub use self::listener::{Accept, Listeners};
 #[cfg(feature = "tls")]
 pub use self::roots::{Roots, RootsError};
 pub use self::routes::routes;
@@ -66,6 +70,7 @@ pub use self::stream::Stream;
 pub use self::tls::{Reloaded, Tls, TlsError};
 #[cfg(feature = "otel")]
 pub use self::traces::{Traces, TracesError};
+pub use self::unix::{UnixGroup, UnixGroupError, UnixMode, UnixModeError};
 
 use self::connection::Connections;
 use self::end::Alive;

@@ -11,16 +11,21 @@ use std::str::FromStr;
 use std::task::{Context, Poll, ready};
 
 use tokio::net::TcpListener;
-#[cfg(target_os = "linux")]
-use tokio::net::TcpSocket;
 #[cfg(unix)]
 use tokio::net::UnixListener;
 
+use super::bind::BindError;
+#[cfg(unix)]
+use super::bind::BindOptions;
 use super::listen_host;
-use super::listener::{Accept, BindError};
+use super::listener::Accept;
 use super::stream::Stream;
+#[cfg(target_os = "linux")]
+use super::tcp::Endpoint;
 #[cfg(feature = "tls")]
 use super::tls::Tls;
+#[cfg(unix)]
+use super::unix::{self, OwnFile};
 
 /// An address as people write it: `HOST:PORT`, or `unix:/PATH`.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -72,18 +77,6 @@ impl FromStr for Address {
     }
 }
 
-/// Whether the file is a socket on which nobody listens any more.
-#[cfg(unix)]
-fn is_left_behind(path: &Path) -> bool {
-    use std::os::unix::fs::FileTypeExt;
-    // Any other file refuses a connection as well.
-    let is_socket = path
-        .symlink_metadata()
-        .is_ok_and(|file| file.file_type().is_socket());
-    let connected = std::os::unix::net::UnixStream::connect(path);
-    is_socket && connected.is_err_and(|error| error.kind() == io::ErrorKind::ConnectionRefused)
-}
-
 /// A listening socket of the system: TCP, with TLS or without, or a Unix socket.
 #[derive(Debug)]
 pub struct Socket(Kind);
@@ -98,9 +91,9 @@ enum Kind {
     },
     #[cfg(unix)]
     Unix {
+        /// One that was handed over is not ours to remove. It ends before its socket does.
+        _file: Option<OwnFile>,
         listener: UnixListener,
-        /// One that was handed over is not ours to remove.
-        _file: Option<File>,
     },
 }
 
@@ -112,19 +105,6 @@ pub(super) enum Queue {
     Each,
     /// All have one.
     One,
-}
-
-/// The file of a Unix socket of our own, removed at its end.
-#[cfg(unix)]
-#[derive(Debug)]
-struct File(PathBuf);
-
-#[cfg(unix)]
-impl Drop for File {
-    fn drop(&mut self) {
-        // One that is gone already need not be removed.
-        drop(std::fs::remove_file(&self.0));
-    }
 }
 
 impl Socket {
@@ -149,14 +129,14 @@ impl Socket {
 
     /// Listens on a file; one that a server has left behind is replaced.
     #[cfg(unix)]
-    pub(super) fn unix(path: &Path, address: &Address) -> Result<Self, BindError> {
-        let failed = |source| BindError::new(address, source);
-        if is_left_behind(path) {
-            std::fs::remove_file(path).map_err(failed)?;
-        }
-        let listener = UnixListener::bind(path).map_err(failed)?;
-        let _file = Some(File(path.to_owned()));
-        Ok(Self(Kind::Unix { listener, _file }))
+    pub(super) async fn unix(
+        path: &Path,
+        address: &Address,
+        options: &BindOptions,
+    ) -> Result<Self, BindError> {
+        let (file, listener) = unix::listen(path, address, options).await?;
+        let _file = Some(file);
+        Ok(Self(Kind::Unix { _file, listener }))
     }
 
     /// One of those that systemd hands over.
@@ -170,7 +150,7 @@ impl Socket {
             listener.set_nonblocking(true)?;
             let listener = UnixListener::from_std(listener)?;
             let _file = None;
-            return Ok(Some(Self(Kind::Unix { listener, _file })));
+            return Ok(Some(Self(Kind::Unix { _file, listener })));
         }
         let Some(listener) = handed.take_tcp_listener(index)? else {
             return Ok(None);
@@ -194,7 +174,7 @@ impl Socket {
             } => Kind::Tcp {
                 listener: match queue {
                     #[cfg(target_os = "linux")]
-                    Queue::Each => listen_beside(listener.local_addr()?)?,
+                    Queue::Each => Endpoint::of(listener)?.listen_beside()?,
                     Queue::One => {
                         let same = listener.as_fd().try_clone_to_owned()?;
                         TcpListener::from_std(same.into())?
@@ -209,7 +189,7 @@ impl Socket {
                 let listener = UnixListener::from_std(same.into())?;
                 // The first one removes it.
                 let _file = None;
-                Kind::Unix { listener, _file }
+                Kind::Unix { _file, listener }
             }
         };
         Ok(Self(kind))
@@ -224,24 +204,6 @@ impl Socket {
         }
     }
 }
-
-/// Listens beside the other threads of this server; the system divides connections among them.
-#[cfg(target_os = "linux")]
-pub(super) fn listen_beside(address: SocketAddr) -> io::Result<TcpListener> {
-    let socket = if address.is_ipv4() {
-        TcpSocket::new_v4()?
-    } else {
-        TcpSocket::new_v6()?
-    };
-    socket.set_reuseaddr(true)?;
-    socket.set_reuseport(true)?;
-    socket.bind(address)?;
-    socket.listen(BACKLOG)
-}
-
-/// Connections that wait to be accepted; the system may allow less.
-#[cfg(target_os = "linux")]
-const BACKLOG: u32 = 1024;
 
 impl Accept for Socket {
     type Io = Stream;

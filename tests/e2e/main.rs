@@ -62,6 +62,9 @@ mod traces;
 #[cfg(unix)]
 mod unix;
 
+#[cfg(target_os = "linux")]
+mod families;
+
 mod embed;
 
 mod bench;

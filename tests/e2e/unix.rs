@@ -37,6 +37,20 @@ async fn a_service_is_reached_through_a_file_that_goes_with_the_server() {
 }
 
 #[tokio::test]
+async fn the_file_of_a_successor_stays_when_a_server_ends() {
+    let path = path("successor");
+    let mut old = start(&path).await.expect("a free path");
+    std::fs::remove_file(&path).expect("it is there");
+    let mut new = start(&path).await.expect("a free path");
+    old.drain();
+    old.ended().await.expect("nothing is left");
+    echoes(&path).await;
+    new.drain();
+    new.ended().await.expect("nothing is left");
+    assert!(!path.exists());
+}
+
+#[tokio::test]
 async fn a_file_that_a_server_left_behind_is_replaced_and_any_other_is_not() {
     let path = path("left");
     drop(std::os::unix::net::UnixListener::bind(&path).expect("a free path"));

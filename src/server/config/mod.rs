@@ -44,7 +44,7 @@ use self::problem::Problem;
 use self::schema::{AuthKeys, LimitKeys, OtelKeys, SERVICE, ServerKeys, ServiceKeys, TlsKeys};
 use self::source::{Layer, Place};
 use crate::server::auth::{Jwt, JwtPolicy, Keys as Keyring, Remote};
-use crate::server::{Address, Roots, Tls};
+use crate::server::{Address, BindOptions, Roots, Tls};
 
 /// The settings of the binary.
 #[derive(Clone, Debug)]
@@ -188,6 +188,15 @@ impl Config {
     /// The addresses to listen on.
     pub fn listen(&self) -> impl Iterator<Item = &Address> {
         self.server.listen.0.iter().map(|address| &address.0)
+    }
+
+    /// How sockets are made.
+    pub fn bind_options(&self) -> BindOptions {
+        let group = self.server.unix_group.as_ref();
+        BindOptions {
+            unix_mode: self.server.unix_mode.0,
+            unix_group: group.map(|group| group.0.clone()),
+        }
     }
 
     /// Whether clients without a token may come from anywhere.
@@ -464,6 +473,29 @@ mod tests {
         };
         let text = format!("{url}jwks_refresh = \"7s\"\njwks_cooldown = \"9s\"\n");
         assert_eq!(policy(&text), Some(expected));
+    }
+
+    #[test]
+    fn sockets_are_made_as_the_settings_say() {
+        let options = |text: &str| {
+            let config = Sources::file("", &[]).with_file("", text);
+            config.map(|config| config.bind_options())
+        };
+        assert_eq!(options(""), Ok(BindOptions::default()));
+        let text = "unix_mode = \"0600\"\nunix_group = \"www-data\"\n";
+        let expected = BindOptions {
+            unix_mode: "0600".parse().expect("a mode"),
+            unix_group: Some("www-data".parse().expect("a group")),
+        };
+        assert_eq!(options(text), Ok(expected));
+        for text in [
+            "unix_mode = \"0888\"",
+            "unix_mode = \"\"",
+            "unix_group = \"a b\"",
+        ] {
+            let problems = options(text).expect_err(text).to_string();
+            assert!(problems.contains("such as"), "{problems}");
+        }
     }
 
     #[test]

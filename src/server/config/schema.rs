@@ -11,7 +11,7 @@ use crate::host;
 use crate::limits::{DrainCode, OverRate, Rate, SlowConsumer};
 use crate::origin::Pattern;
 use crate::server::auth::{Join, SECRET_BYTES_MIN};
-use crate::server::{Address, Url};
+use crate::server::{Address, UnixGroup, UnixMode, Url};
 
 const SECOND: u64 = 1000;
 const HOUR: u64 = 3600 * SECOND;
@@ -26,6 +26,12 @@ keys! {
         /// Addresses to listen on, HOST:PORT or unix:/PATH; `localhost` is both loopback
         /// addresses, of IPv4 and of IPv6
         listen: OneOrMore<Parsed<Address>> = "localhost:8080", Start;
+        /// Permissions of the file of each Unix socket, in octal, whatever the umask; clients need
+        /// the one to write
+        unix_mode: Parsed<UnixMode> = "0660", Start;
+        /// Group of the file of each Unix socket, by its name or its number; as the system has it
+        /// unless it is set
+        unix_group: Option<Parsed<UnixGroup>> = "", Start;
         /// Address of the operators' listener, with /metrics, /readyz and /debug; `off` for none;
         /// with a `?` behind it only if it is free
         admin: Parsed<Admin> = "localhost:8081?", Start;
@@ -259,6 +265,16 @@ impl Described for Address {
     const PLACEHOLDER: &'static str = "HOST:PORT";
     const ALLOWED: &'static str =
         "an address: write HOST:PORT, such as localhost:8080, or unix:/PATH";
+}
+
+impl Described for UnixMode {
+    const PLACEHOLDER: &'static str = "MODE";
+    const ALLOWED: &'static str = "permissions in octal, such as 0660";
+}
+
+impl Described for UnixGroup {
+    const PLACEHOLDER: &'static str = "GROUP";
+    const ALLOWED: &'static str = "the name or the number of a group, such as www-data";
 }
 
 impl Described for Pattern {
