@@ -170,11 +170,110 @@ impl<A: Accept> Listener for Listeners<A> {
     }
 }
 
+/// Whether one connection is to blame, which is gone before it was accepted: Linux tells here what
+/// is wrong with its network as well. It is not to cost the others a pause.
 fn is_peer_gone(error: &io::Error) -> bool {
     matches!(
         error.kind(),
         io::ErrorKind::ConnectionAborted
             | io::ErrorKind::ConnectionRefused
             | io::ErrorKind::ConnectionReset
+            | io::ErrorKind::HostUnreachable
+            | io::ErrorKind::NetworkDown
+            | io::ErrorKind::NetworkUnreachable
     )
+}
+
+#[cfg(all(test, not(feature = "loom")))]
+mod tests {
+    use std::collections::VecDeque;
+    use std::pin::pin;
+    use std::task::Waker;
+
+    use tokio::io::{DuplexStream, duplex};
+    use tokio::time::Instant;
+
+    use super::*;
+
+    /// A socket that has so much to tell, each when it is asked, and then nothing.
+    struct Script {
+        name: &'static str,
+        told: VecDeque<io::Result<()>>,
+    }
+
+    impl Script {
+        fn new<const N: usize>(name: &'static str, told: [io::Result<()>; N]) -> Self {
+            let told = told.into();
+            Self { name, told }
+        }
+    }
+
+    impl Accept for Script {
+        type Io = DuplexStream;
+        type Addr = &'static str;
+
+        fn poll_accept(
+            &mut self,
+            _: &mut Context<'_>,
+        ) -> Poll<io::Result<(DuplexStream, &'static str)>> {
+            match self.told.pop_front() {
+                Some(Ok(())) => Poll::Ready(Ok((duplex(1).0, self.name))),
+                Some(Err(error)) => Poll::Ready(Err(error)),
+                None => Poll::Pending,
+            }
+        }
+
+        fn local_addr(&self) -> io::Result<&'static str> {
+            Ok(self.name)
+        }
+    }
+
+    /// EMFILE and ENOMEM of Unix.
+    const EXHAUSTED: [i32; 2] = [24, 12];
+
+    #[tokio::test(start_paused = true)]
+    async fn a_socket_with_many_connections_keeps_no_other_waiting() {
+        let busy = Script::new("busy", [(); 6].map(Ok));
+        let other = Script::new("other", [(); 2].map(Ok));
+        let last = Script::new("last", [Ok(())]);
+        let mut listeners = Listeners::new(vec![busy, other, last]);
+        let mut order = Vec::new();
+        for _ in 0..9 {
+            order.push(listeners.accept().await.1);
+        }
+        let expected = ["busy", "other", "last", "busy", "other"];
+        assert_eq!(order[..5], expected, "each in its turn");
+        assert_eq!(order[5..], ["busy"; 4]);
+        let mut none = pin!(listeners.accept());
+        assert!(
+            none.as_mut()
+                .poll(&mut Context::from_waker(Waker::noop()))
+                .is_pending()
+        );
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn a_client_that_is_gone_before_it_is_accepted_costs_the_next_no_time() {
+        let told = [
+            Err(io::ErrorKind::ConnectionAborted.into()),
+            Err(io::ErrorKind::ConnectionReset.into()),
+            Err(io::ErrorKind::HostUnreachable.into()),
+            Ok(()),
+        ];
+        let mut listeners = Listeners::new(vec![Script::new("all", told)]);
+        let begin = Instant::now();
+        assert_eq!(listeners.accept().await.1, "all");
+        assert_eq!(begin.elapsed(), Duration::ZERO);
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn what_the_system_is_short_of_is_waited_for() {
+        for error in EXHAUSTED {
+            let told = [Err(io::Error::from_raw_os_error(error)), Ok(())];
+            let mut listeners = Listeners::new(vec![Script::new("short", told)]);
+            let begin = Instant::now();
+            assert_eq!(listeners.accept().await.1, "short");
+            assert_eq!(begin.elapsed(), EXHAUSTED_PAUSE, "{error}");
+        }
+    }
 }
