@@ -71,7 +71,7 @@ pub use crate::authorize::Authorize;
 pub use crate::bucket::Bucket;
 pub use crate::bus::Message;
 pub use crate::limits::{Limits, ServicePolicy};
-pub use crate::metrics::{CloseReason, RefuseReason, SessionCounts};
+pub use crate::metrics::{CloseReason, DisplaceReason, RefuseReason, SessionCounts};
 pub use crate::pacing::Pacing;
 pub use crate::peer::Peer;
 pub use crate::service::{Context, Service};

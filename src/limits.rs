@@ -95,11 +95,15 @@ pub struct Limits {
     /// Longest time a closing session may take: flush, close handshake, end of stream.
     /// Default 5 s.
     pub close_timeout: Duration,
-    /// Most connections that are not yet upgraded, each a handshake or a plain request; further
-    /// ones wait in the kernel's queue. Default 4,096.
+    /// Most connections that are not yet upgraded, each a handshake or a plain request. For one
+    /// more the oldest gives way that has not sent a whole request head, of the address that has
+    /// most of these; where all are being served, further ones wait in the kernel's queue.
+    /// Default 4,096.
     pub handshakes: NonZeroUsize,
-    /// Most of these of one address, IPv6 by its /64; further ones are closed without a word, so
-    /// that nobody takes all places. Default 1,024.
+    /// Most of these of one address, IPv6 by its /64, so that nobody takes all places. For one more
+    /// the oldest of the address gives way that has not sent a whole request head; where all are
+    /// being served, further ones are closed without a word. [`proxies`](Self::proxies) have no
+    /// such bound. Default 1,024.
     pub handshakes_per_address: NonZeroUsize,
     /// Connections that are accepted; further ones wait in the kernel's queue. Default 10,000 a
     /// second, 10,000 at once.

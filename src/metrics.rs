@@ -27,6 +27,7 @@ pub(crate) struct Metrics {
     pub(crate) keys_fetched: Counter,
     pub(crate) keys_not_fetched: Counter,
     pub(crate) operators_refused: Counter,
+    pub(crate) displaced: Counters<{ DisplaceReason::ALL.len() }>,
 }
 
 #[derive(Debug, Default)]
@@ -67,6 +68,14 @@ impl Counters<{ CloseReason::ALL.len() }> {
 
 impl Counters<{ RefuseReason::ALL.len() }> {
     pub(crate) fn add(&self, reason: RefuseReason) {
+        self.0[reason as usize].add(1);
+    }
+}
+
+/// Only the shell has connections that are not upgraded.
+#[cfg(feature = "server")]
+impl Counters<{ DisplaceReason::ALL.len() }> {
+    pub(crate) fn add(&self, reason: DisplaceReason) {
         self.0[reason as usize].add(1);
     }
 }
@@ -233,6 +242,29 @@ impl RefuseReason {
     }
 }
 
+/// Why a connection that was not upgraded gave way to a newer one, to count by: the bound that was
+/// reached.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum DisplaceReason {
+    /// That of all connections.
+    Handshakes,
+    /// That of its address.
+    HandshakesPerAddress,
+}
+
+impl DisplaceReason {
+    /// All of them, in the order of [`SessionCounts::displaced_by`].
+    pub const ALL: [Self; 2] = [Self::Handshakes, Self::HandshakesPerAddress];
+
+    /// The reason as a label.
+    pub fn name(self) -> &'static str {
+        match self {
+            Self::Handshakes => "handshakes",
+            Self::HandshakesPerAddress => "handshakes_per_address",
+        }
+    }
+}
+
 /// What all sessions of an application have done.
 ///
 /// Of the messages that clients sent,
@@ -279,7 +311,8 @@ pub struct SessionCounts {
     pub accepted: u64,
     /// Times that the next connection had to wait because there had been too many in a second.
     pub accepts_delayed: u64,
-    /// Connections that were closed without a word: too many handshakes of their address.
+    /// Connections that were closed without a word: too many handshakes of their address, all of
+    /// them being served.
     pub accepts_refused: u64,
     /// Fetches of an issuer's published keys that brought keys.
     pub keys_fetched: u64,
@@ -287,6 +320,9 @@ pub struct SessionCounts {
     pub keys_not_fetched: u64,
     /// Requests to operators' listeners that were refused: of foreign pages, and for foreign hosts.
     pub operators_refused: u64,
+    /// Connections without a whole request head, or with their answer, that were closed to make
+    /// room for newer ones, by the bound that was reached, in the order of [`DisplaceReason::ALL`].
+    pub displaced_by: [u64; DisplaceReason::ALL.len()],
 }
 
 impl SessionCounts {
@@ -298,6 +334,11 @@ impl SessionCounts {
     /// Clients that were refused for this reason.
     pub fn refused_for(&self, reason: RefuseReason) -> u64 {
         self.refused_by[reason as usize]
+    }
+
+    /// Connections that gave way to newer ones for this reason.
+    pub fn displaced_for(&self, reason: DisplaceReason) -> u64 {
+        self.displaced_by[reason as usize]
     }
 }
 
@@ -326,6 +367,7 @@ impl SessionCounts {
         self.keys_fetched += other.keys_fetched;
         self.keys_not_fetched += other.keys_not_fetched;
         self.operators_refused += other.operators_refused;
+        add_each(&mut self.displaced_by, &other.displaced_by);
     }
 }
 
@@ -366,6 +408,7 @@ impl Metrics {
             keys_fetched: self.keys_fetched.value(),
             keys_not_fetched: self.keys_not_fetched.value(),
             operators_refused: self.operators_refused.value(),
+            displaced_by: self.displaced.values(),
         }
     }
 }
@@ -382,6 +425,9 @@ mod tests {
             assert_eq!(reason as usize, index, "{}", reason.name());
         }
         for (index, reason) in RefuseReason::ALL.into_iter().enumerate() {
+            assert_eq!(reason as usize, index, "{}", reason.name());
+        }
+        for (index, reason) in DisplaceReason::ALL.into_iter().enumerate() {
             assert_eq!(reason as usize, index, "{}", reason.name());
         }
     }
@@ -415,6 +461,7 @@ mod tests {
             keys_fetched: 143 * of,
             keys_not_fetched: 144 * of,
             operators_refused: 145 * of,
+            displaced_by: std::array::from_fn(|reason| (146 + reason as u64) * of),
         }
     }
 
@@ -429,7 +476,8 @@ mod tests {
     fn every_reason_has_a_name_of_its_own_that_can_be_a_label() {
         let closed = CloseReason::ALL.map(CloseReason::name).to_vec();
         let refused = RefuseReason::ALL.map(RefuseReason::name).to_vec();
-        for mut names in [closed, refused] {
+        let displaced = DisplaceReason::ALL.map(DisplaceReason::name).to_vec();
+        for mut names in [closed, refused, displaced] {
             let count = names.len();
             names.sort_unstable();
             names.dedup();

@@ -11,24 +11,23 @@ use axum::middleware::map_response;
 use axum::response::Response;
 use axum::serve::Listener;
 use futures::FutureExt;
-use futures::future::select;
+use futures::future::{Either, Pending, pending, select};
 use hyper::body::Incoming;
 use hyper::server::conn::http1;
 use hyper::service::Service;
 use hyper_util::rt::{TokioIo, TokioTimer};
 use hyper_util::service::TowerToHyperService;
-use tokio::sync::Semaphore;
 
 use super::address::PeerAddress;
+use super::linger::Lingering;
 use super::patience::Patience;
+use super::places::{Mark, Places, Taken};
 use super::routes::Shell;
 use super::upgrade::Kind;
+use super::waiting::{Bounds, Newcomer};
 use super::way::{Ends, Way};
 use crate::app::App;
 use crate::bucket::Bucket;
-use crate::identity::Identity;
-use crate::peer::Peer;
-use crate::permits::{Bounds, Full, Permit, Permits};
 use crate::rt::{Instant, Runtime};
 use crate::sync::Mutex;
 
@@ -38,9 +37,8 @@ pub(super) struct Connections<R: Runtime> {
     shell: Shell<R>,
     router: Router,
     http: http1::Builder,
-    /// Connections that are not upgraded.
-    handshakes: Arc<Semaphore>,
-    by_address: Permits,
+    /// Of connections that are not upgraded.
+    places: Places,
     accepts: Arc<Mutex<Bucket>>,
 }
 
@@ -56,12 +54,9 @@ impl<R: Runtime> Connections<R> {
             router: router.layer(map_response(close)),
             shell: shell.clone(),
             http,
-            handshakes: Arc::new(Semaphore::new(limits.handshakes.get())),
-            by_address: Permits::new(Bounds {
-                // The semaphore holds these: they wait.
-                in_all: usize::MAX,
+            places: Places::new(Bounds {
+                in_all: limits.handshakes.get(),
                 per_address: limits.handshakes_per_address.get(),
-                per_subject: usize::MAX,
             }),
             accepts: Arc::new(Mutex::new(Bucket::new(
                 limits.accepts,
@@ -83,8 +78,9 @@ impl<R: Runtime> Connections<R> {
 
     /// Accepts connections for ever, as many at a time as may be without an upgrade.
     ///
-    /// One more waits here for its place: a listener that waits for a connection holds none that
-    /// another one needs.
+    /// For one more the oldest gives way that has not sent a whole request head; where all are
+    /// being served it waits here for its place: a listener that waits for a connection holds none
+    /// that another one needs.
     pub(super) async fn accept<L>(&self, mut listener: L) -> Infallible
     where
         L: Listener<Addr: PeerAddress>,
@@ -102,16 +98,18 @@ impl<R: Runtime> Connections<R> {
             metrics.accepted.add(1);
             let address = address.socket_address();
             // One of too many is dropped: an answer would cost more than it says.
-            let Ok(place) = self.permit(address) else {
+            let Ok(taken) = self.places.take(self.newcomer(address)).await else {
                 metrics.accepts_refused.add(1);
                 continue;
             };
-            let permit = Arc::clone(&self.handshakes).acquire_owned().await;
+            if let Some(reason) = taken.instead {
+                metrics.displaced.add(reason);
+            }
             let ends = Ends {
                 listener: own,
                 peer: address,
             };
-            self.serve(io, ends, (permit, place));
+            self.serve(io, ends, taken);
         }
     }
 
@@ -133,43 +131,45 @@ impl<R: Runtime> Connections<R> {
         }
     }
 
-    /// A place among the handshakes of this address; proxies have as many as they like.
-    fn permit(&self, address: Option<SocketAddr>) -> Result<Permit, Full> {
+    /// Whom a connection counts for; proxies have as many as they like.
+    fn newcomer(&self, address: Option<SocketAddr>) -> Newcomer {
         let proxies = &self.app().limits().proxies;
         let address = address.map(|address| address.ip());
-        let address = address.filter(|ip| !proxies.iter().any(|proxy| proxy.contains(*ip)));
-        self.by_address.take(&Peer {
-            address,
-            identity: Identity::anonymous(),
-        })
+        let is_proxy = |ip| proxies.iter().any(|proxy| proxy.contains(ip));
+        Newcomer::of(address, address.is_some_and(is_proxy))
     }
 
-    /// Serves one connection until it is upgraded or over, and keeps its places as long.
-    fn serve<Io, P>(&self, io: Io, ends: Ends, places: P)
+    /// Serves one connection until it is upgraded, over or displaced, and keeps its place as long.
+    fn serve<Io>(&self, io: Io, ends: Ends, taken: Taken)
     where
         Io: tokio::io::AsyncRead + tokio::io::AsyncWrite + Unpin + Send + 'static,
-        P: Send + 'static,
     {
         let patience = self.patience();
+        let Taken {
+            place, displaced, ..
+        } = taken;
         let service = Addressed {
             inner: TowerToHyperService::new(self.router.clone()),
             address: ends.peer,
             way: Way::of(&io, ends),
             patience: patience.clone(),
             kind: Kind::<R>::of::<Io>(),
+            mark: place.mark(),
         };
+        let io = Lingering::new(io, place.mark(), self.app().limits().close_timeout);
         let connection = self
             .http
             .serve_connection(TokioIo::new(io), service)
             .with_upgrades();
         let over = patience.over(self.app().rt().clone());
         let end = select(self.shell.end(), Box::pin(over));
+        let end = select(end, displaced);
         let task = async move {
             // However it ends, the connection is done; a handshake that fails is its client's
             // matter, and it was answered where HTTP has an answer.
             // The end comes first: to poll the connection may put it off.
             drop(select(end, connection).await);
-            drop(places);
+            drop(place);
         };
         self.app().rt().spawn(task.boxed());
     }
@@ -182,14 +182,22 @@ struct Addressed<R: Runtime> {
     way: Way,
     patience: Patience,
     kind: Kind<R>,
+    mark: Mark,
 }
 
 impl<R: Runtime> Service<Request<Incoming>> for Addressed<R> {
     type Response = Response;
     type Error = Infallible;
-    type Future = <TowerToHyperService<Router> as Service<Request<Incoming>>>::Future;
+    type Future = Either<
+        <TowerToHyperService<Router> as Service<Request<Incoming>>>::Future,
+        Pending<Result<Response, Infallible>>,
+    >;
 
     fn call(&self, mut request: Request<Incoming>) -> Self::Future {
+        // The whole head is there; too late, if the connection has given way to another one.
+        if !self.mark.serve() {
+            return Either::Right(pending());
+        }
         if let Some(address) = self.address {
             request.extensions_mut().insert(ConnectInfo(address));
         }
@@ -197,7 +205,7 @@ impl<R: Runtime> Service<Request<Incoming>> for Addressed<R> {
         extensions.insert(self.way);
         extensions.insert(self.patience.clone());
         extensions.insert(self.kind);
-        self.inner.call(request)
+        Either::Left(self.inner.call(request))
     }
 }
 

@@ -27,12 +27,14 @@ mod fetch;
 mod forwarded;
 mod gate;
 mod handshake;
+mod linger;
 mod listen_host;
 mod listener;
 mod page;
 mod patience;
 #[cfg(all(test, not(feature = "loom")))]
 mod pipe;
+mod places;
 #[cfg(feature = "tls")]
 mod roots;
 mod routes;
@@ -47,6 +49,7 @@ mod tls;
 mod traces;
 mod unix;
 mod upgrade;
+mod waiting;
 mod way;
 
 pub use self::address::PeerAddress;

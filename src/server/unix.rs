@@ -305,9 +305,9 @@ mod tests {
     use std::time::Duration;
 
     use futures::FutureExt;
-    use tokio::time::Instant;
 
     use super::*;
+    use crate::rt::{Clock, Tokio};
     use crate::server::bind::{BindError, BindOptions};
     use crate::server::socket::Address;
 
@@ -541,10 +541,11 @@ mod tests {
         let scratch = Scratch::new("locked");
         let other = File::open(&scratch.0).expect("it is there");
         other.lock().expect("nobody else has it");
-        let begin = Instant::now();
+        let clock = Tokio::current();
+        let begin = clock.now();
         let listening = listening(&scratch.path(), &BindOptions::default()).await;
         listening.expect("a free path");
-        assert_eq!(begin.elapsed(), Duration::from_secs(1));
+        assert_eq!(clock.now().saturating_since(begin), Duration::from_secs(1));
     }
 
     #[tokio::test]
@@ -552,7 +553,7 @@ mod tests {
         let scratch = Scratch::new("forbidden");
         let path = scratch.path();
         drop(UnixListener::bind(&path).expect("a free path"));
-        std::fs::set_permissions(&path, Permissions::from_mode(0)).expect("it is ours");
+        std::fs::set_permissions(&path, Permissions::from_mode(0o0)).expect("it is ours");
         // Root may do everything, and sees that it is left over.
         match listening(&path, &BindOptions::default()).await {
             Ok(listening) => drop(listening),

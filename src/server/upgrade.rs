@@ -14,6 +14,7 @@ use tokio::io::{AsyncRead, AsyncWrite};
 use tracing::{Instrument, Span, debug, debug_span, field, warn};
 
 use super::end::End;
+use super::linger::Lingering;
 use super::stream::Stream;
 use super::tail::Tail;
 use crate::rt::Runtime;
@@ -29,18 +30,22 @@ impl<R: Runtime> Kind<R> {
     /// hyper's own, whatever is in it.
     const ANY: Self = Self(|upgraded, upgrade| upgrade.serve_any(TokioIo::new(upgraded), &[]));
 
-    /// That of connections which hyper is given as [`TokioIo`] of such a stream.
+    /// That of connections which hyper is given as [`TokioIo`] of such a [`Lingering`] stream.
     pub(super) fn of<Io>() -> Self
     where
         Io: AsyncRead + AsyncWrite + Unpin + Send + 'static,
     {
         Self(|upgraded, upgrade| {
-            let upgraded = match upgraded.downcast::<TokioIo<Stream>>() {
-                Ok(parts) => return upgrade.place(parts),
+            let upgraded = match upgraded.downcast::<TokioIo<Lingering<Stream>>>() {
+                Ok(Parts { io, read_buf, .. }) => {
+                    return upgrade.place(io.into_inner().into_inner(), read_buf);
+                }
                 Err(upgraded) => upgraded,
             };
-            match upgraded.downcast::<TokioIo<Io>>() {
-                Ok(Parts { io, read_buf, .. }) => upgrade.serve_any(io.into_inner(), &read_buf),
+            match upgraded.downcast::<TokioIo<Lingering<Io>>>() {
+                Ok(Parts { io, read_buf, .. }) => {
+                    upgrade.serve_any(io.into_inner().into_inner(), &read_buf);
+                }
                 Err(upgraded) => (Self::ANY.0)(upgraded, upgrade),
             }
         })
@@ -88,16 +93,15 @@ impl<R: Runtime> Upgrade<R> {
     }
 
     /// Serves a connection of our own listeners where it is best served.
-    fn place(mut self, Parts { io, read_buf, .. }: Parts<TokioIo<Stream>>) {
-        let stream = io.into_inner();
+    fn place(mut self, stream: Stream, ahead: impl AsRef<[u8]> + Send + 'static) {
         let rt = self.admission.app().rt().clone();
         let home = stream.is_movable().then(|| self.admission.place());
         match home.flatten().filter(|home| rt.home() != Some(*home)) {
             Some(home) => {
-                let arrival = async move { self.serve_slim(stream, &read_buf) };
+                let arrival = async move { self.serve_slim(stream, ahead.as_ref()) };
                 rt.spawn_at(home, Box::pin(arrival));
             }
-            None => self.serve_slim(stream, &read_buf),
+            None => self.serve_slim(stream, ahead.as_ref()),
         }
     }
 

@@ -31,6 +31,10 @@ impl Operators {
         Self { address, task }
     }
 
+    pub(crate) fn address(&self) -> SocketAddr {
+        self.address
+    }
+
     /// Sends the head of a request and leaves the answer to be read.
     pub(crate) async fn request(&self, path: &str, accept: &str) -> Raw {
         let head = format!("GET {path} HTTP/1.1\r\nHost: localhost:1\r\nAccept: {accept}\r\n\r\n");

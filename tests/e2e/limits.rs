@@ -1,11 +1,18 @@
 //! The bounds that protect a server from its clients.
 
 use std::num::{NonZeroU32, NonZeroUsize};
+use std::sync::Arc;
+use std::sync::atomic::{AtomicUsize, Ordering};
 use std::time::Duration;
 
-use busline::Limits;
+use busline::authorize::{Ask, Authorize, Denied};
+use busline::identity::Identity;
 use busline::limits::{KeepalivePolicy, Rate};
 use busline::service::echo;
+use busline::{DisplaceReason, Limits};
+use futures::FutureExt;
+use futures::channel::oneshot;
+use futures::future::{BoxFuture, Shared};
 use tokio::time::Instant;
 
 use crate::client::Client;
@@ -105,43 +112,168 @@ async fn a_session_outlives_the_handshake_timeout() {
     client.round_trip("still here").await;
 }
 
+/// A bound at which only a connection that gives way makes room: none ends by its deadline.
+fn patient(limits: Limits) -> Limits {
+    Limits {
+        handshake_timeout: Duration::from_secs(3600),
+        ..limits
+    }
+}
+
+/// Two silent connections, of which the first makes room for a client, and the second does not.
+async fn the_oldest_gives_way(limits: Limits, reason: DisplaceReason) {
+    let server = limited(patient(limits)).await;
+    let mut first = Raw::connect(&server).await;
+    first.send(b"GET /healthz HTTP/1.1\r\n").await;
+    let mut second = Raw::connect(&server).await;
+    server
+        .until("both are accepted", |server| {
+            server.app().counts().sessions.accepted == 2
+        })
+        .await;
+    let mut client = Client::connect(&server, "echo").await;
+    client.round_trip("in the place of the first").await;
+    first.end().await;
+    second
+        .send(b"GET /healthz HTTP/1.1\r\nHost: localhost\r\n\r\n")
+        .await;
+    assert!(second.head().await.starts_with("HTTP/1.1 200 "));
+    let counts = server.app().counts().sessions;
+    assert_eq!(counts.displaced_for(reason), 1);
+    assert_eq!(counts.displaced_by.iter().sum::<u64>(), 1);
+    assert_eq!(counts.accepts_refused, 0);
+}
+
+const TWO: NonZeroUsize = NonZeroUsize::MIN.saturating_add(1);
+
 #[tokio::test]
-async fn a_connection_above_the_limit_of_handshakes_waits_for_its_turn() {
+async fn for_a_connection_above_the_limit_of_handshakes_the_oldest_silent_one_gives_way() {
     let limits = Limits {
-        handshakes: NonZeroUsize::MIN,
-        handshake_timeout: Duration::from_millis(100),
+        handshakes: TWO,
         ..Limits::default()
     };
-    let server = limited(limits).await;
-    let mut silent = Raw::connect(&server).await;
-    let mut client = Client::connect(&server, "echo").await;
-    client.round_trip("after the silent one").await;
-    silent.end().await;
-    // A session is no handshake: there is room for the next one.
-    let mut other = Client::connect(&server, "echo").await;
-    other.round_trip("beside it").await;
+    the_oldest_gives_way(limits, DisplaceReason::Handshakes).await;
 }
 
 #[tokio::test]
-async fn a_connection_of_an_address_with_too_many_handshakes_is_closed_without_a_word() {
+async fn for_one_of_an_address_with_too_many_handshakes_the_oldest_of_these_gives_way() {
+    let limits = Limits {
+        handshakes_per_address: TWO,
+        ..Limits::default()
+    };
+    the_oldest_gives_way(limits, DisplaceReason::HandshakesPerAddress).await;
+}
+
+#[tokio::test]
+async fn a_silent_connection_of_a_proxy_gives_way_at_the_limit_of_all() {
+    let limits = Limits {
+        handshakes: TWO,
+        handshakes_per_address: NonZeroUsize::MIN,
+        proxies: vec!["127.0.0.1".parse().expect("a network")],
+        ..Limits::default()
+    };
+    the_oldest_gives_way(limits, DisplaceReason::Handshakes).await;
+}
+
+/// Decides about nobody before it is told to, and counts those who ask.
+#[derive(Clone)]
+struct Gate {
+    opened: Shared<oneshot::Receiver<()>>,
+    asked: Arc<AtomicUsize>,
+}
+
+impl Authorize for Gate {
+    fn authorize(&self, _: Ask) -> BoxFuture<'static, Result<Identity, Denied>> {
+        self.asked.fetch_add(1, Ordering::SeqCst);
+        let opened = self.opened.clone();
+        async {
+            opened.await.map_or(
+                Err(Denied::Unavailable {
+                    retry_after: Duration::from_secs(1),
+                }),
+                |()| Ok(Identity::anonymous()),
+            )
+        }
+        .boxed()
+    }
+}
+
+/// A server that decides about its first client when it is told to, and the client.
+pub(crate) async fn undecided(limits: Limits) -> (Server, oneshot::Sender<()>, Raw) {
+    let (open, opened) = oneshot::channel();
+    let gate = Gate {
+        opened: opened.shared(),
+        asked: Arc::default(),
+    };
+    let asked = Arc::clone(&gate.asked);
+    let server = Server::start(|app| {
+        app.limits(patient(limits))
+            .authorize(gate)
+            .service("echo", echo)
+    });
+    let server = server.await;
+    let mut first = Raw::connect(&server).await;
+    first.send(wish("/ws/echo").as_bytes()).await;
+    let is_asked = |_: &Server| asked.load(Ordering::SeqCst) == 1;
+    server.until("it is asked about", is_asked).await;
+    (server, open, first)
+}
+
+#[tokio::test]
+async fn a_connection_that_is_served_gives_way_to_nobody_who_waits_for_its_place() {
+    let limits = Limits {
+        handshakes: NonZeroUsize::MIN,
+        ..Limits::default()
+    };
+    let (server, open, mut first) = undecided(limits).await;
+    let mut second = Raw::connect(&server).await;
+    second.send(wish("/ws/echo").as_bytes()).await;
+    let accepted = |server: &Server| server.app().counts().sessions.accepted == 2;
+    server.until("it has come", accepted).await;
+    open.send(()).expect("it is waited for");
+    for raw in [&mut first, &mut second] {
+        assert!(raw.head().await.starts_with("HTTP/1.1 101 "));
+    }
+    let counts = server.app().counts().sessions;
+    assert_eq!(counts.displaced_by.iter().sum::<u64>(), 0);
+}
+
+#[tokio::test]
+async fn a_connection_of_an_address_all_of_whose_are_served_is_closed_without_a_word() {
     let limits = Limits {
         handshakes_per_address: NonZeroUsize::MIN,
         ..Limits::default()
     };
-    let server = limited(limits).await;
-    let silent = Raw::connect(&server).await;
-    let refused = |server: &Server| server.app().counts().sessions.accepts_refused == 1;
+    let (server, open, mut first) = undecided(limits).await;
     Raw::connect(&server).await.end().await;
-    server.until("it is counted", refused).await;
-    drop(silent);
+    let counts = server.app().counts().sessions;
+    assert_eq!(counts.accepts_refused, 1);
+    assert_eq!(counts.displaced_by.iter().sum::<u64>(), 0);
+    open.send(()).expect("it is waited for");
+    assert!(first.head().await.starts_with("HTTP/1.1 101 "));
     // Sessions are no handshakes.
-    loop {
-        let Ok(mut first) = Client::try_connect(&server, "echo").await else {
-            continue;
-        };
-        first.round_trip("there is a place").await;
-        break;
+    let mut client = Client::connect(&server, "echo").await;
+    client.round_trip("there is a place").await;
+}
+
+#[tokio::test]
+async fn a_client_that_keeps_its_connection_after_the_answer_takes_nobodys_place() {
+    let limits = Limits {
+        handshakes_per_address: NonZeroUsize::MIN,
+        close_timeout: Duration::from_secs(3600),
+        ..Limits::default()
+    };
+    let server = limited(patient(limits)).await;
+    let mut kept = Vec::new();
+    for _ in 0..3 {
+        let mut raw = Raw::connect(&server).await;
+        raw.send(b"GET /healthz HTTP/1.1\r\nHost: localhost\r\n\r\n")
+            .await;
+        assert!(raw.end().await.starts_with(b"HTTP/1.1 200 "));
+        kept.push(raw);
     }
+    let mut client = Client::connect(&server, "echo").await;
+    client.round_trip("beside them").await;
 }
 
 #[tokio::test]

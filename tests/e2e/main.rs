@@ -26,6 +26,8 @@ mod crash;
 
 mod limits;
 
+mod half_closed;
+
 mod admin;
 
 #[cfg(target_os = "linux")]

@@ -10,7 +10,7 @@ use prometheus_client::registry::Registry;
 
 use crate::app::{App, Counts};
 use crate::histogram::{BOUNDS, HistogramCounts, bound};
-use crate::metrics::{CloseReason, RefuseReason};
+use crate::metrics::{CloseReason, DisplaceReason, RefuseReason};
 use crate::registry::ServiceStatus;
 use crate::rt::Runtime;
 use crate::server::accept::{MediaType, prefers};
@@ -152,6 +152,8 @@ impl Snapshot {
 
     fn connections(&self) -> Vec<Family> {
         let sessions = self.counts.sessions;
+        let displaced =
+            DisplaceReason::ALL.map(|r| (r.name().to_owned(), sessions.displaced_for(r)));
         vec![
             info("build", "The program", "version", env!("CARGO_PKG_VERSION")),
             gauge(
@@ -171,8 +173,14 @@ impl Snapshot {
             ),
             counter(
                 "connections_refused",
-                "Connections closed because their address has too many handshakes",
+                "Connections closed because all that their address may have are being served",
                 sessions.accepts_refused,
+            ),
+            counters(
+                "connections_displaced",
+                "Connections without a whole request closed to make room for newer ones",
+                "reason",
+                displaced.into(),
             ),
             counter(
                 "log_lines_dropped",

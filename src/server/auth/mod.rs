@@ -148,8 +148,8 @@ impl Jwt {
         Err(TokenError::Signature)
     }
 
-    /// Whether a key may have signed this that is published and not fetched yet: the token names one
-    /// that is unknown, or nothing was ever fetched.
+    /// Whether a key may have signed this that is published and not fetched yet: the token names a
+    /// key that is unknown, or nothing was ever fetched.
     fn may_be_published(&self, parts: &Parts<'_>, sources: [&Keys; 2]) -> bool {
         let Some(remote) = &self.remote else {
             return false;

@@ -105,8 +105,7 @@ impl Remote {
         self.published.keep(app, self.url(), fetch).await
     }
 
-    /// Lets [`refresh`](Self::refresh) fetch them at once, or as soon as the fetch that it is at has
-    /// ended.
+    /// Lets [`refresh`](Self::refresh) fetch them at once, or after the present fetch.
     pub fn fetch_again(&self) {
         self.published.order();
     }

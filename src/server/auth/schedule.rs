@@ -9,8 +9,8 @@ use crate::rt::Instant;
 /// for it.
 ///
 /// At most one fetch runs at a time. One begins at the start, once the keys are as old as
-/// [`FetchPolicy::refresh`], after a failure with a wait that grows, at once when the operator asks,
-/// and at once for a token, unless that was the reason of another one less than
+/// [`FetchPolicy::refresh`], after a failure with a wait that grows, at once when the operator
+/// asks, and at once for a token, unless that was the reason of another one less than
 /// [`FetchPolicy::cooldown`] ago.
 #[derive(Debug)]
 pub(super) struct Schedule {
@@ -446,9 +446,9 @@ mod tests {
     }
 
     proptest! {
-        /// A client that waits is answered by the fetch that it was told; a client that is sent away
-        /// may wait when it comes again at the time it was told; tokens cause no fetch before the
-        /// cooldown is over.
+        /// A client that waits is answered by the fetch that it was told; a client that is sent
+        /// away may wait when it comes again at the time it was told; tokens cause no fetch before
+        /// the cooldown is over.
         #[test]
         fn long_sequences_keep_their_promises(steps in prop::collection::vec(step(), 0..200)) {
             let mut schedule = Schedule::new(POLICY);

@@ -101,7 +101,8 @@ keys! {
         proxies: Vec<Parsed<Network>> = "", Live;
         /// Connections that are accepted; further ones wait
         accepts: Rate = "10000/s", Start;
-        /// Most connections of one address that are not upgraded yet; further ones are closed
+        /// Most connections of one address that are not upgraded yet; for one more the oldest that
+        /// has sent no whole request gives way
         handshakes_per_address: Whole<1, 1_000_000> = "1024", Start;
         /// Pings of a client that are answered; one more closes its session with 1008
         pings: Rate = "10/s burst 100", Live;
@@ -109,7 +110,8 @@ keys! {
         age_max: Time<0, YEAR> = "0s", Live;
         /// Longest time a session may last without a message; 0s is any
         idle_max: Time<0, YEAR> = "0s", Live;
-        /// Most connections that are not upgraded yet; further ones wait
+        /// Most connections that are not upgraded yet; for one more the oldest that has sent no
+        /// whole request gives way, of the address that has most of these
         handshakes: Whole<1, 1_000_000> = "4096", Start;
         /// Longest time from a connection's start to the end of its request head
         handshake_timeout: Time<1, HOUR> = "10s", Start;

@@ -1,9 +1,10 @@
 //! One address that takes as many connections as it can get.
 
 use std::num::NonZeroUsize;
+use std::time::Duration;
 
 use busline::service::{echo, ping};
-use busline::{Limits, RefuseReason};
+use busline::{DisplaceReason, Limits, RefuseReason};
 use tokio::io::AsyncWriteExt;
 use tokio::net::{TcpSocket, TcpStream};
 
@@ -28,6 +29,7 @@ async fn a_flood_from_one_address_takes_no_more_than_its_share() {
     let limits = Limits {
         sessions_per_address: 40,
         handshakes_per_address: NonZeroUsize::new(10).expect("10 is not 0"),
+        handshake_timeout: Duration::from_secs(3600),
         ..Limits::default()
     };
     let parts = |app: busline::app::Builder<_>| {
@@ -54,12 +56,19 @@ async fn a_flood_from_one_address_takes_no_more_than_its_share() {
         drop(stream.write_all(b"GET ").await);
         silent.push(stream);
     }
-    let refused = |server: &Server| server.app().counts().sessions.accepts_refused;
+    let displaced = |server: &Server| {
+        let counts = server.app().counts().sessions;
+        counts.displaced_for(DisplaceReason::HandshakesPerAddress)
+    };
     server
         .until("all but its share are closed", |server| {
-            refused(server) >= 190
+            displaced(server) >= 190
         })
         .await;
+    // A neighbour behind the same address is answered as well.
+    let mut neighbour = Raw::on(connect(&server).await);
+    neighbour.send(wish("/healthz").as_bytes()).await;
+    assert!(neighbour.head().await.starts_with("HTTP/1.1 200 "));
     let other = Raw::join(&server, "ping").await;
     drop((other, silent, sessions));
     witness.saw_no_loss().await;

@@ -5,12 +5,13 @@ use std::time::Duration;
 
 use super::*;
 use crate::bus::{BusCounts, Generation, TopicCounts};
-use crate::metrics::SessionCounts;
+use crate::metrics::{DisplaceReason, SessionCounts};
 use crate::registry::{LifecycleCounts, State};
 
 /// The first value of each reason why sessions end, and of each why clients are refused.
 const CLOSED: u64 = 1_000;
 const REFUSED: u64 = 2_000;
+const DISPLACED: u64 = 3_000;
 
 fn histogram(of: u64) -> HistogramCounts {
     let mut counts = HistogramCounts::default();
@@ -44,6 +45,7 @@ fn sessions() -> SessionCounts {
         operators_refused: 118,
         keys_fetched: 119,
         keys_not_fetched: 120,
+        displaced_by: std::array::from_fn(|reason| DISPLACED + reason as u64),
     }
 }
 
@@ -159,6 +161,13 @@ fn expected() -> BTreeMap<String, String> {
             reason.name()
         );
         more(line, &(REFUSED + of as u64).to_string());
+    }
+    for (of, reason) in DisplaceReason::ALL.into_iter().enumerate() {
+        let line = format!(
+            "busline_connections_displaced_total{{reason=\"{}\"}}",
+            reason.name()
+        );
+        more(line, &(DISPLACED + of as u64).to_string());
     }
     expected
 }

@@ -1,0 +1,287 @@
+//! The places of connections until they are upgraded, shared by all threads that accept.
+
+use std::future::poll_fn;
+use std::task::{Context, Poll};
+
+use futures::channel::oneshot;
+
+use super::waiting::{Bounds, Crowd, Displaced, Newcomer, Number};
+use crate::metrics::DisplaceReason;
+use crate::sync::{Arc, AtomicBool, Mutex, Ordering, Place as Turn, Waiters};
+
+/// Places for as many connections as the bounds allow; clones share them.
+#[derive(Clone, Debug)]
+pub(super) struct Places(Arc<Mutex<State>>);
+
+#[derive(Debug)]
+struct State {
+    /// Each is told to go by the end of its channel.
+    crowd: Crowd<oneshot::Sender<()>>,
+    /// Those for whom none of the others can give way now.
+    newcomers: Waiters,
+}
+
+/// The place of one connection, given back when it is dropped.
+#[derive(Debug)]
+pub(super) struct Place(Mark);
+
+/// Tells how far the connection of a place has come.
+#[derive(Clone, Debug)]
+pub(super) struct Mark {
+    places: Places,
+    number: Number,
+    is_served: Arc<AtomicBool>,
+}
+
+/// A place, and how it was come by.
+#[derive(Debug)]
+pub(super) struct Taken {
+    pub(super) place: Place,
+    /// Ends when the connection is to give way to a newer one.
+    pub(super) displaced: oneshot::Receiver<()>,
+    /// Why another connection gave way to this one, if one did.
+    pub(super) instead: Option<DisplaceReason>,
+}
+
+/// All connections of the address are being served, and these are as many as may be.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) struct Refused;
+
+impl Places {
+    pub(super) fn new(bounds: Bounds) -> Self {
+        Self(Arc::new(Mutex::new(State {
+            crowd: Crowd::new(bounds),
+            newcomers: Waiters::default(),
+        })))
+    }
+
+    /// Takes a place: one that is free, one of a connection that gives way, or, where all are being
+    /// served, the first one that can be had.
+    ///
+    /// # Errors
+    ///
+    /// When all places of the address are taken by connections that are being served.
+    ///
+    /// # Cancel safety
+    ///
+    /// Dropping the future takes no place.
+    pub(super) async fn take(&self, newcomer: Newcomer) -> Result<Taken, Refused> {
+        let mut asking = Asking {
+            places: self,
+            newcomer,
+            turn: None,
+        };
+        poll_fn(|cx| asking.poll(cx)).await
+    }
+
+    /// Tells newcomers that there may be a place after this change.
+    fn change<T>(&self, change: impl FnOnce(&mut Crowd<oneshot::Sender<()>>) -> T) -> T {
+        let mut state = self.0.lock();
+        let changed = change(&mut state.crowd);
+        let newcomers = state.newcomers.unpark();
+        drop(state);
+        newcomers.wake();
+        changed
+    }
+}
+
+impl Place {
+    pub(super) fn mark(&self) -> Mark {
+        self.0.clone()
+    }
+}
+
+impl Drop for Place {
+    fn drop(&mut self) {
+        let Mark { places, number, .. } = &self.0;
+        drop(places.change(|crowd| crowd.leave(*number)));
+    }
+}
+
+impl Mark {
+    /// A whole request head has come: the connection gives way no more.
+    ///
+    /// Returns `false` if it has given way already, and is not to be served.
+    pub(super) fn serve(&self) -> bool {
+        let is_served = self.places.0.lock().crowd.serve(self.number);
+        self.is_served.store(is_served, Ordering::Relaxed);
+        is_served
+    }
+
+    /// Whether a whole request head has come, as the task of the connection knows it.
+    pub(super) fn is_served(&self) -> bool {
+        self.is_served.load(Ordering::Relaxed)
+    }
+
+    /// The client has its answer: the connection gives way before all others.
+    pub(super) fn answered(&self) {
+        self.places.change(|crowd| crowd.answered(self.number));
+    }
+}
+
+/// A connection that asks for a place.
+struct Asking<'a> {
+    places: &'a Places,
+    newcomer: Newcomer,
+    turn: Option<Turn>,
+}
+
+impl Asking<'_> {
+    fn poll(&mut self, cx: &mut Context<'_>) -> Poll<Result<Taken, Refused>> {
+        let (tell, displaced) = oneshot::channel();
+        let mut state = self.places.0.lock();
+        let gone = match state.crowd.make_room(self.newcomer) {
+            Ok(gone) => gone,
+            Err(DisplaceReason::Handshakes) => {
+                let turn = self.turn.get_or_insert_with(|| state.newcomers.enter());
+                let replaced = state.newcomers.park(turn, cx.waker());
+                drop(state);
+                drop(replaced);
+                return Poll::Pending;
+            }
+            Err(DisplaceReason::HandshakesPerAddress) => return Poll::Ready(Err(Refused)),
+        };
+        let number = state.crowd.enter(self.newcomer, tell);
+        drop(state);
+        // Another task is woken, with no lock held.
+        let instead = gone.map(|Displaced { bound, tell }| {
+            drop(tell);
+            bound
+        });
+        let mark = Mark {
+            places: self.places.clone(),
+            number,
+            is_served: Arc::new(AtomicBool::new(false)),
+        };
+        Poll::Ready(Ok(Taken {
+            place: Place(mark),
+            displaced,
+            instead,
+        }))
+    }
+}
+
+impl Drop for Asking<'_> {
+    fn drop(&mut self) {
+        if let Some(turn) = self.turn.take() {
+            let waker = self.places.0.lock().newcomers.leave(turn);
+            drop(waker);
+        }
+    }
+}
+
+#[cfg(all(test, feature = "loom"))]
+mod models {
+    use loom::future::block_on;
+    use loom::thread;
+
+    use super::*;
+    use crate::sync::model;
+
+    fn one() -> Places {
+        Places::new(Bounds {
+            in_all: 1,
+            per_address: 1,
+        })
+    }
+
+    /// A connection that is served ends, or has its answer, while a newcomer asks; bound 3.
+    ///
+    /// Catches: a newcomer that parks after it has unlocked, and a change that wakes nobody.
+    #[test]
+    fn a_newcomer_gets_the_place_that_another_thread_leaves() {
+        for ends in [true, false] {
+            model(Some(3), move || {
+                let places = one();
+                let newcomer = Newcomer::of(None, false);
+                let first = block_on(places.take(newcomer)).expect("it is free");
+                assert!(first.place.mark().serve());
+                let leaves = thread::spawn(move || {
+                    if ends {
+                        drop(first);
+                        None
+                    } else {
+                        first.place.mark().answered();
+                        Some(first)
+                    }
+                });
+                let second = block_on(places.take(newcomer)).expect("it has no address");
+                assert_eq!(second.instead.is_some(), !ends);
+                drop(leaves.join().expect("no panic"));
+            });
+        }
+    }
+
+    /// A connection gets its request head while a newcomer asks for the only place; bound 3.
+    ///
+    /// Catches: a connection that is served and gives way.
+    #[test]
+    fn a_connection_is_served_or_gives_way() {
+        model(Some(3), || {
+            let places = one();
+            let address = Newcomer::of(Some([192, 0, 2, 1].into()), false);
+            let first = block_on(places.take(address)).expect("it is free");
+            let mark = first.place.mark();
+            let server = thread::spawn(move || mark.serve());
+            let second = block_on(places.take(address));
+            let is_served = server.join().expect("no panic");
+            assert_eq!(is_served, second.is_err());
+        });
+    }
+}
+
+#[cfg(all(test, not(feature = "loom")))]
+mod tests {
+    use std::pin::pin;
+    use std::task::Waker;
+
+    use futures::FutureExt;
+
+    use super::*;
+    use crate::wakes::Wakes;
+
+    #[test]
+    fn a_newcomer_that_gives_up_leaves_no_turn_and_takes_no_place() {
+        let places = Places::new(Bounds {
+            in_all: 1,
+            per_address: 1,
+        });
+        let newcomer = Newcomer::of(None, false);
+        let first = places.take(newcomer).now_or_never().expect("it is free");
+        let first = first.expect("it has no address");
+        assert!(first.place.mark().serve());
+        let turns = || places.0.lock().newcomers.len();
+        {
+            let (wakes, waker) = Wakes::new();
+            let mut cx = Context::from_waker(&waker);
+            let mut second = pin!(places.take(newcomer));
+            assert!(second.as_mut().poll(&mut cx).is_pending());
+            assert_eq!(turns(), 1);
+            drop(first);
+            assert_eq!(wakes.count(), 1);
+        }
+        assert_eq!(turns(), 0);
+        let third = places.take(newcomer).now_or_never().expect("it is free");
+        assert_eq!(third.expect("it has no address").instead, None);
+    }
+
+    #[test]
+    fn a_connection_is_told_when_it_gives_way_and_not_before() {
+        let places = Places::new(Bounds {
+            in_all: 9,
+            per_address: 1,
+        });
+        let newcomer = Newcomer::of(Some([192, 0, 2, 1].into()), false);
+        let take = || places.take(newcomer).now_or_never().expect("nobody waits");
+        let mut cx = Context::from_waker(Waker::noop());
+        let mut first = take().expect("it is free");
+        assert!(first.displaced.poll_unpin(&mut cx).is_pending());
+        let second = take().expect("the first gives way");
+        assert_eq!(second.instead, Some(DisplaceReason::HandshakesPerAddress));
+        assert!(first.displaced.poll_unpin(&mut cx).is_ready());
+        assert!(!first.place.mark().serve());
+        drop(first);
+        assert!(second.place.mark().serve(), "it has its own place");
+        assert_eq!(take().map(drop), Err(Refused));
+    }
+}
