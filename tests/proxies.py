@@ -338,6 +338,12 @@ def an_address_is_the_clients_own(port):
     until("the place of a client that has left is free", joins)
 
 
+def a_unix_socket_has_no_host_rule(port):
+    """No page reaches a file by a changed address, so busline asks for no name there."""
+    with Client(port, host="chat.example").joined() as client:
+        client.echoes(TEXT, b"hello")
+
+
 def a_unix_socket_has_no_addresses(port):
     with Client(port).joined() as first, Client(port, source=first.source).joined() as second:
         second.echoes(TEXT, b"hello")
@@ -475,7 +481,8 @@ def run(programs):
         for kind in ["tcp", "unix"]:
             check(f"{name} {kind}", messages_pass, ports[kind])
             check(f"{name} {kind}", the_page_of_the_own_host_may_connect_and_no_other, ports[kind])
-            check(f"{name} {kind}", another_host_is_refused_with_words, ports[kind])
+        check(f"{name} tcp", another_host_is_refused_with_words, ports["tcp"])
+        check(f"{name} unix", a_unix_socket_has_no_host_rule, ports["unix"])
         for kind in ["tcp", "appends"]:
             check(f"{name} {kind}", an_address_is_the_clients_own, ports[kind])
         check(f"{name} unix", a_unix_socket_has_no_addresses, ports["unix"])
