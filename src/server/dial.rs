@@ -55,7 +55,7 @@ where
     }
 }
 
-#[cfg(test)]
+#[cfg(all(test, not(feature = "loom")))]
 mod tests {
     use std::future::pending;
 

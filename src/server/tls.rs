@@ -170,7 +170,7 @@ impl TlsError {
     }
 }
 
-#[cfg(test)]
+#[cfg(all(test, not(feature = "loom")))]
 mod tests {
     use std::fs::File;
     use std::time::SystemTime;

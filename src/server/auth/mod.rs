@@ -258,5 +258,5 @@ impl Authorize for Jwt {
     }
 }
 
-#[cfg(test)]
+#[cfg(all(test, not(feature = "loom")))]
 mod tests;

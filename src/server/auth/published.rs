@@ -262,5 +262,5 @@ impl Drop for Kept<'_> {
     }
 }
 
-#[cfg(test)]
+#[cfg(all(test, not(feature = "loom")))]
 mod tests;

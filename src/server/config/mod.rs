@@ -393,7 +393,7 @@ fn window(keys: &ServiceKeys) -> Window {
     }
 }
 
-#[cfg(test)]
+#[cfg(all(test, not(feature = "loom")))]
 mod tests {
     use std::time::Duration;
 
