@@ -2,6 +2,7 @@
 
 use std::{fmt, io};
 
+use super::envelope::BadEnvelope;
 use crate::limits::DrainCode;
 use crate::metrics::CloseReason;
 use crate::planted::{self, Bug};
@@ -13,7 +14,7 @@ pub enum Cause {
     /// The session is as old as it may be: 1001.
     Aged,
     /// The peer sent a text that is not of the dialect it asked for: 1007.
-    BadEnvelope,
+    BadEnvelope(BadEnvelope),
     /// The application stops: 1001, or 1012 where that is the policy.
     Drained,
     /// What the client had shown ran out, and it showed nothing new: 4401.
@@ -75,7 +76,7 @@ impl Cause {
                 finish(CloseCode::GOING_AWAY, "stalled")
             }
             Self::Aged => finish(CloseCode::GOING_AWAY, "the session is old: connect again"),
-            Self::BadEnvelope => now(CloseCode::INVALID_PAYLOAD, "write {\"text\":\"...\"}"),
+            Self::BadEnvelope(bad) => now(CloseCode::INVALID_PAYLOAD, bad.reason()),
             Self::Denied => now(CloseCode::UNAUTHORIZED, "the token is not good"),
             Self::Drained => match drain {
                 DrainCode::GoingAway => finish(CloseCode::GOING_AWAY, "the server is going away"),
@@ -118,7 +119,7 @@ impl Cause {
     pub fn reason(&self) -> CloseReason {
         match self {
             Self::Aged => CloseReason::Aged,
-            Self::BadEnvelope => CloseReason::BadEnvelope,
+            Self::BadEnvelope(_) => CloseReason::BadEnvelope,
             Self::Drained => CloseReason::Drained,
             Self::Denied => CloseReason::Denied,
             Self::Expired => CloseReason::Expired,
@@ -161,11 +162,11 @@ impl fmt::Display for Cause {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.write_str(self.reason().name())?;
         match self {
+            Self::BadEnvelope(bad) => write!(f, " ({})", bad.reason()),
             Self::Lost(kind) => write!(f, " ({kind})"),
             Self::Protocol(error) => write!(f, " ({error})"),
             Self::SlowConsumer(lost) => write!(f, " ({lost} messages lost)"),
             Self::Aged
-            | Self::BadEnvelope
             | Self::Drained
             | Self::Expired
             | Self::Denied
@@ -191,7 +192,11 @@ mod tests {
         let own = CloseFrame::new(CloseCode::new(3000), "own words");
         let told = [
             (Cause::Aged, Some(1001), "aged"),
-            (Cause::BadEnvelope, Some(1007), "bad_envelope"),
+            (
+                Cause::BadEnvelope(BadEnvelope::NotString),
+                Some(1007),
+                "bad_envelope (the value is not a string: write {\"text\":\"...\"})",
+            ),
             (Cause::Drained, Some(1001), "drained"),
             (Cause::Expired, Some(4401), "expired"),
             (Cause::Denied, Some(4401), "denied"),

@@ -1,11 +1,10 @@
 //! How messages are written for one client: as they are, or told apart from notices about them.
 
-use serde::Deserialize;
-
+use super::envelope::{self, BadEnvelope};
 use crate::bus::{Generation, Message};
 use crate::identity::Token;
 use crate::planted::{self, Bug};
-use crate::wire::{DataKind, Frame};
+use crate::wire::Frame;
 
 /// What a client and its session speak, as the client has asked for.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
@@ -16,14 +15,6 @@ pub enum Dialect {
     /// `busline.v1.plain`, or no name at all: messages as they are, and nothing else.
     #[default]
     Plain,
-}
-
-/// A text of a client that speaks JSON.
-#[derive(Deserialize)]
-#[serde(rename_all = "lowercase")]
-enum Said {
-    Text(String),
-    Token(String),
 }
 
 /// What a client has said.
@@ -59,24 +50,17 @@ impl Dialect {
         all.into_iter().find(|dialect| dialect.name() == name)
     }
 
-    /// What a client's frame says; `None` if it is not of this dialect.
+    /// What a client's frame says.
+    ///
+    /// # Errors
+    ///
+    /// When it is not of this dialect.
     #[inline]
-    pub(super) fn read(self, frame: Frame) -> Option<Heard> {
+    pub(super) fn read(self, frame: Frame) -> Result<Heard, BadEnvelope> {
         match self {
-            Self::Plain => Some(Heard::Message(frame)),
-            Self::Json => open(frame),
+            Self::Plain => Ok(Heard::Message(frame)),
+            Self::Json => envelope::open(frame),
         }
-    }
-}
-
-/// Takes what a client says out of its envelope; bytes have none.
-fn open(frame: Frame) -> Option<Heard> {
-    match frame.kind() {
-        DataKind::Binary => Some(Heard::Message(frame)),
-        DataKind::Text => match serde_json::from_slice(frame.payload_bytes()).ok()? {
-            Said::Text(text) => Some(Heard::Message(Frame::text(text))),
-            Said::Token(token) => Some(Heard::Token(Token::new(&token))),
-        },
     }
 }
 
@@ -171,7 +155,6 @@ impl Restarts {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::wire::Payload;
 
     #[test]
     fn a_dialect_has_the_name_that_is_documented() {
@@ -188,51 +171,6 @@ mod tests {
         }
     }
 
-    fn read(text: &str) -> Option<String> {
-        let Heard::Message(frame) = Dialect::Json.read(Frame::text(text))? else {
-            return None;
-        };
-        match frame.payload() {
-            Payload::Text(text) => Some(text.to_string()),
-            Payload::Binary(_) => None,
-        }
-    }
-
-    #[test]
-    fn a_text_is_taken_out_of_its_envelope() {
-        assert_eq!(read(r#"{"text":"hello"}"#).as_deref(), Some("hello"));
-        assert_eq!(
-            read(" { \"text\" : \"a\\n\\u00e9\" } ").as_deref(),
-            Some("a\n\u{e9}")
-        );
-        assert_eq!(read(r#"{"text":""}"#).as_deref(), Some(""));
-    }
-
-    #[test]
-    fn a_token_is_no_message() {
-        let heard = Dialect::Json.read(Frame::text(r#"{"token":"a.b.c"}"#));
-        assert_eq!(heard, Some(Heard::Token(Token::new("a.b.c"))));
-    }
-
-    #[test]
-    fn what_is_no_envelope_is_none() {
-        let deep = "[".repeat(10_000);
-        for bad in [
-            "hello",
-            "",
-            "{}",
-            r#"{"text":1}"#,
-            r#"{"text":"a","more":1}"#,
-            r#"{"text":"a"} x"#,
-            r#"{"other":"a"}"#,
-            r#"{"text":"\ud800"}"#,
-            r#""text""#,
-            &deep,
-        ] {
-            assert_eq!(read(bad), None, "{bad:.40}");
-        }
-    }
-
     #[test]
     fn what_is_written_can_be_read() {
         for text in [
@@ -244,7 +182,7 @@ mod tests {
             let message = Message::text(text);
             let frame = message.json_frame().clone();
             let heard = Heard::Message(Frame::text(text));
-            assert_eq!(Dialect::Json.read(frame), Some(heard), "{text}");
+            assert_eq!(Dialect::Json.read(frame), Ok(heard), "{text}");
         }
     }
 
@@ -254,12 +192,12 @@ mod tests {
         assert_eq!(bytes.json_frame(), bytes.frame());
         assert_eq!(
             Dialect::Json.read(bytes.frame().clone()),
-            Some(Heard::Message(bytes.frame().clone()))
+            Ok(Heard::Message(bytes.frame().clone()))
         );
         for plain in ["{\"text\":1}", "{\"token\":\"a\"}"] {
             let text = Frame::text(plain);
             let heard = Heard::Message(text.clone());
-            assert_eq!(Dialect::Plain.read(text), Some(heard), "{plain}");
+            assert_eq!(Dialect::Plain.read(text), Ok(heard), "{plain}");
         }
     }
 

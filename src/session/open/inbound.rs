@@ -12,6 +12,7 @@ use crate::rt::{Instant, Runtime};
 use crate::session::at_hand::{self, AtHand};
 use crate::session::cause::Cause;
 use crate::session::dialect::{self, Dialect, Heard};
+use crate::session::envelope::BadEnvelope;
 use crate::session::expiry::Expiry;
 use crate::session::inlet::Inbound;
 use crate::session::intake::Within;
@@ -167,12 +168,12 @@ impl<R: Runtime> Open<R> {
     ) -> Option<Cause> {
         let dialect = self.admission().feed.voice.dialect();
         let message = match dialect.read(frame) {
-            Some(Heard::Message(frame)) => Some(self.take_in(frame, turn, now)),
-            Some(Heard::Token(token)) => {
+            Ok(Heard::Message(frame)) => Some(self.take_in(frame, turn, now)),
+            Ok(Heard::Token(token)) => {
                 self.renewal = Renewal::ask(self.admission(), token, now);
                 None
             }
-            None => return Some(self.refuse_envelope()),
+            Err(bad) => return Some(self.refuse_envelope(bad)),
         };
         if self.intake.message(now) == Within::No {
             self.not_taken(usize::from(message.is_some()));
@@ -231,11 +232,11 @@ impl<R: Runtime> Open<R> {
     }
 
     /// Counts a message that is none.
-    fn refuse_envelope(&self) -> Cause {
+    fn refuse_envelope(&self, bad: BadEnvelope) -> Cause {
         let metrics = self.admission().app().metrics();
         metrics.messages_in.add(1);
         metrics.lost_not_taken.add(1);
-        Cause::BadEnvelope
+        Cause::BadEnvelope(bad)
     }
 
     /// Bytes that may be read; none while the client has sent what it may.

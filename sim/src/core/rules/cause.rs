@@ -35,7 +35,7 @@ fn is_earned(world: &World, client: &Client, cause: &Cause) -> bool {
     match cause {
         // No plan of the core has such a client or such a limit.
         Cause::Aged
-        | Cause::BadEnvelope
+        | Cause::BadEnvelope(_)
         | Cause::Denied
         | Cause::Expired
         | Cause::Idle

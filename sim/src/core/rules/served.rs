@@ -108,7 +108,7 @@ fn told(world: &World, client: &Client) -> Found {
     let has_frame = match cause {
         Some(
             Cause::Aged
-            | Cause::BadEnvelope
+            | Cause::BadEnvelope(_)
             | Cause::Denied
             | Cause::Drained
             | Cause::Expired

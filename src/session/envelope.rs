@@ -1,0 +1,261 @@
+//! The envelopes of a client that speaks JSON: `{"text":"..."}` and `{"token":"..."}`.
+
+use std::fmt;
+
+use serde::Deserialize;
+use serde::de::{Deserializer, IgnoredAny, MapAccess, Visitor};
+
+use super::dialect::Heard;
+use crate::identity::Token;
+use crate::wire::{DataKind, Frame};
+
+/// A text of a client that speaks JSON.
+#[derive(Deserialize)]
+#[serde(rename_all = "lowercase")]
+enum Said {
+    Text(String),
+    Token(String),
+}
+
+/// Why a text is not an envelope.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum BadEnvelope {
+    /// An object without members.
+    Empty,
+    /// An escape in a string is half of a surrogate pair, which no Unicode text can hold.
+    HalfPair,
+    /// It is not JSON.
+    NotJson,
+    /// JSON, but not an object.
+    NotObject,
+    /// The value of the member is not a string.
+    NotString,
+    /// More than one member.
+    Several,
+    /// A member that there is not.
+    UnknownMember,
+}
+
+impl BadEnvelope {
+    /// What the client is told, with what to do: at most as long as the reason of a close frame.
+    pub(super) fn reason(self) -> &'static str {
+        match self {
+            Self::Empty => "the object is empty: write {\"text\":\"...\"}",
+            Self::HalfPair => "an escape is half of a surrogate pair: write both halves or \\ufffd",
+            Self::NotJson => "the text is not JSON: write {\"text\":\"...\"}",
+            Self::NotObject => "the text is not a JSON object: write {\"text\":\"...\"}",
+            Self::NotString => "the value is not a string: write {\"text\":\"...\"}",
+            Self::Several => "the object has more than one member: write {\"text\":\"...\"}",
+            Self::UnknownMember => {
+                "the object has an unknown member: write {\"text\":\"...\"} or {\"token\":\"...\"}"
+            }
+        }
+    }
+}
+
+/// Takes what a client says out of its envelope; bytes have none.
+///
+/// # Errors
+///
+/// When a text is not in an envelope.
+pub(super) fn open(frame: Frame) -> Result<Heard, BadEnvelope> {
+    match frame.kind() {
+        DataKind::Binary => Ok(Heard::Message(frame)),
+        DataKind::Text => match serde_json::from_slice(frame.payload_bytes()) {
+            Ok(Said::Text(text)) => Ok(Heard::Message(Frame::text(text))),
+            Ok(Said::Token(token)) => Ok(Heard::Token(Token::new(&token))),
+            Err(_) => Err(judge(frame.payload_bytes())),
+        },
+    }
+}
+
+/// What is wrong with a text that is not an envelope.
+#[cold]
+fn judge(text: &[u8]) -> BadEnvelope {
+    // What is ignored is read by its grammar alone: the halves of a pair are any escapes.
+    if serde_json::from_slice::<IgnoredAny>(text).is_err() {
+        return BadEnvelope::NotJson;
+    }
+    if has_half_pair(text) {
+        return BadEnvelope::HalfPair;
+    }
+    match serde_json::from_slice(text) {
+        Ok(Members { known, unknown }) => match (known, unknown) {
+            (_, 1..) => BadEnvelope::UnknownMember,
+            (0, 0) => BadEnvelope::Empty,
+            (1, 0) => BadEnvelope::NotString,
+            (2.., 0) => BadEnvelope::Several,
+        },
+        Err(_) => BadEnvelope::NotObject,
+    }
+}
+
+/// Whether an escape in this JSON is half of a surrogate pair without the other half.
+fn has_half_pair(json: &[u8]) -> bool {
+    let mut rest = json;
+    // Backslashes stand in strings alone.
+    while let Some(at) = rest.iter().position(|byte| *byte == b'\\') {
+        rest = &rest[at..];
+        let (length, is_half) = match (unit(rest), rest.get(6..).and_then(unit)) {
+            (Some(0xD800..=0xDBFF), Some(0xDC00..=0xDFFF)) => (12, false),
+            (Some(0xD800..=0xDFFF), _) => (6, true),
+            (Some(_), _) => (6, false),
+            (None, _) => (2, false),
+        };
+        if is_half {
+            return true;
+        }
+        rest = rest.get(length..).unwrap_or_default();
+    }
+    false
+}
+
+/// The code unit of UTF-16 that an escape at the front stands for, if one does.
+fn unit(json: &[u8]) -> Option<u16> {
+    let digits = json.strip_prefix(b"\\u")?.get(..4)?;
+    u16::from_str_radix(std::str::from_utf8(digits).ok()?, 16).ok()
+}
+
+/// How many members an object has.
+#[derive(Default)]
+struct Members {
+    known: usize,
+    unknown: usize,
+}
+
+/// The name of a member.
+#[derive(Deserialize)]
+#[serde(field_identifier, rename_all = "lowercase")]
+enum Name {
+    Text,
+    Token,
+    #[serde(other)]
+    Other,
+}
+
+impl<'de> Deserialize<'de> for Members {
+    fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
+        deserializer.deserialize_map(Counting)
+    }
+}
+
+struct Counting;
+
+impl<'de> Visitor<'de> for Counting {
+    type Value = Members;
+
+    fn expecting(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str("an object")
+    }
+
+    fn visit_map<A: MapAccess<'de>>(self, mut map: A) -> Result<Members, A::Error> {
+        let mut members = Members::default();
+        while let Some((name, IgnoredAny)) = map.next_entry()? {
+            match name {
+                Name::Text | Name::Token => members.known += 1,
+                Name::Other => members.unknown += 1,
+            }
+        }
+        Ok(members)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::wire::{CloseCode, CloseFrame, Payload};
+
+    fn read(text: &str) -> Result<String, BadEnvelope> {
+        match open(Frame::text(text))? {
+            Heard::Message(frame) => match frame.payload() {
+                Payload::Text(text) => Ok(text.to_string()),
+                Payload::Binary(_) => panic!("{text} is a text"),
+            },
+            Heard::Token(_) => panic!("{text} is a message"),
+        }
+    }
+
+    #[test]
+    fn a_text_is_taken_out_of_its_envelope() {
+        for (envelope, text) in [
+            (r#"{"text":"hello"}"#, "hello"),
+            (" { \"text\" : \"a\\n\\u00e9\" } ", "a\n\u{e9}"),
+            (r#"{"text":""}"#, ""),
+            (r#"{"text":"\ud83d\ude00"}"#, "\u{1f600}"),
+            (r#"{"text":"\ufffd"}"#, "\u{fffd}"),
+            (r#"{"text":"\\ud800"}"#, "\\ud800"),
+        ] {
+            assert_eq!(read(envelope).as_deref(), Ok(text), "{envelope}");
+        }
+    }
+
+    #[test]
+    fn a_token_is_no_message() {
+        let heard = open(Frame::text(r#"{"token":"a.b.c"}"#));
+        assert_eq!(heard, Ok(Heard::Token(Token::new("a.b.c"))));
+    }
+
+    #[test]
+    fn each_kind_of_what_is_no_envelope_is_told_apart() {
+        use BadEnvelope::{Empty, HalfPair, NotJson, NotObject, NotString, Several, UnknownMember};
+        let (deep, unclosed) = ("[".repeat(10_000) + &"]".repeat(10_000), "[".repeat(10_000));
+        for (bad, why) in [
+            ("hello", NotJson),
+            ("", NotJson),
+            (r#"{"text":"a"} x"#, NotJson),
+            (r#"{"text":"a"#, NotJson),
+            (r#"{"text":"\x"}"#, NotJson),
+            (r#"{"text":"\ud8"}"#, NotJson),
+            ("{\"text\":\"a\nb\"}", NotJson),
+            (r#"{'text':'a'}"#, NotJson),
+            (&unclosed, NotJson),
+            (r#""text""#, NotObject),
+            ("[]", NotObject),
+            (r#"[{"text":"a"}]"#, NotObject),
+            ("17", NotObject),
+            ("null", NotObject),
+            (&deep, NotObject),
+            ("{}", Empty),
+            (" { } ", Empty),
+            (r#"{"text":1}"#, NotString),
+            (r#"{"text":null}"#, NotString),
+            (r#"{"text":1e999}"#, NotString),
+            (r#"{"token":["a"]}"#, NotString),
+            (r#"{"text":{"text":"a"}}"#, NotString),
+            (r#"{"text":"a","text":"b"}"#, Several),
+            (r#"{"text":"a","token":"b"}"#, Several),
+            (r#"{"text":"a","more":1}"#, UnknownMember),
+            (r#"{"other":"a"}"#, UnknownMember),
+            (r#"{"Text":"a"}"#, UnknownMember),
+            (r#"{"text":"\ud800"}"#, HalfPair),
+            (r#"{"text":"cut \uD83D"}"#, HalfPair),
+            (r#"{"text":"\ude00"}"#, HalfPair),
+            (r#"{"text":"\ude00\ud83d"}"#, HalfPair),
+            (r#"{"text":"\ud83d\ud83d\ude00"}"#, HalfPair),
+            (r#"{"text":"\ud83d\\ude00"}"#, HalfPair),
+            (r#"{"text":"\ud83dude00"}"#, HalfPair),
+            (r#"{"text":"\\\ud83d"}"#, HalfPair),
+            (r#"{"token":"\udfff"}"#, HalfPair),
+            (r#"{"\udbff":"a"}"#, HalfPair),
+        ] {
+            assert_eq!(read(bad), Err(why), "{bad:.40}");
+        }
+    }
+
+    #[test]
+    fn each_reason_is_sent_whole() {
+        use BadEnvelope::{Empty, HalfPair, NotJson, NotObject, NotString, Several, UnknownMember};
+        for bad in [
+            Empty,
+            HalfPair,
+            NotJson,
+            NotObject,
+            NotString,
+            Several,
+            UnknownMember,
+        ] {
+            let frame = CloseFrame::new(CloseCode::INVALID_PAYLOAD, bad.reason());
+            assert_eq!(frame.reason(), bad.reason());
+        }
+    }
+}
