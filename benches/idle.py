@@ -11,7 +11,7 @@ server; where it does not, as many servers as are needed, each at a loopback add
 all of the connections at the same moment.
 
 It prints how much the resident memory of the servers has grown by, for a connection, and what they use of the
-processor while nobody says anything. What they do then is keepalive: a ping every 30 s to each client, which
+processor while nobody says anything. What they do then is keepalive: a ping every 25 s to each client, which
 answers. The exit code is 1 when a connection is missing at the end. All processes end with this one, however it
 ends. Linux only.
 """

@@ -82,6 +82,10 @@ pub struct Limits {
     pub pings: Rate,
     /// How a session finds out that its peer is gone.
     pub keepalive: KeepalivePolicy,
+    /// Longest time from a message's first byte to its last, and a second more for each KiB of its
+    /// payload that has come; a slower one closes its session with 1008. Time in which the client
+    /// is not read does not count. Zero is any time. Default 60 s.
+    pub message_timeout: Duration,
     /// How long a session may last. Default: as long as its client likes.
     pub age: AgePolicy,
     /// Longest time a session waits to hand one message to its service before it is closed with
@@ -142,6 +146,7 @@ impl Default for Limits {
             inbound: InboundPolicy::default(),
             pings: Rate::new(10, 100),
             keepalive: KeepalivePolicy::default(),
+            message_timeout: Duration::from_secs(60),
             age: AgePolicy::default(),
             accept_timeout: Duration::from_secs(60),
             answers_timeout: Duration::from_secs(10),
@@ -277,17 +282,18 @@ impl Default for Window {
 /// When a session sends pings and when it takes its peer for dead.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct KeepalivePolicy {
-    /// Silence after which a ping is sent, and between pings; zero sends none. Default 30 s.
+    /// Silence after which a ping is sent; zero sends none. Default 25 s.
     pub interval: Duration,
-    /// Pings left unanswered, each for an interval, before the peer counts as dead. Default 2.
-    pub missed_max: NonZeroU32,
+    /// Time for the answer to a ping, from when the socket has taken it: any byte is one. Without
+    /// an answer the session is closed with 1011. Default 10 s.
+    pub pong_timeout: Duration,
 }
 
 impl Default for KeepalivePolicy {
     fn default() -> Self {
         Self {
-            interval: Duration::from_secs(30),
-            missed_max: NonZeroU32::new(2).expect("2 is not 0"),
+            interval: Duration::from_secs(25),
+            pong_timeout: Duration::from_secs(10),
         }
     }
 }

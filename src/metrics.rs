@@ -103,6 +103,8 @@ pub enum CloseReason {
     Lost,
     /// Too long a message.
     MessageTooBig,
+    /// A message took longer to arrive than it may.
+    MessageTooSlow,
     /// A text that is not UTF-8.
     NotUtf8,
     /// The client closed.
@@ -129,7 +131,7 @@ pub enum CloseReason {
 
 impl CloseReason {
     /// All of them, in the order of [`SessionCounts::closed_by`].
-    pub const ALL: [Self; 21] = [
+    pub const ALL: [Self; 22] = [
         Self::Aged,
         Self::BadEnvelope,
         Self::Denied,
@@ -140,6 +142,7 @@ impl CloseReason {
         Self::Idle,
         Self::Lost,
         Self::MessageTooBig,
+        Self::MessageTooSlow,
         Self::NotUtf8,
         Self::PeerClosed,
         Self::PingFlood,
@@ -166,6 +169,7 @@ impl CloseReason {
             Self::Idle => "idle",
             Self::Lost => "lost",
             Self::MessageTooBig => "message_too_big",
+            Self::MessageTooSlow => "message_too_slow",
             Self::NotUtf8 => "not_utf8",
             Self::PeerClosed => "peer_closed",
             Self::PingFlood => "ping_flood",

@@ -163,10 +163,12 @@ bugs! {
     IntervalDoubled,
     /// A silent peer is pinged for ever.
     SilentKept,
-    /// A peer counts as dead one ping too early.
+    /// A peer counts as dead before its time to answer a ping is over.
     SilentTooEarly,
     /// A peer that is not read from counts as silent.
     ExcuseForgotten,
+    /// A message may take any time to arrive.
+    MessageEndless,
 
     // Of the wire.
     /// A compressed message does not say that it is one.

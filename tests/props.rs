@@ -1,5 +1,7 @@
 //! Properties: random runs against reference models, and the fuzzers' corpora on stable.
 
+#[path = "model/arriving.rs"]
+mod arriving;
 #[path = "model/bounds.rs"]
 mod bounds;
 #[cfg(feature = "cli")]
@@ -18,6 +20,8 @@ mod model;
 mod operator;
 #[path = "model/regressions.rs"]
 mod regressions;
+#[path = "model/silent.rs"]
+mod silent;
 #[path = "model/situations.rs"]
 mod situations;
 #[path = "model/taps.rs"]
@@ -183,38 +187,80 @@ proptest! {
         config::fuzz(format!("\n\n{}", lines.join("\n")).as_bytes());
     }
 
-    /// Polled at each deadline, a peer is dead exactly when it was silent for all its intervals.
+    /// Polled at each deadline, a peer is dead exactly when it has answered no ping in time.
     #[test]
     fn a_peer_is_dead_after_its_longest_silence_and_not_before(
-        interval in 1..100_u64,
-        missed_max in 1..5_u32,
-        silences in prop::collection::vec(0..600_u64, 1..20),
+        interval in 1..100_000_u64,
+        pong_timeout in 0..100_000_u64,
+        silences in prop::collection::vec(0..200_000_u64, 1..20),
     ) {
         let policy = KeepalivePolicy {
-            interval: Duration::from_secs(interval),
-            missed_max: missed_max.try_into().expect("not zero"),
+            interval: Duration::from_nanos(interval),
+            pong_timeout: Duration::from_nanos(pong_timeout),
         };
         let longest = Keepalive::longest_silence(policy);
         let mut heard = Instant::ZERO;
-        let mut keepalive = Keepalive::new(policy, heard);
+        let mut keepalive = Keepalive::new(heard);
         for silence in silences {
-            let silence = Duration::from_secs(silence);
+            let silence = Duration::from_nanos(silence);
             let mut pings = 0;
-            while keepalive.deadline() < heard + silence {
-                let now = keepalive.deadline();
-                match keepalive.on_time(now) {
-                    Pulse::Ping => pings += 1,
+            while keepalive.deadline(&policy) < heard + silence {
+                let now = keepalive.deadline(&policy);
+                match keepalive.on_time(&policy, now) {
+                    Pulse::Ping => {
+                        pings += 1;
+                        keepalive.sent();
+                        prop_assert!(keepalive.written(now));
+                    }
                     Pulse::Dead => {
                         prop_assert_eq!(now, heard + longest);
-                        prop_assert_eq!(pings, missed_max);
+                        prop_assert_eq!(pings, 1);
                         return Ok(());
                     }
-                    Pulse::Wait => prop_assert!(false, "a deadline at which nothing is due"),
+                    Pulse::Wait => prop_assert_eq!(pings, 1),
                 }
             }
             prop_assert!(silence <= longest, "alive after {:?} of silence", silence);
             heard = heard + silence;
             keepalive.heard(heard);
+        }
+    }
+
+    /// A peer that answers each ping within three quarters of its time, as far as the machine is
+    /// awake, is never dead, however the machine sleeps: at most once for each ping.
+    #[test]
+    fn a_machine_that_sleeps_kills_no_peer_that_answers(
+        ticks in prop::collection::vec((1..4_u64, 0..40_u8), 1..400),
+        sleep in 1..1_000_000_u64,
+    ) {
+        let policy = KeepalivePolicy {
+            interval: Duration::from_secs(30),
+            pong_timeout: Duration::from_secs(20),
+        };
+        let mut now = Instant::ZERO;
+        let mut keepalive = Keepalive::new(now);
+        // How long it has been awake since the ping, and whether it has slept since.
+        let mut asked: Option<(u64, bool)> = None;
+        for (awake, choice) in ticks {
+            let sleeps = choice == 0 && asked.is_none_or(|(_, has_slept)| !has_slept);
+            now = now + Duration::from_secs(awake + if sleeps { sleep } else { 0 });
+            if let Some((since, has_slept)) = &mut asked {
+                *since += awake;
+                *has_slept |= sleeps;
+            }
+            if asked.is_some_and(|(since, _)| since >= 12) {
+                keepalive.heard(now);
+                asked = None;
+            }
+            match keepalive.on_time(&policy, now) {
+                Pulse::Ping => {
+                    keepalive.sent();
+                    prop_assert!(keepalive.written(now));
+                    asked = Some((0, false));
+                }
+                Pulse::Dead => prop_assert!(false, "dead {:?} after its ping", asked),
+                Pulse::Wait => {}
+            }
         }
     }
 }

@@ -103,6 +103,52 @@ pub(crate) fn pings(bytes: &[u8]) -> Option<usize> {
     last
 }
 
+/// Whether there is a close frame in these bytes that follow a request.
+pub(crate) fn has_close(bytes: &[u8]) -> bool {
+    let mut rest = bytes;
+    while let Some((frame, after)) = Frame::read(rest) {
+        if frame.opcode == 8 {
+            return true;
+        }
+        rest = after;
+    }
+    false
+}
+
+/// A message, or a control frame, from its first byte on.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) struct Begun {
+    pub(crate) start: usize,
+    /// Where its last frame ends; `None` if that is not there.
+    pub(crate) end: Option<usize>,
+}
+
+/// The messages that begin in these bytes that follow a request, up to a close frame, or to what
+/// is no frame; a control frame is one if it is not whole.
+pub(crate) fn begun(bytes: &[u8]) -> Vec<Begun> {
+    let mut found = Vec::new();
+    let mut rest = bytes;
+    let mut message = None;
+    while let Some((frame, after)) = Frame::read(rest) {
+        let start = bytes.len() - rest.len();
+        let end = bytes.len() - after.len();
+        rest = after;
+        let start = match frame.opcode {
+            0..=2 => *message.get_or_insert(start),
+            9 | 10 => continue,
+            _ => return found,
+        };
+        if frame.is_final {
+            let end = Some(end);
+            found.push(Begun { start, end });
+            message = None;
+        }
+    }
+    let start = message.or_else(|| (!rest.is_empty()).then(|| bytes.len() - rest.len()));
+    found.extend(start.map(|start| Begun { start, end: None }));
+    found
+}
+
 struct Frame<'a> {
     is_final: bool,
     is_compressed: bool,
@@ -190,6 +236,28 @@ mod tests {
         assert_eq!(pings(&all), Some(2 * ping.len() + text.len()));
         assert_eq!(pings(&ping[..3]), None);
         assert_eq!(pings(&[text, vec![0x81, 1, b'x'], ping].concat()), None);
+    }
+
+    #[test]
+    fn a_message_begins_with_its_first_fragment_and_may_not_end() {
+        let (whole, part) = (masked(0x81, b"four"), masked(0x01, b"si"));
+        let (ping, rest) = (masked(0x89, b""), masked(0x80, b"xx"));
+        let close = masked(0x88, b"");
+        let begun = |frames: &[&[u8]]| {
+            let found = begun(&frames.concat());
+            let found = found.iter().map(|begun| (begun.start, begun.end));
+            found.collect::<Vec<_>>()
+        };
+        assert_eq!(begun(&[]), []);
+        assert_eq!(begun(&[&whole, &ping]), [(0, Some(10))]);
+        let fragments: [&[u8]; 3] = [&part, &ping, &rest];
+        assert_eq!(begun(&fragments), [(0, Some(22))]);
+        assert_eq!(begun(&fragments[..2]), [(0, None)]);
+        assert_eq!(begun(&[&part, &ping, &rest[..3]]), [(0, None)]);
+        assert_eq!(begun(&[&whole, &ping[..1]]), [(0, Some(10)), (10, None)]);
+        assert_eq!(begun(&[&whole, &close, &part]), [(0, Some(10))]);
+        assert!(has_close(&[&whole[..], &close].concat()));
+        assert!(!has_close(&[&whole[..], &close[..3]].concat()));
     }
 
     #[test]

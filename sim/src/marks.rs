@@ -8,12 +8,13 @@ use crate::trace::{Event, Held, Notice, Trace};
 use crate::wild::{Deed, Head, Wild};
 
 /// All marks there are.
-pub const ALL: [&str; 55] = [
+pub const ALL: [&str; 56] = [
     "abandoned upgrade or refused client",
     "bandwidth step with clients",
     "cause drained",
     "cause failed",
     "cause lost",
+    "cause message_too_slow",
     "cause peer_closed",
     "cause protocol",
     "cause rate_exceeded",

@@ -62,6 +62,8 @@ pub fn swarm(seed: u64) -> Plan {
     let healed = rng.within(5_000..=30_000);
     let mut wild = settings(&mut rng, healed);
     more(&mut Rng::keyed(seed, "more", 0), &mut wild);
+    let mut rng_of_message = Rng::keyed(seed, "message", 0);
+    wild.message_timeout_ms = *rng_of_message.pick(&[5_000, 20_000, 60_000]);
     let clients = match rng.within(0..=1_999) {
         0 => 2_000,
         1..=19 => 200,
@@ -159,7 +161,8 @@ pub(crate) fn settings(rng: &mut Rng, healed_ms: u64) -> Wild {
         inbound_batch: *rng.pick(&[1, 2, 128]),
         sessions: *rng.pick(&[6, 1_000, 1_000, 1_000]),
         keepalive_ms: *rng.pick(&[1_000, 5_000, 30_000]),
-        missed_max: *rng.pick(&[1, 2, 3]),
+        pong_timeout_ms: *rng.pick(&[1_000, 5_000, 10_000]),
+        message_timeout_ms: 60_000,
         accept_timeout_ms: *rng.pick(&[2_000, 60_000]),
         write_timeout_ms: *rng.pick(&[1_000, 5_000, 60_000]),
         close_timeout_ms: *rng.pick(&[500, 5_000]),

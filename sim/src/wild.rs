@@ -22,7 +22,9 @@ pub struct Wild {
     pub inbound_batch: usize,
     pub sessions: usize,
     pub keepalive_ms: u64,
-    pub missed_max: u32,
+    pub pong_timeout_ms: u64,
+    #[serde(default = "a_minute")]
+    pub message_timeout_ms: u64,
     pub accept_timeout_ms: u64,
     pub write_timeout_ms: u64,
     pub close_timeout_ms: u64,
@@ -91,6 +93,10 @@ impl Inbound {
             },
         }
     }
+}
+
+fn a_minute() -> u64 {
+    60_000
 }
 
 fn ten_seconds() -> u64 {
@@ -269,8 +275,9 @@ impl Wild {
             inbound_batch: nonzero(self.inbound_batch),
             keepalive: KeepalivePolicy {
                 interval: millis(self.keepalive_ms),
-                missed_max: NonZeroU32::new(self.missed_max).unwrap_or(NonZeroU32::MIN),
+                pong_timeout: millis(self.pong_timeout_ms),
             },
+            message_timeout: millis(self.message_timeout_ms),
             accept_timeout: millis(self.accept_timeout_ms),
             write_timeout: millis(self.write_timeout_ms),
             close_timeout: millis(self.close_timeout_ms),

@@ -89,6 +89,7 @@ const FOUND: &[Found] = &[
     found(Bug::SilentKept, 100, Some(50)),
     found(Bug::SilentTooEarly, 10, Some(100)),
     found(Bug::ExcuseForgotten, 500, None),
+    found(Bug::MessageEndless, 0, Some(100)),
     found(Bug::CompressedUnmarked, 0, Some(100)),
     found(Bug::MaskRestarted, 50, Some(20)),
     found(Bug::CharacterCutRefused, 50, None),

@@ -83,6 +83,26 @@ fn tamper_held(entries: &mut [Entry], tamper: impl Fn(&mut Held)) {
     }
 }
 
+/// A close frame of a session with this code.
+fn is_close(event: &Event, code: u16) -> bool {
+    let [high, low] = code.to_be_bytes();
+    let close = |bytes: &[u8]| matches!(bytes, [0x88, _, h, l, ..] if [*h, *l] == [high, low]);
+    matches!(event, Event::Written { data, .. } if close(data))
+}
+
+/// Has the first session that is closed with one code be closed with another one.
+fn recode(entries: &mut [Entry], (from, to): (u16, u16)) {
+    for entry in entries {
+        let is_it = is_close(&entry.event, from);
+        if let Event::Written { data, .. } = &mut entry.event
+            && is_it
+        {
+            data[2..4].copy_from_slice(&to.to_be_bytes());
+            return;
+        }
+    }
+}
+
 fn is_failed(entry: &Entry) -> bool {
     entry.event == Event::AcceptFailed
 }
@@ -131,6 +151,26 @@ fn accepting_finds_a_server_that_gives_up_while_a_link_is_held() {
     let breach = violations.find(|violation| violation.checker == "accepting");
     let breach = &breach.expect("nobody is served").breach;
     assert!(breach.text.contains("was not accepted"), "{}", breach.text);
+}
+
+#[test]
+fn arriving_finds_a_message_that_has_no_end() {
+    assert_breach("arriving", "sends a message since", |entries| {
+        let is_it = |entry: &Entry| is_close(&entry.event, 1008);
+        if let Some(place) = entries.iter().position(is_it) {
+            let conn = conn_of(&entries[place].event);
+            let after = entries.split_off(place);
+            let is_left = |entry: &Entry| conn_of(&entry.event) != conn;
+            entries.extend(after.into_iter().filter(is_left));
+        }
+    });
+}
+
+#[test]
+fn arriving_finds_a_client_that_is_closed_with_1008_for_nothing() {
+    assert_breach("arriving", "for nothing", |entries| {
+        recode(entries, (1001, 1008));
+    });
 }
 
 #[test]
@@ -215,6 +255,13 @@ fn deadlines_finds_a_client_that_says_nothing() {
         if !entries.iter().any(is_blocked) {
             entries.retain(|entry| !is_gone(&entry.event));
         }
+    });
+}
+
+#[test]
+fn deadlines_finds_a_client_that_speaks_and_is_closed_as_silent() {
+    assert_breach("deadlines", "was closed with 1011, and spoke", |entries| {
+        recode(entries, (1001, 1011));
     });
 }
 

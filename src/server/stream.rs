@@ -1,10 +1,12 @@
 //! A connection as the listeners have it: TCP, with TLS or without, or a Unix socket.
 
 use std::io;
+use std::mem::MaybeUninit;
 use std::net::SocketAddr;
 use std::pin::Pin;
 use std::task::{Context, Poll, ready};
 
+use socket2::{SockRef, Socket};
 use tokio::io::{AsyncRead, AsyncWrite, ReadBuf};
 use tokio::net::TcpStream;
 #[cfg(unix)]
@@ -87,6 +89,19 @@ impl Stream {
         }
     }
 
+    /// Whether a read would find something, as the system knows it.
+    fn has_news(&self) -> bool {
+        match self {
+            Self::Tcp(stream) => has_news(&SockRef::from(stream)),
+            #[cfg(feature = "tls")]
+            Self::TlsHandshake(_) => false,
+            #[cfg(feature = "tls")]
+            Self::Tls(stream) => has_news(&SockRef::from(stream.get_ref().0)),
+            #[cfg(unix)]
+            Self::Unix(stream) => has_news(&SockRef::from(stream)),
+        }
+    }
+
     /// The stream behind the handshake.
     fn open(&mut self) -> Option<Pin<&mut dyn Duplex>> {
         match self {
@@ -121,6 +136,22 @@ impl Slim {
             Self::Any(_) => false,
         }
     }
+
+    /// Whether a read would find something, an end or an error among it, of which nobody was told
+    /// yet.
+    pub(super) fn has_news(&self) -> bool {
+        match self {
+            #[cfg(target_os = "linux")]
+            Self::Tcp(stream) => stream.has_news(),
+            Self::Any(stream) => stream.has_news(),
+        }
+    }
+}
+
+/// Whether the system has something to be read, whatever it has told of that.
+fn has_news(socket: &Socket) -> bool {
+    let peeked = socket.peek(&mut [MaybeUninit::uninit()]);
+    !peeked.is_err_and(|error| error.kind() == io::ErrorKind::WouldBlock)
 }
 
 /// Both halves of a stream.
@@ -211,6 +242,8 @@ impl AsyncWrite for Slim {
 
 #[cfg(all(test, not(feature = "loom")))]
 mod tests {
+    use std::time::Duration;
+
     use tokio::io::{AsyncReadExt, AsyncWriteExt};
     use tokio::net::TcpListener;
 
@@ -256,6 +289,44 @@ mod tests {
         #[cfg(target_os = "linux")]
         assert!(matches!(slim, Slim::Tcp(_)));
         talk(slim, peer).await.expect("both are there");
+    }
+
+    /// Waits until the system knows of what was sent, of which nobody is told.
+    async fn until_news(slim: &Slim) {
+        let patience = Duration::from_secs(10);
+        let news = async {
+            while !slim.has_news() {
+                tokio::task::yield_now().await;
+            }
+        };
+        let known = tokio::time::timeout(patience, news).await;
+        known.expect("it was sent");
+    }
+
+    async fn check_news(mut slim: Slim, mut peer: impl AsyncWrite + Unpin) {
+        assert!(!slim.has_news(), "nothing was sent");
+        peer.write_all(b"a").await.expect("it is connected");
+        until_news(&slim).await;
+        assert!(slim.has_news(), "it was not read");
+        assert_eq!(slim.read_u8().await.expect("it was sent"), b'a');
+        assert!(!slim.has_news(), "it was read");
+        drop(peer);
+        until_news(&slim).await;
+    }
+
+    #[tokio::test]
+    async fn what_may_be_read_is_known_before_anybody_is_told() {
+        let (slim, peer) = pair().await.expect("sockets");
+        check_news(slim, peer).await;
+        #[cfg(unix)]
+        {
+            let (stream, peer) = UnixStream::pair().expect("sockets");
+            let slim = Stream::Unix(stream).slim().expect("as it is");
+            check_news(slim, peer).await;
+        }
+        Tokio::gather().expect("there are descriptors");
+        let (slim, peer) = pair().await.expect("sockets");
+        check_news(slim, peer).await;
     }
 
     #[cfg(target_pointer_width = "64")]

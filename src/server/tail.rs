@@ -81,6 +81,10 @@ impl Socket for Tail<Slim> {
     fn is_silent(&self) -> bool {
         self.ahead.is_none() && self.io.is_silent()
     }
+
+    fn has_news(&self) -> bool {
+        self.ahead.is_some() || self.io.has_news()
+    }
 }
 
 #[cfg(test)]

@@ -27,6 +27,8 @@ pub enum Cause {
     Idle,
     /// The connection broke, or ended without a close handshake.
     Lost(io::ErrorKind),
+    /// A message of the peer took longer to arrive than it may: 1008.
+    MessageTooSlow,
     /// The peer closed; its frame is sent back.
     PeerClosed(Option<CloseFrame>),
     /// The peer sent more pings than are answered: 1008.
@@ -37,7 +39,7 @@ pub enum Cause {
     RateExceeded,
     /// All sessions together held too much for their clients, and this one most: 1013.
     Shed,
-    /// The peer answered no ping.
+    /// The peer answered no ping: 1011.
     Silent,
     /// The peer lost this many messages where the policy is to close: 1013.
     SlowConsumer(u64),
@@ -58,6 +60,9 @@ pub(super) enum Farewell {
     Finish(CloseFrame),
     /// Send this, with nothing before it that is not yet being sent, and wait for nothing.
     Now(Option<CloseFrame>),
+    /// Send this if the socket takes it at once, and do not wait for the end of a peer that is
+    /// probably gone.
+    Try(CloseFrame),
 }
 
 impl Cause {
@@ -85,7 +90,8 @@ impl Cause {
             Self::Expired => finish(CloseCode::UNAUTHORIZED, "the token has expired"),
             Self::Failed => finish(CloseCode::INTERNAL_ERROR, "the service failed"),
             Self::Idle => finish(CloseCode::GOING_AWAY, "the session is idle"),
-            Self::Lost(_) | Self::Silent | Self::Unwritable => Farewell::Drop,
+            Self::Lost(_) | Self::Unwritable => Farewell::Drop,
+            Self::MessageTooSlow => now(CloseCode::POLICY, "the message took too long to arrive"),
             Self::PeerClosed(frame) => Farewell::Now(frame.clone()),
             Self::PingFlood => now(CloseCode::POLICY, "too many pings"),
             Self::Protocol(error) => {
@@ -96,6 +102,10 @@ impl Cause {
             Self::Shed => {
                 let reason = "the server holds too much for slow clients";
                 Farewell::Cut(CloseFrame::new(CloseCode::TRY_AGAIN_LATER, reason))
+            }
+            Self::Silent => {
+                let frame = CloseFrame::new(CloseCode::INTERNAL_ERROR, "no answer to a ping");
+                Farewell::Try(frame)
             }
             Self::SlowConsumer(lost) => {
                 let reason = format!("slow consumer: {lost} messages lost");
@@ -108,9 +118,10 @@ impl Cause {
     /// The close code that the peer is sent, or has sent; none where nothing is said.
     pub fn code(&self, drain: DrainCode) -> Option<CloseCode> {
         match self.farewell(drain) {
-            Farewell::Cut(frame) | Farewell::Finish(frame) | Farewell::Now(Some(frame)) => {
-                Some(frame.code())
-            }
+            Farewell::Cut(frame)
+            | Farewell::Finish(frame)
+            | Farewell::Now(Some(frame))
+            | Farewell::Try(frame) => Some(frame.code()),
             Farewell::Drop | Farewell::Now(None) => None,
         }
     }
@@ -126,6 +137,7 @@ impl Cause {
             Self::Failed => CloseReason::Failed,
             Self::Idle => CloseReason::Idle,
             Self::Lost(_) => CloseReason::Lost,
+            Self::MessageTooSlow => CloseReason::MessageTooSlow,
             Self::PeerClosed(_) => CloseReason::PeerClosed,
             Self::PingFlood => CloseReason::PingFlood,
             Self::Protocol(WireError::InvalidUtf8) => CloseReason::NotUtf8,
@@ -172,6 +184,7 @@ impl fmt::Display for Cause {
             | Self::Denied
             | Self::Failed
             | Self::Idle
+            | Self::MessageTooSlow
             | Self::PeerClosed(_)
             | Self::PingFlood
             | Self::RateExceeded
@@ -193,10 +206,12 @@ mod tests {
         let told = [
             (Cause::Aged, Some(1001), "aged"),
             (
-                Cause::BadEnvelope(BadEnvelope::NotString),
+                Cause::BadEnvelope(BadEnvelope::HalfPair),
                 Some(1007),
-                "bad_envelope (the value is not a string: write {\"text\":\"...\"})",
+                "bad_envelope (an escape is half of a surrogate pair: \
+                 write both halves or \\ufffd)",
             ),
+            (Cause::MessageTooSlow, Some(1008), "message_too_slow"),
             (Cause::Drained, Some(1001), "drained"),
             (Cause::Expired, Some(4401), "expired"),
             (Cause::Denied, Some(4401), "denied"),
@@ -207,7 +222,7 @@ mod tests {
             (Cause::PingFlood, Some(1008), "ping_flood"),
             (Cause::RateExceeded, Some(1008), "rate_exceeded"),
             (Cause::Shed, Some(1013), "shed"),
-            (Cause::Silent, None, "silent"),
+            (Cause::Silent, Some(1011), "silent"),
             (
                 Cause::SlowConsumer(3),
                 Some(1013),

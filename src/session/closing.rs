@@ -49,6 +49,8 @@ enum Step {
     Flush,
     /// A close frame to be sent without waiting for the peer's.
     Say(Option<CloseFrame>),
+    /// A close frame to be sent if the socket takes it at once.
+    Try(CloseFrame),
 }
 
 impl Closing {
@@ -71,6 +73,10 @@ impl Closing {
             Farewell::Now(frame) => {
                 feed.tell_unread();
                 Step::Say(frame)
+            }
+            Farewell::Try(frame) => {
+                feed.tell_unread();
+                Step::Try(frame)
             }
         };
         Self {
@@ -104,7 +110,8 @@ impl Closing {
             | Step::Discard
             | Step::Done
             | Step::Flush
-            | Step::Say(_) => {}
+            | Step::Say(_)
+            | Step::Try(_) => {}
         }
     }
 
@@ -161,6 +168,14 @@ impl Closing {
             Step::Say(frame) => {
                 push_close(link, frame.as_ref());
                 Poll::Ready(Ok(Step::Flush))
+            }
+            Step::Try(frame) => {
+                push_close(link, Some(frame));
+                if link.poll_send(metrics, now)?.is_ready() {
+                    // The system sends what it has taken also after the socket is dropped.
+                    let _ended_or_pending = Pin::new(&mut link.stream).poll_close(cx)?;
+                }
+                Poll::Ready(Ok(Step::Done))
             }
             Step::Flush => {
                 ready!(link.poll_send(metrics, now))?;

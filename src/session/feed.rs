@@ -309,6 +309,7 @@ fn is_stale(is_before: bool) -> bool {
 
 #[cfg(all(test, not(feature = "loom")))]
 mod tests {
+    use std::num::NonZeroUsize;
     use std::task::Waker;
 
     use super::*;
@@ -318,7 +319,9 @@ mod tests {
     use crate::limits::Window;
     use crate::rt::Instant;
     use crate::session::dialect::Dialect;
+    use crate::sync::Mutex;
     use crate::wakes::Wakes;
+    use crate::wire::{Deflate, Deflater};
 
     struct World {
         bus: InMemoryMessageBus,
@@ -414,6 +417,32 @@ mod tests {
                 .poll_send(&mut cx, &mut sent, &world.metrics, Instant::ZERO);
             assert!(done.is_ready());
             assert_eq!(sent, written, "{dialect:?}");
+        }
+    }
+
+    #[test]
+    fn what_an_older_instance_said_is_compressed_for_nobody_who_joined_later() {
+        for dialect in [Dialect::Plain, Dialect::Json] {
+            let mut world = World::new(1000);
+            world.feed.voice = Voice::of(dialect);
+            let deflate = Deflate::negotiate(["permessage-deflate"]).expect("it is spoken");
+            let deflater = Arc::new(Mutex::new(Deflater::default()));
+            world.feed.encoding = Encoding::new(deflate, NonZeroUsize::MIN, &deflater);
+            let said = |generation, text: &str| {
+                let by = Origin::Service(Generation::new(generation));
+                Message::text(text.repeat(100)).from_origin(by)
+            };
+            publish_together(&world.bus, 0);
+            for name in ["all", "one"] {
+                world.bus.publish(&topic(name), said(0, "old"));
+            }
+            assert_eq!(world.pull(), 0, "{dialect:?}");
+            assert_eq!(world.metrics.counts().stale, 4, "{dialect:?}");
+            world.bus.publish(&topic("one"), said(1, "new"));
+            let sent = world.pull();
+            assert!((1..100).contains(&sent), "{dialect:?}: {sent} bytes");
+            assert_eq!(world.outbox.messages(), 1, "{dialect:?}");
+            assert_eq!(world.metrics.counts().stale, 4, "{dialect:?}");
         }
     }
 

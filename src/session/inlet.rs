@@ -3,10 +3,13 @@
 use std::io;
 use std::pin::Pin;
 use std::task::{Context, Poll, ready};
+use std::time::Duration;
 
 use futures::io::AsyncRead;
 
+use super::arrival::{Allowance, Arrival};
 use crate::planted::{self, Bug};
+use crate::rt::Instant;
 use crate::scratch;
 use crate::wire::{Decoder, Event, Frames, Inflation, WireError};
 
@@ -28,6 +31,8 @@ struct Partial {
     /// Bytes that were read but not decoded yet, from `decoded` on.
     ahead: Vec<u8>,
     decoded: usize,
+    /// How long the message that is being decoded takes to arrive.
+    arrival: Option<Arrival>,
 }
 
 /// What came in.
@@ -110,7 +115,7 @@ impl Inlet {
         let mut input = &scratch[..read];
         let mut partial = self.partial.take();
         let inbound = match &mut partial {
-            Some(partial) => decode(&mut partial.decoder, &mut input, messages_max),
+            Some(partial) => partial.decode(&mut input, messages_max),
             None => {
                 let mut decoder = Decoder::new(self.message_bytes_max).inflating(self.inflation);
                 let inbound = decode(&mut decoder, &mut input, messages_max);
@@ -128,6 +133,29 @@ impl Inlet {
         drop(scratch);
         self.partial = partial.filter(|partial| !partial.is_over());
         Poll::Ready(Ok(inbound))
+    }
+
+    /// Counts the time that a message which has begun takes to arrive; from now on the client is
+    /// heard, or it is not.
+    pub(super) fn look(&mut self, timeout: Duration, at: (Instant, bool)) {
+        if let Some(partial) = &mut self.partial {
+            partial.look(timeout, at);
+        }
+    }
+
+    /// When the next [`look`](Self::look) is due, if a message has begun that has a bound.
+    pub(super) fn deadline(&self, timeout: Duration) -> Option<Instant> {
+        let partial = self.partial.as_ref()?;
+        partial.arrival?.deadline(partial.allowance(timeout))
+    }
+
+    /// Whether a message that has begun takes longer than it may.
+    pub(super) fn is_late(&self, timeout: Duration) -> bool {
+        let arrives = |partial: &Partial| {
+            let allowance = partial.allowance(timeout);
+            partial.arrival.is_some_and(|it| it.is_late(allowance))
+        };
+        self.partial.as_deref().is_some_and(arrives)
     }
 
     /// Reads and throws away, up to the end of the stream.
@@ -154,18 +182,46 @@ impl Partial {
             decoder,
             ahead: Vec::new(),
             decoded: 0,
+            arrival: None,
         }
     }
 
     fn decode_ahead(&mut self, messages_max: usize) -> Inbound {
-        let mut input = &self.ahead[self.decoded..];
-        let inbound = decode(&mut self.decoder, &mut input, messages_max);
-        self.decoded = self.ahead.len() - input.len();
+        let ahead = std::mem::take(&mut self.ahead);
+        let mut input = &ahead[self.decoded..];
+        let inbound = self.decode(&mut input, messages_max);
         if input.is_empty() {
-            self.ahead = Vec::new();
             self.decoded = 0;
+        } else {
+            self.decoded = ahead.len() - input.len();
+            self.ahead = ahead;
         }
         inbound
+    }
+
+    fn decode(&mut self, input: &mut &[u8], messages_max: usize) -> Inbound {
+        let inbound = decode(&mut self.decoder, input, messages_max);
+        if self.decoder.is_idle() {
+            // Whole; what follows it begins later.
+            self.arrival = None;
+        }
+        inbound
+    }
+
+    fn look(&mut self, timeout: Duration, at: (Instant, bool)) {
+        if self.decoder.is_idle() {
+            return;
+        }
+        let allowance = self.allowance(timeout);
+        let arrival = self.arrival.get_or_insert_with(|| Arrival::new(at.0));
+        arrival.look(allowance, at);
+    }
+
+    fn allowance(&self, timeout: Duration) -> Allowance {
+        Allowance {
+            timeout,
+            received: self.decoder.received_bytes(),
+        }
     }
 
     /// Whether the next byte is the first one of a message.

@@ -26,6 +26,7 @@ use crate::wire::CloseCode;
 
 mod admission;
 mod age;
+mod arrival;
 mod at_hand;
 mod author;
 mod cause;

@@ -49,7 +49,6 @@ pub(super) struct Open<R: Runtime> {
     paused: Option<Instant>,
     at_hand: Option<Box<AtHand>>,
     pongs: Pongs,
-    ping: Ping,
     /// Whether something may be due sooner than it was.
     is_timed_anew: bool,
 }
@@ -61,13 +60,6 @@ pub(super) enum Due {
     Now,
 }
 
-/// Whether the peer is to be pinged as soon as the socket is free.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-enum Ping {
-    Due,
-    NotDue,
-}
-
 impl<R: Runtime> Open<R> {
     pub(super) fn new(admission: Admission<R>) -> Self {
         let inbound = admission.inbound;
@@ -77,7 +69,7 @@ impl<R: Runtime> Open<R> {
         Self {
             status: Status::Waiting,
             leaves_at: None,
-            keepalive: Keepalive::new(limits.keepalive, now),
+            keepalive: Keepalive::new(now),
             age: Age::new(limits.age, now, rt),
             intake: Intake::new(inbound, now),
             expiry: Expiry::new(admission.author.identity(), rt.wall(), now),
@@ -87,7 +79,6 @@ impl<R: Runtime> Open<R> {
             admission: Some(admission),
             at_hand: None,
             pongs: Pongs::default(),
-            ping: Ping::NotDue,
             is_timed_anew: true,
         }
     }
@@ -165,6 +156,10 @@ impl<R: Runtime> Open<R> {
         if let Some(cause) = self.poll_in(cx, link, now) {
             return Poll::Ready(cause);
         }
+        if !link.inlet.is_empty() {
+            let timeout = self.admission().limits.message_timeout;
+            link.inlet.look(timeout, (now, self.hears()));
+        }
         // Only now: after a pause of the whole machine everything is overdue, and most of it goes.
         if !self.is_early(link, due)
             && let Some(cause) = self.on_time(link, now)
@@ -195,14 +190,20 @@ impl<R: Runtime> Open<R> {
             || self.paused.is_some()
             || link.stuck_since.is_some()
             || self.leaves_at.is_some()
-            || self.ping == Ping::Due
+            || self.keepalive.is_asking()
             || !self.renewal.is_none()
+            || !link.inlet.is_empty()
+    }
+
+    /// Whether the client is read.
+    fn hears(&self) -> bool {
+        self.at_hand.is_none() && self.paused.is_none() && self.renewal.is_none()
     }
 
     /// The next moment at which something is due even if nothing happens.
     pub(super) fn deadline<S>(&mut self, link: &Link<S>, now: Instant) -> Instant {
         self.is_timed_anew = false;
-        let first = self.keepalive.deadline();
+        let first = self.keepalive.deadline(&self.admission().limits.keepalive);
         let deadlines = [self.expiry.deadline(), self.age.deadline()];
         let first = deadlines.into_iter().fold(first, Instant::or_sooner);
         if self.is_waiting(link) {
@@ -227,7 +228,8 @@ impl<R: Runtime> Open<R> {
         let answered = answered.filter(|deadline| now < *deadline);
         let written = link.stuck_since.map(|since| since + limits.write_timeout);
         let renewed = self.renewal.deadline();
-        let own = [self.paused, self.leaves_at];
+        let whole = link.inlet.deadline(limits.message_timeout);
+        let own = [self.paused, self.leaves_at, whole];
         own.into_iter().chain([taken, answered, written, renewed])
     }
 
@@ -308,7 +310,7 @@ impl<R: Runtime> Open<R> {
     }
 
     /// Does what is due at `now`.
-    fn on_time<S>(&mut self, link: &Link<S>, now: Instant) -> Option<Cause> {
+    fn on_time<S: Socket>(&mut self, link: &Link<S>, now: Instant) -> Option<Cause> {
         let limits = &self.admission().limits;
         let since = |start: Instant| now.saturating_since(start);
         if link
@@ -317,41 +319,44 @@ impl<R: Runtime> Open<R> {
         {
             return Some(Cause::Unwritable);
         }
+        if link.inlet.is_late(limits.message_timeout) {
+            return Some(Cause::MessageTooSlow);
+        }
         if let Some(at_hand) = &self.at_hand {
             if since(at_hand.since) >= limits.accept_timeout {
                 return Some(Cause::Stalled);
             }
             if !planted::is(Bug::ExcuseForgotten) {
-                self.keepalive.excuse();
+                self.keepalive.excuse(now);
             }
         }
         if self.paused.is_some() || self.renewal.deadline().is_some() {
-            self.keepalive.excuse();
+            self.keepalive.excuse(now);
         }
         match self.age.on_time(now) {
             Some(TooOld::Aged) => return Some(Cause::Aged),
             Some(TooOld::Idle) => return Some(Cause::Idle),
             None => {}
         }
-        if self.ping == Ping::Due {
-            // It waits behind what is being written; `write_timeout` sees to that.
-            self.keepalive.excuse();
-        }
         match self.expiry.at(now) {
             Good::No => return Some(Cause::Expired),
             Good::Yes => {}
         }
-        match self.keepalive.on_time(now) {
-            Pulse::Dead => Some(Cause::Silent),
-            Pulse::Ping => {
-                self.ping = if planted::is(Bug::PingNotSent) {
-                    Ping::NotDue
-                } else {
-                    Ping::Due
-                };
+        self.poll_pulse(link, now)
+    }
+
+    /// Whether the peer is dead; or has it pinged, if that is due.
+    fn poll_pulse<S: Socket>(&mut self, link: &Link<S>, now: Instant) -> Option<Cause> {
+        let admission = self.admission.as_ref();
+        let admission = admission.expect("an open session has its admission");
+        match self.keepalive.on_time(&admission.limits.keepalive, now) {
+            // After a pause of the whole machine its answer may be there, and not be told of yet.
+            Pulse::Dead if link.stream.has_news() => {
+                self.keepalive.spare(now);
                 None
             }
-            Pulse::Wait => None,
+            Pulse::Dead => Some(Cause::Silent),
+            Pulse::Ping | Pulse::Wait => None,
         }
     }
 
@@ -363,6 +368,9 @@ impl<R: Runtime> Open<R> {
         now: Instant,
     ) -> Option<Cause> {
         for _ in 0..SENDS_MAX {
+            if self.keepalive.is_asking() {
+                self.note_ping(link, now);
+            }
             if !self.has_something_to_send(link) {
                 return None;
             }
@@ -388,8 +396,18 @@ impl<R: Runtime> Open<R> {
     /// Whether something is being written, or there may be something for the client.
     #[inline]
     fn has_something_to_send<S>(&self, link: &Link<S>) -> bool {
-        let has_control = !self.pongs.is_empty() || self.notice.is_some() || self.ping == Ping::Due;
+        let has_control =
+            !self.pongs.is_empty() || self.notice.is_some() || self.keepalive.is_asking();
         !link.outbox.is_settled() || has_control || !self.admission().feed.is_at_rest()
+    }
+
+    /// Counts the time for the answer to a ping from when the socket has taken it; until then
+    /// `write_timeout` sees to it.
+    #[cold]
+    fn note_ping<S>(&mut self, link: &Link<S>, now: Instant) {
+        if link.outbox.is_settled() && self.keepalive.written(now) {
+            self.is_timed_anew = true;
+        }
     }
 
     fn push_control(&mut self, outbox: &mut Outbox) {
@@ -397,7 +415,8 @@ impl<R: Runtime> Open<R> {
         if let Some(frame) = self.notice.take() {
             outbox.push_notice(&frame);
         }
-        if std::mem::replace(&mut self.ping, Ping::NotDue) == Ping::Due {
+        if self.keepalive.is_due() {
+            self.keepalive.sent();
             outbox.push_control(ControlKind::Ping, &ControlPayload::EMPTY);
             self.admission().app().metrics().pings.add(1);
         }

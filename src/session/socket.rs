@@ -15,6 +15,14 @@ pub trait Socket: AsyncRead + AsyncWrite {
     fn is_silent(&self) -> bool {
         false
     }
+
+    /// Whether there is something to be read, an end or an error among it, of which the reading
+    /// task was not told yet: the system itself is asked, before the peer is taken for dead.
+    ///
+    /// `false`, as by default, for a stream of which each read asks the system.
+    fn has_news(&self) -> bool {
+        false
+    }
 }
 
 /// A stream that is read to know whether there is something to be read.

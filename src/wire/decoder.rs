@@ -94,6 +94,11 @@ impl Decoder {
         message + self.stage.heap_bytes()
     }
 
+    /// Payload bytes that have come of the message under way, in all of its fragments.
+    pub fn received_bytes(&self) -> usize {
+        self.message.as_ref().map_or(0, |m| m.buffer.payload_len())
+    }
+
     /// Decodes the next event, whatever it is.
     // Apart, so that its frame on the stack is not made for each whole message.
     #[inline(never)]

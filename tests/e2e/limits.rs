@@ -1,6 +1,6 @@
 //! The bounds that protect a server from its clients.
 
-use std::num::{NonZeroU32, NonZeroUsize};
+use std::num::NonZeroUsize;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicUsize, Ordering};
 use std::time::Duration;
@@ -17,7 +17,7 @@ use tokio::time::Instant;
 
 use crate::client::Client;
 use crate::http::ask;
-use crate::raw::{PING, Raw, wish};
+use crate::raw::{CLOSE, PING, Raw, wish};
 use crate::server::{Server, soon};
 
 async fn limited(limits: Limits) -> Server {
@@ -337,7 +337,7 @@ async fn nobody_but_a_proxy_may_say_where_it_comes_from() {
 async fn a_client_that_answers_no_ping_loses_its_lease() {
     let keepalive = KeepalivePolicy {
         interval: Duration::from_millis(50),
-        missed_max: NonZeroU32::new(2).expect("2 is not 0"),
+        pong_timeout: Duration::from_millis(50),
     };
     let limits = Limits {
         keepalive,
@@ -346,6 +346,10 @@ async fn a_client_that_answers_no_ping_loses_its_lease() {
     let server = limited(limits).await;
     let mut silent = Raw::join(&server, "echo").await;
     assert_eq!(silent.frame().await.0, PING);
+    let (first, payload) = silent.frame().await;
+    let said = (first, payload.split_first_chunk());
+    let code = 1011_u16.to_be_bytes();
+    assert_eq!(said, (CLOSE, Some((&code, &b"no answer to a ping"[..]))));
     silent.end().await;
     server.until_left("echo").await;
 }
@@ -354,7 +358,7 @@ async fn a_client_that_answers_no_ping_loses_its_lease() {
 async fn a_client_that_answers_pings_stays() {
     let keepalive = KeepalivePolicy {
         interval: Duration::from_millis(20),
-        missed_max: NonZeroU32::MIN,
+        pong_timeout: Duration::from_secs(10),
     };
     let limits = Limits {
         keepalive,

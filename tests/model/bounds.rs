@@ -188,6 +188,11 @@ fn aged(idle: u64, max: u64) -> Crowd {
             idle: Duration::from_secs(idle),
             max: Duration::from_secs(max),
         },
+        // Nobody is dead before it is idle.
+        keepalive: KeepalivePolicy {
+            pong_timeout: Duration::from_secs(1_000),
+            ..KeepalivePolicy::default()
+        },
         ..Limits::default()
     };
     Crowd::limited(limits)

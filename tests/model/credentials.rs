@@ -4,7 +4,7 @@ use std::time::{Duration, SystemTime};
 
 use busline::authorize::{Ask, Authorize, Denied};
 use busline::identity::Identity;
-use busline::limits::TOKEN_BYTES_MAX;
+use busline::limits::{InboundPolicy, OverRate, Rate, TOKEN_BYTES_MAX};
 use busline::rt::Spawn;
 use busline::session::{Admission, Dialect, Session};
 use busline::{CloseReason, Context, Limits, Peer as Who};
@@ -210,6 +210,34 @@ fn a_fresh_token_may_be_as_long_as_the_first_and_no_longer() {
         show(&crowd, &peer, &format!("ann {zeros}20"));
         assert_eq!(closed(&peer), code);
     }
+}
+
+#[test]
+fn a_fresh_token_counts_against_the_rate_of_messages() {
+    let limits = Limits {
+        inbound: InboundPolicy {
+            messages: Some(Rate::new(1, 3)),
+            over: OverRate::Close,
+            ..InboundPolicy::default()
+        },
+        ..Limits::default()
+    };
+    let mut crowd = Crowd::new(|app| {
+        let app = app.limits(limits).authorize(Plain);
+        app.service("s", names).expect("a valid name")
+    });
+    let peer = join(&mut crowd, "ann 1000");
+    for until in [1001, 1002, 1003] {
+        show(&crowd, &peer, &format!("ann {until}"));
+    }
+    assert_eq!(texts(&peer), ["{\"token\":\"accepted\"}"; 3], "the burst");
+    show(&crowd, &peer, "ann 1004");
+    assert_eq!(closed(&peer), Some(1008));
+    peer.end();
+    crowd.rt.settle();
+    let sessions = crowd.app.counts().sessions;
+    assert_eq!(sessions.closed_for(CloseReason::RateExceeded), 1);
+    assert_eq!(sessions.lost_not_taken, 0, "no message is lost");
 }
 
 #[test]

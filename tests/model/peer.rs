@@ -32,6 +32,8 @@ struct Pipe {
     reset: bool,
     /// The server has ended its side.
     closed: bool,
+    /// The server is not told that there is something to be read, and does not find it.
+    untold: bool,
     reader: Option<Waker>,
     writer: Option<Waker>,
 }
@@ -89,6 +91,11 @@ impl Peer {
     /// Sends bytes as they are.
     pub(crate) fn send_raw(&self, bytes: &[u8]) {
         self.change(|pipe| pipe.to_server.extend(bytes));
+    }
+
+    /// Has the system tell the server of what it may read, from now on, or not yet.
+    pub(crate) fn tell(&self, tells: bool) {
+        self.change(|pipe| pipe.untold = !tells);
     }
 
     /// Ends this side of the stream.
@@ -192,7 +199,11 @@ impl Pipe {
 impl session::Socket for Socket {
     fn is_silent(&self) -> bool {
         let pipe = self.0.pipe();
-        pipe.has_nothing() && pipe.reader.is_some()
+        (pipe.has_nothing() || pipe.untold) && pipe.reader.is_some()
+    }
+
+    fn has_news(&self) -> bool {
+        !self.0.pipe().has_nothing()
     }
 }
 
@@ -208,7 +219,7 @@ impl AsyncRead for Socket {
         }
         // Also of one that finds something: it need not read again to be told of more.
         pipe.reader = Some(cx.waker().clone());
-        if pipe.has_nothing() {
+        if pipe.has_nothing() || pipe.untold {
             return Poll::Pending;
         }
         let count = into.len().min(pipe.to_server.len());

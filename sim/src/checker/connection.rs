@@ -3,6 +3,7 @@
 use super::history::{History, Life};
 use super::{Breach, Checker, Scope};
 use crate::trace::Ending;
+use busline::limits::KeepalivePolicy;
 
 /// Longer holds than this, in microseconds, may cost a handshake its deadline.
 const HANDSHAKE: u64 = 10_000_000;
@@ -51,6 +52,14 @@ fn admitted(history: &History<'_>, life: &Life) -> Found {
     Ok(())
 }
 
+/// Whether its link was cut before `to`, or held for longer than it has to answer a ping.
+fn is_out_of_reach(history: &History<'_>, life: &Life, to: u64) -> bool {
+    let pong = KeepalivePolicy::default().pong_timeout;
+    let pong = u64::try_from(pong.as_micros()).unwrap_or(u64::MAX);
+    history.is_cut(life, to)
+        || history.is_held(life, to, pong.saturating_sub(4 * history.one_way()))
+}
+
 fn kept(history: &History<'_>, life: &Life) -> Found {
     let lost = match (life.closed, life.ended) {
         (Some((t, code)), _) => Some((t, format!("{code:?}"))),
@@ -61,7 +70,7 @@ fn kept(history: &History<'_>, life: &Life) -> Found {
         return Ok(());
     };
     let is_due = life.leaving.is_some() || history.drained.is_some_and(|drained| t >= drained);
-    if is_due || history.is_cut(life, t) {
+    if is_due || is_out_of_reach(history, life, t) {
         return Ok(());
     }
     Err((t, format!("was sent away with {how}")))
@@ -72,7 +81,8 @@ fn answered(history: &History<'_>, life: &Life) -> Found {
         return Ok(());
     };
     let by = history.arrival(life.zone, history.arrival(life.zone, leaving));
-    let is_sure = !history.is_cut(life, by) && history.drained.is_none_or(|drained| by < drained);
+    let is_sure =
+        !is_out_of_reach(history, life, by) && history.drained.is_none_or(|drained| by < drained);
     match life.closed {
         Some((t, got)) if is_sure && got != Some(code) => Err((
             t,
@@ -91,7 +101,7 @@ fn sent_away(history: &History<'_>, life: &Life) -> Found {
     let is_there = connected <= drained
         && life.leaving.is_none()
         && !matches!(life.ended, Some((_, Ending::Aborted)))
-        && !history.is_cut(life, by);
+        && !is_out_of_reach(history, life, by);
     let code = life.closed.and_then(|(_, code)| code);
     if is_there && code != Some(GOING_AWAY) {
         return Err((by, format!("was sent away with {code:?} at the drain")));

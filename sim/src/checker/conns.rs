@@ -4,6 +4,7 @@ use std::cell::OnceCell;
 use std::collections::BTreeMap;
 
 use crate::frames::{Frames, Seen};
+use crate::inbound;
 use crate::speech::Speech;
 use crate::trace::{Entry, Event};
 
@@ -184,6 +185,11 @@ impl Conn<'_> {
             | Seen::Pong
             | Seen::Text(_) => None,
         })
+    }
+
+    /// Whether a close frame of the client was read.
+    pub(super) fn has_closed(&self) -> bool {
+        inbound::has_close(&self.asked().bytes)
     }
 
     /// Whether it is for this service.

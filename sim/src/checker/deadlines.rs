@@ -1,11 +1,16 @@
 //! Deadlines: a connection that misses one is closed then, and no other is.
 
 use super::conns::Conn;
+use super::wild::CRASHES;
 use super::{Breach, Checker, History, Life};
+use crate::frames::Seen;
 use crate::inbound::inbound;
 use crate::trace::Ending;
 use crate::wild::{Pace, Wild};
 use busline::limits::{KeepalivePolicy, Limits};
+
+/// RFC 6455 7.4.1: what the server could not do, here to hear an answer.
+const SILENT: u16 = 1011;
 
 /// A connection is answered, or dropped, within the time for a handshake; one that takes nothing
 /// is dropped within the time for a write, one that says nothing within that of the keepalive, one
@@ -21,6 +26,11 @@ impl Checker for Deadlines {
         let times = Times::of(history);
         let end = history.epoch().last().map_or(0, |entry| entry.t);
         for (number, conn) in history.conns() {
+            if let Some((t, last)) = times.silenced_early(conn) {
+                let text =
+                    format!("connection {number} was closed with 1011, and spoke at {last} us");
+                return Err(Breach::new(t, text));
+            }
             for (what, from, within) in times.of_conn(conn, end) {
                 let by = from.saturating_add(within);
                 let done = conn.dropped.unwrap_or(u64::MAX);
@@ -31,6 +41,16 @@ impl Checker for Deadlines {
             }
         }
         for (client, life) in &history.clients {
+            if let Some((t, Some(SILENT))) = life.closed
+                && is_sound(history, &times, life)
+                && life.service != CRASHES
+                && life.leaving.is_none()
+            {
+                return Err(Breach::new(
+                    t,
+                    format!("client {client} was taken for dead"),
+                ));
+            }
             if let Some((t, Ending::Broken)) = life.ended
                 && is_sound(history, &times, life)
                 && life.closed.is_none()
@@ -46,7 +66,7 @@ impl Checker for Deadlines {
 fn is_sound(history: &History<'_>, times: &Times, life: &Life) -> bool {
     // Its answer to a ping comes back in time.
     let round = 2 * history.one_way() + times.grace;
-    life.is_polite() && history.is_wide && !history.is_hurt(life) && round < times.interval
+    life.is_polite() && history.is_wide && !history.is_hurt(life) && round < times.pong
 }
 
 /// The limits of a run in microseconds, each with what a network adds.
@@ -55,8 +75,10 @@ struct Times {
     write: u64,
     close: u64,
     silence: u64,
-    /// Between pings.
+    /// Of silence before a ping.
     interval: u64,
+    /// For the answer to a ping.
+    pong: u64,
     grace: u64,
     /// What is set, where a client that sends more messages than it may waits.
     pacing: Option<(Wild, Pace)>,
@@ -73,7 +95,7 @@ impl Times {
         let grace = history.grace;
         let KeepalivePolicy {
             interval,
-            missed_max,
+            pong_timeout,
         } = limits.keepalive;
         let close = micros(limits.close_timeout) + grace;
         let write = micros(limits.write_timeout) + grace;
@@ -84,11 +106,31 @@ impl Times {
             handshake: micros(limits.handshake_timeout) + grace,
             write,
             close,
-            silence: micros(interval) * u64::from(missed_max.get() + 1) + excused,
+            silence: micros(interval) + micros(pong_timeout) + excused,
             interval: micros(interval),
+            pong: micros(pong_timeout),
             grace,
             pacing: pacing(history),
         }
+    }
+
+    /// When the connection was closed as silent, and when it had said something last, if it had not
+    /// left a ping after that unanswered.
+    fn silenced_early(&self, conn: &Conn<'_>) -> Option<(u64, u64)> {
+        let (t, _) = conn.closed().filter(|(_, code)| *code == Some(SILENT))?;
+        // Clients of this service are closed so where it crashes, and any client's own code is
+        // sent back.
+        if conn.is_of(CRASHES) || conn.has_closed() {
+            return None;
+        }
+        let reads = conn.reads.iter().map(|(read, _)| *read);
+        let last = reads.take_while(|read| *read < t).last()?;
+        let last = last.max(conn.answered()?);
+        let is_asked = |(at, seen): &(u64, Seen)| {
+            matches!(seen, Seen::Ping(_)) && *at >= last + self.interval && t >= at + self.pong
+        };
+        let was_asked = conn.said().seen.iter().any(is_asked);
+        (!was_asked).then_some((t, last))
     }
 
     /// How long the connection's messages take at the rate they may have: while those that were

@@ -254,6 +254,31 @@ impl<'a> History<'a> {
         self.is_cut(life, end) || self.holds.iter().any(hits)
     }
 
+    /// Whether this client's link was held for so long at some time of its life before `to`.
+    pub fn is_held(&self, life: &Life, to: u64, micros: u64) -> bool {
+        let is_it = |hold: &Outage| {
+            hold.zone == life.zone
+                && hold.from <= to
+                && life.connecting <= hold.to
+                && hold.to.saturating_sub(hold.from) >= micros
+        };
+        self.holds.iter().any(is_it)
+    }
+
+    /// How many sessions the product has ended for this cause.
+    pub fn ended_for(&self, cause: &str) -> usize {
+        let is_it = |entry: &&Entry| {
+            let Event::Log {
+                message, fields, ..
+            } = &entry.event
+            else {
+                return false;
+            };
+            message == "session closed" && fields.get("cause").is_some_and(|it| it == cause)
+        };
+        self.entries.iter().filter(is_it).count()
+    }
+
     /// Until when a client is there: it leaves, or it is gone, or the server drains.
     pub fn until(&self, life: &Life) -> u64 {
         let ends = [

@@ -4,6 +4,7 @@ use std::fmt;
 use std::rc::Rc;
 
 mod accepting;
+mod arriving;
 mod bounds;
 mod codes;
 mod connection;
@@ -25,6 +26,7 @@ mod timenow;
 pub mod wild;
 
 pub use self::accepting::Accepting;
+pub use self::arriving::Arriving;
 pub use self::bounds::Bounds;
 pub use self::codes::Codes;
 pub use self::connection::Connection;
@@ -122,6 +124,7 @@ impl fmt::Display for Violation {
 pub fn all() -> Vec<Box<dyn Checker>> {
     vec![
         Box::new(Accepting),
+        Box::new(Arriving),
         Box::new(Bounds),
         Box::new(Codes),
         Box::new(Connection),

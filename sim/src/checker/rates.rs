@@ -1,5 +1,6 @@
 //! Rates: who sends more than it may waits or is closed, and nobody else.
 
+use super::arriving;
 use super::conns::Conn;
 use super::{Breach, Checker, History};
 use crate::frames::Seen;
@@ -142,6 +143,7 @@ impl Judged<'_, '_> {
         let may = self.first_over(0);
         if let Some((t, _)) = told
             && may.is_none_or(|over| over > t)
+            && !arriving::is_late(self.conn, &self.wild.limits(), t)
         {
             return Err((
                 t,

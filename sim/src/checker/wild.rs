@@ -21,4 +21,4 @@ pub use self::protocol::Protocol;
 pub use self::rest::Rest;
 
 /// The service that crashes when it is told to.
-const CRASHES: &str = "script";
+pub(super) const CRASHES: &str = "script";

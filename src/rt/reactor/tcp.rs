@@ -45,6 +45,12 @@ impl TcpStream {
         self.known.silent_at() == self.sources.tellings().0 << 1
     }
 
+    /// Whether the system has something to be read, whatever it has told of that.
+    pub(crate) fn has_news(&self) -> bool {
+        let peeked = retried(|| self.stream.peek(&mut [0]));
+        !peeked.is_err_and(|error| error.kind() == ErrorKind::WouldBlock)
+    }
+
     fn poll_read_into(&mut self, cx: &Context<'_>, into: &mut [u8]) -> Poll<io::Result<usize>> {
         loop {
             let told = match self.sources.ask(cx, self.key, Side::Read) {

@@ -5,7 +5,7 @@ use toml::de::{DeTable, DeValue};
 
 use super::key::Key;
 use super::problem::Problem;
-use super::schema::{SECTIONS, SERVICE, keys_of};
+use super::schema::{GONE, Gone, SECTIONS, SERVICE, keys_of};
 use super::source::{Given, Layer, Place, Source};
 use super::value::Kind;
 
@@ -85,6 +85,11 @@ impl Reading<'_> {
 
     fn key(&mut self, section: &str, name: &Name<'_>, value: &Spanned<DeValue<'_>>) {
         let Some(key) = keys_of(section).find(|key| key.name == name.get_ref()) else {
+            let is_it = |gone: &&Gone| gone.section == section && gone.name == name.get_ref();
+            if let Some(gone) = GONE.iter().find(is_it) {
+                let at = self.at(name.span().start);
+                return self.problems.push(gone.at(at));
+            }
             let there = keys_of(section).map(|key| key.name).collect();
             return self.unknown(name, there);
         };
@@ -212,6 +217,15 @@ mod tests {
                 "[limits]\nsession = 1",
                 &["b.toml:2: ", "`session`", "`sessions`?"],
             ),
+            (
+                "[limits]\n\npings_missed_max = 2",
+                &[
+                    "b.toml:3: ",
+                    "`limits.pings_missed_max` is gone",
+                    "`pong_timeout`",
+                ],
+            ),
+            ("pings_missed_max = 2", &["b.toml:1: ", "there is no"]),
             ("[service.pong]\n", &["b.toml:1: ", "`pong`", "echo, ping"]),
             ("service.ping = 1", &["b.toml:1: ", "`ping`"]),
             ("limits = 1", &["b.toml:1: ", "`limits`"]),

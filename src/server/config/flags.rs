@@ -7,8 +7,8 @@ use clap::{Arg, ArgAction, ArgMatches, Command, value_parser};
 use clap_complete::Shell;
 
 use super::key::{Change, Key};
-use super::problem::near;
-use super::schema::{SECTIONS, SERVICE, SERVICE_KEYS};
+use super::problem::{Problem, near};
+use super::schema::{GONE, Gone, SECTIONS, SERVICE, SERVICE_KEYS};
 use super::source::{Given, Layer, Place, Source};
 use super::value::Kind;
 
@@ -77,10 +77,13 @@ pub fn command(services: &[&'static str]) -> Command {
         .subcommand(Command::new("man").about("Prints the manual page"))
 }
 
-/// The settings, and what other programs call some of them.
+/// The settings, those that are gone, and what other programs call some of them.
 fn args(services: &[&'static str]) -> impl Iterator<Item = Arg> {
     let settings = settings(services).map(|(section, key)| arg(&section, key));
-    settings.chain(ADDRESSES.iter().map(misnamed))
+    let refused = GONE.iter().map(gone_arg);
+    settings
+        .chain(refused)
+        .chain(ADDRESSES.iter().map(misnamed))
 }
 
 /// What other programs call the address that they listen on, or a part of it.
@@ -109,8 +112,8 @@ fn settings(services: &[&'static str]) -> impl Iterator<Item = (String, &'static
 }
 
 fn arg(section: &str, key: &'static Key) -> Arg {
-    let arg = Arg::new(id(section, key))
-        .long(flag(section, key))
+    let arg = Arg::new(id(section, key.name))
+        .long(flag(section, key.name))
         .help(help(section, key))
         .value_name(key.placeholder)
         // The help says once that each key of a service is one for a single service as well.
@@ -125,33 +128,66 @@ fn arg(section: &str, key: &'static Key) -> Arg {
     }
 }
 
+/// One that is taken to be refused with a hint.
+fn gone_arg(gone: &Gone) -> Arg {
+    Arg::new(id(gone.section, gone.name))
+        .long(flag(gone.section, gone.name))
+        .num_args(0..=1)
+        .hide(true)
+}
+
 fn help(section: &str, key: &Key) -> String {
     let default = match (key.change, key.default) {
         (Change::Secret, _) | (_, "") => String::new(),
         (Change::Live | Change::Start, default) => format!(" [default: {default}]"),
     };
-    let (text, variable) = (key.help.trim_start(), variable(section, key));
+    let (text, variable) = (key.help.trim_start(), variable(section, key.name));
     format!("{text}{default} [env: {variable}]")
 }
 
-fn words(section: &str, key: &Key, between: &str) -> String {
+fn words(section: &str, name: &str, between: &str) -> String {
     match section {
-        "" => key.name.to_owned(),
-        section => format!("{}{between}{}", section.replace('.', between), key.name),
+        "" => name.to_owned(),
+        section => format!("{}{between}{name}", section.replace('.', between)),
     }
 }
 
-fn id(section: &str, key: &Key) -> String {
-    words(section, key, ".")
+fn id(section: &str, name: &str) -> String {
+    words(section, name, ".")
 }
 
-fn flag(section: &str, key: &Key) -> String {
-    words(section, key, "-").replace('_', "-")
+fn flag(section: &str, name: &str) -> String {
+    words(section, name, "-").replace('_', "-")
 }
 
-fn variable(section: &str, key: &Key) -> String {
-    let words = words(section, key, "_").replace('-', "_");
+fn variable(section: &str, name: &str) -> String {
+    let words = words(section, name, "_").replace('-', "_");
     format!("BUSLINE_{}", words.to_uppercase())
+}
+
+/// What the environment and the flags give that there is not any more.
+pub(super) fn gone(
+    matches: &ArgMatches,
+    variables: impl Fn(&str) -> Option<String>,
+) -> Vec<Problem> {
+    let behind = match matches.subcommand() {
+        Some(("config", behind)) => Some(behind),
+        Some(_) | None => None,
+    };
+    let mut problems = Vec::new();
+    for gone in GONE {
+        let name = variable(gone.section, gone.name);
+        if variables(&name).is_some() {
+            problems.push(gone.at(Source::Environment(name)));
+        }
+        let id = id(gone.section, gone.name);
+        let mut given = [Some(matches), behind].into_iter().flatten();
+        if given.any(|given| given.value_source(&id) == Some(ValueSource::CommandLine)) {
+            let flag = format!("--{}", flag(gone.section, gone.name));
+            problems.push(gone.at(Source::Flag(flag)));
+        }
+    }
+    problems
 }
 
 /// What the flags give, those before and those behind the word `config`.
@@ -166,13 +202,13 @@ pub(super) fn given(matches: &ArgMatches, services: &[&'static str]) -> Layer {
 fn flags(matches: &ArgMatches, services: &[&'static str]) -> Layer {
     let mut layer = Layer::default();
     for (section, key) in settings(services) {
-        let id = id(&section, key);
+        let id = id(&section, key.name);
         if matches.value_source(&id) != Some(ValueSource::CommandLine) {
             continue;
         }
         let texts = matches.get_many::<String>(&id).into_iter().flatten();
         let text = texts.map(String::as_str).collect::<Vec<_>>().join(",");
-        let source = Source::Flag(format!("--{}", flag(&section, key)));
+        let source = Source::Flag(format!("--{}", flag(&section, key.name)));
         layer.set(Place::new(&section, key.name), Given { text, source });
     }
     layer
@@ -184,7 +220,9 @@ pub(super) fn unknown(
     services: &[&'static str],
 ) -> Vec<String> {
     let known: Vec<_> = settings(services)
-        .map(|(section, key)| variable(&section, key))
+        .map(|(section, key)| variable(&section, key.name))
+        // These are refused and not ignored.
+        .chain(GONE.iter().map(|gone| variable(gone.section, gone.name)))
         .chain(["BUSLINE_CONFIG".to_owned()])
         .collect();
     let ours = names.filter(|name| name.starts_with("BUSLINE_"));
@@ -201,7 +239,7 @@ pub(super) fn environment(
 ) -> Layer {
     let mut layer = Layer::default();
     for (section, key) in settings(services) {
-        let name = variable(&section, key);
+        let name = variable(&section, key.name);
         if let Some(text) = variables(&name) {
             let source = Source::Environment(name);
             layer.set(Place::new(&section, key.name), Given { text, source });
@@ -213,6 +251,7 @@ pub(super) fn environment(
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::server::config::Sources;
 
     #[test]
     fn a_variable_that_is_no_setting_is_named() {
@@ -266,6 +305,36 @@ mod tests {
             assert!(error.contains("--listen localhost:8080"), "{line}: {error}");
             assert!(error.starts_with("error: unexpected argument"), "{error}");
         }
+    }
+
+    #[test]
+    fn a_setting_that_is_gone_is_refused_with_what_takes_its_place() {
+        const FLAG: &str = "--limits-pings-missed-max";
+        let set = |name: &str| (name == "BUSLINE_LIMITS_PINGS_MISSED_MAX").then(|| "2".to_owned());
+        let unset = |_: &str| None;
+        let told = |args: &[&str], variables: &dyn Fn(&str) -> Option<String>| {
+            let args = ["busline"].iter().chain(args);
+            let matches = command(&[]).get_matches_from(args);
+            let sources = Sources::new(&matches, variables, &[]);
+            let refused = sources.read().err();
+            refused.map_or(Vec::new(), |problems| problems.iter().collect())
+        };
+        assert_eq!(told(&[], &unset), [""; 0]);
+        let hint = "`limits.pings_missed_max` is gone: set `pong_timeout`, the time a client has \
+                    to answer a ping";
+        let of_flag = format!("{FLAG}: {hint}");
+        for args in [&[FLAG, "2"][..], &[FLAG], &["--limits-pings-missed-max=2"]] {
+            assert_eq!(told(args, &unset), [of_flag.as_str()]);
+        }
+        let of_variable = format!("BUSLINE_LIMITS_PINGS_MISSED_MAX: {hint}");
+        assert_eq!(told(&[], &set), [of_variable.as_str()]);
+        assert_eq!(told(&[FLAG, "2"], &set), [of_variable, of_flag]);
+        let names = ["BUSLINE_LIMITS_PINGS_MISSED_MAX".to_owned()];
+        assert_eq!(
+            unknown(names.into_iter(), &[]),
+            [""; 0],
+            "it is not ignored"
+        );
     }
 
     #[test]

@@ -72,6 +72,8 @@ pub struct Config {
 pub struct Sources {
     file: Option<String>,
     over: Layer,
+    /// What the environment and the flags give that there is not any more.
+    gone: Vec<Problem>,
     services: &'static [&'static str],
 }
 
@@ -85,6 +87,7 @@ impl Sources {
         let file = matches.get_one::<String>("config");
         Self {
             file: file.cloned().or_else(|| variables("BUSLINE_CONFIG")),
+            gone: flags::gone(matches, &variables),
             over: flags::environment(variables, services).under(flags::given(matches, services)),
             services,
         }
@@ -100,6 +103,7 @@ impl Sources {
         Self {
             file: Some(path.to_owned()),
             over: Layer::default(),
+            gone: Vec::new(),
             services,
         }
     }
@@ -126,7 +130,7 @@ impl Sources {
     ///
     /// As for [`read`](Self::read).
     pub fn with_file(&self, path: &str, text: &str) -> Result<Config, Problems> {
-        let mut problems = Vec::new();
+        let mut problems = self.gone.clone();
         let services = self.services;
         let file = File {
             path,
@@ -338,8 +342,9 @@ impl Config {
             handshakes_per_address: keys.handshakes_per_address.nonzero(),
             keepalive: KeepalivePolicy {
                 interval: keys.ping_interval.get(),
-                missed_max: keys.pings_missed_max.nonzero_u32(),
+                pong_timeout: keys.pong_timeout.get(),
             },
+            message_timeout: keys.message_timeout.get(),
             accept_timeout: keys.accept_timeout.get(),
             answers_timeout: keys.answers_timeout.get(),
             write_timeout: keys.write_timeout.get(),

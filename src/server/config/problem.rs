@@ -9,6 +9,16 @@ pub(crate) enum Problem {
     /// Two values do not go together, or a running server cannot change them.
     #[error("{0}")]
     Conflict(&'static str),
+    /// There is no such key any more.
+    #[error("{at}: `{place}` is gone: {hint}")]
+    Gone {
+        /// Where it is.
+        at: Source,
+        /// The key.
+        place: Place,
+        /// What to do instead.
+        hint: &'static str,
+    },
     /// The file cannot be read.
     #[error("cannot use {path}: {error}")]
     Read {

@@ -5,6 +5,8 @@ use std::path::PathBuf;
 use super::admin::{Admin, LogFormat};
 use super::key::{Key, Keys, keys};
 use super::log_filter::LogFilter;
+use super::problem::Problem;
+use super::source::{Place, Source};
 use super::value::{Described, Kind, OneOrMore, Parsed, Ratio, Time, Value, Whole};
 use crate::address::Network;
 use crate::host;
@@ -117,6 +119,9 @@ keys! {
         handshake_timeout: Time<1, HOUR> = "10s", Start;
         /// Largest request head, in bytes
         request_head_bytes: Whole<8192, 1_048_576> = "16384", Start;
+        /// Longest time from a message's first byte to its last, and a second more for each KiB
+        /// that has come; a slower message closes its session with 1008; 0s is any
+        message_timeout: Time<0, DAY> = "1m", Live;
         /// Longest time a session waits to hand a message to its service
         accept_timeout: Time<1, DAY> = "1m", Live;
         /// Longest time a message waits for the answers to earlier ones to be sent
@@ -134,9 +139,9 @@ keys! {
         /// Close code of these
         drain_code: DrainCode = "1001", Live;
         /// Silence after which a client is pinged; 0s pings nobody
-        ping_interval: Time<0, DAY> = "30s", Live;
-        /// Pings without an answer after which a client is dropped
-        pings_missed_max: Whole<1, 1000> = "2", Live;
+        ping_interval: Time<0, DAY> = "25s", Live;
+        /// Time a client has to answer a ping, with any byte; without one it is closed with 1011
+        pong_timeout: Time<1, DAY> = "10s", Live;
     }
 }
 
@@ -209,6 +214,32 @@ pub(super) const SECTIONS: &[Section] = &[
     Section::of::<TlsKeys>("tls"),
     Section::of::<OtelKeys>("otel"),
 ];
+
+/// A key that there was.
+#[derive(Debug)]
+pub(super) struct Gone {
+    pub(super) section: &'static str,
+    pub(super) name: &'static str,
+    /// What to do instead.
+    pub(super) hint: &'static str,
+}
+
+impl Gone {
+    pub(super) fn at(&self, at: Source) -> Problem {
+        Problem::Gone {
+            at,
+            place: Place::new(self.section, self.name),
+            hint: self.hint,
+        }
+    }
+}
+
+/// Keys that there were: each is refused, as what it asked for would not be done.
+pub(super) const GONE: &[Gone] = &[Gone {
+    section: "limits",
+    name: "pings_missed_max",
+    hint: "set `pong_timeout`, the time a client has to answer a ping",
+}];
 
 /// The keys of the section of one service.
 pub(super) const SERVICE_KEYS: &[Key] = ServiceKeys::KEYS;

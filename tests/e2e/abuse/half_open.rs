@@ -1,6 +1,5 @@
 //! Sockets whose other end is gone without a word, as after a power cut.
 
-use std::num::NonZeroU32;
 use std::time::Duration;
 
 use busline::limits::KeepalivePolicy;
@@ -15,7 +14,7 @@ use crate::server::Server;
 async fn half_open_sockets_are_found_by_ping_and_leave_nothing_behind() {
     let keepalive = KeepalivePolicy {
         interval: Duration::from_millis(300),
-        missed_max: NonZeroU32::new(2).expect("2 is not 0"),
+        pong_timeout: Duration::from_millis(300),
     };
     let limits = Limits {
         keepalive,

@@ -7,8 +7,10 @@ use crate::trace::Event;
 use crate::wild::{Deed, is_legal_code};
 
 /// A client is closed with its own code, with that of a rule it has broken, with 1001 after the
-/// drain, with 1008 where it may send no more, with 1013
-/// where it or its service is slow, or with 1011 where its service crashed.
+/// drain, with 1008 where it may send no more or sends a message too slowly, with 1013 where it or
+/// its service is slow, or with 1011 where its service crashed or a client has answered no ping.
+/// Which client may be closed with 1008 or 1011, `arriving`, `rates` and `deadlines` say more
+/// exactly.
 pub struct Closing;
 
 impl Checker for Closing {
@@ -52,6 +54,10 @@ impl Checker for Closing {
             }
         }
         let inbound = history.wild.as_ref().and_then(|wild| wild.inbound);
+        let (late, silent) = (
+            history.ended_for("message_too_slow"),
+            history.ended_for("silent"),
+        );
         for (client, life) in &history.clients {
             let Some((t, code)) = life.closed else {
                 continue;
@@ -65,8 +71,8 @@ impl Checker for Closing {
             let is_earned = code.is_some_and(|code| codes.is_some_and(|c| c.contains(&code)));
             let is_right = match code {
                 Some(1001) => history.drained.is_some_and(|drained| drained <= t),
-                Some(1008) => inbound.is_some_and(|inbound| inbound.closes),
-                Some(1011) => life.service == super::CRASHES,
+                Some(1008) => late > 0 || inbound.is_some_and(|inbound| inbound.closes),
+                Some(1011) => silent > 0 || life.service == super::CRASHES,
                 Some(1013) => history.is_slow(),
                 _ => false,
             };

@@ -39,6 +39,7 @@ fn is_earned(world: &World, client: &Client, cause: &Cause) -> bool {
         | Cause::Denied
         | Cause::Expired
         | Cause::Idle
+        | Cause::MessageTooSlow
         | Cause::PingFlood
         | Cause::RateExceeded
         | Cause::Shed => false,

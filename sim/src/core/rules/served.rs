@@ -114,6 +114,7 @@ fn told(world: &World, client: &Client) -> Found {
             | Cause::Expired
             | Cause::Failed
             | Cause::Idle
+            | Cause::MessageTooSlow
             | Cause::PeerClosed(_)
             | Cause::PingFlood
             | Cause::Protocol(_)
