@@ -89,6 +89,12 @@ impl Keepalive {
         matches!(self.state, State::Due | State::Sent)
     }
 
+    /// Whether the time for the answer to a ping runs.
+    #[inline]
+    pub(super) fn is_asked(&self) -> bool {
+        matches!(self.state, State::Asked(_))
+    }
+
     /// The ping that was due is on its way to the socket.
     pub fn sent(&mut self) {
         if self.state == State::Due {

@@ -166,8 +166,9 @@ impl<R: Runtime> Open<R> {
         {
             return Poll::Ready(cause);
         }
-        // A ping that is due is sent by the poll that the timer, having fired, asks for.
-        let cause = if !self.pongs.is_empty() || self.notice.is_some() {
+        // Nothing else may ask for a poll that sends them.
+        let has_control = !self.pongs.is_empty() || self.notice.is_some();
+        let cause = if has_control || self.keepalive.is_due() {
             self.poll_out(cx, link, now)
         } else {
             None
@@ -177,7 +178,8 @@ impl<R: Runtime> Open<R> {
 
     /// Whether nothing is due, and nothing sooner than it was when the timer was armed.
     ///
-    /// What a client says, and what it is sent, only moves deadlines away.
+    /// What a client says, and what it is sent, moves deadlines away; an answer to a ping may move
+    /// the next one closer, and sets `is_timed_anew`.
     #[inline]
     pub(super) fn is_early<S>(&self, link: &Link<S>, due: Due) -> bool {
         due == Due::Later && !self.is_timed_anew && !self.is_waiting(link)

@@ -65,13 +65,23 @@ impl Crowd {
         room: usize,
         agree: impl FnOnce(Admission<Manual>) -> Admission<Manual>,
     ) -> Peer {
+        let peer = self.admit(room, agree);
+        self.rt.settle();
+        peer
+    }
+
+    /// One more client, whose session is not polled yet.
+    pub(crate) fn admit(
+        &mut self,
+        room: usize,
+        agree: impl FnOnce(Admission<Manual>) -> Admission<Manual>,
+    ) -> Peer {
         let admission = Admission::request(&self.app, "s").expect("admitted");
         let admission = agree(admission);
         let peer = Peer::default();
         peer.make_room(room);
         let session = Session::new(admission, peer.socket());
         self.rt.spawn(session.map(drop).boxed());
-        self.rt.settle();
         self.peers.push(peer.clone());
         peer
     }

@@ -2,6 +2,7 @@
 
 use std::time::Duration;
 
+use busline::limits::KeepalivePolicy;
 use busline::{CloseReason, Limits};
 
 use crate::model::crowd::{Crowd, closed};
@@ -49,6 +50,29 @@ fn any_byte_answers_a_ping() {
         assert_eq!(peer.said(), [Said::Ping, Said::Ping], "{bytes:?}");
         crowd.wait(10_000);
         assert_eq!(closed(&peer), Some(1011), "{bytes:?}");
+    }
+}
+
+#[test]
+fn a_client_that_answers_is_pinged_after_each_interval_whatever_its_time_for_an_answer_is() {
+    for answer_s in [1, 4, 5, 10, 1_000] {
+        let keepalive = KeepalivePolicy {
+            interval: Duration::from_secs(1),
+            pong_timeout: Duration::from_secs(answer_s),
+        };
+        let mut crowd = Crowd::limited(Limits {
+            keepalive,
+            ..Limits::default()
+        });
+        let peer = crowd.join(ROOM);
+        for pings in 1..=3 {
+            crowd.wait(999);
+            assert_eq!(peer.said().len(), pings - 1, "{answer_s} s for an answer");
+            crowd.wait(1);
+            assert_eq!(peer.said(), vec![Said::Ping; pings], "{answer_s} s");
+            peer.send(true, 10, b"");
+            crowd.wait(0);
+        }
     }
 }
 
@@ -101,6 +125,17 @@ fn a_machine_that_slept_gives_a_client_time_to_answer() {
         crowd.wait(1);
         assert_eq!(closed(&peer), Some(1011), "asleep after {awake} ms");
     }
+}
+
+#[test]
+fn a_machine_that_slept_before_a_session_began_asks_its_client() {
+    let mut crowd = Crowd::limited(Limits::default());
+    let peer = crowd.admit(ROOM, |admission| admission);
+    crowd.rt.pause(Duration::from_secs(3_600));
+    crowd.wait(9_999);
+    assert_eq!(peer.said(), [Said::Ping]);
+    crowd.wait(1);
+    assert_eq!(closed(&peer), Some(1011));
 }
 
 #[test]

@@ -99,6 +99,8 @@ impl<R: Runtime> Open<R> {
             if self.intake.bytes(now, link.inlet.take_read()) == Within::No {
                 return Some(Cause::RateExceeded);
             }
+            // An interval may be shorter than what is left of a part of the time for an answer.
+            self.is_timed_anew |= self.keepalive.is_asked();
             self.keepalive.heard(now);
             if let Some(cause) = self.on_inbound(cx, inbound, turn, now) {
                 return Some(cause);
