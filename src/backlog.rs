@@ -194,6 +194,7 @@ mod tests {
     use proptest::prelude::*;
 
     use super::*;
+    use crate::wakes::Wakes;
 
     fn hold(account: &mut Account, bytes: usize) -> bool {
         let mut cx = Context::from_waker(Waker::noop());
@@ -228,6 +229,28 @@ mod tests {
         assert!(!hold(&mut accounts[0], 27));
         assert!(hold(&mut accounts[1], 27), "client 5 is the oldest");
         assert!(!hold(&mut accounts[2], 27));
+    }
+
+    #[test]
+    fn of_a_session_that_has_moved_the_task_that_it_was_moved_to_is_woken() {
+        for moves in [false, true] {
+            let backlog = Backlog::new(80);
+            let mut accounts = [1, 2].map(|client| backlog.account(client));
+            let tasks = [Wakes::new(), Wakes::new()];
+            let mut hold = |client: usize, task: usize, bytes| {
+                let mut cx = Context::from_waker(&tasks[task].1);
+                accounts[client].poll_hold(&mut cx, bytes).is_ready()
+            };
+            assert!(!hold(0, 0, 50));
+            assert!(!hold(0, usize::from(moves), 60));
+            let mut cx = Context::from_waker(Waker::noop());
+            assert!(
+                !accounts[1].poll_hold(&mut cx, 30).is_ready(),
+                "the other one is to go"
+            );
+            let woken = tasks.map(|(wakes, _)| wakes.count());
+            assert_eq!(woken, if moves { [0, 1] } else { [1, 0] });
+        }
     }
 
     #[test]

@@ -159,13 +159,18 @@ impl World {
     }
 
     fn follow_with(&self, room: usize, bytes_max: usize) -> (Arc<Socket>, Member) {
+        self.follow_since(room, bytes_max, 2)
+    }
+
+    /// One that was admitted to this generation.
+    fn follow_since(&self, room: usize, bytes_max: usize, since: u64) -> (Arc<Socket>, Member) {
         let socket = Arc::new(Socket::of(room));
         let loan = Loan {
             follower: Arc::clone(&socket) as Arc<dyn Follower>,
             subscription: self.bus.subscribe(&topic()).expect("there is room"),
             terms: Terms {
                 bytes_max,
-                since: Generation::new(2),
+                since: Generation::new(since),
             },
         };
         let member = self.fans.join(loan).map_err(|_| ()).expect("it may follow");
@@ -269,6 +274,24 @@ fn what_does_not_suit_all_each_receives_by_itself() {
     world.rt.turn();
     assert_eq!(taken(&socket), (0, true, 1), "more than is written at once");
     drop(member);
+}
+
+#[test]
+fn what_an_older_instance_says_is_given_to_nobody_once_a_newer_client_follows() {
+    for (newer, given) in [(2, 1), (3, 0)] {
+        let world = World::new();
+        let (older, _older_member) = world.follow(9);
+        let (socket, member) = world.follow_since(9, 100, newer);
+        let by_older = Message::text("a").from_origin(Origin::Service(Generation::new(2)));
+        world.bus.publish(&topic(), by_older);
+        world.rt.turn();
+        // Each of their sessions sees for itself what it is to have.
+        let is_released = given == 0;
+        let expected = (given, is_released, usize::from(is_released));
+        assert_eq!([&older, &socket].map(|socket| taken(socket)), [expected; 2]);
+        let mut subscription = member.leave().expect("it was lent");
+        assert_eq!(texts(&mut subscription).len(), 1 - given);
+    }
 }
 
 #[test]
