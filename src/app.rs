@@ -8,7 +8,9 @@ use crate::backlog::{Account, Backlog};
 use crate::bus::{BusCounts, ClientId, InMemoryMessageBus, MessageBus, NameError, ServiceName};
 use crate::fan::Fans;
 use crate::host::Hosts;
-use crate::limits::{InboundPolicy, LifecyclePolicy, Limits, ServicePolicy, SlowConsumer};
+use crate::limits::{
+    InboundPolicy, LifecyclePolicy, Limits, ON_THE_WAY, ServicePolicy, SlowConsumer,
+};
 use crate::metrics::{Metrics, SessionCounts};
 use crate::origin::Origins;
 use crate::pacing::Pacing;
@@ -49,6 +51,17 @@ struct Inner<R: Runtime> {
 
 /// A figure that the program around the application counts.
 type Figure = StdArc<dyn Fn() -> u64 + Send + Sync>;
+
+/// When a session leaves an application that drains.
+#[derive(Clone, Copy, Debug)]
+pub(crate) struct Leave {
+    /// Its own moment.
+    pub(crate) at: Instant,
+    /// When nothing of what its client had sent is on its way any more.
+    pub(crate) arrived_at: Instant,
+    /// Until when its service deals with what had arrived, unless it is faster.
+    pub(crate) arrivals_until: Instant,
+}
 
 /// What clients are admitted under: one whole value, replaced at once.
 #[derive(Clone)]
@@ -226,8 +239,9 @@ impl<R: Runtime> App<R> {
         self.inner.backlog.account(client.number())
     }
 
-    /// Refuses every further client and closes the sessions there are, each at its own moment; see
-    /// [`Limits::drain`](crate::Limits::drain) and [`drained`](Self::drained).
+    /// Refuses every further client and closes the sessions there are, each at its own moment, once
+    /// what had arrived is answered; see [`Limits::drain`](crate::Limits::drain),
+    /// [`arrivals_timeout`](crate::Limits::arrivals_timeout) and [`drained`](Self::drained).
     ///
     /// Until then they are served as before. A second call changes nothing.
     pub fn drain(&self) {
@@ -273,11 +287,28 @@ impl<R: Runtime> App<R> {
     }
 
     /// When one more session leaves a draining application.
-    pub(crate) fn leaves_at(&self) -> Instant {
+    pub(crate) fn leave(&self) -> Leave {
+        let arrivals = self.limits().arrivals_timeout();
         let mut pacing = self.inner.pacing.lock();
-        let moment = pacing.as_mut().map(Pacing::moment);
-        let moment = moment.filter(|_| !planted::is(Bug::DrainNotPaced));
-        moment.unwrap_or_else(|| self.rt().now())
+        let now = self.rt().now();
+        let (start, moment) = pacing
+            .as_mut()
+            .map_or((now, now), |pacing| (pacing.start(), pacing.moment()));
+        let is_paced = !planted::is(Bug::DrainNotPaced);
+        Leave {
+            at: if is_paced { moment } else { now },
+            arrived_at: start + ON_THE_WAY.min(arrivals),
+            arrivals_until: start + arrivals,
+        }
+    }
+
+    /// When a session leaves that could not at its own moment.
+    pub(crate) fn leave_later(&self, now: Instant) -> Instant {
+        let mut pacing = self.inner.pacing.lock();
+        let later = pacing.as_mut().map(|pacing| pacing.later(now));
+        later
+            .filter(|_| !planted::is(Bug::DrainNotPaced))
+            .unwrap_or(now)
     }
 
     /// Waits, after [`drain`](Self::drain), until no session and no instance of a service is left.

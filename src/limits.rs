@@ -18,6 +18,11 @@ pub(crate) const READ_BYTES: usize = 8_192;
 /// Longest time a service may go on without a wait before it is told of.
 pub const BLOCKED_AFTER: Duration = Duration::from_millis(100);
 
+/// Time for what a client has sent to arrive once a drain begins, if it has said something before:
+/// longer than the 40 ms after which systems acknowledge, which a client's system may wait for
+/// before it sends more (RFC 896).
+pub const ON_THE_WAY: Duration = Duration::from_millis(50);
+
 /// Longest token, in bytes; a longer one is refused before anybody looks into it.
 pub const TOKEN_BYTES_MAX: usize = 8_192;
 
@@ -96,8 +101,10 @@ pub struct Limits {
     pub answers_timeout: Duration,
     /// Longest time a write may make no progress before the connection is dropped. Default 60 s.
     pub write_timeout: Duration,
-    /// Longest time a closing session may take: flush, close handshake, end of stream.
-    /// Default 5 s.
+    /// Longest time a closing session may take: what its service still answers, flush, close
+    /// handshake, end of stream. Default 5 s.
+    ///
+    /// Half of it at most is for the [answers](Self::turn_timeout).
     pub close_timeout: Duration,
     /// Most connections that are not yet upgraded, each a handshake or a plain request. For one
     /// more the oldest gives way that has not sent a whole request head, of the address that has
@@ -122,10 +129,29 @@ pub struct Limits {
     pub request_head_bytes: usize,
     /// Longest time from the shutdown signal to the end of `serve`. Default 30 s.
     pub drain_timeout: Duration,
-    /// How sessions leave a draining server; the last one at the latest twice
+    /// How sessions leave a draining server, once their service has dealt with what had arrived,
+    /// see [`arrivals_timeout`](Self::arrivals_timeout); the last one at the latest twice
     /// [`close_timeout`](Self::close_timeout) before the end of
     /// [`drain_timeout`](Self::drain_timeout).
     pub drain: DrainPolicy,
+}
+
+impl Limits {
+    /// Longest time that a service has to answer what a client said before it closed, or before a
+    /// drain closes it: half of [`close_timeout`](Self::close_timeout).
+    pub fn turn_timeout(&self) -> Duration {
+        self.close_timeout / 2
+    }
+
+    /// Longest time from the begin of a drain in which what had arrived by then is handed to the
+    /// services and answered, before any session leaves: as long as
+    /// [`turn_timeout`](Self::turn_timeout), and no more than a quarter of
+    /// [`drain_timeout`](Self::drain_timeout).
+    ///
+    /// What is [`ON_THE_WAY`] then counts as well.
+    pub fn arrivals_timeout(&self) -> Duration {
+        self.turn_timeout().min(self.drain_timeout / 4)
+    }
 }
 
 impl Default for Limits {

@@ -21,8 +21,12 @@ pub struct Pacing {
     /// Slot `k` is `k * step.0 / step.1` nanoseconds after the start.
     step: (u128, u128),
     order: Order,
+    /// When all must have left.
+    end: Instant,
     /// Sessions that have their moment.
     given: u64,
+    /// The next slot after those of the order.
+    next: u64,
     hurried: bool,
 }
 
@@ -55,18 +59,58 @@ impl Pacing {
             start,
             step,
             order: Order::new(sessions as u64, seed),
+            end: start + within,
             given: 0,
+            next: (sessions as u64).max(1),
             hurried: is_longer(by_rate, by_deadline),
         }
     }
 
+    /// When the first one leaves.
+    pub fn start(&self) -> Instant {
+        self.start
+    }
+
     /// The moment of one more session, another one each time.
     pub fn moment(&mut self) -> Instant {
-        let slot = self.order.place(self.given);
+        let Some(slot) = self.order.place(self.given) else {
+            return self.later(self.start);
+        };
         self.given += 1;
-        let nanos = u128::from(slot) * self.step.0 / self.step.1;
+        self.start_of(slot)
+    }
+
+    /// The moment of a session that could not leave at its own: after those of all others, and not
+    /// before `now`. Where that is too late, it leaves among the others, and faster than the rate.
+    pub fn later(&mut self, now: Instant) -> Instant {
+        let slot = self.next.max(self.slot_from(now));
+        self.next = slot.saturating_add(1);
+        let own = self.start_of(slot).max(now);
+        if own < self.end {
+            return own;
+        }
+        // Multiples of the golden ratio lie evenly in what is left, however many there are.
+        let share = u128::from(slot.wrapping_mul(0x9e37_79b9_7f4a_7c15));
+        let left = u128::from(self.end.nanos_since(now));
+        now.after_nanos(u64::try_from((left * share) >> 64).unwrap_or(u64::MAX))
+    }
+
+    /// When a slot begins.
+    fn start_of(&self, slot: u64) -> Instant {
+        let nanos = u128::from(slot).saturating_mul(self.step.0) / self.step.1;
         let nanos = u64::try_from(nanos).unwrap_or(u64::MAX);
         self.start + Duration::from_nanos(nanos)
+    }
+
+    /// The first slot that begins at this time or later.
+    fn slot_from(&self, at: Instant) -> u64 {
+        let nanos = at.saturating_since(self.start).as_nanos();
+        let (length, slots) = self.step;
+        let parts = nanos.saturating_mul(slots);
+        let slot = parts
+            .saturating_add(length.saturating_sub(1))
+            .checked_div(length);
+        u64::try_from(slot.unwrap_or(0)).unwrap_or(u64::MAX)
     }
 
     /// Whether they leave faster than the policy's rate, because the deadline does not wait.
@@ -103,13 +147,13 @@ impl Order {
         }
     }
 
-    /// The place of the `index`th; those above the count follow in their own order.
-    fn place(&self, index: u64) -> u64 {
+    /// The place of the `index`th, if that is one of them.
+    fn place(&self, index: u64) -> Option<u64> {
         if index >= self.count {
-            return index;
+            return None;
         }
         let place = u128::from(index) * u128::from(self.stride) + u128::from(self.first);
-        u64::try_from(place % u128::from(self.count)).expect("less than the count")
+        u64::try_from(place % u128::from(self.count)).ok()
     }
 }
 
@@ -160,10 +204,10 @@ mod tests {
         for count in 1..=60 {
             for seed in (0..40).map(|n: u64| n.wrapping_mul(0x9e37_79b9_7f4a_7c15)) {
                 let order = Order::new(count, seed);
-                let mut places: Vec<_> = (0..count).map(|index| order.place(index)).collect();
+                let mut places: Vec<_> = (0..count).map_while(|index| order.place(index)).collect();
                 places.sort_unstable();
                 assert_eq!(places, (0..count).collect::<Vec<_>>(), "{count} {seed}");
-                assert_eq!(order.place(count), count, "one who comes late is the last");
+                assert_eq!(order.place(count), None);
             }
         }
     }
@@ -212,6 +256,43 @@ mod tests {
     }
 
     #[test]
+    fn who_misses_a_moment_leaves_after_all_others_and_at_the_rate() {
+        for (sessions, missed) in [(10, 4), (10, 10), (1, 1)] {
+            for after in [0, 1, 2, 250_000_000, 1_700_000_000, 9_000_000_000] {
+                let mut pacing = Pacing::new(policy(4, Duration::ZERO), (at(7), FAR), sessions, 3);
+                let now = at(7 + after);
+                let mut moments: Vec<_> = (0..sessions).map(|_| pacing.moment()).collect();
+                moments.sort_unstable();
+                let last = moments[sessions - 1];
+                let mut kept = moments.split_off(missed);
+                let later: Vec<_> = (0..missed).map(|_| pacing.later(now)).collect();
+                assert!(later.iter().all(|moment| *moment >= now && *moment > last));
+                assert!(later[0] <= last.max(now) + SECOND / 4, "{after}");
+                kept.extend(later);
+                kept.sort_unstable();
+                assert_eq!(most_in_a_second(&kept), 4.min(sessions), "{after}");
+            }
+        }
+    }
+
+    #[test]
+    fn who_misses_a_moment_leaves_before_the_end_of_the_time_there_is() {
+        let mut pacing = Pacing::new(policy(1, FAR), (at(7), 10 * SECOND), 10, 5);
+        let moments: Vec<_> = (0..10).map(|_| pacing.moment()).collect();
+        assert!(moments.iter().all(|moment| *moment < at(7) + 10 * SECOND));
+        let now = at(7) + 2 * SECOND;
+        let mut later: Vec<_> = (0..80).map(|_| pacing.later(now)).collect();
+        later.sort_unstable();
+        assert!(later[0] >= now && later[79] < at(7) + 10 * SECOND);
+        assert!(
+            most_in_a_second(&later) <= 12,
+            "evenly, 10 in each of 8 seconds"
+        );
+        let end = at(7) + 11 * SECOND;
+        assert_eq!(pacing.later(end), end, "there is no time left");
+    }
+
+    #[test]
     fn the_largest_numbers_overflow_nothing() {
         for window in [Duration::ZERO, Duration::MAX] {
             for within in [Duration::ZERO, Duration::MAX] {
@@ -222,6 +303,8 @@ mod tests {
                     u64::MAX,
                 );
                 assert!(pacing.moment() >= at(7));
+                let latest = Instant::from_start(Duration::MAX);
+                assert!(pacing.later(at(8)) >= at(8) && pacing.later(latest) >= latest);
             }
         }
         assert_eq!(moments(policy(1, SECOND), SECOND, 0, 0), []);

@@ -96,6 +96,10 @@ bugs! {
     DrainNotAwaited,
     /// A drain drops what was published before it.
     DrainDropsPublished,
+    /// A drain closes sessions that have not read what has arrived.
+    DrainLeavesUnread,
+    /// A drain closes sessions before their service has answered what has arrived.
+    DrainOvertakesService,
     /// A session that ends does not give its permit back.
     PermitKept,
     /// One session more than the limit is admitted.
@@ -110,6 +114,8 @@ bugs! {
     SlowCodeWrong,
     /// A peer's close frame is not sent back.
     CloseNotEchoed,
+    /// A peer that closes gets no answers to what it said before.
+    CloseUnanswered,
     /// A closing session sends its close frame before what is due.
     DataAfterClose,
     /// A closing session has twice the time it is allowed.

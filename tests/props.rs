@@ -18,6 +18,8 @@ mod leaving;
 mod model;
 #[path = "model/operator.rs"]
 mod operator;
+#[path = "model/parting.rs"]
+mod parting;
 #[path = "model/regressions.rs"]
 mod regressions;
 #[path = "model/silent.rs"]

@@ -1,5 +1,6 @@
 //! One topic of the bus: its log behind a lock, and the tasks that wait on it.
 
+use std::num::NonZeroU64;
 use std::task::{Context, Poll, Waker};
 
 use super::batch::Batch;
@@ -9,6 +10,7 @@ use super::message::Message;
 use super::ring::Ring;
 use super::subscription::Seat;
 use super::topic::Topic;
+use super::turns::Turns;
 use crate::limits::Window;
 use crate::planted::{self, Bug};
 use crate::sync::{AtomicU64, Mutex, MutexGuard, Ordering, Place, Waiters, Wakers};
@@ -53,8 +55,9 @@ impl Offers for Batch {
 /// What came of an offer.
 #[derive(Debug)]
 pub(super) enum Offer {
-    /// Somebody would lose a message by the first that is left; the task is parked.
-    Full,
+    /// Somebody would lose a message by the first that is left; the task is parked. Of those before
+    /// it this is the last, if there are any.
+    Full(Option<Published>),
     /// There are no subscribers: the topic was taken out of the map meanwhile.
     Nobody,
     /// All are published, of which this is the last.
@@ -105,8 +108,17 @@ pub(super) struct Cell {
 pub(super) struct State {
     pub(super) log: LazyLog,
     pub(super) subscribers: Waiters,
-    /// Publishers that wait for room; few topics ever have any.
-    pub(super) publishers: Option<Box<Waiters>>,
+    /// Few topics ever have any.
+    pub(super) publishers: Option<Box<Publishers>>,
+}
+
+/// Publishers that wait.
+#[derive(Debug, Default)]
+pub(super) struct Publishers {
+    /// For room.
+    pub(super) room: Waiters,
+    /// Until what they have published is dealt with.
+    pub(super) turns: Turns,
 }
 
 impl State {
@@ -156,25 +168,57 @@ impl State {
         let Some(publishers) = &mut self.publishers else {
             return Wakers::default();
         };
+        let waiting = &mut publishers.room;
         if self.log.readers() == 0 {
-            return publishers.unpark();
+            return waiting.unpark();
         }
-        let room = self.log.room().saturating_sub(publishers.awake());
-        publishers.unpark_some(room)
+        let room = self.log.room().saturating_sub(waiting.awake());
+        waiting.unpark_some(room)
+    }
+
+    /// Takes out those whose messages may be dealt with, if there are any.
+    pub(super) fn unpark_turns(&mut self) -> Option<Box<Wakers>> {
+        let publishers = self.publishers.as_mut()?;
+        let first = publishers.turns.first()?;
+        if is_dealt_with(&self.log, &self.subscribers, first) {
+            return Some(Box::new(publishers.turns.unpark()));
+        }
+        None
     }
 
     /// A publisher waits; the waker it had is to be dropped after unlocking.
     #[must_use]
     fn park_publisher(&mut self, place: &mut Option<Place>, waker: &Waker) -> Option<Waker> {
-        let publishers = self.publishers.get_or_insert_default();
-        let place = place.get_or_insert_with(|| publishers.enter());
-        publishers.park(place, waker)
+        let waiting = &mut self.publishers.get_or_insert_default().room;
+        let place = place.get_or_insert_with(|| waiting.enter());
+        waiting.park(place, waker)
     }
 
     /// A publisher does not wait any more; its waker is to be dropped after unlocking.
     #[must_use]
     fn leave_publisher(&mut self, place: &mut Option<Place>) -> Option<Waker> {
-        self.publishers.as_mut()?.leave(place.take()?)
+        self.publishers.as_mut()?.room.leave(place.take()?)
+    }
+
+    /// Whether what was published before this number is dealt with; parks the task otherwise. The
+    /// waker it had is to be dropped after unlocking.
+    fn poll_turn(
+        &mut self,
+        before: NonZeroU64,
+        place: &mut Option<Place>,
+        waker: &Waker,
+    ) -> (Poll<()>, Option<Waker>) {
+        if is_dealt_with(&self.log, &self.subscribers, before) {
+            return (Poll::Ready(()), self.leave_turns(place));
+        }
+        let turns = &mut self.publishers.get_or_insert_default().turns;
+        (Poll::Pending, turns.park(before, place, waker))
+    }
+
+    /// A publisher waits for no turn any more; its waker is to be dropped after unlocking.
+    #[must_use]
+    fn leave_turns(&mut self, place: &mut Option<Place>) -> Option<Waker> {
+        self.publishers.as_mut()?.turns.leave(place.take()?)
     }
 
     #[must_use]
@@ -182,6 +226,14 @@ impl State {
         self.log.detach(seat.cursor);
         self.subscribers.leave(seat.place)
     }
+}
+
+/// Whether all readers have received what was published before this number, and have asked for more
+/// since; one that has left deals with nothing any more.
+fn is_dealt_with(log: &LazyLog, readers: &Waiters, before: NonZeroU64) -> bool {
+    let received = log.received();
+    let asks_for_more = readers.awake() == 0;
+    log.readers() == 0 || received > before.get() || (received == before.get() && asks_for_more)
 }
 
 impl Cell {
@@ -259,7 +311,7 @@ impl Cell {
                 (Offer::Published(published), state.leave_publisher(place))
             }
             None if !has_readers => (Offer::Nobody, state.leave_publisher(place)),
-            Some(_) | None => (Offer::Full, state.park_publisher(place, waker)),
+            Some(_) | None => (Offer::Full(last), state.park_publisher(place, waker)),
         };
         drop(state);
         drop(replaced);
@@ -284,6 +336,32 @@ impl Cell {
         publishers.wake();
     }
 
+    /// The number of the next message.
+    pub(super) fn next_number(&self) -> u64 {
+        self.tail.load(Ordering::Acquire)
+    }
+
+    /// Ready once what was published before this number is dealt with; parks the task until then,
+    /// at this place, or at a new one if it has none.
+    pub(super) fn poll_turn(
+        &self,
+        before: NonZeroU64,
+        place: &mut Option<Place>,
+        waker: &Waker,
+    ) -> Poll<()> {
+        let mut state = self.state.lock();
+        let (poll, replaced) = state.poll_turn(before, place, waker);
+        drop(state);
+        drop(replaced);
+        poll
+    }
+
+    /// A publisher waits for no turn any more.
+    pub(super) fn leave_turns(&self, place: Place) {
+        let left = self.state.lock().leave_turns(&mut Some(place));
+        drop(left);
+    }
+
     /// Takes what `read` does, which tells whether the task at `place` is to be parked.
     pub(super) fn read<T>(
         &self,
@@ -296,10 +374,14 @@ impl Cell {
         let park = read.is_parked();
         let replaced = park.then(|| state.subscribers.park(place, cx.waker()));
         let publishers = state.unpark_publishers();
+        let turns = state.unpark_turns();
         drop(state);
         drop(replaced);
         if !planted::is(Bug::RoomWakesNobody) {
             publishers.wake();
+        }
+        if let Some(turns) = turns {
+            turns.wake();
         }
         read
     }
@@ -313,10 +395,14 @@ impl Cell {
             .is_some_and(|log| log.settle(end, rest));
         let subscribers = is_left.then(|| state.subscribers.unpark());
         let publishers = state.unpark_publishers();
+        let turns = state.unpark_turns();
         drop(state);
         subscribers.unwrap_or_default().wake();
         if !planted::is(Bug::RoomWakesNobody) {
             publishers.wake();
+        }
+        if let Some(turns) = turns {
+            turns.wake();
         }
     }
 

@@ -18,6 +18,8 @@ pub struct TopicCounts {
     pub lost_superseded: u64,
     /// Deliveries given up because the subscriber left with the message unread.
     pub lost_unsubscribed: u64,
+    /// Replies to a client that had left. Nobody was subscribed, so that none of them was owed.
+    pub lost_gone: u64,
     /// Deliveries still in the window.
     pub pending: u64,
 }
@@ -31,6 +33,7 @@ impl TopicCounts {
         self.lost_lagged += other.lost_lagged;
         self.lost_superseded += other.lost_superseded;
         self.lost_unsubscribed += other.lost_unsubscribed;
+        self.lost_gone += other.lost_gone;
         self.pending += other.pending;
     }
 }

@@ -51,6 +51,11 @@ impl LazyLog {
         self.kept().map_or(0, Log::next_number)
     }
 
+    /// The number of the message that the slowest reader is to receive next.
+    pub(super) fn received(&self) -> u64 {
+        self.kept().map_or(0, Log::received)
+    }
+
     /// Messages that fit without anybody losing one, if they are short.
     pub(super) fn room(&self) -> usize {
         self.kept().map_or(usize::MAX, Log::room)

@@ -118,6 +118,11 @@ impl InMemoryMessageBus {
         self.shared.taps.count()
     }
 
+    #[cfg(all(test, not(feature = "loom")))]
+    pub(super) fn cell(&self, topic: &Topic) -> Option<Arc<Cell>> {
+        self.shared.cell(topic)
+    }
+
     /// Whether there is a tap.
     #[inline]
     pub(crate) fn is_tapped(&self) -> bool {
@@ -182,12 +187,20 @@ impl MessageBus for InMemoryMessageBus {
 
     fn reply(&self, to: &Sender, message: Message) -> usize {
         let found = to.route().and_then(|route| route.on(&self.shared));
-        self.shared.publish_on(found, to.topic(), message)
+        let subscribers = self.shared.publish_on(found, to.topic(), message);
+        if subscribers == 0 {
+            self.shared.count_gone();
+        }
+        subscribers
     }
 
-    fn reply_batch(&self, to: &Sender, batch: Batch) -> usize {
+    fn reply_batch(&self, to: &Sender, mut batch: Batch) -> usize {
         let found = to.route().and_then(|route| route.on(&self.shared));
-        self.shared.publish_batch_on(found, to.topic(), batch)
+        if let Some(subscribers) = self.shared.publish_together(found, &mut batch) {
+            return subscribers;
+        }
+        let each = std::iter::from_fn(|| batch.pop());
+        each.fold(0, |_, message| self.reply(to, message))
     }
 
     fn publisher(&self, topic: &Topic) -> Publisher {
@@ -292,19 +305,21 @@ impl Shared {
         topic: &Topic,
         mut batch: Batch,
     ) -> usize {
-        if batch.is_empty() {
-            return 0;
+        if let Some(subscribers) = self.publish_together(found, &mut batch) {
+            return subscribers;
         }
-        if !self.is_tapped()
-            && let Some(published) = found.and_then(|cell| cell.publish_batch(&mut batch))
-        {
-            return published.subscribers;
+        let each = std::iter::from_fn(|| batch.pop());
+        each.fold(0, |_, message| self.publish_on(found, topic, message))
+    }
+
+    /// The same with one lock, where the topic was found before and nobody is told of each message;
+    /// they are left otherwise.
+    fn publish_together(&self, found: Option<&Cell>, batch: &mut Batch) -> Option<usize> {
+        if self.is_tapped() || batch.is_empty() {
+            return None;
         }
-        let mut subscribers = 0;
-        while let Some(message) = batch.pop() {
-            subscribers = self.publish_on(found, topic, message);
-        }
-        subscribers
+        let published = found?.publish_batch(batch)?;
+        Some(published.subscribers)
     }
 
     /// Gives the message back if nobody is subscribed any more.
@@ -375,6 +390,11 @@ impl Shared {
         subscribers
     }
 
+    /// Counts a reply to a client that has left, whose topic counts nothing any more.
+    fn count_gone(&self) {
+        self.map.lock().retired.lost_gone += 1;
+    }
+
     /// Attaches a reader, under the map's lock, so that it is never attached to a topic that
     /// another thread is taking out of the map.
     fn subscribe(&self, topic: &Topic) -> Result<(Arc<Cell>, Seat), SubscribeError> {
@@ -408,6 +428,7 @@ impl Shared {
         let mut state = cell.lock();
         let waker = state.leave(seat);
         let publishers = state.unpark_publishers();
+        let turns = state.unpark_turns();
         let last = state.log.readers() == 0;
         if last && !planted::is(Bug::CountsForgotten) {
             map.retired.add(&state.log.counts());
@@ -418,6 +439,9 @@ impl Shared {
         drop(map);
         drop((waker, gone));
         publishers.wake();
+        if let Some(turns) = turns {
+            turns.wake();
+        }
     }
 }
 

@@ -9,6 +9,7 @@ mod burst;
 mod counts;
 
 mod train;
+mod turns;
 
 mod ring;
 

@@ -15,7 +15,7 @@ use super::{
     Subscription, Terms, Topic,
 };
 use crate::limits::Window;
-use crate::sync::model;
+use crate::sync::{Arc, AtomicU64, Ordering, model};
 
 fn bus(window: usize) -> InMemoryMessageBus {
     let messages = NonZeroUsize::new(window).expect("a window is not empty");
@@ -412,6 +412,45 @@ fn text_of_polls(reader: &mut Subscription, ahead: &mut Ahead) -> String {
         Poll::Ready(message)
     }));
     message.as_text().expect("a text").to_owned()
+}
+
+/// A publisher waits until what it has said is dealt with, against a reader that answers each
+/// message before it asks for the next one, or leaves after the last; preemptions unbounded.
+///
+/// Catches: a turn that is over before the answers are there, and a reader that asks for more or
+/// leaves and wakes nobody who waits for that.
+#[test]
+fn a_turn_is_over_once_all_is_answered_and_who_waits_for_it_is_woken() {
+    for leaves in [false, true] {
+        model(None, move || {
+            let bus = bus(4);
+            let mut reader = subscribe(&bus);
+            let answers = Arc::new(AtomicU64::new(0));
+            let mut publisher = bus.publisher(&topic());
+            let counted = Arc::clone(&answers);
+            let service = thread::spawn(move || {
+                let mut ahead = reader.ahead();
+                for _ in 0..2 {
+                    text_of_polls(&mut reader, &mut ahead);
+                    counted.fetch_add(1, Ordering::SeqCst);
+                }
+                let mut cx = Context::from_waker(Waker::noop());
+                if leaves {
+                    drop(reader);
+                    return None;
+                }
+                assert!(reader.poll_ahead(&mut cx, &mut ahead).is_pending());
+                Some((reader, ahead))
+            });
+            for text in ["a", "b"] {
+                assert_eq!(publish_with_room(&mut publisher, text), 1);
+            }
+            block_on(poll_fn(|cx| publisher.poll_turn(cx)));
+            assert_eq!(answers.load(Ordering::SeqCst), 2);
+            drop(service.join().expect("no panic"));
+            assert_empty(&bus);
+        });
+    }
 }
 
 /// 2 publishers wait for room in a window of 2 against a reader that takes ahead what is there, and

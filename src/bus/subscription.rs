@@ -1,6 +1,7 @@
 //! One subscriber's end of a topic, and the end of a publisher that waits for room.
 
 use std::future::poll_fn;
+use std::num::NonZeroU64;
 use std::sync::Arc as StdArc;
 use std::task::{Context, Poll};
 
@@ -267,11 +268,38 @@ impl Drop for Subscription {
 #[derive(Debug)]
 pub struct Publisher {
     shared: Arc<Shared>,
-    topic: Topic,
-    /// Where the topic was found last; it may be gone since.
-    cell: Option<Arc<Cell>>,
-    /// Where it is parked there, if it is.
+    at: At,
+    /// Where it is parked there for room, if it is.
     parked: Option<Place>,
+    /// Where it is parked there until it is its turn, if it is.
+    turn: Option<Place>,
+    /// The number after its last message there.
+    said: Option<NonZeroU64>,
+}
+
+/// Where a publisher publishes.
+#[derive(Debug)]
+enum At {
+    /// The topic as it was found last; it may be gone since.
+    Found(Arc<Cell>),
+    /// The topic was not there.
+    Named(Topic),
+}
+
+impl At {
+    fn topic(&self) -> &Topic {
+        match self {
+            Self::Found(cell) => cell.topic(),
+            Self::Named(topic) => topic,
+        }
+    }
+
+    fn cell(&self) -> Option<&Cell> {
+        match self {
+            Self::Found(cell) => Some(cell),
+            Self::Named(_) => None,
+        }
+    }
 }
 
 /// What came of a message that a [`Publisher`] offered.
@@ -292,9 +320,10 @@ impl Publisher {
     pub(super) fn new(shared: Arc<Shared>, topic: Topic, cell: Option<Arc<Cell>>) -> Self {
         Self {
             shared,
-            topic,
-            cell,
+            at: cell.map_or(At::Named(topic), At::Found),
             parked: None,
+            turn: None,
+            said: None,
         }
     }
 
@@ -303,16 +332,16 @@ impl Publisher {
     /// The same as [`MessageBus::publish`](super::MessageBus::publish) on its topic, without a
     /// look-up where that is the one which was found before.
     pub fn publish(&self, message: Message) -> usize {
-        let found = self.cell.as_deref();
-        self.shared.publish_on(found, &self.topic, message)
+        let found = self.at.cell();
+        self.shared.publish_on(found, self.at.topic(), message)
     }
 
     /// Publishes these, the oldest first, as [`publish`](Self::publish) does one after the other.
     ///
     /// Returns how many are subscribed, 0 for no messages.
     pub fn publish_batch(&self, batch: Batch) -> usize {
-        let found = self.cell.as_deref();
-        self.shared.publish_batch_on(found, &self.topic, batch)
+        let found = self.at.cell();
+        self.shared.publish_batch_on(found, self.at.topic(), batch)
     }
 
     /// Publishes the message if no subscriber loses another one by it.
@@ -324,12 +353,13 @@ impl Publisher {
         let mut offers = Some(message);
         match (self.offer_there(cx, &mut offers), offers) {
             (Offer::Published(published), _) => {
-                self.shared.tell_published(&self.topic, told, published);
+                let topic = self.at.topic();
+                self.shared.tell_published(topic, told, published);
                 Offered::Published(published.subscribers)
             }
-            (Offer::Full, Some(message)) => Offered::Full(message),
+            (Offer::Full(_), Some(message)) => Offered::Full(message),
             (Offer::Nobody, Some(message)) => Offered::Nobody(message),
-            (Offer::Full | Offer::Nobody, None) => {
+            (Offer::Full(_) | Offer::Nobody, None) => {
                 unreachable!("what is not published is left")
             }
         }
@@ -359,20 +389,70 @@ impl Publisher {
 
     /// Publishes where the topic was found last, or where it is now.
     fn offer_there(&mut self, cx: &mut Context<'_>, offers: &mut impl Offers) -> Offer {
-        let mut waits = |cell: &Cell| cell.offer(offers, &mut self.parked, cx.waker());
-        match self.cell.as_deref().map_or(Offer::Nobody, &mut waits) {
+        let offer = match self.offer_found(cx, offers) {
             // A topic that lost its last subscriber never gets another one: there may be a new one.
             Offer::Nobody => {
-                self.cell = self.shared.cell(&self.topic);
-                self.cell.as_deref().map_or(Offer::Nobody, &mut waits)
+                self.look_up();
+                self.offer_found(cx, offers)
             }
-            offer @ (Offer::Full | Offer::Published(_)) => offer,
+            offer @ (Offer::Full(_) | Offer::Published(_)) => offer,
+        };
+        match &offer {
+            Offer::Full(Some(last)) | Offer::Published(last) => {
+                self.said = NonZeroU64::new(last.number + 1);
+            }
+            Offer::Full(None) | Offer::Nobody => {}
+        }
+        offer
+    }
+
+    fn offer_found(&mut self, cx: &mut Context<'_>, offers: &mut impl Offers) -> Offer {
+        let found = self.at.cell();
+        found.map_or(Offer::Nobody, |cell| {
+            cell.offer(offers, &mut self.parked, cx.waker())
+        })
+    }
+
+    /// From now on it publishes where the topic is now, if it is there, and waits nowhere else.
+    fn look_up(&mut self) {
+        self.withdraw();
+        self.leave_turns();
+        self.said = None;
+        if let Some(cell) = self.shared.cell(self.at.topic()) {
+            self.at = At::Found(cell);
+        }
+    }
+
+    /// Ready once its messages are dealt with: those who read the topic have received the last of
+    /// them and have asked for more since, or are gone.
+    pub(crate) fn poll_turn(&mut self, cx: &mut Context<'_>) -> Poll<()> {
+        match (self.at.cell(), self.said) {
+            (Some(cell), Some(said)) => cell.poll_turn(said, &mut self.turn, cx.waker()),
+            (Some(_) | None, _) => Poll::Ready(()),
+        }
+    }
+
+    /// Whether it has published anything there.
+    pub(crate) fn has_said(&self) -> bool {
+        self.said.is_some()
+    }
+
+    /// Counts what anybody has published until now among its own messages, for
+    /// [`poll_turn`](Self::poll_turn).
+    pub(crate) fn adopt(&mut self) {
+        self.look_up();
+        self.said = NonZeroU64::new(self.at.cell().map_or(0, Cell::next_number));
+    }
+
+    fn leave_turns(&mut self) {
+        if let (Some(cell), Some(place)) = (self.at.cell(), self.turn.take()) {
+            cell.leave_turns(place);
         }
     }
 
     /// Waits no more, and leaves the room that there may be to others.
     pub fn withdraw(&mut self) {
-        if let (Some(cell), Some(place)) = (&self.cell, self.parked.take()) {
+        if let (Some(cell), Some(place)) = (self.at.cell(), self.parked.take()) {
             cell.leave(place);
         }
     }
@@ -381,5 +461,6 @@ impl Publisher {
 impl Drop for Publisher {
     fn drop(&mut self) {
         self.withdraw();
+        self.leave_turns();
     }
 }

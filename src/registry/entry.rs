@@ -157,7 +157,10 @@ impl<R: Runtime> Entry<R> {
     pub(super) fn on(this: &Arc<Self>, event: Event) -> Turn {
         let now = this.rt.now();
         let mut slot = this.slot.lock();
-        let before = Status::of(&slot.lifecycle);
+        let before = (
+            Status::of(&slot.lifecycle),
+            slot.lifecycle.have_all_arrived(),
+        );
         let state = slot.lifecycle.state();
         let generation = slot.lifecycle.generation();
         let since = slot.lifecycle.next_to_serve();
@@ -175,7 +178,11 @@ impl<R: Runtime> Entry<R> {
             afterwards.exited = slot.instance.take();
         }
         Self::arm(this, &mut slot, &mut afterwards);
-        let changed = Status::of(&slot.lifecycle) != before || slot.lifecycle.is_idle();
+        let after = (
+            Status::of(&slot.lifecycle),
+            slot.lifecycle.have_all_arrived(),
+        );
+        let changed = after != before || slot.lifecycle.is_idle();
         let changed = planted::none(Bug::StatusWakesNobody, changed);
         let watchers = changed.then(|| {
             this.changes.fetch_add(1, Ordering::SeqCst);

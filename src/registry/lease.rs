@@ -17,6 +17,8 @@ use crate::sync::{Arc, Place};
 pub struct Lease<R: Runtime> {
     watch: Watch<R>,
     since: Generation,
+    /// Whether it is told that its client has arrived.
+    has_arrived: bool,
 }
 
 /// What a lease is worth at the moment.
@@ -59,7 +61,11 @@ impl Status {
 
 impl<R: Runtime> Lease<R> {
     pub(super) fn new(watch: Watch<R>, since: Generation) -> Self {
-        Self { watch, since }
+        Self {
+            watch,
+            since,
+            has_arrived: false,
+        }
     }
 
     /// The service it is a lease of.
@@ -107,6 +113,19 @@ impl<R: Runtime> Lease<R> {
         self.watch.parked = None;
     }
 
+    /// Its client has handed over all that it had sent when the application began to stop.
+    pub(crate) fn arrived(&mut self) {
+        if !std::mem::replace(&mut self.has_arrived, true) {
+            Entry::on(&self.watch.entry, Event::Arrived);
+        }
+    }
+
+    /// Ready as soon as that is so for each client of the service that is left.
+    pub(crate) fn poll_all_arrived(&mut self, cx: &mut Context<'_>) -> Poll<()> {
+        self.watch
+            .poll(cx, |lifecycle| lifecycle.have_all_arrived().then_some(()))
+    }
+
     /// Ready as soon as the status is another one than `seen`.
     pub fn poll_status(&mut self, cx: &mut Context<'_>, seen: Status) -> Poll<Status> {
         self.watch.poll(cx, |lifecycle| {
@@ -123,10 +142,12 @@ impl<R: Runtime> Drop for Lease<R> {
         }
         // Who sees that it has left may take its place.
         self.watch.vacate();
-        Entry::on(&self.watch.entry, Event::Leave);
+        let has_arrived = self.has_arrived;
+        Entry::on(&self.watch.entry, Event::Leave { has_arrived });
         let clients = || self.watch.entry.slot.lock().lifecycle.clients();
         if planted::when_any(Bug::LeaseReleasedTwice, clients) {
-            Entry::on(&self.watch.entry, Event::Leave);
+            let has_arrived = false;
+            Entry::on(&self.watch.entry, Event::Leave { has_arrived });
         }
     }
 }

@@ -35,6 +35,8 @@ pub struct Lifecycle {
     state: State,
     generation: Generation,
     clients: usize,
+    /// Clients whose messages from before the drain are handed over.
+    arrived: usize,
     draining: bool,
     /// When the present instance was started.
     started: Instant,
@@ -80,6 +82,8 @@ pub enum State {
 /// What happened.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum Event {
+    /// A client has handed over all that it had sent when the application began to stop.
+    Arrived,
     /// The application stops: no more clients, no more starts than needed.
     Drain,
     /// An instance is gone.
@@ -92,7 +96,10 @@ pub enum Event {
     /// A client wants the service.
     Join,
     /// A client that had joined is gone.
-    Leave,
+    Leave {
+        /// Whether it [has arrived](Event::Arrived).
+        has_arrived: bool,
+    },
     /// The deadline may have come.
     Timer,
 }
@@ -159,6 +166,7 @@ impl Lifecycle {
             state: State::Stopped,
             generation: Generation::default(),
             clients: 0,
+            arrived: 0,
             draining: false,
             started: Instant::ZERO,
             crashes: VecDeque::new(),
@@ -176,10 +184,17 @@ impl Lifecycle {
     /// On a [`Event::Leave`] without a client, which a move-only lease cannot produce.
     pub fn on(&mut self, now: Instant, event: Event) -> Option<Effect> {
         let effect = match event {
+            Event::Arrived => {
+                self.arrived += 1;
+                None
+            }
             Event::Drain => self.on_drain(now),
             Event::Exited { generation, exit } => self.on_exited(now, generation, exit),
             Event::Join => self.on_join(now),
-            Event::Leave => self.on_leave(now),
+            Event::Leave { has_arrived } => {
+                self.arrived -= usize::from(has_arrived);
+                self.on_leave(now)
+            }
             Event::Timer => self.on_timer(now),
         };
         self.settle();
@@ -224,6 +239,12 @@ impl Lifecycle {
             State::Running | State::Lingering { .. } | State::Stopping { .. } => true,
             State::Backoff { .. } | State::Failed { .. } | State::Stopped => false,
         }
+    }
+
+    /// Whether each client that is left has handed over all that it had sent when the application
+    /// began to stop.
+    pub fn have_all_arrived(&self) -> bool {
+        self.draining && self.arrived >= self.clients
     }
 
     /// Whether neither an instance nor a client is left.

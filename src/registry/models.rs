@@ -249,6 +249,27 @@ impl World {
         })
     }
 
+    /// The same of one that asks as a session does: only once it is told that there is news.
+    fn served_session(&self) -> thread::JoinHandle<()> {
+        let registry = self.registry.clone();
+        self.rt.client(move || {
+            let mut lease = registry.join("s").expect("not refused");
+            let mut seen = Status::Waiting;
+            block_on(poll_fn(|cx| {
+                while !lease.is_quiet()
+                    && let Poll::Ready(status) = lease.poll_status(cx, seen)
+                {
+                    seen = status;
+                }
+                match seen {
+                    Status::Running(by) if by > Generation::new(1) => Poll::Ready(()),
+                    Status::Draining(_) | Status::Failed => panic!("nothing ends it: {seen:?}"),
+                    Status::Running(_) | Status::Waiting => Poll::Pending,
+                }
+            }));
+        })
+    }
+
     /// Nothing is left, and every start had its exit.
     fn assert_over(&self) -> LifecycleCounts {
         let status = self.registry.status("s").expect("registered");
@@ -340,6 +361,54 @@ fn a_client_is_served_after_the_crash_of_the_first_instance() {
         }
         let counts = world.assert_over();
         assert!(counts.crashes <= 1 && counts.starts >= 2, "{counts:?}");
+    });
+}
+
+/// 1 session that asks only once it is told of news, while its first instance fails; bound 3.
+///
+/// Catches: a watcher that notes that it is parked after it has unlocked, so that it takes a change
+/// in between for one that it has seen.
+#[test]
+fn a_session_that_asks_only_for_news_misses_none() {
+    model(Some(3), || {
+        let world = World::new(1, Duration::ZERO, Behaviour::FailsFirst);
+        let session = world.served_session();
+        world.rt.drive();
+        session.join().expect("no panic");
+        world.assert_over();
+    });
+}
+
+/// A client that waits, in a drain, until all that are left have arrived, against one that leaves
+/// and has not; one that has has left before. Bound 2.
+///
+/// Catches: a client that leaves and wakes nobody who waits for it, one that has left and still
+/// counts as arrived, and a wait that is over too early.
+#[test]
+fn who_waits_for_all_to_arrive_is_woken_by_the_last_one() {
+    model(Some(2), || {
+        let world = World::new(2, Duration::ZERO, Behaviour::Obeys);
+        let [mut waits, mut arrived, last] =
+            [(); 3].map(|()| world.registry.join("s").expect("not refused"));
+        world.registry.drain();
+        arrived.arrived();
+        drop(arrived);
+        let is_left = StdArc::new(AtomicUsize::new(1));
+        let left = StdArc::clone(&is_left);
+        let waiter = world.rt.client(move || {
+            waits.arrived();
+            block_on(poll_fn(|cx| waits.poll_all_arrived(cx)));
+            assert_eq!(left.load(Ordering::SeqCst), 0, "too early");
+        });
+        let leaver = world.rt.client(move || {
+            is_left.store(0, Ordering::SeqCst);
+            drop(last);
+        });
+        world.rt.drive();
+        for client in [waiter, leaver] {
+            client.join().expect("no panic");
+        }
+        world.assert_over();
     });
 }
 

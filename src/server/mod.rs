@@ -143,7 +143,8 @@ impl<R: Runtime> Server<R> {
 
     /// Serves clients until `shutdown`, and then until they are gone.
     ///
-    /// After the signal no client is admitted any more (503). Every session is served until its own
+    /// After the signal no client is admitted any more (503). What has arrived from clients by then
+    /// is answered first, see [`Limits::arrivals_timeout`]. Every session is served until its own
     /// moment, see [`Limits::drain`], and is closed once it has what was published to it; then the
     /// services stop. It returns when nothing is left, or when [`Limits::drain_timeout`] is over.
     ///
@@ -155,6 +156,7 @@ impl<R: Runtime> Server<R> {
     ///
     /// Dropping the future drops the listener, all connections and all sessions at once.
     ///
+    /// [`Limits::arrivals_timeout`]: crate::Limits::arrivals_timeout
     /// [`Limits::drain`]: crate::Limits::drain
     /// [`Limits::drain_timeout`]: crate::Limits::drain_timeout
     pub async fn serve<L: Listener<Addr: PeerAddress>>(

@@ -6,6 +6,7 @@ use super::author::Author;
 use super::dialect::{Dialect, Voice};
 use super::encoding::Encoding;
 use super::feed::Feed;
+use super::parting::{Answers, Parting};
 use super::teller::Teller;
 use super::to_all::ToAll;
 use crate::app::App;
@@ -134,7 +135,7 @@ impl<R: Runtime> Admission<R> {
                 since: lease.since(),
                 voice: Voice::Plain,
                 slow_consumer: policies.slow_consumer(name),
-                outbox_bytes: policies.limits.outbox_bytes,
+                outbox_bytes: u32::try_from(policies.limits.outbox_bytes).unwrap_or(u32::MAX),
                 encoding: Encoding::Plain,
             },
             publisher: bus.publisher(lease.inbox()),
@@ -258,8 +259,10 @@ impl<R: Runtime> Membership<R> {
         self.lease.service()
     }
 
-    /// Leaves the service; what had been published to the client may still be sent.
-    pub(super) fn leave(self) -> (Feed, Permit) {
-        (self.feed, self.permit)
+    /// Leaves the service, at once or when it has answered, until then at the latest; what was
+    /// published to the client may still be sent.
+    pub(super) fn part(self, until: Option<Instant>) -> (Parting<R>, Permit) {
+        let answers = until.map(|until| Answers::new(self.lease, self.publisher, until));
+        (Parting::new(self.feed, answers), self.permit)
     }
 }

@@ -56,10 +56,12 @@ pub(super) enum Farewell {
     Cut(CloseFrame),
     /// Say nothing: nobody listens.
     Drop,
+    /// Send what is due, then this, which answers the peer's.
+    Echo(Option<CloseFrame>),
     /// Send what is due, then this, and wait for the peer's.
     Finish(CloseFrame),
     /// Send this, with nothing before it that is not yet being sent, and wait for nothing.
-    Now(Option<CloseFrame>),
+    Now(CloseFrame),
     /// Send this if the socket takes it at once, and do not wait for the end of a peer that is
     /// probably gone.
     Try(CloseFrame),
@@ -68,14 +70,14 @@ pub(super) enum Farewell {
 impl Cause {
     pub(super) fn farewell(&self, drain: DrainCode) -> Farewell {
         let finish = |code, reason: &'static str| Farewell::Finish(CloseFrame::new(code, reason));
-        let now = |code, reason: &'static str| Farewell::Now(Some(CloseFrame::new(code, reason)));
+        let now = |code, reason: &'static str| Farewell::Now(CloseFrame::new(code, reason));
         match self {
             Self::Drained if planted::is(Bug::DrainDropsPublished) => {
-                Farewell::Now(Some(CloseFrame::new(CloseCode::GOING_AWAY, "at once")))
+                now(CloseCode::GOING_AWAY, "at once")
             }
             Self::PeerClosed(_) if planted::is(Bug::CloseNotEchoed) => Farewell::Drop,
             Self::SlowConsumer(_) if planted::is(Bug::SlowCodeWrong) => {
-                Farewell::Now(Some(CloseFrame::new(CloseCode::POLICY, "too slow")))
+                now(CloseCode::POLICY, "too slow")
             }
             Self::Stalled if planted::is(Bug::StalledCodeWrong) => {
                 finish(CloseCode::GOING_AWAY, "stalled")
@@ -92,11 +94,10 @@ impl Cause {
             Self::Idle => finish(CloseCode::GOING_AWAY, "the session is idle"),
             Self::Lost(_) | Self::Unwritable => Farewell::Drop,
             Self::MessageTooSlow => now(CloseCode::POLICY, "the message took too long to arrive"),
-            Self::PeerClosed(frame) => Farewell::Now(frame.clone()),
+            Self::PeerClosed(frame) => Farewell::Echo(frame.clone()),
             Self::PingFlood => now(CloseCode::POLICY, "too many pings"),
             Self::Protocol(error) => {
-                let frame = CloseFrame::new(error.close_code(), error.to_string());
-                Farewell::Now(Some(frame))
+                Farewell::Now(CloseFrame::new(error.close_code(), error.to_string()))
             }
             Self::RateExceeded => now(CloseCode::POLICY, "more than you may send"),
             Self::Shed => {
@@ -115,14 +116,39 @@ impl Cause {
         }
     }
 
+    /// Whether the service still answers what the client said before.
+    pub(super) fn is_heard_out(&self) -> bool {
+        match self {
+            Self::PeerClosed(_) => !planted::is(Bug::CloseUnanswered),
+            Self::Drained => true,
+            Self::Aged
+            | Self::BadEnvelope(_)
+            | Self::Denied
+            | Self::Expired
+            | Self::Failed
+            | Self::Idle
+            | Self::Lost(_)
+            | Self::MessageTooSlow
+            | Self::PingFlood
+            | Self::Protocol(_)
+            | Self::RateExceeded
+            | Self::Shed
+            | Self::Silent
+            | Self::SlowConsumer(_)
+            | Self::Stalled
+            | Self::Unwritable => false,
+        }
+    }
+
     /// The close code that the peer is sent, or has sent; none where nothing is said.
     pub fn code(&self, drain: DrainCode) -> Option<CloseCode> {
         match self.farewell(drain) {
             Farewell::Cut(frame)
+            | Farewell::Echo(Some(frame))
             | Farewell::Finish(frame)
-            | Farewell::Now(Some(frame))
+            | Farewell::Now(frame)
             | Farewell::Try(frame) => Some(frame.code()),
-            Farewell::Drop | Farewell::Now(None) => None,
+            Farewell::Drop | Farewell::Echo(None) => None,
         }
     }
 

@@ -7,19 +7,18 @@
 //!   then close  frame       end ours
 //! ```
 //!
-//! One deadline bounds all of it.
+//! One deadline bounds all of it. What is due may wait for the service's answers, half of that
+//! time.
 
 use std::io;
 use std::pin::Pin;
 use std::task::{Context, Poll, ready};
 
-use futures::io::AsyncWrite;
-
 use super::admission::Membership;
 use super::cause::{Cause, Farewell};
-use super::feed::Feed;
 use super::inlet::Inbound;
 use super::link::Link;
+use super::parting::Parting;
 use super::socket::Socket;
 use crate::metrics::Metrics;
 use crate::permits::Permit;
@@ -30,52 +29,80 @@ use crate::wire::{CloseCode, CloseFrame, ControlKind, ControlPayload, Event};
 /// Events ignored in one poll before other tasks may run.
 const IGNORED_MAX: usize = 64;
 
-pub(super) struct Closing {
+pub(super) struct Closing<R: Runtime> {
     cause: Cause,
     code: Option<CloseCode>,
     deadline: Instant,
-    step: Step,
+    step: Step<R>,
     /// The session counts as one until its socket is closed.
     _permit: Permit,
 }
 
-enum Step {
+enum Step<R: Runtime> {
     Await,
     /// A close frame to be sent in the place of what is not yet being sent.
     Cut(CloseFrame),
     Discard,
     Done,
-    Finish(Box<Feed>, CloseFrame),
+    Finish(Box<Parting<R>>, Last),
     Flush,
     /// A close frame to be sent without waiting for the peer's.
-    Say(Option<CloseFrame>),
+    Say(CloseFrame),
     /// A close frame to be sent if the socket takes it at once.
     Try(CloseFrame),
 }
 
-impl Closing {
-    /// Leaves the service; the feed is kept only if what is in it shall still be sent.
-    pub(super) fn new<R: Runtime>(cause: Cause, membership: Membership<R>, now: Instant) -> Self {
+/// The close frame after all that is due.
+enum Last {
+    /// The peer has sent its own.
+    Answer(Option<CloseFrame>),
+    /// The peer is to answer it.
+    Word(CloseFrame),
+}
+
+impl Last {
+    fn frame(&self) -> Option<&CloseFrame> {
+        match self {
+            Self::Answer(frame) => frame.as_ref(),
+            Self::Word(frame) => Some(frame),
+        }
+    }
+
+    /// What comes after it.
+    fn next<R: Runtime>(&self) -> Step<R> {
+        match self {
+            Self::Answer(_) => Step::Flush,
+            Self::Word(_) => Step::Await,
+        }
+    }
+}
+
+impl<R: Runtime> Closing<R> {
+    /// Leaves the service, at once or with its answers; the feed is kept only if what is in it
+    /// shall still be sent.
+    pub(super) fn new(cause: Cause, membership: Membership<R>, now: Instant) -> Self {
         let limits = &membership.limits;
         let timeout = planted::twice(Bug::CloseTooLong, limits.close_timeout);
         let (deadline, drain) = (now + timeout, limits.drain.code);
-        let (feed, permit) = membership.leave();
+        let until = cause.is_heard_out().then(|| now + limits.turn_timeout());
+        let (parting, permit) = membership.part(until);
         let step = match cause.farewell(drain) {
             Farewell::Cut(frame) => {
-                feed.tell_unread();
+                parting.tell_unread();
                 Step::Cut(frame)
             }
             Farewell::Drop => {
-                feed.tell_unread();
+                parting.tell_unread();
                 Step::Done
             }
-            Farewell::Finish(frame) => Step::Finish(Box::new(feed), frame),
+            Farewell::Echo(frame) => Step::Finish(Box::new(parting), Last::Answer(frame)),
+            Farewell::Finish(frame) => Step::Finish(Box::new(parting), Last::Word(frame)),
             Farewell::Now(frame) => {
-                feed.tell_unread();
+                parting.tell_unread();
                 Step::Say(frame)
             }
             Farewell::Try(frame) => {
-                feed.tell_unread();
+                parting.tell_unread();
                 Step::Try(frame)
             }
         };
@@ -97,14 +124,24 @@ impl Closing {
         self.code
     }
 
+    /// The next moment at which something is due even if nothing happens.
     pub(super) fn deadline(&self) -> Instant {
-        self.deadline
+        match &self.step {
+            Step::Finish(parting, _) => self.deadline.or_sooner(parting.deadline()),
+            Step::Await
+            | Step::Cut(_)
+            | Step::Discard
+            | Step::Done
+            | Step::Flush
+            | Step::Say(_)
+            | Step::Try(_) => self.deadline,
+        }
     }
 
     /// From now on another task polls it.
     pub(super) fn moved(&mut self) {
         match &mut self.step {
-            Step::Finish(feed, _) => feed.moved(),
+            Step::Finish(parting, _) => parting.moved(),
             Step::Await
             | Step::Cut(_)
             | Step::Discard
@@ -137,22 +174,22 @@ impl Closing {
     }
 }
 
-impl Closing {
+impl<R: Runtime> Closing<R> {
     fn poll_step<S: Socket + Unpin>(
         &mut self,
         cx: &mut Context<'_>,
         link: &mut Link<S>,
         metrics: &Metrics,
         now: Instant,
-    ) -> Poll<io::Result<Step>> {
+    ) -> Poll<io::Result<Step<R>>> {
         match &mut self.step {
-            Step::Finish(feed, frame) => {
+            Step::Finish(parting, last) => {
                 if planted::is(Bug::DataAfterClose) {
-                    push_close(link, Some(frame));
+                    push_close(link, last.frame());
                 }
-                ready!(link.poll_feed(cx, feed, metrics, now))?;
-                push_close(link, Some(frame));
-                Poll::Ready(Ok(Step::Await))
+                ready!(parting.poll(cx, link, (metrics, now)))?;
+                push_close(link, last.frame());
+                Poll::Ready(Ok(last.next()))
             }
             Step::Await => {
                 // Both at once: the peer's frame may come while ours is stuck.
@@ -166,7 +203,7 @@ impl Closing {
                 Poll::Ready(Ok(Step::Flush))
             }
             Step::Say(frame) => {
-                push_close(link, frame.as_ref());
+                push_close(link, Some(frame));
                 Poll::Ready(Ok(Step::Flush))
             }
             Step::Try(frame) => {
@@ -189,25 +226,6 @@ impl Closing {
                 Poll::Ready(Ok(Step::Done))
             }
             Step::Done => Poll::Ready(Ok(Step::Done)),
-        }
-    }
-}
-
-impl<S: AsyncWrite + Unpin> Link<S> {
-    /// Sends what had been published to the client before it left.
-    fn poll_feed(
-        &mut self,
-        cx: &mut Context<'_>,
-        feed: &mut Feed,
-        metrics: &Metrics,
-        now: Instant,
-    ) -> Poll<io::Result<()>> {
-        loop {
-            ready!(self.poll_send(metrics, now))?;
-            feed.pull(cx, &mut self.outbox, metrics);
-            if self.outbox.is_empty() {
-                return Poll::Ready(Ok(()));
-            }
         }
     }
 }

@@ -25,8 +25,8 @@ pub(super) struct Feed {
     pub(super) teller: Teller,
     /// What becomes of it where it reads too slowly.
     pub(super) slow_consumer: SlowConsumer,
-    /// Bytes gathered for one write.
-    pub(super) outbox_bytes: usize,
+    /// Bytes gathered for one write; in half a word, as each client has one.
+    pub(super) outbox_bytes: u32,
     pub(super) encoding: Encoding,
 }
 
@@ -138,8 +138,9 @@ impl Feed {
         } = gathering;
         let mut lost = 0;
         // Until there is no more: what is left out fills nothing, and must not end the reading.
-        while !subscription.is_quiet() && (outbox.is_empty() || outbox.len() < self.outbox_bytes) {
-            let room = self.outbox_bytes.saturating_sub(outbox.len());
+        let most = self.outbox_bytes as usize;
+        while !subscription.is_quiet() && (outbox.is_empty() || outbox.len() < most) {
+            let room = most.saturating_sub(outbox.len());
             let first = subscription.next_number();
             let Poll::Ready(missed) = poll_batch(subscription, pick, (cx, room), batch) else {
                 break;
@@ -196,7 +197,7 @@ impl Feed {
     fn terms(&self) -> Option<Terms> {
         match (&self.voice, &self.encoding, Pick::from(self.slow_consumer)) {
             (Voice::Plain, Encoding::Plain, Pick::All) => Some(Terms {
-                bytes_max: self.outbox_bytes,
+                bytes_max: self.outbox_bytes as usize,
                 since: self.since,
             }),
             (
@@ -335,11 +336,11 @@ mod tests {
     }
 
     impl World {
-        fn new(outbox_bytes: usize) -> Self {
+        fn new(outbox_bytes: u32) -> Self {
             Self::with(Window::default(), outbox_bytes)
         }
 
-        fn with(window: Window, outbox_bytes: usize) -> Self {
+        fn with(window: Window, outbox_bytes: u32) -> Self {
             let bus = InMemoryMessageBus::new(window, 2);
             let subscribe = |name| bus.subscribe(&topic(name)).expect("there is room");
             let feed = Feed {

@@ -73,6 +73,12 @@ impl Inlet {
         self.partial.is_none()
     }
 
+    /// Whether there are bytes that were read and not decoded.
+    pub(super) fn is_ahead(&self) -> bool {
+        let partial = self.partial.as_ref();
+        partial.is_some_and(|partial| !partial.ahead.is_empty())
+    }
+
     /// Bytes read since this was last asked.
     pub(super) fn take_read(&mut self) -> usize {
         std::mem::take(&mut self.read) as usize

@@ -31,6 +31,8 @@ pub(super) struct Link<S> {
     pub(super) is_released: bool,
     /// Whether the task has read from the socket, which is told of it then.
     pub(super) is_asked: bool,
+    /// Whether the last read has found nothing.
+    is_read_out: bool,
 }
 
 impl<S> Link<S> {
@@ -44,6 +46,7 @@ impl<S> Link<S> {
             given: None,
             is_released: false,
             is_asked: false,
+            is_read_out: false,
         }
     }
 
@@ -66,7 +69,9 @@ impl<S: Socket + Unpin> Link<S> {
             None => {
                 self.is_asked = true;
                 let max = (bytes_max, messages_max);
-                self.inlet.poll_read(cx, &mut self.stream, max)
+                let read = self.inlet.poll_read(cx, &mut self.stream, max);
+                self.is_read_out = read.is_pending();
+                read
             }
         }
     }
@@ -75,6 +80,12 @@ impl<S: Socket + Unpin> Link<S> {
     #[inline]
     pub(super) fn is_silent(&self) -> bool {
         self.is_asked && self.inlet.is_empty() && self.stream.is_silent()
+    }
+
+    /// Whether all that has arrived by now was taken in, but for the begin of a message.
+    pub(super) fn is_read_out(&self) -> bool {
+        let is_read_out = self.is_read_out || self.stream.is_silent();
+        is_read_out && !self.inlet.is_ahead() && !self.stream.has_news()
     }
 }
 

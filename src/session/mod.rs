@@ -42,6 +42,7 @@ mod keepalive;
 mod link;
 mod open;
 mod outbox;
+mod parting;
 mod pongs;
 mod renewal;
 mod socket;
@@ -87,7 +88,7 @@ pub struct Session<S, R: Runtime> {
     reason = "a session is open for nearly all of its life"
 )]
 enum Phase<R: Runtime> {
-    Closing(Closing),
+    Closing(Closing<R>),
     Open(Open<R>),
 }
 

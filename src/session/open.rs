@@ -6,6 +6,7 @@ use std::task::{Context, Poll};
 
 use futures::io::AsyncWrite;
 
+use self::leaving::Leaving;
 use super::admission::{Admission, Membership};
 use super::age::{Age, TooOld};
 use super::at_hand::AtHand;
@@ -28,6 +29,7 @@ use crate::rt::{Instant, Runtime};
 use crate::wire::{ControlKind, ControlPayload, Frame};
 
 mod inbound;
+mod leaving;
 
 /// Writes in one poll before other tasks may run.
 const SENDS_MAX: usize = 16;
@@ -36,8 +38,8 @@ pub(super) struct Open<R: Runtime> {
     /// `None` once the session closes.
     admission: Option<Membership<R>>,
     status: Status,
-    /// When it leaves, because the application drains.
-    leaves_at: Option<Instant>,
+    /// How it leaves, once the application drains.
+    leaving: Option<Box<Leaving>>,
     keepalive: Keepalive,
     expiry: Expiry,
     renewal: Renewal,
@@ -68,7 +70,7 @@ impl<R: Runtime> Open<R> {
         let now = rt.now();
         Self {
             status: Status::Waiting,
-            leaves_at: None,
+            leaving: None,
             keepalive: Keepalive::new(now),
             age: Age::new(limits.age, now, rt),
             intake: Intake::new(inbound, now),
@@ -144,7 +146,7 @@ impl<R: Runtime> Open<R> {
             self.age.active(given);
         }
         if !self.is_status_quiet()
-            && let Some(cause) = self.poll_status(cx, now)
+            && let Some(cause) = self.poll_status(cx)
         {
             return Poll::Ready(cause);
         }
@@ -159,6 +161,10 @@ impl<R: Runtime> Open<R> {
         if !link.inlet.is_empty() {
             let timeout = self.admission().limits.message_timeout;
             link.inlet.look(timeout, (now, self.hears()));
+        }
+        // Only now: what has arrived by then is handed over first.
+        if let Some(cause) = self.poll_leave(cx, link, now) {
+            return Poll::Ready(cause);
         }
         // Only now: after a pause of the whole machine everything is overdue, and most of it goes.
         if !self.is_early(link, due)
@@ -191,7 +197,7 @@ impl<R: Runtime> Open<R> {
         self.at_hand.is_some()
             || self.paused.is_some()
             || link.stuck_since.is_some()
-            || self.leaves_at.is_some()
+            || self.leaving.is_some()
             || self.keepalive.is_asking()
             || !self.renewal.is_none()
             || !link.inlet.is_empty()
@@ -231,12 +237,13 @@ impl<R: Runtime> Open<R> {
         let written = link.stuck_since.map(|since| since + limits.write_timeout);
         let renewed = self.renewal.deadline();
         let whole = link.inlet.deadline(limits.message_timeout);
-        let own = [self.paused, self.leaves_at, whole];
+        let leaves = self.leaving.as_ref().map(|leaving| leaving.deadline(now));
+        let own = [self.paused, leaves, whole];
         own.into_iter().chain([taken, answered, written, renewed])
     }
 
     /// Leaves the service and says goodbye.
-    pub(super) fn close(&mut self, cause: Cause, now: Instant) -> Closing {
+    pub(super) fn close(&mut self, cause: Cause, now: Instant) -> Closing<R> {
         self.admission().feed.teller.closing(&cause);
         self.abandon();
         self.take_back();
@@ -279,11 +286,11 @@ impl<R: Runtime> Open<R> {
     /// Whether the service is as it was, and the application does not drain.
     #[inline]
     fn is_status_quiet(&self) -> bool {
-        self.leaves_at.is_none() && self.admission().lease.is_quiet()
+        self.leaving.is_none() && self.admission().lease.is_quiet()
     }
 
-    /// Whether the service, or the application, wants the client to leave.
-    fn poll_status(&mut self, cx: &mut Context<'_>, now: Instant) -> Option<Cause> {
+    /// Whether the service wants the client to leave.
+    fn poll_status(&mut self, cx: &mut Context<'_>) -> Option<Cause> {
         let admission = self
             .admission
             .as_mut()
@@ -293,8 +300,8 @@ impl<R: Runtime> Open<R> {
         {
             self.status = status;
             match status {
-                Status::Draining(_) if self.leaves_at.is_none() => {
-                    self.leaves_at = Some(admission.app.leaves_at());
+                Status::Draining(_) if self.leaving.is_none() => {
+                    self.leaving = Some(Box::new(Leaving::new(admission.app.leave())));
                 }
                 Status::Draining(_) | Status::Running(_) | Status::Waiting => {}
                 Status::Failed => return Some(Cause::Failed),
@@ -307,8 +314,7 @@ impl<R: Runtime> Open<R> {
                 admission.feed.voice.runs(generation);
             }
         }
-        let leaves = self.leaves_at.is_some_and(|at| now >= at);
-        leaves.then_some(Cause::Drained)
+        None
     }
 
     /// Does what is due at `now`.

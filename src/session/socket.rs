@@ -17,7 +17,8 @@ pub trait Socket: AsyncRead + AsyncWrite {
     }
 
     /// Whether there is something to be read, an end or an error among it, of which the reading
-    /// task was not told yet: the system itself is asked, before the peer is taken for dead.
+    /// task was not told yet: the system itself is asked, before the peer is taken for dead and
+    /// before a session that leaves takes its peer for heard out.
     ///
     /// `false`, as by default, for a stream of which each read asks the system.
     fn has_news(&self) -> bool {

@@ -36,6 +36,33 @@ async fn a_close_is_answered_with_its_own_code_and_reason() {
 }
 
 #[tokio::test]
+async fn messages_with_the_close_right_behind_them_are_answered_before_it() {
+    let server = Server::standard().await;
+    let texts: Vec<_> = (0..20).map(|number| format!("{number}")).collect();
+    let mut bytes = Vec::new();
+    for text in &texts {
+        bytes.extend(frame(TEXT, text.as_bytes()));
+    }
+    bytes.extend(close(3000));
+    for service in ["echo", "ping"] {
+        for round in 0..50 {
+            let mut raw = Raw::join(&server, service).await;
+            // In one write, or in two of which the second is the close.
+            let (first, rest) = bytes.split_at(bytes.len() - round % 2 * close(3000).len());
+            raw.send(first).await;
+            raw.send(rest).await;
+            for text in &texts {
+                assert_eq!(raw.frame().await, (TEXT, text.clone().into_bytes()));
+            }
+            assert_eq!(raw.closed().await.0, 3000, "{service}, round {round}");
+            assert_eq!(raw.end().await, b"");
+        }
+    }
+    let counts = server.app().counts();
+    assert_eq!(counts.bus.messages.lost_gone, 0);
+}
+
+#[tokio::test]
 async fn a_close_without_a_code_is_answered_without_one() {
     let server = Server::standard().await;
     let mut raw = Raw::join(&server, "echo").await;

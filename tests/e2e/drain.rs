@@ -11,7 +11,7 @@ use tokio::time::Instant;
 
 use crate::client::Client;
 use crate::http::ask;
-use crate::raw::{Raw, close, wish};
+use crate::raw::{Raw, TEXT, close, frame, wish};
 use crate::server::Server;
 
 #[tokio::test]
@@ -54,6 +54,33 @@ async fn what_had_been_published_is_received_before_the_close() {
     }
     assert_eq!(client.closed().await.0, 1001);
     assert_eq!(server.ended().await, Ok(()));
+}
+
+#[tokio::test]
+async fn what_had_arrived_reaches_the_others_before_they_are_closed() {
+    for _ in 0..10 {
+        let mut server = Server::standard().await;
+        let mut others = Vec::new();
+        for _ in 0..3 {
+            others.push(Raw::join(&server, "ping").await);
+        }
+        let mut sender = Raw::join(&server, "ping").await;
+        let texts: Vec<_> = (0..200).map(|number| format!("{number}")).collect();
+        for text in &texts {
+            sender.send(&frame(TEXT, text.as_bytes())).await;
+        }
+        // Nothing of it is read yet: nobody has waited for anything of the server.
+        server.drain();
+        others.push(sender);
+        for other in &mut others {
+            for text in &texts {
+                assert_eq!(other.frame().await, (TEXT, text.clone().into_bytes()));
+            }
+            assert_eq!(other.closed().await.0, 1001);
+        }
+        drop(others);
+        assert_eq!(server.ended().await, Ok(()));
+    }
 }
 
 #[tokio::test]

@@ -91,6 +91,22 @@ impl Manual {
         }
     }
 
+    /// The same in an order of the seed's.
+    pub(crate) fn settle_by(&self, seed: u64) {
+        let mut state = seed;
+        // An odd factor and a shift: which task is next looks random, and repeats.
+        let mut choice = || {
+            state = state.wrapping_add(0x9e37_79b9_7f4a_7c15);
+            let mixed = (state ^ (state >> 30)).wrapping_mul(0xbf58_476d_1ce4_e5b9);
+            usize::try_from(mixed >> 40).expect("24 bits")
+        };
+        let mut polls = 0;
+        while self.run_one(choice()) {
+            polls += 1;
+            assert!(polls < 100_000, "the tasks keep each other awake for ever");
+        }
+    }
+
     /// Lets time pass in which nothing runs, as while a task blocks its thread.
     pub(crate) fn block(&self, wait: Duration) {
         let mut state = self.state();

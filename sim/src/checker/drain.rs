@@ -83,10 +83,12 @@ fn has_ended(history: &History<'_>, number: u32) -> bool {
     history.epoch().iter().any(|entry| ended(&entry.event))
 }
 
-/// The longest time until the last session leaves.
+/// The longest time until the last session leaves: those who miss their moment, because their
+/// services still deal with what had arrived, leave after all others.
 fn spread(history: &History<'_>, limits: &Limits) -> Duration {
     let sessions = history.clients.len().try_into().unwrap_or(u32::MAX);
-    let spread = Duration::from_secs(1) * sessions / limits.drain.per_second.get();
+    let spread = Duration::from_secs(2) * sessions / limits.drain.per_second.get();
+    let spread = spread + limits.arrivals_timeout();
     let most = limits
         .drain_timeout
         .saturating_sub(2 * limits.close_timeout);

@@ -29,7 +29,7 @@ use crate::trace::{LogTap, Recorder, Trace};
 
 /// The hard situations that a batch of seeds must have reached, beside those of [`marks::ALL`] that
 /// the core has too.
-pub const MARKS: [&str; 29] = [
+pub const MARKS: [&str; 30] = [
     "cause drained",
     "cause failed",
     "cause lost",
@@ -44,6 +44,7 @@ pub const MARKS: [&str; 29] = [
     "crash with clients waiting",
     "drain of clients that only talked",
     "drain with sessions",
+    "drain with something unread",
     "inbox full",
     "instance aborted after its grace",
     "instance dropped",

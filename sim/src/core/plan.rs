@@ -140,6 +140,9 @@ impl Plan {
     }
 }
 
+/// Shorter than any time that a client has to read in.
+pub(crate) const MOMENT_MS: u64 = 200;
+
 /// Longer than any run.
 const FOR_EVER_MS: u64 = 100_000_000;
 
@@ -160,6 +163,8 @@ struct Mood {
     services: Vec<&'static str>,
     kinds: Vec<Kind>,
     clients_max: u32,
+    /// Of these, so many do anything, and the others only listen.
+    active_max: u32,
     observes: bool,
 }
 
@@ -225,12 +230,16 @@ impl Mood {
             services: services.to_vec(),
             kinds: kinds.to_vec(),
             clients_max,
+            active_max: clients_max,
             observes: false,
         };
         match rng.within(0..=9) {
             0 => mood(&["echo"], &ASKS, clients_max),
             1 => mood(&[SCRIPT], &CHURNS, 30),
-            2 => mood(&["echo", "ping"], &TALKS, clients_max),
+            2 => Self {
+                active_max: rng.within(1..=u64::from(clients_max)) as u32,
+                ..mood(&["echo", "ping"], &TALKS, clients_max)
+            },
             _ => Self::any(rng, clients_max),
         }
     }
@@ -257,6 +266,7 @@ impl Mood {
             services,
             kinds,
             clients_max,
+            active_max: clients_max,
             observes: rng.chance(1, 3),
         }
     }
@@ -285,7 +295,7 @@ impl Draft {
             return;
         }
         let kind = *self.rng.pick(&self.mood.kinds);
-        let client = self.rng.within(1..=u64::from(self.clients.max(1))) as u32;
+        let client = self.someone();
         match kind {
             Kind::Advance => self.advance(),
             Kind::Burst => {
@@ -324,7 +334,7 @@ impl Draft {
                 self.text(client, word);
                 // Others wait for it to wake up.
                 for _ in 0..self.rng.within(0..=2) {
-                    let client = self.rng.within(1..=u64::from(self.clients.max(1))) as u32;
+                    let client = self.someone();
                     self.text(client, "say");
                 }
             }
@@ -371,6 +381,12 @@ impl Draft {
     fn text(&mut self, client: u32, word: &str) {
         let text = self.words(client, word);
         self.steps.push(Step::Text { client, text });
+    }
+
+    /// A client that does something.
+    fn someone(&mut self) -> u32 {
+        let active = self.clients.min(self.mood.active_max).max(1);
+        self.rng.within(1..=u64::from(active)) as u32
     }
 
     /// A text that nobody else sends; some are of exactly the limit, some are not ASCII.
@@ -426,11 +442,33 @@ impl Draft {
         }
     }
 
+    /// The core is drained while all talk, and some do not read for a moment.
+    fn drain_amid(&mut self) {
+        let stops = self.rng.chance(1, 2);
+        for client in 1..=self.clients {
+            if stops && self.rng.chance(1, 2) {
+                self.steps.push(Step::Sip { client, bytes: 0 });
+            }
+        }
+        for _ in 0..self.rng.within(0..=8) {
+            let client = self.someone();
+            self.text(client, "say");
+        }
+        self.pause();
+        self.steps.push(Step::Drain);
+        if stops {
+            let ms = self.rng.within(1..=MOMENT_MS);
+            self.steps.push(Step::Advance { ms });
+            for client in 1..=self.clients {
+                self.steps.push(Step::Resume { client });
+            }
+        }
+    }
+
     /// All read again, a newcomer is served, and the core is drained.
     fn end(&mut self) {
         if self.mood.is_gentle() {
-            // In the midst of it.
-            return self.steps.push(Step::Drain);
+            return self.drain_amid();
         }
         self.steps.push(Step::Settle);
         for client in 1..=self.clients {

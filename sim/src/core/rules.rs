@@ -4,6 +4,7 @@
 //! traces judge the run besides.
 
 mod admission;
+mod answered;
 mod cause;
 mod deadlines;
 mod end;
@@ -11,6 +12,7 @@ mod lifecycle;
 mod served;
 
 pub(crate) use self::admission::admission;
+pub(crate) use self::answered::answered;
 pub(crate) use self::cause::cause;
 pub(crate) use self::end::{at_end, outline};
 pub(crate) use self::lifecycle::Lives;

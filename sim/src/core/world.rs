@@ -60,6 +60,8 @@ pub(crate) struct Client {
     /// The cause for which its session ended; that of one that was dropped is not known.
     pub(crate) ended: Shared<Option<Option<Cause>>>,
     pub(crate) conduct: Conduct,
+    /// Texts that it had sent when the core was told to stop.
+    pub(crate) sent_before_drain: usize,
     /// Whether the rules have seen its end.
     is_judged: bool,
 }
@@ -159,8 +161,11 @@ impl World {
         self.settle();
         let wild = &self.plan.wild;
         let enough = wild.close_timeout_ms + wild.stop_grace_ms + 1;
-        self.advance(Duration::from_millis(enough));
+        let enough = Duration::from_millis(enough) + self.app.limits().arrivals_timeout();
+        self.advance(enough);
         self.observers.clear();
+        let found = rules::answered(self);
+        self.judge("answered", found);
         let found = rules::at_end(self);
         self.judge("rest", found);
     }
@@ -303,6 +308,7 @@ impl World {
                 since,
                 ended,
                 conduct: Conduct::default(),
+                sent_before_drain: 0,
                 is_judged: false,
             },
         );
@@ -363,6 +369,12 @@ impl World {
         self.recorder.record(Event::Acted { action });
         if self.app.sessions_open() > 0 {
             self.marks.insert("drain with sessions");
+        }
+        for client in self.clients.values_mut() {
+            client.sent_before_drain = client.peer.talk(|sent, _| sent.len());
+            if !client.is_ended() && client.peer.pipe.unread() > 0 {
+                self.marks.insert("drain with something unread");
+            }
         }
         self.app.drain();
         let (app, served) = (self.app.clone(), self.served.clone());

@@ -58,6 +58,16 @@ impl Log {
         left > 0
     }
 
+    /// The number of the message that the slowest reader is to receive next.
+    ///
+    /// What was taken out is received once it is settled.
+    pub(crate) fn received(&self) -> u64 {
+        match self.ahead {
+            TakenAhead { messages: 0, .. } => self.head,
+            TakenAhead { messages, end, .. } => end - messages as u64,
+        }
+    }
+
     /// Whether this reader has taken out messages that it has not received.
     pub(super) fn has_ahead(&self, cursor: &Cursor) -> bool {
         self.ahead.messages > 0 && cursor.0 < self.ahead.end

@@ -253,6 +253,30 @@ fn no_message_overtakes_one_for_which_there_is_no_room() {
 }
 
 #[test]
+fn a_reply_to_who_has_left_is_counted_as_gone_and_nothing_else_is() {
+    let bus = InMemoryMessageBus::new(Window::default(), 3);
+    let topic: Topic = "t".parse().expect("a valid name");
+    let reader = bus.subscribe(&topic).expect("there is room");
+    let sender = bus.sender(ClientId::new(7), Identity::default(), topic.clone());
+    let batch = || Batch::from(["b", "c"]);
+    let gone = || bus.counts().messages.lost_gone;
+    assert_eq!(bus.reply(&sender, "a".into()), 1);
+    assert_eq!(bus.reply_batch(&sender, batch()), 1);
+    assert_eq!(gone(), 0, "the reader has left none");
+    drop(reader);
+    assert_eq!(bus.publish(&topic, "to nobody".into()), 0);
+    assert_eq!(gone(), 0, "it was for nobody in particular");
+    for (is_tapped, replies) in [(false, 3), (true, 6)] {
+        let tap = is_tapped.then(|| bus.tap(Tapped::Topic(topic.clone())));
+        assert_eq!(bus.reply(&sender, "d".into()), 0);
+        assert_eq!(bus.reply_batch(&sender, batch()), 0);
+        assert_eq!(bus.reply_batch(&sender, Batch::new()), 0);
+        assert_eq!(gone(), replies, "tapped: {is_tapped}");
+        drop(tap);
+    }
+}
+
+#[test]
 fn several_messages_wake_a_reader_once() {
     let bus = InMemoryMessageBus::new(Window::default(), 1);
     let topic: Topic = "t".parse().expect("a valid name");
@@ -328,7 +352,7 @@ fn a_publisher_that_gives_up_leaves_no_place_behind() {
         cell.lock()
             .publishers
             .as_ref()
-            .map_or(0, |waiters| waiters.len())
+            .map_or(0, |waiting| waiting.room.len())
     };
     assert_eq!(waiting(), 1);
     drop(publisher);

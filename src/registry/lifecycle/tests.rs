@@ -8,6 +8,9 @@ use super::*;
 mod situations;
 mod walks;
 
+/// A client leaves of whom nothing was asked.
+const LEAVE: Event = Event::Leave { has_arrived: false };
+
 fn at(millis: u64) -> Instant {
     Instant::from_start(Duration::from_millis(millis))
 }

@@ -64,6 +64,22 @@ fn bytes(much: usize) -> Vec<u8> {
 }
 
 #[tokio::test]
+async fn what_has_come_is_seen_before_anybody_tells_of_it_and_until_it_is_read() {
+    let mut reactor = Reactor::new().unwrap();
+    let (mut stream, mut peer) = pair(&reactor).await;
+    assert!(!stream.has_news());
+    peer.write_all(b"ab").await.unwrap();
+    assert!(stream.has_news());
+    for left in [true, false] {
+        assert_ne!(run(&mut reactor, stream.read_u8()).await.unwrap(), 0);
+        assert_eq!(stream.has_news(), left);
+    }
+    drop(peer);
+    assert!(run(&mut reactor, stream.read_u8()).await.is_err());
+    assert!(stream.has_news(), "an end can be read again");
+}
+
+#[tokio::test]
 async fn what_comes_is_read_in_pieces_of_any_size_up_to_the_end() {
     let mut reactor = Reactor::new().unwrap();
     for piece in [1, 2, 3, 7, 1000] {

@@ -255,6 +255,7 @@ impl Snapshot {
             ("lagged", bus.lost_lagged),
             ("superseded", bus.lost_superseded),
             ("unread", bus.lost_unsubscribed),
+            ("gone", bus.lost_gone),
             ("unsent", sessions.lost_unsent),
             ("stale", sessions.stale),
             ("not_taken", sessions.lost_not_taken),

@@ -128,7 +128,7 @@ keys! {
         answers_timeout: Time<0, DAY> = "10s", Live;
         /// Longest time a write may make no progress
         write_timeout: Time<1, DAY> = "1m", Live;
-        /// Longest time a closing session may take
+        /// Longest time a closing session may take; half of it is for the answers of its service
         close_timeout: Time<1, HOUR> = "5s", Live;
         /// Longest time from the signal to stop to the end
         drain_timeout: Time<1, DAY> = "30s", Live;

@@ -42,6 +42,8 @@ fn one(world: &World, client: &Client) -> Found {
     let drain = &limits.drain;
     let sessions = u32::try_from(world.clients.len()).unwrap_or(u32::MAX);
     let pace = drain.window + Duration::from_secs(1) * sessions / drain.per_second.get();
+    // And not before their services have dealt with what had arrived.
+    let pace = 2 * pace + limits.arrivals_timeout();
     let told = [client.peer.closed_at(), world.drained];
     if let Some(told) = told.into_iter().flatten().min()
         && is_over(told, pace)

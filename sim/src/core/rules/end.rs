@@ -1,9 +1,10 @@
 //! The end: a drain is over in time and not before, and then nothing is left and all is counted.
 
+use std::collections::BTreeMap;
 use std::time::Duration;
 
 use super::Found;
-use crate::core::plan::Step;
+use crate::core::plan::{MOMENT_MS, Step};
 use crate::core::services::{SCRIPT, SERVICES};
 use crate::core::world::World;
 use crate::host;
@@ -15,7 +16,6 @@ pub(crate) fn drain(world: &mut World) -> Found {
     let Some(drained) = world.drained else {
         return Ok(());
     };
-    let limits = world.app.limits();
     let sessions = world.app.sessions_open();
     let busy = SERVICES.iter().filter(|service| {
         let status = world.app.registry().status(service);
@@ -32,15 +32,19 @@ pub(crate) fn drain(world: &mut World) -> Found {
             "the drain was over with {left} sessions; {sessions} and {busy} services are left"
         )),
         None if is_over => Err("the drain is not told that it is over".to_owned()),
-        None if now >= since + limits.close_timeout + grace(world) => Err(format!(
+        None if now >= since + longest(world) => Err(format!(
             "{sessions} sessions, {busy} services are left of the drain"
         )),
         None => Ok(()),
     }
 }
 
-fn grace(world: &World) -> Duration {
-    Duration::from_millis(world.plan.wild.stop_grace_ms)
+/// How long a drain may take: until what had arrived is dealt with, sessions are closed and
+/// instances have stopped.
+fn longest(world: &World) -> Duration {
+    let limits = world.app.limits();
+    let grace = Duration::from_millis(world.plan.wild.stop_grace_ms);
+    limits.arrivals_timeout() + limits.close_timeout + grace
 }
 
 /// No task and no timer outlives the drain.
@@ -119,15 +123,28 @@ fn stale(world: &World) -> Found {
     Ok(())
 }
 
-/// Where all clients read, talk and stay, nothing they were owed at the drain is lost.
+/// Where all clients read, but for a moment, talk and stay, nothing of what they had said by the
+/// drain is lost, and nothing of what they were owed.
 fn gentle(world: &mut World, held: &Held) -> Found {
-    let is_gentle = |step: &Step| match step {
-        Step::Advance { .. }
-        | Step::Connect { .. }
+    let mut stopped_ms = None;
+    let mut is_gentle = |step: &Step| match step {
+        Step::Advance { ms } => {
+            stopped_ms = stopped_ms.map(|stopped| stopped + ms);
+            stopped_ms.is_none_or(|stopped| stopped <= MOMENT_MS)
+        }
+        // None reads again before all do.
+        Step::Resume { .. } => {
+            stopped_ms = None;
+            true
+        }
+        Step::Sip { bytes: 0, .. } => {
+            stopped_ms.get_or_insert(0);
+            true
+        }
+        Step::Connect { .. }
         | Step::Drain
         | Step::Fragments { .. }
         | Step::Ping { .. }
-        | Step::Resume { .. }
         | Step::Run { .. }
         | Step::Settle
         | Step::Text { .. } => true,
@@ -149,13 +166,49 @@ fn gentle(world: &mut World, held: &Held) -> Found {
         .clients
         .values()
         .any(|client| client.service == SCRIPT);
-    if has_script || world.plan.wild.closes_slow || !world.plan.steps.iter().all(is_gentle) {
+    if has_script || world.plan.wild.closes_slow || !world.plan.steps.iter().all(&mut is_gentle) {
         return Ok(());
     }
     world.marks.insert("drain of clients that only talked");
-    let lost = held.lost_unsent + held.lost_unsubscribed;
+    let lost = held.lost_unsent + held.lost_unsubscribed + held.lost_not_taken;
     if lost > 0 {
         return Err(format!("{lost} messages were lost at the drain: {held:?}"));
+    }
+    // What falls out of a window is counted.
+    if held.lost_lagged == 0 {
+        told_all(world)?;
+    }
+    Ok(())
+}
+
+/// What a client of `ping` had said by the drain, all who were there then have received.
+fn told_all(world: &World) -> Found {
+    let mut due: BTreeMap<u32, Vec<&str>> = BTreeMap::new();
+    let before = world.plan.steps.iter();
+    for step in before.take_while(|step| **step != Step::Drain) {
+        if let Step::Connect { client, service } = step
+            && service == "ping"
+            && world.clients.contains_key(client)
+        {
+            due.entry(*client).or_default();
+        }
+        if let Step::Fragments { client, text, .. } | Step::Text { client, text } = step
+            && due.contains_key(client)
+        {
+            due.values_mut().for_each(|due| due.push(text));
+        }
+    }
+    for (client, due) in &due {
+        let lacks = world.clients.get(client).and_then(|client| {
+            let lacks =
+                |received: &[String]| due.iter().find(|t| !received.iter().any(|r| r == *t));
+            client.peer.talk(|_, received| lacks(received).copied())
+        });
+        if let Some(text) = lacks {
+            return Err(format!(
+                "client {client} lacks `{text}`, said before the drain"
+            ));
+        }
     }
     Ok(())
 }

@@ -14,8 +14,8 @@ fn the_first_client_starts_and_the_last_one_stops() {
     let first = Generation::new(1);
     assert_eq!(lifecycle.on(at(0), Event::Join), Some(Effect::Start(first)));
     assert_eq!(lifecycle.on(at(1), Event::Join), None);
-    assert_eq!(lifecycle.on(at(2), Event::Leave), None);
-    assert_eq!(lifecycle.on(at(3), Event::Leave), Some(Effect::Stop(first)));
+    assert_eq!(lifecycle.on(at(2), LEAVE), None);
+    assert_eq!(lifecycle.on(at(3), LEAVE), Some(Effect::Stop(first)));
     let until = Some(at(53));
     assert_eq!(lifecycle.state(), State::Stopping { until });
 }
@@ -25,12 +25,12 @@ fn a_client_that_joins_while_it_lingers_finds_it_warm() {
     let mut lifecycle = Lifecycle::new(policy(20), 1);
     let first = Generation::new(1);
     assert_eq!(lifecycle.on(at(0), Event::Join), Some(Effect::Start(first)));
-    assert_eq!(lifecycle.on(at(1), Event::Leave), None);
+    assert_eq!(lifecycle.on(at(1), LEAVE), None);
     assert_eq!(lifecycle.state(), State::Lingering { until: at(21) });
     assert_eq!(lifecycle.on(at(20), Event::Timer), None, "not yet");
     assert_eq!(lifecycle.on(at(20), Event::Join), None);
     assert_eq!(lifecycle.state(), State::Running);
-    assert_eq!(lifecycle.on(at(22), Event::Leave), None);
+    assert_eq!(lifecycle.on(at(22), LEAVE), None);
     assert_eq!(
         lifecycle.on(at(42), Event::Timer),
         Some(Effect::Stop(first))
@@ -41,7 +41,7 @@ fn a_client_that_joins_while_it_lingers_finds_it_warm() {
 fn joiners_wait_for_the_stopping_instance_and_get_the_next_one() {
     let mut lifecycle = Lifecycle::new(policy(0), 1);
     assert!(lifecycle.on(at(0), Event::Join).is_some());
-    assert!(lifecycle.on(at(1), Event::Leave).is_some());
+    assert!(lifecycle.on(at(1), LEAVE).is_some());
     assert_eq!(lifecycle.next_to_serve(), Generation::new(2));
     assert_eq!(lifecycle.on(at(2), Event::Join), None);
     let generation = Generation::new(1);
@@ -144,7 +144,7 @@ fn failed() -> Lifecycle {
 #[test]
 fn a_failed_service_waits_for_nothing_once_nobody_can_join() {
     let mut lifecycle = failed();
-    assert_eq!(lifecycle.on(at(300), Event::Leave), None);
+    assert_eq!(lifecycle.on(at(300), LEAVE), None);
     assert_eq!(lifecycle.on(at(301), Event::Drain), None);
     assert_eq!(
         (lifecycle.state(), lifecycle.deadline()),
@@ -156,7 +156,7 @@ fn a_failed_service_waits_for_nothing_once_nobody_can_join() {
         lifecycle.deadline().is_some(),
         "its client is told to leave"
     );
-    assert_eq!(lifecycle.on(at(301), Event::Leave), None);
+    assert_eq!(lifecycle.on(at(301), LEAVE), None);
     assert_eq!(
         (lifecycle.state(), lifecycle.deadline()),
         (State::Stopped, None)
@@ -170,7 +170,7 @@ fn a_failed_service_refuses_until_its_cooldown_and_then_has_one_trial() {
     let refused = Effect::Refuse(Refusal::Failed { retry_after });
     assert_eq!(lifecycle.on(at(699), Event::Join), Some(refused));
     assert_eq!(
-        lifecycle.on(at(699), Event::Leave),
+        lifecycle.on(at(699), LEAVE),
         None,
         "its old client is told to leave"
     );
@@ -207,10 +207,10 @@ fn a_trial_that_outlives_the_window_is_forgiven() {
 #[test]
 fn a_trial_that_outlives_the_window_and_ends_well_is_forgiven_too() {
     let mut lifecycle = failed();
-    assert_eq!(lifecycle.on(at(600), Event::Leave), None);
+    assert_eq!(lifecycle.on(at(600), LEAVE), None);
     assert_eq!(lifecycle.on(at(700), Event::Timer), None);
     assert!(lifecycle.on(at(700), Event::Join).is_some(), "the trial");
-    assert!(lifecycle.on(at(1700), Event::Leave).is_some());
+    assert!(lifecycle.on(at(1700), LEAVE).is_some());
     let generation = lifecycle.generation();
     let exit = ExitKind::Returned;
     assert_eq!(
@@ -235,7 +235,7 @@ fn a_broken_service_is_not_started_anew_by_clients_that_come_and_go() {
     let mut lifecycle = Lifecycle::new(policy(0), 1);
     assert!(lifecycle.on(at(0), Event::Join).is_some());
     assert_eq!(crash(&mut lifecycle, at(0)), None);
-    assert_eq!(lifecycle.on(at(1), Event::Leave), None);
+    assert_eq!(lifecycle.on(at(1), LEAVE), None);
     assert_eq!(
         lifecycle.on(at(1), Event::Join),
         None,
@@ -248,7 +248,7 @@ fn a_broken_service_is_not_started_anew_by_clients_that_come_and_go() {
 fn drain_stops_what_lingers_and_refuses_what_comes() {
     let mut lifecycle = Lifecycle::new(policy(20), 1);
     assert!(lifecycle.on(at(0), Event::Join).is_some());
-    assert_eq!(lifecycle.on(at(1), Event::Leave), None);
+    assert_eq!(lifecycle.on(at(1), LEAVE), None);
     assert_eq!(
         lifecycle.on(at(2), Event::Drain),
         Some(Effect::Stop(Generation::new(1)))
@@ -261,7 +261,7 @@ fn drain_stops_what_lingers_and_refuses_what_comes() {
 #[test]
 #[should_panic(expected = "a leave without a client")]
 fn a_leave_without_a_client_is_a_bug_and_says_so() {
-    let _ = Lifecycle::new(policy(0), 1).on(at(0), Event::Leave);
+    let _ = Lifecycle::new(policy(0), 1).on(at(0), LEAVE);
 }
 
 #[test]

@@ -10,23 +10,27 @@ use super::*;
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 enum Step {
     Abort,
+    Arrive,
     Crash,
     Drain,
     EarlyTimer,
     Join,
     Leave,
+    LeaveArrived,
     Return,
     StaleExit,
     Timer,
 }
 
-const STEPS: [Step; 9] = [
+const STEPS: [Step; 11] = [
     Step::Abort,
+    Step::Arrive,
     Step::Crash,
     Step::Drain,
     Step::EarlyTimer,
     Step::Join,
     Step::Leave,
+    Step::LeaveArrived,
     Step::Return,
     Step::StaleExit,
     Step::Timer,
@@ -38,6 +42,8 @@ struct World {
     lifecycle: Lifecycle,
     now: Instant,
     leases: usize,
+    /// Of these, those that have arrived.
+    arrived: usize,
     instance: Option<Instance>,
     generation: Generation,
     draining: bool,
@@ -66,6 +72,7 @@ impl World {
             lifecycle: Lifecycle::new(policy, 7),
             now: at(0),
             leases: 0,
+            arrived: 0,
             instance: None,
             generation: Generation::default(),
             draining: false,
@@ -103,7 +110,15 @@ impl World {
         match step {
             Step::Drain => Some(Event::Drain),
             Step::Join => Some(Event::Join),
-            Step::Leave => (self.leases > 0).then_some(Event::Leave),
+            Step::Arrive => {
+                let may = self.draining && self.arrived < self.leases;
+                may.then_some(Event::Arrived)
+            }
+            Step::Leave => (self.leases > self.arrived).then_some(LEAVE),
+            Step::LeaveArrived => {
+                let has_arrived = true;
+                (self.arrived > 0).then_some(Event::Leave { has_arrived })
+            }
             Step::Abort => self.instance.map(|_| exit(ExitKind::Aborted)),
             Step::Crash => self.instance.map(|_| exit(ExitKind::Crashed)),
             Step::Return => self.instance.map(|_| exit(ExitKind::Returned)),
@@ -134,8 +149,13 @@ impl World {
     fn account_event(&mut self, step: Step) {
         match step {
             Step::Abort | Step::Crash | Step::Return => self.instance = None,
+            Step::Arrive => self.arrived += 1,
             Step::Drain => self.draining = true,
             Step::Leave => self.leases -= 1,
+            Step::LeaveArrived => {
+                self.leases -= 1;
+                self.arrived -= 1;
+            }
             Step::Join => self.leases += 1,
             Step::EarlyTimer | Step::StaleExit | Step::Timer => {}
         }
@@ -199,6 +219,8 @@ impl World {
         assert_eq!(lifecycle.has_instance(), self.instance.is_some());
         assert_eq!(lifecycle.generation(), self.generation);
         assert_eq!(lifecycle.is_draining(), self.draining);
+        let all = self.draining && self.arrived == self.leases;
+        assert_eq!(lifecycle.have_all_arrived(), all);
         assert_eq!(lifecycle.counts().aborts, self.aborts);
         let idle = self.leases == 0 && self.instance.is_none();
         assert_eq!(lifecycle.is_idle(), idle);
@@ -314,6 +336,7 @@ proptest! {
         }
         for _ in 0..world.leases {
             world.step(Step::Leave);
+            world.step(Step::LeaveArrived);
         }
         for _ in 0..4 {
             world.step(Step::Timer);

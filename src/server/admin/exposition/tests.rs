@@ -61,6 +61,7 @@ fn bus() -> BusCounts {
             lost_lagged: 207,
             lost_superseded: 208,
             lost_unsubscribed: 209,
+            lost_gone: 211,
             pending: 210,
         },
     }
@@ -112,6 +113,7 @@ fn expected() -> BTreeMap<String, String> {
         ("key_fetches_total{outcome=\"failed\"}", 120),
         ("key_fetches_total{outcome=\"fetched\"}", 119),
         ("log_lines_dropped_total", 403),
+        ("messages_lost_total{reason=\"gone\"}", 211),
         ("messages_lost_total{reason=\"lagged\"}", 207),
         ("messages_lost_total{reason=\"not_taken\"}", 108),
         ("messages_lost_total{reason=\"stale\"}", 110),

@@ -1,0 +1,247 @@
+//! Publishers that wait until their messages are dealt with.
+
+use std::num::NonZeroU64;
+use std::task::Waker;
+
+use crate::sync::{Place, Waiters, Wakers};
+
+/// Tasks of which each waits until what was published before some number is dealt with.
+#[derive(Debug, Default)]
+pub(super) struct Turns {
+    waiters: Waiters,
+    /// The least of these numbers; `None` while no task is parked.
+    first: Option<NonZeroU64>,
+}
+
+impl Turns {
+    /// The least number for which a task waits.
+    pub(super) fn first(&self) -> Option<NonZeroU64> {
+        self.first
+    }
+
+    /// Parks the task, at this place or at a new one if it has none, and returns the waker it had
+    /// there, to drop after unlocking.
+    #[must_use]
+    pub(super) fn park(
+        &mut self,
+        before: NonZeroU64,
+        place: &mut Option<Place>,
+        waker: &Waker,
+    ) -> Option<Waker> {
+        let first = self.first.map_or(before, |first| first.min(before));
+        self.first = Some(first);
+        let place = place.get_or_insert_with(|| self.waiters.enter());
+        self.waiters.park(place, waker)
+    }
+
+    /// Gives the place back and returns its waker, to drop after unlocking.
+    #[must_use]
+    pub(super) fn leave(&mut self, place: Place) -> Option<Waker> {
+        self.waiters.leave(place)
+    }
+
+    /// Takes all wakers out, to wake after unlocking: who is too early parks again.
+    pub(super) fn unpark(&mut self) -> Wakers {
+        self.first = None;
+        self.waiters.unpark()
+    }
+}
+
+#[cfg(all(test, not(feature = "loom")))]
+mod tests {
+    use std::task::{Context, Poll, Waker};
+
+    use crate::bus::{
+        InMemoryMessageBus, Message, MessageBus, Publisher, Refill, Subscription, Topic,
+    };
+    use crate::limits::Window;
+    use crate::wakes::Wakes;
+
+    fn topic() -> Topic {
+        "t".parse().expect("a valid name")
+    }
+
+    /// A bus, the one reader of its topic, and a publisher there.
+    fn world() -> (InMemoryMessageBus, Subscription, Publisher) {
+        let bus = InMemoryMessageBus::new(Window::default(), 2);
+        let reader = bus.subscribe(&topic()).expect("there is room");
+        let publisher = bus.publisher(&topic());
+        (bus, reader, publisher)
+    }
+
+    fn say(publisher: &mut Publisher, texts: &[&str]) {
+        let mut cx = Context::from_waker(Waker::noop());
+        let mut batch = texts.iter().copied().map(Message::text).collect();
+        publisher.offer_all(&mut cx, &mut batch);
+        assert!(batch.is_empty(), "there is room");
+    }
+
+    impl InMemoryMessageBus {
+        /// Places of those who wait for their turn on a topic.
+        fn waiting_for_turns(&self, topic: &Topic) -> usize {
+            let cell = self.cell(topic).expect("it has a subscriber");
+            let state = cell.lock();
+            let publishers = state.publishers.as_ref();
+            publishers.map_or(0, |publishers| publishers.turns.waiters.len())
+        }
+    }
+
+    /// Whether the reader gets anything; it asks for more if not.
+    fn receives(reader: &mut Subscription) -> bool {
+        let mut cx = Context::from_waker(Waker::noop());
+        reader.poll_recv(&mut cx).is_ready()
+    }
+
+    fn is_over(publisher: &mut Publisher) -> bool {
+        let mut cx = Context::from_waker(Waker::noop());
+        publisher.poll_turn(&mut cx).is_ready()
+    }
+
+    #[test]
+    fn a_turn_is_over_once_the_reader_asks_for_more() {
+        let (_bus, mut reader, mut publisher) = world();
+        assert!(is_over(&mut publisher), "it has said nothing");
+        say(&mut publisher, &["a", "b"]);
+        let (wakes, waker) = Wakes::new();
+        let mut cx = Context::from_waker(&waker);
+        assert!(publisher.poll_turn(&mut cx).is_pending());
+        for _ in 0..2 {
+            assert!(receives(&mut reader));
+            assert!(!is_over(&mut publisher), "it may still answer");
+        }
+        assert!(publisher.poll_turn(&mut cx).is_pending());
+        assert!(!receives(&mut reader));
+        assert_eq!(wakes.count(), 1);
+        assert!(publisher.poll_turn(&mut cx).is_ready());
+        say(&mut publisher, &["c"]);
+        assert!(!is_over(&mut publisher), "the next one is another turn");
+    }
+
+    #[test]
+    fn a_turn_is_over_once_the_reader_has_what_others_said_after_it() {
+        let (bus, mut reader, mut publisher) = world();
+        let mut other = bus.publisher(&topic());
+        say(&mut publisher, &["a"]);
+        say(&mut other, &["b", "c"]);
+        assert!(receives(&mut reader) && !is_over(&mut publisher));
+        assert!(receives(&mut reader) && is_over(&mut publisher));
+        assert!(!is_over(&mut other), "its last one is still there");
+    }
+
+    #[test]
+    fn what_is_taken_ahead_is_received_once_it_is_settled() {
+        let (_bus, mut reader, mut publisher) = world();
+        say(&mut publisher, &["a", "b"]);
+        let mut ahead = reader.ahead();
+        let mut cx = Context::from_waker(Waker::noop());
+        for _ in 0..2 {
+            let refill = reader.poll_ahead(&mut cx, &mut ahead);
+            assert_eq!(refill, Poll::Ready(Refill::Ahead));
+            assert!(reader.next_ahead(&mut ahead).is_some());
+            ahead.settle();
+            assert!(!is_over(&mut publisher));
+        }
+        assert!(reader.poll_ahead(&mut cx, &mut ahead).is_pending());
+        assert!(is_over(&mut publisher));
+    }
+
+    #[test]
+    fn a_poll_that_settles_beyond_a_message_ends_the_turn_of_who_said_it() {
+        let (bus, mut reader, mut publisher) = world();
+        say(&mut publisher, &["a"]);
+        say(&mut bus.publisher(&topic()), &["b"]);
+        let (wakes, waker) = Wakes::new();
+        assert!(
+            publisher
+                .poll_turn(&mut Context::from_waker(&waker))
+                .is_pending()
+        );
+        let mut ahead = reader.ahead();
+        let mut cx = Context::from_waker(Waker::noop());
+        assert!(reader.poll_ahead(&mut cx, &mut ahead).is_ready());
+        assert!(
+            [(); 2]
+                .iter()
+                .all(|()| reader.next_ahead(&mut ahead).is_some())
+        );
+        assert_eq!((wakes.count(), is_over(&mut publisher)), (0, false));
+        let again = publisher.poll_turn(&mut Context::from_waker(&waker));
+        assert!(again.is_pending());
+        ahead.settle();
+        assert_eq!((wakes.count(), is_over(&mut publisher)), (1, true));
+    }
+
+    #[test]
+    fn a_turn_is_over_with_the_last_reader() {
+        let (bus, reader, mut publisher) = world();
+        say(&mut publisher, &["a"]);
+        let (wakes, waker) = Wakes::new();
+        let mut cx = Context::from_waker(&waker);
+        assert!(publisher.poll_turn(&mut cx).is_pending());
+        drop(reader);
+        assert_eq!(wakes.count(), 1);
+        // The place at the topic that is gone is not taken to the new one.
+        let mut reader = bus.subscribe(&topic()).expect("there is room");
+        say(&mut publisher, &["b"]);
+        assert!(publisher.poll_turn(&mut cx).is_pending());
+        assert!(receives(&mut reader) && !receives(&mut reader));
+        assert_eq!(wakes.count(), 2);
+        assert!(publisher.poll_turn(&mut cx).is_ready());
+    }
+
+    #[test]
+    fn who_adopts_what_others_said_waits_for_their_turns() {
+        let (bus, mut reader, mut publisher) = world();
+        publisher.adopt();
+        assert!(is_over(&mut publisher), "nobody has said anything");
+        say(&mut bus.publisher(&topic()), &["a"]);
+        assert!(is_over(&mut publisher));
+        publisher.adopt();
+        assert!(!is_over(&mut publisher));
+        assert!(receives(&mut reader) && !receives(&mut reader));
+        assert!(is_over(&mut publisher));
+        drop(reader);
+        publisher.adopt();
+        assert!(is_over(&mut publisher), "nobody reads any more");
+    }
+
+    #[test]
+    fn the_one_who_waits_for_less_is_woken_for_it_whoever_was_first() {
+        let (bus, mut reader, mut first) = world();
+        let mut last = bus.publisher(&topic());
+        say(&mut first, &["a"]);
+        say(&mut last, &["b"]);
+        let ((of_first, waker), (of_last, last_waker)) = (Wakes::new(), Wakes::new());
+        assert!(
+            last.poll_turn(&mut Context::from_waker(&last_waker))
+                .is_pending()
+        );
+        assert!(
+            first
+                .poll_turn(&mut Context::from_waker(&waker))
+                .is_pending()
+        );
+        assert!(receives(&mut reader));
+        assert_eq!((of_first.count(), of_last.count()), (0, 0));
+        assert!(receives(&mut reader));
+        assert_eq!(of_first.count(), 1);
+        assert!(is_over(&mut first) && !is_over(&mut last));
+    }
+
+    #[test]
+    fn who_leaves_is_not_woken_and_leaves_no_place_behind() {
+        let (bus, mut reader, mut publisher) = world();
+        say(&mut publisher, &["a"]);
+        let (wakes, waker) = Wakes::new();
+        assert!(
+            publisher
+                .poll_turn(&mut Context::from_waker(&waker))
+                .is_pending()
+        );
+        assert_eq!(bus.waiting_for_turns(&topic()), 1);
+        drop(publisher);
+        assert!(receives(&mut reader) && !receives(&mut reader));
+        assert_eq!(wakes.count(), 0);
+        assert_eq!(bus.waiting_for_turns(&topic()), 0);
+    }
+}

@@ -1,0 +1,130 @@
+//! How an open session leaves an application that drains.
+//!
+//! ```text
+//!   Arriving ---------> Others ----------> Turn -----------> Ready
+//!   hand over what      all clients of     the service has   leave at the
+//!   has arrived         the service have   dealt with it     own moment
+//!                       done so
+//! ```
+//!
+//! So what one client had sent by then reaches the others before any of them is closed.
+
+use std::task::Context;
+
+use super::Open;
+use crate::app::{App, Leave};
+use crate::planted::{self, Bug};
+use crate::rt::{Instant, Runtime};
+use crate::session::admission::Membership;
+use crate::session::cause::Cause;
+use crate::session::link::Link;
+use crate::session::socket::Socket;
+
+/// A session that is to leave.
+#[derive(Debug)]
+pub(super) struct Leaving {
+    leave: Leave,
+    step: Step,
+}
+
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Step {
+    Arriving,
+    Others,
+    Ready,
+    Turn,
+}
+
+impl Leaving {
+    pub(super) fn new(leave: Leave) -> Self {
+        let step = if planted::is(Bug::DrainLeavesUnread) {
+            Step::Ready
+        } else {
+            Step::Arriving
+        };
+        Self { leave, step }
+    }
+
+    /// Goes on with this step; who could not leave at its own moment is given another one.
+    fn enter<R: Runtime>(&mut self, step: Step, app: &App<R>, now: Instant) {
+        self.step = step;
+        if step == Step::Ready && now > self.leave.at {
+            self.leave.at = app.leave_later(now);
+        }
+    }
+
+    /// The next moment at which something is due even if nothing happens.
+    pub(super) fn deadline(&self, now: Instant) -> Instant {
+        let Leave {
+            at,
+            arrived_at,
+            arrivals_until,
+        } = self.leave;
+        match self.step {
+            Step::Arriving if now < arrived_at => arrived_at,
+            Step::Ready if now < at => at,
+            Step::Arriving | Step::Others | Step::Ready | Step::Turn => arrivals_until,
+        }
+    }
+}
+
+impl<R: Runtime> Open<R> {
+    /// Whether it is to leave now; the task is woken when that may have changed.
+    pub(super) fn poll_leave<S: Socket + Unpin>(
+        &mut self,
+        cx: &mut Context<'_>,
+        link: &Link<S>,
+        now: Instant,
+    ) -> Option<Cause> {
+        let mut leaving = self.leaving.take()?;
+        while let Some(next) = self.next_step(cx, link, (&leaving, now)) {
+            leaving.enter(next, self.admission().app(), now);
+        }
+        let is_late = now >= leaving.leave.arrivals_until;
+        if leaving.step != Step::Ready && is_late {
+            leaving.enter(Step::Ready, self.admission().app(), now);
+        }
+        let is_time = leaving.step == Step::Ready && now >= leaving.leave.at;
+        self.leaving = Some(leaving);
+        // What has come since is handed over as well, as long as there is time.
+        let leaves = is_time && (is_late || self.has_arrived(link));
+        leaves.then_some(Cause::Drained)
+    }
+
+    /// The step after the present one, if that is done.
+    fn next_step<S: Socket + Unpin>(
+        &mut self,
+        cx: &mut Context<'_>,
+        link: &Link<S>,
+        (leaving, now): (&Leaving, Instant),
+    ) -> Option<Step> {
+        let step = leaving.step;
+        let has_said = self.admission().publisher.has_said();
+        let is_on_the_way = has_said && now < leaving.leave.arrived_at;
+        let has_arrived = step == Step::Arriving && !is_on_the_way && self.has_arrived(link);
+        let Membership {
+            lease, publisher, ..
+        } = self.admission_mut();
+        match step {
+            Step::Arriving if !has_arrived => None,
+            Step::Arriving => {
+                lease.arrived();
+                let overtakes = planted::is(Bug::DrainOvertakesService);
+                Some(if overtakes { Step::Ready } else { Step::Others })
+            }
+            Step::Others if lease.poll_all_arrived(cx).is_pending() => None,
+            Step::Others => {
+                publisher.adopt();
+                Some(Step::Turn)
+            }
+            Step::Turn => publisher.poll_turn(cx).is_ready().then_some(Step::Ready),
+            Step::Ready => None,
+        }
+    }
+
+    /// Whether all that has arrived from the client is handed over.
+    fn has_arrived<S: Socket + Unpin>(&self, link: &Link<S>) -> bool {
+        let is_held = self.at_hand.is_some() || self.paused.is_some() || !self.renewal.is_none();
+        !is_held && link.is_read_out()
+    }
+}
