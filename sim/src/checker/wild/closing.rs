@@ -54,10 +54,10 @@ impl Checker for Closing {
             }
         }
         let inbound = history.wild.as_ref().and_then(|wild| wild.inbound);
-        let (late, silent) = (
-            history.ended_for("message_too_slow"),
-            history.ended_for("silent"),
-        );
+        // A server that lost its power has told of no end that it waited for.
+        let is_late =
+            history.ended_for("message_too_slow") > 0 || history.crashes().next().is_some();
+        let silent = history.ended_for("silent");
         for (client, life) in &history.clients {
             let Some((t, code)) = life.closed else {
                 continue;
@@ -71,7 +71,7 @@ impl Checker for Closing {
             let is_earned = code.is_some_and(|code| codes.is_some_and(|c| c.contains(&code)));
             let is_right = match code {
                 Some(1001) => history.drained.is_some_and(|drained| drained <= t),
-                Some(1008) => late > 0 || inbound.is_some_and(|inbound| inbound.closes),
+                Some(1008) => is_late || inbound.is_some_and(|inbound| inbound.closes),
                 Some(1011) => silent > 0 || life.service == super::CRASHES,
                 Some(1013) => history.is_slow(),
                 _ => false,
