@@ -17,7 +17,7 @@ use std::task::{Context, Waker};
 use std::time::{Duration, Instant};
 
 use busline::Limits;
-use busline::bus::{InMemoryMessageBus, Message, MessageBus, Subscription, Topic};
+use busline::bus::{Batch, InMemoryMessageBus, Message, MessageBus, Subscription, Topic};
 use tokio::sync::broadcast::{Receiver, Sender, channel};
 
 /// Deliveries in one measurement.
@@ -80,7 +80,6 @@ struct Ours {
     bus: InMemoryMessageBus,
     topic: Topic,
     subscriptions: Vec<Subscription>,
-    batch: Vec<Message>,
 }
 
 impl Channel for Ours {
@@ -93,25 +92,22 @@ impl Channel for Ours {
             subscriptions: (0..subscribers).map(subscribe).collect(),
             topic,
             bus,
-            batch: Vec::new(),
         }
     }
 
     fn publish(&self, message: Message) {
-        self.bus.publish(&self.topic, message);
+        self.bus.publish(&self.topic, message.into());
     }
 
     fn read(&mut self) -> usize {
         let mut cx = Context::from_waker(Waker::noop());
         let mut count = 0;
         for subscription in &mut self.subscriptions {
-            let batch = &mut self.batch;
+            let mut sink = |batch: Batch| count += batch.len();
             while subscription
-                .poll_batch(&mut cx, usize::MAX, batch)
+                .poll_batches(&mut cx, usize::MAX, &mut sink)
                 .is_ready()
             {}
-            count += batch.len();
-            batch.clear();
         }
         count
     }

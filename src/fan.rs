@@ -20,7 +20,7 @@ use futures::FutureExt;
 use futures::future::{AbortHandle, Abortable, BoxFuture};
 use slab::Slab;
 
-use crate::bus::{Burst, Group, InMemoryMessageBus, Subscription, Terms, Topic};
+use crate::bus::{Burst, ClientId, InMemoryMessageBus, SharedCursor, Subscription, Terms, Topic};
 use crate::metrics::Metrics;
 use crate::rt::{Home, Instant, Runtime};
 use crate::shards::Shards;
@@ -61,7 +61,7 @@ pub(crate) enum Given {
 
 /// Counts so many writes of a burst, as of that moment.
 pub(crate) fn count(burst: &Burst, writes: u64, metrics: &Metrics, now: Instant) {
-    let (messages, bytes) = (burst.marks().len() as u64, burst.bytes().len() as u64);
+    let (messages, bytes) = (burst.messages() as u64, burst.bytes().len() as u64);
     metrics.messages_out.add(messages * writes);
     metrics.bytes_out.add(bytes * writes);
     burst.observe(&metrics.written_after, writes, now);
@@ -76,15 +76,18 @@ pub(crate) struct Fan {
 }
 
 struct State {
-    group: Group,
+    cursor: SharedCursor,
     followers: Slab<Place>,
     terms: Terms,
+    /// The version of the bus's taps as of which no follower is tapped.
+    taps_version: u64,
     /// Whether its task has ended.
     is_over: bool,
 }
 
 /// A follower's place; it stays until its session takes back what it has lent.
 struct Place {
+    client: ClientId,
     subscription: Subscription,
     /// `None` once its session goes on by itself.
     follower: Option<Arc<dyn Follower>>,
@@ -108,6 +111,7 @@ enum Joined {
 
 /// What a session lends to a fan.
 pub(crate) struct Loan {
+    pub(crate) client: ClientId,
     pub(crate) follower: Arc<dyn Follower>,
     pub(crate) subscription: Subscription,
     pub(crate) terms: Terms,
@@ -141,10 +145,9 @@ impl<R: Runtime> Fans<R> {
     }
 
     /// Joins a fan of this topic; gives the loan back where sessions do not follow, as they are at
-    /// no one place or somebody taps them, and where they do not at the moment.
+    /// no one place, and where they do not at the moment.
     pub(crate) fn join(&self, mut loan: Loan) -> Result<Member, Loan> {
-        let home = self.stage.rt.home();
-        let Some(home) = home.filter(|_| !self.stage.bus.is_tapped()) else {
+        let Some(home) = self.stage.rt.home() else {
             return Err(loan);
         };
         let key = (home, loan.subscription.topic().clone());
@@ -187,16 +190,17 @@ impl Fan {
     /// Lets it follow, if it stands where the others do.
     fn join(self: &Arc<Self>, mut loan: Loan) -> Joined {
         let mut state = self.state.lock();
-        let is_full = state.group.members() >= FOLLOWERS_MAX;
+        let is_full = state.cursor.members() >= FOLLOWERS_MAX;
         let is_alike = state.terms.bytes_max == loan.terms.bytes_max;
         if state.is_over || is_full || !is_alike {
             return Joined::No(loan);
         }
-        if !state.group.join(&mut loan.subscription) {
+        if !state.cursor.join(&mut loan.subscription) {
             return Joined::Elsewhere(loan);
         }
         state.terms.since = state.terms.since.max(loan.terms.since);
         let key = Some(state.followers.insert(Place {
+            client: loan.client,
             subscription: loan.subscription,
             follower: Some(loan.follower),
         }));
@@ -211,9 +215,11 @@ impl Fan {
     ) -> (Arc<Self>, BoxFuture<'static, ()>) {
         let (task, registration) = AbortHandle::new_pair();
         let state = State {
-            group: loan.subscription.group(),
+            cursor: SharedCursor::beside(&loan.subscription),
             followers: Slab::new(),
             terms: loan.terms,
+            // No bus has this version: the first flush looks at all.
+            taps_version: u64::MAX,
             is_over: false,
         };
         let fan = Arc::new(Self {
@@ -258,7 +264,7 @@ impl Fan {
         let mut state = self.state.lock();
         let mut place = state.followers.remove(key);
         if place.follower.is_some() {
-            state.group.part(&mut place.subscription);
+            state.cursor.leave(&mut place.subscription);
         }
         drop(state);
         place.subscription
@@ -286,20 +292,35 @@ impl State {
         cx: &mut Context<'_>,
         stage: &Stage<R>,
     ) -> Vec<Arc<dyn Follower>> {
-        // Who taps a session is told of each of its writes, which only the session can tell.
-        if self.is_over || stage.bus.is_tapped() {
+        if self.is_over {
             return self.end();
         }
-        match self.group.poll_burst(cx, self.terms) {
+        let mut released = self.release_tapped(&stage.bus);
+        released.extend(match self.cursor.poll_burst(cx, self.terms) {
             Poll::Pending => Vec::new(),
             Poll::Ready(Some(burst)) => self.give(&burst, stage),
             Poll::Ready(None) => self.end(),
+        });
+        released
+    }
+
+    /// Releases the followers that are tapped: only their sessions can tell what becomes of each
+    /// message.
+    fn release_tapped(&mut self, bus: &InMemoryMessageBus) -> Vec<Arc<dyn Follower>> {
+        let version = bus.taps_version();
+        if std::mem::replace(&mut self.taps_version, version) == version {
+            return Vec::new();
         }
+        let is_tapped = |(_, place): &(usize, &Place)| bus.is_client_tapped(place.client);
+        let tapped = self.followers.iter().filter(is_tapped);
+        let keys: Vec<_> = tapped.map(|(key, _)| key).collect();
+        keys.into_iter()
+            .filter_map(|key| self.release(key))
+            .collect()
     }
 
     fn give<R: Runtime>(&mut self, burst: &Arc<Burst>, stage: &Stage<R>) -> Vec<Arc<dyn Follower>> {
         let metrics = stage.metrics.here();
-        stage.rt.writes_burst();
         let mut now = stage.rt.now();
         let mut behind = Vec::new();
         let mut passed = 0;
@@ -346,7 +367,7 @@ impl State {
     fn release(&mut self, key: usize) -> Option<Arc<dyn Follower>> {
         let place = self.followers.get_mut(key)?;
         let follower = place.follower.take()?;
-        self.group.part(&mut place.subscription);
+        self.cursor.leave(&mut place.subscription);
         follower.release();
         Some(follower)
     }

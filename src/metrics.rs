@@ -306,7 +306,7 @@ pub struct SessionCounts {
     pub pings: u64,
     /// Times that a client was not read for a while because it had sent what it may.
     pub pauses: u64,
-    /// From a service's publish ([`Clock::moment`](crate::rt::Clock::moment)) to the moment a
+    /// From a service's publish ([`Clock::now`](crate::rt::Clock::now)) to the moment a
     /// message was all written, for each client.
     pub written_after: HistogramCounts,
     /// From a client's admission to the moment an instance of its service ran for it.

@@ -52,8 +52,10 @@ bugs! {
     BatchSwapped,
     /// The last message of a batch is delivered again.
     DeliveredTwice,
-    /// What a reader has taken ahead and not received is gone when its poll ends.
-    AheadLost,
+    /// The oldest batch falls out of the window whole, and only one message of it is counted.
+    BatchEvictedWhole,
+    /// A part of a batch is given the envelopes of the whole batch.
+    FormOfWhole,
     /// A waiting publisher takes a window that is full for one with room.
     RoomInvented,
 

@@ -61,7 +61,7 @@ fn bus_op() -> impl Strategy<Value = bus::Op> {
         2 => (any::<u8>(), bytes.clone())
             .prop_map(|(subscription, bytes)| Op::Batch { subscription, bytes }),
         1 => (any::<u8>(), bytes.clone()).prop_map(|(topic, bytes)| Op::Offer { topic, bytes }),
-        1 => several.clone().prop_map(Op::OfferAll),
+        1 => several.clone().prop_map(Op::OfferBatch),
         4 => (any::<u8>(), bytes).prop_map(|(topic, bytes)| Op::Publish { topic, bytes }),
         1 => several.prop_map(Op::PublishBatch),
         2 => any::<u8>().prop_map(|subscription| Op::Recv { subscription }),

@@ -3,7 +3,7 @@
 use std::task::{Context, Waker};
 
 use busline::Limits;
-use busline::bus::{InMemoryMessageBus, Message, MessageBus, Subscription, Topic};
+use busline::bus::{Batch, InMemoryMessageBus, Message, MessageBus, Subscription, Topic};
 
 use crate::{STRIDE, Turn};
 
@@ -12,7 +12,6 @@ pub(crate) struct Topics {
     bus: InMemoryMessageBus,
     all: Vec<(Topic, Subscription)>,
     message: Message,
-    batch: Vec<Message>,
     /// Which is next.
     next: usize,
 }
@@ -30,7 +29,6 @@ impl Topics {
             all: (0..count).map(topic).collect(),
             bus,
             message: Message::text("0123456789abcdef0123456789abcdef"),
-            batch: Vec::new(),
             next: 0,
         }
     }
@@ -45,14 +43,12 @@ impl Topics {
                 self.next = (self.next + STRIDE) % self.all.len();
             }
             let (topic, subscription) = &mut self.all[self.next];
-            self.bus.publish(topic, self.message.clone());
-            let batch = &mut self.batch;
+            self.bus.publish(topic, self.message.clone().into());
+            let mut sink = |batch: Batch| read += batch.len();
             while subscription
-                .poll_batch(&mut cx, usize::MAX, batch)
+                .poll_batches(&mut cx, usize::MAX, &mut sink)
                 .is_ready()
             {}
-            read += batch.len();
-            batch.clear();
         }
         assert_eq!(read, messages, "each is read");
         read

@@ -137,11 +137,11 @@ mod tests {
     fn decoded(mut bytes: &[u8]) -> Vec<Vec<u8>> {
         let mut decoder = Decoder::new(1 << 20);
         let mut messages = Vec::new();
-        while let Some(event) = decoder.decode(&mut bytes).expect("it is legal") {
-            let Event::Message(frame) = event else {
+        while let Some(event) = decoder.decode(&mut bytes, usize::MAX).expect("it is legal") {
+            let Event::Messages(frames) = event else {
                 panic!("{event:?}");
             };
-            messages.push(frame.payload_bytes().to_vec());
+            messages.extend(frames.iter().map(|frame| frame.payload_bytes().to_vec()));
         }
         messages
     }

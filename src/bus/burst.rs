@@ -1,90 +1,118 @@
-//! What a topic has for those who keep up: frames joined for one write, once for all of them.
+//! A coalesced write: the newest messages of a topic, joined once for all readers that keep up.
 
-use super::message::{Generation, Message, Origin};
+use super::batch::Batch;
+use super::message::{Generation, Origin};
 use crate::histogram::{Histogram, Moments};
 use crate::instant::Instant;
 use crate::planted::{self, Bug};
+use crate::wire::Frames;
 
 /// The plain frames of a topic's newest messages, from an offset to the tail.
 #[derive(Debug)]
 pub(crate) struct Burst {
     first: u64,
-    bytes: Box<[u8]>,
+    frames: Frames,
     marks: Box<[Mark]>,
-    /// When services published them, all in all.
+    /// When services published the messages, all in all.
     published: Moments,
-    /// The oldest instance that says any of it; `None` where none does.
+    /// The oldest instance that published any of it; `None` where no service did.
     oldest: Option<Generation>,
 }
 
-/// One message of what is to be written.
+/// The messages of one batch among bytes that are to be written.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) struct Mark {
-    /// Where its frame ends.
+    /// Where the first frame starts.
+    pub(crate) start: usize,
+    /// Where the last frame ends.
     pub(crate) end: usize,
-    /// When a service published it, if one did.
+    pub(crate) messages: usize,
+    /// When a service published them, if one did.
     pub(crate) published: Option<Instant>,
 }
 
-/// What a reader takes as a burst, and otherwise message by message.
+/// What a reader takes as a burst; it reads anything else batch by batch.
 #[derive(Clone, Copy, Debug)]
 pub(crate) struct Terms {
     /// Bytes of all frames at most.
     pub(crate) bytes_max: usize,
-    /// Nothing of an older instance.
+    /// The oldest instance whose messages it takes.
     pub(crate) since: Generation,
 }
 
-impl Burst {
-    /// Joins the frames of these messages, of which the first has this number.
-    pub(super) fn of<'a>(first: u64, messages: impl Iterator<Item = &'a Message> + Clone) -> Self {
-        // Exactly as much as there will be: a box of it is the same memory.
-        let frames = messages.clone().map(|m| m.frame().as_bytes().len());
-        let mut bytes = Vec::with_capacity(frames.sum());
-        let mut marks = Vec::with_capacity(messages.size_hint().0);
-        let mut oldest: Option<Generation> = None;
-        for message in messages {
-            bytes.extend_from_slice(message.frame().as_bytes());
-            marks.push(Mark {
-                end: bytes.len(),
-                published: message.published_at(),
-            });
-            if let Origin::Service(generation) = message.origin() {
-                oldest = Some(oldest.map_or(*generation, |oldest| *generation.min(&oldest)));
-            }
-        }
+impl Mark {
+    /// The mark of a batch whose frames start at `start`.
+    pub(crate) fn of(batch: &Batch, start: usize) -> Self {
         Self {
-            first,
-            published: marks.iter().filter_map(|mark| mark.published).collect(),
-            bytes: bytes.into_boxed_slice(),
-            marks: marks.into_boxed_slice(),
-            oldest,
+            start,
+            end: start + batch.frames().as_bytes().len(),
+            messages: batch.len(),
+            published: batch.published_at(),
         }
     }
 
-    /// The number of its first message.
+    /// When a service published each of its messages, if one did.
+    pub(crate) fn each_published(&self) -> impl Iterator<Item = Instant> + use<> {
+        let messages = self.published.map_or(0, |_published| self.messages);
+        std::iter::repeat_n(self.published, messages).flatten()
+    }
+}
+
+impl Burst {
+    /// Joins these batches, the first message of which has this offset; `None` if there are none.
+    pub(super) fn of<'a>(
+        first: u64,
+        batches: impl Iterator<Item = &'a Batch> + Clone,
+    ) -> Option<Self> {
+        let frames = Frames::join(batches.clone().map(Batch::frames))?;
+        let mut end = 0;
+        let marks = batches.clone().map(|batch| {
+            let mark = Mark::of(batch, end);
+            end = mark.end;
+            mark
+        });
+        let marks: Box<[Mark]> = marks.collect();
+        let generations = batches.filter_map(|batch| match batch.origin() {
+            Origin::Service(generation) => Some(*generation),
+            Origin::Client(_) | Origin::Unknown => None,
+        });
+        Some(Self {
+            first,
+            published: marks.iter().flat_map(Mark::each_published).collect(),
+            frames,
+            oldest: generations.min(),
+            marks,
+        })
+    }
+
+    /// The offset of its first message.
     pub(crate) fn first(&self) -> u64 {
         self.first
     }
 
-    /// The number of the message that follows it.
-    pub(super) fn next(&self) -> u64 {
-        self.first + self.marks.len() as u64
+    /// The offset of the message that follows it.
+    pub(super) fn end(&self) -> u64 {
+        self.first + self.messages() as u64
+    }
+
+    /// How many messages it has.
+    pub(crate) fn messages(&self) -> usize {
+        self.frames.len()
     }
 
     /// The frames, one after the other.
     pub(crate) fn bytes(&self) -> &[u8] {
-        &self.bytes
+        self.frames.as_bytes()
     }
 
-    /// Its messages.
+    /// Its batches.
     pub(crate) fn marks(&self) -> &[Mark] {
         &self.marks
     }
 
     /// Observes how long each message took from its publish to so many writes that ended then.
     pub(crate) fn observe(&self, histogram: &Histogram, writes: u64, end: Instant) {
-        let each = || self.marks.iter().filter_map(|mark| mark.published);
+        let each = || self.marks.iter().flat_map(Mark::each_published);
         histogram.observe_since(&self.published, each, (end, writes));
     }
 
@@ -94,6 +122,6 @@ impl Burst {
     }
 
     pub(super) fn suits(&self, terms: Terms) -> bool {
-        self.bytes.len() <= terms.bytes_max && self.is_since(terms.since)
+        self.bytes().len() <= terms.bytes_max && self.is_since(terms.since)
     }
 }

@@ -1,4 +1,6 @@
-//! What a topic counts.
+//! What a topic and a bus count.
+
+use super::topic::Topic;
 
 /// What a topic has done with the messages published on it.
 ///
@@ -36,4 +38,32 @@ impl TopicCounts {
         self.lost_gone += other.lost_gone;
         self.pending += other.pending;
     }
+}
+
+/// What the bus holds and has done; each topic's part is of one moment.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct BusCounts {
+    /// Topics that have a subscriber.
+    pub topics: usize,
+    /// Subscriptions.
+    pub subscriptions: usize,
+    /// Payload bytes kept for subscribers that have not read them.
+    pub bytes: usize,
+    /// Sums over all topics there are and were.
+    pub messages: TopicCounts,
+}
+
+/// What one topic holds and has done.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct TopicStatus {
+    /// Its name.
+    pub topic: Topic,
+    /// Those subscribed to it.
+    pub subscribers: usize,
+    /// Messages kept for those that have not read them.
+    pub messages: usize,
+    /// Their payload bytes.
+    pub bytes: usize,
+    /// What it has done since it got its first subscriber.
+    pub counts: TopicCounts,
 }

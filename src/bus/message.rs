@@ -3,7 +3,6 @@
 use std::fmt;
 use std::sync::Arc;
 
-use super::memory::Route;
 use super::topic::{ClientId, Topic};
 use crate::identity::{ANONYMOUS, Identity};
 use crate::instant::Instant;
@@ -40,7 +39,7 @@ impl Origin {
     }
 
     /// The instance of a service, if it is one.
-    pub(super) fn generation(&self) -> Option<Generation> {
+    pub(crate) fn generation(&self) -> Option<Generation> {
         match self {
             Self::Service(generation) => Some(*generation),
             Self::Client(_) | Self::Unknown => None,
@@ -52,70 +51,33 @@ impl Origin {
     pub(super) fn is_before(&self, generation: Generation) -> bool {
         self.generation().is_some_and(|by| by < generation)
     }
-
-    /// Whether it is the same without looking into it: two that are equal may differ here.
-    #[inline]
-    pub(super) fn is(&self, other: &Self) -> bool {
-        match (self, other) {
-            (Self::Client(Sender(one)), Self::Client(Sender(other))) => Arc::ptr_eq(one, other),
-            (Self::Service(one), Self::Service(other)) => one == other,
-            (Self::Unknown, Self::Unknown) => true,
-            (Self::Client(_) | Self::Service(_) | Self::Unknown, _) => false,
-        }
-    }
 }
 
 /// A client as its messages show it; cheap to clone.
 #[derive(Clone, PartialEq, Eq)]
 pub struct Sender(Arc<Client>);
 
+#[derive(PartialEq, Eq)]
 struct Client {
     number: ClientId,
     /// `None` for [`ANONYMOUS`], as most are where nobody has to say who it is.
     identity: Option<Box<Identity>>,
     topic: Topic,
-    /// Where its topic is, if its bus has told.
-    route: Option<Route>,
 }
-
-impl PartialEq for Client {
-    fn eq(&self, other: &Self) -> bool {
-        self.number == other.number && self.identity == other.identity && self.topic == other.topic
-    }
-}
-
-impl Eq for Client {}
 
 impl Sender {
     /// The client of this number that has shown to be this, and that alone reads `topic`.
     pub fn new(number: ClientId, identity: Identity, topic: Topic) -> Self {
-        Self::routed(number, identity, topic, None)
-    }
-
-    /// The same, with the way to its topic.
-    pub(super) fn routed(
-        number: ClientId,
-        identity: Identity,
-        topic: Topic,
-        route: Option<Route>,
-    ) -> Self {
         Self(Arc::new(Client {
             number,
             identity: (identity != ANONYMOUS).then(|| Box::new(identity)),
             topic,
-            route,
         }))
-    }
-
-    /// The way to its topic, if its bus has told.
-    pub(super) fn route(&self) -> Option<&Route> {
-        self.0.route.as_ref()
     }
 
     /// The same client with what it has shown since.
     pub(crate) fn renewed(&self, identity: Identity) -> Self {
-        let (topic, route) = (self.topic().clone(), self.0.route.clone());
-        Self::routed(self.client(), identity, topic, route)
+        Self::new(self.client(), identity, self.topic().clone())
     }
 
     /// Its number.
@@ -189,7 +151,7 @@ impl Message {
         Self::made(frame, origin, None)
     }
 
-    /// That of this frame, as published by `origin` at this time, if a service did.
+    /// The message of this frame, as `origin` published it at this time, if a service did.
     pub(super) fn made(frame: Frame, origin: Origin, published: Option<Instant>) -> Self {
         Self {
             frame,
@@ -214,32 +176,9 @@ impl Message {
         Self::new(self.frame.clone(), origin)
     }
 
-    /// The same payload, not copied, as published by `origin` at this time of a runtime's clock.
-    pub(crate) fn published(self, origin: Origin, at: Instant) -> Self {
-        Self::made(self.frame, origin, Some(at))
-    }
-
-    /// From now on as published by `origin` at this time, if a service did; who said it before.
-    #[inline]
-    pub(super) fn publish(&mut self, origin: Origin, at: Option<Instant>) -> Origin {
-        self.published = at;
-        std::mem::replace(&mut self.origin, origin)
-    }
-
     /// When a service published it, if one did.
     pub(crate) fn published_at(&self) -> Option<Instant> {
         self.published
-    }
-
-    /// The instance of a service that published it, if one did.
-    pub(crate) fn generation(&self) -> Option<Generation> {
-        self.origin.generation()
-    }
-
-    /// Whether an instance before this one published it.
-    #[inline]
-    pub(crate) fn is_before(&self, generation: Generation) -> bool {
-        self.origin.is_before(generation)
     }
 
     /// Text or bytes.
@@ -290,18 +229,6 @@ impl Message {
     /// The message as the WebSocket frame every client receives.
     pub fn frame(&self) -> &Frame {
         &self.frame
-    }
-
-    /// The message as the frame of those clients that speak `busline.v1.json`: a text is
-    /// `{"text":"..."}`, a binary message is as it is. Encoded once, for all of them.
-    pub fn json_frame(&self) -> &Frame {
-        match self.frame.kind() {
-            DataKind::Binary => &self.frame,
-            DataKind::Text => self.frame.enveloped(|| {
-                let json = serde_json::json!({ "text": self.as_text() });
-                Frame::text(json.to_string())
-            }),
-        }
     }
 }
 
@@ -367,15 +294,6 @@ impl fmt::Debug for Message {
 #[cfg(test)]
 mod tests {
     use super::*;
-
-    #[test]
-    fn a_text_is_encoded_as_json_once_for_all_receivers() {
-        let message = Message::text("hello");
-        let other = message.clone();
-        assert!(std::ptr::eq(message.json_frame(), other.json_frame()));
-        assert_eq!(message.json_frame(), &Frame::text(r#"{"text":"hello"}"#));
-        assert_eq!(message.len(), 5, "the message itself is as it was");
-    }
 
     #[test]
     fn a_message_is_its_payload_as_text_and_as_bytes() {

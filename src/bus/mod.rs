@@ -4,51 +4,50 @@ mod topic;
 
 mod message;
 
+mod batch;
+
 mod burst;
 
 mod counts;
 
-mod train;
-mod turns;
-
-mod ring;
-
-mod ahead;
-
 mod log;
 
-mod lazy;
+mod turns;
+
+mod state;
+
+mod taps;
+
+mod topics;
+
+mod publisher;
 
 mod subscription;
 
-mod cell;
-
-mod memory;
-
-mod batch;
-
-mod group;
+mod shared_cursor;
 
 mod tap;
+
+mod memory;
 
 pub mod contract;
 
 #[cfg(all(test, feature = "loom"))]
 mod models;
 
-pub use self::batch::{Batch, Messages};
-pub use self::counts::TopicCounts;
-pub use self::memory::{BusCounts, InMemoryMessageBus, TopicStatus};
+pub use self::batch::Batch;
+pub use self::counts::{BusCounts, TopicCounts, TopicStatus};
+pub use self::memory::InMemoryMessageBus;
 pub use self::message::{Generation, Message, Origin, Sender};
-pub use self::subscription::{Offered, Publisher, Received, Subscription};
-pub use self::tap::{Tap, Tapped};
+pub use self::publisher::{Offered, Publisher};
+pub use self::subscription::{Received, Subscription};
+pub use self::tap::Tap;
+pub use self::taps::Tapped;
 pub use self::topic::{ClientId, NameError, ServiceName, Topic};
+pub use self::topics::SubscribeError;
 
-pub(crate) use self::ahead::{Ahead, Refill};
 pub(crate) use self::burst::{Burst, Mark, Terms};
-pub(crate) use self::group::Group;
-pub(crate) use self::ring::Parcel;
-pub(crate) use self::train::Train;
+pub(crate) use self::shared_cursor::SharedCursor;
 
 /// Publish and subscribe by topic.
 ///
@@ -68,42 +67,12 @@ pub trait MessageBus: Send + Sync + 'static {
     /// When the topic is a new one and there are as many topics as the bus allows.
     fn subscribe(&self, topic: &Topic) -> Result<Subscription, SubscribeError>;
 
-    /// Publishes to those subscribed to the topic, and returns how many that are.
-    fn publish(&self, topic: &Topic, message: Message) -> usize;
-
-    /// Publishes on the topic of this client alone, and returns how many are subscribed to it.
-    ///
-    /// The same as [`publish`](Self::publish), for a bus that knows a shorter way.
-    fn reply(&self, to: &Sender, message: Message) -> usize {
-        self.publish(to.topic(), message)
-    }
-
-    /// Publishes these, the oldest first, on the topic of this client alone.
-    ///
-    /// Returns how many are subscribed to it; 0 for no messages. The same as one
-    /// [`reply`](Self::reply) after the other, for a bus that knows a shorter way.
-    fn reply_batch(&self, to: &Sender, mut batch: Batch) -> usize {
-        let mut subscribers = 0;
-        while let Some(message) = batch.pop() {
-            subscribers = self.reply(to, message);
-        }
-        subscribers
-    }
+    /// Publishes messages to the topic's subscribers, and returns how many those are.
+    fn publish(&self, topic: &Topic, batch: Batch) -> usize;
 
     /// Ends the subscription, as dropping it does.
     fn unsubscribe(&self, _subscription: Subscription) {}
 
-    /// A publisher that waits for room, for those who can: see [`Publisher::offer`].
+    /// A publisher to this topic, which can wait for room: see [`Publisher::offer`].
     fn publisher(&self, topic: &Topic) -> Publisher;
-}
-
-/// Why a subscription was refused.
-#[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
-pub enum SubscribeError {
-    /// The bus has as many topics as it may.
-    #[error("the bus already has {max} topics, the most it may; raise `Limits::topics`")]
-    TooManyTopics {
-        /// The limit.
-        max: usize,
-    },
 }

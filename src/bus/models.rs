@@ -5,17 +5,26 @@
 
 use std::future::poll_fn;
 use std::num::NonZeroUsize;
-use std::task::{Context, Poll, Waker, ready};
+use std::task::{Context, Poll, Waker};
 
 use loom::future::block_on;
 use loom::thread;
 
 use super::{
-    Ahead, Generation, InMemoryMessageBus, MessageBus, Offered, Publisher, Received, Refill,
-    Subscription, Terms, Topic,
+    Batch, Generation, InMemoryMessageBus, Message, MessageBus, Offered, Publisher, Received,
+    SharedCursor, Subscription, Terms, Topic,
 };
 use crate::limits::Window;
-use crate::sync::{Arc, AtomicU64, Ordering, model};
+use crate::sync::{Arc, AtomicU64, Mutex, Ordering, model};
+
+mod batches;
+mod taps;
+
+/// Terms that suit each message of these models.
+const TERMS: Terms = Terms {
+    bytes_max: 100,
+    since: Generation::new(1),
+};
 
 fn bus(window: usize) -> InMemoryMessageBus {
     let messages = NonZeroUsize::new(window).expect("a window is not empty");
@@ -147,7 +156,8 @@ fn a_batch_wakes_a_parked_reader_and_nothing_comes_into_it() {
         let bus = bus(4);
         let mut reader = subscribe(&bus);
         let publisher = bus.publisher(&topic());
-        let batch = thread::spawn(move || publisher.publish_batch(["a", "b"].into()));
+        let batch = Batch::join(["a", "b"].map(Message::text)).expect("two");
+        let batch = thread::spawn(move || publisher.publish(batch));
         let publishing = bus.clone();
         let other = thread::spawn(move || publish(&publishing, "c"));
         let texts = [(); 3].map(|()| block_on(reader.recv()));
@@ -362,15 +372,15 @@ fn a_reader_that_asks_only_for_what_is_new_misses_nothing() {
     });
 }
 
-/// Do the members of a group, and one that leaves it, each get everything once? Catches a member
-/// that does not stand where the group does.
+/// Do the members of a shared cursor, and one that leaves it, each get everything once? Catches a
+/// member that does not stand where the cursor does.
 #[test]
-fn a_group_and_who_leaves_it_get_every_message_once() {
+fn a_shared_cursor_and_who_leaves_it_get_every_message_once() {
     model(Some(3), || {
         let bus = bus(8);
         let mut members = [subscribe(&bus), subscribe(&bus)];
-        let mut group = members[0].group();
-        assert!(members.iter_mut().all(|member| group.join(member)));
+        let mut cursor = SharedCursor::beside(&members[0]);
+        assert!(members.iter_mut().all(|member| cursor.join(member)));
         let publisher = thread::spawn({
             let bus = bus.clone();
             move || {
@@ -378,16 +388,12 @@ fn a_group_and_who_leaves_it_get_every_message_once() {
                 publish(&bus, "b");
             }
         });
-        let terms = Terms {
-            bytes_max: 100,
-            since: Generation::new(1),
-        };
-        let burst = block_on(poll_fn(|cx| group.poll_burst(cx, terms)));
-        let given = burst.expect("it suits").marks().len();
+        let burst = block_on(poll_fn(|cx| cursor.poll_burst(cx, TERMS)));
+        let given = burst.expect("it suits").messages();
         let rest: Vec<_> = members
             .iter_mut()
             .map(|member| {
-                group.part(member);
+                cursor.leave(member);
                 texts(member, 2 - given)
             })
             .collect();
@@ -395,27 +401,13 @@ fn a_group_and_who_leaves_it_get_every_message_once() {
         assert_eq!(rest, [expected.clone(), expected]);
         publisher.join().expect("the publisher does not panic");
         assert_conserved(&bus);
-        drop((group, members));
+        drop((cursor, members));
         assert_empty(&bus);
     });
 }
 
-/// Waits for the next text in polls that each take ahead, receive one and settle.
-fn text_of_polls(reader: &mut Subscription, ahead: &mut Ahead) -> String {
-    let message = block_on(poll_fn(|cx| {
-        let message = match ready!(reader.poll_ahead(cx, ahead)) {
-            Refill::Ahead => reader.next_ahead(ahead).expect("it is ahead"),
-            Refill::Received(Received::Message(message)) => message,
-            Refill::Received(Received::Lagged(lost)) => panic!("{lost} lost inside of the window"),
-        };
-        ahead.settle();
-        Poll::Ready(message)
-    }));
-    message.as_text().expect("a text").to_owned()
-}
-
-/// A publisher waits until what it has said is dealt with, against a reader that answers each
-/// message before it asks for the next one, or leaves after the last; preemptions unbounded.
+/// A publisher waits until its messages are dealt with, against a reader that answers each message
+/// before it asks for the next one, or leaves after the last; preemptions unbounded.
 ///
 /// Catches: a turn that is over before the answers are there, and a reader that asks for more or
 /// leaves and wakes nobody who waits for that.
@@ -429,18 +421,15 @@ fn a_turn_is_over_once_all_is_answered_and_who_waits_for_it_is_woken() {
             let mut publisher = bus.publisher(&topic());
             let counted = Arc::clone(&answers);
             let service = thread::spawn(move || {
-                let mut ahead = reader.ahead();
                 for _ in 0..2 {
-                    text_of_polls(&mut reader, &mut ahead);
+                    texts(&mut reader, 1);
                     counted.fetch_add(1, Ordering::SeqCst);
                 }
-                let mut cx = Context::from_waker(Waker::noop());
                 if leaves {
-                    drop(reader);
                     return None;
                 }
-                assert!(reader.poll_ahead(&mut cx, &mut ahead).is_pending());
-                Some((reader, ahead))
+                assert_eq!(poll(&mut reader), None);
+                Some(reader)
             });
             for text in ["a", "b"] {
                 assert_eq!(publish_with_room(&mut publisher, text), 1);
@@ -453,81 +442,42 @@ fn a_turn_is_over_once_all_is_answered_and_who_waits_for_it_is_woken() {
     }
 }
 
-/// 2 publishers wait for room in a window of 2 against a reader that takes ahead what is there, and
-/// receives one; bound 2.
+/// A subscription joins a shared cursor while its task waits and a message is published; bound 3.
 ///
-/// Catches: room that is given before what was taken ahead is settled, and a settling that wakes
-/// nobody who waits for it.
+/// Catches: a member for which neither the cursor nor itself is woken, and a message that both
+/// read, or neither does.
 #[test]
-fn publishers_get_the_room_of_what_was_taken_ahead() {
-    model(Some(2), || {
-        let bus = bus(2);
-        let mut reader = subscribe(&bus);
-        let mut ahead = reader.ahead();
-        publish(&bus, "x");
-        publish(&bus, "y");
-        let publishers = ["a", "b"].map(|text| publisher_with_room(&bus, text));
-        let all = [(); 4].map(|()| text_of_polls(&mut reader, &mut ahead));
-        assert_eq!(all[..2], ["x", "y"]);
-        assert!(all[2..] == ["a", "b"] || all[2..] == ["b", "a"], "{all:?}");
-        for publisher in publishers {
-            assert_eq!(publisher.join().expect("no panic"), 1);
-        }
-        drop((reader, ahead));
-        assert_empty(&bus);
-    });
-}
-
-/// A reader is polled by another thread while what it had taken ahead is put back; preemptions
-/// unbounded.
-///
-/// Catches: a reader that parks beside what is out, and is not woken when that is back.
-#[test]
-fn what_is_put_back_wakes_a_reader_that_is_polled_elsewhere() {
-    model(None, || {
-        let bus = bus(4);
-        let mut reader = subscribe(&bus);
-        publish(&bus, "a");
-        publish(&bus, "b");
-        let mut ahead = reader.ahead();
-        let mut cx = Context::from_waker(Waker::noop());
-        assert!(reader.poll_ahead(&mut cx, &mut ahead).is_ready());
-        assert!(reader.next_ahead(&mut ahead).is_some());
-        let elsewhere = thread::spawn(move || {
-            assert_eq!(texts(&mut reader, 1), ["b"]);
-        });
-        ahead.settle();
-        elsewhere.join().expect("no panic");
-        assert_empty(&bus);
-    });
-}
-
-/// A reader leaves on one thread while its last poll settles on another; preemptions unbounded.
-///
-/// Catches: a message that is counted by both, or by neither.
-#[test]
-fn a_reader_that_leaves_while_its_poll_settles_is_counted_once() {
-    for received in [1, 2] {
-        model(None, move || {
-            let bus = bus(4);
-            let mut reader = subscribe(&bus);
-            publish(&bus, "a");
-            publish(&bus, "b");
-            let mut ahead = reader.ahead();
-            let mut cx = Context::from_waker(Waker::noop());
-            assert!(reader.poll_ahead(&mut cx, &mut ahead).is_ready());
-            for _ in 0..received {
-                assert!(reader.next_ahead(&mut ahead).is_some());
+fn a_subscription_that_joins_a_waiting_cursor_gets_every_message_once() {
+    model(Some(3), || {
+        let bus = bus(8);
+        let [mut first, mut second] = [subscribe(&bus), subscribe(&bus)];
+        let mut cursor = SharedCursor::beside(&first);
+        assert!(cursor.join(&mut first));
+        let cursor = Arc::new(Mutex::new(cursor));
+        let task = thread::spawn({
+            let cursor = Arc::clone(&cursor);
+            move || {
+                let burst = poll_fn(|cx| cursor.lock().poll_burst(cx, TERMS));
+                block_on(burst).expect("it suits").messages()
             }
-            let leaver = thread::spawn(move || drop(reader));
-            ahead.settle();
-            leaver.join().expect("no panic");
-            let counts = bus.counts().messages;
-            assert_eq!(
-                (counts.delivered, counts.lost_unsubscribed),
-                (received, 2 - received)
-            );
-            assert_empty(&bus);
         });
-    }
+        let publisher = thread::spawn({
+            let bus = bus.clone();
+            move || publish(&bus, "a")
+        });
+        let joined = cursor.lock().join(&mut second);
+        if !joined {
+            assert_eq!(texts(&mut second, 1), ["a"]);
+        }
+        assert_eq!(task.join().expect("no panic"), 1);
+        assert_eq!(publisher.join().expect("no panic"), 2);
+        cursor.lock().leave(&mut first);
+        if joined {
+            cursor.lock().leave(&mut second);
+        }
+        assert_eq!((poll(&mut first), poll(&mut second)), (None, None));
+        assert_eq!(bus.counts().messages.delivered, 2);
+        drop((cursor, first, second));
+        assert_empty(&bus);
+    });
 }

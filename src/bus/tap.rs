@@ -1,68 +1,28 @@
-//! Watching what happens, by those who must not be noticed: a tap is no subscriber of what it taps.
+//! A live view of a topic or a client, which it does not notice: a tap is no subscriber of it.
 //!
-//! What is tapped tells its events on a topic beside it, whose name nobody else can have. Without a
-//! tap that costs one look at a counter.
+//! Events are published on a topic beside the tapped one, with a name that no other topic can have.
 
-use super::memory::Shared;
-use super::message::{Message, Origin};
 use super::subscription::{Received, Subscription};
-use super::topic::{ClientId, Topic};
-use crate::sync::{Arc, AtomicU64, Ordering};
-use crate::wire::DataKind;
+use super::taps::{Tapped, Taps};
+use super::topics::Topics;
+use crate::sync::Arc;
 
-/// How many taps there are.
-#[derive(Debug)]
-pub(super) struct Taps(AtomicU64);
-
-/// What can be tapped.
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub enum Tapped {
-    /// What happens to one client's messages.
-    Client(ClientId),
-    /// What is published on a topic.
-    Topic(Topic),
-}
-
-impl Tapped {
-    /// The topic its events are told on.
-    pub(super) fn events(&self) -> Topic {
-        match self {
-            Self::Client(client) => Topic::internal(&format!("client:{client}")),
-            Self::Topic(topic) => Topic::internal(&format!("topic:{topic}")),
-        }
-    }
-}
-
-/// A live view of a topic or client; it ends when it is dropped.
+/// A tap; it ends when it is dropped.
 #[derive(Debug)]
 pub struct Tap {
-    shared: Arc<Shared>,
+    topics: Arc<Topics>,
+    tapped: Tapped,
     events: Subscription,
 }
 
-impl Default for Taps {
-    fn default() -> Self {
-        Self(AtomicU64::new(0))
-    }
-}
-
-impl Taps {
-    pub(super) fn count(&self) -> u64 {
-        // Whoever is a moment late sees an event less.
-        self.0.load(Ordering::Relaxed)
-    }
-
-    /// Whether an event may be of interest to anybody.
-    #[inline]
-    pub(super) fn any(&self) -> bool {
-        self.count() > 0
-    }
-}
-
 impl Tap {
-    pub(super) fn new(shared: Arc<Shared>, events: Subscription) -> Self {
-        shared.taps.0.fetch_add(1, Ordering::Relaxed);
-        Self { shared, events }
+    pub(super) fn new(topics: Arc<Topics>, tapped: Tapped, events: Subscription) -> Self {
+        topics.change_taps(&tapped, Taps::add);
+        Self {
+            topics,
+            tapped,
+            events,
+        }
     }
 
     /// The next event, as JSON; of those it was too slow for it tells the number.
@@ -80,31 +40,8 @@ impl Tap {
 
 impl Drop for Tap {
     fn drop(&mut self) {
-        self.shared.taps.0.fetch_sub(1, Ordering::Relaxed);
+        self.topics.change_taps(&self.tapped, Taps::remove);
     }
-}
-
-/// A message on its topic, as a tap sees it: all but what it says.
-pub(super) fn published(message: &Message, number: u64, subscribers: usize) -> String {
-    let kind = match message.frame().kind() {
-        DataKind::Binary => "binary",
-        DataKind::Text => "text",
-    };
-    let (client, generation) = match message.origin() {
-        Origin::Client(sender) => (Some(sender.client().number()), None),
-        Origin::Service(generation) => (None, Some(generation.number())),
-        Origin::Unknown => (None, None),
-    };
-    let event = serde_json::json!({
-        "event": "published",
-        "number": number,
-        "kind": kind,
-        "bytes": message.len(),
-        "subscribers": subscribers,
-        "client": client,
-        "generation": generation,
-    });
-    event.to_string()
 }
 
 #[cfg(all(test, not(feature = "loom")))]
@@ -115,7 +52,7 @@ mod tests {
     use serde_json::Value;
 
     use super::*;
-    use crate::bus::{InMemoryMessageBus, MessageBus, Offered};
+    use crate::bus::{Batch, InMemoryMessageBus, Message, MessageBus, Offered, Topic};
     use crate::limits::Limits;
 
     fn bus() -> InMemoryMessageBus {
@@ -136,9 +73,9 @@ mod tests {
     fn a_tap_sees_each_message_and_never_what_it_says() {
         let bus = bus();
         let mut tap = bus.tap(Tapped::Topic(topic())).expect("there is room");
-        bus.publish(&topic(), Message::text("for nobody"));
+        bus.publish(&topic(), "for nobody".into());
         let _reader = bus.subscribe(&topic()).expect("there is room");
-        bus.publish(&topic(), Message::text("secret"));
+        bus.publish(&topic(), "secret".into());
         let event = next(&mut tap).expect("an event");
         assert_eq!((&event["number"], &event["bytes"]), (&0.into(), &6.into()));
         assert_eq!(
@@ -156,13 +93,11 @@ mod tests {
         let _reader = bus.subscribe(&topic()).expect("there is room");
         let mut publisher = bus.publisher(&topic());
         let mut cx = Context::from_waker(Waker::noop());
-        let offered = publisher.offer(&mut cx, Message::text("a"));
+        let offered = publisher.offer(&mut cx, "a".into());
         assert_eq!(offered, Offered::Published(1));
-        let mut several = [Message::text("b"), Message::text("c")]
-            .into_iter()
-            .collect();
-        publisher.offer_all(&mut cx, &mut several);
-        assert_eq!(publisher.publish(Message::text("d")), 1);
+        let several = Batch::join(["b", "c"].map(Message::text)).expect("two");
+        assert_eq!(publisher.offer(&mut cx, several), Offered::Published(1));
+        assert_eq!(publisher.publish("d".into()), 1);
         for number in 0..4 {
             let event = next(&mut tap).expect("an event");
             assert_eq!(
@@ -177,10 +112,10 @@ mod tests {
     fn a_tap_is_no_subscriber_and_holds_nobody_up() {
         let bus = bus();
         let mut tap = bus.tap(Tapped::Topic(topic())).expect("there is room");
-        assert_eq!(bus.publish(&topic(), Message::text("x")), 0);
+        assert_eq!(bus.publish(&topic(), "x".into()), 0);
         let mut reader = bus.subscribe(&topic()).expect("there is room");
         for _ in 0..5000 {
-            assert_eq!(bus.publish(&topic(), Message::text("x")), 1);
+            assert_eq!(bus.publish(&topic(), "x".into()), 1);
             assert!(reader.recv().now_or_never().is_some());
         }
         let missed = next(&mut tap).expect("it was too slow");
@@ -188,5 +123,31 @@ mod tests {
         assert_eq!(next(&mut tap).expect("an event")["number"], 5000 - 4096);
         drop((tap, reader));
         assert_eq!((bus.taps(), bus.counts().topics), (0, 0));
+    }
+
+    #[test]
+    fn a_tap_of_another_topic_is_told_nothing_and_one_that_is_dropped_ends() {
+        let bus = bus();
+        let _reader = bus.subscribe(&topic()).expect("there is room");
+        let other: Topic = "other".parse().expect("a valid name");
+        let mut tap = bus
+            .tap(Tapped::Topic(other.clone()))
+            .expect("there is room");
+        bus.publish(&topic(), "x".into());
+        assert_eq!(next(&mut tap), None);
+        // A topic that is made after its tap has begun.
+        let _other = bus.subscribe(&other).expect("there is room");
+        bus.publish(&other, "x".into());
+        assert_eq!(next(&mut tap).expect("an event")["number"], 0);
+        // The second tap of a topic goes on when the first one ends.
+        let mut second = bus
+            .tap(Tapped::Topic(other.clone()))
+            .expect("there is room");
+        drop(tap);
+        bus.publish(&other, "x".into());
+        assert_eq!(next(&mut second).expect("an event")["number"], 1);
+        drop(second);
+        assert!(!bus.is_topic_tapped(&other));
+        assert_eq!(bus.taps(), 0);
     }
 }

@@ -6,71 +6,126 @@ use std::sync::Arc;
 
 use crate::limits::{SERVICE_NAME_BYTES_MAX, TAP_WINDOW, TOPIC_BYTES_MAX, Window};
 
-/// Starts the names of the bus's own topics: no name that is parsed has it.
+/// Starts the texts of the bus's own topics: no text that is parsed has it.
 const INTERNAL: char = '\u{1}';
 
-/// The name of a topic: 1 to [`TOPIC_BYTES_MAX`] visible ASCII characters, without spaces.
+/// A topic: a kind of service and a direction, or any other name.
 ///
-/// Cheap to clone; any two topics with the same name are the same topic.
+/// Cheap to clone. Its text is for people: 1 to [`TOPIC_BYTES_MAX`] visible ASCII characters,
+/// without spaces. Any two topics with the same text are the same topic.
 #[derive(Clone, PartialEq, Eq, PartialOrd, Ord, Hash)]
-pub struct Topic(Arc<str>);
+pub struct Topic(Arc<Name>);
+
+#[derive(Clone, PartialEq, Eq, PartialOrd, Ord, Hash)]
+enum Name {
+    /// Between a service and its clients.
+    Between(ServiceName, Direction),
+    /// The bus's own.
+    Internal(Box<str>),
+    /// Any other.
+    Other(Box<str>),
+}
+
+/// The receivers of a service's topic.
+#[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash)]
+enum Direction {
+    Service,
+    Everyone,
+    Client(ClientId),
+}
+
+const TO_SERVICE: &str = "from-ws-to-service";
+const TO_CLIENTS: &str = "from-service-to-ws";
 
 impl Topic {
     /// The topic on which a service receives what its clients send: `ping:from-ws-to-service`.
     pub fn from_ws_to_service(service: &ServiceName) -> Self {
-        Self(format!("{service}:from-ws-to-service").into())
+        Self::between(service, Direction::Service)
     }
 
     /// The topic on which a service reaches every client: `ping:from-service-to-ws`.
     pub fn from_service_to_ws(service: &ServiceName) -> Self {
-        Self(format!("{service}:from-service-to-ws").into())
+        Self::between(service, Direction::Everyone)
     }
 
     /// The topic on which a service reaches one client: `echo:from-service-to-ws:42`.
     pub fn from_service_to_client(service: &ServiceName, client: ClientId) -> Self {
-        Self(format!("{service}:from-service-to-ws:{client}").into())
+        Self::between(service, Direction::Client(client))
     }
 
-    /// A topic of the bus's own, with a name that cannot be parsed.
+    fn between(service: &ServiceName, direction: Direction) -> Self {
+        Self(Arc::new(Name::Between(service.clone(), direction)))
+    }
+
+    /// A topic of the bus's own, with a text that cannot be parsed.
     pub(super) fn internal(name: &str) -> Self {
-        Self(format!("{INTERNAL}{name}").into())
+        Self(Arc::new(Name::Internal(name.into())))
     }
 
-    /// The name of the service whose topic it is, if it is one's: all before the first colon.
-    pub(super) fn service(&self) -> &str {
-        self.0.split(':').next().unwrap_or_default()
+    /// The service whose topic it is, if it is one's.
+    pub(super) fn service(&self) -> Option<&ServiceName> {
+        match &*self.0 {
+            Name::Between(service, _direction) => Some(service),
+            Name::Internal(_) | Name::Other(_) => None,
+        }
+    }
+
+    /// Whether it reaches one client.
+    pub(super) fn is_of_client(&self) -> bool {
+        matches!(&*self.0, Name::Between(_, Direction::Client(_)))
     }
 
     /// The window of the bus's own topics, whatever that of others is.
     pub(super) fn own_window(&self) -> Option<Window> {
-        let is_internal = self.0.starts_with(INTERNAL);
-        is_internal.then_some(TAP_WINDOW)
+        match &*self.0 {
+            Name::Internal(_) => Some(TAP_WINDOW),
+            Name::Between(..) | Name::Other(_) => None,
+        }
     }
+}
 
-    /// The name.
-    pub fn as_str(&self) -> &str {
-        &self.0
-    }
+/// The topic of a service that has this text, if one has.
+fn of_service(text: &str) -> Option<Topic> {
+    let (service, direction) = text.split_once(':')?;
+    let direction = match direction.split_once(':') {
+        None if direction == TO_SERVICE => Direction::Service,
+        None if direction == TO_CLIENTS => Direction::Everyone,
+        Some((TO_CLIENTS, client)) => Direction::Client(ClientId::new(client.parse().ok()?)),
+        None | Some(_) => return None,
+    };
+    let topic = Topic::between(&service.parse().ok()?, direction);
+    // A number may be written in several ways, of which one is the text of a topic.
+    (topic.to_string() == text).then_some(topic)
 }
 
 impl FromStr for Topic {
     type Err = NameError;
 
-    fn from_str(name: &str) -> Result<Self, NameError> {
-        check(name, TOPIC_BYTES_MAX, u8::is_ascii_graphic)?;
-        Ok(Self(name.into()))
+    /// Reads what people have written: the only place where a text is taken apart.
+    fn from_str(text: &str) -> Result<Self, NameError> {
+        check(text, TOPIC_BYTES_MAX, u8::is_ascii_graphic)?;
+        let other = || Self(Arc::new(Name::Other(text.into())));
+        Ok(of_service(text).unwrap_or_else(other))
     }
 }
 
 impl fmt::Display for Topic {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.write_str(&self.0)
+        match &*self.0 {
+            Name::Between(service, Direction::Service) => write!(f, "{service}:{TO_SERVICE}"),
+            Name::Between(service, Direction::Everyone) => write!(f, "{service}:{TO_CLIENTS}"),
+            Name::Between(service, Direction::Client(client)) => {
+                write!(f, "{service}:{TO_CLIENTS}:{client}")
+            }
+            Name::Internal(name) => write!(f, "{INTERNAL}{name}"),
+            Name::Other(name) => f.write_str(name),
+        }
     }
 }
 
 impl fmt::Debug for Topic {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        fmt::Debug::fmt(&self.0, f)
+        fmt::Debug::fmt(&self.to_string(), f)
     }
 }
 
@@ -238,14 +293,14 @@ mod tests {
             Topic::from_service_to_ws(&service),
             Topic::from_service_to_client(&service, client),
         ] {
-            assert_eq!(topic.as_str().parse::<Topic>(), Ok(topic.clone()));
+            assert_eq!(topic.to_string().parse::<Topic>(), Ok(topic.clone()));
         }
     }
 
     #[test]
     fn a_name_is_shown_as_it_is_and_debugged_in_quotes() {
         let topic: Topic = "a:b".parse().expect("valid");
-        assert_eq!((topic.as_str(), format!("{topic}")), ("a:b", "a:b".into()));
+        assert_eq!(topic.to_string(), "a:b");
         assert_eq!(format!("{topic:?}"), r#""a:b""#);
         let service: ServiceName = "ping".parse().expect("valid");
         assert_eq!(
@@ -259,14 +314,46 @@ mod tests {
     fn topics_have_the_names_the_contract_states() {
         let ping: ServiceName = "ping".parse().expect("valid");
         assert_eq!(
-            Topic::from_ws_to_service(&ping).as_str(),
+            Topic::from_ws_to_service(&ping).to_string(),
             "ping:from-ws-to-service"
         );
         assert_eq!(
-            Topic::from_service_to_ws(&ping).as_str(),
+            Topic::from_service_to_ws(&ping).to_string(),
             "ping:from-service-to-ws"
         );
         let one = Topic::from_service_to_client(&ping, ClientId::new(7));
-        assert_eq!(one.as_str(), "ping:from-service-to-ws:7");
+        assert_eq!(one.to_string(), "ping:from-service-to-ws:7");
+    }
+
+    #[test]
+    fn a_text_that_is_nearly_one_of_a_service_is_another_topic() {
+        let ping: ServiceName = "ping".parse().expect("valid");
+        let one = Topic::from_service_to_client(&ping, ClientId::new(7));
+        assert_eq!("ping:from-service-to-ws:7".parse(), Ok(one));
+        for near in [
+            "ping:from-service-to-ws:07",
+            "ping:from-service-to-ws:+7",
+            "ping:from-service-to-ws:",
+            "ping:from-service-to-ws:7:",
+            "ping:from-service-to-ws:18446744073709551616",
+            "ping:from-ws-to-service:7",
+            "ping:from-ws-to-service:",
+            "ping:from-service-to-w",
+            "Ping:from-ws-to-service",
+            ":from-ws-to-service",
+            "ping",
+        ] {
+            let topic: Topic = near.parse().expect("a valid name");
+            assert_eq!((topic.to_string().as_str(), topic.service()), (near, None));
+            assert_eq!(topic, near.parse().expect("a valid name"));
+        }
+    }
+
+    #[test]
+    fn no_text_is_that_of_the_bus_own_topics() {
+        let own = Topic::internal("topic:t");
+        assert!(own.to_string().parse::<Topic>().is_err());
+        assert_ne!(own, "topic:t".parse().expect("a valid name"));
+        assert_eq!(own.own_window(), Some(TAP_WINDOW));
     }
 }

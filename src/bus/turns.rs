@@ -40,6 +40,12 @@ impl Turns {
         self.waiters.leave(place)
     }
 
+    /// Places that are taken.
+    #[cfg(all(test, not(feature = "loom")))]
+    pub(super) fn len(&self) -> usize {
+        self.waiters.len()
+    }
+
     /// Takes all wakers out, to wake after unlocking: who is too early parks again.
     pub(super) fn unpark(&mut self) -> Wakers {
         self.first = None;
@@ -49,10 +55,10 @@ impl Turns {
 
 #[cfg(all(test, not(feature = "loom")))]
 mod tests {
-    use std::task::{Context, Poll, Waker};
+    use std::task::{Context, Waker};
 
     use crate::bus::{
-        InMemoryMessageBus, Message, MessageBus, Publisher, Refill, Subscription, Topic,
+        Batch, InMemoryMessageBus, Message, MessageBus, Offered, Publisher, Subscription, Topic,
     };
     use crate::limits::Window;
     use crate::wakes::Wakes;
@@ -71,19 +77,9 @@ mod tests {
 
     fn say(publisher: &mut Publisher, texts: &[&str]) {
         let mut cx = Context::from_waker(Waker::noop());
-        let mut batch = texts.iter().copied().map(Message::text).collect();
-        publisher.offer_all(&mut cx, &mut batch);
-        assert!(batch.is_empty(), "there is room");
-    }
-
-    impl InMemoryMessageBus {
-        /// Places of those who wait for their turn on a topic.
-        fn waiting_for_turns(&self, topic: &Topic) -> usize {
-            let cell = self.cell(topic).expect("it has a subscriber");
-            let state = cell.lock();
-            let publishers = state.publishers.as_ref();
-            publishers.map_or(0, |publishers| publishers.turns.waiters.len())
-        }
+        let batch = Batch::join(texts.iter().copied().map(Message::text));
+        let offered = publisher.offer(&mut cx, batch.expect("there are some"));
+        assert_eq!(offered, Offered::Published(1));
     }
 
     /// Whether the reader gets anything; it asks for more if not.
@@ -129,45 +125,18 @@ mod tests {
     }
 
     #[test]
-    fn what_is_taken_ahead_is_received_once_it_is_settled() {
-        let (_bus, mut reader, mut publisher) = world();
-        say(&mut publisher, &["a", "b"]);
-        let mut ahead = reader.ahead();
-        let mut cx = Context::from_waker(Waker::noop());
-        for _ in 0..2 {
-            let refill = reader.poll_ahead(&mut cx, &mut ahead);
-            assert_eq!(refill, Poll::Ready(Refill::Ahead));
-            assert!(reader.next_ahead(&mut ahead).is_some());
-            ahead.settle();
-            assert!(!is_over(&mut publisher));
-        }
-        assert!(reader.poll_ahead(&mut cx, &mut ahead).is_pending());
-        assert!(is_over(&mut publisher));
-    }
-
-    #[test]
-    fn a_poll_that_settles_beyond_a_message_ends_the_turn_of_who_said_it() {
+    fn a_batch_is_dealt_with_once_the_next_one_is_received() {
         let (bus, mut reader, mut publisher) = world();
-        say(&mut publisher, &["a"]);
-        say(&mut bus.publisher(&topic()), &["b"]);
+        say(&mut publisher, &["a", "b"]);
+        say(&mut bus.publisher(&topic()), &["c"]);
         let (wakes, waker) = Wakes::new();
-        assert!(
-            publisher
-                .poll_turn(&mut Context::from_waker(&waker))
-                .is_pending()
-        );
-        let mut ahead = reader.ahead();
+        let mut waits = Context::from_waker(&waker);
+        assert!(publisher.poll_turn(&mut waits).is_pending());
         let mut cx = Context::from_waker(Waker::noop());
-        assert!(reader.poll_ahead(&mut cx, &mut ahead).is_ready());
-        assert!(
-            [(); 2]
-                .iter()
-                .all(|()| reader.next_ahead(&mut ahead).is_some())
-        );
+        assert!(reader.poll_batch(&mut cx).is_ready());
         assert_eq!((wakes.count(), is_over(&mut publisher)), (0, false));
-        let again = publisher.poll_turn(&mut Context::from_waker(&waker));
-        assert!(again.is_pending());
-        ahead.settle();
+        assert!(publisher.poll_turn(&mut waits).is_pending());
+        assert!(reader.poll_batch(&mut cx).is_ready());
         assert_eq!((wakes.count(), is_over(&mut publisher)), (1, true));
     }
 
@@ -238,10 +207,11 @@ mod tests {
                 .poll_turn(&mut Context::from_waker(&waker))
                 .is_pending()
         );
-        assert_eq!(bus.waiting_for_turns(&topic()), 1);
+        let waiting = || bus.waiting_for_turns(&topic());
+        assert_eq!(waiting(), 1);
         drop(publisher);
         assert!(receives(&mut reader) && !receives(&mut reader));
         assert_eq!(wakes.count(), 0);
-        assert_eq!(bus.waiting_for_turns(&topic()), 0);
+        assert_eq!(waiting(), 0);
     }
 }

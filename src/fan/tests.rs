@@ -4,7 +4,7 @@ use std::task::Waker;
 use std::time::{Duration, SystemTime};
 
 use super::*;
-use crate::bus::{Generation, Message, MessageBus, Origin, Received, Tapped};
+use crate::bus::{Batch, Generation, Message, MessageBus, Origin, Received, Tapped};
 use crate::limits::Window;
 use crate::rt::{Clock, Random, Sleep, Spawn};
 use crate::sync::{AtomicU64, Ordering};
@@ -101,7 +101,7 @@ impl Follower for Socket {
     fn give(&self, burst: &Arc<Burst>, _metrics: &Metrics, _now: Instant) -> Given {
         let mut taken = self.0.lock();
         assert!(!taken.panics, "on purpose");
-        taken.messages += burst.marks().len();
+        taken.messages += burst.messages();
         match taken.room.checked_sub(1) {
             Some(room) => {
                 taken.room = room;
@@ -116,7 +116,7 @@ impl Follower for Socket {
     }
 
     fn keep(&self, burst: &Arc<Burst>) {
-        self.0.lock().kept += burst.marks().len();
+        self.0.lock().kept += burst.messages();
     }
 
     fn release(&self) {
@@ -133,6 +133,8 @@ struct World {
     bus: InMemoryMessageBus,
     fans: Fans<Still>,
     metrics: Arc<Shards<Metrics>>,
+    /// The number of the next client.
+    clients: AtomicU64,
 }
 
 fn topic() -> Topic {
@@ -150,6 +152,7 @@ impl World {
             bus,
             fans,
             metrics,
+            clients: AtomicU64::new(0),
         }
     }
 
@@ -165,7 +168,9 @@ impl World {
     /// One that was admitted to this generation.
     fn follow_since(&self, room: usize, bytes_max: usize, since: u64) -> (Arc<Socket>, Member) {
         let socket = Arc::new(Socket::of(room));
+        let client = self.clients.fetch_add(1, Ordering::SeqCst);
         let loan = Loan {
+            client: ClientId::new(client),
             follower: Arc::clone(&socket) as Arc<dyn Follower>,
             subscription: self.bus.subscribe(&topic()).expect("there is room"),
             terms: Terms {
@@ -179,7 +184,7 @@ impl World {
 
     fn publish(&self, texts: &[&str]) {
         for text in texts {
-            self.bus.publish(&topic(), Message::text(text));
+            self.bus.publish(&topic(), (*text).into());
         }
     }
 
@@ -263,7 +268,7 @@ fn what_does_not_suit_all_each_receives_by_itself() {
     let world = World::new();
     let (socket, member) = world.follow(9);
     let stale = Message::text("old").from_origin(Origin::Service(Generation::new(1)));
-    world.bus.publish(&topic(), stale);
+    world.bus.publish(&topic(), stale.into());
     world.rt.turn();
     assert_eq!(taken(&socket), (0, true, 1));
     assert_eq!(world.rt.tasks(), 0);
@@ -283,7 +288,7 @@ fn what_an_older_instance_says_is_given_to_nobody_once_a_newer_client_follows() 
         let (older, _older_member) = world.follow(9);
         let (socket, member) = world.follow_since(9, 100, newer);
         let by_older = Message::text("a").from_origin(Origin::Service(Generation::new(2)));
-        world.bus.publish(&topic(), by_older);
+        world.bus.publish(&topic(), by_older.into());
         world.rt.turn();
         // Each of their sessions sees for itself what it is to have.
         let is_released = given == 0;
@@ -301,6 +306,7 @@ fn who_stands_elsewhere_joins_once_it_stands_where_the_others_do() {
     world.publish(&["a"]);
     let socket = Arc::new(Socket::of(9));
     let loan = Loan {
+        client: ClientId::new(1),
         follower: Arc::clone(&socket) as Arc<dyn Follower>,
         subscription: world.bus.subscribe(&topic()).expect("there is room"),
         terms: Terms {
@@ -326,28 +332,28 @@ fn who_stands_elsewhere_joins_once_it_stands_where_the_others_do() {
 }
 
 #[test]
-fn nobody_follows_who_is_tapped() {
+fn a_client_that_is_tapped_goes_on_by_itself_and_the_others_do_not() {
     let world = World::new();
-    let (socket, member) = world.follow(9);
-    let tap = world
-        .bus
-        .tap(Tapped::Topic(topic()))
-        .expect("there is room");
+    let [(tapped, member), (other, _other)] = [(); 2].map(|()| world.follow(9));
     world.publish(&["a"]);
     world.rt.turn();
-    assert_eq!(taken(&socket), (0, true, 1));
-    let subscription = member.leave().expect("it was lent");
-    let terms = Terms {
-        bytes_max: 100,
-        since: Generation::new(1),
-    };
-    let loan = Loan {
-        follower: socket,
-        subscription,
-        terms,
-    };
-    assert!(world.fans.join(loan).is_err());
-    drop(tap);
+    let client = ClientId::new(0);
+    let taps = [Tapped::Client(ClientId::new(999)), Tapped::Topic(topic())];
+    let taps = taps.map(|tapped| world.bus.tap(tapped).expect("there is room"));
+    world.publish(&["b"]);
+    world.rt.turn();
+    assert_eq!(taken(&tapped), (2, false, 0), "other taps change nothing");
+    let tap = world
+        .bus
+        .tap(Tapped::Client(client))
+        .expect("there is room");
+    world.publish(&["c"]);
+    world.rt.turn();
+    assert_eq!(taken(&tapped), (2, true, 1));
+    assert_eq!(taken(&other), (3, false, 0));
+    let mut subscription = member.leave().expect("it was lent");
+    assert_eq!(texts(&mut subscription), ["c"], "its session receives it");
+    drop((tap, taps));
 }
 
 #[test]
@@ -415,6 +421,7 @@ fn where_tasks_run_at_no_one_place_nobody_follows() {
     let bus = InMemoryMessageBus::new(Window::default(), 8);
     let fans = Fans::new(Anywhere(Still::new()), bus.clone(), Arc::default());
     let loan = Loan {
+        client: ClientId::new(1),
         follower: Arc::new(Socket::of(0)),
         subscription: bus.subscribe(&topic()).expect("there is room"),
         terms: Terms {
@@ -430,6 +437,7 @@ fn a_fan_without_followers_takes_nobody_who_stands_behind_it() {
     let world = World::new();
     let (_socket, _member) = world.follow(0);
     let late = Loan {
+        client: ClientId::new(1),
         follower: Arc::new(Socket::of(9)),
         subscription: world.bus.subscribe(&topic()).expect("there is room"),
         terms: Terms {
@@ -487,7 +495,7 @@ fn what_has_passed_is_counted_and_nothing_twice() {
         .collect();
     followers[0].0.0.lock().counts = true;
     followers[1].0.0.lock().room = 0;
-    let message = Message::text("a").published(Origin::Unknown, Instant::ZERO);
+    let message = Batch::from("a").stamped(Origin::Unknown, Instant::ZERO);
     world.bus.publish(&topic(), message);
     world.rt.turn();
     let counts = world.metrics.counts();

@@ -21,7 +21,7 @@ use crate::bus::{Generation, MessageBus, ServiceName, Subscription, Topic};
 use crate::limits::BLOCKED_AFTER;
 use crate::planted::{self, Bug};
 use crate::rt::{Home, Instant, Runtime};
-use crate::service::{Context, Polls, Seed, Service, Stop};
+use crate::service::{Context, Seed, Service, Stop};
 use crate::sync::{Arc, AtomicU64, Mutex, Ordering, Waiters};
 
 /// One service.
@@ -238,7 +238,6 @@ impl<R: Runtime> Entry<R> {
 
     /// The run of one instance.
     pub(super) async fn run(&self, generation: Generation, inbox: Subscription, stop: Stop) -> Run {
-        let polls = Polls::of(&inbox);
         let seed = Seed {
             service: self.name.clone(),
             generation,
@@ -247,14 +246,14 @@ impl<R: Runtime> Entry<R> {
         };
         let clock = StdArc::new(self.rt.clone());
         let context = Context::new(seed, StdArc::clone(&self.bus), clock);
-        self.run_polls(polls, self.service.run(context)).await
+        self.run_polls(self.service.run(context)).await
     }
 
     /// Tells when the service keeps its thread from all others there, which the system cannot.
-    async fn run_polls(&self, mut polls: Polls, mut run: BoxFuture<'static, Run>) -> Run {
+    async fn run_polls(&self, mut run: BoxFuture<'static, Run>) -> Run {
         poll_fn(|cx| {
             let begun = self.rt.now();
-            let polled = polls.run(|| run.as_mut().poll(cx));
+            let polled = run.as_mut().poll(cx);
             let took = self.rt.now().saturating_since(begun);
             if took >= BLOCKED_AFTER {
                 self.blocked.fetch_add(1, Ordering::Relaxed);

@@ -2,10 +2,9 @@
 //!
 //! A turn polls every task that is ready, then those that became ready meanwhile, until none is.
 //! Between these rounds each other thread gets the tasks of its own that were woken, all together:
-//! one wake for a whole audience, however large. Where a task gives way, those that the round has
-//! woken so far run before the rest of it.
+//! one wake for a whole audience, however large.
 
-use std::cell::{Cell, RefCell};
+use std::cell::RefCell;
 use std::fmt;
 use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::sync::Arc as StdArc;
@@ -15,7 +14,6 @@ use futures::future::BoxFuture;
 
 use self::running::Running;
 use super::Home;
-use super::moment;
 use crate::sync::{AtomicBool, AtomicU64, Mutex, Ordering, thread_local};
 
 /// Polls in one go before the thread looks for what came in.
@@ -30,8 +28,6 @@ pub(crate) struct Crew {
     round: Vec<StdArc<Task>>,
     /// Those that the present round has woken, for the next one; empty between the rounds.
     next: Vec<StdArc<Task>>,
-    /// Those to which a task has given way; empty otherwise.
-    first: Vec<StdArc<Task>>,
 }
 
 /// Spawns tasks into a [`Crew`].
@@ -66,11 +62,6 @@ thread_local! {
     /// The crew of which this thread runs a round, and what that has woken.
     static ROUND: RefCell<Option<Round>> = const { RefCell::new(None) };
 
-    /// Whether what the round has woken is to run before the rest of it.
-    static GIVES_WAY: Cell<bool> = const { Cell::new(false) };
-
-    /// Whether a burst has been written since that was forgotten.
-    static WRITES_BURST: Cell<bool> = const { Cell::new(false) };
 }
 
 struct Round {
@@ -81,29 +72,6 @@ struct Round {
     foreign: Vec<StdArc<Task>>,
 }
 
-/// Lets the tasks that the present round has woken so far run before the rest of it.
-pub(crate) fn give_way() {
-    // A thread that ends has no round any more.
-    let _gone = GIVES_WAY.try_with(|gives_way| gives_way.set(true));
-}
-
-/// Tells that a task of this thread writes to many what they all get.
-pub(crate) fn writes_burst() {
-    let _gone = WRITES_BURST.try_with(|writes_burst| writes_burst.set(true));
-}
-
-/// Whether one has told of that since it was forgotten.
-#[cfg(target_os = "linux")]
-pub(super) fn has_written_burst() -> bool {
-    WRITES_BURST.with(Cell::get)
-}
-
-/// Forgets that one has told of that.
-#[cfg(target_os = "linux")]
-pub(super) fn forget_burst() {
-    WRITES_BURST.with(|writes_burst| writes_burst.set(false));
-}
-
 impl Crew {
     pub(crate) fn new() -> Self {
         Self {
@@ -111,7 +79,6 @@ impl Crew {
             running: Running::default(),
             round: Vec::new(),
             next: Vec::new(),
-            first: Vec::new(),
         }
     }
 
@@ -147,23 +114,12 @@ impl Crew {
         Poll::Pending
     }
 
-    /// Polls each of the round once, and those to which they give way; how many polls that were.
+    /// Polls each task of the round once; returns how many polls that were.
     fn run_round(&mut self) -> usize {
         self.begin();
-        moment::round();
-        let tasks = self.round.len();
-        let mut polls = tasks;
+        let polls = self.round.len();
         for task in self.round.drain(..) {
             run(&mut self.running, task);
-            // As many as there are in the round at most: so none of these waits for more than twice
-            // as many as without.
-            if GIVES_WAY.with(Cell::take) {
-                take_woken(&mut self.first, 2 * tasks - polls);
-                polls += self.first.len();
-                for task in self.first.drain(..) {
-                    run(&mut self.running, task);
-                }
-            }
         }
         self.end();
         polls
@@ -177,7 +133,6 @@ impl Crew {
             foreign: Vec::new(),
         };
         ROUND.with(|round| round.replace(Some(begun)));
-        GIVES_WAY.with(|gives_way| gives_way.set(false));
     }
 
     /// What was gathered is of the next round.
@@ -205,25 +160,12 @@ fn run(running: &mut Running, task: StdArc<Task>) {
     };
     let waker = Waker::from(task);
     let mut cx = Context::from_waker(&waker);
-    moment::enter();
     let polled = catch_unwind(AssertUnwindSafe(|| future.as_mut().poll(&mut cx)));
-    moment::leave();
     match polled {
         Ok(Poll::Pending) => {}
         // A panic was told by its hook, and is the end of this task only.
         Ok(Poll::Ready(())) | Err(_) => drop_all(running.remove(key)),
     }
-}
-
-/// Takes those that the present round has woken so far, if they are not more than so many.
-fn take_woken(into: &mut Vec<StdArc<Task>>, most: usize) {
-    ROUND.with(|round| {
-        if let Some(round) = &mut *round.borrow_mut()
-            && round.own.len() <= most
-        {
-            std::mem::swap(&mut round.own, into);
-        }
-    });
 }
 
 /// Drops each, whatever the others do.

@@ -11,8 +11,6 @@ use futures::future::BoxFuture;
 mod crew;
 #[cfg(feature = "server")]
 mod homes;
-#[cfg(feature = "server")]
-mod moment;
 #[cfg(all(feature = "server", target_os = "linux"))]
 mod reactor;
 #[cfg(feature = "server")]
@@ -36,15 +34,6 @@ pub trait Clock: Send + Sync + 'static {
     /// The present instant; never earlier than one it returned before.
     fn now(&self) -> Instant;
 
-    /// The present instant, or one that was asked for shortly before in the same moment: cheaper,
-    /// for what is looked at often.
-    ///
-    /// A moment is the present poll of a task, and perhaps a few polls that ended just before it on
-    /// the same thread. It begins after the timers have fired that woke these tasks.
-    fn moment(&self) -> Instant {
-        self.now()
-    }
-
     /// The present date and time; may jump in either direction.
     fn wall(&self) -> SystemTime;
 
@@ -65,19 +54,6 @@ pub trait Spawn: Send + Sync + 'static {
         let _is_one_place = home;
         self.spawn(future);
     }
-
-    /// Lets what the tasks of this home have woken run before the rest of those that are ready;
-    /// does nothing by default.
-    ///
-    /// For a task that finds a queue full: what empties it is ready by now, and those that come
-    /// next would find it full as well.
-    fn give_way(&self) {}
-
-    /// Tells that a task of this home writes to many what they all get; does nothing by default.
-    ///
-    /// Each of these writes is of all that has come in together, so the more that is, the better.
-    /// Where nobody tells of one, a home may take in little at once, and answer it before the rest.
-    fn writes_burst(&self) {}
 
     /// Where what is spawned from here runs; `None`, as by default, where that is no one place.
     ///

@@ -20,31 +20,15 @@ pub(crate) use self::tcp::TcpStream;
 mod sources;
 mod tcp;
 
-/// Sockets of which so many are told at most.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(super) enum AtOnce {
-    /// What is known of one is still in the processor's cache when its answer is written.
-    Few,
-    /// What comes of all of them is written together.
-    Many,
-}
-
-impl AtOnce {
-    const fn max(self) -> usize {
-        match self {
-            Self::Few => 32,
-            Self::Many => 1024,
-        }
-    }
-}
+/// Sockets that are told of at once at most.
+const EVENTS_MAX: usize = 1024;
 
 /// An epoll instance, and what it has told.
 ///
 /// Its sockets outlive it, and are told of no more.
 pub(super) struct Reactor {
     epoll: AsyncFd<mio::Poll>,
-    few: Events,
-    many: Events,
+    events: Events,
     sources: Arc<Sources>,
     /// Whether there may be something to tell of which tokio will not tell again.
     is_due: bool,
@@ -55,16 +39,15 @@ pub(super) struct Reactor {
 impl Reactor {
     /// One that the runtime of the caller watches.
     pub(super) fn new() -> io::Result<Self> {
-        Self::of(AtOnce::Few.max(), AtOnce::Many.max())
+        Self::of(EVENTS_MAX)
     }
 
-    fn of(few: usize, many: usize) -> io::Result<Self> {
+    fn of(events_max: usize) -> io::Result<Self> {
         let epoll = mio::Poll::new()?;
         let sources = Sources::new(epoll.registry().try_clone()?);
         Ok(Self {
             epoll: watch(epoll)?,
-            few: Events::with_capacity(few),
-            many: Events::with_capacity(many),
+            events: Events::with_capacity(events_max),
             sources: Arc::new(sources),
             is_due: false,
             woken: Vec::new(),
@@ -78,25 +61,18 @@ impl Reactor {
 
     /// Wakes those who wait for sockets that have something to tell, if tokio says that there are
     /// any; how many told. The caller is woken when there are more.
-    pub(super) fn poll(&mut self, cx: &mut Context<'_>, at_once: impl FnOnce() -> AtOnce) -> usize {
+    pub(super) fn poll(&mut self, cx: &mut Context<'_>) -> usize {
         // Before it is asked: what it has to tell later is told by tokio again.
         while let Poll::Ready(Ok(mut ready)) = self.epoll.poll_read_ready_mut(cx) {
             ready.clear_ready();
             self.is_due = true;
         }
-        if self.is_due {
-            self.ask(cx, at_once())
-        } else {
-            0
-        }
+        if self.is_due { self.ask(cx) } else { 0 }
     }
 
     /// The same without asking tokio first.
-    pub(super) fn ask(&mut self, cx: &mut Context<'_>, at_once: AtOnce) -> usize {
-        let events = match at_once {
-            AtOnce::Few => &mut self.few,
-            AtOnce::Many => &mut self.many,
-        };
+    pub(super) fn ask(&mut self, cx: &mut Context<'_>) -> usize {
+        let events = &mut self.events;
         let epoll = self.epoll.get_mut();
         let asked = epoll.poll(events, Some(Duration::ZERO));
         let told = events.iter().count();

@@ -4,7 +4,7 @@
     reason = "this file is where the clock, the spawner and the entropy come from"
 )]
 
-use std::cell::{Cell, RefCell};
+use std::cell::RefCell;
 use std::future::poll_fn;
 use std::hash::{BuildHasher, RandomState};
 use std::io;
@@ -17,11 +17,11 @@ use futures::future::BoxFuture;
 use tokio::runtime::Handle;
 use tokio::task::unconstrained;
 
-use super::crew::{self, Spawner};
+use super::crew::Spawner;
 #[cfg(target_os = "linux")]
 use super::reactor::Sources;
 use super::turn::Turn;
-use super::{Clock, Home, Instant, Random, Sleep, Spawn, homes, moment};
+use super::{Clock, Home, Instant, Random, Sleep, Spawn, homes};
 
 /// The tokio runtime of the thread that asks, or else the one that was current when this was made.
 ///
@@ -55,17 +55,6 @@ thread_local! {
     /// The sockets of this thread, if it has a crew.
     #[cfg(target_os = "linux")]
     static SOURCES: RefCell<Option<Arc<Sources>>> = const { RefCell::new(None) };
-
-    /// When a moment of this thread has looked at a clock, the last one that did.
-    static MOMENT: Cell<Option<Moment>> = const { Cell::new(None) };
-}
-
-#[derive(Clone, Copy)]
-struct Moment {
-    number: u64,
-    /// The beginning of the clock.
-    start: tokio::time::Instant,
-    at: Instant,
 }
 
 /// The sockets of this thread, if there is somebody who tells of them.
@@ -128,20 +117,6 @@ impl Clock for Tokio {
         Instant::from_start(self.start.elapsed())
     }
 
-    fn moment(&self) -> Instant {
-        let Some(number) = moment::present() else {
-            return self.now();
-        };
-        let start = self.start;
-        let asked = |moment: &Moment| moment.number == number && moment.start == start;
-        if let Some(moment) = MOMENT.get().filter(asked) {
-            return moment.at;
-        }
-        let at = self.now();
-        MOMENT.set(Some(Moment { number, start, at }));
-        at
-    }
-
     fn wall(&self) -> SystemTime {
         SystemTime::now()
     }
@@ -174,14 +149,6 @@ impl Spawn for Tokio {
         }
     }
 
-    fn give_way(&self) {
-        crew::give_way();
-    }
-
-    fn writes_burst(&self) {
-        crew::writes_burst();
-    }
-
     fn home(&self) -> Option<Home> {
         HOME.with_borrow(|crew| crew.as_ref().map(Spawner::home))
     }
@@ -196,43 +163,6 @@ impl Random for Tokio {
 #[cfg(all(test, not(feature = "loom")))]
 mod tests {
     use super::*;
-
-    /// Asks twice, and lets time pass between.
-    fn twice(rt: &Tokio) -> [Instant; 2] {
-        let first = rt.moment();
-        while rt.now() == first {}
-        [first, rt.moment()]
-    }
-
-    #[tokio::test]
-    async fn time_stands_still_for_a_poll_of_a_task_and_for_nothing_else() {
-        let rt = Tokio::current();
-        let mut later = rt.clone();
-        later.start += std::time::Duration::from_secs(3600);
-        let [first, second] = twice(&rt);
-        assert!(first < second, "this is no task of a crew");
-        Tokio::gather().expect("there are descriptors");
-        let (tell, mut told) = tokio::sync::mpsc::unbounded_channel();
-        let mut left = 2;
-        let task = rt.clone();
-        rt.spawn(Box::pin(poll_fn(move |cx| {
-            let _sent = tell.send((twice(&task), later.moment()));
-            cx.waker().wake_by_ref();
-            left -= 1;
-            if left > 0 {
-                Poll::Pending
-            } else {
-                Poll::Ready(())
-            }
-        })));
-        let mut before = second;
-        for _ in 0..2 {
-            let ([first, again], of_later) = told.recv().await.expect("it is polled twice");
-            assert!(first == again && first > before);
-            assert_eq!(of_later, Instant::ZERO, "each clock has its own");
-            before = first;
-        }
-    }
 
     #[test]
     fn a_thread_whose_runtime_has_ended_has_no_home() {

@@ -175,7 +175,7 @@ struct Prefix {
 
 async fn topics<R: Runtime>(State(app): State<App<R>>, Query(asked): Query<Prefix>) -> Response {
     let all = app.bus().topics();
-    let of_prefix = |status: &&TopicStatus| status.topic.as_str().starts_with(&asked.prefix);
+    let of_prefix = |status: &&TopicStatus| status.topic.to_string().starts_with(&asked.prefix);
     let listed: Vec<_> = all.iter().filter(of_prefix).collect();
     let topics = listed.iter().take(TOPICS_MAX).copied().map(topic);
     in_json(&json!({
@@ -187,7 +187,7 @@ async fn topics<R: Runtime>(State(app): State<App<R>>, Query(asked): Query<Prefi
 fn topic(status: &TopicStatus) -> Value {
     let counts = status.counts;
     json!({
-        "topic": status.topic.as_str(),
+        "topic": status.topic.to_string(),
         "subscribers": status.subscribers,
         "kept_messages": status.messages,
         "kept_bytes": status.bytes,

@@ -6,10 +6,9 @@ use std::task::Poll;
 use std::time::{Duration, SystemTime};
 
 use super::Stop;
-use super::inbox::Inbox;
 use crate::bus::{
-    Batch, Generation, Message, MessageBus, Origin, Parcel, Publisher, Received, Refill, Sender,
-    ServiceName, Subscription, Topic,
+    Batch, Generation, Message, MessageBus, Origin, Publisher, Received, Sender, ServiceName,
+    Subscription, Topic,
 };
 use crate::planted::{self, Bug};
 use crate::rt::{Clock, Instant};
@@ -18,7 +17,7 @@ use crate::rt::{Clock, Instant};
 pub struct Context {
     service: ServiceName,
     generation: Generation,
-    inbox: Inbox,
+    inbox: Subscription,
     to_all: Publisher,
     stop: Stop,
     bus: Arc<dyn MessageBus>,
@@ -51,7 +50,7 @@ impl Context {
             to_all: bus.publisher(&Topic::from_service_to_ws(&seed.service)),
             service: seed.service,
             generation: seed.generation,
-            inbox: Inbox::new(seed.inbox),
+            inbox: seed.inbox,
             stop: seed.stop,
             bus,
             clock,
@@ -79,18 +78,16 @@ impl Context {
         poll_fn(|cx| self.poll_recv(cx)).await
     }
 
-    /// What one client has said together, and who has said it: its next message, and those that
-    /// came with it or are the next ones as well. `None` as [`recv`](Self::recv) returns it.
-    ///
-    /// No more than its inbox holds. The messages themselves name nobody. For a service that does
-    /// less for several messages at once than for one after the other:
+    /// The next messages of a client that came together, at least one: a batch is received and
+    /// published for less than its messages one after the other. `None` as [`recv`](Self::recv)
+    /// returns it.
     ///
     /// ```
     /// # use busline::Context;
     /// async fn echo(mut ctx: Context) {
-    ///     while let Some((origin, said)) = ctx.recv_batch().await {
-    ///         if let Some(sender) = origin.client() {
-    ///             ctx.send_batch(sender, said);
+    ///     while let Some(batch) = ctx.recv_batch().await {
+    ///         if let Some(sender) = batch.origin().client().cloned() {
+    ///             ctx.send_to(&sender, batch);
     ///         }
     ///     }
     /// }
@@ -101,7 +98,7 @@ impl Context {
     /// # Cancel safety
     ///
     /// Dropping the future loses no message.
-    pub async fn recv_batch(&mut self) -> Option<(Origin, Batch)> {
+    pub async fn recv_batch(&mut self) -> Option<Batch> {
         poll_fn(|cx| self.poll_recv_batch(cx)).await
     }
 
@@ -136,45 +133,29 @@ impl Context {
         .await
     }
 
-    /// Sends a message to every client of this service, and returns how many that are.
+    /// Sends a message, or a batch of them, to every client of this service, and returns how many
+    /// clients there are.
     ///
-    /// It never waits; a client that is too slow loses its oldest unread messages.
-    pub fn publish(&self, message: impl Into<Message>) -> usize {
-        self.to_all.publish(self.stamped(message.into()))
+    /// It never waits; a client that is too slow loses its oldest unread messages. Several messages
+    /// of the service's own are joined by [`Batch::join`].
+    pub fn publish(&self, messages: impl Into<Batch>) -> usize {
+        self.to_all.publish(self.stamped(messages.into()))
     }
 
-    /// Sends these to every client, the oldest first: as [`publish`](Self::publish) does one after
-    /// the other, at less cost.
-    ///
-    /// Returns how many clients that are, 0 for no messages.
-    pub fn publish_batch(&self, messages: impl Into<Batch>) -> usize {
-        self.to_all
-            .publish_batch(self.stamped_batch(messages.into()))
-    }
-
-    /// Sends a message to the one client that sent `to`, over a topic of its own.
+    /// Sends a message, or a batch, to the one client that sent `to`, over a topic of its own.
     ///
     /// Returns how many subscribers got it: 0 if the client has left or no client sent `to`.
-    pub fn reply(&self, to: &Message, message: impl Into<Message>) -> usize {
+    pub fn reply(&self, to: &Message, messages: impl Into<Batch>) -> usize {
         to.sender()
-            .map_or(0, |sender| self.send_to(sender, message))
+            .map_or(0, |sender| self.send_to(sender, messages))
     }
 
-    /// Sends a message to one client, over a topic of its own; a [`Sender`] is kept at less cost
-    /// than a message of it.
+    /// Sends a message, or a batch, to one client, over a topic of its own; a [`Sender`] is kept at
+    /// less cost than a message of it.
     ///
     /// Returns how many subscribers got it: 0 if the client has left.
-    pub fn send_to(&self, to: &Sender, message: impl Into<Message>) -> usize {
-        self.bus.reply(to, self.stamped(message.into()))
-    }
-
-    /// Sends these to one client, the oldest first: as [`send_to`](Self::send_to) does one after
-    /// the other, at less cost.
-    ///
-    /// Returns how many subscribers got them: 0 if the client has left, and for no messages.
-    pub fn send_batch(&self, to: &Sender, messages: impl Into<Batch>) -> usize {
-        self.bus
-            .reply_batch(to, self.stamped_batch(messages.into()))
+    pub fn send_to(&self, to: &Sender, messages: impl Into<Batch>) -> usize {
+        self.bus.publish(to.topic(), self.stamped(messages.into()))
     }
 
     /// The present instant of the runtime's clock, for deadlines.
@@ -193,56 +174,42 @@ impl Context {
         self.lost
     }
 
-    /// The message as this run publishes it now.
-    fn stamped(&self, message: Message) -> Message {
-        let origin = Origin::Service(self.generation);
-        message.published(origin, self.clock.moment())
-    }
-
     /// The messages as this run publishes them now.
-    fn stamped_batch(&self, mut batch: Batch) -> Batch {
-        batch.publish(&Origin::Service(self.generation), self.clock.moment());
-        batch.truncate(planted::one_less(Bug::PublishedShort, batch.len()));
-        batch
+    fn stamped(&self, mut batch: Batch) -> Batch {
+        if planted::is(Bug::PublishedShort) && batch.len() > 1 {
+            batch = batch.split_front(batch.len() - 1);
+        }
+        batch.stamped(Origin::Service(self.generation), self.clock.now())
     }
 
-    #[inline]
     fn poll_recv(&mut self, cx: &mut std::task::Context<'_>) -> Poll<Option<Message>> {
-        self.poll_inbox(cx, Inbox::next, |message| message)
+        self.poll_inbox(cx, |inbox, cx| {
+            inbox.poll_recv(cx).map(|received| match received {
+                Received::Message(message) => Ok(message),
+                Received::Lagged(lost) => Err(lost),
+            })
+        })
     }
 
-    #[inline]
-    fn poll_recv_batch(
-        &mut self,
-        cx: &mut std::task::Context<'_>,
-    ) -> Poll<Option<(Origin, Batch)>> {
-        let alone = |message| Batch::said(Parcel::One(message));
-        self.poll_inbox(cx, Inbox::next_batch, alone)
+    fn poll_recv_batch(&mut self, cx: &mut std::task::Context<'_>) -> Poll<Option<Batch>> {
+        self.poll_inbox(cx, Subscription::poll_batch)
     }
 
-    /// Polls for the `next` of what is taken ahead, or what `alone` makes of a message that cannot
-    /// be.
-    #[inline]
+    /// Polls for what `next` takes out of the inbox, counts losses, and looks for the stop once the
+    /// inbox is empty.
     fn poll_inbox<T>(
         &mut self,
         cx: &mut std::task::Context<'_>,
-        next: impl Fn(&mut Inbox) -> Option<T>,
-        alone: impl FnOnce(Message) -> T,
+        next: impl Fn(&mut Subscription, &mut std::task::Context<'_>) -> Poll<Result<T, u64>>,
     ) -> Poll<Option<T>> {
         let is_hasty = planted::is(Bug::InboxLeftUnread);
         if is_hasty && self.stop.poll_raised(cx).is_ready() {
             return Poll::Ready(None);
         }
         loop {
-            if let Some(next) = next(&mut self.inbox) {
-                return Poll::Ready(Some(next));
-            }
-            match self.inbox.poll_refill(cx) {
-                Poll::Ready(Refill::Ahead) => {}
-                Poll::Ready(Refill::Received(Received::Lagged(lost))) => self.lost += lost,
-                Poll::Ready(Refill::Received(Received::Message(message))) => {
-                    return Poll::Ready(Some(alone(message)));
-                }
+            match next(&mut self.inbox, cx) {
+                Poll::Ready(Ok(next)) => return Poll::Ready(Some(next)),
+                Poll::Ready(Err(lost)) => self.lost += lost,
                 Poll::Pending => return self.stop.poll_raised(cx).map(|()| None),
             }
         }

@@ -4,7 +4,6 @@ use futures::future::{BoxFuture, FutureExt};
 
 mod context;
 mod echo;
-mod inbox;
 mod ping;
 mod stop;
 mod timenow;
@@ -12,7 +11,6 @@ mod timenow;
 pub(crate) use self::context::Seed;
 pub use self::context::{Context, Next};
 pub use self::echo::echo;
-pub(crate) use self::inbox::Polls;
 pub use self::ping::ping;
 pub(crate) use self::stop::Stop;
 pub use self::timenow::timenow;

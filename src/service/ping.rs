@@ -1,10 +1,10 @@
-//! The service `ping`: what one client sends, every client receives.
+//! The service `ping`: every client receives the messages of all of them.
 
 use super::Context;
 
 /// Publishes every message of a client to all clients.
 pub async fn ping(mut ctx: Context) {
-    while let Some((_, said)) = ctx.recv_batch().await {
-        ctx.publish_batch(said);
+    while let Some(batch) = ctx.recv_batch().await {
+        ctx.publish(batch);
     }
 }

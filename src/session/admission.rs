@@ -11,7 +11,7 @@ use super::teller::Teller;
 use super::to_all::ToAll;
 use crate::app::App;
 use crate::bus::{
-    ClientId, Message, MessageBus, Origin, Publisher, ServiceName, SubscribeError, Topic, Train,
+    Batch, ClientId, MessageBus, Origin, Publisher, ServiceName, SubscribeError, Topic,
 };
 use crate::limits::{InboundPolicy, Limits};
 use crate::metrics::RefuseReason;
@@ -19,7 +19,7 @@ use crate::peer::Peer;
 use crate::permits::{Full, Permit};
 use crate::registry::{JoinError, Lease, Refusal};
 use crate::rt::{Home, Instant, Runtime};
-use crate::wire::{Deflate, Frame, Frames, Inflation};
+use crate::wire::{Deflate, Frames, Inflation};
 
 /// A client that may have a session: it is subscribed, and it has joined its service.
 ///
@@ -227,17 +227,12 @@ impl<R: Runtime> Admission<R> {
 }
 
 impl<R: Runtime> Membership<R> {
-    /// The client's message of this frame, which came in.
+    /// The client's messages of these frames, which came in.
     #[inline]
-    pub(super) fn message(&mut self, frame: Frame) -> Message {
-        self.feed.teller.received(frame.len());
-        Message::new(frame, self.origin())
-    }
-
-    /// The client's messages of these frames, which came in together.
-    pub(super) fn train(&mut self, frames: Box<Frames>) -> Train {
-        self.feed.teller.received_together(frames.lens());
-        Train::new(frames, self.origin())
+    pub(super) fn batch(&mut self, frames: Frames) -> Batch {
+        let lens = frames.parts().map(|part| part.payload.len());
+        self.feed.teller.received(lens);
+        Batch::new(frames, self.origin())
     }
 
     /// The client, as its messages refer to it.
@@ -245,7 +240,7 @@ impl<R: Runtime> Membership<R> {
     fn origin(&mut self) -> Origin {
         let feed = &self.feed;
         let (client, topic) = (feed.teller.client(), feed.to_one.topic());
-        let sender = self.author.sender(self.app.bus(), client, topic);
+        let sender = self.author.sender(client, topic);
         Origin::Client(sender.clone())
     }
 

@@ -8,7 +8,7 @@ pub(super) const MESSAGES_MAX: usize = 16;
 
 /// Messages at hand, one at least.
 pub(super) struct AtHand {
-    pub(super) messages: Batch,
+    pub(super) batch: Batch,
     /// Since when the first of them is.
     pub(super) since: Instant,
 }

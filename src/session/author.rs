@@ -1,6 +1,6 @@
 //! A client as the messages it sends name it.
 
-use crate::bus::{ClientId, InMemoryMessageBus, Sender, Topic};
+use crate::bus::{ClientId, Sender, Topic};
 use crate::identity::{ANONYMOUS, Identity};
 
 /// Who a client is; what its messages refer to is made for the first of them.
@@ -34,15 +34,10 @@ impl Author {
 
     /// What its messages refer to: its number and the topic that it alone reads.
     #[inline]
-    pub(super) fn sender(
-        &mut self,
-        bus: &InMemoryMessageBus,
-        client: ClientId,
-        topic: &Topic,
-    ) -> &Sender {
+    pub(super) fn sender(&mut self, client: ClientId, topic: &Topic) -> &Sender {
         loop {
             match self {
-                Self::Silent(_) => self.speak(bus, client, topic),
+                Self::Silent(_) => self.speak(client, topic),
                 Self::Heard(sender) => return sender,
             }
         }
@@ -50,15 +45,14 @@ impl Author {
 
     /// It says something for the first time.
     #[cold]
-    fn speak(&mut self, bus: &InMemoryMessageBus, client: ClientId, topic: &Topic) {
-        *self = Self::Heard(bus.sender(client, self.identity().clone(), topic.clone()));
+    fn speak(&mut self, client: ClientId, topic: &Topic) {
+        *self = Self::Heard(Sender::new(client, self.identity().clone(), topic.clone()));
     }
 }
 
 #[cfg(all(test, not(feature = "loom")))]
 mod tests {
     use super::*;
-    use crate::limits::Window;
 
     fn named(subject: &str) -> Identity {
         Identity {
@@ -70,17 +64,16 @@ mod tests {
     #[test]
     fn a_client_is_who_it_has_shown_to_be_before_and_after_its_first_message() {
         let topic: Topic = "t".parse().expect("a valid name");
-        let bus = InMemoryMessageBus::new(Window::default(), 1);
         let mut author = Author::new(Identity::anonymous());
         assert_eq!(author.identity(), &Identity::anonymous());
         author.renew(named("alice"));
         assert_eq!(author.identity(), &named("alice"));
-        let first = author.sender(&bus, ClientId::new(7), &topic).clone();
+        let first = author.sender(ClientId::new(7), &topic).clone();
         assert_eq!((first.client(), first.topic()), (ClientId::new(7), &topic));
         assert_eq!(first.subject(), Some("alice"));
-        assert_eq!(author.sender(&bus, ClientId::new(7), &topic), &first);
+        assert_eq!(author.sender(ClientId::new(7), &topic), &first);
         author.renew(named("bob"));
-        let second = author.sender(&bus, ClientId::new(7), &topic).clone();
+        let second = author.sender(ClientId::new(7), &topic).clone();
         assert_eq!(
             (first.subject(), second.subject()),
             (Some("alice"), Some("bob"))

@@ -246,10 +246,8 @@ fn poll_peer_closed<S: Socket + Unpin>(
             Inbound::End | Inbound::Violation(_) | Inbound::Event(Event::Close(_)) => {
                 return Poll::Ready(Ok(()));
             }
-            Inbound::Event(Event::Message(frame)) => count_ignored(metrics, 1, frame.len()),
-            Inbound::Together(frames) => {
-                count_ignored(metrics, frames.messages(), frames.payload_bytes());
-                frames.leave();
+            Inbound::Event(Event::Messages(frames)) => {
+                count_ignored(metrics, frames.len(), frames.payload_bytes());
             }
             Inbound::Partial | Inbound::Event(Event::Ping(_) | Event::Pong(_)) => {}
         }

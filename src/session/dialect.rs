@@ -1,10 +1,10 @@
 //! How messages are written for one client: as they are, or told apart from notices about them.
 
 use super::envelope::{self, BadEnvelope};
-use crate::bus::{Generation, Message};
+use crate::bus::Generation;
 use crate::identity::Token;
 use crate::planted::{self, Bug};
-use crate::wire::Frame;
+use crate::wire::{DataKind, Frame, Frames, Part};
 
 /// What a client and its session speak, as the client has asked for.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
@@ -17,13 +17,24 @@ pub enum Dialect {
     Plain,
 }
 
-/// What a client has said.
+/// The messages of a client, up to the first that is none.
+#[derive(Debug, PartialEq, Eq)]
+pub(super) struct Heard {
+    /// Messages for its service.
+    pub(super) messages: Option<Frames>,
+    /// What follows them for the session itself.
+    pub(super) command: Option<Command>,
+    /// What follows that, unread.
+    pub(super) rest: Option<Frames>,
+}
+
+/// What a client tells its session.
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub(super) enum Heard {
-    /// A message for its service.
-    Message(Frame),
-    /// A fresh token for its session.
+pub(super) enum Command {
+    /// A fresh token.
     Token(Token),
+    /// A text that is not of the dialect.
+    Bad(BadEnvelope),
 }
 
 /// What a client is told whose fresh token is good.
@@ -50,16 +61,16 @@ impl Dialect {
         all.into_iter().find(|dialect| dialect.name() == name)
     }
 
-    /// What a client's frame says.
-    ///
-    /// # Errors
-    ///
-    /// When it is not of this dialect.
+    /// Reads the client's messages, up to the first that is for the session.
     #[inline]
-    pub(super) fn read(self, frame: Frame) -> Result<Heard, BadEnvelope> {
+    pub(super) fn read(self, frames: Frames) -> Heard {
         match self {
-            Self::Plain => Ok(Heard::Message(frame)),
-            Self::Json => envelope::open(frame),
+            Self::Plain => Heard {
+                messages: Some(frames),
+                command: None,
+                rest: None,
+            },
+            Self::Json => envelope::open_all(frames),
         }
     }
 }
@@ -96,11 +107,13 @@ impl Voice {
         }
     }
 
+    /// The messages as this dialect has them; they are encoded once for all receivers.
     #[inline]
-    pub(super) fn encoded<'a>(&self, message: &'a Message) -> &'a Frame {
+    pub(super) fn encoded(&self, frames: &Frames) -> Frames {
+        let is_text = |part: Part<'_>| part.kind == DataKind::Text;
         match self {
-            Self::Json(_) => message.json_frame(),
-            Self::Plain => message.frame(),
+            Self::Json(_) if frames.parts().any(is_text) => frames.enveloped(envelope::envelop),
+            Self::Json(_) | Self::Plain => frames.clone(),
         }
     }
 
@@ -171,34 +184,87 @@ mod tests {
         }
     }
 
+    /// What comes of these texts.
+    fn read_all(dialect: Dialect, texts: &[&str]) -> Heard {
+        let each: Vec<Frames> = texts.iter().map(|text| Frame::text(text).into()).collect();
+        dialect.read(Frames::join(each.iter()).expect("one at least"))
+    }
+
+    fn heard(texts: &[&str]) -> Option<Frames> {
+        let each: Vec<Frames> = texts.iter().map(|text| Frame::text(text).into()).collect();
+        Frames::join(each.iter())
+    }
+
     #[test]
-    fn what_is_written_can_be_read() {
-        for text in [
-            "",
-            "plain",
-            "\"quoted\" \\ \n \u{0} \u{7f} \u{1f600}",
-            "{\"lagged\":3}",
+    fn messages_are_read_up_to_the_first_that_is_for_the_session() {
+        let (a, b) = (r#"{"text":"a"}"#, r#"{"text":"b"}"#);
+        let token = || Some(Command::Token(Token::new("x")));
+        for (texts, messages, command, rest) in [
+            (&[a, b][..], &["a", "b"][..], None, &[][..]),
+            (&[r#"{"token":"x"}"#, a], &[], token(), &[a]),
+            (&[a, r#"{"token":"x"}"#, b, a], &["a"], token(), &[b, a]),
+            (
+                &[a, b, "bad"],
+                &["a", "b"],
+                Some(Command::Bad(BadEnvelope::NotJson)),
+                &[],
+            ),
         ] {
-            let message = Message::text(text);
-            let frame = message.json_frame().clone();
-            let heard = Heard::Message(Frame::text(text));
-            assert_eq!(Dialect::Json.read(frame), Ok(heard), "{text}");
+            let expected = Heard {
+                messages: heard(messages),
+                command,
+                rest: heard(rest),
+            };
+            assert_eq!(read_all(Dialect::Json, texts), expected, "{texts:?}");
         }
     }
 
     #[test]
+    fn what_is_written_can_be_read() {
+        let texts = [
+            "",
+            "plain",
+            "\"quoted\" \\ \n \u{0} \u{7f} \u{1f600}",
+            "{\"lagged\":3}",
+        ];
+        let plain = heard(&texts).expect("some");
+        let enveloped = Voice::of(Dialect::Json).encoded(&plain);
+        assert_ne!(enveloped, plain);
+        assert_eq!(Dialect::Json.read(enveloped).messages, Some(plain.clone()));
+        assert_eq!(Voice::Plain.encoded(&plain), plain);
+    }
+
+    #[test]
     fn bytes_and_plain_texts_are_as_they_are() {
-        let bytes = Message::binary([1, 2, 3]);
-        assert_eq!(bytes.json_frame(), bytes.frame());
+        let bytes = Frames::from(Frame::binary([1, 2, 3]));
+        assert_eq!(Voice::of(Dialect::Json).encoded(&bytes), bytes);
         assert_eq!(
-            Dialect::Json.read(bytes.frame().clone()),
-            Ok(Heard::Message(bytes.frame().clone()))
+            Dialect::Json.read(bytes.clone()).messages,
+            Some(bytes.clone())
+        );
+        let text = Frames::from(Frame::text("a"));
+        let both = Frames::join([&bytes, &text].into_iter()).expect("two");
+        let enveloped: Vec<_> = Voice::of(Dialect::Json).encoded(&both).iter().collect();
+        assert_eq!(
+            enveloped,
+            [Frame::binary([1, 2, 3]), Frame::text(r#"{"text":"a"}"#)]
         );
         for plain in ["{\"text\":1}", "{\"token\":\"a\"}"] {
-            let text = Frame::text(plain);
-            let heard = Heard::Message(text.clone());
-            assert_eq!(Dialect::Plain.read(text), Ok(heard), "{plain}");
+            let expected = Heard {
+                messages: heard(&[plain]),
+                command: None,
+                rest: None,
+            };
+            assert_eq!(read_all(Dialect::Plain, &[plain]), expected);
         }
+    }
+
+    #[test]
+    fn an_envelope_is_made_once_for_all_receivers() {
+        let frames = Frames::from(Frame::text("hello"));
+        let at = |frames: Frames| frames.as_bytes().as_ptr();
+        let voice = Voice::of(Dialect::Json);
+        assert_eq!(at(voice.encoded(&frames)), at(voice.encoded(&frames)));
     }
 
     #[test]

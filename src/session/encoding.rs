@@ -3,7 +3,7 @@
 use std::num::NonZeroUsize;
 
 use crate::sync::{Arc, Mutex};
-use crate::wire::{Deflate, Deflater, Frame, WindowBits};
+use crate::wire::{Deflate, Deflater, Frames, WindowBits};
 
 /// How messages are encoded for one client; whatever it is, each message is encoded once for all.
 #[derive(Clone, Debug)]
@@ -36,29 +36,30 @@ impl Encoding {
         }))
     }
 
-    /// The frame as this client receives it.
+    /// The messages as this client receives them.
     #[inline]
-    pub(super) fn encode<'a>(&self, frame: &'a Frame) -> &'a [u8] {
+    pub(super) fn encode(&self, frames: Frames) -> Frames {
         match self {
-            Self::Deflated(compression) if frame.len() >= compression.bytes_min.get() => {
-                compression.encode(frame)
-            }
-            Self::Deflated(_) | Self::Plain => frame.as_bytes(),
+            Self::Deflated(compression) => compression.encode(frames),
+            Self::Plain => frames,
         }
     }
 }
 
 impl Compression {
-    fn encode<'a>(&self, frame: &'a Frame) -> &'a [u8] {
-        let deflate = |frame: &Frame| self.deflater.lock().frame(frame, self.window);
-        let deflated = frame.deflated(self.window, deflate);
-        deflated.unwrap_or_else(|| frame.as_bytes())
+    fn encode(&self, frames: Frames) -> Frames {
+        let deflate = |all: &Frames| {
+            let mut deflater = self.deflater.lock();
+            deflater.frames(all, self.window, self.bytes_min)
+        };
+        frames.deflated(self.window, deflate).unwrap_or(frames)
     }
 }
 
 #[cfg(all(test, not(feature = "loom")))]
 mod tests {
     use super::*;
+    use crate::wire::Frame;
 
     #[test]
     fn what_is_long_enough_is_compressed_where_that_is_agreed_on() {
@@ -68,17 +69,20 @@ mod tests {
         let bytes_min = NonZeroUsize::new(100).expect("not zero");
         let agreed = Encoding::new(deflate, bytes_min, &deflater);
         for (bytes, is_compressed) in [(99, false), (100, true)] {
-            let frame = Frame::text("x".repeat(bytes));
-            let plain = Encoding::Plain.encode(&frame);
-            assert_eq!(plain, frame.as_bytes());
-            let sent = agreed.encode(&frame);
-            assert_eq!(sent[0] & COMPRESSED != 0, is_compressed, "{bytes} bytes");
-            assert_eq!(sent.len() < plain.len(), is_compressed);
-            let others = Encoding::new(deflate, bytes_min, &deflater);
-            assert!(
-                std::ptr::eq(others.encode(&frame), sent),
-                "once for all clients"
+            let frames = Frames::from(Frame::text("x".repeat(bytes)));
+            let plain = Encoding::Plain.encode(frames.clone());
+            assert_eq!(plain, frames);
+            let sent = agreed.encode(frames.clone());
+            let is_marked = sent.as_bytes()[0] & COMPRESSED != 0;
+            assert_eq!(is_marked, is_compressed, "{bytes} bytes");
+            assert_eq!(
+                sent.as_bytes().len() < plain.as_bytes().len(),
+                is_compressed
             );
+            let others = Encoding::new(deflate, bytes_min, &deflater);
+            let again = others.encode(frames);
+            let at = |frames: &Frames| frames.as_bytes().as_ptr();
+            assert_eq!(at(&again), at(&sent), "once for all clients");
         }
     }
 }

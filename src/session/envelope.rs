@@ -5,9 +5,11 @@ use std::fmt;
 use serde::Deserialize;
 use serde::de::{Deserializer, IgnoredAny, MapAccess, Visitor};
 
-use super::dialect::Heard;
+use smallvec::SmallVec;
+
+use super::dialect::{Command, Heard};
 use crate::identity::Token;
-use crate::wire::{DataKind, Frame};
+use crate::wire::{DataKind, Frame, Frames, Payload};
 
 /// A text of a client that speaks JSON.
 #[derive(Deserialize)]
@@ -53,20 +55,55 @@ impl BadEnvelope {
     }
 }
 
-/// Takes what a client says out of its envelope; bytes have none.
+/// Takes messages out of their envelopes, up to the first that is for the session.
+pub(super) fn open_all(frames: Frames) -> Heard {
+    let mut opened = SmallVec::<[Frames; 4]>::new();
+    let mut command = None;
+    let mut rest = Some(frames);
+    while command.is_none()
+        && let Some(first) = Frames::pop_front(&mut rest)
+    {
+        match open(first) {
+            Ok(frame) => opened.push(frame.into()),
+            Err(found) => command = Some(found),
+        }
+    }
+    Heard {
+        messages: Frames::join(opened.iter()),
+        command,
+        rest,
+    }
+}
+
+/// Takes one message out of its envelope; bytes have none.
 ///
 /// # Errors
 ///
-/// When a text is not in an envelope.
-pub(super) fn open(frame: Frame) -> Result<Heard, BadEnvelope> {
+/// When the session itself is told something.
+fn open(frame: Frame) -> Result<Frame, Command> {
     match frame.kind() {
-        DataKind::Binary => Ok(Heard::Message(frame)),
+        DataKind::Binary => Ok(frame),
         DataKind::Text => match serde_json::from_slice(frame.payload_bytes()) {
-            Ok(Said::Text(text)) => Ok(Heard::Message(Frame::text(text))),
-            Ok(Said::Token(token)) => Ok(Heard::Token(Token::new(&token))),
-            Err(_) => Err(judge(frame.payload_bytes())),
+            Ok(Said::Text(text)) => Ok(Frame::text(text)),
+            Ok(Said::Token(token)) => Err(Command::Token(Token::new(&token))),
+            Err(_) => Err(Command::Bad(judge(frame.payload_bytes()))),
         },
     }
+}
+
+/// Puts messages in their envelopes: a text is `{"text":"..."}`, a binary message is as it is.
+pub(super) fn envelop(frames: &Frames) -> Frames {
+    let enveloped: SmallVec<[Frames; 4]> = frames
+        .iter()
+        .map(|frame| match frame.payload() {
+            Payload::Binary(_) => frame.into(),
+            Payload::Text(text) => {
+                let json = serde_json::json!({ "text": text });
+                Frame::text(json.to_string()).into()
+            }
+        })
+        .collect();
+    Frames::join(enveloped.iter()).expect("there is one at least")
 }
 
 /// What is wrong with a text that is not an envelope.
@@ -163,15 +200,16 @@ impl<'de> Visitor<'de> for Counting {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::wire::{CloseCode, CloseFrame, Payload};
+    use crate::wire::{CloseCode, CloseFrame};
 
     fn read(text: &str) -> Result<String, BadEnvelope> {
-        match open(Frame::text(text))? {
-            Heard::Message(frame) => match frame.payload() {
+        match open(Frame::text(text)) {
+            Ok(frame) => match frame.payload() {
                 Payload::Text(text) => Ok(text.to_string()),
                 Payload::Binary(_) => panic!("{text} is a text"),
             },
-            Heard::Token(_) => panic!("{text} is a message"),
+            Err(Command::Bad(bad)) => Err(bad),
+            Err(Command::Token(_)) => panic!("{text} is a message"),
         }
     }
 
@@ -192,7 +230,7 @@ mod tests {
     #[test]
     fn a_token_is_no_message() {
         let heard = open(Frame::text(r#"{"token":"a.b.c"}"#));
-        assert_eq!(heard, Ok(Heard::Token(Token::new("a.b.c"))));
+        assert_eq!(heard, Err(Command::Token(Token::new("a.b.c"))));
     }
 
     #[test]

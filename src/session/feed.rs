@@ -3,12 +3,14 @@
 use std::sync::Arc;
 use std::task::{Context, Poll, ready};
 
+use smallvec::SmallVec;
+
 use super::dialect::Voice;
 use super::encoding::Encoding;
 use super::outbox::Outbox;
 use super::teller::Teller;
 use super::to_all::ToAll;
-use crate::bus::{Batch, Generation, Parcel, Subscription, Terms};
+use crate::bus::{Batch, Generation, Subscription, Terms};
 use crate::fan::{Fans, Follower};
 use crate::limits::SlowConsumer;
 use crate::metrics::Metrics;
@@ -30,12 +32,8 @@ pub(super) struct Feed {
     pub(super) encoding: Encoding,
 }
 
-/// Where what is due is moved to, and by what way.
-struct Gathering<'a> {
-    outbox: &'a mut Outbox,
-    metrics: &'a Metrics,
-    batch: &'a mut Batch,
-}
+/// Batches that are read with one lock.
+type Batches = SmallVec<[Batch; 4]>;
 
 /// One of the two subscriptions.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -109,14 +107,11 @@ impl Feed {
         if outbox.is_empty() && self.poll_share(cx, outbox).is_ready() {
             return 0;
         }
-        let mut batch = Batch::new();
-        let mut gathering = Gathering {
-            outbox,
-            metrics,
-            batch: &mut batch,
-        };
-        let lost = self.gather_from(Source::One, cx, &mut gathering);
-        lost + self.gather_from(Source::All, cx, &mut gathering)
+        let mut lost = 0;
+        for source in [Source::One, Source::All] {
+            lost += self.gather_from(source, cx, outbox, metrics);
+        }
+        lost
     }
 
     #[inline]
@@ -124,36 +119,42 @@ impl Feed {
         &mut self,
         source: Source,
         cx: &mut Context<'_>,
-        gathering: &mut Gathering<'_>,
+        outbox: &mut Outbox,
+        metrics: &Metrics,
     ) -> u64 {
         let (subscription, pick) = match (source, self.to_all.alone_mut()) {
             (Source::One, _) => (&mut self.to_one, Pick::All),
             (Source::All, Some(to_all)) => (to_all, Pick::from(self.slow_consumer)),
             (Source::All, None) => return 0,
         };
-        let Gathering {
-            outbox,
-            metrics,
-            batch,
-        } = gathering;
         let mut lost = 0;
+        let mut batches = Batches::new();
         // Until there is no more: what is left out fills nothing, and must not end the reading.
         let most = self.outbox_bytes as usize;
         while !subscription.is_quiet() && (outbox.is_empty() || outbox.len() < most) {
             let room = most.saturating_sub(outbox.len());
-            let first = subscription.next_number();
-            let Poll::Ready(missed) = poll_batch(subscription, pick, (cx, room), batch) else {
+            let first = subscription.next_offset();
+            let Poll::Ready(missed) = poll_batches(subscription, pick, (cx, room), &mut batches)
+            else {
                 break;
             };
             lost += missed;
             let topic = subscription.topic();
             self.teller.missed(topic, first, missed, pick.reason());
-            self.teller.queued(topic, first + missed, batch.len());
+            let messages = batches.iter().map(Batch::len).sum();
+            self.teller.queued(topic, first + missed, messages);
             if let Some(notice) = self.voice.lagged(missed) {
                 outbox.push_notice(&notice);
             }
-            let terms = (self.since, &mut self.voice, &self.encoding);
-            let stale = push(batch, terms, outbox);
+            let mut terms = Writing {
+                since: self.since,
+                voice: &mut self.voice,
+                encoding: &self.encoding,
+            };
+            let stale: u64 = batches
+                .drain(..)
+                .map(|batch| terms.push(&batch, outbox))
+                .sum();
             if stale > 0 {
                 metrics.stale.add(stale);
                 self.teller.lost(stale, "stale");
@@ -179,7 +180,7 @@ impl Feed {
         };
         let burst = ready!(self.to_all.poll_burst(cx, terms));
         if let Some(to_all) = self.to_all.alone() {
-            let messages = burst.marks().len();
+            let messages = burst.messages();
             self.teller.queued(to_all.topic(), burst.first(), messages);
         }
         outbox.add(&burst);
@@ -188,8 +189,11 @@ impl Feed {
 
     /// Lets a fan write what everybody gets, if there is one.
     pub(super) fn follow<R: Runtime>(&mut self, fans: &Fans<R>, follower: Arc<dyn Follower>) {
-        if let Some(terms) = self.terms() {
-            self.to_all.follow(fans, follower, terms);
+        if let Some(terms) = self.terms()
+            && !self.teller.is_tapped()
+        {
+            let client = self.teller.client();
+            self.to_all.follow(fans, follower, terms, client);
         }
     }
 
@@ -224,7 +228,7 @@ impl Feed {
         let to_all = self.to_all.alone();
         for subscription in to_all.into_iter().chain([&self.to_one]) {
             let (topic, unread) = (subscription.topic(), subscription.pending());
-            let first = subscription.next_number();
+            let first = subscription.next_offset();
             self.teller.missed(topic, first, unread, "unread");
         }
     }
@@ -235,77 +239,59 @@ impl Feed {
     }
 }
 
-fn poll_batch(
+fn poll_batches(
     subscription: &mut Subscription,
     pick: Pick,
     (cx, room): (&mut Context<'_>, usize),
-    batch: &mut Batch,
+    batches: &mut Batches,
 ) -> Poll<u64> {
     match pick {
-        Pick::All => subscription.poll_all(cx, room, batch),
+        Pick::All => {
+            let polled = subscription.poll_batches(cx, room, |batch| batches.push(batch));
+            planted::swap(Bug::BatchSwapped, batches);
+            if planted::is(Bug::DeliveredTwice)
+                && batches.len() > 1
+                && let Some(last) = batches.last().cloned()
+            {
+                batches.push(last);
+            }
+            polled
+        }
         Pick::Newest => {
             let (missed, newest) = ready!(subscription.poll_latest(cx));
-            batch.push(newest);
+            batches.push(newest.into());
             Poll::Ready(missed)
         }
     }
 }
 
-/// Moves the batch into the outbox, without what an instance said that this client has not joined;
-/// how many those are.
-fn push(
-    batch: &mut Batch,
-    (since, voice, encoding): (Generation, &mut Voice, &Encoding),
-    outbox: &mut Outbox,
-) -> u64 {
-    match (&mut *voice, encoding) {
-        (Voice::Plain, Encoding::Plain) => push_plain(batch, since, outbox),
-        (Voice::Json(_) | Voice::Plain, Encoding::Deflated(_) | Encoding::Plain) => {
-            push_encoded(batch, (since, voice, encoding), outbox)
-        }
-    }
+/// How messages are written for one client.
+struct Writing<'a> {
+    since: Generation,
+    voice: &'a mut Voice,
+    encoding: &'a Encoding,
 }
 
-/// The same for a client that gets the messages as they are.
-fn push_plain(batch: &mut Batch, since: Generation, outbox: &mut Outbox) -> u64 {
-    let mut stale = 0;
-    while let Some(parcel) = batch.pop_parcel() {
-        match parcel {
-            Parcel::One(message) if is_stale(message.is_before(since)) => stale += 1,
-            Parcel::One(message) => {
-                outbox.push(message.frame().as_bytes(), message.published_at());
-            }
-            Parcel::Train(train) if is_stale(train.is_before(since)) => stale += train.len() as u64,
-            Parcel::Train(train) => outbox.push_train(train),
+impl Writing<'_> {
+    /// Moves a batch into the outbox, unless an instance published it that this client has not
+    /// joined; returns how many messages it left out.
+    fn push(&mut self, batch: &Batch, outbox: &mut Outbox) -> u64 {
+        if batch.is_before(self.since) && !planted::is(Bug::StaleDelivered) {
+            return batch.len() as u64;
         }
-    }
-    stale
-}
-
-/// The same for a client that gets each of them encoded for it.
-fn push_encoded(
-    batch: &mut Batch,
-    (since, voice, encoding): (Generation, &mut Voice, &Encoding),
-    outbox: &mut Outbox,
-) -> u64 {
-    let mut stale = 0;
-    while let Some(message) = batch.pop() {
-        if is_stale(message.is_before(since)) {
-            stale += 1;
-            continue;
+        let published = batch.published_at();
+        if let (Voice::Plain, Encoding::Plain) = (&*self.voice, self.encoding) {
+            outbox.push(batch.frames(), published);
+            return 0;
         }
-        if let Some(notice) = message.generation().and_then(|by| voice.before(by)) {
+        let generation = batch.origin().generation();
+        if let Some(notice) = generation.and_then(|by| self.voice.before(by)) {
             outbox.push_notice(&notice);
         }
-        let frame = encoding.encode(voice.encoded(&message));
-        outbox.push(frame, message.published_at());
+        let frames = self.encoding.encode(self.voice.encoded(batch.frames()));
+        outbox.push(&frames, published);
+        0
     }
-    stale
-}
-
-/// Whether what an instance said that the client may not have joined is not for it.
-fn is_stale(is_before: bool) -> bool {
-    is_before && !planted::is(Bug::StaleDelivered)
 }
 
 #[cfg(all(test, not(feature = "loom")))]
@@ -314,9 +300,7 @@ mod tests {
     use std::task::Waker;
 
     use super::*;
-    use crate::bus::{
-        Batch, ClientId, InMemoryMessageBus, Message, MessageBus, Origin, Topic, Train,
-    };
+    use crate::bus::{ClientId, InMemoryMessageBus, Message, MessageBus, Origin, Topic};
     use crate::limits::Window;
     use crate::rt::Instant;
     use crate::session::dialect::Dialect;
@@ -390,9 +374,10 @@ mod tests {
 
     /// Two messages that came together, published by this instance.
     fn publish_together(bus: &InMemoryMessageBus, generation: u64) {
-        let mut batch = Batch::from(Train::of_texts(&["a", "b"]));
-        batch.publish(&Origin::Service(Generation::new(generation)), Instant::ZERO);
-        assert_eq!(bus.publisher(&topic("one")).publish_batch(batch), 1);
+        let batch = Batch::join(["a", "b"].map(Message::text)).expect("two");
+        let origin = Origin::Service(Generation::new(generation));
+        let batch = batch.stamped(origin, Instant::ZERO);
+        assert_eq!(bus.publish(&topic("one"), batch), 1);
     }
 
     #[test]
@@ -435,11 +420,11 @@ mod tests {
             };
             publish_together(&world.bus, 0);
             for name in ["all", "one"] {
-                world.bus.publish(&topic(name), said(0, "old"));
+                world.bus.publish(&topic(name), said(0, "old").into());
             }
             assert_eq!(world.pull(), 0, "{dialect:?}");
             assert_eq!(world.metrics.counts().stale, 4, "{dialect:?}");
-            world.bus.publish(&topic("one"), said(1, "new"));
+            world.bus.publish(&topic("one"), said(1, "new").into());
             let sent = world.pull();
             assert!((1..100).contains(&sent), "{dialect:?}: {sent} bytes");
             assert_eq!(world.outbox.messages(), 1, "{dialect:?}");
@@ -454,7 +439,7 @@ mod tests {
             world.feed.slow_consumer = slow_consumer;
             let older = Origin::Service(Generation::new(0));
             let stale = Message::text("stale").from_origin(older);
-            world.bus.publish(&topic("all"), stale);
+            world.bus.publish(&topic("all"), stale.into());
             let (wakes, waker) = Wakes::new();
             let mut cx = Context::from_waker(&waker);
             let lost = world.feed.pull(&mut cx, &mut world.outbox, &world.metrics);

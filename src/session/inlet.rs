@@ -28,6 +28,8 @@ pub(super) struct Inlet {
 #[derive(Debug)]
 struct Partial {
     decoder: Decoder,
+    /// Messages that were decoded and put back.
+    put_back: Option<Frames>,
     /// Bytes that were read but not decoded yet, from `decoded` on.
     ahead: Vec<u8>,
     decoded: usize,
@@ -40,10 +42,8 @@ struct Partial {
 pub(super) enum Inbound {
     /// The peer will send nothing more.
     End,
-    /// A whole message, or a control frame.
+    /// Whole messages, or a control frame.
     Event(Event),
-    /// Several whole messages.
-    Together(Box<Frames>),
     /// Bytes that complete nothing yet.
     Partial,
     /// The peer broke the protocol.
@@ -63,7 +63,8 @@ impl Inlet {
     /// Bytes it holds: read and not decoded, or parts of a message.
     pub(super) fn held(&self) -> usize {
         self.partial.as_ref().map_or(0, |partial| {
-            partial.ahead.capacity() + partial.decoder.heap_bytes()
+            let put_back = partial.put_back.as_ref().map_or(0, Frames::payload_bytes);
+            partial.ahead.capacity() + partial.decoder.heap_bytes() + put_back
         })
     }
 
@@ -73,10 +74,10 @@ impl Inlet {
         self.partial.is_none()
     }
 
-    /// Whether there are bytes that were read and not decoded.
+    /// Whether there is something that was read, and not decoded or put back.
     pub(super) fn is_ahead(&self) -> bool {
         let partial = self.partial.as_ref();
-        partial.is_some_and(|partial| !partial.ahead.is_empty())
+        partial.is_some_and(|partial| partial.put_back.is_some() || !partial.ahead.is_empty())
     }
 
     /// Bytes read since this was last asked.
@@ -84,11 +85,21 @@ impl Inlet {
         std::mem::take(&mut self.read) as usize
     }
 
-    /// The next event of what was read before, if that holds a whole one; or so many messages that
-    /// are there together.
+    /// The next event of what was read before, if that holds a whole one, with so many messages at
+    /// most.
     #[inline]
     pub(super) fn next(&mut self, messages_max: usize) -> Option<Inbound> {
         let partial = self.partial.as_mut()?;
+        if let Some(mut frames) = partial.put_back.take() {
+            if frames.len() > messages_max {
+                let first = frames.split_front(messages_max);
+                partial.put_back = Some(std::mem::replace(&mut frames, first));
+            }
+            if partial.is_over() {
+                self.partial = None;
+            }
+            return Some(Inbound::Event(Event::Messages(frames)));
+        }
         if partial.ahead.is_empty() {
             return None;
         }
@@ -98,10 +109,17 @@ impl Inlet {
         }
         match inbound {
             Inbound::Partial => None,
-            Inbound::End | Inbound::Event(_) | Inbound::Together(_) | Inbound::Violation(_) => {
-                Some(inbound)
-            }
+            Inbound::End | Inbound::Event(_) | Inbound::Violation(_) => Some(inbound),
         }
+    }
+
+    /// Gives messages back that came last, to be the [`next`](Self::next) ones.
+    pub(super) fn put_back(&mut self, frames: Frames) {
+        let decoder = || Decoder::new(self.message_bytes_max).inflating(self.inflation);
+        let partial = self
+            .partial
+            .get_or_insert_with(|| Box::new(Partial::of(decoder())));
+        partial.put_back = Some(frames);
     }
 
     /// The same of one more read of at most so many bytes, once there is no [`next`](Self::next).
@@ -186,6 +204,7 @@ impl Partial {
     fn of(decoder: Decoder) -> Self {
         Self {
             decoder,
+            put_back: None,
             ahead: Vec::new(),
             decoded: 0,
             arrival: None,
@@ -232,7 +251,7 @@ impl Partial {
 
     /// Whether the next byte is the first one of a message.
     fn is_over(&self) -> bool {
-        self.ahead.is_empty() && self.decoder.is_idle()
+        self.put_back.is_none() && self.ahead.is_empty() && self.decoder.is_idle()
     }
 }
 
@@ -241,10 +260,7 @@ const DISCARDS_MAX: usize = 16;
 
 #[inline]
 fn decode(decoder: &mut Decoder, input: &mut &[u8], messages_max: usize) -> Inbound {
-    if let Some(frames) = decoder.decode_together(input, messages_max) {
-        return Inbound::Together(frames);
-    }
-    match decoder.decode(input) {
+    match decoder.decode(input, messages_max) {
         Ok(Some(event)) => Inbound::Event(event),
         Ok(None) => Inbound::Partial,
         Err(error) => Inbound::Violation(error),

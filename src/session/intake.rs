@@ -61,13 +61,23 @@ impl Intake {
         take(bucket, now, bytes as u64)
     }
 
-    /// The client has sent a message.
-    pub(super) fn message(&mut self, now: Instant) -> Within {
-        let bucket = self
-            .rates
-            .as_mut()
-            .and_then(|rates| rates.messages.as_mut());
-        take(bucket, now, 1)
+    /// Messages that may be taken in together: as many as the client may send now, but at least
+    /// one, which shows that it sends too many.
+    pub(super) fn messages_max(&mut self, now: Instant) -> usize {
+        let rates = self.rates.as_mut();
+        let bucket = rates.and_then(|rates| rates.messages.as_mut());
+        bucket.map_or(usize::MAX, |bucket| {
+            usize::try_from(bucket.room(now))
+                .unwrap_or(usize::MAX)
+                .max(1)
+        })
+    }
+
+    /// The client has sent so many messages.
+    pub(super) fn messages(&mut self, now: Instant, count: usize) -> Within {
+        let rates = self.rates.as_mut();
+        let bucket = rates.and_then(|rates| rates.messages.as_mut());
+        take(bucket, now, count as u64)
     }
 
     /// The client has sent a ping, of which it may send so many.
@@ -148,7 +158,7 @@ mod tests {
         let mut intake = intake(None, None, OverRate::Wait);
         assert_eq!(intake.allowance(at(0)), Ok(usize::MAX));
         assert_eq!(intake.bytes(at(0), usize::MAX), Within::Yes);
-        assert_eq!(intake.message(at(0)), Within::Yes);
+        assert_eq!(intake.messages(at(0), 1), Within::Yes);
     }
 
     #[test]
@@ -171,11 +181,11 @@ mod tests {
         let mut intake = intake(None, Some(Rate::new(10, 2)), OverRate::Wait);
         for _ in 0..2 {
             assert_eq!(intake.allowance(at(0)), Ok(usize::MAX));
-            assert_eq!(intake.message(at(0)), Within::Yes);
+            assert_eq!(intake.messages(at(0), 1), Within::Yes);
         }
         assert_eq!(intake.allowance(at(0)), Err(at(100)));
         assert_eq!(intake.allowance(at(100)), Ok(usize::MAX));
-        assert_eq!(intake.message(at(100)), Within::Yes);
+        assert_eq!(intake.messages(at(100), 1), Within::Yes);
         assert_eq!(intake.allowance(at(100)), Err(at(200)));
     }
 
@@ -189,10 +199,10 @@ mod tests {
         assert_eq!(intake.allowance(at(0)), Ok(usize::MAX));
         assert_eq!(intake.bytes(at(0), 50), Within::Yes);
         assert_eq!(intake.bytes(at(0), 1), Within::No);
-        assert_eq!(intake.message(at(0)), Within::Yes);
-        assert_eq!(intake.message(at(0)), Within::Yes);
-        assert_eq!(intake.message(at(0)), Within::No);
-        assert_eq!(intake.message(at(1000)), Within::Yes, "a second later");
+        assert_eq!(intake.messages(at(0), 1), Within::Yes);
+        assert_eq!(intake.messages(at(0), 1), Within::Yes);
+        assert_eq!(intake.messages(at(0), 1), Within::No);
+        assert_eq!(intake.messages(at(1000), 1), Within::Yes, "a second later");
     }
 
     #[test]

@@ -151,7 +151,7 @@ mod tests {
     use futures::io::AsyncRead;
 
     use super::*;
-    use crate::bus::{Generation, InMemoryMessageBus, MessageBus, Terms, Topic};
+    use crate::bus::{Generation, InMemoryMessageBus, MessageBus, SharedCursor, Terms, Topic};
     use crate::limits::Window;
     use crate::metrics::SessionCounts;
     use crate::wire::{Frame, Inflation};
@@ -217,8 +217,8 @@ mod tests {
         let bus = InMemoryMessageBus::new(Window::default(), 1);
         let topic: Topic = "t".parse().expect("a valid name");
         let mut reader = bus.subscribe(&topic).expect("there is room");
-        let mut group = reader.group();
-        assert!(group.join(&mut reader), "both are at the beginning");
+        let mut cursor = SharedCursor::beside(&reader);
+        assert!(cursor.join(&mut reader), "both are at the beginning");
         for text in ["a", "b"] {
             bus.publish(&topic, text.into());
         }
@@ -227,10 +227,10 @@ mod tests {
             since: Generation::new(1),
         };
         let mut cx = Context::from_waker(Waker::noop());
-        let Poll::Ready(Some(burst)) = group.poll_burst(&mut cx, terms) else {
+        let Poll::Ready(Some(burst)) = cursor.poll_burst(&mut cx, terms) else {
             panic!("there is something for everybody");
         };
-        group.part(&mut reader);
+        cursor.leave(&mut reader);
         burst
     }
 
@@ -243,7 +243,7 @@ mod tests {
         };
         let mut link = Link::new(socket, Inlet::new(100, Inflation::None));
         for _ in 0..own {
-            link.outbox.push(Frame::text("o").as_bytes(), None);
+            link.outbox.push(Frame::text("o").frames(), None);
         }
         Mutex::new(link)
     }
@@ -324,7 +324,7 @@ mod tests {
             let mut broken = link.lock();
             broken.stream.does = Some(Does::Panic);
             for _ in 0..before {
-                broken.outbox.push(Frame::text("o").as_bytes(), None);
+                broken.outbox.push(Frame::text("o").frames(), None);
             }
             drop(broken);
             let given = std::panic::catch_unwind(std::panic::AssertUnwindSafe(|| give(&link)));

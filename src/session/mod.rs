@@ -174,7 +174,7 @@ where
         this.timer.is_moved = false;
         // Before it receives what its fan has not received yet, or once it has received as much.
         this.follow();
-        let mut now = this.app.rt().moment();
+        let mut now = this.app.rt().now();
         loop {
             let due = if this.timer.is_quiet(now) {
                 Due::Later

@@ -125,7 +125,7 @@ impl<R: Runtime> Open<R> {
         let at_hand = self
             .at_hand
             .as_ref()
-            .map_or(0, |at_hand| at_hand.messages.bytes());
+            .map_or(0, |at_hand| at_hand.batch.bytes());
         let answers = match &mut self.admission {
             // Otherwise there is none that is not sent.
             Some(admission) if !link.outbox.is_empty() => admission.feed.watch(cx),
@@ -256,7 +256,7 @@ impl<R: Runtime> Open<R> {
         if let Some(at_hand) = self.at_hand.take()
             && !planted::is(Bug::AtHandNotCounted)
         {
-            self.not_taken(at_hand.messages.len());
+            self.not_taken(at_hand.batch.len());
         }
     }
 
@@ -435,9 +435,6 @@ impl<R: Runtime> Open<R> {
             .admission
             .as_mut()
             .expect("an open session has its admission");
-        if admission.feed.to_all.is_due() {
-            admission.app.rt().writes_burst();
-        }
         let lost = admission.feed.pull(cx, outbox, admission.app.metrics());
         if outbox.has_messages() {
             self.age.active(now);

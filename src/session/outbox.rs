@@ -7,11 +7,11 @@ use std::task::{Context, Poll, ready};
 
 use futures::io::AsyncWrite;
 
-use crate::bus::{Burst, Mark, Train};
+use crate::bus::{Burst, Mark};
 use crate::metrics::Metrics;
 use crate::planted::{self, Bug};
 use crate::rt::Instant;
-use crate::wire::{ControlKind, ControlPayload, Frame, append_control};
+use crate::wire::{ControlKind, ControlPayload, Frame, Frames, append_control};
 
 use self::buffer::Buffer;
 
@@ -53,7 +53,7 @@ impl Outbox {
     fn bytes(&self) -> &[u8] {
         match (&self.shared, &self.own) {
             (Some(shared), _) => shared.burst.bytes(),
-            (None, Some(buffer)) => buffer.bytes(),
+            (None, Some(buffer)) => &buffer.bytes,
             (None, None) => &[],
         }
     }
@@ -64,18 +64,13 @@ impl Outbox {
         if self.shared.is_some() {
             self.copy_shared();
         }
-        let buffer = self.own.get_or_insert_with(Buffer::spared);
-        if buffer.train.is_some() {
-            buffer.copy_train();
-        }
-        buffer
+        self.own.get_or_insert_with(Buffer::spared)
     }
 
     #[cold]
     fn copy_shared(&mut self) {
         if let Some(Shared { burst, written }) = self.shared.take() {
             self.own = Some(Box::new(Buffer {
-                train: None,
                 bytes: burst.bytes().to_vec(),
                 written,
                 marks: burst.marks().to_vec(),
@@ -107,26 +102,16 @@ impl Outbox {
     /// Messages among what is being written.
     pub(super) fn messages(&self) -> u64 {
         let messages = match (&self.shared, &self.own) {
-            (Some(shared), _) => shared.burst.marks().len(),
+            (Some(shared), _) => shared.burst.messages(),
             (None, Some(buffer)) => buffer.messages(),
             (None, None) => 0,
         };
         messages as u64
     }
 
-    pub(super) fn push(&mut self, frame: &[u8], published: Option<Instant>) {
-        self.own().push(frame, published);
-    }
-
-    /// Adds messages that came together; they are not copied where there is nothing else.
-    pub(super) fn push_train(&mut self, train: Train) {
-        let is_alone = self.is_empty();
-        let buffer = self.own();
-        if is_alone {
-            buffer.train = Some(train);
-        } else {
-            buffer.push_train(train);
-        }
+    /// Adds messages that a service published at this time, if one did.
+    pub(super) fn push(&mut self, frames: &Frames, published: Option<Instant>) {
+        self.own().push(frames, published);
     }
 
     /// Adds what everybody gets; it is not copied where there is nothing else.
@@ -142,6 +127,7 @@ impl Outbox {
         let before = buffer.bytes.len();
         buffer.bytes.extend_from_slice(burst.bytes());
         buffer.marks.extend(burst.marks().iter().map(|mark| Mark {
+            start: before + mark.start,
             end: before + mark.end,
             ..*mark
         }));
@@ -294,10 +280,10 @@ impl Outbox {
         if self.is_empty() {
             return 0;
         }
-        let Buffer { marks, written, .. } = self.own();
-        let whole = marks.partition_point(|mark| mark.end <= *written);
+        let buffer = self.own();
+        let whole = buffer.whole_messages();
         metrics.messages_out.add(whole as u64);
-        let unsent = (marks.len() - whole) as u64;
+        let unsent = (buffer.messages() - whole) as u64;
         metrics.lost_unsent.add(unsent);
         *self = Self::default();
         unsent

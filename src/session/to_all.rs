@@ -3,7 +3,7 @@
 use std::sync::Arc;
 use std::task::{Context, Poll, ready};
 
-use crate::bus::{Burst, Subscription, Terms};
+use crate::bus::{Burst, ClientId, Subscription, Terms};
 use crate::fan::{Fans, Follower, Loan, Member};
 use crate::rt::Runtime;
 
@@ -73,10 +73,12 @@ impl ToAll {
         fans: &Fans<R>,
         follower: Arc<dyn Follower>,
         terms: Terms,
+        client: ClientId,
     ) {
         self.held = match self.held.take() {
             Some(Held::Alone(subscription)) => {
                 let loan = Loan {
+                    client,
                     follower,
                     subscription,
                     terms,

@@ -7,8 +7,8 @@ use crate::wire::close::CloseFrame;
 use crate::wire::control::{ControlKind, ControlPayload};
 use crate::wire::deflate::{deflated_bytes_max, inflate};
 use crate::wire::error::WireError;
-use crate::wire::frame::{DataKind, Frame, FrameBuffer, OpCode};
-use crate::wire::frames::Frames;
+use crate::wire::frame::{DataKind, FrameBuffer, OpCode, header_len};
+use crate::wire::frames::{Builder, Frames, JOINED_BYTES_MAX};
 pub use crate::wire::header::Inflation;
 use crate::wire::header::{Coding, Header, PartialHeader, WholeHeader};
 use crate::wire::mask::Mask;
@@ -23,8 +23,8 @@ pub const EMPTY_FRAGMENTS_MAX: u16 = 1024;
 /// What a client said; small, as control frames, which are seldom, lie elsewhere.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum Event {
-    /// A complete data message, its fragments joined and already encoded for other clients.
-    Message(Frame),
+    /// One or more complete data messages, already encoded for other clients.
+    Messages(Frames),
     /// A ping, to be answered by a pong with the same payload (RFC 6455 5.5.2).
     Ping(Box<ControlPayload>),
     /// A pong, asked for or not (RFC 6455 5.5.3).
@@ -71,7 +71,8 @@ impl Decoder {
         self
     }
 
-    /// Decodes the next event from the front of `input`, and takes its bytes off.
+    /// Decodes the next event from the front of `input`, and takes its bytes off; messages that are
+    /// there together come together, up to `messages_max` and to a few kilobytes of them.
     ///
     /// `Ok(None)` took all of `input` and needs more; until then, call it again. After a
     /// close or an error it takes all input and yields nothing, as RFC 6455 7.1.7 wants it.
@@ -81,9 +82,13 @@ impl Decoder {
     /// The first [`WireError`] in the order of the bytes, however they are cut into chunks;
     /// `input` is then empty. [`WireError::TooBig`] comes with the header that announces it.
     #[inline]
-    pub fn decode(&mut self, input: &mut &[u8]) -> Result<Option<Event>, WireError> {
-        match self.decode_whole(input) {
-            Some(frame) => Ok(Some(Event::Message(frame))),
+    pub fn decode(
+        &mut self,
+        input: &mut &[u8],
+        messages_max: usize,
+    ) -> Result<Option<Event>, WireError> {
+        match self.decode_whole(input, messages_max) {
+            Some(frames) => Ok(Some(Event::Messages(frames))),
             None => self.decode_next(input),
         }
     }
@@ -105,7 +110,7 @@ impl Decoder {
     fn decode_next(&mut self, input: &mut &[u8]) -> Result<Option<Event>, WireError> {
         let outcome = self.advance(input);
         match &outcome {
-            Ok(None | Some(Event::Message(_) | Event::Ping(_) | Event::Pong(_))) => {}
+            Ok(None | Some(Event::Messages(_) | Event::Ping(_) | Event::Pong(_))) => {}
             Ok(Some(Event::Close(_))) => self.end(),
             Err(_) => {
                 self.end();
@@ -115,49 +120,46 @@ impl Decoder {
         outcome
     }
 
-    /// Decodes the next message, if it is the common one: all of it is there, in one frame, plain.
+    /// Decodes the next messages, as long as they are common ones: all of each is there, in one
+    /// frame, plain.
     ///
     /// This is a short cut, and judges nothing: whatever else it meets it leaves where it is, to
-    /// [`decode`](Self::decode).
-    pub(crate) fn decode_whole(&self, input: &mut &[u8]) -> Option<Frame> {
+    /// [`decode_next`](Self::decode_next).
+    fn decode_whole(&self, input: &mut &[u8], messages_max: usize) -> Option<Frames> {
         if !self.is_idle() {
             return None;
         }
-        let (whole, rest) = self.split_whole(input)?;
-        let frame = Frame::parse(whole.kind, whole.masked.len(), |room| whole.unmask(room))?;
-        *input = rest;
-        Some(frame)
-    }
-
-    /// Decodes the next messages, up to so many, if there are two or more of the common ones; all
-    /// of them together.
-    ///
-    /// This judges as little as [`decode_whole`](Self::decode_whole), and it may be one message
-    /// less than there are.
-    pub(crate) fn decode_together(
-        &self,
-        input: &mut &[u8],
-        messages_max: usize,
-    ) -> Option<Box<Frames>> {
-        // One alone is better off as it is.
-        if messages_max < 2 || !self.is_idle() || is_alone(input) {
+        let (count, bytes) = self.measure(input, messages_max);
+        if count == 0 {
             return None;
         }
-        let (_, rest) = self.split_whole(input)?;
-        self.split_whole(rest)?;
-        // A frame of ours is shorter than the client's.
-        let mut frames = Frames::with_room(input.len());
-        while frames.messages() < messages_max
-            && let Some((whole, rest)) = self.split_whole(input)
-            && frames.append(whole.kind, whole.masked.len(), |room| whole.unmask(room))
-        {
+        let mut builder = Builder::with_room(bytes);
+        for _ in 0..count {
+            let (whole, rest) = self.split_whole(input)?;
+            // A text that is not UTF-8 is left to be judged.
+            if !builder.push(whole.kind, whole.masked.len(), |room| whole.unmask(room)) {
+                break;
+            }
             *input = rest;
         }
-        if frames.messages() == 0 {
-            frames.leave();
-            return None;
+        builder.finish()
+    }
+
+    /// How many common messages are at the front of `input`, and the bytes of their frames as we
+    /// write them.
+    #[inline]
+    fn measure(&self, input: &[u8], messages_max: usize) -> (usize, usize) {
+        let (mut count, mut bytes, mut rest) = (0, 0, input);
+        while count < messages_max
+            && let Some((whole, after)) = self.split_whole(rest)
+        {
+            let frame = header_len(whole.masked.len()) + whole.masked.len();
+            if count > 0 && bytes + frame > JOINED_BYTES_MAX {
+                break;
+            }
+            (count, bytes, rest) = (count + 1, bytes + frame, after);
         }
-        Some(frames.fitted())
+        (count, bytes)
     }
 
     /// The message at the front of `input`, if it is a common one, and what follows it.
@@ -193,7 +195,7 @@ impl Decoder {
                 Stage::Data(_) => match self.read_data(input)? {
                     Read::Missing => return Ok(None),
                     Read::Done(None) => {}
-                    Read::Done(Some(frame)) => return Ok(Some(Event::Message(frame))),
+                    Read::Done(Some(frames)) => return Ok(Some(Event::Messages(frames))),
                 },
                 Stage::Control(control) => {
                     let Read::Done(payload) = control.read(input) else {
@@ -240,7 +242,7 @@ impl Decoder {
         }))
     }
 
-    fn read_data(&mut self, input: &mut &[u8]) -> Result<Read<Option<Frame>>, WireError> {
+    fn read_data(&mut self, input: &mut &[u8]) -> Result<Read<Option<Frames>>, WireError> {
         let (Stage::Data(frame), Some(message)) = (&mut self.stage, &mut self.message) else {
             unreachable!("a data frame's header makes its message")
         };
@@ -425,12 +427,12 @@ impl Message {
         }
     }
 
-    fn finish(self, message_bytes_max: usize) -> Result<Frame, WireError> {
+    fn finish(self, message_bytes_max: usize) -> Result<Frames, WireError> {
         let buffer = match self.coding {
             Coding::Deflated => inflate(self.buffer.payload(), message_bytes_max)?,
             Coding::Plain => self.buffer,
         };
-        buffer.into_frame(self.kind)
+        buffer.into_frame(self.kind).map(Frames::from)
     }
 }
 
@@ -441,14 +443,6 @@ impl fmt::Debug for Message {
             .field("len", &self.buffer.payload_len())
             .finish_non_exhaustive()
     }
-}
-
-/// Whether the first frame is the last one as well; not of a long one, of which it does not matter.
-#[inline]
-fn is_alone(input: &[u8]) -> bool {
-    const SHORT_HEADER_BYTES: usize = 6;
-    let short_len = input.get(1).map_or(0, |len| usize::from(len & 0x7F));
-    input.len() <= SHORT_HEADER_BYTES + short_len
 }
 
 /// Whether a message of so many bytes keeps to the limit.

@@ -1,11 +1,14 @@
 //! The payload of a compressed message (RFC 7692 7.2).
 
+use std::num::NonZeroUsize;
+
 use flate2::{Compress, Compression, Decompress, FlushCompress, FlushDecompress, Status};
 
 use crate::planted::{self, Bug};
 use crate::wire::error::WireError;
 use crate::wire::extension::WindowBits;
-use crate::wire::frame::{Frame, FrameBuffer, RSV1, header_len, write_header};
+use crate::wire::frame::{DataKind, FrameBuffer, RSV1, header_len, write_header};
+use crate::wire::frames::Frames;
 
 /// What ends a flushed block, left out on the wire (RFC 7692 7.2.1).
 const TAIL: [u8; 4] = [0x00, 0x00, 0xFF, 0xFF];
@@ -67,6 +70,16 @@ pub(super) fn inflate(deflated: &[u8], message_bytes_max: usize) -> Result<Frame
     Ok(inflated)
 }
 
+/// Appends a frame with these bits in its first byte.
+fn append_frame(encoded: &mut Vec<u8>, kind: DataKind, payload: &[u8], bits: u8) {
+    let start = encoded.len();
+    let first = start + header_len(payload.len());
+    encoded.resize(first, 0);
+    write_header(&mut encoded[start..first], kind, payload.len());
+    encoded[start] |= planted::none(Bug::CompressedUnmarked, bits);
+    encoded.extend_from_slice(payload);
+}
+
 /// Compresses messages, each for itself; keeps its memory, about 200 KiB a size of window used.
 #[derive(Debug, Default)]
 pub struct Deflater {
@@ -74,17 +87,27 @@ pub struct Deflater {
 }
 
 impl Deflater {
-    /// The frame of the same message with its payload compressed, if that makes it shorter.
-    pub fn frame(&mut self, frame: &Frame, window: WindowBits) -> Option<Box<[u8]>> {
-        let deflated = self.deflate(frame.payload_bytes(), window)?;
-        // In one allocation of just this size.
-        let header_len = header_len(deflated.len());
-        let mut whole = Vec::with_capacity(header_len + deflated.len());
-        whole.resize(header_len, 0);
-        write_header(&mut whole, frame.kind(), deflated.len());
-        whole[0] |= planted::none(Bug::CompressedUnmarked, RSV1);
-        whole.extend_from_slice(&deflated);
-        Some(whole.into_boxed_slice())
+    /// The same messages with the payloads of at least `bytes_min` bytes compressed, where that
+    /// makes them shorter; `None` if no message gets shorter.
+    pub fn frames(
+        &mut self,
+        frames: &Frames,
+        window: WindowBits,
+        bytes_min: NonZeroUsize,
+    ) -> Option<Frames> {
+        let mut encoded = Vec::with_capacity(frames.as_bytes().len());
+        let mut is_shorter = false;
+        for part in frames.parts() {
+            let is_long = part.payload.len() >= bytes_min.get();
+            let deflated = is_long
+                .then(|| self.deflate(part.payload, window))
+                .flatten();
+            is_shorter |= deflated.is_some();
+            let marked = deflated.as_ref().map_or(0, |_deflated| RSV1);
+            let payload = deflated.as_deref().unwrap_or(part.payload);
+            append_frame(&mut encoded, part.kind, payload, marked);
+        }
+        is_shorter.then(|| Frames::encoded(&encoded, frames.len()))
     }
 
     /// The compressed payload, if it is shorter than the payload.

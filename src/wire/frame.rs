@@ -2,11 +2,9 @@
 
 use std::fmt;
 
-use crate::sync::OnceLock;
 use crate::wire::control::ControlKind;
 use crate::wire::error::WireError;
-use crate::wire::extension::WindowBits;
-use crate::wire::room::{self, Shared};
+use crate::wire::frames::{Builder, Frames, header_len_of};
 
 /// The longest header of a server's frame: two bytes and a 64-bit length (RFC 6455 5.2).
 pub const HEADER_BYTES_MAX: usize = 10;
@@ -87,80 +85,66 @@ pub enum Payload<'a> {
 
 /// One complete data message, encoded as one unmasked FIN frame (RFC 6455 5.2, 5.6).
 ///
-/// The encoding and the payload are one allocation, with a place for what is made of them later,
-/// and its clones share it: one frame serves any number of receivers. Two are equal if their
-/// encodings are.
-#[derive(Clone)]
+/// The encoded frame lies in a block of memory that its clones share: one frame serves any number
+/// of receivers. Two are equal if their encodings are.
+#[derive(Clone, PartialEq, Eq)]
 pub struct Frame(
-    /// The frame is the end of it; `None` only while it is being dropped.
-    Option<Shared>,
+    /// Of one message.
+    Frames,
 );
-
-/// What stands before the bytes of a frame.
-#[derive(Default)]
-pub(super) struct Head {
-    pub(super) forms: Forms,
-    payload_len: usize,
-}
-
-/// Other forms of the message, if anybody has needed one.
-pub(super) type Forms = OnceLock<Box<Others>>;
-
-/// Each made when the first client needs it, for all of them.
-#[derive(Default)]
-pub(super) struct Others {
-    enveloped: OnceLock<Frame>,
-    deflated: OnceLock<Box<[Deflated; WindowBits::COUNT]>>,
-}
-
-/// One compressed form, or that it would not be shorter.
-type Deflated = OnceLock<Option<Box<[u8]>>>;
 
 impl Frame {
     /// Encodes a text message, copying `text`.
+    ///
+    /// # Panics
+    ///
+    /// If it is 4 GiB or longer.
     pub fn text(text: impl AsRef<str>) -> Self {
         Self::copied(DataKind::Text, text.as_ref().as_bytes())
     }
 
     /// Encodes a binary message, copying `bytes`.
+    ///
+    /// # Panics
+    ///
+    /// If it is 4 GiB or longer.
     pub fn binary(bytes: impl AsRef<[u8]>) -> Self {
         Self::copied(DataKind::Binary, bytes.as_ref())
     }
 
     /// Encodes a message of this kind, copying `payload`, which is legal.
-    pub(super) fn copied(kind: DataKind, payload: &[u8]) -> Self {
+    fn copied(kind: DataKind, payload: &[u8]) -> Self {
         let fill = |room: &mut [u8]| {
             room.copy_from_slice(payload);
             true
         };
-        Self::new(kind, payload.len(), fill).expect("it is legal")
+        Self::parse(kind, payload.len(), fill).expect("it is legal")
     }
 
     /// The message whose payload is what `fill` writes, which tells whether that is ASCII; `None`
     /// for a text that is not UTF-8.
     #[inline]
-    pub(super) fn parse(
+    fn parse(
         kind: DataKind,
         payload_len: usize,
         fill: impl FnOnce(&mut [u8]) -> bool,
     ) -> Option<Self> {
-        Self::new(kind, payload_len, |payload| checked(kind, payload, fill))
+        let mut builder = Builder::with_room(header_len(payload_len) + payload_len);
+        builder.push(kind, payload_len, fill);
+        builder.finish().map(Self)
     }
 
-    /// Takes room for the header, and the payload behind it; `None` if `fill` says no.
+    /// The message of these frames, which are one.
     #[inline]
-    fn new(
-        kind: DataKind,
-        payload_len: usize,
-        fill: impl FnOnce(&mut [u8]) -> bool,
-    ) -> Option<Self> {
-        let header_len = header_len(payload_len);
-        let mut room = room::hold(header_len + payload_len);
-        room.header.payload_len = payload_len;
-        let start = room.slice.len() - header_len - payload_len;
-        let (header, payload) = room.slice[start..].split_at_mut(header_len);
-        write_header(header, kind, payload_len);
-        fill(payload).then(|| Self(Some(room.shareable())))
+    pub(crate) fn single(frames: Frames) -> Self {
+        debug_assert_eq!(frames.len(), 1, "a frame is one message");
+        Self(frames)
+    }
+
+    /// The frame as those of one message.
+    #[inline]
+    pub fn frames(&self) -> &Frames {
+        &self.0
     }
 
     /// Whether the message is text or binary.
@@ -184,7 +168,7 @@ impl Frame {
     /// The payload's bytes; a text's are UTF-8.
     pub fn payload_bytes(&self) -> &[u8] {
         let bytes = self.as_bytes();
-        &bytes[bytes.len() - self.len()..]
+        &bytes[header_len_of(bytes)..]
     }
 
     /// The encoded frame, header included, ready for any client's socket.
@@ -192,64 +176,26 @@ impl Frame {
     /// It is at most [`HEADER_BYTES_MAX`] longer than the payload.
     #[inline]
     pub fn as_bytes(&self) -> &[u8] {
-        let bytes = &self.shared().slice;
-        &bytes[bytes.len() - header_len(self.len()) - self.len()..]
+        self.0.as_bytes()
     }
 
     /// The length of the payload in bytes, header excluded.
     #[inline]
     pub fn len(&self) -> usize {
-        self.shared().header.payload_len
+        self.0.payload_bytes()
     }
 
     /// Whether the payload is empty.
     pub fn is_empty(&self) -> bool {
         self.len() == 0
     }
-
-    /// The same message in its envelope, put in by `envelop` if nobody has asked for it yet.
-    pub(crate) fn enveloped(&self, envelop: impl FnOnce() -> Self) -> &Self {
-        self.others().enveloped.get_or_init(envelop)
-    }
-
-    /// The compressed form for this window, made by `deflate` if nobody has asked for it yet;
-    /// `None` if it would not be shorter.
-    pub fn deflated(
-        &self,
-        window: WindowBits,
-        deflate: impl FnOnce(&Self) -> Option<Box<[u8]>>,
-    ) -> Option<&[u8]> {
-        let forms = self.others().deflated.get_or_init(Box::default);
-        forms[window.index()]
-            .get_or_init(|| deflate(self))
-            .as_deref()
-    }
-
-    fn others(&self) -> &Others {
-        self.shared().header.forms.get_or_init(Box::default)
-    }
-
-    #[inline]
-    fn shared(&self) -> &Shared {
-        self.0.as_ref().expect("only drop takes it")
-    }
 }
 
-impl Drop for Frame {
-    fn drop(&mut self) {
-        if let Some(shared) = self.0.take() {
-            room::leave(shared);
-        }
+impl From<Frame> for Frames {
+    fn from(frame: Frame) -> Self {
+        frame.0
     }
 }
-
-impl PartialEq for Frame {
-    fn eq(&self, other: &Self) -> bool {
-        self.as_bytes() == other.as_bytes()
-    }
-}
-
-impl Eq for Frame {}
 
 impl fmt::Debug for Frame {
     // Messages belong to users: their content stays out of logs.

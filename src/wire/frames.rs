@@ -1,68 +1,78 @@
-//! Several data messages in one piece of memory, as they are written to a socket.
+//! Encoded data messages, one or more in one shared block of memory.
 
-use std::cell::RefCell;
 use std::fmt;
 
+use super::block::{self, Shared, Unique};
+use super::extension::WindowBits;
 use super::frame::{DataKind, Frame, checked, header_len, write_header};
-use super::spare::Spare;
+use crate::planted::{self, Bug};
+use crate::sync::OnceLock;
 
-/// Bytes of all frames at most: with longer messages there is nothing to be gained.
-const FRAMES_BYTES_MAX: usize = 4096;
+/// Bytes of a block in which messages are put together; a longer message has a block of its own.
+pub(crate) const JOINED_BYTES_MAX: usize = 4_096;
 
-/// The memory that frames are put in is of one of these sizes.
-const ROOMS: [usize; 3] = [256, 1024, FRAMES_BYTES_MAX];
-
-/// All that a thread keeps for its next ones, in bytes.
-const SPARE_BYTES_MAX: usize = 131_072;
-
-thread_local! {
-    static SPARE: RefCell<Spare<Box<Frames>, { ROOMS.len() }>> =
-        const { RefCell::new(Spare::new(SPARE_BYTES_MAX)) };
+/// One or more complete data messages, each encoded as one unmasked FIN frame (RFC 6455 5.2, 5.6),
+/// one after the other.
+///
+/// The frames lie in one block of memory, which clones and parts of them share. A part keeps the
+/// whole block in memory. Two are equal if their bytes are.
+#[derive(Clone)]
+pub struct Frames {
+    /// `None` only while it is being dropped.
+    block: Option<Shared>,
+    /// Where the first frame starts in the block.
+    start: u32,
+    /// Where the last frame ends.
+    end: u32,
+    count: u32,
+    /// The bytes of all payloads.
+    payload_bytes: u32,
 }
 
-/// Data messages, each encoded as one unmasked FIN frame (RFC 6455 5.2, 5.6), one after the other.
-///
-/// Messages that come together go together: what would be an allocation for each of them is one for
-/// all, and so is what is written. It takes at most four times the memory that it fills, or the
-/// least there is.
-pub(crate) struct Frames {
-    /// Behind `end` there may be what is left over from others.
-    room: Box<[u8]>,
+/// Other encodings of all messages of a block, each made once for all its readers.
+#[derive(Default)]
+pub(super) struct Forms {
+    enveloped: OnceLock<Frames>,
+    deflated: OnceLock<Box<[Deflated; WindowBits::COUNT]>>,
+}
+
+/// The compressed form for one window; `None` if no message gets shorter.
+type Deflated = OnceLock<Option<Frames>>;
+
+/// One message of several, as it lies in their bytes.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) struct Part<'a> {
+    pub(crate) kind: DataKind,
+    pub(crate) payload: &'a [u8],
+    /// Where its frame ends.
+    pub(crate) end: usize,
+}
+
+/// Frames under construction.
+pub(super) struct Builder {
+    block: Unique,
     end: usize,
-    messages: usize,
+    count: u32,
     payload_bytes: usize,
 }
 
-/// One of several messages.
-struct Part<'a> {
-    kind: DataKind,
-    payload: &'a [u8],
-    /// Where its frame ends.
-    end: usize,
-}
-
-impl Frames {
-    /// None yet, with room for so many bytes, or as many as there may be.
-    pub(super) fn with_room(bytes: usize) -> Box<Self> {
-        let class = class(bytes);
-        let spare = SPARE.try_with(|spare| spare.borrow_mut().take(class, ROOMS[class]));
-        spare.ok().flatten().unwrap_or_else(|| Self::fresh(class))
-    }
-
-    #[inline(never)]
-    fn fresh(class: usize) -> Box<Self> {
-        Box::new(Self {
-            room: vec![0; ROOMS[class]].into_boxed_slice(),
+impl Builder {
+    /// No frame yet, with room for frames of so many bytes in all.
+    pub(super) fn with_room(bytes: usize) -> Self {
+        Self {
+            block: block::alloc(bytes),
             end: 0,
-            messages: 0,
+            count: 0,
             payload_bytes: 0,
-        })
+        }
     }
 
-    /// Adds a message whose payload is what `fill` writes, which tells whether that is ASCII; not
-    /// if there is no room for it, and not a text that is not UTF-8.
+    /// Adds a message whose payload is what `fill` writes, which tells whether that is ASCII.
+    ///
+    /// Returns whether it did: a text that is not UTF-8 is left out, and so is a message for which
+    /// there is no room.
     #[inline]
-    pub(super) fn append(
+    pub(super) fn push(
         &mut self,
         kind: DataKind,
         payload_len: usize,
@@ -70,7 +80,7 @@ impl Frames {
     ) -> bool {
         let header_len = header_len(payload_len);
         let end = self.end + header_len + payload_len;
-        let Some(room) = self.room.get_mut(self.end..end) else {
+        let Some(room) = self.block.slice.get_mut(self.end..end) else {
             return false;
         };
         let (header, payload) = room.split_at_mut(header_len);
@@ -79,224 +89,359 @@ impl Frames {
             return false;
         }
         self.end = end;
-        self.messages += 1;
+        self.count += 1;
         self.payload_bytes += payload_len;
         true
     }
 
-    /// How many messages there are.
-    pub(crate) fn messages(&self) -> usize {
-        self.messages
+    /// Adds frames as they are.
+    fn push_frames(&mut self, frames: &Frames) {
+        let bytes = frames.as_bytes();
+        let end = self.end + bytes.len();
+        self.block.slice[self.end..end].copy_from_slice(bytes);
+        self.end = end;
+        self.count += frames.count;
+        self.payload_bytes += frames.payload_bytes();
     }
 
-    /// The bytes of all payloads.
-    pub(crate) fn payload_bytes(&self) -> usize {
-        self.payload_bytes
+    /// The frames; `None` if there are none.
+    #[inline]
+    pub(super) fn finish(mut self) -> Option<Frames> {
+        if self.count == 0 {
+            block::free(self.block.shareable());
+            return None;
+        }
+        let end = narrow(self.end);
+        (self.block.header.end, self.block.header.count) = (end, self.count);
+        Some(Frames {
+            block: Some(self.block.shareable()),
+            start: 0,
+            end,
+            count: self.count,
+            payload_bytes: narrow(self.payload_bytes),
+        })
+    }
+}
+
+impl Frames {
+    /// Joins these in one block; `None` if there are none. Frames that come alone are not copied.
+    pub(crate) fn join<'a>(mut all: impl Iterator<Item = &'a Self> + Clone) -> Option<Self> {
+        let bytes = all.clone().map(|frames| frames.as_bytes().len()).sum();
+        let first = all.next()?;
+        let Some(second) = all.next() else {
+            return Some(first.clone());
+        };
+        let mut builder = Builder::with_room(bytes);
+        for frames in [first, second].into_iter().chain(all) {
+            builder.push_frames(frames);
+        }
+        builder.finish()
+    }
+
+    /// Frames that are encoded already, of which there is one at least.
+    pub(super) fn encoded(bytes: &[u8], count: usize) -> Self {
+        let mut builder = Builder::with_room(bytes.len());
+        builder.block.slice[..bytes.len()].copy_from_slice(bytes);
+        builder.end = bytes.len();
+        builder.count = narrow(count);
+        builder.payload_bytes = payload_bytes(bytes);
+        builder.finish().expect("there is one at least")
+    }
+
+    /// How many messages there are: one at least.
+    #[inline]
+    #[expect(clippy::len_without_is_empty, reason = "there is one at least")]
+    pub fn len(&self) -> usize {
+        self.count as usize
     }
 
     /// The encoded frames, headers included, ready for any client's socket.
-    pub(crate) fn as_bytes(&self) -> &[u8] {
-        &self.room[..self.end]
-    }
-
-    /// Each message by itself, copied.
-    pub(crate) fn each(&self) -> impl Iterator<Item = Frame> {
-        self.parts()
-            .map(|part| Frame::copied(part.kind, part.payload))
-    }
-
-    /// The length of each payload.
-    pub(crate) fn lens(&self) -> impl Iterator<Item = usize> {
-        self.parts().map(|part| part.payload.len())
-    }
-
-    /// Where each frame ends.
-    pub(crate) fn ends(&self) -> impl Iterator<Item = usize> {
-        self.parts().map(|part| part.end)
-    }
-
-    fn parts(&self) -> impl Iterator<Item = Part<'_>> {
-        let bytes = self.as_bytes();
-        let mut start = 0;
-        std::iter::from_fn(move || {
-            let part = Part::read(bytes, start)?;
-            start = part.end;
-            Some(part)
-        })
-    }
-
-    /// The same in less memory, if they fill less than a fourth of it.
     #[inline]
-    pub(super) fn fitted(self: Box<Self>) -> Box<Self> {
-        if self.room.len() > 4 * self.end && self.room.len() > ROOMS[0] {
-            return self.moved();
-        }
-        self
+    pub fn as_bytes(&self) -> &[u8] {
+        &self.shared().slice[self.start as usize..self.end as usize]
     }
 
-    #[cold]
-    fn moved(self: Box<Self>) -> Box<Self> {
-        let mut frames = Self::with_room(self.end);
-        frames.room[..self.end].copy_from_slice(self.as_bytes());
-        (frames.end, frames.messages) = (self.end, self.messages);
-        frames.payload_bytes = self.payload_bytes;
-        self.leave();
-        frames
+    /// The bytes of all payloads.
+    #[inline]
+    pub fn payload_bytes(&self) -> usize {
+        self.payload_bytes as usize
     }
 
-    /// Leaves the memory to the next ones of this thread.
-    pub(crate) fn leave(mut self: Box<Self>) {
-        let class = class(self.room.len());
-        if ROOMS[class] == self.room.len() {
-            (self.end, self.messages, self.payload_bytes) = (0, 0, 0);
-            // A thread that ends keeps nothing.
-            let _gone = SPARE.try_with(|spare| spare.borrow_mut().put(class, ROOMS[class], self));
-        }
+    /// Each message, as it lies in [`as_bytes`](Self::as_bytes).
+    pub(crate) fn parts(&self) -> impl Iterator<Item = Part<'_>> {
+        parts(self.as_bytes())
     }
 
-    /// Takes no more memory than it fills, if it takes more than twice as much.
-    pub(crate) fn shrink(&mut self) {
-        if self.room.len() > 2 * self.end {
-            self.room = self.as_bytes().into();
-        }
+    /// Each message by itself; its memory is shared.
+    pub fn iter(&self) -> impl Iterator<Item = Frame> {
+        let mut rest = Some(self.clone());
+        std::iter::from_fn(move || Self::pop_front(&mut rest))
     }
-}
 
-impl Part<'_> {
-    /// The message whose frame, which we have encoded, begins here.
-    fn read(bytes: &[u8], start: usize) -> Option<Part<'_>> {
-        let (&[first, short_len], rest) = bytes[start..].split_first_chunk()?;
-        let payload_len = match (short_len, rest) {
-            // None is so long that it takes the third form.
-            (126, &[high, low, ..]) => usize::from(u16::from_be_bytes([high, low])),
-            (short, _) => usize::from(short),
+    /// Takes the first message off; none is left where it was the only one.
+    pub(crate) fn pop_front(rest: &mut Option<Self>) -> Option<Frame> {
+        let first = match rest {
+            Some(frames) if frames.len() > 1 => frames.split_front(1),
+            Some(_) | None => rest.take()?,
         };
-        let start = start + header_len(payload_len);
-        let end = start + payload_len;
-        Some(Part {
-            kind: DataKind::of(first),
-            payload: &bytes[start..end],
+        Some(Frame::single(first))
+    }
+
+    /// Takes the first `count` messages off, of which more than that are left.
+    ///
+    /// # Panics
+    ///
+    /// If none would be taken or left.
+    #[must_use = "what is taken off is in it"]
+    pub(crate) fn split_front(&mut self, count: usize) -> Self {
+        assert!(0 < count && count < self.len(), "both parts have a message");
+        let (mut end, mut payload_bytes) = (0, 0);
+        for part in self.parts().take(count) {
+            (end, payload_bytes) = (part.end, payload_bytes + part.payload.len());
+        }
+        let middle = self.start + narrow(end);
+        let front = Self {
+            block: self.block.clone(),
+            start: self.start,
+            end: middle,
+            count: narrow(count),
+            payload_bytes: narrow(payload_bytes),
+        };
+        self.start = middle;
+        self.count -= front.count;
+        self.payload_bytes -= front.payload_bytes;
+        front
+    }
+
+    /// The same messages in their envelopes, which `envelop` makes for the whole block if this is
+    /// the first reader to ask.
+    pub(crate) fn enveloped(&self, envelop: impl FnOnce(&Self) -> Self) -> Self {
+        let form = self
+            .forms()
+            .enveloped
+            .get_or_init(|| envelop(&self.whole()));
+        self.part_of(form)
+    }
+
+    /// The same messages compressed for this window, which `deflate` makes for the whole block if
+    /// this is the first reader to ask; `None` if no message of the block gets shorter.
+    pub fn deflated(
+        &self,
+        window: WindowBits,
+        deflate: impl FnOnce(&Self) -> Option<Self>,
+    ) -> Option<Self> {
+        let forms = self.forms().deflated.get_or_init(Box::default);
+        let form = forms[window.index()].get_or_init(|| deflate(&self.whole()));
+        form.as_ref().map(|form| self.part_of(form))
+    }
+
+    /// All messages of the block.
+    fn whole(&self) -> Self {
+        let shared = self.shared();
+        let (end, count) = (shared.header.end, shared.header.count);
+        Self {
+            block: self.block.clone(),
+            start: 0,
             end,
-        })
+            count,
+            payload_bytes: narrow(payload_bytes(&shared.slice[..end as usize])),
+        }
+    }
+
+    /// The messages of another encoding of the block that these are.
+    fn part_of(&self, form: &Self) -> Self {
+        debug_assert_eq!(form.count, self.shared().header.count, "one for each");
+        let mut form = form.clone();
+        if planted::is(Bug::FormOfWhole) {
+            return form;
+        }
+        if self.start > 0 {
+            let before = parts(&self.shared().slice[..self.start as usize]).count();
+            drop(form.split_front(before));
+        }
+        if self.count < form.count {
+            form = form.split_front(self.len());
+        }
+        form
+    }
+
+    fn forms(&self) -> &Forms {
+        self.shared().header.forms.get_or_init(Box::default)
+    }
+
+    #[inline]
+    fn shared(&self) -> &Shared {
+        self.block.as_ref().expect("only drop takes it")
     }
 }
 
-/// The smallest of the memories in which so many bytes have room.
-#[inline]
-fn class(bytes: usize) -> usize {
-    let class = ROOMS.iter().position(|room| bytes <= *room);
-    class.unwrap_or(ROOMS.len() - 1)
+/// The messages of encoded frames.
+pub(crate) fn parts(bytes: &[u8]) -> impl Iterator<Item = Part<'_>> {
+    let mut start = 0;
+    std::iter::from_fn(move || {
+        let rest = bytes.get(start..).filter(|rest| !rest.is_empty())?;
+        let header_len = header_len_of(rest);
+        let payload_len = payload_len_of(rest);
+        let first = start + header_len;
+        start = first + payload_len;
+        Some(Part {
+            kind: DataKind::of(rest[0]),
+            payload: &bytes[first..start],
+            end: start,
+        })
+    })
 }
+
+/// The bytes of all payloads of frames that we have encoded.
+fn payload_bytes(frames: &[u8]) -> usize {
+    parts(frames).map(|part| part.payload.len()).sum()
+}
+
+/// The length of the header at the front of frames that we have encoded.
+#[inline]
+pub(super) fn header_len_of(bytes: &[u8]) -> usize {
+    match bytes[1] {
+        126 => 4,
+        127 => 10,
+        _ => 2,
+    }
+}
+
+/// The length of the first payload of frames that we have encoded.
+fn payload_len_of(bytes: &[u8]) -> usize {
+    match (bytes[1], &bytes[2..]) {
+        (126, &[a, b, ..]) => usize::from(u16::from_be_bytes([a, b])),
+        (127, &[a, b, c, d, e, f, g, h, ..]) => {
+            let len = u64::from_be_bytes([a, b, c, d, e, f, g, h]);
+            usize::try_from(len).expect("it is in memory")
+        }
+        (short, _) => usize::from(short),
+    }
+}
+
+/// A length in a block.
+///
+/// # Panics
+///
+/// If it is 4 GiB or more, which no message of a client can be.
+#[inline]
+fn narrow(len: usize) -> u32 {
+    u32::try_from(len).expect("a block of frames is smaller than 4 GiB")
+}
+
+impl Drop for Frames {
+    fn drop(&mut self) {
+        if let Some(shared) = self.block.take() {
+            block::free(shared);
+        }
+    }
+}
+
+impl PartialEq for Frames {
+    fn eq(&self, other: &Self) -> bool {
+        self.as_bytes() == other.as_bytes()
+    }
+}
+
+impl Eq for Frames {}
 
 impl fmt::Debug for Frames {
     // Messages belong to users: their content stays out of logs.
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.debug_struct("Frames")
-            .field("messages", &self.messages)
-            .field("payload_bytes", &self.payload_bytes)
-            .finish_non_exhaustive()
+            .field("len", &self.len())
+            .field("payload_bytes", &self.payload_bytes())
+            .finish()
     }
 }
 
 #[cfg(test)]
-impl Frames {
-    /// Those of these texts.
-    pub(crate) fn of_texts(texts: &[&str]) -> Box<Self> {
-        let mut frames = Self::with_room(FRAMES_BYTES_MAX);
-        for text in texts {
-            let copy = |room: &mut [u8]| {
-                room.copy_from_slice(text.as_bytes());
-                text.is_ascii()
-            };
-            assert!(frames.append(DataKind::Text, text.len(), copy));
-        }
-        frames.fitted()
-    }
-
-    /// The memory they take.
-    #[cfg(not(feature = "loom"))]
-    pub(crate) fn capacity(&self) -> usize {
-        self.room.len()
-    }
-}
-
-#[cfg(all(test, not(feature = "loom")))]
 mod tests {
     use super::*;
 
-    fn spare() -> usize {
-        SPARE.with_borrow(Spare::bytes)
-    }
-
-    fn clear() {
-        SPARE.replace(Spare::new(SPARE_BYTES_MAX));
-    }
-
-    /// So many messages of so many bytes.
-    fn frames(messages: usize, bytes: usize) -> Box<Frames> {
-        let text = "x".repeat(bytes);
-        Frames::of_texts(&vec![&*text; messages])
+    fn texts(texts: &[&str]) -> Frames {
+        let each: Vec<Frames> = texts.iter().map(|text| Frame::text(text).into()).collect();
+        Frames::join(each.iter()).expect("one at least")
     }
 
     #[test]
-    fn the_memory_of_some_serves_the_next_ones_and_says_nothing_of_them() {
-        clear();
-        let first = Frames::of_texts(&["a secret", "and another one"]);
-        let at = first.as_bytes().as_ptr();
-        first.leave();
-        assert_eq!(spare(), 256 + FRAMES_BYTES_MAX, "and what it was made in");
-        let second = Frames::of_texts(&["b", "c"]);
-        assert_eq!(second.as_bytes().as_ptr(), at);
-        assert_eq!(second.as_bytes(), b"\x81\x01b\x81\x01c");
-        assert_eq!((second.messages(), second.payload_bytes()), (2, 2));
-        assert!(second.each().eq(["b", "c"].map(Frame::text)));
+    fn joined_messages_lie_as_they_are_written() {
+        let frames = texts(&["a", "", "bc"]);
+        assert_eq!(frames.as_bytes(), b"\x81\x01a\x81\x00\x81\x02bc");
+        assert_eq!((frames.len(), frames.payload_bytes()), (3, 3));
+        assert!(frames.iter().eq(["a", "", "bc"].map(Frame::text)));
+        let ends: Vec<_> = frames.parts().map(|part| part.end).collect();
+        assert_eq!(ends, [3, 5, 9]);
     }
 
     #[test]
-    fn they_take_at_most_four_times_as_much_memory_as_they_fill() {
-        for (messages, bytes, room) in [
-            (2, 0, 256),
-            (8, 30, 256),
-            (8, 31, 1024),
-            (4, 251, 1024),
-            (4, 252, 4096),
-            (15, 250, 4096),
-        ] {
-            let frames = frames(messages, bytes);
-            assert_eq!(frames.room.len(), room, "{messages} of {bytes} bytes");
-            assert!(frames.each().all(|frame| frame.len() == bytes));
+    fn frames_that_come_alone_are_not_copied() {
+        let one = texts(&["a"]);
+        let joined = Frames::join([&one].into_iter()).expect("one");
+        assert_eq!(joined.as_bytes().as_ptr(), one.as_bytes().as_ptr());
+        assert!(Frames::join([].into_iter()).is_none());
+    }
+
+    #[test]
+    fn every_split_of_every_split_has_the_same_messages() {
+        for count in 2..6 {
+            let each: Vec<String> = (0..count).map(|n| "x".repeat(n * 60)).collect();
+            let each: Vec<&str> = each.iter().map(String::as_str).collect();
+            for first in 1..count {
+                let mut rest = texts(&each);
+                let front = rest.split_front(first);
+                assert_eq!(front, texts(&each[..first]));
+                assert_eq!(rest, texts(&each[first..]));
+                assert_eq!(front.len() + rest.len(), count);
+                for part in [&front, &rest] {
+                    assert_eq!(part.payload_bytes(), payload_bytes(part.as_bytes()));
+                }
+                for second in 1..rest.len() {
+                    let mut last = rest.clone();
+                    let middle = last.split_front(second);
+                    assert_eq!(middle, texts(&each[first..first + second]));
+                    assert_eq!(last, texts(&each[first + second..]));
+                }
+            }
         }
     }
 
     #[test]
-    fn those_that_wait_for_long_take_no_more_than_twice_as_much() {
-        clear();
-        for (bytes, room) in [(62, 128), (61, 126), (30, 64)] {
-            let mut frames = frames(2, bytes);
-            frames.shrink();
-            assert_eq!(frames.room.len(), if bytes == 62 { 256 } else { room });
-            assert_eq!(frames.as_bytes().len(), room);
-            let before = spare();
-            frames.leave();
-            assert_eq!(
-                spare() > before,
-                bytes == 62,
-                "of another size it is no room"
-            );
+    fn all_three_forms_of_a_length_are_read() {
+        for len in [0, 125, 126, 0xFFFF, 0x1_0000] {
+            let text = "x".repeat(len);
+            let frames = texts(&[&text, "y"]);
+            let lens: Vec<_> = frames.parts().map(|part| part.payload.len()).collect();
+            assert_eq!(lens, [len, 1]);
+            assert_eq!(Frame::text(&text).len(), len);
         }
     }
 
     #[test]
-    fn a_thread_keeps_no_more_than_its_bound() {
-        clear();
-        let many: Vec<_> = (0..40).map(|_| frames(15, 250)).collect();
-        many.into_iter().for_each(Frames::leave);
-        assert_eq!(spare(), SPARE_BYTES_MAX);
+    fn a_part_has_its_part_of_another_encoding() {
+        let whole = texts(&["a", "b", "c"]);
+        let mut rest = whole.clone();
+        let first = rest.split_front(1);
+        let mut asked = 0;
+        let mut envelop = |frames: &Frames| {
+            asked += 1;
+            let each: Vec<Frames> = frames
+                .iter()
+                .map(|frame| Frame::binary([frame.payload_bytes(), b"!"].concat()).into())
+                .collect();
+            Frames::join(each.iter()).expect("one at least")
+        };
+        let of = |text: &str| Frame::binary(text);
+        assert!(first.enveloped(&mut envelop).iter().eq([of("a!")]));
+        assert!(rest.enveloped(&mut envelop).iter().eq([of("b!"), of("c!")]));
+        let middle = rest.split_front(1);
+        assert!(middle.enveloped(&mut envelop).iter().eq([of("b!")]));
+        assert_eq!(asked, 1, "it is made once for all");
     }
 
     #[test]
-    fn they_show_everything_but_what_they_say() {
-        let shown = format!("{:?}", Frames::of_texts(&["a secret", "b"]));
-        assert_eq!(shown, "Frames { messages: 2, payload_bytes: 9, .. }");
+    fn everything_is_shown_but_what_the_messages_say() {
+        let shown = format!("{:?}", texts(&["a secret", "b"]));
+        assert_eq!(shown, "Frames { len: 2, payload_bytes: 9 }");
     }
 }

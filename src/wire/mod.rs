@@ -1,14 +1,16 @@
 //! The server's half of the WebSocket wire format (RFC 6455), without any IO.
 //!
 //! Bytes of a client go into a [`Decoder`], which yields [`Event`]s or one [`WireError`].
-//! What the server sends is a [`Frame`], encoded once for any number of receivers, or a
-//! control frame written by [`append_control`] around a [`ControlPayload`].
+//! The server sends [`Frames`], one or more data messages that are encoded once for any number of
+//! receivers, or a control frame written by [`append_control`] around a [`ControlPayload`].
 //!
-//! - `control`, `frame` and `frames`: what is sent, control frames, a data message and several.
+//! - `control`, `frame` and `frames`: control frames, a data message, and several in one block of
+//!   memory; `block` is that memory.
 //! - `close` and `error`: how a connection ends, by intent or by a client's mistake.
 //! - `decoder`: what is received; a state machine on top of `header`, `mask` and `utf8`.
 //! - `extension` and `deflate`: permessage-deflate (RFC 7692), the one extension there is.
 
+mod block;
 mod control;
 mod frame;
 mod frames;
@@ -23,8 +25,6 @@ mod extension;
 
 mod header;
 mod mask;
-mod room;
-mod spare;
 mod utf8;
 
 pub use self::close::{CLOSE_REASON_BYTES_MAX, CloseCode, CloseFrame};
@@ -34,7 +34,8 @@ pub use self::deflate::Deflater;
 pub use self::error::WireError;
 pub use self::extension::{Deflate, WindowBits};
 pub use self::frame::{DataKind, Frame, HEADER_BYTES_MAX, OpCode, Payload};
-pub(crate) use self::frames::Frames;
+pub use self::frames::Frames;
+pub(crate) use self::frames::{Part, parts};
 
 #[cfg(test)]
 mod tests;

@@ -1,6 +1,6 @@
 //! Tests of the codec as a whole; the helpers write a client's frames byte by byte.
 
-use super::{Decoder, Event, WireError};
+use super::{Decoder, Event, Frame, WireError};
 
 mod arbitrary;
 mod deflate;
@@ -49,6 +49,11 @@ fn client_header(first: u8, len: usize, key: [u8; 4]) -> Vec<u8> {
     header
 }
 
+/// The event of this message alone.
+fn message(frame: Frame) -> Event {
+    Event::Messages(frame.into())
+}
+
 /// All that a decoder made of some bytes.
 #[derive(Debug, Default, PartialEq)]
 struct Outcome {
@@ -69,7 +74,7 @@ fn decode_chunks<'a>(limit: usize, chunks: impl IntoIterator<Item = &'a [u8]>) -
 fn decode_chunk(decoder: &mut Decoder, mut chunk: &[u8], outcome: &mut Outcome) {
     let ended = outcome.error.is_some() || matches!(outcome.events.last(), Some(Event::Close(_)));
     loop {
-        match decoder.decode(&mut chunk) {
+        match decoder.decode(&mut chunk, 1) {
             Ok(Some(event)) => {
                 assert!(!ended, "{event:?} after the end");
                 outcome.events.push(event);

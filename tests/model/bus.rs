@@ -25,8 +25,8 @@ pub(crate) enum Op {
         topic: u8,
         bytes: u8,
     },
-    /// The same for several at once, as far as that goes.
-    OfferAll(Several),
+    /// The same for a batch, as far as that goes.
+    OfferBatch(Several),
     Publish {
         topic: u8,
         bytes: u8,
@@ -82,7 +82,7 @@ impl Op {
             },
             3 => Self::Recv { subscription: a },
             4 => Self::Subscribe { topic: a },
-            5 => Self::OfferAll(Several::read(a, bytes)?),
+            5 => Self::OfferBatch(Several::read(a, bytes)?),
             6 => Self::PublishBatch(Several::read(a, bytes)?),
             _ => Self::Unsubscribe { subscription: a },
         })
@@ -157,12 +157,13 @@ impl World {
                 }
             }
             Op::Offer { topic, bytes } => self.offer(topic % TOPICS, usize::from(bytes)),
-            Op::OfferAll(several) => self.offer_all(several),
+            Op::OfferBatch(several) => self.offer_batch(several),
             Op::PublishBatch(several) => self.publish_batch(several),
             Op::Publish { topic: n, bytes } => {
                 let message = self.message(usize::from(bytes));
                 let expected = self.model.publish(n % TOPICS, &message);
-                assert_eq!(self.bus.publish(&topic(n % TOPICS), message), expected);
+                let published = self.bus.publish(&topic(n % TOPICS), message.into());
+                assert_eq!(published, expected);
             }
             Op::Recv { subscription } => {
                 if let Some(index) = pick(subscription) {
@@ -196,36 +197,50 @@ impl World {
     fn offer(&mut self, n: u8, bytes: usize) {
         let message = self.message(bytes);
         let expected = match self.model.readers_of(n).count() {
-            0 => Offered::Nobody(message.clone()),
+            0 => Offered::Nobody(message.clone().into()),
             _ if self.model.has_room(n, bytes) => {
                 Offered::Published(self.model.publish(n, &message))
             }
-            _ => Offered::Full(message.clone()),
+            _ => Offered::Full(message.clone().into()),
         };
         let mut cx = Context::from_waker(Waker::noop());
-        let offered = self.publishers[usize::from(n)].offer(&mut cx, message);
+        let offered = self.publishers[usize::from(n)].offer(&mut cx, message.into());
         assert_eq!(offered, expected);
     }
 
+    /// One message at least.
     fn messages(&mut self, several: Several) -> Vec<Message> {
         let bytes = usize::from(several.bytes);
-        let each = (0..several.count % 8).map(|n| bytes >> n);
+        let each = (0..several.count % 7 + 1).map(|n| bytes >> n);
         each.map(|bytes| self.message(bytes)).collect()
     }
 
-    fn offer_all(&mut self, several: Several) {
+    fn offer_batch(&mut self, several: Several) {
         let (n, messages) = (several.topic % TOPICS, self.messages(several));
         let mut expected = messages.clone();
+        let has_readers = self.model.readers_of(n).count() > 0;
         while let Some(first) = expected.first()
-            && self.model.readers_of(n).count() > 0
+            && has_readers
             && self.model.has_room(n, first.len())
         {
             self.model.publish(n, &expected.remove(0));
         }
         let mut cx = Context::from_waker(Waker::noop());
-        let mut batch: Batch = messages.into_iter().collect();
-        self.publishers[usize::from(n)].offer_all(&mut cx, &mut batch);
-        assert!(batch.into_iter().eq(expected));
+        let left = match self.publishers[usize::from(n)].offer(&mut cx, joined(messages)) {
+            Offered::Full(left) => {
+                assert!(has_readers, "a topic without subscribers is not full");
+                left.messages().collect()
+            }
+            Offered::Nobody(left) => {
+                assert!(!has_readers, "the topic has subscribers");
+                left.messages().collect()
+            }
+            Offered::Published(subscribers) => {
+                assert_eq!(subscribers, self.model.readers_of(n).count());
+                Vec::new()
+            }
+        };
+        assert_eq!(left, expected);
     }
 
     fn publish_batch(&mut self, several: Several) {
@@ -234,8 +249,7 @@ impl World {
             .iter()
             .map(|message| self.model.publish(n, message));
         let expected = each.last().unwrap_or(0);
-        let batch = messages.into_iter().collect();
-        let published = self.publishers[usize::from(n)].publish_batch(batch);
+        let published = self.publishers[usize::from(n)].publish(joined(messages));
         assert_eq!(published, expected);
     }
 
@@ -260,7 +274,8 @@ impl World {
     fn batch(&mut self, index: usize, bytes_max: usize) {
         let mut cx = Context::from_waker(Waker::noop());
         let mut batch = Vec::new();
-        let polled = self.subscriptions[index].poll_batch(&mut cx, bytes_max, &mut batch);
+        let sink = |read: Batch| batch.extend(read.messages());
+        let polled = self.subscriptions[index].poll_batches(&mut cx, bytes_max, sink);
         if self.model.is_caught_up(index) {
             assert_eq!((polled, batch), (Poll::Pending, vec![]));
             return;
@@ -448,4 +463,8 @@ impl Model {
 
 fn topic(n: u8) -> Topic {
     format!("topic-{n}").parse().expect("a valid name")
+}
+
+fn joined(messages: Vec<Message>) -> Batch {
+    Batch::join(messages).expect("one at least")
 }

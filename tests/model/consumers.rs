@@ -35,24 +35,6 @@ fn publish(crowd: &Crowd, range: std::ops::Range<u32>) {
 }
 
 #[test]
-fn a_home_is_told_of_what_many_get_and_not_of_answers() {
-    let mut crowd = Crowd::new(|app| app.service("s", answers).expect("a valid name"));
-    let clients = [crowd.join(ROOM), crowd.join(ROOM)];
-    crowd.rt.settle();
-    for n in 0..3 {
-        let before = crowd.rt.bursts();
-        clients[0].send(true, 1, b"to one");
-        crowd.rt.settle();
-        assert_eq!(crowd.rt.bursts(), before);
-        publish(&crowd, n..n + 1);
-        // First by their sessions, and once they keep up by their fan.
-        let told = crowd.rt.bursts() - before;
-        assert_eq!(told, if n == 0 { 2 } else { 1 }, "message {n}");
-    }
-    assert_eq!(texts(&clients[1]), ["0", "1", "2"]);
-}
-
-#[test]
 fn a_client_that_wants_the_newest_never_gets_an_older_one() {
     let mut crowd = narrow(SlowConsumer::Latest);
     let (slow, quick) = (crowd.join(0), crowd.join(ROOM));

@@ -1,5 +1,6 @@
 //! Credentials that run out, and fresh ones, under virtual time.
 
+use std::num::NonZeroUsize;
 use std::time::{Duration, SystemTime};
 
 use busline::authorize::{Ask, Authorize, Denied};
@@ -50,6 +51,12 @@ async fn names(mut ctx: Context) {
         let (subject, claims) = (sender.subject(), sender.claims());
         let name = format!("{} {}", subject.unwrap_or("-"), claims.unwrap_or("-"));
         ctx.reply(&message, name);
+    }
+}
+
+async fn echo(mut ctx: Context) {
+    while let Some(message) = ctx.recv().await {
+        ctx.reply(&message, &message);
     }
 }
 
@@ -238,6 +245,41 @@ fn a_fresh_token_counts_against_the_rate_of_messages() {
     let sessions = crowd.app.counts().sessions;
     assert_eq!(sessions.closed_for(CloseReason::RateExceeded), 1);
     assert_eq!(sessions.lost_not_taken, 0, "no message is lost");
+}
+
+#[test]
+fn what_comes_with_a_fresh_token_is_taken_after_it_and_in_order() {
+    for batch in [1, 2, 3, 5, 128] {
+        let limits = Limits {
+            inbound_batch: NonZeroUsize::new(batch).expect("not zero"),
+            ..Limits::default()
+        };
+        let mut crowd = Crowd::new(|app| {
+            let app = app.limits(limits).authorize(Plain);
+            app.service("s", echo).expect("a valid name")
+        });
+        let peer = join(&mut crowd, "ann 1000");
+        for text in [
+            r#"{"text":"a"}"#,
+            r#"{"token":"ann 2000"}"#,
+            r#"{"text":"b"}"#,
+            r#"{"text":"c"}"#,
+            r#"{"token":"ann 3000"}"#,
+            r#"{"text":"d"}"#,
+        ] {
+            peer.send(true, 1, text.as_bytes());
+        }
+        crowd.rt.settle();
+        let told = texts(&peer);
+        let (answers, notices): (Vec<_>, Vec<_>) =
+            told.into_iter().partition(|text| text.contains("text"));
+        let expected = ["a", "b", "c", "d"].map(|text| format!("{{\"text\":\"{text}\"}}"));
+        assert_eq!(answers, expected, "batches of {batch}");
+        let accepted = ["{\"token\":\"accepted\"}"; 2];
+        assert_eq!(notices, accepted, "batches of {batch}");
+        let counts = crowd.app.counts().sessions;
+        assert_eq!((counts.messages_in, counts.lost_not_taken), (4, 0));
+    }
 }
 
 #[test]

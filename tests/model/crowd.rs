@@ -3,7 +3,7 @@
 use std::time::Duration;
 
 use busline::app::{App, Builder};
-use busline::bus::{Message, MessageBus, Topic};
+use busline::bus::{MessageBus, Topic};
 use busline::rt::Spawn;
 use busline::session::{Admission, Dialect, Session};
 use busline::{Context, Limits};
@@ -90,7 +90,7 @@ impl Crowd {
     pub(crate) fn publish(&self, text: &str) {
         let service = self.app.registry().name("s").expect("registered");
         let topic = Topic::from_service_to_ws(service);
-        self.app.bus().publish(&topic, Message::text(text));
+        self.app.bus().publish(&topic, text.into());
     }
 
     /// Lets so many milliseconds pass.

@@ -30,9 +30,6 @@ struct State {
     timers: BTreeMap<(Duration, u64), Waker>,
     timers_made: u64,
     random: u64,
-    /// How often a task gave way.
-    ways_given: usize,
-    bursts: usize,
 }
 
 struct Task {
@@ -151,16 +148,6 @@ impl Manual {
         self.state().tasks.len()
     }
 
-    /// How often a task let others run first.
-    pub(crate) fn ways_given(&self) -> usize {
-        self.state().ways_given
-    }
-
-    /// How often a task has told that it writes what many get.
-    pub(crate) fn bursts(&self) -> usize {
-        self.state().bursts
-    }
-
     /// Sleeps that have not ended.
     pub(crate) fn timers(&self) -> usize {
         self.state().timers.len()
@@ -194,14 +181,6 @@ impl Spawn for Manual {
     fn spawn(&self, future: BoxFuture<'static, ()>) {
         let woken = Arc::new(Woken(AtomicBool::new(true)));
         self.state().tasks.push(Task { future, woken });
-    }
-
-    fn give_way(&self) {
-        self.state().ways_given += 1;
-    }
-
-    fn writes_burst(&self) {
-        self.state().bursts += 1;
     }
 }
 

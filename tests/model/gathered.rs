@@ -3,7 +3,7 @@
 use std::num::NonZeroUsize;
 use std::time::Duration;
 
-use busline::bus::{ClientId, Tapped, Topic};
+use busline::bus::{Batch, ClientId, Message, Tapped, Topic};
 use busline::limits::Window;
 use busline::{CloseReason, Context, Limits};
 use futures::FutureExt;
@@ -150,19 +150,6 @@ fn at_most_sixteen_are_at_hand_and_each_is_counted_when_the_session_ends() {
 }
 
 #[test]
-fn a_client_gives_way_where_the_service_takes_no_more_and_nowhere_else() {
-    for (first, second, ways_given) in [(3, 1, 0), (4, 1, 1), (5, 0, 1), (5, 1, 2), (6, 6, 2)] {
-        let mut crowd = Crowd::new(|app| app.limits(limits(4)).service("s", deaf).expect("a name"));
-        for messages in [first, second] {
-            sends(&mut crowd, messages, &[]);
-            crowd.rt.settle();
-        }
-        let given = crowd.rt.ways_given();
-        assert_eq!(given, ways_given, "{first} messages and {second}");
-    }
-}
-
-#[test]
 fn one_at_a_time_is_handed_over_while_its_client_does_not_read_the_answers() {
     let limits = Limits {
         answers_timeout: Duration::from_secs(10),
@@ -189,6 +176,48 @@ fn one_at_a_time_is_handed_over_while_its_client_does_not_read_the_answers() {
         crowd.wait(1);
         assert_eq!(published(), handed_over + 1);
     }
+}
+
+#[test]
+fn none_is_lost_for_which_there_is_no_room_while_its_client_does_not_read_the_answers() {
+    /// Answers its first message, ten seconds later once more, and takes no other.
+    async fn answers_twice_and_sleeps(mut ctx: Context) {
+        let first = ctx.recv().await.expect("a message");
+        ctx.reply(&first, "x");
+        ctx.sleep(Duration::from_secs(10)).await;
+        ctx.reply(&first, "y");
+        ctx.sleep(Duration::from_secs(1000)).await;
+    }
+
+    let mut limits = Limits {
+        answers_timeout: Duration::from_secs(10),
+        write_timeout: Duration::from_secs(1000),
+        ..limits(1)
+    };
+    limits.keepalive.interval = Duration::ZERO;
+    let mut crowd = Crowd::new(|app| {
+        let app = app.limits(limits);
+        app.service("s", answers_twice_and_sleeps).expect("a name")
+    });
+    let peer = crowd.join(0);
+    peer.send(true, 1, b"a");
+    crowd.rt.settle();
+    crowd.wait(10_000);
+    for text in [b"b", b"c", b"d"] {
+        peer.send(true, 1, text);
+    }
+    crowd.rt.settle();
+    let published = || crowd.app.counts().bus.messages.published;
+    assert_eq!(published(), 3, "a question and its answers");
+    crowd.wait(10_000);
+    assert_eq!(published(), 4, "one question more");
+    crowd.wait(10_000);
+    assert_eq!(published(), 4, "there is no room");
+    peer.reset();
+    crowd.rt.settle();
+    crowd.wait(1);
+    let counts = crowd.app.counts().sessions;
+    assert_eq!((counts.messages_in, counts.lost_not_taken), (4, 2));
 }
 
 #[test]
@@ -267,14 +296,13 @@ fn who_taps_a_client_is_told_of_each() {
 /// Answers what a client says in a row with as many messages, and tells everybody how many came
 /// with how many reached.
 async fn batches(mut ctx: Context) {
-    while let Some((origin, said)) = ctx.recv_batch().await {
-        let count = said.len();
-        let sender = origin.client().expect("a client's");
-        let reached = ctx.send_batch(sender, said);
+    while let Some(batch) = ctx.recv_batch().await {
+        let count = batch.len();
+        let sender = batch.origin().client().cloned();
+        let reached = ctx.send_to(&sender.expect("a client's"), batch);
         let texts = (0..count).map(|n| format!("{n} of {count} to {reached}"));
-        let told = ctx.publish_batch(texts.collect::<Vec<_>>());
-        assert_eq!(told, 2, "both clients");
-        assert_eq!(ctx.publish_batch([""; 0]), 0, "nothing is published");
+        let joined = Batch::join(texts.map(Message::text)).expect("one at least");
+        assert_eq!(ctx.publish(joined), 2, "both clients");
     }
 }
 
@@ -311,10 +339,10 @@ fn a_service_takes_what_one_client_says_in_a_row_at_once() {
 fn a_batch_to_a_client_that_has_left_reaches_nobody() {
     /// Answers once it has slept.
     async fn answers_late(mut ctx: Context) {
-        while let Some((origin, said)) = ctx.recv_batch().await {
+        while let Some(batch) = ctx.recv_batch().await {
             ctx.sleep(Duration::from_secs(1)).await;
-            let sender = origin.client().expect("a client's");
-            let reached = ctx.send_batch(sender, said);
+            let sender = batch.origin().client().cloned();
+            let reached = ctx.send_to(&sender.expect("a client's"), batch);
             ctx.publish(reached.to_string());
         }
     }
@@ -337,8 +365,8 @@ fn a_wait_for_a_batch_that_is_given_up_loses_nothing() {
     /// Gives up its first wait for a batch.
     async fn impatient(mut ctx: Context) {
         assert!(ctx.recv_batch().now_or_never().is_none());
-        while let Some((_, said)) = ctx.recv_batch().await {
-            ctx.publish(said.len().to_string());
+        while let Some(batch) = ctx.recv_batch().await {
+            ctx.publish(batch.len().to_string());
         }
     }
 

@@ -17,7 +17,7 @@ fn topic(text: &str) {
         expected(text, 255, allowed)
     );
     if let Ok(topic) = parsed {
-        assert_eq!(topic.as_str(), text);
+        assert_eq!(topic.to_string(), text);
     }
 }
 
@@ -40,10 +40,13 @@ fn service(text: &str) {
     // The topics of a service are told apart from those of any other.
     let topic = Topic::from_ws_to_service(&name);
     assert_eq!(
-        topic.as_str().split_once(':').map(|(service, _)| service),
+        topic
+            .to_string()
+            .split_once(':')
+            .map(|(service, _)| service),
         Some(text)
     );
-    assert_eq!(topic.as_str().parse(), Ok(topic.clone()));
+    assert_eq!(topic.to_string().parse(), Ok(topic.clone()));
 }
 
 fn expected(text: &str, max: usize, allowed: impl Fn(u8) -> bool) -> Result<String, NameError> {

@@ -38,7 +38,7 @@ impl World {
         let service = self.app.registry().name("s").expect("registered");
         self.app
             .bus()
-            .publish(&Topic::from_service_to_ws(service), message);
+            .publish(&Topic::from_service_to_ws(service), message.into());
     }
 
     pub(crate) fn texts(&self) -> Vec<String> {

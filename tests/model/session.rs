@@ -4,7 +4,7 @@
 use std::time::Duration;
 
 use busline::app::App;
-use busline::bus::{Message, MessageBus, Topic};
+use busline::bus::{MessageBus, Topic};
 use busline::limits::{KeepalivePolicy, SlowConsumer};
 use busline::rt::Spawn;
 use busline::session::{Admission, Session};
@@ -180,7 +180,7 @@ impl World {
             Op::Fail => {
                 let service = self.app.registry().name("s").expect("registered");
                 let inbox = Topic::from_ws_to_service(service);
-                self.app.bus().publish(&inbox, Message::text(FAIL));
+                self.app.bus().publish(&inbox, FAIL.into());
                 self.lawful = false;
             }
             Op::Fragments(n) => self.fragments(n),
@@ -234,7 +234,7 @@ impl World {
         for _ in 0..count {
             self.published += 1;
             let text = format!("all:{}", self.published);
-            self.app.bus().publish(&topic, Message::text(text));
+            self.app.bus().publish(&topic, text.into());
         }
     }
 

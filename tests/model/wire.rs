@@ -16,16 +16,12 @@ pub(crate) fn fuzz(data: &[u8]) {
         Inflation::Agreed
     };
     let limit = usize::from(limit) * 16;
-    let decode = |chunk| {
-        decode(
-            Decoder::new(limit).inflating(inflation),
-            bytes.0,
-            chunk,
-            limit,
-        )
+    let decode = |chunk, together| {
+        let decoder = Decoder::new(limit).inflating(inflation);
+        decode(decoder, bytes.0, (chunk, together), limit)
     };
-    let whole = decode(usize::MAX);
-    let cut = decode(usize::from(cut % 16) + 1);
+    let whole = decode(usize::MAX, 16);
+    let cut = decode(usize::from(cut % 16) + 1, 1);
     assert_eq!(whole, cut, "the verdict depends on how the bytes are cut");
 }
 
@@ -33,7 +29,7 @@ pub(crate) fn fuzz(data: &[u8]) {
 fn decode(
     mut decoder: Decoder,
     input: &[u8],
-    chunk: usize,
+    (chunk, together): (usize, usize),
     limit: usize,
 ) -> (Vec<Event>, Option<WireError>) {
     let mut events = Vec::new();
@@ -42,7 +38,10 @@ fn decode(
     let memory = 2 * (limit + limit / 8 + 80) + 256;
     for mut chunk in input.chunks(chunk.min(input.len()).max(1)) {
         while !chunk.is_empty() {
-            match decoder.decode(&mut chunk) {
+            match decoder.decode(&mut chunk, together) {
+                Ok(Some(Event::Messages(frames))) => {
+                    events.extend(frames.iter().map(|frame| Event::Messages(frame.into())));
+                }
                 Ok(Some(event)) => events.push(event),
                 Ok(None) => assert!(chunk.is_empty(), "the decoder left bytes it did not want"),
                 Err(error) => return (events, Some(error)),
@@ -54,8 +53,9 @@ fn decode(
         }
     }
     for event in &events {
-        if let Event::Message(frame) = event {
-            assert!(frame.len() <= limit, "a message above the limit");
+        if let Event::Messages(frames) = event {
+            let bytes = frames.payload_bytes();
+            assert!(bytes <= limit, "a message above the limit");
         }
     }
     (events, None)

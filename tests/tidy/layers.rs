@@ -96,6 +96,56 @@ fn first_name(path: &str) -> &str {
 }
 
 #[test]
+fn a_module_of_the_bus_imports_only_those_declared_before_it() {
+    let sources = library();
+    let root = sources
+        .iter()
+        .find(|source| source.path == "src/bus/mod.rs");
+    let modules: Vec<_> = root
+        .into_iter()
+        .flat_map(Source::code)
+        .filter_map(|(_, line)| {
+            let declared = line.trim_start_matches("pub ").strip_prefix("mod ")?;
+            declared.strip_suffix(';')
+        })
+        .collect();
+    assert!(modules.len() > 10, "{modules:?}");
+    let breaches: Vec<_> = sources
+        .iter()
+        .flat_map(|source| imports_of_later(source, &modules))
+        .collect();
+    assert_none(
+        &breaches,
+        "move the item down, or the declaration in `src/bus/mod.rs` up",
+    );
+}
+
+fn imports_of_later(source: &Source, modules: &[&str]) -> Vec<Breach> {
+    let Some(inside) = source.path.strip_prefix("src/bus/") else {
+        return Vec::new();
+    };
+    let position = |name: &str| modules.iter().position(|module| *module == name);
+    let own = inside.split('/').next().unwrap_or(inside);
+    let Some(own) = position(own.trim_end_matches(".rs")) else {
+        return Vec::new();
+    };
+    // Within a folder of its own `super` is its parent.
+    let prefix = if inside.contains('/') {
+        "crate::bus::"
+    } else {
+        "super::"
+    };
+    let mut breaches = Vec::new();
+    for (number, line) in without_comments(source.product()) {
+        let mut names = line.split(prefix).skip(1).map(first_name);
+        if let Some(later) = names.find(|name| position(name).is_some_and(|other| other > own)) {
+            breaches.push(source.breach(number, &format!("`{later}` comes later")));
+        }
+    }
+    breaches
+}
+
+#[test]
 fn only_the_shell_names_tokio_axum_and_hyper() {
     let breaches: Vec<_> = library().iter().flat_map(shell_names).collect();
     assert_none(

@@ -3,7 +3,7 @@
 use std::collections::VecDeque;
 use std::task::{Context, Poll, Waker};
 
-use busline::bus::{InMemoryMessageBus, Message, MessageBus, Received, Subscription, Topic};
+use busline::bus::{Batch, InMemoryMessageBus, Message, MessageBus, Received, Subscription, Topic};
 use busline::limits::Window;
 
 use super::plan::OBSERVERS;
@@ -91,7 +91,8 @@ impl Observers {
             },
             Some(bytes) => {
                 let mut got = Vec::new();
-                match observer.subscription.poll_batch(&mut cx, bytes, &mut got) {
+                let sink = |batch: Batch| got.extend(batch.messages());
+                match observer.subscription.poll_batches(&mut cx, bytes, sink) {
                     Poll::Pending => (0, got),
                     Poll::Ready(lost) => (lost, got),
                 }

@@ -4,7 +4,7 @@ use std::collections::{BTreeMap, BTreeSet};
 use std::time::Duration;
 
 use busline::app::App;
-use busline::bus::{ClientId, Message, MessageBus};
+use busline::bus::{ClientId, MessageBus};
 use busline::registry::{ServiceStatus, State};
 use busline::session::{Admission, Cause, Session};
 use futures::FutureExt;
@@ -357,7 +357,7 @@ impl World {
         let text = format!("{number} {}", "x".repeat(bytes));
         let topic = Observers::topic(topic);
         self.observers.note(&topic, &text);
-        self.app.bus().publish(&topic, Message::text(text));
+        self.app.bus().publish(&topic, text.into());
     }
 
     fn drain(&mut self) {

@@ -3,23 +3,65 @@
 use std::num::NonZeroUsize;
 
 use super::*;
-use crate::bus::batch::Batch;
 use crate::bus::message::{Generation, Origin};
-use crate::bus::ring::{KEPT, Parcel};
-use crate::bus::train::Train;
 
-const ALL: usize = usize::MAX;
+const ALL: Amount = Amount::Bytes(usize::MAX);
 
-fn log(messages: usize, bytes: usize) -> Log {
-    let messages = NonZeroUsize::new(messages).expect("not zero");
-    Log::of(Window { messages, bytes }, 0)
+/// A log, and how many readers it has.
+struct Topic {
+    log: Log,
+    readers: usize,
 }
 
-fn read(log: &mut Log, cursor: &mut Cursor, bytes_max: usize) -> (u64, Vec<String>) {
-    let mut into = Vec::new();
-    let lost = log.read(cursor, bytes_max, &mut into);
-    let texts = into.iter().filter_map(|m| m.as_text().map(str::to_owned));
-    (lost, texts.collect())
+impl Topic {
+    fn attach(&mut self) -> Cursor {
+        self.readers += 1;
+        self.log.attach()
+    }
+
+    fn detach(&mut self, cursor: Cursor) {
+        self.readers -= 1;
+        self.log.detach(&cursor);
+    }
+
+    fn append(&mut self, batch: impl Into<Batch>) {
+        self.log.append(batch.into(), self.readers);
+    }
+
+    fn append_each(&mut self, numbers: std::ops::Range<u32>) {
+        numbers.for_each(|n| self.append(n.to_string()));
+    }
+
+    /// How many messages were lost, and the texts of those that were read.
+    fn read(&mut self, cursor: &mut Cursor, amount: Amount) -> (u64, Vec<String>) {
+        let mut read = Vec::new();
+        let lost = self.log.read(cursor, amount, |batch| read.push(batch));
+        (lost, read.iter().flat_map(texts_of).collect())
+    }
+
+    /// The offset of the next message, the counts, the room, and what is kept.
+    fn status(&self) -> (u64, TopicCounts, usize, [usize; 2]) {
+        let kept = [self.log.messages(), self.log.bytes()];
+        (self.log.tail(), self.log.counts(), self.log.room(), kept)
+    }
+}
+
+fn log(messages: usize, bytes: usize) -> Topic {
+    let messages = NonZeroUsize::new(messages).expect("not zero");
+    Topic {
+        log: Log::of(Window { messages, bytes }, 0),
+        readers: 0,
+    }
+}
+
+fn texts_of(batch: &Batch) -> Vec<String> {
+    let text = |message: Message| message.as_text().expect("it is a text").to_owned();
+    batch.messages().map(text).collect()
+}
+
+/// These texts as one batch; `None` for none.
+fn joined(texts: &[String]) -> Option<Batch> {
+    Batch::join(texts.iter().map(Message::text))
 }
 
 fn texts(range: std::ops::Range<u32>) -> Vec<String> {
@@ -30,41 +72,41 @@ fn texts(range: std::ops::Range<u32>) -> Vec<String> {
 fn a_full_window_loses_nothing_and_one_more_loses_the_oldest() {
     let mut log = log(4, 1000);
     let mut cursor = log.attach();
-    (0..4).for_each(|n| log.append(n.to_string().into()));
-    assert_eq!(log.counts().lost_lagged, 0);
-    log.append("4".into());
-    assert_eq!(log.counts().lost_lagged, 1);
-    assert_eq!(read(&mut log, &mut cursor, ALL), (1, texts(1..5)));
-    assert_eq!(read(&mut log, &mut cursor, ALL), (0, vec![]));
+    log.append_each(0..4);
+    assert_eq!(log.log.counts().lost_lagged, 0);
+    log.append("4");
+    assert_eq!(log.log.counts().lost_lagged, 1);
+    assert_eq!(log.read(&mut cursor, ALL), (1, texts(1..5)));
+    assert_eq!(log.read(&mut cursor, ALL), (0, vec![]));
 }
 
 #[test]
 fn the_byte_bound_evicts_and_the_newest_message_always_stays() {
     let mut log = log(100, 10);
     let mut cursor = log.attach();
-    log.append("12345".into());
-    log.append("67890".into());
-    assert_eq!(log.counts().lost_lagged, 0, "exactly the bound fits");
-    log.append("x".into());
-    assert_eq!(log.counts().lost_lagged, 1);
-    log.append("far more than ten".into());
-    assert_eq!(log.counts().lost_lagged, 3);
-    let (lost, texts) = read(&mut log, &mut cursor, ALL);
+    log.append("12345");
+    log.append("67890");
+    assert_eq!(log.log.counts().lost_lagged, 0, "exactly the bound fits");
+    log.append("x");
+    assert_eq!(log.log.counts().lost_lagged, 1);
+    log.append("far more than ten");
+    assert_eq!(log.log.counts().lost_lagged, 3);
+    let (lost, texts) = log.read(&mut cursor, ALL);
     assert_eq!((lost, texts.len()), (3, 1));
 }
 
 #[test]
 fn room_ends_exactly_where_a_message_would_be_lost() {
     let mut log = log(2, 10);
-    assert!(log.has_room(11), "an empty log takes any one message");
+    assert!(log.log.has_room(11), "an empty log takes any one message");
     let mut cursor = log.attach();
-    log.append("12345".into());
-    assert!(log.has_room(5));
-    assert!(!log.has_room(6));
-    log.append("12345".into());
-    assert!(!log.has_room(0), "the count is full");
-    read(&mut log, &mut cursor, ALL);
-    assert!(log.has_room(10));
+    log.append("12345");
+    assert!(log.log.has_room(5));
+    assert!(!log.log.has_room(6));
+    log.append("12345");
+    assert!(!log.log.has_room(0), "the count is full");
+    log.read(&mut cursor, ALL);
+    assert!(log.log.has_room(10));
 }
 
 #[test]
@@ -72,56 +114,46 @@ fn what_everybody_has_read_is_freed_at_once() {
     let mut log = log(256, 1 << 20);
     let mut fast = log.attach();
     let mut slow = log.attach();
-    (0..200).for_each(|n| log.append(n.to_string().into()));
-    read(&mut log, &mut fast, ALL);
-    assert_eq!(log.entries.len(), 200, "slow has read nothing");
+    log.append_each(0..200);
+    log.read(&mut fast, ALL);
+    assert_eq!(log.log.entries.len(), 200, "slow has read nothing");
     let first_100 = 10 + 90 * 2;
-    assert_eq!(read(&mut log, &mut slow, first_100), (0, texts(0..100)));
-    assert_eq!(log.entries.len(), 100);
-    log.detach(slow);
-    assert_eq!((log.entries.len(), log.bytes()), (0, 0));
     assert_eq!(
-        log.entries.capacity(),
+        log.read(&mut slow, Amount::Bytes(first_100)),
+        (0, texts(0..100))
+    );
+    assert_eq!(log.log.entries.len(), 100);
+    log.detach(slow);
+    assert_eq!((log.log.entries.len(), log.log.bytes()), (0, 0));
+    assert_eq!(
+        log.log.entries.capacity(),
         0,
         "the burst's memory is given back"
     );
-    assert_eq!(log.counts().lost_unsubscribed, 100);
+    assert_eq!(log.log.counts().lost_unsubscribed, 100);
 }
 
 #[test]
 fn the_memory_of_a_few_messages_is_kept_and_that_of_a_burst_is_not() {
-    for (messages, kept) in [(KEPT, KEPT), (KEPT + 1, 0)] {
+    for (messages, kept) in [(16, KEPT), (17, 0)] {
         let mut log = log(256, 1 << 20);
         let mut cursor = log.attach();
-        (0..messages).for_each(|n| log.append(n.to_string().into()));
-        read(&mut log, &mut cursor, ALL);
-        assert_eq!(log.entries.capacity(), kept, "{messages} messages");
-        log.detach(cursor);
-        assert_eq!(log.entries.capacity(), 0, "nobody reads any more");
+        log.append_each(0..messages);
+        log.read(&mut cursor, ALL);
+        assert_eq!(log.log.entries.capacity(), kept, "{messages} messages");
     }
-}
-
-#[test]
-fn what_was_read_before_stays_before_what_is_read() {
-    let mut log = log(4, 1000);
-    let mut cursor = log.attach();
-    let mut into = vec!["before".into()];
-    log.append("0".into());
-    assert_eq!(log.read(&mut cursor, 0, &mut into), 0);
-    assert_eq!(into, ["before".into(), Message::text("0")]);
-    assert_eq!(log.unread(&cursor), 0);
 }
 
 #[test]
 fn a_read_stops_at_its_limits_but_takes_at_least_one() {
     let mut log = log(10, 1000);
     let mut cursor = log.attach();
-    (0..10).for_each(|n| log.append(n.to_string().into()));
-    assert_eq!(read(&mut log, &mut cursor, 2).1, texts(0..2));
-    assert_eq!(read(&mut log, &mut cursor, 3).1, texts(2..5));
-    assert_eq!(read(&mut log, &mut cursor, 1).1, texts(5..6));
-    assert_eq!(read(&mut log, &mut cursor, 0).1, texts(6..7));
-    assert_eq!(log.unread(&cursor), 3);
+    log.append_each(0..10);
+    assert_eq!(log.read(&mut cursor, Amount::Bytes(2)).1, texts(0..2));
+    assert_eq!(log.read(&mut cursor, Amount::Bytes(3)).1, texts(2..5));
+    assert_eq!(log.read(&mut cursor, Amount::Bytes(1)).1, texts(5..6));
+    assert_eq!(log.read(&mut cursor, Amount::Bytes(0)).1, texts(6..7));
+    assert_eq!(log.log.unread(&cursor), 3);
 }
 
 #[test]
@@ -132,24 +164,27 @@ fn the_newest_is_read_whatever_came_before_and_the_rest_is_counted() {
         let mut latest = log.attach();
         let mut all = log.attach();
         for _ in 0..3 {
-            log.append("before".into());
-            assert_eq!(log.read(&mut all, ALL, &mut Vec::new()), 0);
-            assert_eq!(log.latest(&mut latest).map(|(missed, _)| missed), Some(0));
+            log.append("before");
+            assert_eq!(log.read(&mut all, ALL).0, 0);
+            assert_eq!(
+                log.log.latest(&mut latest).map(|(missed, _)| missed),
+                Some(0)
+            );
         }
-        (0..published).for_each(|n| log.append(n.to_string().into()));
-        let read = log.latest(&mut latest);
+        (0..published).for_each(|n| log.append(n.to_string()));
+        let read = log.log.latest(&mut latest);
         let read = read.map(|(missed, message)| (missed, message.as_text().map(str::to_owned)));
         let newest = published.checked_sub(1);
         assert_eq!(read, newest.map(|n| (n, Some(n.to_string()))));
-        assert!(log.latest(&mut latest).is_none(), "nothing is newer");
+        assert!(log.log.latest(&mut latest).is_none(), "nothing is newer");
         let lagged = published.saturating_sub(4);
-        let counts = log.counts();
+        let counts = log.log.counts();
         assert_eq!(counts.lost_superseded, published.saturating_sub(1 + lagged));
         assert_eq!(counts.lost_lagged, 2 * lagged);
-        let kept = self::read(&mut log, &mut all, ALL).1.len() as u64;
+        let kept = log.read(&mut all, ALL).1.len() as u64;
         assert_eq!(kept, published - lagged, "another reader gets its own");
-        assert!(log.entries.is_empty(), "all is read");
-        assert_eq!(log.counts().pending, 0);
+        assert!(log.log.entries.is_empty(), "all is read");
+        assert_eq!(log.log.counts().pending, 0);
     }
 }
 
@@ -158,31 +193,27 @@ fn terms(bytes_max: usize, since: u64) -> Terms {
     Terms { bytes_max, since }
 }
 
-fn burst(log: &mut Log, cursor: &mut Cursor) -> Option<Arc<Burst>> {
-    match log.burst_of_one(cursor, terms(100, 1)) {
-        Read::All(burst) | Read::Part(burst) => burst,
-        Read::None => None,
-    }
+fn burst(log: &mut Topic, cursor: &mut Cursor) -> Option<Arc<Burst>> {
+    log.log.burst_of_one(cursor, terms(100, 1))
 }
 
 #[test]
 fn who_stands_at_one_place_is_given_one_burst_made_once() {
     let mut log = log(8, 1000);
     let [mut a, mut b, mut c] = [(); 3].map(|()| log.attach());
-    assert!(matches!(
-        log.burst_of_one(&mut a, terms(100, 1)),
-        Read::None
-    ));
-    log.append("0".into());
-    read(&mut log, &mut c, ALL);
-    log.append("1".into());
+    log.append("0");
+    log.read(&mut c, ALL);
+    log.append("1");
     let [of_a, of_b] = [&mut a, &mut b].map(|reader| burst(&mut log, reader).expect("two"));
     assert!(Arc::ptr_eq(&of_a, &of_b));
     assert_eq!(of_a.bytes(), b"\x81\x010\x81\x011");
     assert!(burst(&mut log, &mut c).is_none(), "it is alone");
-    assert_eq!(read(&mut log, &mut c, ALL), (0, texts(1..2)));
-    assert!(log.burst.is_none() && log.entries.is_empty(), "all is read");
-    let counts = log.counts();
+    assert_eq!(log.read(&mut c, ALL), (0, texts(1..2)));
+    assert!(
+        log.log.burst.is_none() && log.log.entries.is_empty(),
+        "all is read"
+    );
+    let counts = log.log.counts();
     assert_eq!((counts.owed, counts.delivered, counts.pending), (6, 6, 0));
 }
 
@@ -190,95 +221,132 @@ fn who_stands_at_one_place_is_given_one_burst_made_once() {
 fn a_burst_is_all_there_is_even_if_one_was_made_before() {
     let mut log = log(8, 1000);
     let [mut a, mut b] = [(); 2].map(|()| log.attach());
-    log.append("0".into());
-    assert_eq!(burst(&mut log, &mut a).expect("two").marks().len(), 1);
-    log.append("1".into());
+    log.append("0");
+    assert_eq!(burst(&mut log, &mut a).expect("two").messages(), 1);
+    log.append("1");
     // Alone now where the first burst began.
     assert!(burst(&mut log, &mut b).is_none());
-    assert_eq!(read(&mut log, &mut b, ALL), (0, texts(0..2)));
-    assert_eq!(read(&mut log, &mut a, ALL), (0, texts(1..2)));
+    assert_eq!(log.read(&mut b, ALL), (0, texts(0..2)));
+    assert_eq!(log.read(&mut a, ALL), (0, texts(1..2)));
 }
 
 #[test]
 fn who_lost_some_or_is_not_suited_is_given_no_burst() {
     let mut log = log(2, 1000);
     let mut readers = [(); 2].map(|()| log.attach());
-    (0..3).for_each(|n| log.append(n.to_string().into()));
+    log.append_each(0..3);
     assert!(
         burst(&mut log, &mut readers[0]).is_none(),
         "it has lost one"
     );
     for reader in &mut readers {
-        assert_eq!(read(&mut log, reader, ALL), (1, texts(1..3)));
+        assert_eq!(log.read(reader, ALL), (1, texts(1..3)));
     }
     let old = Origin::Service(Generation::new(4));
     log.append(Message::text("four").from_origin(old));
     for (bytes_max, since, suits) in [(5, 4, false), (100, 5, false), (6, 4, true)] {
-        let due = log.burst_of_one(&mut readers[0], terms(bytes_max, since));
-        assert_eq!(
-            matches!(due, Read::All(Some(_))),
-            suits,
-            "{bytes_max} {since}"
-        );
+        let due = log
+            .log
+            .burst_of_one(&mut readers[0], terms(bytes_max, since));
+        assert_eq!(due.is_some(), suits, "{bytes_max} {since}");
     }
-    assert!(log.burst.is_some(), "another one stands there");
-    log.append("x".into());
-    log.append("y".into());
-    assert!(log.burst.is_none(), "it lies before the window");
+    assert!(log.log.burst.is_some(), "another one stands there");
+    log.append("x");
+    log.append("y");
+    assert!(log.log.burst.is_none(), "it lies before the window");
+}
+
+#[test]
+fn a_burst_suits_no_reader_that_may_not_have_all_of_it() {
+    let by = |generation| Origin::Service(Generation::new(generation));
+    for (generations, since, suits) in [
+        ([4, 5], 5, false),
+        ([5, 4], 5, false),
+        ([4, 5], 4, true),
+        ([5, 6], 5, true),
+    ] {
+        let mut log = log(8, 1000);
+        let [mut a, _b] = [(); 2].map(|()| log.attach());
+        for generation in generations {
+            log.append(Message::text("x").from_origin(by(generation)));
+        }
+        let due = log.log.burst_of_one(&mut a, terms(100, since));
+        assert_eq!(due.is_some(), suits, "{generations:?} for {since}");
+    }
 }
 
 #[test]
 fn several_readers_move_at_once() {
     let mut log = log(8, 1000);
     let cursors = [(); 3].map(|()| log.attach());
-    log.append("0".into());
-    let mut at = cursors[0].number();
-    let due = log.burst(&mut at, 3, terms(100, 1));
-    assert!(matches!(due, Read::All(Some(_))));
-    assert_eq!((at, log.counts().delivered, log.entries.len()), (1, 3, 0));
+    log.append("0");
+    let mut at = cursors[0].offset();
+    assert!(log.log.burst(&mut at, 3, terms(100, 1)).is_some());
+    assert_eq!(
+        (at, log.log.counts().delivered, log.log.entries.len()),
+        (1, 3, 0)
+    );
     for mut cursor in cursors {
-        cursor.follow(at);
+        cursor.seek(at);
         log.detach(cursor);
     }
-    assert_eq!(log.readers(), 0);
+    assert_eq!(log.readers, 0);
 }
 
 #[test]
-fn a_message_for_nobody_is_counted_and_not_kept() {
-    let mut log = log(4, 100);
-    log.append("x".into());
-    let counts = log.counts();
-    assert_eq!((counts.published, counts.owed), (1, 0));
-    assert_eq!((log.entries.len(), log.bytes()), (0, 0));
-    let mut late = log.attach();
-    assert_eq!(read(&mut log, &mut late, ALL), (0, vec![]));
+fn a_burst_of_one_batch_is_not_copied() {
+    let mut log = log(8, 1000);
+    let [mut a, _b] = [(); 2].map(|()| log.attach());
+    let batch = joined(&texts(0..2)).expect("two");
+    let at = batch.frames().as_bytes().as_ptr();
+    log.append(batch);
+    let burst = burst(&mut log, &mut a).expect("two stand there");
+    assert_eq!((burst.bytes().as_ptr(), burst.messages()), (at, 2));
 }
 
 #[test]
-fn one_reader_is_given_the_messages_themselves() {
-    let frame = |message: &Message| message.frame().as_bytes().as_ptr();
-    let mut log = log(4, ALL);
+fn one_reader_is_given_the_memory_itself() {
+    let mut log = log(4, 1000);
     let mut cursor = log.attach();
-    let message = Message::from("a");
-    let at = frame(&message);
-    log.append(message);
-    let Some(Received::Message(message)) = log.next(&mut cursor) else {
-        panic!("it is there");
-    };
-    assert_eq!(frame(&message), at);
-    assert!(log.next(&mut cursor).is_none());
-    assert_eq!((log.bytes(), log.counts().delivered), (0, 1));
+    let batch = joined(&texts(0..2)).expect("two");
+    let at = batch.frames().as_bytes().as_ptr();
+    log.append(batch);
+    let mut read = Vec::new();
+    log.log
+        .read(&mut cursor, Amount::Batch, |batch| read.push(batch));
+    assert_eq!((read.len(), read[0].frames().as_bytes().as_ptr()), (1, at));
+    assert_eq!(log.read(&mut cursor, ALL), (0, vec![]));
+    assert_eq!((log.log.bytes(), log.log.counts().delivered), (0, 2));
 }
 
 #[test]
-fn a_read_takes_memory_for_what_it_gives_and_not_for_all_there_is() {
-    let mut log = log(5000, ALL);
-    let mut cursor = log.attach();
-    (0..5000).for_each(|_| log.append("x".into()));
-    let mut into = Vec::new();
-    assert_eq!(log.read(&mut cursor, 3, &mut into), 0);
-    assert_eq!(into.len(), 3);
-    assert!(into.capacity() <= KEPT, "room for {}", into.capacity());
+fn a_read_takes_one_message_or_one_batch_as_it_is_asked() {
+    for others in 0..2 {
+        let mut log = log(8, 1000);
+        let mut cursor = log.attach();
+        let _others: Vec<_> = (0..others).map(|_| log.attach()).collect();
+        log.append(joined(&texts(0..3)).expect("three"));
+        log.append(joined(&texts(3..5)).expect("two"));
+        assert_eq!(log.read(&mut cursor, Amount::Message), (0, texts(0..1)));
+        assert_eq!(log.read(&mut cursor, Amount::Batch), (0, texts(1..3)));
+        assert_eq!(log.read(&mut cursor, Amount::Batch), (0, texts(3..5)));
+    }
+}
+
+#[test]
+fn an_entry_that_is_split_is_put_together_by_nothing_and_lost_by_nobody() {
+    // Two readers, of which one reads message by message, however the messages came.
+    for (first, second) in [(1, 5), (3, 3), (5, 1), (2, 4)] {
+        let mut log = log(8, 1000);
+        let [mut slow, mut fast] = [(); 2].map(|()| log.attach());
+        log.append(joined(&texts(0..first)).expect("some"));
+        log.append(joined(&texts(first..first + second)).expect("some"));
+        for n in 0..first + second {
+            assert_eq!(log.read(&mut slow, Amount::Message), (0, texts(n..n + 1)));
+        }
+        assert_eq!(log.read(&mut fast, ALL), (0, texts(0..first + second)));
+        assert!(log.log.entries.is_empty());
+    }
 }
 
 /// All sequences of so many numbers up to `max`.
@@ -290,30 +358,32 @@ fn sequences(length: usize, max: usize) -> Vec<Vec<usize>> {
 }
 
 /// A log with a reader that has read everything, and one before these messages.
-fn filled(lens: &[usize]) -> (Log, [Cursor; 2]) {
+fn filled(lens: &[usize]) -> (Topic, [Cursor; 2]) {
     let mut log = log(3, 4);
     let mut cursors = [log.attach(), log.attach()];
-    lens.iter().for_each(|len| log.append(message(*len)));
-    read(&mut log, &mut cursors[0], ALL);
+    lens.iter().for_each(|len| log.append("x".repeat(*len)));
+    log.read(&mut cursors[0], ALL);
     (log, cursors)
 }
 
-fn message(len: usize) -> Message {
-    "x".repeat(len).as_str().into()
+/// One message of each length, as one batch.
+fn batch_of(lens: &[usize]) -> Option<Batch> {
+    let texts: Vec<_> = lens.iter().map(|len| "x".repeat(*len)).collect();
+    joined(&texts)
 }
 
 /// What can be seen of a log, and what its readers get.
-fn seen(log: &mut Log, cursors: [Cursor; 2]) -> impl PartialEq + std::fmt::Debug + use<> {
-    let before = (log.counts(), log.bytes(), log.next_number(), log.room());
-    let got = cursors.map(|mut cursor| (log.unread(&cursor), read(log, &mut cursor, ALL)));
-    (before, got, log.counts(), log.bytes(), log.entries.len())
+fn seen(log: &mut Topic, cursors: [Cursor; 2]) -> impl PartialEq + std::fmt::Debug + use<> {
+    let before = log.status();
+    let got = cursors.map(|mut cursor| (log.log.unread(&cursor), log.read(&mut cursor, ALL)));
+    (before, got, log.status(), log.log.entries.len())
 }
 
 #[test]
 fn a_batch_is_appended_as_one_message_after_the_other() {
     for (before, batch) in (0..=2)
         .flat_map(|n| sequences(n, 3))
-        .flat_map(|before| (0..=4).map(move |n| (before.clone(), n)))
+        .flat_map(|before| (1..=4).map(move |n| (before.clone(), n)))
         .flat_map(|(before, n)| {
             sequences(n, 5)
                 .into_iter()
@@ -321,46 +391,31 @@ fn a_batch_is_appended_as_one_message_after_the_other() {
         })
     {
         let (mut one_by_one, cursors) = filled(&before);
-        batch
-            .iter()
-            .for_each(|len| one_by_one.append(message(*len)));
+        for len in &batch {
+            one_by_one.append("x".repeat(*len));
+        }
         let expected = seen(&mut one_by_one, cursors);
         let (mut at_once, cursors) = filled(&before);
-        let mut messages = batch.iter().map(|len| message(*len)).collect();
-        at_once.append_batch(&mut messages);
-        assert_eq!((messages.len(), messages.bytes()), (0, 0));
+        at_once.append(batch_of(&batch).expect("one at least"));
         let seen = seen(&mut at_once, cursors);
         assert_eq!(seen, expected, "{batch:?} after {before:?}");
     }
 }
 
 #[test]
-fn a_batch_takes_no_more_memory_than_the_window() {
-    let mut log = log(3, ALL);
-    let cursor = log.attach();
-    log.append_batch(&mut std::iter::repeat_n(message(1), 1000).collect());
-    assert_eq!((log.unread(&cursor), log.counts().lost_lagged), (3, 997));
-    assert!(log.entries.capacity() <= KEPT);
-}
-
-#[test]
-fn of_what_is_on_offer_as_much_is_appended_as_loses_nobody_a_message() {
-    for offers in (0..=5).flat_map(|n| sequences(n, 3)) {
-        let (mut one_by_one, cursors) = filled(&[1]);
+fn as_many_messages_of_a_batch_fit_as_lose_nobody_a_message() {
+    for offers in (1..=5).flat_map(|n| sequences(n, 3)) {
+        let (mut log, _cursors) = filled(&[1]);
+        let batch = batch_of(&offers).expect("one at least");
+        let fitting = log.log.fitting(&batch);
         let lens = offers.iter().take_while(|len| {
-            let has_room = one_by_one.has_room(**len);
+            let has_room = log.log.has_room(**len);
             if has_room {
-                one_by_one.append(message(**len));
+                log.append("x".repeat(**len));
             }
             has_room
         });
-        let count = lens.count();
-        let expected = seen(&mut one_by_one, cursors);
-        let (mut at_once, cursors) = filled(&[1]);
-        let mut messages: Batch = offers.iter().map(|len| message(*len)).collect();
-        assert_eq!(at_once.append_fitting(&mut messages), count as u64);
-        assert_eq!(messages.len(), offers.len() - count, "the rest is left");
-        assert_eq!(seen(&mut at_once, cursors), expected, "{offers:?}");
+        assert_eq!(fitting, lens.count(), "{offers:?}");
     }
 }
 
@@ -393,37 +448,36 @@ const STEPS: [Step; 9] = [
     Step::OtherReads,
 ];
 
-/// A log to which messages that come together are appended as a train, or one by one.
-struct Trains {
-    log: Log,
+/// A log to which messages that come together are appended as a batch, or one by one.
+struct World {
+    log: Topic,
     first: Cursor,
     other: Option<Cursor>,
-    are_packed: bool,
+    are_joined: bool,
     published: usize,
 }
 
-impl Trains {
-    fn new(are_packed: bool) -> Self {
+impl World {
+    fn new(are_joined: bool) -> Self {
         let mut log = log(4, 100);
         Self {
             first: log.attach(),
             log,
             other: None,
-            are_packed,
+            are_joined,
             published: 0,
         }
     }
 
-    fn batch(&mut self, count: usize) -> Batch {
-        let texts: Vec<_> = (0..count)
-            .map(|n| (self.published + n).to_string())
-            .collect();
+    /// So many messages, in one batch or one each.
+    fn batches(&mut self, count: usize) -> Vec<Batch> {
+        let numbers = self.published..self.published + count;
         self.published += count;
-        let texts: Vec<&str> = texts.iter().map(String::as_str).collect();
-        if self.are_packed {
-            Train::of_texts(&texts).into()
+        let texts: Vec<_> = numbers.map(|n| n.to_string()).collect();
+        if self.are_joined {
+            joined(&texts).into_iter().collect()
         } else {
-            texts.into()
+            texts.into_iter().map(Batch::from).collect()
         }
     }
 
@@ -431,23 +485,33 @@ impl Trains {
     fn step(&mut self, step: Step) -> String {
         match step {
             Step::Publish(count) => {
-                let mut batch = self.batch(count);
-                self.log.append_batch(&mut batch);
-                format!("{} left", batch.len())
+                for batch in self.batches(count) {
+                    self.log.append(batch);
+                }
+                String::new()
             }
             Step::Offer(count) => {
-                let mut batch = self.batch(count);
-                let fit = self.log.append_fitting(&mut batch);
-                format!("{fit} fit, {:?} left", texts_of(batch))
+                let mut fit = 0;
+                for mut batch in self.batches(count) {
+                    let fitting = self.log.log.fitting(&batch);
+                    if fitting == batch.len() {
+                        self.log.append(batch);
+                    } else if fitting > 0 {
+                        self.log.append(batch.split_front(fitting));
+                    }
+                    fit += fitting;
+                }
+                format!("{fit} fit")
             }
-            Step::Next => format!("{:?}", self.log.next(&mut self.first).map(text_of)),
-            Step::Read(bytes) => format!("{:?}", read(&mut self.log, &mut self.first, bytes)),
+            Step::Next => format!("{:?}", self.log.read(&mut self.first, Amount::Message)),
+            Step::Read(bytes) => {
+                let read = self.log.read(&mut self.first, Amount::Bytes(bytes));
+                format!("{read:?}")
+            }
             Step::Latest => {
-                let latest = self.log.latest(&mut self.first);
-                format!(
-                    "{:?}",
-                    latest.map(|(missed, message)| (missed, texts_of(message)))
-                )
+                let latest = self.log.log.latest(&mut self.first);
+                let text = |(missed, message): (u64, Message)| (missed, texts_of(&message.into()));
+                format!("{:?}", latest.map(text))
             }
             Step::Other => match self.other.take() {
                 Some(cursor) => {
@@ -460,76 +524,32 @@ impl Trains {
                 }
             },
             Step::OtherReads => match &mut self.other {
-                Some(cursor) => format!("{:?}", read(&mut self.log, cursor, ALL)),
+                Some(cursor) => format!("{:?}", self.log.read(cursor, ALL)),
                 None => String::new(),
             },
         }
     }
-
-    fn status(&self) -> TopicStatus {
-        self.log.status(&"t".parse().expect("a valid name"))
-    }
-}
-
-fn text_of(received: Received) -> Result<Vec<String>, u64> {
-    match received {
-        Received::Message(message) => Ok(texts_of(message)),
-        Received::Lagged(lost) => Err(lost),
-    }
-}
-
-fn texts_of(batch: impl Into<Batch>) -> Vec<String> {
-    let messages = batch.into().into_iter();
-    let text = |message: Message| message.as_text().expect("it is a text").to_owned();
-    messages.map(text).collect()
 }
 
 #[test]
-fn what_comes_together_is_as_one_message_after_the_other_whatever_happens() {
+fn a_batch_is_as_one_message_after_the_other_whatever_happens() {
     let numbers = sequences(5, STEPS.len() - 1);
     for numbers in numbers {
-        let (mut packed, mut plain) = (Trains::new(true), Trains::new(false));
-        let steps = numbers.iter().map(|number| STEPS[*number]);
-        for step in steps.clone() {
-            let steps: Vec<_> = steps.clone().collect();
-            assert_eq!(packed.step(step), plain.step(step), "{steps:?}");
-            assert_eq!(packed.status(), plain.status(), "{steps:?}");
-            assert_eq!(packed.log.room(), plain.log.room(), "{steps:?}");
+        let (mut batches, mut singles) = (World::new(true), World::new(false));
+        let steps: Vec<_> = numbers.iter().map(|number| STEPS[*number]).collect();
+        for step in &steps {
+            assert_eq!(batches.step(*step), singles.step(*step), "{steps:?}");
+            assert_eq!(batches.log.status(), singles.log.status(), "{steps:?}");
         }
-        for mut world in [packed, plain] {
+        for mut world in [batches, singles] {
             world.log.detach(world.first);
-            world
-                .other
-                .take()
-                .into_iter()
-                .for_each(|cursor| world.log.detach(cursor));
-            assert_eq!((world.log.bytes(), world.log.counts().pending), (0, 0));
-        }
-    }
-}
-
-#[test]
-fn what_comes_together_stays_together_for_one_reader() {
-    for (others, is_together) in [(0, true), (1, false)] {
-        let mut log = log(100, ALL);
-        let mut cursor = log.attach();
-        let others: Vec<_> = (0..others).map(|_| log.attach()).collect();
-        let train = Train::of_texts(&["a", "b"]);
-        let at = train.frames().as_bytes().as_ptr();
-        log.append_batch(&mut train.into());
-        log.append("c".into());
-        let mut into = Batch::new();
-        assert_eq!(log.read(&mut cursor, ALL, &mut into), 0);
-        assert_eq!(into.len(), 3);
-        let first = into.pop_parcel().expect("it was read");
-        assert_eq!(first.is_train(), is_together);
-        if let Parcel::Train(train) = first {
+            if let Some(cursor) = world.other.take() {
+                world.log.detach(cursor);
+            }
             assert_eq!(
-                train.frames().as_bytes().as_ptr(),
-                at,
-                "it is the same memory"
+                (world.log.log.bytes(), world.log.log.counts().pending),
+                (0, 0)
             );
         }
-        others.into_iter().for_each(|cursor| log.detach(cursor));
     }
 }

@@ -2,9 +2,12 @@
 
 use std::task::{Context, Waker};
 
+use futures::FutureExt;
+
 use super::super::contract;
-use super::super::subscription::Offered;
+use super::super::publisher::Offered;
 use super::*;
+use crate::bus::Message;
 use crate::limits::Limits;
 use crate::wakes::Wakes;
 
@@ -29,45 +32,13 @@ fn a_topic_counts_for_itself_while_it_has_subscribers() {
 }
 
 #[test]
-fn a_reply_finds_the_topic_as_it_is_now() {
-    let limits = Limits::default();
-    let [bus, other] = [(); 2].map(|()| InMemoryMessageBus::new(limits.window, limits.topics));
-    let topic: Topic = "t".parse().expect("a valid name");
-    let is_there = |reader: &mut Subscription| {
-        let mut cx = Context::from_waker(Waker::noop());
-        reader.poll_recv(&mut cx).is_ready()
-    };
-    let mut first = bus.subscribe(&topic).expect("there is room");
-    let sender = bus.sender(ClientId::new(7), Identity::default(), topic.clone());
-    let renewed = sender.renewed(Identity::default());
-    assert!([&sender, &renewed].iter().all(|to| to.route().is_some()));
-    assert_eq!(bus.reply(&sender, "a".into()), 1);
-    assert!(is_there(&mut first));
-    assert_eq!(other.reply(&sender, "b".into()), 0, "nobody is there");
-    assert!(!is_there(&mut first), "the other bus has its own topics");
-    let events = bus
-        .tap(Tapped::Topic(topic.clone()))
-        .expect("there is room");
-    assert_eq!(bus.reply(&sender, "c".into()), 1);
-    drop((events, first));
-    assert_eq!(bus.reply(&sender, "d".into()), 0);
-    let mut second = bus.subscribe(&topic).expect("there is room");
-    assert_eq!(bus.reply(&sender, "e".into()), 1);
-    assert!(is_there(&mut second), "the topic is a new one");
-    let published = bus.counts().messages.published;
-    drop(second);
-    // Four replies, each counted once whoever got it, and what the tap was told of one.
-    assert_eq!((published, bus.counts().messages.published), (5, 5));
-}
-
-#[test]
 fn the_topics_there_are_are_told_by_name() {
     let bus = InMemoryMessageBus::new(Limits::default().window, 8);
     let topics = ["b", "a"].map(|name| name.parse::<Topic>().expect("a valid name"));
     let readers = topics.clone().map(|topic| bus.subscribe(&topic));
     bus.publish(&topics[0], "four".into());
     let told = bus.topics();
-    let names: Vec<_> = told.iter().map(|status| status.topic.as_str()).collect();
+    let names: Vec<_> = told.iter().map(|status| status.topic.to_string()).collect();
     assert_eq!(names, ["a", "b"]);
     let [a, b] = [&told[0], &told[1]].map(|of| (of.subscribers, of.messages, of.bytes));
     assert_eq!((a, b), ((1, 0, 0), (1, 1, 4)));
@@ -89,7 +60,7 @@ fn a_publisher_that_waits_is_woken_by_a_read_and_by_the_last_reader_that_leaves(
         let (wakes, waker) = Wakes::new();
         let mut cx = Context::from_waker(&waker);
         let mut publisher = bus.publisher(&topic);
-        let message = || Message::text("x");
+        let message = || Batch::from("x");
         let mut offer = || publisher.offer(&mut cx, message());
         assert_eq!(offer(), Offered::Published(1));
         assert_eq!(offer(), Offered::Full(message()));
@@ -141,7 +112,7 @@ struct Waiting {
 impl Waiting {
     fn is_full(&mut self) -> bool {
         let mut cx = Context::from_waker(&self.waker);
-        match self.publisher.offer(&mut cx, Message::text("y")) {
+        match self.publisher.offer(&mut cx, "y".into()) {
             Offered::Full(_) => true,
             Offered::Nobody(_) | Offered::Published(_) => false,
         }
@@ -183,11 +154,10 @@ fn woken(waiting: &[Waiting; 3]) -> [u64; 3] {
     std::array::from_fn(|index| waiting[index].wakes.count())
 }
 
-/// The messages of a batch, which it has still.
-fn left(batch: &mut Batch) -> Vec<Message> {
-    let messages: Vec<_> = std::mem::take(batch).into_iter().collect();
-    *batch = messages.clone().into();
-    messages
+/// These texts as one batch.
+fn joined(texts: &[&str]) -> Batch {
+    let messages = texts.iter().map(Message::text);
+    Batch::join(messages).expect("one at least")
 }
 
 #[test]
@@ -200,78 +170,79 @@ fn of_several_messages_as_many_are_published_as_there_is_room_for() {
         let bus = InMemoryMessageBus::new(window, 3);
         let topic: Topic = "t".parse().expect("a valid name");
         let mut publisher = bus.publisher(&topic);
-        let _tap = is_tapped.then(|| bus.tap(Tapped::Topic(topic.clone())));
+        let mut tap = is_tapped.then(|| {
+            let tap = bus.tap(Tapped::Topic(topic.clone()));
+            tap.expect("there is room")
+        });
         let (wakes, waker) = Wakes::new();
         let mut cx = Context::from_waker(&waker);
-        let mut messages: Batch = ["a", "b", "c", "d"]
-            .into_iter()
-            .map(Message::text)
-            .collect();
-        publisher.offer_all(&mut cx, &mut messages);
-        assert_eq!(messages.len(), 4, "nobody is subscribed");
+        let mut offer = |batch: Batch| publisher.offer(&mut cx, batch);
+        let all = joined(&["a", "b", "c", "d"]);
+        assert_eq!(offer(all.clone()), Offered::Nobody(all.clone()));
         let mut reader = bus.subscribe(&topic).expect("there is room for the topic");
-        publisher.offer_all(&mut cx, &mut messages);
-        assert_eq!(left(&mut messages), ["c", "d"].map(Message::text));
+        let left = joined(&["c", "d"]);
+        assert_eq!(offer(all), Offered::Full(left.clone()));
         assert_eq!(wakes.count(), 0);
         read(&mut reader);
         assert_eq!(wakes.count(), 1);
-        publisher.offer_all(&mut cx, &mut messages);
-        assert_eq!(left(&mut messages), [Message::text("d")]);
+        assert_eq!(offer(left), Offered::Full("d".into()));
         read(&mut reader);
         read(&mut reader);
-        publisher.offer_all(&mut cx, &mut messages);
-        assert!(messages.is_empty());
+        assert_eq!(offer("d".into()), Offered::Published(1));
         read(&mut reader);
-        assert_eq!(wakes.count(), 2, "who has nothing to offer waits no more");
-        publisher.offer_all(&mut cx, &mut messages);
         assert_eq!(
-            bus.counts().messages.published,
-            4 + u64::from(is_tapped) * 4
+            wakes.count(),
+            2,
+            "a publisher with nothing to offer waits no more"
         );
-        assert_eq!(bus.counts().messages.lost_lagged, 0);
+        let counts = bus.topic_counts(&topic).expect("it has a subscriber");
+        assert_eq!((counts.published, counts.lost_lagged), (4, 0));
+        let told = || tap.as_mut().and_then(|tap| tap.next().now_or_never());
+        let told: Vec<_> = std::iter::from_fn(told).collect();
+        assert_eq!(told.len(), if is_tapped { 4 } else { 0 });
+        for (number, event) in told.iter().enumerate() {
+            assert!(event.contains(&format!("\"number\":{number},")), "{event}");
+        }
     }
 }
 
 #[test]
 fn no_message_overtakes_one_for_which_there_is_no_room() {
-    for is_tapped in [false, true] {
-        let window = Window {
-            bytes: 4,
-            ..Window::default()
-        };
-        let bus = InMemoryMessageBus::new(window, 3);
-        let topic: Topic = "t".parse().expect("a valid name");
-        let _tap = is_tapped.then(|| bus.tap(Tapped::Topic(topic.clone())));
-        let reader = bus.subscribe(&topic).expect("there is room for the topic");
-        let mut cx = Context::from_waker(Waker::noop());
-        let texts = ["abc", "de", "f"].map(Message::text);
-        let mut batch: Batch = texts.iter().cloned().collect();
-        bus.publisher(&topic).offer_all(&mut cx, &mut batch);
-        assert_eq!(left(&mut batch), texts[1..], "{is_tapped}");
-        assert_eq!(reader.pending(), 1);
-    }
+    let window = Window {
+        bytes: 4,
+        ..Window::default()
+    };
+    let bus = InMemoryMessageBus::new(window, 3);
+    let topic: Topic = "t".parse().expect("a valid name");
+    let reader = bus.subscribe(&topic).expect("there is room for the topic");
+    let mut cx = Context::from_waker(Waker::noop());
+    let offered = bus
+        .publisher(&topic)
+        .offer(&mut cx, joined(&["abc", "de", "f"]));
+    assert_eq!(offered, Offered::Full(joined(&["de", "f"])));
+    assert_eq!(reader.pending(), 1);
 }
 
 #[test]
-fn a_reply_to_who_has_left_is_counted_as_gone_and_nothing_else_is() {
+fn a_message_to_a_client_that_has_left_is_counted_as_gone_and_no_other_is() {
     let bus = InMemoryMessageBus::new(Window::default(), 3);
-    let topic: Topic = "t".parse().expect("a valid name");
+    let service = "s".parse().expect("a valid name");
+    let topic = Topic::from_service_to_client(&service, ClientId::new(7));
     let reader = bus.subscribe(&topic).expect("there is room");
-    let sender = bus.sender(ClientId::new(7), Identity::default(), topic.clone());
-    let batch = || Batch::from(["b", "c"]);
+    let publisher = bus.publisher(&topic);
+    let batch = || Batch::join(["b", "c"].map(Message::text)).expect("there are some");
     let gone = || bus.counts().messages.lost_gone;
-    assert_eq!(bus.reply(&sender, "a".into()), 1);
-    assert_eq!(bus.reply_batch(&sender, batch()), 1);
+    assert_eq!(bus.publish(&topic, batch()), 1);
     assert_eq!(gone(), 0, "the reader has left none");
     drop(reader);
-    assert_eq!(bus.publish(&topic, "to nobody".into()), 0);
-    assert_eq!(gone(), 0, "it was for nobody in particular");
-    for (is_tapped, replies) in [(false, 3), (true, 6)] {
+    let to_all = Topic::from_service_to_ws(&service);
+    assert_eq!(bus.publish(&to_all, batch()), 0);
+    assert_eq!(gone(), 0, "it was for no client in particular");
+    for (is_tapped, messages) in [(false, 4), (true, 8)] {
         let tap = is_tapped.then(|| bus.tap(Tapped::Topic(topic.clone())));
-        assert_eq!(bus.reply(&sender, "d".into()), 0);
-        assert_eq!(bus.reply_batch(&sender, batch()), 0);
-        assert_eq!(bus.reply_batch(&sender, Batch::new()), 0);
-        assert_eq!(gone(), replies, "tapped: {is_tapped}");
+        assert_eq!(bus.publish(&topic, batch()), 0);
+        assert_eq!(publisher.publish(batch()), 0);
+        assert_eq!(gone(), messages, "tapped: {is_tapped}");
         drop(tap);
     }
 }
@@ -284,9 +255,9 @@ fn several_messages_wake_a_reader_once() {
     let (wakes, waker) = Wakes::new();
     let mut cx = Context::from_waker(&waker);
     assert!(reader.poll_recv(&mut cx).is_pending() && reader.is_quiet());
-    let mut messages = ["a", "b"].into_iter().map(Message::text).collect();
     let mut noop = Context::from_waker(Waker::noop());
-    bus.publisher(&topic).offer_all(&mut noop, &mut messages);
+    let offered = bus.publisher(&topic).offer(&mut noop, joined(&["a", "b"]));
+    assert_eq!(offered, Offered::Published(1));
     assert_eq!((wakes.count(), reader.is_quiet()), (1, false));
     assert_eq!(reader.pending(), 2);
 }
@@ -347,16 +318,11 @@ fn a_publisher_that_gives_up_leaves_no_place_behind() {
     }
     let offered = publisher.offer(&mut cx, "x".into());
     assert_eq!(offered, Offered::Full("x".into()));
-    let cell = bus.shared.cell(&topic).expect("it has a subscriber");
-    let waiting = || {
-        cell.lock()
-            .publishers
-            .as_ref()
-            .map_or(0, |waiting| waiting.room.len())
-    };
+    let state = bus.topics.find(&topic).expect("it has a subscriber");
+    let waiting = || state.lock().waiting_publishers().0;
     assert_eq!(waiting(), 1);
     drop(publisher);
     assert_eq!(waiting(), 0);
     drop(reader);
-    assert_eq!(cell.lock().subscribers.len(), 0);
+    assert_eq!(state.lock().subscribers.len(), 0);
 }

@@ -32,7 +32,7 @@ async fn pair(reactor: &Reactor) -> (TcpStream, Peer) {
 async fn run<T>(reactor: &mut Reactor, task: impl Future<Output = T>) -> T {
     let mut task = pin!(task);
     poll_fn(|cx| {
-        reactor.poll(cx, || AtOnce::Many);
+        reactor.poll(cx);
         task.as_mut().poll(cx)
     })
     .await
@@ -223,7 +223,7 @@ async fn a_connection_that_breaks_is_an_error_for_who_waits() {
 
 #[tokio::test]
 async fn more_sockets_than_are_told_of_at_once_are_told_of_in_turn() {
-    let mut reactor = Reactor::of(2, 2).unwrap();
+    let mut reactor = Reactor::of(2).unwrap();
     let (mut streams, mut peers) = (Vec::new(), Vec::new());
     for _ in 0..9 {
         let (stream, mut peer) = pair(&reactor).await;
@@ -245,28 +245,18 @@ fn other(reactor: &Reactor) -> [UnixStream; 2] {
 
 #[tokio::test]
 async fn who_asks_is_woken_while_there_may_be_more_and_not_after() {
-    let mut reactor = Reactor::of(2, 2).unwrap();
+    let mut reactor = Reactor::of(2).unwrap();
     let _pairs = [(); 3].map(|()| other(&reactor));
     let (wakes, waker) = Wakes::new();
     let mut cx = Context::from_waker(&waker);
-    assert_eq!(reactor.ask(&mut cx, AtOnce::Few), 2);
+    assert_eq!(reactor.ask(&mut cx), 2);
     assert_eq!(wakes.count(), 0, "tokio has its turn first");
     yield_now().await;
     assert_eq!(wakes.count(), 1);
-    assert_eq!(reactor.poll(&mut cx, || AtOnce::Few), 1);
-    assert_eq!(reactor.ask(&mut cx, AtOnce::Few), 0);
+    assert_eq!(reactor.poll(&mut cx), 1);
+    assert_eq!(reactor.ask(&mut cx), 0);
     yield_now().await;
     assert_eq!(wakes.count(), 1);
-}
-
-#[tokio::test]
-async fn it_tells_of_few_or_of_many_as_it_is_asked() {
-    for (at_once, told) in [(AtOnce::Few, 1), (AtOnce::Many, 3)] {
-        let mut reactor = Reactor::of(1, 3).unwrap();
-        let _pairs = [(); 4].map(|()| other(&reactor));
-        let mut cx = Context::from_waker(Waker::noop());
-        assert_eq!(reactor.ask(&mut cx, at_once), told);
-    }
 }
 
 #[tokio::test]
@@ -321,7 +311,7 @@ async fn sockets_that_outlive_their_reactor_still_tell_how_they_are() {
 /// Waits until something was told since the stream was last known to be silent.
 async fn told(reactor: &mut Reactor, stream: &TcpStream) {
     poll_fn(|cx| {
-        reactor.poll(cx, || AtOnce::Many);
+        reactor.poll(cx);
         if stream.is_silent() {
             Poll::Pending
         } else {

@@ -6,12 +6,12 @@ use std::time::Duration;
 
 use super::{Open, lost};
 use crate::authorize::Denied;
-use crate::bus::{Batch, Message};
+use crate::bus::{Batch, Offered};
 use crate::planted::{self, Bug};
 use crate::rt::{Instant, Runtime};
 use crate::session::at_hand::{self, AtHand};
 use crate::session::cause::Cause;
-use crate::session::dialect::{self, Dialect, Heard};
+use crate::session::dialect::{self, Command, Heard};
 use crate::session::envelope::BadEnvelope;
 use crate::session::expiry::Expiry;
 use crate::session::inlet::Inbound;
@@ -21,15 +21,20 @@ use crate::session::renewal::Renewal;
 use crate::session::socket::Socket;
 use crate::wire::{Event, Frame, Frames};
 
-/// What one poll takes in, which is counted at its end.
-struct Turn {
-    /// Events that it may still take.
+/// One poll of what a client sends.
+struct Intaking<'a, 'c, S> {
+    cx: &'a mut Context<'c>,
+    link: &'a mut Link<S>,
+    now: Instant,
+    /// Events that the poll may still take.
     left: usize,
+    /// Messages that it has taken, which are counted at its end.
     messages: u64,
+    /// Their payload bytes.
     bytes: u64,
 }
 
-/// What may be offered to the service of what is at hand.
+/// How many of the messages at hand may be offered to the service.
 enum Offers {
     All,
     /// While answers to earlier messages wait here for the socket, further ones could only push
@@ -38,79 +43,72 @@ enum Offers {
     None,
 }
 
-impl Turn {
-    #[inline]
-    fn take(&mut self, messages: usize, bytes: usize) {
-        self.messages += messages as u64;
-        self.bytes += bytes as u64;
-    }
-}
-
 impl<R: Runtime> Open<R> {
-    /// Reads until the socket has nothing more, the service takes no more, or it is others' turn.
+    /// Reads until the socket has nothing more, the service takes no more, or other tasks are to
+    /// run.
     pub(super) fn poll_in<S: Socket + Unpin>(
         &mut self,
         cx: &mut Context<'_>,
         link: &mut Link<S>,
         now: Instant,
     ) -> Option<Cause> {
-        let mut turn = Turn {
+        let mut poll = Intaking {
+            cx,
+            link,
+            now,
             left: self.admission().limits.inbound_batch.get(),
             messages: 0,
             bytes: 0,
         };
-        let cause = self.read(cx, link, &mut turn, now);
-        if turn.messages > 0 {
+        let cause = self.read(&mut poll);
+        let (messages, bytes) = (poll.messages, poll.bytes);
+        if messages > 0 {
             let metrics = self.admission().app().metrics();
-            metrics.messages_in.add(turn.messages);
-            metrics.bytes_in.add(turn.bytes);
+            metrics.messages_in.add(messages);
+            metrics.bytes_in.add(bytes);
         }
         cause
     }
 
-    fn read<S: Socket + Unpin>(
-        &mut self,
-        cx: &mut Context<'_>,
-        link: &mut Link<S>,
-        turn: &mut Turn,
-        now: Instant,
-    ) -> Option<Cause> {
-        while turn.left > 0 {
-            if link.is_silent() && self.is_idle() {
+    fn read<S: Socket + Unpin>(&mut self, poll: &mut Intaking<'_, '_, S>) -> Option<Cause> {
+        let now = poll.now;
+        while poll.left > 0 {
+            if poll.link.is_silent() && self.is_idle() {
                 return None;
             }
-            match self.poll_renewal(cx, now) {
+            match self.poll_renewal(poll.cx, now) {
                 Poll::Pending => return None,
                 Poll::Ready(Some(cause)) => return Some(cause),
                 Poll::Ready(None) => {}
             }
-            match self.poll_hand_over(cx, now) {
+            match self.poll_hand_over(poll.cx, now) {
                 Poll::Pending => return None,
                 Poll::Ready(()) => {}
             }
-            // Without one there is nothing to do, and no cause to close.
-            let allowance = self.allowance(now)?;
-            let together = self.together_max(turn);
-            let inbound = match link.poll_next(cx, (allowance, together)) {
+            // Without an allowance there is nothing to do, and no cause to close.
+            let bytes_max = self.allowance(now)?;
+            let messages_max = self.intake.messages_max(now).min(poll.left);
+            let max = (bytes_max, messages_max.min(at_hand::MESSAGES_MAX));
+            let inbound = match poll.link.poll_next(poll.cx, max) {
                 Poll::Pending => return None,
                 Poll::Ready(Err(error)) => return Some(lost(&error)),
                 Poll::Ready(Ok(inbound)) => inbound,
             };
-            if self.intake.bytes(now, link.inlet.take_read()) == Within::No {
+            if self.intake.bytes(now, poll.link.inlet.take_read()) == Within::No {
                 return Some(Cause::RateExceeded);
             }
             // An interval may be shorter than what is left of a part of the time for an answer.
             self.is_timed_anew |= self.keepalive.is_asked();
             self.keepalive.heard(now);
-            if let Some(cause) = self.on_inbound(cx, inbound, turn, now) {
+            if let Some(cause) = self.on_inbound(poll, inbound) {
                 return Some(cause);
             }
-            // It was offered, and waits.
+            // Messages were offered, and wait.
             if self.at_hand.is_some() {
                 return None;
             }
         }
-        cx.waker().wake_by_ref();
+        poll.cx.waker().wake_by_ref();
         None
     }
 
@@ -120,35 +118,18 @@ impl<R: Runtime> Open<R> {
         self.at_hand.is_none() && self.renewal.is_none() && self.intake.is_unbounded()
     }
 
-    /// Messages that may be taken in together: nothing that could end the session may come between
-    /// them.
-    fn together_max(&self, turn: &Turn) -> usize {
-        match self.admission().feed.voice.dialect() {
-            Dialect::Plain if self.intake.is_unbounded() => turn.left.min(at_hand::MESSAGES_MAX),
-            Dialect::Json | Dialect::Plain => 1,
+    fn on_inbound<S>(&mut self, poll: &mut Intaking<'_, '_, S>, inbound: Inbound) -> Option<Cause> {
+        if let Inbound::Event(Event::Messages(frames)) = inbound {
+            poll.left -= frames.len();
+            return self.on_messages(poll, frames);
         }
-    }
-
-    fn on_inbound(
-        &mut self,
-        cx: &mut Context<'_>,
-        inbound: Inbound,
-        turn: &mut Turn,
-        now: Instant,
-    ) -> Option<Cause> {
-        turn.left -= 1;
+        poll.left -= 1;
         match inbound {
-            Inbound::Event(Event::Message(frame)) => self.on_message(cx, frame, turn, now),
-            Inbound::Together(frames) => {
-                turn.left -= frames.messages() - 1;
-                self.on_together(cx, frames, turn, now);
-                None
-            }
             Inbound::End => Some(Cause::Lost(io::ErrorKind::UnexpectedEof)),
             Inbound::Violation(error) => Some(Cause::Protocol(error)),
             Inbound::Event(Event::Close(frame)) => Some(Cause::PeerClosed(frame)),
             Inbound::Event(Event::Ping(payload)) => {
-                if self.take_ping(now) == Within::No {
+                if self.take_ping(poll.now) == Within::No {
                     return Some(Cause::PingFlood);
                 }
                 if !planted::is(Bug::PongDropped) {
@@ -156,53 +137,59 @@ impl<R: Runtime> Open<R> {
                 }
                 None
             }
-            Inbound::Partial | Inbound::Event(Event::Pong(_)) => None,
+            Inbound::Partial | Inbound::Event(Event::Messages(_) | Event::Pong(_)) => None,
         }
     }
 
-    /// Takes in a message, or a word to the session itself.
-    fn on_message(
-        &mut self,
-        cx: &mut Context<'_>,
-        frame: Frame,
-        turn: &mut Turn,
-        now: Instant,
-    ) -> Option<Cause> {
+    /// Takes in messages, and what the client tells the session itself.
+    fn on_messages<S>(&mut self, poll: &mut Intaking<'_, '_, S>, frames: Frames) -> Option<Cause> {
+        let count = frames.len();
         let dialect = self.admission().feed.voice.dialect();
-        let message = match dialect.read(frame) {
-            Ok(Heard::Message(frame)) => Some(self.take_in(frame, turn, now)),
-            Ok(Heard::Token(token)) => {
-                self.renewal = Renewal::ask(self.admission(), token, now);
-                None
+        let Heard {
+            messages,
+            command,
+            rest,
+        } = dialect.read(frames);
+        let is_bad = matches!(command, Some(Command::Bad(_)));
+        let read = count - rest.as_ref().map_or(0, Frames::len) - usize::from(is_bad);
+        let within = self.intake.messages(poll.now, read);
+        if let Some(frames) = messages {
+            self.count_in(poll, &frames);
+            if within == Within::No {
+                self.not_taken(frames.len());
+                return Some(Cause::RateExceeded);
             }
-            Err(bad) => return Some(self.refuse_envelope(bad)),
-        };
-        if self.intake.message(now) == Within::No {
-            self.not_taken(usize::from(message.is_some()));
+            let batch = self.admission_mut().batch(frames);
+            self.hand_over(poll.cx, batch, (poll.now, poll.now));
+        }
+        if within == Within::No {
             return Some(Cause::RateExceeded);
         }
-        if let Some(message) = message {
-            self.hand_over(cx, message.into(), (now, now));
+        if let Some(rest) = rest {
+            poll.link.inlet.put_back(rest);
         }
-        None
+        match command {
+            Some(Command::Token(token)) => {
+                self.renewal = Renewal::ask(self.admission(), token, poll.now);
+                None
+            }
+            Some(Command::Bad(bad)) => Some(self.refuse_envelope(bad)),
+            None => None,
+        }
     }
 
-    /// Takes in messages that were read together.
-    fn on_together(
-        &mut self,
-        cx: &mut Context<'_>,
-        frames: Box<Frames>,
-        turn: &mut Turn,
-        now: Instant,
-    ) {
-        self.age.active(now);
-        turn.take(frames.messages(), frames.payload_bytes());
-        let train = self.admission_mut().train(frames);
-        self.hand_over(cx, train.into(), (now, now));
+    fn count_in<S>(&mut self, poll: &mut Intaking<'_, '_, S>, frames: &Frames) {
+        self.age.active(poll.now);
+        poll.messages += frames.len() as u64;
+        poll.bytes += frames.payload_bytes() as u64;
     }
 
     /// Takes the decision about a fresh token, if one is due; nothing is read meanwhile.
     fn poll_renewal(&mut self, cx: &mut Context<'_>, now: Instant) -> Poll<Option<Cause>> {
+        // A client is told of each decision: the notice of the one before is sent first.
+        if self.notice.is_some() && !self.renewal.is_none() {
+            return Poll::Pending;
+        }
         let notice = match ready!(self.renewal.poll(cx, now)) {
             None => return Poll::Ready(None),
             Some(Ok(identity)) => {
@@ -258,64 +245,60 @@ impl<R: Runtime> Open<R> {
         }
     }
 
-    fn take_in(&mut self, frame: Frame, turn: &mut Turn, now: Instant) -> Message {
-        self.age.active(now);
-        turn.take(1, frame.len());
-        self.admission_mut().message(frame)
-    }
-
     /// Hands the messages at hand to the service, if that is there and has room for them.
     fn poll_hand_over(&mut self, cx: &mut Context<'_>, now: Instant) -> Poll<()> {
         let Some(at_hand) = self.at_hand.take() else {
             return Poll::Ready(());
         };
-        let AtHand { messages, since } = *at_hand;
-        self.hand_over(cx, messages, (since, now));
+        let AtHand { batch, since } = *at_hand;
+        self.hand_over(cx, batch, (since, now));
         match self.at_hand {
             Some(_) => Poll::Pending,
             None => Poll::Ready(()),
         }
     }
 
-    /// Hands over messages, of which the first was there since then; those that the service does
+    /// Hands over messages, of which the first was there since then; messages that the service does
     /// not take are at hand.
-    fn hand_over(
-        &mut self,
-        cx: &mut Context<'_>,
-        mut messages: Batch,
-        (since, now): (Instant, Instant),
-    ) {
-        let before = messages.len();
-        self.offer(cx, &mut messages, now.saturating_since(since));
-        let is_new = messages.len() < before;
-        messages.truncate(planted::most(Bug::GatheredLost, 1));
-        if !messages.is_empty() {
-            let since = if is_new { now } else { since };
-            self.at_hand = Some(Box::new(AtHand { messages, since }));
+    fn hand_over(&mut self, cx: &mut Context<'_>, batch: Batch, (since, now): (Instant, Instant)) {
+        let before = batch.len();
+        let Some(mut left) = self.offer(cx, batch, now.saturating_since(since)) else {
+            return;
+        };
+        let since = if left.len() < before { now } else { since };
+        if planted::is(Bug::GatheredLost) && left.len() > 1 {
+            left = left.split_front(1);
         }
+        self.at_hand = Some(Box::new(AtHand { batch: left, since }));
     }
 
-    /// Offers the service messages, of which the first was held for so long; those that it does not
-    /// take are left.
-    fn offer(&mut self, cx: &mut Context<'_>, messages: &mut Batch, held: Duration) {
+    /// Offers the service messages, of which the first was held for so long; returns those that it
+    /// does not take.
+    fn offer(&mut self, cx: &mut Context<'_>, batch: Batch, held: Duration) -> Option<Batch> {
         let offers = self.offers(held);
         let publisher = &mut self.admission_mut().publisher;
         match offers {
-            Offers::None => return publisher.withdraw(),
-            Offers::All => publisher.offer_all(cx, messages),
-            Offers::One => {
-                let mut first: Batch = messages.pop().into_iter().collect();
-                publisher.offer_all(cx, &mut first);
-                first.extend(std::mem::take(messages));
-                *messages = first;
+            Offers::None => {
+                publisher.withdraw();
+                return Some(batch);
             }
+            Offers::One if batch.len() > 1 => {
+                let mut rest = batch.clone();
+                let first = rest.split_front(1);
+                return match publisher.offer(cx, first) {
+                    Offered::Full(_) | Offered::Nobody(_) => Some(batch),
+                    Offered::Published(_) => Some(rest),
+                };
+            }
+            Offers::One | Offers::All => {}
         }
-        if !messages.is_empty() {
-            self.admission().app().rt().give_way();
+        match publisher.offer(cx, batch) {
+            Offered::Full(left) | Offered::Nobody(left) => Some(left),
+            Offered::Published(_) => None,
         }
     }
 
-    /// What may be offered to the service of messages of which the first was held for so long.
+    /// How many messages may be offered to the service, of which the first was held for so long.
     fn offers(&self, held: Duration) -> Offers {
         let admission = self.admission();
         if self.status.generation().is_none() {

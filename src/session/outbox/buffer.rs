@@ -2,19 +2,18 @@
 
 use std::cell::Cell;
 
-use crate::bus::{Mark, Train};
+use crate::bus::Mark;
 use crate::histogram::Histogram;
 use crate::metrics::Metrics;
 use crate::rt::Instant;
+use crate::wire::{Frames, parts};
 
 /// What is gathered.
 #[derive(Debug, Default)]
 pub(super) struct Buffer {
-    /// All there is, until there is something else.
-    pub(super) train: Option<Train>,
     pub(super) bytes: Vec<u8>,
     pub(super) written: usize,
-    /// The data frames in `bytes`.
+    /// The messages in `bytes`, by batch.
     pub(super) marks: Vec<Mark>,
 }
 
@@ -35,54 +34,40 @@ impl Buffer {
         spare.ok().flatten().unwrap_or_default()
     }
 
-    /// The frames, one after the other.
-    pub(super) fn bytes(&self) -> &[u8] {
-        match &self.train {
-            Some(train) => train.frames().as_bytes(),
-            None => &self.bytes,
-        }
-    }
-
-    /// Messages among them.
+    /// Messages among the bytes.
     pub(super) fn messages(&self) -> usize {
-        self.train.as_ref().map_or(self.marks.len(), Train::len)
+        self.marks.iter().map(|mark| mark.messages).sum()
     }
 
-    /// Something comes behind a train that was all there was.
-    #[cold]
-    pub(super) fn copy_train(&mut self) {
-        if let Some(train) = self.train.take() {
-            self.push_train(train);
-        }
-    }
-
-    /// Adds a copy of messages that came together.
-    pub(super) fn push_train(&mut self, train: Train) {
-        let (before, published) = (self.bytes.len(), train.published_at());
-        self.bytes.extend_from_slice(train.frames().as_bytes());
-        self.marks.extend(train.frames().ends().map(|end| Mark {
-            end: before + end,
-            published,
-        }));
-        train.leave();
+    /// Messages of which the socket has taken every byte.
+    pub(super) fn whole_messages(&self) -> usize {
+        let whole = |mark: &Mark| {
+            if mark.end <= self.written {
+                return mark.messages;
+            }
+            let written = self.written.saturating_sub(mark.start);
+            let frames = parts(&self.bytes[mark.start..mark.end]);
+            frames.take_while(|part| part.end <= written).count()
+        };
+        self.marks.iter().map(whole).sum()
     }
 
     #[inline]
-    pub(super) fn push(&mut self, frame: &[u8], published: Option<Instant>) {
-        self.bytes.extend_from_slice(frame);
-        let end = self.bytes.len();
-        self.marks.push(Mark { end, published });
+    pub(super) fn push(&mut self, frames: &Frames, published: Option<Instant>) {
+        let start = self.bytes.len();
+        self.bytes.extend_from_slice(frames.as_bytes());
+        self.marks.push(Mark {
+            start,
+            end: self.bytes.len(),
+            messages: frames.len(),
+            published,
+        });
     }
 
     /// Everything was written: observes how long after their publish, and leaves the memory to the
     /// next one of this thread.
-    pub(super) fn finish(mut self: Box<Self>, written_after: &Histogram, now: Instant) {
-        if let Some(train) = self.train.take() {
-            let took = train.published_at().map(|at| now.nanos_since(at));
-            written_after.observe_all(took, train.len() as u64);
-            train.leave();
-        }
-        let published = self.marks.iter().filter_map(|mark| mark.published);
+    pub(super) fn finish(self: Box<Self>, written_after: &Histogram, now: Instant) {
+        let published = self.marks.iter().flat_map(Mark::each_published);
         written_after.observe_all(published.map(|at| now.nanos_since(at)), 1);
         self.spare();
     }
@@ -100,9 +85,6 @@ impl Buffer {
 
     /// Takes no more memory than it needs.
     pub(super) fn shrink(&mut self) {
-        if let Some(train) = &mut self.train {
-            train.shrink();
-        }
         if self.bytes.capacity() > 2 * self.bytes.len() {
             self.bytes.shrink_to_fit();
             self.marks.shrink_to_fit();
@@ -111,21 +93,37 @@ impl Buffer {
 
     /// Drops the frames that are not yet being written, and counts them.
     pub(super) fn cut(&mut self, metrics: &Metrics) {
+        let before = self.messages();
         let begun = match self.written {
             0 => 0,
-            written => self.marks.partition_point(|mark| mark.end < written) + 1,
+            written => {
+                // A control frame that is being written after the last message stays with what
+                // follows it.
+                let Some(index) = self.marks.iter().position(|mark| mark.end >= written) else {
+                    return;
+                };
+                self.marks[index] = self.cut_behind(self.marks[index], written);
+                index + 1
+            }
         };
-        // A control frame that is being written after the last data frame stays with what follows.
-        let Some(end) = begun
-            .checked_sub(1)
-            .map_or(Some(0), |at| self.marks.get(at).map(|mark| mark.end))
-        else {
-            return;
-        };
-        metrics.lost_unsent.add((self.marks.len() - begun) as u64);
         self.marks.truncate(begun);
         self.marks.shrink_to_fit();
-        self.bytes.truncate(end);
+        metrics.lost_unsent.add((before - self.messages()) as u64);
+        self.bytes
+            .truncate(self.marks.last().map_or(0, |mark| mark.end));
         self.bytes.shrink_to_fit();
+    }
+
+    /// The mark of a batch without the frames behind the one in which the written bytes end.
+    fn cut_behind(&self, mark: Mark, written: usize) -> Mark {
+        let written = written.saturating_sub(mark.start);
+        let mut frames = parts(&self.bytes[mark.start..mark.end]).enumerate();
+        let begun = frames.find(|(_, part)| part.end >= written);
+        let (index, part) = begun.expect("the batch ends there or later");
+        Mark {
+            end: mark.start + part.end,
+            messages: index + 1,
+            ..mark
+        }
     }
 }

@@ -6,13 +6,18 @@ use futures::io::{BufWriter, Cursor};
 
 use super::buffer::{SPARE, SPARE_BYTES_MAX};
 use super::*;
-use crate::bus::Origin;
+
+/// These texts in one block.
+fn joined(texts: &[&str]) -> Frames {
+    let each: Vec<Frames> = texts.iter().map(|text| Frame::text(text).into()).collect();
+    Frames::join(each.iter()).expect("one at least")
+}
 
 #[test]
 fn what_is_written_is_flushed() {
     let metrics = Metrics::default();
     let mut outbox = Outbox::default();
-    outbox.push(Frame::text("a").as_bytes(), None);
+    outbox.push(Frame::text("a").frames(), None);
     let mut stream = BufWriter::with_capacity(64, Cursor::new(Vec::new()));
     let mut cx = Context::from_waker(Waker::noop());
     let sent = outbox.poll_send(&mut cx, &mut stream, &metrics, Instant::ZERO);
@@ -31,8 +36,8 @@ fn what_a_broken_connection_has_not_taken_whole_is_counted_as_lost() {
     for (room, sent) in [(0, 0), (2, 0), (3, 1), (5, 1)] {
         let metrics = Metrics::default();
         let mut outbox = Outbox::default();
-        outbox.push(Frame::text("a").as_bytes(), None);
-        outbox.push(Frame::text("b").as_bytes(), None);
+        outbox.push(Frame::text("a").frames(), None);
+        outbox.push(Frame::text("b").frames(), None);
         let mut space = vec![0; room];
         let mut stream = Cursor::new(space.as_mut_slice());
         let mut cx = Context::from_waker(Waker::noop());
@@ -51,7 +56,7 @@ fn of_what_came_together_each_message_is_written_or_lost_by_itself() {
     for (room, sent) in [(0, 0), (2, 0), (3, 1), (5, 1)] {
         let metrics = Metrics::default();
         let mut outbox = Outbox::default();
-        outbox.push_train(Train::of_texts(&["a", "b"]));
+        outbox.push(&joined(&["a", "b"]), None);
         assert_eq!((outbox.messages(), outbox.len()), (2, 6));
         let mut space = vec![0; room];
         let mut stream = Cursor::new(space.as_mut_slice());
@@ -67,17 +72,12 @@ fn of_what_came_together_each_message_is_written_or_lost_by_itself() {
 #[test]
 fn what_came_together_is_written_as_it_is_and_counted_one_by_one() {
     let frame = Frame::text("x");
-    let train = || {
-        let mut train = Train::of_texts(&["a", "b"]);
-        train.publish(Origin::Unknown, Some(Instant::ZERO));
-        train
-    };
     for (before, after) in [(0, 0), (1, 0), (0, 1), (1, 2)] {
         let metrics = Metrics::default();
         let mut outbox = Outbox::default();
-        (0..before).for_each(|_| outbox.push(frame.as_bytes(), None));
-        outbox.push_train(train());
-        (0..after).for_each(|_| outbox.push(frame.as_bytes(), None));
+        (0..before).for_each(|_| outbox.push(frame.frames(), None));
+        outbox.push(&joined(&["a", "b"]), Some(Instant::ZERO));
+        (0..after).for_each(|_| outbox.push(frame.frames(), None));
         let mut written = Vec::new();
         let mut cx = Context::from_waker(Waker::noop());
         let sent = outbox.poll_send(&mut cx, &mut written, &metrics, Instant::ZERO);
@@ -112,23 +112,13 @@ fn a_cut_keeps_the_frame_that_is_begun_and_nothing_after_it() {
     for case in [(0, 0), (1, 1), (3, 1), (4, 2), (6, 2), (7, 3)] {
         let mut one_by_one = Outbox::default();
         for text in ["a", "b", "c"] {
-            one_by_one.push(Frame::text(text).as_bytes(), None);
+            one_by_one.push(Frame::text(text).frames(), None);
         }
         assert_cut(one_by_one, case);
         let mut together = Outbox::default();
-        together.push_train(Train::of_texts(&["a", "b", "c"]));
+        together.push(&joined(&["a", "b", "c"]), None);
         assert_cut(together, case);
     }
-}
-
-#[test]
-fn what_came_together_and_waits_takes_no_more_memory_than_it_needs() {
-    let mut outbox = Outbox::default();
-    outbox.push_train(Train::of_texts(&["a", "b"]));
-    assert!(send(&mut outbox, 2).is_pending());
-    let train = outbox.own.as_ref().and_then(|buffer| buffer.train.as_ref());
-    let memory = train.expect("it is alone").frames().capacity();
-    assert_eq!((memory, outbox.written()), (6, 2));
 }
 
 /// Sends all that is in the outbox into so much room.
@@ -174,7 +164,7 @@ fn what_was_written_leaves_its_memory_to_the_next_unless_that_is_much() {
         SPARE.set(None);
         let mut outbox = Outbox::default();
         outbox.own().bytes.reserve_exact(bytes);
-        outbox.push(Frame::text("a").as_bytes(), None);
+        outbox.push(Frame::text("a").frames(), None);
         assert!(send(&mut outbox, 3).is_ready());
         let buffer = SPARE.take();
         assert_eq!(buffer.is_some(), kept, "{bytes} bytes");
@@ -187,7 +177,7 @@ fn what_waits_for_the_socket_takes_no_more_memory_than_it_needs() {
     let mut outbox = Outbox::default();
     outbox.own().bytes.reserve(10_000);
     outbox.own().marks.reserve(100);
-    outbox.push(Frame::text("a").as_bytes(), None);
+    outbox.push(Frame::text("a").frames(), None);
     assert!(send(&mut outbox, 2).is_pending());
     let buffer = outbox.own();
     assert_eq!((buffer.bytes.capacity(), buffer.marks.capacity()), (3, 1));
@@ -197,7 +187,7 @@ fn what_waits_for_the_socket_takes_no_more_memory_than_it_needs() {
         let mut outbox = Outbox::default();
         outbox.own().bytes.reserve_exact(reserved);
         for _ in 0..10 {
-            outbox.push(Frame::text("a").as_bytes(), None);
+            outbox.push(Frame::text("a").frames(), None);
         }
         assert!(send(&mut outbox, 2).is_pending());
         assert_eq!(outbox.own().bytes.capacity(), capacity);

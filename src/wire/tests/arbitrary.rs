@@ -55,7 +55,7 @@ impl Sent {
         }
         let last = &self.payload[start..];
         stream.bytes.extend(client_frame(first | FIN, last, key()));
-        stream.events.push(Event::Message(self.frame()));
+        stream.events.push(super::message(self.frame()));
     }
 
     fn frame(&self) -> Frame {

@@ -1,12 +1,14 @@
 //! Compressed messages, both ways: RFC 7692.
 
+use std::num::NonZeroUsize;
+
 use flate2::{Compress, Compression, FlushCompress};
 use proptest::collection::vec;
 use proptest::prelude::*;
 use proptest::sample::Index;
 
 use super::*;
-use crate::wire::{CloseCode, Deflater, Frame, Inflation, Payload, WindowBits};
+use crate::wire::{CloseCode, Deflater, Frame, Frames, Inflation, Payload, WindowBits};
 
 const RSV1: u8 = 0x40;
 
@@ -36,13 +38,19 @@ fn deflated(payload: &[u8], level: Compression) -> Vec<u8> {
     bytes
 }
 
+/// The frame of the same message, compressed for a client; `None` if that would not be shorter.
+fn compressed(deflater: &mut Deflater, frame: &Frame, window: WindowBits) -> Option<Vec<u8>> {
+    let frames = deflater.frames(frame.frames(), window, NonZeroUsize::MIN)?;
+    Some(frames.as_bytes().to_vec())
+}
+
 fn message(payload: Payload<'_>) -> Outcome {
     let frame = match payload {
         Payload::Text(text) => Frame::text(text),
         Payload::Binary(bytes) => Frame::binary(bytes),
     };
     Outcome {
-        events: vec![Event::Message(frame)],
+        events: vec![super::message(frame)],
         error: None,
     }
 }
@@ -162,11 +170,38 @@ fn what_no_compressor_wrote_is_1007() {
 fn a_message_is_sent_compressed_only_if_that_makes_it_shorter() {
     let mut deflater = Deflater::default();
     let long = Frame::text("the same again ".repeat(100));
-    let frame = deflater.frame(&long, WindowBits::MAX).expect("it repeats");
+    let frame = compressed(&mut deflater, &long, WindowBits::MAX).expect("it repeats");
     assert_eq!(frame[0], TEXT | RSV1);
     assert!(frame.len() < 100, "{}", frame.len());
-    assert_eq!(deflater.frame(&Frame::text("short"), WindowBits::MAX), None);
-    assert_eq!(deflater.frame(&Frame::text(""), WindowBits::MAX), None);
+    assert_eq!(
+        compressed(&mut deflater, &Frame::text("short"), WindowBits::MAX),
+        None
+    );
+    assert_eq!(
+        compressed(&mut deflater, &Frame::text(""), WindowBits::MAX),
+        None
+    );
+}
+
+#[test]
+fn of_several_messages_those_are_compressed_that_are_long_enough_and_get_shorter() {
+    let long = "the same again ".repeat(10);
+    let each = [
+        Frame::text("aaaaaaaaaaaaaaaaaaaa"),
+        Frame::text(&long),
+        Frame::binary("xyz"),
+    ];
+    let each: Vec<Frames> = each.map(Frames::from).into();
+    let frames = Frames::join(each.iter()).expect("three");
+    let mut deflater = Deflater::default();
+    let bytes_min = NonZeroUsize::new(21).expect("not zero");
+    let deflated = deflater.frames(&frames, WindowBits::MAX, bytes_min);
+    let deflated: Vec<_> = deflated.expect("one gets shorter").iter().collect();
+    assert_eq!(deflated[0].as_bytes(), each[0].as_bytes());
+    assert_eq!(deflated[1].as_bytes()[0], TEXT | RSV1);
+    assert_eq!(deflated[2].as_bytes(), each[2].as_bytes());
+    let short = Frames::join(each[..1].iter()).expect("one");
+    assert_eq!(deflater.frames(&short, WindowBits::MAX, bytes_min), None);
 }
 
 #[test]
@@ -181,7 +216,11 @@ fn no_distance_exceeds_the_window_that_the_client_asked_for() {
     .collect();
     let frame = Frame::binary([&noise[..], &noise].concat());
     let mut deflater = Deflater::default();
-    let mut len = |window| deflater.frame(&frame, window).expect("16 letters").len();
+    let mut len = |window| {
+        compressed(&mut deflater, &frame, window)
+            .expect("16 letters")
+            .len()
+    };
     let (small, large) = (len(WindowBits::MIN), len(WindowBits::MAX));
     assert!(small > large + 200, "{small} {large}");
 }
@@ -219,24 +258,24 @@ fn large_messages_of_every_kind_are_compressed_and_restored() {
     for bits in [9, 15] {
         let window = WindowBits::new(bits).expect("in range");
         let mut deflater = Deflater::default();
-        let mut compressed = 0;
+        let mut shorter = 0;
         for kind in 0..60 {
             let len = random() as usize % 100_000;
             let frame = Frame::binary(payload(kind, len, &mut random));
-            let Some(bytes) = deflater.frame(&frame, window) else {
+            let Some(bytes) = compressed(&mut deflater, &frame, window) else {
                 continue;
             };
-            compressed += 1;
+            shorter += 1;
             let header = match bytes[1] {
                 127 => 10,
                 126 => 4,
                 _ => 2,
             };
             let masked = client_frame(bytes[0], &bytes[header..], KEY);
-            let expected = Event::Message(frame);
+            let expected = super::message(frame);
             assert_eq!(decode(len, [&masked[..]]).events, [expected]);
         }
-        assert!(compressed > 30, "{compressed}");
+        assert!(shorter > 30, "{shorter}");
     }
 }
 
@@ -274,7 +313,7 @@ proptest! {
         let mut deflater = Deflater::default();
         for payload in payloads {
             let frame = Frame::binary(&payload);
-            let Some(bytes) = deflater.frame(&frame, window) else { continue };
+            let Some(bytes) = compressed(&mut deflater, &frame, window) else { continue };
             prop_assert!(bytes.len() < frame.as_bytes().len());
             let header = if bytes[1] < 126 { 2 } else { 4 };
             let masked = client_frame(bytes[0], &bytes[header..], KEY);
@@ -293,8 +332,8 @@ proptest! {
         let frame = client_frame(BINARY | RSV1, &payload, KEY);
         let whole = decode(limit, [&frame[..]]);
         for event in &whole.events {
-            if let Event::Message(frame) = event {
-                prop_assert!(frame.len() <= limit);
+            if let Event::Messages(frames) = event {
+                prop_assert!(frames.payload_bytes() <= limit);
             }
         }
         prop_assert_eq!(decode(limit, frame.chunks(chunk)), whole);

@@ -105,10 +105,13 @@ fn ours(outcome: &Outcome) -> (Vec<Said>, End) {
 
 fn say(event: &Event) -> Said {
     match event {
-        Event::Message(frame) => match frame.payload() {
-            Payload::Text(text) => Said::Text(text.to_string()),
-            Payload::Binary(bytes) => Said::Binary(bytes.to_vec()),
-        },
+        Event::Messages(frames) => {
+            let frame = frames.iter().next().expect("one at least");
+            match frame.payload() {
+                Payload::Text(text) => Said::Text(text.to_string()),
+                Payload::Binary(bytes) => Said::Binary(bytes.to_vec()),
+            }
+        }
         Event::Ping(payload) => Said::Ping(payload.as_slice().to_vec()),
         Event::Pong(payload) => Said::Pong(payload.as_slice().to_vec()),
         Event::Close(frame) => Said::Close(frame.as_ref().map(|frame| match frame.code().get() {

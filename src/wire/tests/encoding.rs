@@ -41,11 +41,12 @@ fn a_frame_and_its_payload_share_one_allocation() {
 fn a_decoded_frame_equals_an_encoded_one() {
     let bytes = client_frame(TEXT, "gr\u{fc}n".as_bytes(), KEY);
     let outcome = decode_whole(100, &bytes);
-    assert_eq!(outcome.events, [Event::Message(Frame::text("gr\u{fc}n"))]);
-    assert_ne!(outcome.events, [Event::Message(Frame::binary("gr\u{fc}n"))]);
-    let Event::Message(frame) = &outcome.events[0] else {
+    assert_eq!(outcome.events, [message(Frame::text("gr\u{fc}n"))]);
+    assert_ne!(outcome.events, [message(Frame::binary("gr\u{fc}n"))]);
+    let Event::Messages(frames) = &outcome.events[0] else {
         panic!("{outcome:?}");
     };
+    let frame = frames.iter().next().expect("one at least");
     assert_eq!(frame.payload(), Payload::Text("gr\u{fc}n"));
     assert_eq!(frame.kind(), DataKind::Text);
     assert_eq!(format!("{frame:?}"), "Frame { kind: Text, len: 5 }");

@@ -10,7 +10,7 @@ fn every_form_of_length_is_read() {
         let bytes = client_frame(BINARY, &payload, KEY);
         for cut in [1, 3, 1021, bytes.len()] {
             let outcome = decode_chunks(len, bytes.chunks(cut));
-            assert_eq!(outcome.events, [Event::Message(Frame::binary(&payload))]);
+            assert_eq!(outcome.events, [message(Frame::binary(&payload))]);
         }
     }
 }
@@ -42,10 +42,7 @@ fn control_frames_do_not_count_as_message_bytes() {
         client_frame(FIN, b"c", KEY),
     ];
     let ping = ControlPayload::try_from(&[b'p'; 125][..]).expect("125 fit");
-    let events = [
-        Event::Ping(ping.into()),
-        Event::Message(Frame::binary("abc")),
-    ];
+    let events = [Event::Ping(ping.into()), message(Frame::binary("abc"))];
     assert_eq!(decode_whole(3, &frames.concat()).events, events);
 }
 
@@ -56,7 +53,7 @@ fn so_many_empty_fragments_are_allowed() {
     bytes.extend(client_frame(CONTINUATION, b"", KEY).repeat(more));
     bytes.extend(client_frame(FIN, b"x", KEY));
     let again = [&bytes[..], &bytes].concat();
-    let message = Event::Message(Frame::text("x"));
+    let message = message(Frame::text("x"));
     assert_eq!(decode_whole(1, &again).events, [message.clone(), message]);
 }
 
@@ -66,7 +63,7 @@ fn a_message_may_have_any_number_of_fragments_with_bytes() {
     let mut bytes = client_frame(BINARY & !FIN, b"x", KEY);
     bytes.extend(client_frame(CONTINUATION, b"x", KEY).repeat(20_000));
     bytes.extend(client_frame(FIN, b"x", KEY));
-    let message = Event::Message(Frame::binary("x".repeat(20_002)));
+    let message = message(Frame::binary("x".repeat(20_002)));
     assert_eq!(decode_whole(20_002, &bytes).events, [message]);
 }
 
@@ -75,10 +72,10 @@ fn an_announced_length_allocates_nothing() {
     let limit = 64 << 20;
     let mut decoder = Decoder::new(limit);
     let mut bytes = client_header(BINARY, limit, KEY);
-    assert_eq!(decoder.decode(&mut &bytes[..]), Ok(None));
+    assert_eq!(decoder.decode(&mut &bytes[..], 1), Ok(None));
     assert_eq!(decoder.heap_bytes(), 0);
     bytes = vec![0; 10];
-    assert_eq!(decoder.decode(&mut &bytes[..]), Ok(None));
+    assert_eq!(decoder.decode(&mut &bytes[..], 1), Ok(None));
     assert!(
         (10..54).contains(&decoder.heap_bytes()),
         "{}",
@@ -95,7 +92,7 @@ fn memory_follows_the_bytes_and_ends_at_the_limit() {
         let mut decoder = Decoder::new(len);
         let mut arrived = 0;
         for chunk in bytes[..bytes.len() - 1].chunks(777) {
-            assert_eq!(decoder.decode(&mut &chunk[..]), Ok(None));
+            assert_eq!(decoder.decode(&mut &chunk[..], 1), Ok(None));
             arrived += chunk.len();
             let held = arrived.saturating_sub(header);
             let heap = decoder.heap_bytes();
@@ -122,7 +119,7 @@ fn an_idle_decoder_holds_no_memory() {
     for (frame, idle) in frames.iter().zip(idle_after) {
         for byte in frame.chunks(1) {
             decoder
-                .decode(&mut &byte[..])
+                .decode(&mut &byte[..], 1)
                 .expect("the frames are legal");
         }
         assert_eq!(decoder.heap_bytes() == 0, idle);
@@ -133,13 +130,13 @@ fn an_idle_decoder_holds_no_memory() {
 fn a_partial_control_frame_counts_as_memory() {
     let mut decoder = Decoder::new(0);
     let ping = client_frame(PING, b"ping", KEY);
-    assert_eq!(decoder.decode(&mut &ping[..6]), Ok(None));
+    assert_eq!(decoder.decode(&mut &ping[..6], 1), Ok(None));
     assert_eq!(decoder.heap_bytes(), 0);
-    assert_eq!(decoder.decode(&mut &ping[6..9]), Ok(None));
+    assert_eq!(decoder.decode(&mut &ping[6..9], 1), Ok(None));
     assert_eq!(decoder.heap_bytes(), size_of::<ControlPayload>());
     assert!(
         decoder
-            .decode(&mut &ping[9..])
+            .decode(&mut &ping[9..], 1)
             .is_ok_and(|event| event.is_some())
     );
     assert_eq!(decoder.heap_bytes(), 0);
@@ -148,6 +145,6 @@ fn a_partial_control_frame_counts_as_memory() {
 #[test]
 fn the_example_of_the_rfc_is_read() {
     let hello = *b"\x81\x85\x37\xfa\x21\x3d\x7f\x9f\x4d\x51\x58";
-    let events = [Event::Message(Frame::text("Hello"))];
+    let events = [message(Frame::text("Hello"))];
     assert_eq!(decode_whole(5, &hello).events, events);
 }

@@ -1,4 +1,4 @@
-//! Messages that are decoded together are those that are decoded one by one.
+//! Messages that are decoded together are the same as decoded one by one.
 
 use proptest::collection::vec;
 use proptest::prelude::*;
@@ -6,7 +6,6 @@ use proptest::sample::Index;
 
 use super::arbitrary::{messages, stream};
 use super::*;
-use crate::wire::{Frame, Frames};
 
 /// What a decoder makes of these chunks that takes up to so many messages together.
 fn decode_together(limit: usize, chunks: &[&[u8]], messages_max: usize) -> Outcome {
@@ -14,60 +13,22 @@ fn decode_together(limit: usize, chunks: &[&[u8]], messages_max: usize) -> Outco
     let mut outcome = Outcome::default();
     for chunk in chunks {
         let mut rest = *chunk;
-        while let Some(frames) = decoder.decode_together(&mut rest, messages_max) {
-            assert!((1..=messages_max).contains(&frames.messages()));
-            outcome.events.extend(each(&frames).map(Event::Message));
-            frames.leave();
-        }
-        match decoder.decode(&mut rest) {
-            Ok(event) => outcome.events.extend(event),
-            Err(error) => {
-                outcome.error = Some(error);
-                return outcome;
+        loop {
+            match decoder.decode(&mut rest, messages_max) {
+                Ok(Some(Event::Messages(frames))) => {
+                    assert!((1..=messages_max).contains(&frames.len()));
+                    outcome.events.extend(frames.iter().map(message));
+                }
+                Ok(Some(event)) => outcome.events.push(event),
+                Ok(None) => break,
+                Err(error) => {
+                    outcome.error = Some(error);
+                    return outcome;
+                }
             }
-        }
-        // What is left is as a chunk of its own.
-        if !rest.is_empty() {
-            decode_rest(&mut decoder, rest, messages_max, &mut outcome);
-        }
-        if outcome.error.is_some() {
-            return outcome;
         }
     }
     outcome
-}
-
-fn decode_rest(decoder: &mut Decoder, mut rest: &[u8], messages_max: usize, outcome: &mut Outcome) {
-    loop {
-        if let Some(frames) = decoder.decode_together(&mut rest, messages_max) {
-            outcome.events.extend(each(&frames).map(Event::Message));
-            continue;
-        }
-        match decoder.decode(&mut rest) {
-            Ok(Some(event)) => outcome.events.push(event),
-            Ok(None) => return,
-            Err(error) => {
-                outcome.error = Some(error);
-                return;
-            }
-        }
-    }
-}
-
-/// The messages, of which each is what all say of it.
-fn each(frames: &Frames) -> impl Iterator<Item = Frame> {
-    let each: Vec<_> = frames.each().collect();
-    assert_eq!(frames.messages(), each.len());
-    assert!(frames.lens().eq(each.iter().map(Frame::len)));
-    assert_eq!(frames.payload_bytes(), frames.lens().sum::<usize>());
-    let ends = each.iter().scan(0, |end, frame| {
-        *end += frame.as_bytes().len();
-        Some(*end)
-    });
-    assert!(frames.ends().eq(ends));
-    let bytes: Vec<_> = each.iter().flat_map(Frame::as_bytes).copied().collect();
-    assert_eq!(frames.as_bytes(), bytes);
-    each.into_iter()
 }
 
 fn texts(count: usize) -> Vec<u8> {
@@ -75,80 +36,80 @@ fn texts(count: usize) -> Vec<u8> {
     frames.flatten().collect()
 }
 
+/// How many messages come first, and what is left then.
+fn first(bytes: &[u8], messages_max: usize) -> (Option<usize>, &[u8]) {
+    let mut rest = bytes;
+    let event = Decoder::new(1000).decode(&mut rest, messages_max);
+    let count = match event {
+        Ok(Some(Event::Messages(frames))) => Some(frames.len()),
+        Ok(_) | Err(_) => None,
+    };
+    (count, rest)
+}
+
 #[test]
 fn as_many_are_taken_as_there_are_and_may_be() {
-    let decoder = Decoder::new(1000);
     for (there, max, taken) in [
-        (1, 16, None),
-        (2, 16, Some(2)),
-        (16, 16, Some(16)),
-        (17, 16, Some(16)),
-        (9, 2, Some(2)),
-        (9, 1, None),
-        (9, 0, None),
+        (1, 16, 1),
+        (2, 16, 2),
+        (16, 16, 16),
+        (17, 16, 16),
+        (9, 2, 2),
+        (9, 1, 1),
     ] {
         let bytes = texts(there);
-        let mut rest = &bytes[..];
-        let frames = decoder.decode_together(&mut rest, max);
-        assert_eq!(frames.as_ref().map(|frames| frames.messages()), taken);
-        let left = texts(taken.unwrap_or(0)).len();
-        assert_eq!(rest, &bytes[left..], "{there} of which {max} may be taken");
+        let left = texts(taken).len();
+        let expected = (Some(taken), &bytes[left..]);
+        assert_eq!(
+            first(&bytes, max),
+            expected,
+            "{there} of which {max} may be taken"
+        );
     }
 }
 
 #[test]
 fn only_the_first_ones_that_are_whole_and_common_are_taken() {
-    let mut decoder = Decoder::new(1000);
     let [mut cut, mut ping, mut long, mut bad] = [(); 4].map(|()| texts(3));
     cut.pop();
-    ping.splice(0..0, client_frame(PING, b"", KEY));
+    ping.extend(client_frame(PING, b"", KEY));
     long.extend(client_frame(TEXT, &[b'x'; 1001], KEY));
     bad.extend(client_frame(TEXT, b"\xFF", KEY));
-    for (bytes, taken) in [
-        (cut, Some(2)),
-        (ping, None),
-        (long, Some(3)),
-        (bad, Some(3)),
-    ] {
-        let frames = decoder.decode_together(&mut &bytes[..], 16);
-        assert_eq!(frames.map(|frames| frames.messages()), taken);
+    for (bytes, taken) in [(cut, 2), (ping, 3), (long, 3), (bad, 3)] {
+        assert_eq!(first(&bytes, 16).0, Some(taken));
     }
-    // In the midst of another one they are its bytes, or wrong.
-    let mut first = &client_frame(TEXT & !FIN, b"a", KEY)[..];
-    assert_eq!(decoder.decode(&mut first), Ok(None));
-    assert!(decoder.decode_together(&mut &texts(3)[..], 16).is_none());
+    // Within another message they are its bytes, or wrong.
+    let mut decoder = Decoder::new(1000);
+    let mut begun = &client_frame(TEXT & !FIN, b"a", KEY)[..];
+    assert_eq!(decoder.decode(&mut begun, 16), Ok(None));
+    let wrong = decoder.decode(&mut &texts(3)[..], 16);
+    assert_eq!(wrong, Err(WireError::ExpectedContinuation));
 }
 
 #[test]
-fn one_that_is_not_utf8_before_others_is_left_to_be_judged() {
-    let mut decoder = Decoder::new(1000);
+fn a_text_that_is_not_utf8_before_others_is_judged() {
     let mut bytes = client_frame(TEXT, b"\xFF", KEY);
     bytes.extend(texts(2));
-    let mut rest = &bytes[..];
-    assert!(decoder.decode_together(&mut rest, 16).is_none());
-    assert_eq!(rest, bytes);
-    assert_eq!(decoder.decode(&mut rest), Err(WireError::InvalidUtf8));
+    let judged = Decoder::new(1000).decode(&mut &bytes[..], 16);
+    assert_eq!(judged, Err(WireError::InvalidUtf8));
 }
 
 #[test]
-fn what_is_long_is_taken_as_far_as_there_is_room() {
-    let decoder = Decoder::new(10_000);
-    let frames = |lens: &[usize]| {
+fn long_messages_are_joined_as_far_as_there_is_room() {
+    let joined = |lens: &[usize]| {
         let frames = lens.iter().map(|len| vec![b'x'; *len]);
         let bytes: Vec<_> = frames
             .flat_map(|payload| client_frame(BINARY, &payload, KEY))
             .collect();
-        let frames = decoder.decode_together(&mut &bytes[..], 16);
-        frames.map(|frames| (frames.messages(), frames.payload_bytes()))
+        match Decoder::new(10_000).decode(&mut &bytes[..], 16) {
+            Ok(Some(Event::Messages(frames))) => (frames.len(), frames.payload_bytes()),
+            other => panic!("{other:?}"),
+        }
     };
-    assert_eq!(
-        frames(&[2044, 2044]),
-        Some((2, 4088)),
-        "4,096 bytes of frames"
-    );
-    assert_eq!(frames(&[2044, 2045]), Some((1, 2044)));
-    assert_eq!(frames(&[4093, 1]), None);
-    assert_eq!(frames(&[1000; 9]), Some((4, 4000)));
+    assert_eq!(joined(&[2044, 2044]), (2, 4088), "4,096 bytes of frames");
+    assert_eq!(joined(&[2044, 2045]), (1, 2044));
+    assert_eq!(joined(&[4093, 1]), (1, 4093));
+    assert_eq!(joined(&[1000; 9]), (4, 4000));
 }
 
 proptest! {
@@ -159,7 +120,7 @@ proptest! {
         sent in messages(5000),
         wrong in vec((any::<Index>(), any::<u8>()), 0..3),
         cuts in vec(any::<Index>(), 0..3),
-        messages_max in 0_usize..20,
+        messages_max in 1_usize..20,
     ) {
         let mut bytes = stream(&sent).bytes;
         for (at, byte) in wrong {

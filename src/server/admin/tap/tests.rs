@@ -5,7 +5,7 @@ use std::time::Duration;
 use tokio::io::{AsyncWriteExt, DuplexStream};
 
 use super::*;
-use crate::bus::{Message, MessageBus};
+use crate::bus::MessageBus;
 use crate::rt::{Clock, Spawn, Tokio};
 use crate::server::pipe::{Dial, head, pipes, until};
 use crate::server::serve_admin;
@@ -59,7 +59,7 @@ async fn a_tap_goes_on_and_says_what_it_is_at_once_and_every_15_s() {
         assert!(said.ends_with(": tapping topic a\n\n"), "{said}");
         assert_eq!(app.rt().now(), began + TAP_KEEPALIVE * times);
     }
-    app.bus().publish(&topic, Message::text("x"));
+    app.bus().publish(&topic, "x".into());
     reader.recv().await;
     let said = until(&mut stream, "\n\n").await;
     assert!(
@@ -94,7 +94,7 @@ async fn a_client_that_is_not_there_is_said_at_once_and_one_that_has_left_soon()
 fn flood(app: &App<Tokio>, topic: &Topic) {
     let _reader = app.bus().subscribe(topic).expect("there is room");
     for _ in 0..1000 {
-        app.bus().publish(topic, Message::text("x"));
+        app.bus().publish(topic, "x".into());
     }
 }
 
