@@ -2,6 +2,7 @@
 
 use std::time::Duration;
 
+use super::conns::Conn;
 use super::{Breach, Checker, History, Life};
 use crate::trace::Event;
 use busline::limits::{LifecyclePolicy, Limits};
@@ -96,6 +97,9 @@ fn spread(history: &History<'_>, limits: &Limits) -> Duration {
 }
 
 /// No second has more sessions that leave than may.
+///
+/// Clients of `script` are not judged: it dozes, and a close frame follows the moment of its
+/// session by the time in which the service still answers.
 fn paced(history: &History<'_>, drained: u64) -> Result<(), Breach> {
     let Some(most) = history.wild.as_ref().and_then(|wild| wild.drain_per_second) else {
         return Ok(());
@@ -106,8 +110,9 @@ fn paced(history: &History<'_>, drained: u64) -> Result<(), Breach> {
     if is_hurried || history.clients.values().any(is_own) {
         return Ok(());
     }
+    let is_prompt = |conn: &Conn<'_>| conn.blocks.is_empty() && !conn.is_of("script");
     let mut told: Vec<u64> = Vec::new();
-    for (_, conn) in history.conns().filter(|(_, conn)| conn.blocks.is_empty()) {
+    for (_, conn) in history.conns().filter(|(_, conn)| is_prompt(conn)) {
         let at = conn
             .closed()
             .filter(|(t, code)| *t >= drained && *code == Some(GOING_AWAY));
