@@ -29,10 +29,10 @@ const SHELL: &[&str] = &[
     "src/rt/reactor",
     "src/rt/tokio.rs",
     "src/rt/turn.rs",
-    "src/main.rs",
-    "src/reload.rs",
-    "src/signals.rs",
-    "src/threads.rs",
+    "src/cli/main.rs",
+    "src/cli/reload.rs",
+    "src/cli/signals.rs",
+    "src/cli/threads.rs",
 ];
 
 #[test]

@@ -4,21 +4,7 @@ use std::fs;
 use std::path::{Path, PathBuf};
 
 /// The files of the binary, and the root of the library.
-const BINARY: &[&str] = &[
-    "bench",
-    "greeting",
-    "lib",
-    "logs",
-    "main",
-    "notify",
-    "open_files",
-    "operators",
-    "output",
-    "reload",
-    "signals",
-    "threads",
-    "trim",
-];
+const BINARY: &[&str] = &["cli", "lib"];
 
 /// A text file of the tree.
 pub(crate) struct Source {

@@ -19,7 +19,6 @@ use clap_mangen::Man;
 use futures::future::{Either, select};
 use tracing::warn;
 
-mod bench;
 mod greeting;
 mod logs;
 mod notify;
@@ -71,14 +70,14 @@ fn main() -> ExitCode {
 
 /// The server's command line, and the load generator's.
 fn command_line() -> Command {
-    command(SERVICES).subcommand(bench::command())
+    command(SERVICES).subcommand(busline_bench::command())
 }
 
 /// Does what the command line asks for.
 fn run(matches: &ArgMatches) -> Result<(), Problem> {
     let sources = Sources::new(matches, variable, SERVICES);
     match matches.subcommand() {
-        Some(("bench", matches)) => bench::bench(matches),
+        Some(("bench", matches)) => bench(matches),
         Some(("check", matches)) => {
             let file = matches.get_one::<String>("file").expect("it is required");
             name_variables(&sources);
@@ -107,6 +106,21 @@ fn run(matches: &ArgMatches) -> Result<(), Problem> {
 /// A variable of the environment; what is no text is not allowed anyway.
 fn variable(name: &str) -> Option<String> {
     std::env::var_os(name).map(|text| text.to_string_lossy().into_owned())
+}
+
+/// Runs a workload of the load generator and prints its figures.
+///
+/// # Errors
+///
+/// Why there are none, or why they cannot be believed; then they are printed all the same.
+fn bench(matches: &ArgMatches) -> Result<(), Problem> {
+    let outcome = busline_bench::run(matches)?;
+    let printed = output::print(&outcome.figures);
+    let warnings = outcome.warnings.into_iter();
+    let warnings = warnings.map(|warning| format!("busline bench: {warning}\n"));
+    output::complain(warnings.collect());
+    printed?;
+    outcome.faults.map_or(Ok(()), Err)
 }
 
 /// What to say of variables that are no settings: a typing error is a setting without effect.

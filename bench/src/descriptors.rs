@@ -1,13 +1,11 @@
 //! Open files: as many as the clients need, as far as the system allows.
 
 use super::problem::Problem;
-#[cfg(unix)]
-use crate::open_files;
 
-/// Those that are no client's: standard streams, the poll, what is read of /proc.
+/// Open files beside those of clients: standard streams, the poll, what is read of /proc.
 const OTHERS: u64 = 32;
 
-/// Raises the limit of this process to what so many clients need.
+/// Raises the limit of this process to what so many clients need, if it is lower.
 ///
 /// # Errors
 ///
@@ -16,19 +14,19 @@ const OTHERS: u64 = 32;
 pub(super) fn raise(clients: usize) -> Result<(), Problem> {
     use rustix::process::{Resource, Rlimit, getrlimit, setrlimit};
     let need = clients as u64 + OTHERS;
-    let Some(limit) = open_files::raise().filter(|limit| *limit < need) else {
+    let Rlimit { current, maximum } = getrlimit(Resource::Nofile);
+    let Some(limit) = current.filter(|current| *current < need) else {
         return Ok(());
     };
-    let hard = getrlimit(Resource::Nofile).maximum;
     let raised = Rlimit {
         current: Some(need),
-        // Root may raise the hard limit; for others this is the one they have.
-        maximum: hard.map(|hard| hard.max(need)),
+        // Root may raise the hard limit; for other users this is the limit that they have.
+        maximum: maximum.map(|hard| hard.max(need)),
     };
     setrlimit(Resource::Nofile, raised).map_err(|_errno| Problem::Descriptors {
         clients,
         need,
-        limit,
+        limit: maximum.unwrap_or(limit),
     })
 }
 

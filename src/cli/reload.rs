@@ -169,12 +169,12 @@ mod tests {
     use super::*;
 
     const A: [&str; 2] = [
-        include_str!("../tests/e2e/keys/a.pem"),
-        include_str!("../tests/e2e/keys/a.key.pem"),
+        include_str!("../../tests/e2e/keys/a.pem"),
+        include_str!("../../tests/e2e/keys/a.key.pem"),
     ];
     const B: [&str; 2] = [
-        include_str!("../tests/e2e/keys/b.pem"),
-        include_str!("../tests/e2e/keys/b.key.pem"),
+        include_str!("../../tests/e2e/keys/b.pem"),
+        include_str!("../../tests/e2e/keys/b.key.pem"),
     ];
 
     #[tokio::test]

@@ -10,7 +10,7 @@ use super::target::Target;
 
 mod command;
 
-pub(crate) use self::command::command;
+pub use self::command::command;
 
 /// Everything that a run is told.
 #[derive(Clone, Debug)]

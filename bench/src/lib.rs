@@ -45,30 +45,37 @@ use std::error::Error;
 use clap::ArgMatches;
 
 use self::options::Options;
-pub(crate) use self::options::command;
+pub use self::options::command;
 use self::problem::Problem;
-use crate::output;
 
-/// Runs a workload and prints its figures.
+/// What a workload has shown.
+#[derive(Debug)]
+pub struct Outcome {
+    /// The figures, as lines for people or as one line of JSON.
+    pub figures: String,
+    /// Why a reader should doubt some of the figures, each in one line.
+    pub warnings: Vec<&'static str>,
+    /// Why the figures cannot be believed, if they cannot.
+    pub faults: Option<Box<dyn Error>>,
+}
+
+/// Runs the workload that these arguments of [`command`] name.
 ///
 /// # Errors
 ///
-/// Why there are none, or why they cannot be believed; then they are printed all the same.
-pub(crate) fn bench(matches: &ArgMatches) -> Result<(), Box<dyn Error>> {
+/// The reason why there are no figures.
+pub fn run(matches: &ArgMatches) -> Result<Outcome, Box<dyn Error>> {
     let options = Options::read(matches)?;
     let report = run::run(&options)?;
     let figures = match options.json {
         true => format!("{}\n", report.json()),
         false => format!("{report}\n"),
     };
-    let printed = output::print(&figures);
-    let warnings = report.warnings().into_iter();
-    let warnings = warnings.map(|warning| format!("busline bench: {warning}\n"));
-    output::complain(warnings.collect());
-    printed?;
     let faults = report.faults();
-    match faults.is_empty() {
-        true => Ok(()),
-        false => Err(Problem::Faults(faults.join("\n")).into()),
-    }
+    let faults = (!faults.is_empty()).then(|| Problem::Faults(faults.join("\n")).into());
+    Ok(Outcome {
+        figures,
+        warnings: report.warnings(),
+        faults,
+    })
 }

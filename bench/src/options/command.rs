@@ -5,7 +5,7 @@ use std::time::Duration;
 
 use clap::{Arg, ArgAction, Command, value_parser};
 
-use crate::bench::token::VARIABLE;
+use crate::token::VARIABLE;
 
 const ABOUT: &str =
     "Measures a server: what a message costs it, how long it takes, what an idle client holds";
@@ -22,7 +22,7 @@ A server on the same machine (Linux) is found by its port, and its processor tim
 message that was delivered. Figures from a machine that does something else are worth little.";
 
 /// The command line of `bench`.
-pub(crate) fn command() -> Command {
+pub fn command() -> Command {
     Command::new("bench")
         .about(ABOUT)
         .after_help(EXAMPLES)
