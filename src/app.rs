@@ -3,19 +3,19 @@
 use std::collections::BTreeMap;
 use std::sync::Arc as StdArc;
 
-use crate::authorize::{Anyone, Authorize, NotReady};
-use crate::backlog::{Account, Backlog};
+use crate::admission::authorize::{Anyone, Authorize, NotReady};
+use crate::admission::backlog::{Account, Backlog};
+use crate::admission::pacing::Pacing;
+use crate::admission::permits::{Bounds, Full, Permit, Permits};
 use crate::bus::{BusCounts, ClientId, InMemoryMessageBus, MessageBus, NameError, ServiceName};
+use crate::client::host::Hosts;
+use crate::client::origin::Origins;
+use crate::client::peer::Peer;
 use crate::fan::Fans;
-use crate::host::Hosts;
 use crate::limits::{
     InboundPolicy, LifecyclePolicy, Limits, ON_THE_WAY, ServicePolicy, SlowConsumer,
 };
 use crate::metrics::{Metrics, SessionCounts};
-use crate::origin::Origins;
-use crate::pacing::Pacing;
-use crate::peer::Peer;
-use crate::permits::{Bounds, Full, Permit, Permits};
 use crate::planted::{self, Bug};
 #[cfg(feature = "server")]
 use crate::refusal::Refusals;

@@ -23,25 +23,17 @@
 //! Everything but the shell does no I/O, reads no clock and spawns nothing by itself.
 #![forbid(unsafe_code)]
 
-pub mod address;
+mod admission;
 pub mod app;
-pub mod authorize;
-mod backlog;
-mod bucket;
 pub mod bus;
 #[cfg(test)]
 mod cases;
+mod client;
 mod fan;
 pub mod histogram;
-pub mod host;
-pub mod identity;
 mod instant;
 pub mod limits;
 mod metrics;
-pub mod origin;
-mod pacing;
-mod peer;
-mod permits;
 #[cfg(not(feature = "planted"))]
 mod planted;
 #[cfg(feature = "planted")]
@@ -66,12 +58,13 @@ pub mod wire;
 #[doc = include_str!("../README.md")]
 struct Readme;
 
+pub use crate::admission::authorize::{self, Authorize};
+pub use crate::admission::bucket::Bucket;
+pub use crate::admission::pacing::Pacing;
 pub use crate::app::App;
-pub use crate::authorize::Authorize;
-pub use crate::bucket::Bucket;
 pub use crate::bus::Message;
+pub use crate::client::peer::Peer;
+pub use crate::client::{address, host, identity, origin};
 pub use crate::limits::{Limits, ServicePolicy};
 pub use crate::metrics::{CloseReason, DisplaceReason, RefuseReason, SessionCounts};
-pub use crate::pacing::Pacing;
-pub use crate::peer::Peer;
 pub use crate::service::{Context, Service};

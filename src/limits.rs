@@ -3,7 +3,7 @@
 use std::num::{NonZeroU32, NonZeroU64, NonZeroUsize};
 use std::time::Duration;
 
-use crate::address::Network;
+use crate::client::address::Network;
 
 /// Longest name of a topic, in bytes.
 pub const TOPIC_BYTES_MAX: usize = 255;

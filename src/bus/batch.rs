@@ -187,7 +187,7 @@ mod tests {
     use super::*;
     use crate::bus::message::Sender;
     use crate::bus::{ClientId, Topic};
-    use crate::identity::Identity;
+    use crate::client::identity::Identity;
 
     fn joined(texts: &[&str]) -> Batch {
         let messages = texts.iter().map(Message::text);

@@ -4,7 +4,7 @@ use std::fmt;
 use std::sync::Arc;
 
 use super::topic::{ClientId, Topic};
-use crate::identity::{ANONYMOUS, Identity};
+use crate::client::identity::{ANONYMOUS, Identity};
 use crate::instant::Instant;
 use crate::wire::{DataKind, Frame, Payload};
 

@@ -166,7 +166,7 @@ mod tests {
 
     use super::*;
     use crate::bus::{Origin, Sender};
-    use crate::identity::Identity;
+    use crate::client::identity::Identity;
 
     #[test]
     fn an_event_says_all_of_a_message_but_what_is_in_it() {

@@ -173,7 +173,12 @@ mod tests {
             drop(std::panic::take_hook());
         });
         let line = String::from_utf8(read.recv().expect("a line")).expect("text");
-        for word in ["ERROR", "panicked", "reason=\"planned\"", "at=src/cli/logs.rs:"] {
+        for word in [
+            "ERROR",
+            "panicked",
+            "reason=\"planned\"",
+            "at=src/cli/logs.rs:",
+        ] {
             assert!(line.contains(word), "{word}: {line}");
         }
     }

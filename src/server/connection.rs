@@ -26,8 +26,8 @@ use super::routes::Shell;
 use super::upgrade::Kind;
 use super::waiting::{Bounds, Newcomer};
 use super::way::{Ends, Way};
+use crate::admission::bucket::Bucket;
 use crate::app::App;
-use crate::bucket::Bucket;
 use crate::rt::{Instant, Runtime};
 use crate::sync::Mutex;
 

@@ -4,7 +4,7 @@ use std::net::{IpAddr, SocketAddr};
 
 use axum::http::{HeaderMap, header};
 
-use crate::address::Network;
+use crate::client::address::Network;
 
 mod element;
 

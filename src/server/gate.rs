@@ -16,7 +16,7 @@ pub(super) use self::rule::Audience;
 use self::rule::{Page, Rule};
 use super::way::Way;
 use crate::app::App;
-use crate::host::Authority;
+use crate::client::host::Authority;
 use crate::metrics::RefuseReason;
 use crate::refusal::{Refusal, Wrong, printable};
 use crate::rt::Runtime;

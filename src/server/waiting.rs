@@ -4,7 +4,7 @@ use std::cmp::Reverse;
 use std::collections::{BTreeMap, BTreeSet};
 use std::net::IpAddr;
 
-use crate::address::group;
+use crate::client::address::group;
 use crate::metrics::DisplaceReason as Bound;
 
 /// Most places.

@@ -9,14 +9,14 @@ use super::feed::Feed;
 use super::parting::{Answers, Parting};
 use super::teller::Teller;
 use super::to_all::ToAll;
+use crate::admission::permits::{Full, Permit};
 use crate::app::App;
 use crate::bus::{
     Batch, ClientId, MessageBus, Origin, Publisher, ServiceName, SubscribeError, Topic,
 };
+use crate::client::peer::Peer;
 use crate::limits::{InboundPolicy, Limits};
 use crate::metrics::RefuseReason;
-use crate::peer::Peer;
-use crate::permits::{Full, Permit};
 use crate::registry::{JoinError, Lease, Refusal};
 use crate::rt::{Home, Instant, Runtime};
 use crate::wire::{Deflate, Frames, Inflation};

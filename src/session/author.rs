@@ -1,7 +1,7 @@
 //! A client as the messages it sends name it.
 
 use crate::bus::{ClientId, Sender, Topic};
-use crate::identity::{ANONYMOUS, Identity};
+use crate::client::identity::{ANONYMOUS, Identity};
 
 /// Who a client is; what its messages refer to is made for the first of them.
 #[derive(Debug)]

@@ -2,7 +2,7 @@
 
 use super::envelope::{self, BadEnvelope};
 use crate::bus::Generation;
-use crate::identity::Token;
+use crate::client::identity::Token;
 use crate::planted::{self, Bug};
 use crate::wire::{DataKind, Frame, Frames, Part};
 

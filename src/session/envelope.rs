@@ -8,7 +8,7 @@ use serde::de::{Deserializer, IgnoredAny, MapAccess, Visitor};
 use smallvec::SmallVec;
 
 use super::dialect::{Command, Heard};
-use crate::identity::Token;
+use crate::client::identity::Token;
 use crate::wire::{DataKind, Frame, Frames, Payload};
 
 /// A text of a client that speaks JSON.

@@ -2,7 +2,7 @@
 
 use std::time::SystemTime;
 
-use crate::identity::Identity;
+use crate::client::identity::Identity;
 use crate::rt::Instant;
 
 /// The end of what a client has shown, on the clock that never jumps.

@@ -1,6 +1,6 @@
 //! How much one client may send: a pure machine.
 
-use crate::bucket::Bucket;
+use crate::admission::bucket::Bucket;
 use crate::limits::{InboundPolicy, OverRate, Rate};
 use crate::planted::{self, Bug};
 use crate::rt::Instant;

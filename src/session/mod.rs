@@ -16,8 +16,8 @@ use std::task::{Context, Poll, Waker};
 
 use futures::io::AsyncWrite;
 
+use crate::admission::backlog::Account;
 use crate::app::App;
-use crate::backlog::Account;
 use crate::bus::ClientId;
 use crate::metrics::CloseReason;
 use crate::rt::{Instant, Runtime};

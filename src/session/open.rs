@@ -20,7 +20,7 @@ use super::outbox::Outbox;
 use super::pongs::Pongs;
 use super::renewal::Renewal;
 use super::socket::Socket;
-use crate::backlog::Account;
+use crate::admission::backlog::Account;
 use crate::fan::Follower;
 use crate::limits::SlowConsumer;
 use crate::planted::{self, Bug};

@@ -6,8 +6,8 @@ use futures::FutureExt;
 use futures::future::{BoxFuture, ready};
 
 use super::admission::Membership;
-use crate::authorize::{Ask, Denied};
-use crate::identity::{Identity, Token};
+use crate::admission::authorize::{Ask, Denied};
+use crate::client::identity::{Identity, Token};
 use crate::limits::TOKEN_BYTES_MAX;
 use crate::rt::{Instant, Runtime};
 

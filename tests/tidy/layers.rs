@@ -4,15 +4,13 @@ use crate::sources::{Breach, Source, assert_none, library, without_comments};
 
 /// Modules from the ground up; those on one line know nothing of each other.
 const LAYERS: &[&[&str]] = &[
-    &["cases", "host", "planted"],
-    &["address", "identity", "instant", "origin", "sync"],
+    &["cases", "planted"],
+    &["client", "instant", "sync"],
     &["histogram", "shards", "wakes"],
-    &["limits", "peer"],
-    &[
-        "backlog", "metrics", "permits", "refusal", "rt", "scratch", "wire",
-    ],
-    &["bucket", "bus"],
-    &["authorize", "fan", "pacing"],
+    &["limits"],
+    &["metrics", "refusal", "rt", "scratch", "wire"],
+    &["bus"],
+    &["admission", "fan"],
     &["service"],
     &["registry"],
     &["app"],

@@ -9,9 +9,9 @@ use futures::future::{BoxFuture, ready};
 use jsonwebtoken::crypto::verify;
 use tracing::debug;
 
-use crate::authorize::{Ask, Authorize, Denied, NotReady};
+use crate::admission::authorize::{Ask, Authorize, Denied, NotReady};
 use crate::bus::ServiceName;
-use crate::identity::Identity;
+use crate::client::identity::Identity;
 use crate::limits::TOKEN_BYTES_MAX;
 
 mod claims;

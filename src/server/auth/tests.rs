@@ -258,7 +258,7 @@ fn what_is_no_public_key_is_named() {
 
 fn ask(jwt: &Jwt, service: &str, token: Option<&str>) -> Result<Identity, Denied> {
     let service = service.parse().expect("a name");
-    let token = token.map(crate::identity::Token::new);
+    let token = token.map(crate::client::identity::Token::new);
     let wall = wall();
     let ask = Ask {
         service,

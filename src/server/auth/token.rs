@@ -2,7 +2,7 @@
 
 use axum::http::{HeaderMap, Uri, header};
 
-use crate::identity::Token;
+use crate::client::identity::Token;
 use crate::server::subprotocols;
 
 /// What a subprotocol that is a token starts with: what a browser can send.

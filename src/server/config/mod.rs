@@ -7,12 +7,12 @@ use std::thread::available_parallelism;
 use clap::ArgMatches;
 use tracing_subscriber::filter::Targets;
 
-use crate::host::Hosts;
+use crate::client::host::Hosts;
+use crate::client::origin::Origins;
 use crate::limits::{
     AgePolicy, DrainPolicy, FetchPolicy, InboundPolicy, KeepalivePolicy, LifecyclePolicy, Limits,
     ServicePolicy, Window,
 };
-use crate::origin::Origins;
 
 mod addresses;
 mod admin;

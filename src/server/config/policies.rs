@@ -2,7 +2,7 @@
 
 use super::admin::LogFormat;
 use super::value::{Described, Kind, Value};
-use crate::address::Network;
+use crate::client::address::Network;
 use crate::limits::{DrainCode, OverRate, Rate, SlowConsumer};
 use crate::server::auth::Join;
 

@@ -8,10 +8,10 @@ use super::log_filter::LogFilter;
 use super::problem::Problem;
 use super::source::{Place, Source};
 use super::value::{Described, Kind, OneOrMore, Parsed, Ratio, Time, Value, Whole};
-use crate::address::Network;
-use crate::host;
+use crate::client::address::Network;
+use crate::client::host;
+use crate::client::origin::Pattern;
 use crate::limits::{DrainCode, OverRate, Rate, SlowConsumer};
-use crate::origin::Pattern;
 use crate::server::auth::{Join, SECRET_BYTES_MIN};
 use crate::server::{Address, UnixGroup, UnixMode, Url};
 

@@ -2,7 +2,7 @@
 
 use axum::http::{HeaderMap, HeaderValue, Uri, Version, header};
 
-use crate::host::Authority;
+use crate::client::host::Authority;
 
 /// The request does not name one host.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]

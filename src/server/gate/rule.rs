@@ -3,8 +3,8 @@
 //! A page of a foreign host whose name leads to this machine (DNS rebinding) sends an `Origin` and
 //! a `Host` that agree. The host itself gives it away: it is no address and no name of ours.
 
-use crate::host::{Authority, Host, Hosts};
-use crate::origin::{Origins, host_of, is_own};
+use crate::client::host::{Authority, Host, Hosts};
+use crate::client::origin::{Origins, host_of, is_own};
 use crate::server::way::Way;
 
 /// Whom a listener is for.

@@ -3,7 +3,7 @@
 use serde_json::{Value, json};
 
 use super::*;
-use crate::origin::Origins;
+use crate::client::origin::Origins;
 use crate::rt::{Spawn, Tokio};
 use crate::server::pipe::{Dial, pipes};
 use crate::server::{serve, serve_admin, serve_probes};
@@ -28,7 +28,7 @@ impl Doors {
             .iter()
             .map(|origin| origin.parse().expect("a pattern"));
         let app = App::builder(Tokio::current())
-            .hosts(crate::host::Hosts::new(hosts.collect()))
+            .hosts(crate::client::host::Hosts::new(hosts.collect()))
             .origins(Origins::new(origins.collect()))
             .service("echo", echo);
         let app = app.expect("it is valid").build();

@@ -6,7 +6,7 @@ use futures::FutureExt;
 use futures::future::BoxFuture;
 
 use super::*;
-use crate::authorize::Authorize;
+use crate::admission::authorize::Authorize;
 use crate::rt::{Clock, Spawn, Tokio};
 use crate::server::pipe::pipes;
 use crate::server::serve;

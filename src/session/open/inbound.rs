@@ -5,7 +5,7 @@ use std::task::{Context, Poll, ready};
 use std::time::Duration;
 
 use super::{Open, lost};
-use crate::authorize::Denied;
+use crate::admission::authorize::Denied;
 use crate::bus::{Batch, Offered};
 use crate::planted::{self, Bug};
 use crate::rt::{Instant, Runtime};

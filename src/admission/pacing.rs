@@ -323,7 +323,7 @@ mod tests {
             assert_eq!(took, Duration::from_millis(19_998), "as fast as allowed");
             // Its limit on accepts is the same rate: nobody waits.
             let rate = crate::limits::Rate::new(u64::from(per_second), 1);
-            let mut accepts = crate::bucket::Bucket::new(rate, arrivals[0]);
+            let mut accepts = crate::admission::bucket::Bucket::new(rate, arrivals[0]);
             assert!(arrivals.iter().all(|arrival| accepts.take(*arrival, 1)));
         }
     }

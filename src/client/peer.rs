@@ -3,7 +3,7 @@
 use std::net::IpAddr;
 use std::sync::Arc;
 
-use crate::identity::Identity;
+use crate::client::identity::Identity;
 
 /// A client before it is admitted: where it comes from and who it says, and has proved, it is.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]

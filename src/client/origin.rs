@@ -3,7 +3,7 @@
 use std::fmt;
 use std::str::FromStr;
 
-use crate::host::{self, Authority, Host, split_port};
+use crate::client::host::{self, Authority, Host, split_port};
 
 /// Longest origin or pattern, in bytes.
 const BYTES_MAX: usize = 300;

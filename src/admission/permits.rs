@@ -7,8 +7,8 @@ use std::net::IpAddr;
 use std::sync::Arc as StdArc;
 use std::task::{Context, Poll};
 
-use crate::address::group;
-use crate::peer::Peer;
+use crate::client::address::group;
+use crate::client::peer::Peer;
 use crate::planted::{self, Bug};
 use crate::sync::{Arc, Mutex, Place, Waiters};
 
@@ -233,7 +233,7 @@ mod tests {
     use std::task::Waker;
 
     use super::*;
-    use crate::identity::Identity;
+    use crate::client::identity::Identity;
 
     fn peer(address: Option<&str>, subject: Option<&str>) -> Peer {
         Peer {

@@ -5,7 +5,7 @@ use std::time::{Duration, SystemTime};
 use futures::future::{BoxFuture, FutureExt, ready};
 
 use crate::bus::ServiceName;
-use crate::identity::{Identity, Token};
+use crate::client::identity::{Identity, Token};
 
 /// Decides who may join a service.
 ///
