@@ -28,8 +28,8 @@ pub(super) struct Inlet {
 #[derive(Debug)]
 struct Partial {
     decoder: Decoder,
-    /// Messages that were decoded and put back.
-    put_back: Option<Frames>,
+    /// Messages that were decoded and put back, the next ones last.
+    put_back: Vec<Frames>,
     /// Bytes that were read but not decoded yet, from `decoded` on.
     ahead: Vec<u8>,
     decoded: usize,
@@ -63,7 +63,7 @@ impl Inlet {
     /// Bytes it holds: read and not decoded, or parts of a message.
     pub(super) fn held(&self) -> usize {
         self.partial.as_ref().map_or(0, |partial| {
-            let put_back = partial.put_back.as_ref().map_or(0, Frames::payload_bytes);
+            let put_back: usize = partial.put_back.iter().map(Frames::payload_bytes).sum();
             partial.ahead.capacity() + partial.decoder.heap_bytes() + put_back
         })
     }
@@ -77,7 +77,7 @@ impl Inlet {
     /// Whether there is something that was read, and not decoded or put back.
     pub(super) fn is_ahead(&self) -> bool {
         let partial = self.partial.as_ref();
-        partial.is_some_and(|partial| partial.put_back.is_some() || !partial.ahead.is_empty())
+        partial.is_some_and(|partial| !partial.put_back.is_empty() || !partial.ahead.is_empty())
     }
 
     /// Bytes read since this was last asked.
@@ -90,10 +90,10 @@ impl Inlet {
     #[inline]
     pub(super) fn next(&mut self, messages_max: usize) -> Option<Inbound> {
         let partial = self.partial.as_mut()?;
-        if let Some(mut frames) = partial.put_back.take() {
+        if let Some(mut frames) = partial.put_back.pop() {
             if frames.len() > messages_max {
                 let first = frames.split_front(messages_max);
-                partial.put_back = Some(std::mem::replace(&mut frames, first));
+                partial.put_back.push(std::mem::replace(&mut frames, first));
             }
             if partial.is_over() {
                 self.partial = None;
@@ -113,13 +113,14 @@ impl Inlet {
         }
     }
 
-    /// Gives messages back that came last, to be the [`next`](Self::next) ones.
+    /// Gives back messages of the last [`next`](Self::next), which are the next ones again, before
+    /// all that was put back earlier.
     pub(super) fn put_back(&mut self, frames: Frames) {
         let decoder = || Decoder::new(self.message_bytes_max).inflating(self.inflation);
         let partial = self
             .partial
             .get_or_insert_with(|| Box::new(Partial::of(decoder())));
-        partial.put_back = Some(frames);
+        partial.put_back.push(frames);
     }
 
     /// The same of one more read of at most so many bytes, once there is no [`next`](Self::next).
@@ -204,7 +205,7 @@ impl Partial {
     fn of(decoder: Decoder) -> Self {
         Self {
             decoder,
-            put_back: None,
+            put_back: Vec::new(),
             ahead: Vec::new(),
             decoded: 0,
             arrival: None,
@@ -251,7 +252,7 @@ impl Partial {
 
     /// Whether the next byte is the first one of a message.
     fn is_over(&self) -> bool {
-        self.put_back.is_none() && self.ahead.is_empty() && self.decoder.is_idle()
+        self.put_back.is_empty() && self.ahead.is_empty() && self.decoder.is_idle()
     }
 }
 
@@ -264,5 +265,49 @@ fn decode(decoder: &mut Decoder, input: &mut &[u8], messages_max: usize) -> Inbo
         Ok(Some(event)) => Inbound::Event(event),
         Ok(None) => Inbound::Partial,
         Err(error) => Inbound::Violation(error),
+    }
+}
+
+#[cfg(all(test, not(feature = "loom")))]
+mod tests {
+    use super::*;
+    use crate::wire::Frame;
+
+    /// The texts of the next messages, so many at most.
+    fn next(inlet: &mut Inlet, messages_max: usize) -> Vec<String> {
+        match inlet.next(messages_max) {
+            Some(Inbound::Event(Event::Messages(frames))) => texts(&frames),
+            None => Vec::new(),
+            Some(other) => panic!("{other:?}"),
+        }
+    }
+
+    fn texts(frames: &Frames) -> Vec<String> {
+        let text = |frame: Frame| String::from_utf8_lossy(frame.payload_bytes()).into_owned();
+        frames.iter().map(text).collect()
+    }
+
+    fn frames(all: &[&str]) -> Frames {
+        let each: Vec<_> = all
+            .iter()
+            .map(|text| Frames::from(Frame::text(*text)))
+            .collect();
+        Frames::join(each.iter()).expect("there are some")
+    }
+
+    #[test]
+    fn messages_that_were_put_back_are_the_next_ones_in_their_order() {
+        let mut inlet = Inlet::new(100, Inflation::default());
+        inlet.put_back(frames(&["a", "b", "c", "d"]));
+        assert_eq!(next(&mut inlet, 1), ["a"], "no more than may be taken");
+        let mut rest = frames(&["b", "c"]);
+        assert_eq!(next(&mut inlet, 2), texts(&rest));
+        let _taken = rest.split_front(1);
+        inlet.put_back(rest);
+        assert!(inlet.is_ahead());
+        assert_eq!(inlet.held(), 2, "bytes of texts");
+        assert_eq!(next(&mut inlet, 9), ["c"], "before those that were left");
+        assert_eq!(next(&mut inlet, 9), ["d"]);
+        assert!(inlet.is_empty());
     }
 }
