@@ -3,22 +3,21 @@
 //! A service is one async function of a [`Context`]; clients reach it at `/ws/<service>`; it runs
 //! while somebody is connected. Clients and services never know each other: they meet on topics.
 //!
-//! The modules, from the ground up:
+//! A program that embeds busline needs [`App`] and [`app::Builder`], [`Service`] and [`Context`],
+//! [`Limits`], and the shell: `server` (feature `server`), with [`authorize`] to decide who may
+//! join. The other modules are what these are made of, from the ground up:
 //!
-//! - [`limits`]: every bound by name; [`address`] and [`Peer`]: whom they are counted for;
-//!   [`Bucket`]: how a rate is kept.
-//! - [`identity`]: who a client is.
-//! - [`host`]: which hosts requests may name; [`origin`]: which pages may connect.
-//! - [`histogram`]: how long things take.
+//! - [`address`], [`Peer`]: a client as limits count it; [`identity`]: who it is; [`host`],
+//!   [`origin`]: which hosts a request may name, and which pages may connect.
+//! - [`limits`]: every bound by name; [`histogram`]: how long things take.
 //! - [`rt`]: what the core asks of a runtime.
 //! - [`wire`]: the WebSocket protocol, bytes in and bytes out.
 //! - [`bus`]: topics, messages, subscriptions.
 //! - [`service`]: what a service is; `ping`, `echo`, `timenow`.
-//! - [`authorize`]: who may join.
 //! - [`registry`]: starts a service with its first client, stops it with its last.
 //! - [`app`]: all of these put together.
 //! - [`session`]: one client's socket on the bus.
-//! - `server`: the shell that binds it to HTTP and real sockets (feature `server`).
+//! - `server`: binds it to HTTP and real sockets.
 //!
 //! Everything but the shell does no I/O, reads no clock and spawns nothing by itself.
 #![forbid(unsafe_code)]
@@ -37,6 +36,7 @@ mod metrics;
 #[cfg(not(feature = "planted"))]
 mod planted;
 #[cfg(feature = "planted")]
+#[doc(hidden)]
 pub mod planted;
 #[cfg(feature = "server")]
 mod refusal;
@@ -59,7 +59,10 @@ pub mod wire;
 struct Readme;
 
 pub use crate::admission::authorize::{self, Authorize};
+// For the simulator and the tests.
+#[doc(hidden)]
 pub use crate::admission::bucket::Bucket;
+#[doc(hidden)]
 pub use crate::admission::pacing::Pacing;
 pub use crate::app::App;
 pub use crate::bus::Message;

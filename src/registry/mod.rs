@@ -23,7 +23,10 @@ use self::entry::Entry;
 pub use self::exit::{Crash, REASON_BYTES_MAX};
 use self::lease::Watch;
 pub use self::lease::{Lease, Status};
-pub use self::lifecycle::{Effect, Event, ExitKind, Lifecycle, LifecycleCounts, Refusal, State};
+// For the simulator and the fuzzers.
+#[doc(hidden)]
+pub use self::lifecycle::{Effect, Event, ExitKind, Lifecycle};
+pub use self::lifecycle::{LifecycleCounts, Refusal, State};
 
 /// The services of an application, each started with its first client and stopped with its last.
 pub struct Registry<R: Runtime> {

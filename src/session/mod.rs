@@ -54,7 +54,10 @@ pub use self::admission::{Admission, AdmitError};
 pub use self::cause::Cause;
 pub use self::dialect::Dialect;
 pub use self::envelope::BadEnvelope;
+// For the simulator and the tests.
+#[doc(hidden)]
 pub use self::expiry::{Expiry, Good};
+#[doc(hidden)]
 pub use self::keepalive::{Keepalive, Pulse};
 pub use self::socket::{Plain, Socket};
 

@@ -28,10 +28,15 @@ mod mask;
 mod utf8;
 
 pub use self::close::{CLOSE_REASON_BYTES_MAX, CloseCode, CloseFrame};
+// The codec itself: for the simulator, the tests and the fuzzers.
+#[doc(hidden)]
 pub use self::control::{CONTROL_BYTES_MAX, ControlKind, ControlPayload, append_control};
+#[doc(hidden)]
 pub use self::decoder::{Decoder, EMPTY_FRAGMENTS_MAX, Event, Inflation};
+#[doc(hidden)]
 pub use self::deflate::Deflater;
 pub use self::error::WireError;
+#[doc(hidden)]
 pub use self::extension::{Deflate, WindowBits};
 pub use self::frame::{DataKind, Frame, HEADER_BYTES_MAX, OpCode, Payload};
 pub use self::frames::Frames;
