@@ -1,5 +1,5 @@
 #!/usr/bin/env python3
-"""Compares busline with another server of the same shape, and writes the README's table and plot.
+"""Compares busline with another server of the same shape, and writes the table and plot of docs/performance.md.
 
 Runs `busline bench` against both in turn (A B A B ...), the servers on core 0 and the generator on core
 1, and takes the median of the ratios of neighbouring runs: of many short ones, as the speed of a virtual
@@ -18,7 +18,7 @@ Two threads against one are the same with `--busline-args "--threads 2"`, `--thr
 all on the same cores: `--server-cores 0,1 --generator-cores 0,1`.
 
 Everything that was measured goes to benches/results/compare.json; from there come the table between the
-markers in README.md and benches/results/compare.svg. --render writes both anew from that file; --dry writes
+markers in docs/performance.md and benches/results/compare.svg. --render writes both anew from that file; --dry writes
 nothing at all.
 """
 
@@ -38,7 +38,7 @@ from pathlib import Path
 ROOT = Path(__file__).resolve().parent.parent
 RESULTS = ROOT / "benches" / "results" / "compare.json"
 PLOT = ROOT / "benches" / "results" / "compare.svg"
-README = ROOT / "README.md"
+PAGE = ROOT / "docs" / "performance.md"
 BEGIN, END = "<!-- compare.py: begin -->", "<!-- compare.py: end -->"
 
 ATTEMPTS = 3
@@ -206,13 +206,13 @@ def line(row):
     return f"| {row['name']} | {a} | {b} | {ratio:.3f} | {least:.3f} - {most:.3f} |"
 
 
-def write_readme(results):
+def write_page(results):
     """The table and the plot, between the markers."""
-    text = README.read_text()
+    text = PAGE.read_text()
     before, rest = text.split(BEGIN)
     _, after = rest.split(END)
     baseline = results["baseline"]
-    picture = PLOT.relative_to(ROOT)
+    picture = Path("..") / PLOT.relative_to(ROOT)
     lines = [
         BEGIN,
         f"![Processor time for a delivered message, busline and {baseline}]({picture})",
@@ -224,7 +224,7 @@ def write_readme(results):
         f"{results['machine']}; {results['rounds']} rounds of {results['seconds']:g} s each.",
         END,
     ]
-    README.write_text(before + "\n".join(lines) + after)
+    PAGE.write_text(before + "\n".join(lines) + after)
 
 
 # The plot: a row a workload, a dot for each server on a logarithmic axis, the ratio beside it.
@@ -356,7 +356,7 @@ def main():
         RESULTS.write_text(json.dumps(results, indent=1) + "\n")
     results = json.loads(RESULTS.read_text())
     write_plot(results)
-    write_readme(results)
+    write_page(results)
 
 
 if __name__ == "__main__":
