@@ -4,7 +4,7 @@ use super::message::{Generation, Message, Origin};
 use crate::instant::Instant;
 use crate::wire::Frames;
 
-/// One or more messages of one sender, the oldest first; cheap to clone.
+/// Messages of one sender, at least one, the oldest first; cheap to clone.
 ///
 /// The messages are encoded for the wire once, one after the other in one block of memory, which
 /// all receivers share. A lone [`Message`] is a batch of one. A batch that is split shares its
@@ -13,12 +13,12 @@ use crate::wire::Frames;
 pub struct Batch {
     frames: Frames,
     origin: Origin,
-    /// When a service published it, on its runtime's clock.
+    /// When a service published the messages, on the clock of the service's runtime.
     published: Option<Instant>,
 }
 
 impl Batch {
-    /// The messages of these frames, which `origin` has sent.
+    /// Makes a batch of frames that `origin` sent.
     #[inline]
     pub(crate) fn new(frames: Frames, origin: Origin) -> Self {
         Self {
@@ -28,9 +28,10 @@ impl Batch {
         }
     }
 
-    /// Joins messages in one block of memory, to be published together; `None` if there are none.
+    /// Joins messages in one block of memory, to be published together; `None` if there are no
+    /// messages.
     ///
-    /// The messages of a batch have one sender: the joined ones have that of the first.
+    /// A batch has one sender: the joined messages take the origin of the first message.
     pub fn join(messages: impl IntoIterator<Item = Message>) -> Option<Self> {
         let messages: Vec<_> = messages.into_iter().collect();
         let frames = Frames::join(messages.iter().map(|message| message.frame().frames()))?;
@@ -38,20 +39,21 @@ impl Batch {
         Some(Self::new(frames, origin))
     }
 
-    /// How many messages there are: one at least.
+    /// The number of messages: at least one.
     #[inline]
     #[expect(clippy::len_without_is_empty, reason = "there is one at least")]
     pub fn len(&self) -> usize {
         self.frames.len()
     }
 
-    /// The bytes of all payloads.
+    /// The length of all payloads together, in bytes.
     #[inline]
     pub fn bytes(&self) -> usize {
         self.frames.payload_bytes()
     }
 
-    /// Each message by itself, the oldest first; its memory is shared.
+    /// Iterates over the messages one by one, the oldest first; each shares the memory of the
+    /// batch.
     pub fn messages(&self) -> impl Iterator<Item = Message> {
         let (origin, published) = (self.origin.clone(), self.published);
         self.frames
@@ -70,25 +72,25 @@ impl Batch {
         &self.frames
     }
 
-    /// When a service published the messages, if one did.
+    /// When a service published the messages; `None` if no service did.
     #[inline]
     pub(crate) fn published_at(&self) -> Option<Instant> {
         self.published
     }
 
-    /// Whether an instance before this one published the messages.
+    /// Whether an older instance of a service than `generation` published the messages.
     #[inline]
     pub(crate) fn is_before(&self, generation: Generation) -> bool {
         self.origin.is_before(generation)
     }
 
-    /// The same messages, not copied, as `origin` published them.
+    /// Sets the origin of the messages; copies no payload.
     #[must_use]
     pub fn from_origin(self, origin: Origin) -> Self {
         Self { origin, ..self }
     }
 
-    /// The same messages, not copied, as `origin` publishes them at this time.
+    /// Sets the origin and the time of publishing; copies no payload.
     pub(crate) fn stamped(self, origin: Origin, at: Instant) -> Self {
         Self {
             frames: self.frames,
@@ -97,11 +99,11 @@ impl Batch {
         }
     }
 
-    /// Takes the first `count` messages off, of which more than that are left.
+    /// Splits the first `count` messages off and returns them; the rest stays in `self`.
     ///
     /// # Panics
     ///
-    /// If none would be taken or left.
+    /// If `count` is 0 or not less than [`len`](Self::len).
     #[must_use = "what is taken off is in it"]
     pub(crate) fn split_front(&mut self, count: usize) -> Self {
         Self {
@@ -111,7 +113,7 @@ impl Batch {
         }
     }
 
-    /// The newest message alone.
+    /// Returns the newest message as a batch.
     pub(super) fn last(&self) -> Self {
         let mut last = self.clone();
         if last.len() > 1 {
@@ -120,14 +122,14 @@ impl Batch {
         last
     }
 
-    /// The message, if there is but one.
+    /// Turns a batch of one message into this message; a longer batch is cut to its first message.
     pub(super) fn into_message(self) -> Message {
         let frame = self.frames.iter().next();
         let frame = frame.expect("a batch has one message at least");
         Message::made(frame, self.origin, self.published)
     }
 
-    /// How many of the first messages have no more than so many payload bytes together.
+    /// The number of leading messages whose payloads have at most `bytes_max` bytes together.
     pub(super) fn fitting(&self, bytes_max: usize) -> usize {
         if self.bytes() <= bytes_max {
             return self.len();
@@ -175,7 +177,7 @@ macro_rules! from_payload {
 from_payload!(&str, String, &[u8], Vec<u8>);
 
 impl std::fmt::Debug for Batch {
-    /// Count, length and origin; never a payload, which is a client's and may be a secret.
+    /// Writes count, length and origin; never a payload, which is a client's and may be a secret.
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
         let (len, bytes) = (self.len(), self.bytes());
         write!(f, "Batch({len} messages, {bytes} bytes, {:?})", self.origin)

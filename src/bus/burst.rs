@@ -7,41 +7,41 @@ use crate::instant::Instant;
 use crate::planted::{self, Bug};
 use crate::wire::Frames;
 
-/// The plain frames of a topic's newest messages, from an offset to the tail.
+/// The plain frames of a topic's newest messages, from an offset to the tail of the log.
 #[derive(Debug)]
 pub(crate) struct Burst {
     first: u64,
     frames: Frames,
     marks: Box<[Mark]>,
-    /// When services published the messages, all in all.
+    /// The times at which services published the messages, as sums.
     published: Moments,
-    /// The oldest instance that published any of it; `None` where no service did.
+    /// The oldest service instance among the publishers; `None` if no service published a message.
     oldest: Option<Generation>,
 }
 
-/// The messages of one batch among bytes that are to be written.
+/// The position of one batch among bytes that are to be written.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) struct Mark {
-    /// Where the first frame starts.
+    /// The position where the first frame starts.
     pub(crate) start: usize,
-    /// Where the last frame ends.
+    /// The position where the last frame ends.
     pub(crate) end: usize,
     pub(crate) messages: usize,
-    /// When a service published them, if one did.
+    /// When a service published the messages; `None` for messages of other origin.
     pub(crate) published: Option<Instant>,
 }
 
-/// What a reader takes as a burst; it reads anything else batch by batch.
+/// The conditions under which a reader accepts a burst; it reads other messages batch by batch.
 #[derive(Clone, Copy, Debug)]
 pub(crate) struct Terms {
-    /// Bytes of all frames at most.
+    /// The largest length of all frames together, in bytes.
     pub(crate) bytes_max: usize,
-    /// The oldest instance whose messages it takes.
+    /// The oldest service instance whose messages the reader accepts.
     pub(crate) since: Generation,
 }
 
 impl Mark {
-    /// The mark of a batch whose frames start at `start`.
+    /// Makes the mark of a batch whose frames start at `start`.
     pub(crate) fn of(batch: &Batch, start: usize) -> Self {
         Self {
             start,
@@ -51,7 +51,8 @@ impl Mark {
         }
     }
 
-    /// When a service published each of its messages, if one did.
+    /// The time at which a service published the messages, once for each message; empty for
+    /// messages of other origin.
     pub(crate) fn each_published(&self) -> impl Iterator<Item = Instant> + use<> {
         let messages = self.published.map_or(0, |_published| self.messages);
         std::iter::repeat_n(self.published, messages).flatten()
@@ -59,7 +60,7 @@ impl Mark {
 }
 
 impl Burst {
-    /// Joins these batches, the first message of which has this offset; `None` if there are none.
+    /// Joins batches, the first message of which has the offset `first`; `None` without batches.
     pub(super) fn of<'a>(
         first: u64,
         batches: impl Iterator<Item = &'a Batch> + Clone,
@@ -85,32 +86,32 @@ impl Burst {
         })
     }
 
-    /// The offset of its first message.
+    /// The offset of the first message.
     pub(crate) fn first(&self) -> u64 {
         self.first
     }
 
-    /// The offset of the message that follows it.
+    /// The offset of the message that follows the burst.
     pub(super) fn end(&self) -> u64 {
         self.first + self.messages() as u64
     }
 
-    /// How many messages it has.
+    /// The number of messages.
     pub(crate) fn messages(&self) -> usize {
         self.frames.len()
     }
 
-    /// The frames, one after the other.
+    /// The encoded frames, one after the other.
     pub(crate) fn bytes(&self) -> &[u8] {
         self.frames.as_bytes()
     }
 
-    /// Its batches.
+    /// The positions of the batches in [`bytes`](Self::bytes).
     pub(crate) fn marks(&self) -> &[Mark] {
         &self.marks
     }
 
-    /// Observes how long each message took from its publish to so many writes that ended then.
+    /// Records the time from the publish of each message to `end`, at which this many writes ended.
     pub(crate) fn observe(&self, histogram: &Histogram, writes: u64, end: Instant) {
         let each = || self.marks.iter().flat_map(Mark::each_published);
         histogram.observe_since(&self.published, each, (end, writes));

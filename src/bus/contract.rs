@@ -1,7 +1,7 @@
 //! The contract of a [`MessageBus`] as tests, for every implementation.
 //!
-//! Each function panics where the bus it is given breaks the contract. They need no runtime: they
-//! poll by hand, and a bus that delivers from elsewhere is given time by polling again.
+//! Each function panics where the given bus breaks the contract. The tests need no runtime: they
+//! poll by hand, and poll again to give time to a bus that delivers from elsewhere.
 
 use std::num::NonZeroUsize;
 use std::ops::Range;
@@ -10,9 +10,9 @@ use std::task::{Context, Poll, Waker};
 use super::{Batch, Message, MessageBus, Offered, Received, Subscription, Topic};
 use crate::limits::Window;
 
-/// Makes a bus with this window and room for this many topics.
+/// Makes a bus with the given window and room for the given number of topics.
 pub trait Make: Fn(Window, usize) -> Self::Bus {
-    /// What it makes.
+    /// The type of bus to test.
     type Bus: MessageBus;
 }
 
@@ -24,7 +24,7 @@ where
     type Bus = B;
 }
 
-/// Every promise of the contract, one after the other.
+/// Checks every promise of the contract, one after the other.
 pub fn check(make: &impl Make) {
     subscribers_see_one_order(make);
     nothing_before_subscribe_and_nothing_after_unsubscribe(make);
@@ -38,7 +38,7 @@ pub fn check(make: &impl Make) {
     a_waiting_publisher_does_not_wait_for_nobody(make);
 }
 
-/// Subscribers of a topic see its messages in one order, none twice.
+/// Subscribers of a topic see its messages in one order, and no message twice.
 pub fn subscribers_see_one_order(make: &impl Make) {
     let bus = make(window(16), 16);
     let mut subscriptions = [(); 3].map(|()| subscribe(&bus, "a"));
@@ -75,7 +75,8 @@ pub fn nothing_before_subscribe_and_nothing_after_unsubscribe(make: &impl Make) 
     );
 }
 
-/// A full window loses nothing; each message more loses the oldest unread one, and is told.
+/// A full window loses nothing; each further message evicts the oldest unread one, and the
+/// subscriber learns of the loss.
 pub fn a_slow_subscriber_loses_the_oldest_and_is_told_how_many(make: &impl Make) {
     for published in 0..12 {
         let bus = make(window(4), 16);
@@ -94,7 +95,7 @@ pub fn a_slow_subscriber_loses_the_oldest_and_is_told_how_many(make: &impl Make)
     }
 }
 
-/// The window of one subscriber is not that of another.
+/// A slow subscriber does not shrink the window of another subscriber.
 pub fn a_slow_subscriber_costs_the_others_nothing(make: &impl Make) {
     let bus = make(window(2), 16);
     let mut slow = subscribe(&bus, "a");
@@ -130,7 +131,7 @@ pub fn topics_are_apart(make: &impl Make) {
     assert_eq!(drain(&mut b), [message(2)]);
 }
 
-/// There are as many topics with subscribers as allowed, and a topic that is left makes room.
+/// The bus refuses a topic beyond its limit; a topic without subscribers makes room.
 pub fn topics_are_bounded(make: &impl Make) {
     let bus = make(window(4), 2);
     let a = subscribe(&bus, "a");
@@ -146,7 +147,8 @@ pub fn topics_are_bounded(make: &impl Make) {
     assert!(bus.subscribe(&topic("c")).is_ok());
 }
 
-/// What is published at once is published in its order, to everybody, whatever they lose by it.
+/// The messages of a batch reach every subscriber in order, with the losses that single messages
+/// would cause.
 pub fn a_batch_is_as_one_message_after_the_other(make: &impl Make) {
     let bus = make(window(4), 16);
     let publisher = bus.publisher(&topic("a"));
@@ -172,7 +174,7 @@ fn check_batch(bus: &impl MessageBus, publish: impl Fn(Batch) -> usize) {
     }
 }
 
-/// A publisher that waits is ready as soon as nobody would lose a message by it, and not before.
+/// A waiting publisher is ready as soon as no subscriber would lose a message, and not before.
 pub fn a_waiting_publisher_loses_nobody_a_message(make: &impl Make) {
     let bus = make(window(2), 16);
     let mut slow = subscribe(&bus, "a");
@@ -194,7 +196,7 @@ pub fn a_waiting_publisher_loses_nobody_a_message(make: &impl Make) {
     assert_eq!(drain(&mut fast), [message(2)]);
 }
 
-/// A publisher that waits is ready once there is nobody left to wait for.
+/// A waiting publisher is ready once the last subscriber has left.
 pub fn a_waiting_publisher_does_not_wait_for_nobody(make: &impl Make) {
     let bus = make(window(1), 16);
     let full = subscribe(&bus, "a");
@@ -230,7 +232,7 @@ fn subscribe(bus: &impl MessageBus, name: &str) -> Subscription {
         .expect("there is room for the topic")
 }
 
-/// Everything that is there.
+/// Reads until nothing is left.
 fn drain(subscription: &mut Subscription) -> Vec<Received> {
     let mut cx = Context::from_waker(Waker::noop());
     let mut all = Vec::new();

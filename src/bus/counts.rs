@@ -1,10 +1,10 @@
-//! What a topic and a bus count.
+//! The counters of a topic and of a bus.
 
 use super::topic::Topic;
 
-/// What a topic has done with the messages published on it.
+/// The totals of a topic.
 ///
-/// At every moment `owed = delivered + lost_lagged + lost_superseded + lost_unsubscribed +
+/// At all times `owed = delivered + lost_lagged + lost_superseded + lost_unsubscribed +
 /// pending`.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub struct TopicCounts {
@@ -20,7 +20,7 @@ pub struct TopicCounts {
     pub lost_superseded: u64,
     /// Deliveries given up because the subscriber left with the message unread.
     pub lost_unsubscribed: u64,
-    /// Replies to a client that had left. Nobody was subscribed, so that none of them was owed.
+    /// Replies to a client that had left. The topic had no subscriber, so these are not in `owed`.
     pub lost_gone: u64,
     /// Deliveries still in the window.
     pub pending: u64,
@@ -40,7 +40,8 @@ impl TopicCounts {
     }
 }
 
-/// What the bus holds and has done; each topic's part is of one moment.
+/// The state and the totals of a bus. The figures of each topic were read at one moment; the topics
+/// one after the other.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub struct BusCounts {
     /// Topics that have a subscriber.
@@ -49,21 +50,21 @@ pub struct BusCounts {
     pub subscriptions: usize,
     /// Payload bytes kept for subscribers that have not read them.
     pub bytes: usize,
-    /// Sums over all topics there are and were.
+    /// Sums over all present and removed topics.
     pub messages: TopicCounts,
 }
 
-/// What one topic holds and has done.
+/// The state and the totals of one topic.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct TopicStatus {
-    /// Its name.
+    /// The name of the topic.
     pub topic: Topic,
-    /// Those subscribed to it.
+    /// The number of subscribers.
     pub subscribers: usize,
-    /// Messages kept for those that have not read them.
+    /// The number of messages kept for subscribers that have not read them.
     pub messages: usize,
-    /// Their payload bytes.
+    /// The payload bytes of the kept messages.
     pub bytes: usize,
-    /// What it has done since it got its first subscriber.
+    /// The totals since the first subscriber.
     pub counts: TopicCounts,
 }

@@ -1,4 +1,4 @@
-//! The bounded log of one topic and the cursors of its subscribers: a pure machine.
+//! The bounded log of one topic and the cursors of its subscribers: data without locks or tasks.
 //!
 //! ```text
 //!   head                                       tail
@@ -8,10 +8,10 @@
 //!        2         0       1                     5      readers that stand there
 //! ```
 //!
-//! Each entry is a record batch and counts the readers that stand exactly before it. So an eviction
-//! knows at once how many messages it loses and for how many readers, an entry that every reader
-//! has passed is freed at once, and no operation depends on the number of subscribers. A reader
-//! that stops within a batch splits it: readers stand only before entries.
+//! Each entry is a record batch and counts the readers that stand exactly before it. Three things
+//! follow: an eviction knows at once how many messages it loses for how many readers; an entry that
+//! every reader has passed is freed at once; no operation depends on the number of subscribers. A
+//! reader that stops within a batch splits it: readers stand only before entries.
 
 use std::collections::VecDeque;
 use std::sync::Arc;
@@ -23,68 +23,69 @@ use super::message::Message;
 use crate::limits::Window;
 use crate::planted::{self, Bug};
 
-/// Entries for which an emptied log keeps its memory.
+/// The largest capacity that an emptied log keeps, in entries.
 const KEPT: usize = 16;
 
+/// The messages of one topic that at least one reader has not read, with their readers.
 #[derive(Debug)]
 pub(super) struct Log {
     entries: VecDeque<Entry>,
-    /// The offset of the next message that is appended.
+    /// The offset of the next appended message.
     tail: u64,
-    /// Payload bytes of all entries.
+    /// The payload bytes of all entries.
     bytes: usize,
-    /// Readers that have read everything.
+    /// The number of readers that have read everything.
     caught_up: usize,
     window: Window,
     counts: TopicCounts,
-    /// The burst that was made last, kept while a reader stands where it starts.
+    /// The burst made last, kept while a reader stands where it starts.
     burst: Option<Arc<Burst>>,
 }
 
 /// A record batch in a log.
 #[derive(Debug)]
 struct Entry {
-    /// The offset of its first message.
+    /// The offset of the first message.
     first: u64,
     batch: Batch,
-    /// Readers whose next message is the first one.
+    /// The number of readers that stand exactly before the first message.
     readers: usize,
 }
 
 /// The position of one reader in a log: the offset of its next message.
 ///
-/// Not `Clone`: the log has counted it once.
+/// A cursor cannot be cloned: the log has counted its reader once.
 #[derive(Debug, PartialEq, Eq)]
 pub(super) struct Cursor(u64);
 
-/// How much a read takes at most; it takes at least one message if there is one.
+/// The limit of one read, which takes at least one message if there is one.
 #[derive(Clone, Copy, Debug)]
 pub(super) enum Amount {
-    /// The messages of one entry.
+    /// The messages of one entry, at most.
     Batch,
-    /// As many messages as have no more than so many payload bytes.
+    /// Messages with at most this many payload bytes together.
     Bytes(usize),
-    /// One message.
+    /// A single message, at most.
     Message,
 }
 
 impl Cursor {
-    /// The position of a reader from before the first message.
+    /// The position of a reader that was there before the first message.
     pub(super) const START: Self = Self(0);
 
-    /// The offset of its next message, lost or not; a topic counts from 0.
+    /// The offset of the reader's next message, even if that is lost by now; a topic counts from 0.
     pub(super) fn offset(&self) -> u64 {
         self.0
     }
 
-    /// Moves to where the log has counted its reader meanwhile.
+    /// Moves the cursor to the offset where the log counts its reader by now.
     pub(super) fn seek(&mut self, at: u64) {
         self.0 = at;
     }
 }
 
 impl Entry {
-    /// Takes the first messages off, of which more than `count` are left.
+    /// Splits the first `count` messages off and returns them; the rest stays in the entry.
     fn split_front(&mut self, count: usize) -> Batch {
         self.first += count as u64;
         self.batch.split_front(count)
@@ -92,7 +93,7 @@ impl Entry {
 }
 
 impl Log {
-    /// A log without messages, with readers that have been there from the beginning.
+    /// Makes an empty log, with `readers` that have been there from the beginning.
     pub(super) fn of(window: Window, readers: usize) -> Self {
         Self {
             entries: VecDeque::new(),
@@ -105,22 +106,22 @@ impl Log {
         }
     }
 
-    /// The offset of the next message that is published.
+    /// The offset of the next published message.
     pub(super) fn tail(&self) -> u64 {
         self.tail
     }
 
-    /// The offset of the oldest message that is kept.
+    /// The offset of the oldest kept message.
     pub(super) fn head(&self) -> u64 {
         self.entries.front().map_or(self.tail, |entry| entry.first)
     }
 
-    /// Messages kept for readers that have not read them.
+    /// The number of messages kept for readers that have not read them.
     pub(super) fn messages(&self) -> usize {
         usize::try_from(self.tail - self.head()).expect("a window fits usize")
     }
 
-    /// Payload bytes kept for readers that have not read them.
+    /// The payload bytes kept for readers that have not read them.
     pub(super) fn bytes(&self) -> usize {
         self.bytes
     }
@@ -129,13 +130,13 @@ impl Log {
         self.counts
     }
 
-    /// Adds a reader that gets what is published from now on.
+    /// Adds a reader, which receives the messages published from now on.
     pub(super) fn attach(&mut self) -> Cursor {
         self.caught_up += 1;
         Cursor(self.tail)
     }
 
-    /// Removes a reader; messages that it has not read count as unsubscribed.
+    /// Removes a reader and counts its unread messages as lost by unsubscribing.
     pub(super) fn detach(&mut self, cursor: &Cursor) {
         let position = self.position(cursor);
         let unread = self.tail - position;
@@ -145,17 +146,17 @@ impl Log {
         self.free_read();
     }
 
-    /// Whether a read would return anything: a message or a loss.
+    /// Whether a read would return a message or a loss.
     pub(super) fn is_ready(&self, cursor: &Cursor) -> bool {
         cursor.0 != self.tail
     }
 
-    /// Messages between the cursor and the tail that are still kept.
+    /// The number of kept messages between the cursor and the tail.
     pub(super) fn unread(&self, cursor: &Cursor) -> u64 {
         self.tail - self.position(cursor)
     }
 
-    /// Moves the cursor past the messages it has lost, and returns how many those are.
+    /// Moves the cursor past lost messages, and returns how many there were.
     pub(super) fn skip_lost(&mut self, cursor: &mut Cursor) -> u64 {
         let position = self.position(cursor);
         let lost = position - cursor.0;
@@ -163,8 +164,8 @@ impl Log {
         planted::one_less(Bug::LagTooLow, lost)
     }
 
-    /// Moves the cursor over the next messages and hands them to `sink`; returns how many had been
-    /// lost before them.
+    /// Moves the cursor over the next messages and hands them to `sink`; returns how many messages
+    /// were lost before them.
     pub(super) fn read(
         &mut self,
         cursor: &mut Cursor,
@@ -173,6 +174,8 @@ impl Log {
     ) -> u64 {
         let lost = self.skip_lost(cursor);
         let mut bytes = 0;
+        // The reader leaves its entry before the walk, so that an entry without other readers
+        // counts none, and `take` moves its messages out instead of cloning them.
         self.leave(cursor.0, 1);
         let start = cursor.0;
         let mut index = self.index(start);
@@ -209,11 +212,13 @@ impl Log {
         lost
     }
 
-    /// Takes the first messages of the entry at `index`, which moves to the entry after them.
+    /// Takes the first `count` messages of the entry at `index`, and moves `index` to the next
+    /// entry.
     ///
-    /// Messages that no reader needs any more are moved out, and not copied.
+    /// Messages that no other reader needs are moved out, not cloned.
     fn take(&mut self, index: &mut usize, count: usize) -> Batch {
         let entry = &mut self.entries[*index];
+        // A reader before an older entry still needs this one, so only the front can be freed.
         let is_last_reader = *index == 0 && entry.readers == 0;
         let is_whole = count == entry.batch.len();
         if is_last_reader && is_whole {
@@ -235,11 +240,11 @@ impl Log {
         batch
     }
 
-    /// The newest message, and how many before it were lost or are now left out; `None` at the
-    /// tail.
+    /// Returns the newest message, and how many messages before it were lost or are skipped now;
+    /// `None` at the tail.
     pub(super) fn latest(&mut self, cursor: &mut Cursor) -> Option<(u64, Message)> {
         let start = self.position(cursor);
-        // A message before which no reader stands is freed: something unread has a newest.
+        // The newest message is kept: a log frees only messages before which no reader stands.
         let newest = self.tail.checked_sub(1).filter(|at| *at >= start)?;
         let message = self.entries.back()?.batch.last().into_message();
         let missed = newest - cursor.0;
@@ -254,9 +259,9 @@ impl Log {
         Some((missed, message))
     }
 
-    /// Moves several readers, whose next message is `at`, over everything up to the tail, as one
-    /// burst that is made once for all readers that stand there; `None` if that is better read
-    /// batch by batch, because some of it is lost or does not suit the readers.
+    /// Moves readers that stand at `at` to the tail, and returns the messages in between as one
+    /// burst, which is made once for all readers that stand there. Returns `None` if the readers
+    /// must read batch by batch: messages were lost, or the burst does not meet `terms`.
     pub(super) fn burst(
         &mut self,
         at: &mut u64,
@@ -273,7 +278,8 @@ impl Log {
         Some(burst)
     }
 
-    /// The same for one reader; nothing for one that stands alone, which a copy would not help.
+    /// Does what [`burst`](Self::burst) does, for one reader. A reader that stands alone gets
+    /// `None` unless the burst is made already: only other readers would make up for its copy.
     pub(super) fn burst_of_one(&mut self, cursor: &mut Cursor, terms: Terms) -> Option<Arc<Burst>> {
         let is_alone = self.standing_at(cursor.0) == 1;
         if is_alone && self.made(cursor.0).is_none() {
@@ -282,7 +288,7 @@ impl Log {
         self.burst(&mut cursor.0, 1, terms)
     }
 
-    /// The burst made for another reader, if that is all there is from here on.
+    /// The burst made for another reader, if it reaches from `at` to the tail.
     fn made(&self, at: u64) -> Option<Arc<Burst>> {
         let made = self.burst.as_ref()?;
         let is_all = made.first() == at && made.end() == self.tail;
@@ -309,7 +315,7 @@ impl Log {
         self.counts.pending -= messages;
     }
 
-    /// Readers whose next message is this one, if it is in the window.
+    /// The number of readers that stand at this offset; 0 before the window.
     fn standing_at(&self, offset: u64) -> usize {
         if offset < self.head() {
             return 0;
@@ -318,13 +324,13 @@ impl Log {
         entry.map_or(self.caught_up, |entry| entry.readers)
     }
 
-    /// Where the cursor's reader is counted: evictions have moved it along.
+    /// The offset where the log counts the cursor's reader: evictions move readers, not cursors.
     fn position(&self, cursor: &Cursor) -> u64 {
         assert!(cursor.0 <= self.tail, "a cursor is never past the tail");
         cursor.0.max(self.head())
     }
 
-    /// The index of the entry that starts at this offset, which is in the window.
+    /// The index of the entry that starts at `offset`, which must be in the window.
     fn index(&self, offset: u64) -> usize {
         if offset == self.tail {
             return self.entries.len();
@@ -338,7 +344,7 @@ impl Log {
         found.expect("readers stand only before entries")
     }
 
-    /// So many readers stand at this offset no longer.
+    /// Removes this many readers from an offset.
     fn leave(&mut self, offset: u64, readers: usize) {
         let standing = self.readers_at(offset);
         assert!(
@@ -348,7 +354,7 @@ impl Log {
         *standing -= readers;
     }
 
-    /// So many readers stand at this offset from now on.
+    /// Adds this many readers at an offset.
     fn stand(&mut self, offset: u64, readers: usize) {
         *self.readers_at(offset) += readers;
     }
@@ -361,7 +367,8 @@ impl Log {
         }
     }
 
-    /// Makes two entries of one: the first `count` messages, and the others.
+    /// Splits an entry in two: the first `count` messages, and the rest. Its readers stand before
+    /// the first part.
     fn split(&mut self, index: usize, count: usize) {
         let entry = &mut self.entries[index];
         let (first, readers) = (entry.first, std::mem::take(&mut entry.readers));
@@ -374,7 +381,7 @@ impl Log {
         self.entries.insert(index, front);
     }
 
-    /// Frees the entries that every reader has passed.
+    /// Frees the oldest entries up to the first that a reader stands before.
     fn free_read(&mut self) {
         while let Some(entry) = self.entries.pop_front_if(|entry| entry.readers == 0) {
             self.forget(&entry.batch);
@@ -383,12 +390,12 @@ impl Log {
         self.free_burst();
     }
 
-    /// Counts the bytes of messages that are kept no longer.
+    /// Subtracts the bytes of messages that were removed.
     fn forget(&mut self, batch: &Batch) {
         self.bytes -= planted::none(Bug::BytesKept, batch.bytes());
     }
 
-    /// Gives back the memory of a log that has become empty, but for a few entries.
+    /// Frees the memory of an emptied log that has a capacity of more than `KEPT` entries.
     fn shrink(&mut self) {
         if self.entries.is_empty() && self.entries.capacity() > KEPT {
             self.entries = VecDeque::new();

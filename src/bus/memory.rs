@@ -1,4 +1,4 @@
-//! The message bus in this process's memory.
+//! The message bus in the memory of this process.
 
 use std::collections::BTreeMap;
 
@@ -15,19 +15,19 @@ use super::topics::{SubscribeError, Topics};
 use crate::limits::Window;
 use crate::sync::Arc;
 
-/// A [`MessageBus`] of this process; clones are handles on the same bus.
+/// A [`MessageBus`] in the memory of this process; clones are handles on one bus.
 #[derive(Clone, Debug)]
 pub struct InMemoryMessageBus {
     topics: Arc<Topics>,
 }
 
 impl InMemoryMessageBus {
-    /// A bus whose topics keep `window` each, and of which at most `topics_max` exist at once.
+    /// Makes a bus that keeps `window` for each topic, and at most `topics_max` topics at once.
     pub fn new(window: Window, topics_max: usize) -> Self {
         Self::with_windows(window, BTreeMap::new(), topics_max)
     }
 
-    /// The same, with windows of their own for the topics of some services.
+    /// Makes a bus on which the topics of some services have windows of their own.
     pub fn with_windows(
         window: Window,
         windows: BTreeMap<ServiceName, Window>,
@@ -38,7 +38,7 @@ impl InMemoryMessageBus {
         }
     }
 
-    /// What the bus holds and has done; takes time in proportion to the number of topics.
+    /// The state and the totals of the bus; takes time in proportion to the number of topics.
     pub fn counts(&self) -> BusCounts {
         let map = self.topics.lock();
         let mut counts = BusCounts {
@@ -55,56 +55,56 @@ impl InMemoryMessageBus {
         counts
     }
 
-    /// Watches what happens from now on, without being noticed.
+    /// Begins to watch the events of a topic or a client; neither notices the tap.
     ///
-    /// A topic need not be there yet. On several threads events may be told in another order than
-    /// they happen in.
+    /// A topic need not exist yet. With several threads, a tap may see events in another order than
+    /// they happened in.
     ///
     /// # Errors
     ///
-    /// When there are as many topics as the bus allows.
+    /// When the bus already has as many topics as it allows.
     pub fn tap(&self, tapped: Tapped) -> Result<Tap, SubscribeError> {
         let events = self.subscribe(&tapped.events())?;
         Ok(Tap::new(Arc::clone(&self.topics), tapped, events))
     }
 
-    /// Taps there are.
+    /// The number of taps.
     pub fn taps(&self) -> u64 {
         self.topics.taps.count()
     }
 
-    /// Whether this client is tapped; see [`taps_version`](Self::taps_version).
+    /// Whether a tap watches this client; see [`taps_version`](Self::taps_version).
     pub(crate) fn is_client_tapped(&self, client: ClientId) -> bool {
         self.topics.taps.is_client_tapped(client)
     }
 
-    /// A number that changes whenever the taps of clients do.
+    /// A version number that changes whenever a tap of a client begins or ends.
     #[inline]
     pub(crate) fn taps_version(&self) -> u64 {
         self.topics.taps.version()
     }
 
-    /// Whether this topic is tapped.
+    /// Whether a tap watches this topic.
     #[cfg(all(test, not(feature = "loom")))]
     pub(super) fn is_topic_tapped(&self, topic: &Topic) -> bool {
         self.topics.taps.is_topic_tapped(topic)
     }
 
-    /// Publishers that wait for their turn on this topic.
+    /// The number of publishers that wait on this topic until their messages are dealt with.
     #[cfg(all(test, not(feature = "loom")))]
     pub(super) fn waiting_for_turns(&self, topic: &Topic) -> usize {
         let state = self.topics.find(topic).expect("it has a subscriber");
         state.lock().waiting_publishers().1
     }
 
-    /// Whether this topic is there, and tells a tap of what is published on it.
+    /// Whether the topic exists and is marked as tapped.
     #[cfg(all(test, feature = "loom"))]
     pub(super) fn is_marked(&self, topic: &Topic) -> bool {
         let state = self.topics.find(topic);
         state.is_some_and(|state| state.lock().is_tapped)
     }
 
-    /// Tells an event to the taps of this.
+    /// Publishes an event to the taps of this subject.
     #[cold]
     #[inline(never)]
     pub(crate) fn tell(&self, tapped: &Tapped, event: impl FnOnce() -> serde_json::Value) {
@@ -112,7 +112,7 @@ impl InMemoryMessageBus {
             .tell(tapped, || Some(event().to_string().into()));
     }
 
-    /// Every topic there is, by name; takes time in proportion to their number.
+    /// All topics, sorted by name; takes time in proportion to their number.
     pub fn topics(&self) -> Vec<TopicStatus> {
         let map = self.topics.lock();
         let mut topics: Vec<_> = map
@@ -133,13 +133,13 @@ impl InMemoryMessageBus {
         topics
     }
 
-    /// How many subscribers a topic has.
+    /// The number of subscribers of a topic.
     pub fn subscribers(&self, topic: &Topic) -> usize {
         let state = self.topics.find(topic);
         state.map_or(0, |state| state.lock().readers())
     }
 
-    /// What one topic has done since it got its first subscriber; `None` if it has none.
+    /// The totals of one topic since its first subscriber; `None` if the topic has no subscriber.
     pub fn topic_counts(&self, topic: &Topic) -> Option<super::TopicCounts> {
         let state = self.topics.find(topic)?;
         let counts = state.lock().counts();

@@ -1,4 +1,4 @@
-//! A message: an immutable payload, encoded for the wire once, shared by all its receivers.
+//! Messages: immutable payloads, each encoded for the wire once and shared by all its receivers.
 
 use std::fmt;
 use std::sync::Arc;
@@ -8,29 +8,29 @@ use crate::client::identity::{ANONYMOUS, Identity};
 use crate::instant::Instant;
 use crate::wire::{DataKind, Frame, Payload};
 
-/// One message on the bus; cheap to clone.
+/// A message on the bus; cheap to clone.
 #[derive(Clone)]
 pub struct Message {
     frame: Frame,
     origin: Origin,
-    /// When a service published it, on its runtime's clock.
+    /// When a service published the message, on the clock of the service's runtime.
     published: Option<Instant>,
 }
 
-/// Who published a message.
+/// The publisher of a message.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub enum Origin {
     /// A client, through its session.
     Client(Sender),
-    /// One instance of a service.
+    /// An instance of a service.
     Service(Generation),
-    /// Anybody else on the bus.
+    /// Any other publisher on the bus.
     #[default]
     Unknown,
 }
 
 impl Origin {
-    /// The client, if it is one.
+    /// The client, if a client published the message.
     pub fn client(&self) -> Option<&Sender> {
         match self {
             Self::Client(sender) => Some(sender),
@@ -38,7 +38,7 @@ impl Origin {
         }
     }
 
-    /// The instance of a service, if it is one.
+    /// The instance of a service, if a service published the message.
     pub(crate) fn generation(&self) -> Option<Generation> {
         match self {
             Self::Service(generation) => Some(*generation),
@@ -46,27 +46,27 @@ impl Origin {
         }
     }
 
-    /// Whether it is an instance before this one.
+    /// Whether an older instance of a service than `generation` published the message.
     #[inline]
     pub(super) fn is_before(&self, generation: Generation) -> bool {
         self.generation().is_some_and(|by| by < generation)
     }
 }
 
-/// A client as its messages show it; cheap to clone.
+/// A client as the receivers of its messages see it; cheap to clone.
 #[derive(Clone, PartialEq, Eq)]
 pub struct Sender(Arc<Client>);
 
 #[derive(PartialEq, Eq)]
 struct Client {
     number: ClientId,
-    /// `None` for [`ANONYMOUS`], as most are where nobody has to say who it is.
+    /// `None` for [`ANONYMOUS`], the usual identity where clients need no credentials.
     identity: Option<Box<Identity>>,
     topic: Topic,
 }
 
 impl Sender {
-    /// The client of this number that has shown to be this, and that alone reads `topic`.
+    /// Makes the client with this number and this proven identity, which alone reads `topic`.
     pub fn new(number: ClientId, identity: Identity, topic: Topic) -> Self {
         Self(Arc::new(Client {
             number,
@@ -75,32 +75,32 @@ impl Sender {
         }))
     }
 
-    /// The same client with what it has shown since.
+    /// Makes a copy of the client with a newer identity.
     pub(crate) fn renewed(&self, identity: Identity) -> Self {
         Self::new(self.client(), identity, self.topic().clone())
     }
 
-    /// Its number.
+    /// The number of the client.
     pub fn client(&self) -> ClientId {
         self.0.number
     }
 
-    /// The topic of what is said to this client alone.
+    /// The topic for messages to this client alone.
     pub fn topic(&self) -> &Topic {
         &self.0.topic
     }
 
-    /// Whom its credentials name; `None` for one without.
+    /// The subject of the client's credentials; `None` for a client without credentials.
     pub fn subject(&self) -> Option<&str> {
         self.identity().subject.as_deref()
     }
 
-    /// All that its credentials say, as JSON; `None` for a client without.
+    /// All claims of the client's credentials, as JSON; `None` for a client without credentials.
     pub fn claims(&self) -> Option<&str> {
         self.identity().claims.as_deref()
     }
 
-    /// Who it is.
+    /// The proven identity of the client.
     pub fn identity(&self) -> &Identity {
         self.0.identity.as_deref().unwrap_or(&ANONYMOUS)
     }
@@ -118,22 +118,22 @@ impl fmt::Debug for Sender {
     }
 }
 
-/// The number of an instance of a service: 1 for its first start, one more for each further one.
+/// The number of an instance of a service: 1 for its first start, increased by each further start.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub struct Generation(u64);
 
 impl Generation {
-    /// The generation of this number.
+    /// Makes the generation with this number.
     pub const fn new(number: u64) -> Self {
         Self(number)
     }
 
-    /// Its number.
+    /// The number of the generation.
     pub const fn number(self) -> u64 {
         self.0
     }
 
-    /// The generation after this one.
+    /// Returns the generation after this one.
     #[must_use]
     pub const fn next(self) -> Self {
         Self(self.0 + 1)
@@ -151,7 +151,8 @@ impl Message {
         Self::made(frame, origin, None)
     }
 
-    /// The message of this frame, as `origin` published it at this time, if a service did.
+    /// Makes a message of a frame that `origin` published; `published` is the time if a service
+    /// did.
     pub(super) fn made(frame: Frame, origin: Origin, published: Option<Instant>) -> Self {
         Self {
             frame,
@@ -160,30 +161,30 @@ impl Message {
         }
     }
 
-    /// A text message of unknown origin.
+    /// Makes a text message of unknown origin.
     pub fn text(text: impl AsRef<str>) -> Self {
         Frame::text(text).into()
     }
 
-    /// A binary message of unknown origin.
+    /// Makes a binary message of unknown origin.
     pub fn binary(bytes: impl AsRef<[u8]>) -> Self {
         Frame::binary(bytes).into()
     }
 
-    /// The same payload, not copied, as published by `origin`.
+    /// Makes a message with another origin; copies no payload.
     #[must_use]
     pub fn from_origin(&self, origin: Origin) -> Self {
         Self::new(self.frame.clone(), origin)
     }
 
-    /// When a service published it, if one did.
+    /// When a service published the message; `None` if no service did.
     pub(crate) fn published_at(&self) -> Option<Instant> {
         self.published
     }
 
-    /// Text or bytes.
+    /// The payload as text or bytes.
     ///
-    /// A text is checked again to be UTF-8, in time proportional to its length.
+    /// Checks each time that a text is UTF-8, in time proportional to its length.
     pub fn payload(&self) -> Payload<'_> {
         self.frame.payload()
     }
@@ -196,37 +197,38 @@ impl Message {
         }
     }
 
-    /// The payload's bytes, of a text as well.
+    /// The bytes of the payload, whether text or binary.
     pub fn as_bytes(&self) -> &[u8] {
         self.frame.payload_bytes()
     }
 
-    /// The payload's length in bytes.
+    /// The length of the payload in bytes.
     pub fn len(&self) -> usize {
         self.frame.len()
     }
 
-    /// Whether the payload is empty, which is a message like any other.
+    /// Whether the payload is empty; an empty message is a message like any other.
     pub fn is_empty(&self) -> bool {
         self.len() == 0
     }
 
-    /// Who published it.
+    /// The publisher of the message.
     pub fn origin(&self) -> &Origin {
         &self.origin
     }
 
-    /// The client that sent it, if a client did: its number, its subject, its claims.
+    /// The client that sent the message: its number, its subject, its claims; `None` if no client
+    /// did.
     pub fn sender(&self) -> Option<&Sender> {
         self.origin.client()
     }
 
-    /// What it says, and who has said it: each without the other, and neither shared anew.
+    /// Splits the message into its frame and its origin; clones neither.
     pub fn into_parts(self) -> (Frame, Origin) {
         (self.frame, self.origin)
     }
 
-    /// The message as the WebSocket frame every client receives.
+    /// The message as the WebSocket frame that every client receives.
     pub fn frame(&self) -> &Frame {
         &self.frame
     }
@@ -269,14 +271,14 @@ impl From<&Self> for Message {
 }
 
 impl PartialEq for Message {
-    /// Equal payload of the same kind and equal origin.
+    /// Compares kind, payload and origin.
     fn eq(&self, other: &Self) -> bool {
         self.frame == other.frame && self.origin() == other.origin()
     }
 }
 
 impl fmt::Debug for Message {
-    /// Kind, length and origin; never the payload, which is a client's and may be a secret.
+    /// Writes kind, length and origin; never the payload, which is a client's and may be a secret.
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         let kind = match self.frame.kind() {
             DataKind::Text => "text",

@@ -49,30 +49,30 @@ pub use self::topics::SubscribeError;
 pub(crate) use self::burst::{Burst, Mark, Terms};
 pub(crate) use self::shared_cursor::SharedCursor;
 
-/// Publish and subscribe by topic.
+/// Publishes messages by topic, and subscribes to topics.
 ///
-/// The contract, which [`contract`] checks of any implementation:
+/// The contract, which [`contract`] checks for any implementation:
 ///
-/// - All subscribers of a topic see its messages in one order, none twice.
-/// - A subscription receives what is published after [`subscribe`](Self::subscribe) has returned
-///   and nothing after [`unsubscribe`](Self::unsubscribe) has.
+/// - All subscribers of a topic see its messages in one order, and no message twice.
+/// - A subscription receives the messages published after [`subscribe`](Self::subscribe) has
+///   returned, and no message after [`unsubscribe`](Self::unsubscribe) has returned.
 /// - [`publish`](Self::publish) never waits. A subscriber that falls out of the window loses the
 ///   oldest unread messages and is told exactly how many.
 /// - A topic without subscribers leaves nothing behind.
 pub trait MessageBus: Send + Sync + 'static {
-    /// Subscribes to what is published on the topic from now on.
+    /// Subscribes to the messages published on the topic from now on.
     ///
     /// # Errors
     ///
-    /// When the topic is a new one and there are as many topics as the bus allows.
+    /// When the topic is new and the bus already has as many topics as it allows.
     fn subscribe(&self, topic: &Topic) -> Result<Subscription, SubscribeError>;
 
-    /// Publishes messages to the topic's subscribers, and returns how many those are.
+    /// Publishes messages to the topic's subscribers, and returns the number of subscribers.
     fn publish(&self, topic: &Topic, batch: Batch) -> usize;
 
-    /// Ends the subscription, as dropping it does.
+    /// Ends the subscription, as a drop does.
     fn unsubscribe(&self, _subscription: Subscription) {}
 
-    /// A publisher to this topic, which can wait for room: see [`Publisher::offer`].
+    /// Makes a publisher to this topic, which can wait for room: see [`Publisher::offer`].
     fn publisher(&self, topic: &Topic) -> Publisher;
 }

@@ -20,7 +20,7 @@ use crate::sync::{Arc, AtomicU64, Mutex, Ordering, model};
 mod batches;
 mod taps;
 
-/// Terms that suit each message of these models.
+/// Conditions that each message of these models meets.
 const TERMS: Terms = Terms {
     bytes_max: 100,
     since: Generation::new(1),
@@ -48,7 +48,7 @@ fn publish(bus: &InMemoryMessageBus, text: &str) -> usize {
     bus.publish(&topic(), text.into())
 }
 
-/// Waits until nobody loses a message by it, and returns how many are subscribed.
+/// Waits until no subscriber would lose a message, publishes, and returns how many are subscribed.
 fn publish_with_room(publisher: &mut Publisher, text: &str) -> usize {
     block_on(poll_fn(|cx| match publisher.offer(cx, text.into()) {
         Offered::Full(_) => Poll::Pending,
@@ -57,13 +57,13 @@ fn publish_with_room(publisher: &mut Publisher, text: &str) -> usize {
     }))
 }
 
-/// A thread with a publisher that waits for room for one message.
+/// Starts a thread with a publisher that waits for room for one message.
 fn publisher_with_room(bus: &InMemoryMessageBus, text: &'static str) -> thread::JoinHandle<usize> {
     let mut publisher = bus.publisher(&topic());
     thread::spawn(move || publish_with_room(&mut publisher, text))
 }
 
-/// What is there now, without waiting.
+/// Reads without waiting.
 fn poll(subscription: &mut Subscription) -> Option<Received> {
     let mut cx = Context::from_waker(Waker::noop());
     match subscription.poll_recv(&mut cx) {
@@ -72,7 +72,7 @@ fn poll(subscription: &mut Subscription) -> Option<Received> {
     }
 }
 
-/// Waits for the texts of so many messages; a loss is none.
+/// Waits for the texts of `count` messages and losses; a loss has no text.
 fn texts(subscription: &mut Subscription, count: usize) -> Vec<String> {
     let mut texts = Vec::new();
     while texts.len() < count {
@@ -201,10 +201,10 @@ fn what_is_read_and_what_is_reported_lost_is_what_was_published() {
     });
 }
 
-/// 1 publisher x 2 against a reader that unsubscribes; preemptions unbounded.
+/// 1 publisher x 2 messages against a reader that unsubscribes; preemptions unbounded.
 ///
 /// Catches: a topic or subscriber that stays behind, a delivery after the unsubscribe, a message of
-/// a topic that is being removed that nobody counts.
+/// a topic under removal that no counter has.
 #[test]
 fn unsubscribing_while_publishing_leaves_nothing_behind() {
     model(None, || {
@@ -228,8 +228,8 @@ fn unsubscribing_while_publishing_leaves_nothing_behind() {
 
 /// The last unsubscribe against a new subscribe on the same topic; preemptions unbounded.
 ///
-/// Catches: a topic removed outside of the map's lock, so that the new subscriber sits on a dead
-/// one.
+/// Catches: a topic removed outside of the map's lock, so that the new subscriber is at a removed
+/// topic.
 #[test]
 fn a_new_subscriber_is_never_attached_to_a_dead_topic() {
     model(None, || {
@@ -249,7 +249,8 @@ fn a_new_subscriber_is_never_attached_to_a_dead_topic() {
 
 /// 2 publishers wait for room in a window of 1 against the reader; bound 2.
 ///
-/// Catches: a publisher that is not woken when room comes, and two that take the same room.
+/// Catches: a publisher that is not woken when there is room, and two publishers that take one
+/// slot.
 #[test]
 fn publishers_that_wait_for_room_all_get_it_and_lose_nothing() {
     model(Some(2), || {
@@ -269,7 +270,7 @@ fn publishers_that_wait_for_room_all_get_it_and_lose_nothing() {
 
 /// A publisher waits for room while the only reader leaves; preemptions unbounded.
 ///
-/// Catches: a publisher that waits for ever for a reader that is gone.
+/// Catches: a publisher that waits for ever for a reader that has left.
 #[test]
 fn a_publisher_does_not_wait_for_a_reader_that_left() {
     model(None, || {
@@ -283,9 +284,9 @@ fn a_publisher_does_not_wait_for_a_reader_that_left() {
     });
 }
 
-/// One waiting publisher is dropped while the reader makes room for the other; bound 3.
+/// A waiting publisher is dropped while the reader makes room for the other; bound 3.
 ///
-/// Catches: a wake that is spent on a waiter that is gone, and a place that is never given back.
+/// Catches: a wake that is spent on a dropped waiter, and a waiter's slot that is never given back.
 #[test]
 fn a_waiter_that_is_dropped_takes_nobodys_room() {
     model(Some(3), || {
@@ -306,9 +307,9 @@ fn a_waiter_that_is_dropped_takes_nobodys_room() {
     });
 }
 
-/// A publisher, a reader and a reader that leaves, looked at from outside all the while; bound 2.
+/// A publisher, a reader and a reader that leaves, while a thread reads the counts; bound 2.
 ///
-/// Catches: a count that is changed outside of the lock of what it counts.
+/// Catches: a count that is changed without the lock that guards the counted state.
 #[test]
 fn the_counts_are_conserved_at_every_moment() {
     model(Some(2), || {
@@ -339,8 +340,9 @@ fn the_counts_are_conserved_at_every_moment() {
     });
 }
 
-/// Is a reader that looks only when it is told ever left asleep? Catches a tail that is written
-/// after the wakes.
+/// 2 messages against a reader that polls only while `is_quiet` is false; bound 3.
+///
+/// Catches: a tail that is written after the wakes, which leaves the reader asleep.
 #[test]
 fn a_reader_that_asks_only_for_what_is_new_misses_nothing() {
     model(Some(3), || {
@@ -372,8 +374,9 @@ fn a_reader_that_asks_only_for_what_is_new_misses_nothing() {
     });
 }
 
-/// Do the members of a shared cursor, and one that leaves it, each get everything once? Catches a
-/// member that does not stand where the cursor does.
+/// 2 messages against two members of a shared cursor, which leave it after a burst; bound 3.
+///
+/// Catches: a member that is not at the cursor's offset, and so gets a message twice or not.
 #[test]
 fn a_shared_cursor_and_who_leaves_it_get_every_message_once() {
     model(Some(3), || {
@@ -407,10 +410,10 @@ fn a_shared_cursor_and_who_leaves_it_get_every_message_once() {
 }
 
 /// A publisher waits until its messages are dealt with, against a reader that answers each message
-/// before it asks for the next one, or leaves after the last; preemptions unbounded.
+/// before it polls for the next, or leaves after the last; preemptions unbounded.
 ///
-/// Catches: a turn that is over before the answers are there, and a reader that asks for more or
-/// leaves and wakes nobody who waits for that.
+/// Catches: a turn that is over before the answers are published, and a reader that polls again or
+/// leaves without a wake for the waiting publisher.
 #[test]
 fn a_turn_is_over_once_all_is_answered_and_who_waits_for_it_is_woken() {
     for leaves in [false, true] {
@@ -444,8 +447,8 @@ fn a_turn_is_over_once_all_is_answered_and_who_waits_for_it_is_woken() {
 
 /// A subscription joins a shared cursor while its task waits and a message is published; bound 3.
 ///
-/// Catches: a member for which neither the cursor nor itself is woken, and a message that both
-/// read, or neither does.
+/// Catches: a message that wakes neither the cursor's task nor the member's, and a message that
+/// both read, or neither reads.
 #[test]
 fn a_subscription_that_joins_a_waiting_cursor_gets_every_message_once() {
     model(Some(3), || {

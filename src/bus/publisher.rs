@@ -1,4 +1,4 @@
-//! The end of a publisher that may wait for room.
+//! The end of a topic that a publisher holds, which may wait for room.
 
 use std::num::NonZeroU64;
 use std::task::{Context, Poll};
@@ -9,34 +9,34 @@ use super::topic::Topic;
 use super::topics::Topics;
 use crate::sync::{Arc, Place};
 
-/// A publisher to one topic, which knows where that is, and can wait rather than make its
-/// subscribers lose a message.
+/// A publisher to one topic, which remembers where the topic is and can wait for room so that no
+/// subscriber loses a message.
 #[derive(Debug)]
 pub struct Publisher {
     topics: Arc<Topics>,
     topic: Topic,
-    /// Where the topic was found last; it may have been removed since.
+    /// The topic found by the last look-up; the bus may have removed it since.
     state: Option<Arc<TopicState>>,
-    /// Where its task is parked there for room, if it is.
+    /// The slot at `state` where the task waits for room, if it waits.
     parked: Option<Place>,
-    /// Where its task is parked there until its messages are dealt with, if it is.
+    /// The slot at `state` where the task waits until its messages are dealt with, if it waits.
     turn: Option<Place>,
-    /// The offset after its last offered message there.
+    /// The offset after the last message that was offered and published at `state`.
     said: Option<NonZeroU64>,
 }
 
-/// What came of messages that a [`Publisher`] offered.
+/// The result of an offer of a [`Publisher`].
 #[derive(Debug, PartialEq)]
 #[must_use = "messages that were not published are in it"]
 pub enum Offered {
-    /// These were not published: a subscriber would lose a message by the first of them. The
-    /// messages before them were.
+    /// A subscriber would lose a message by the first message of this batch, so the batch was not
+    /// published. The messages before the batch were published.
     ///
-    /// The task is woken when there may be room, or no subscriber to wait for.
+    /// The task is woken once there may be room, or once there is no subscriber left to wait for.
     Full(Batch),
-    /// None was published: the topic has no subscriber.
+    /// The topic has no subscriber: no message was published.
     Nobody(Batch),
-    /// All were published to so many subscribers.
+    /// All messages were published, to this many subscribers.
     Published(usize),
 }
 
@@ -52,17 +52,17 @@ impl Publisher {
         }
     }
 
-    /// Publishes messages whatever their subscribers lose by them, and returns how many subscribers
-    /// there are.
+    /// Publishes messages without waiting, even if subscribers lose older messages, and returns the
+    /// number of subscribers.
     ///
-    /// The same as [`MessageBus::publish`](super::MessageBus::publish) on its topic, without a
-    /// look-up as long as the topic is the one that was found before.
+    /// Does what [`MessageBus::publish`](super::MessageBus::publish) does on the topic, but looks
+    /// the topic up only if the bus has removed the one found before.
     pub fn publish(&self, batch: Batch) -> usize {
         let found = self.state.as_deref();
         self.topics.publish_on(found, &self.topic, batch)
     }
 
-    /// Publishes the first messages of a batch, as many as lose no subscriber a message.
+    /// Publishes the first messages of a batch, as many as fit without a loss to any subscriber.
     ///
     /// A publisher that is woken owns a reserved slot until it offers again or
     /// [withdraws](Self::withdraw).
@@ -90,7 +90,7 @@ impl Publisher {
         }
     }
 
-    /// Offers where the topic was found last, or where it is now.
+    /// Offers at the topic found last; if that topic has no readers, looks up the current topic.
     fn offer_there(&mut self, cx: &mut Context<'_>, batch: Batch) -> Offer {
         let batch = match &self.state {
             Some(state) => match state.offer(batch, &mut self.parked, cx.waker()) {
@@ -99,7 +99,8 @@ impl Publisher {
             },
             None => batch,
         };
-        // A topic that lost its last subscriber never gets another one: there may be a new one.
+        // A topic that lost its last subscriber was removed for good; a new topic may have its
+        // name.
         self.look_up();
         match &self.state {
             Some(state) => state.offer(batch, &mut self.parked, cx.waker()),
@@ -107,7 +108,7 @@ impl Publisher {
         }
     }
 
-    /// Notes the offset after the last message that was published of this many offered ones.
+    /// Notes the offset after the last published message of `messages` offered ones.
     fn note_said(&mut self, offer: &Offer, messages: usize) {
         let (published, count) = match offer {
             Offer::Published(published) => (published, messages),
@@ -117,7 +118,7 @@ impl Publisher {
         self.said = NonZeroU64::new(published.first + count as u64);
     }
 
-    /// From now on it publishes where the topic is now, if it is there, and waits nowhere else.
+    /// Looks the topic up again; gives up every wait at the topic found before.
     fn look_up(&mut self) {
         self.withdraw();
         self.leave_turns();
@@ -125,10 +126,10 @@ impl Publisher {
         self.state = self.topics.find(&self.topic);
     }
 
-    /// Ready once its messages are dealt with: the readers of the topic have received the last of
-    /// them and have asked for more since, or are gone.
+    /// Polls until the messages of this publisher are dealt with: each reader of the topic has
+    /// received the last of them and has asked for more since, or has left.
     ///
-    /// The task is woken then.
+    /// The task is woken at that time.
     pub(crate) fn poll_turn(&mut self, cx: &mut Context<'_>) -> Poll<()> {
         match (&self.state, self.said) {
             (Some(state), Some(said)) => state.poll_turn(said, &mut self.turn, cx.waker()),
@@ -136,12 +137,12 @@ impl Publisher {
         }
     }
 
-    /// Whether it has offered any message that was published there.
+    /// Whether a message of this publisher was published at the topic found last.
     pub(crate) fn has_said(&self) -> bool {
         self.said.is_some()
     }
 
-    /// Counts all messages that were published until now, by any publisher, as its own, for
+    /// Treats all messages published so far, by any publisher, as messages of this publisher, for
     /// [`poll_turn`](Self::poll_turn).
     pub(crate) fn adopt(&mut self) {
         self.look_up();
@@ -155,7 +156,7 @@ impl Publisher {
         }
     }
 
-    /// Waits no longer, and leaves the room that there may be to others.
+    /// Stops waiting for room, and wakes another waiting publisher if there is room.
     pub fn withdraw(&mut self) {
         if let (Some(state), Some(place)) = (&self.state, self.parked.take()) {
             state.leave(place);

@@ -1,4 +1,4 @@
-//! One cursor for several subscribers that keep up, so that one task reads for all of them.
+//! A cursor that several caught-up subscribers share, so that one task reads for all of them.
 
 use std::sync::Arc as StdArc;
 use std::task::{Context, Poll};
@@ -12,15 +12,15 @@ use crate::sync::{Arc, Place};
 #[derive(Debug)]
 pub(crate) struct SharedCursor {
     state: Arc<TopicState>,
-    /// `None` only while it is being dropped.
+    /// `None` only while the cursor is being dropped.
     place: Option<Place>,
-    /// The offset of the next message of all members.
+    /// The offset of the next message for all members.
     at: u64,
     members: usize,
 }
 
 impl SharedCursor {
-    /// A cursor without members that stands where this subscription does.
+    /// Makes a cursor without members, at the position of this subscription.
     pub(crate) fn beside(subscription: &Subscription) -> Self {
         let state = Arc::clone(subscription.state());
         let place = Some(state.lock().subscribers.enter());
@@ -36,12 +36,13 @@ impl SharedCursor {
         self.members
     }
 
-    /// Takes in a subscription that stands where the cursor does; no task is woken for it any more.
+    /// Adds a subscription as a member if it stands where the cursor does, and removes its waker;
+    /// returns whether it did.
     ///
-    /// A cursor without members takes one in as well: the cursor's task is woken only for what
-    /// comes after that position.
+    /// The subscription must stand at the cursor even if the cursor has no members: the cursor's
+    /// task is woken only for messages after the cursor.
     ///
-    /// Until it [leaves](Self::leave) the subscription must not be polled, and not be dropped.
+    /// Until it [leaves](Self::leave), the subscription must be neither polled nor dropped.
     #[must_use]
     pub(crate) fn join(&mut self, subscription: &mut Subscription) -> bool {
         let is_here = Arc::ptr_eq(subscription.state(), &self.state);
@@ -53,16 +54,16 @@ impl SharedCursor {
         true
     }
 
-    /// Gives a member back to itself: it stands where the cursor does.
+    /// Removes a member; the subscription continues at the position of the cursor.
     pub(crate) fn leave(&mut self, subscription: &mut Subscription) {
         self.members -= 1;
         subscription.seek(self.at);
     }
 
-    /// Polls for all that is due as one burst, for each member; `None` if each is to read for
-    /// itself.
+    /// Polls for all unread messages as one burst for every member; returns `None` if each member
+    /// is to read for itself.
     ///
-    /// The task is parked, unless that is `None`.
+    /// The task is parked unless the result is `None`.
     pub(crate) fn poll_burst(
         &mut self,
         cx: &mut Context<'_>,

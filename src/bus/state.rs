@@ -1,4 +1,4 @@
-//! One topic: its log behind a lock, and the tasks that wait for it.
+//! The state of a topic: its log behind a lock, and the tasks that wait for it.
 
 use std::num::NonZeroU64;
 use std::task::{Context, Poll, Waker};
@@ -12,38 +12,39 @@ use crate::limits::Window;
 use crate::planted::{self, Bug};
 use crate::sync::{AtomicU64, Mutex, MutexGuard, Ordering, Place, Waiters, Wakers};
 
-/// Messages that were published.
+/// The result of a publish.
 #[derive(Clone, Copy, Debug)]
 pub(super) struct Published {
-    /// The subscribers there were: one at least.
+    /// The number of subscribers: at least one.
     pub(super) subscribers: usize,
     /// The offset of the first message.
     pub(super) first: u64,
-    /// Whether a tap is to be told of them.
+    /// Whether a tap is to be told of the messages.
     pub(super) is_tapped: bool,
 }
 
-/// What came of an offer.
+/// The result of an offer.
 #[derive(Debug)]
 pub(super) enum Offer {
-    /// A subscriber would lose a message by these, which were not published; the task is parked.
+    /// A subscriber would lose a message by this batch, so it was not published; the task is
+    /// parked.
     ///
-    /// Messages before them may have been published.
+    /// The messages before the batch were published if there is a second field.
     Full(Batch, Option<Published>),
-    /// There are no subscribers: the topic was removed from the bus meanwhile.
+    /// The topic has no subscribers: the bus has removed it.
     Nobody(Batch),
-    /// All are published.
+    /// All messages were published.
     Published(Published),
 }
 
-/// What came of a read.
+/// The result of a read.
 #[derive(Clone, Copy, Debug)]
 pub(super) enum Read<T> {
-    /// Everything there was; the task is parked.
+    /// The read took all messages; the task is parked.
     All(T),
-    /// There was nothing; the task is parked.
+    /// The log had no unread message; the task is parked.
     None,
-    /// There may be more.
+    /// There may be more messages; the task is not parked.
     Part(T),
 }
 
@@ -64,56 +65,58 @@ impl<T> Read<T> {
     }
 }
 
-/// One topic of a bus.
+/// The state of one topic of a bus.
 #[derive(Debug)]
 pub(super) struct TopicState {
     topic: Topic,
     guarded: Mutex<Guarded>,
-    /// The offset of the next message, for readers that only look whether there is something new.
+    /// The offset of the next message, which a reader loads without the lock to see whether there
+    /// is a new message.
     ///
-    /// It is written under the lock, before any reader is woken.
+    /// Stored under the lock, before any reader is woken.
     tail: AtomicU64,
 }
 
-/// What the lock of a topic guards.
+/// The data behind the lock of a topic.
 #[derive(Debug)]
 pub(super) struct Guarded {
-    /// `None` until the first message: each client has a topic, and many never get a message there.
+    /// `None` until the first message: there is a topic for each client, and many of these topics
+    /// never get a message.
     log: Option<Box<Log>>,
     readers: u32,
-    /// Whether a tap is to be told of what is published.
+    /// Whether a tap is to be told of published messages.
     pub(super) is_tapped: bool,
     window: Window,
     pub(super) subscribers: Waiters,
-    /// Few topics ever have any.
+    /// Publishers that wait; `None` for most topics, to keep them small.
     publishers: Option<Box<Publishers>>,
 }
 
-/// Publishers that wait.
+/// The publishers that wait at one topic.
 #[derive(Debug, Default)]
 struct Publishers {
-    /// For room.
+    /// Publishers that wait for room.
     room: Waiters,
-    /// Until the messages that they have published are dealt with.
+    /// Publishers that wait until their messages are dealt with.
     turns: Turns,
 }
 
-/// What a topic keeps for one subscriber.
+/// The position and the waiter slot of one subscriber.
 #[derive(Debug)]
 pub(super) struct Slot {
     pub(super) cursor: Cursor,
     pub(super) place: Place,
-    /// Whether a task is parked, or was and has been woken since by messages that it has not read.
+    /// Whether the last read parked the task, even if a publish has woken the task since.
     pub(super) parked: bool,
 }
 
 impl Guarded {
-    /// Subscribers there are.
+    /// The number of subscribers.
     pub(super) fn readers(&self) -> usize {
         self.readers as usize
     }
 
-    /// The log, if anything was ever published.
+    /// The log, if a message was ever published.
     pub(super) fn log(&self) -> Option<&Log> {
         self.log.as_deref()
     }
@@ -122,6 +125,7 @@ impl Guarded {
         self.log().map_or_else(TopicCounts::default, Log::counts)
     }
 
+    /// Adds a subscriber, which receives the messages published from now on.
     pub(super) fn enter(&mut self) -> Slot {
         self.readers += 1;
         let log = self.log.as_deref_mut();
@@ -132,6 +136,7 @@ impl Guarded {
         }
     }
 
+    /// Removes a subscriber and returns its waker.
     #[must_use = "a waker is dropped after unlocking"]
     pub(super) fn leave(&mut self, slot: Slot) -> Option<Waker> {
         self.readers -= 1;
@@ -141,7 +146,7 @@ impl Guarded {
         self.subscribers.leave(slot.place)
     }
 
-    /// The log, from now on in any case.
+    /// The log, which is made if it does not exist yet.
     #[inline]
     fn log_mut(&mut self) -> &mut Log {
         let (window, readers) = (self.window, self.readers());
@@ -149,7 +154,7 @@ impl Guarded {
             .get_or_insert_with(|| Box::new(Log::of(window, readers)))
     }
 
-    /// Appends to the log, which has a reader.
+    /// Appends to the log; there must be a reader.
     #[inline]
     fn append(&mut self, batch: Batch) -> Published {
         let readers = self.readers();
@@ -163,8 +168,8 @@ impl Guarded {
         }
     }
 
-    /// Takes out as many of the waiting publishers as there is room for, beside those that have
-    /// been woken and have not come back.
+    /// Takes out the wakers of as many waiting publishers as there is room for. Publishers that
+    /// were woken and have not offered again own a reserved slot each: their slots count as taken.
     pub(super) fn unpark_publishers(&mut self) -> Wakers {
         let Some(publishers) = &mut self.publishers else {
             return Wakers::default();
@@ -177,7 +182,7 @@ impl Guarded {
         waiting.unpark_some(room.saturating_sub(waiting.awake()))
     }
 
-    /// Takes out the publishers whose messages may be dealt with, if there are any.
+    /// Takes out the wakers of the publishers that wait for their turn, if the first may be over.
     pub(super) fn unpark_turns(&mut self) -> Option<Box<Wakers>> {
         let publishers = self.publishers.as_deref()?;
         let first = publishers.turns.first()?;
@@ -188,15 +193,17 @@ impl Guarded {
         Some(Box::new(turns.unpark()))
     }
 
-    /// Whether all readers have received the messages before this offset, and have asked for more
-    /// since; a reader that has left deals with nothing any more.
+    /// Whether each reader has received all messages before this offset and has asked for more
+    /// since. A reader that has left counts as one that has.
     fn has_dealt_with(&self, before: NonZeroU64) -> bool {
         let received = self.log().map_or(0, Log::head);
+        // A reader that was woken and has not polled since may still answer the message before
+        // `before`.
         let asks_for_more = self.subscribers.awake() == 0;
         self.readers == 0 || received > before.get() || (received == before.get() && asks_for_more)
     }
 
-    /// Publishers that wait for room, and publishers that wait for their turn.
+    /// The number of publishers that wait for room, and of publishers that wait for their turn.
     #[cfg(all(test, not(feature = "loom")))]
     pub(super) fn waiting_publishers(&self) -> (usize, usize) {
         self.publishers
@@ -204,7 +211,7 @@ impl Guarded {
             .map_or((0, 0), |waiting| (waiting.room.len(), waiting.turns.len()))
     }
 
-    /// A publisher waits.
+    /// Parks a publisher that waits for room.
     #[must_use = "a waker is dropped after unlocking"]
     fn park_publisher(&mut self, place: &mut Option<Place>, waker: &Waker) -> Option<Waker> {
         let waiting = &mut self.publishers.get_or_insert_default().room;
@@ -212,13 +219,13 @@ impl Guarded {
         waiting.park(place, waker)
     }
 
-    /// A publisher waits no longer.
+    /// Removes a publisher that waits for room.
     #[must_use = "a waker is dropped after unlocking"]
     fn leave_publisher(&mut self, place: &mut Option<Place>) -> Option<Waker> {
         self.publishers.as_mut()?.room.leave(place.take()?)
     }
 
-    /// A publisher waits for its turn no longer.
+    /// Removes a publisher that waits for its turn.
     #[must_use = "a waker is dropped after unlocking"]
     fn leave_turns(&mut self, place: &mut Option<Place>) -> Option<Waker> {
         self.publishers.as_mut()?.turns.leave(place.take()?)
@@ -245,10 +252,11 @@ impl TopicState {
         &self.topic
     }
 
-    /// Whether a subscriber that was parked here has nothing to be woken for.
+    /// Whether a subscriber that was parked has no new message.
     #[inline]
     pub(super) fn is_quiet(&self, slot: &Slot) -> bool {
-        // A wake happens before the poll that it causes: a task sees what it was woken for.
+        // Acquire pairs with the Release in `announce`, which comes before the wakes: a task that
+        // was woken for a message sees a tail past it.
         self.tail.load(Ordering::Acquire) == slot.cursor.offset()
     }
 
@@ -256,12 +264,12 @@ impl TopicState {
         self.guarded.lock()
     }
 
-    /// Publishes to the subscribers there are.
+    /// Publishes to the current subscribers.
     ///
     /// # Errors
     ///
-    /// The batch, if the topic was removed from the bus meanwhile: it has no subscribers then, and
-    /// counts nothing.
+    /// The batch, if the bus has removed the topic: it has no subscribers any more and counts
+    /// nothing.
     pub(super) fn publish(&self, batch: Batch) -> Result<Published, Batch> {
         let mut guarded = self.guarded.lock();
         if guarded.readers == 0 {
@@ -274,8 +282,8 @@ impl TopicState {
         Ok(published)
     }
 
-    /// Publishes the first messages of a batch, as many as lose no subscriber a message; parks the
-    /// task at this place, or a new one if it has none, if some are left.
+    /// Publishes the first messages of a batch, as many as fit without a loss to any subscriber. If
+    /// some are left, parks the task at `place`, or at a new slot if that is `None`.
     pub(super) fn offer(
         &self,
         mut batch: Batch,
@@ -289,6 +297,7 @@ impl TopicState {
             drop(left);
             return Offer::Nobody(batch);
         }
+        // Look and park happen under one lock: room that comes after the look wakes this publisher.
         let fitting = guarded.log_mut().fitting(&batch);
         let (offer, replaced) = if fitting == batch.len() {
             let published = guarded.append(batch);
@@ -306,18 +315,19 @@ impl TopicState {
         offer
     }
 
-    /// Tells of appended messages; the wakers are to be woken after unlocking.
+    /// Publishes the new tail and takes out the wakers of the readers, to wake after unlocking.
     fn announce(&self, guarded: &mut Guarded) -> Wakers {
+        // Release, and before the wakes: see `is_quiet`.
         let tail = guarded.log().map_or(0, Log::tail);
         self.tail.store(tail, Ordering::Release);
         guarded.subscribers.unpark()
     }
 
-    /// A publisher stops waiting.
+    /// Removes a publisher that waits for room.
     pub(super) fn leave(&self, place: Place) {
         let mut guarded = self.guarded.lock();
         let left = guarded.leave_publisher(&mut Some(place));
-        // The room that it was woken for is another publisher's.
+        // A woken publisher owns a reserved slot: the slot goes to the next waiting publisher.
         let publishers = guarded.unpark_publishers();
         drop(guarded);
         drop(left);
@@ -326,11 +336,12 @@ impl TopicState {
 
     /// The offset of the next message.
     pub(super) fn next_offset(&self) -> u64 {
+        // Acquire pairs with the Release in `announce`.
         self.tail.load(Ordering::Acquire)
     }
 
-    /// Ready once the messages before this offset are dealt with; parks the task until then, at
-    /// this place, or a new one if it has none.
+    /// Polls until the messages before this offset are dealt with. Until then the task is parked at
+    /// `place`, or at a new slot if that is `None`.
     pub(super) fn poll_turn(
         &self,
         before: NonZeroU64,
@@ -349,13 +360,13 @@ impl TopicState {
         poll
     }
 
-    /// A publisher waits for its turn no longer.
+    /// Removes a publisher that waits for its turn.
     pub(super) fn leave_turns(&self, place: Place) {
         let left = self.guarded.lock().leave_turns(&mut Some(place));
         drop(left);
     }
 
-    /// Runs `read` on the log, and parks the task at `place` if that tells so.
+    /// Runs `read` on the log, and parks the task at `place` if the result says so.
     pub(super) fn read<T>(
         &self,
         place: &Place,
@@ -363,6 +374,7 @@ impl TopicState {
         read: impl FnOnce(&mut Log) -> Read<T>,
     ) -> Read<T> {
         let mut guarded = self.guarded.lock();
+        // Read and park happen under one lock: a publish comes before both or wakes the task.
         let read = guarded.log.as_deref_mut().map_or(Read::None, read);
         let park = read.is_parked();
         let replaced = park.then(|| guarded.subscribers.park(place, cx.waker()));
@@ -379,7 +391,7 @@ impl TopicState {
         read
     }
 
-    /// Parks the task whatever there is, and returns the payload bytes kept.
+    /// Parks the task even if there are unread messages, and returns the kept payload bytes.
     pub(super) fn watch(&self, slot: &Slot, cx: &mut Context<'_>) -> usize {
         let mut guarded = self.guarded.lock();
         let replaced = guarded.subscribers.park(&slot.place, cx.waker());
@@ -389,7 +401,7 @@ impl TopicState {
         bytes
     }
 
-    /// Messages that wait for this subscriber.
+    /// The number of messages that this subscriber has not received.
     pub(super) fn unread(&self, slot: &Slot) -> u64 {
         let guarded = self.guarded.lock();
         guarded.log().map_or(0, |log| log.unread(&slot.cursor))
@@ -400,7 +412,7 @@ impl TopicState {
 mod tests {
     use super::*;
 
-    /// Each client has a topic, on which nothing may ever be published.
+    /// Each client has a topic, even if no message is ever published on it.
     #[test]
     fn a_topic_stays_small() {
         let bytes = size_of::<TopicState>();

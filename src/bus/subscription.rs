@@ -1,4 +1,4 @@
-//! One subscriber's end of a topic.
+//! The end of a topic that one subscriber holds.
 
 use std::future::poll_fn;
 use std::sync::Arc as StdArc;
@@ -15,20 +15,21 @@ use crate::sync::Arc;
 
 /// A subscription to one topic; dropping it unsubscribes.
 ///
-/// It receives every message published after it was made, in the one order that all subscribers of
-/// the topic see, except those it was too slow for: of these it learns the exact number.
+/// A subscription receives every message published after it was made, in the order that all
+/// subscribers of the topic see. A subscriber that is too slow loses the oldest unread messages and
+/// learns how many.
 #[derive(Debug)]
 pub struct Subscription {
     topics: Arc<Topics>,
     state: Arc<TopicState>,
-    /// `None` only while it is being dropped.
+    /// `None` only while the subscription is being dropped.
     slot: Option<Slot>,
 }
 
-/// One item of a subscription.
+/// An item of a subscription.
 #[derive(Clone, Debug, PartialEq)]
 pub enum Received {
-    /// This many messages were lost here, because the subscriber fell out of the window.
+    /// The subscriber fell out of the window and lost this many messages at this position.
     Lagged(u64),
     /// The next message.
     Message(Message),
@@ -43,10 +44,10 @@ impl Subscription {
         }
     }
 
-    /// Whether polling it could do nothing: the task that polled it last is parked, and nothing was
+    /// Whether a poll would do nothing: the task that polled last is parked, and no message was
     /// published since.
     ///
-    /// Only for the very task that polled it last; see [`moved`](Self::moved).
+    /// Only the task that polled last may ask; see [`moved`](Self::moved).
     #[inline]
     pub(crate) fn is_quiet(&self) -> bool {
         let slot = self.slot();
@@ -57,7 +58,7 @@ impl Subscription {
         &self.state
     }
 
-    /// Wakes no task any more, until it is polled.
+    /// Removes the waker of the parked task, so that no message wakes the task until the next poll.
     pub(super) fn unpark(&mut self) {
         let place = &self.slot().place;
         let waker = self.state.lock().subscribers.unpark_one(place);
@@ -65,13 +66,13 @@ impl Subscription {
         self.moved();
     }
 
-    /// Stands where a shared cursor has moved it.
+    /// Sets the cursor to the offset to which a shared cursor has moved this reader.
     pub(super) fn seek(&mut self, at: u64) {
         self.slot_mut().cursor.seek(at);
         self.moved();
     }
 
-    /// From now on another task polls it.
+    /// Notes that another task polls the subscription from now on.
     pub(crate) fn moved(&mut self) {
         self.slot_mut().parked = false;
     }
@@ -84,10 +85,10 @@ impl Subscription {
         self.slot.as_mut().expect("only drop takes the slot")
     }
 
-    /// Polls for all that is due as one burst for all readers that keep up; `None` if it is to be
-    /// read batch by batch.
+    /// Polls for all unread messages as one burst, which readers at the same offset share; returns
+    /// `None` if the messages are to be read batch by batch.
     ///
-    /// The task is parked, unless that is `None`.
+    /// The task is parked unless the result is `None`.
     pub(crate) fn poll_burst(
         &mut self,
         cx: &mut Context<'_>,
@@ -104,7 +105,7 @@ impl Subscription {
         })
     }
 
-    /// Runs `read` on its log, and notes whether the task is parked.
+    /// Runs `read` on the log of the topic, and notes whether the task is parked.
     fn read<T>(
         &mut self,
         cx: &mut Context<'_>,
@@ -118,12 +119,12 @@ impl Subscription {
         read.into_poll()
     }
 
-    /// The topic it is subscribed to.
+    /// The subscribed topic.
     pub fn topic(&self) -> &Topic {
         self.state.topic()
     }
 
-    /// The next message, or the number of messages lost before it.
+    /// Waits for the next message, or for the number of messages lost before it.
     ///
     /// # Cancel safety
     ///
@@ -140,8 +141,7 @@ impl Subscription {
         })
     }
 
-    /// Polls for the messages of the next batch, as they were published together; or for the number
-    /// of messages lost before them.
+    /// Polls for the messages of the next batch, or for the number of messages lost before it.
     pub(crate) fn poll_batch(&mut self, cx: &mut Context<'_>) -> Poll<Result<Batch, u64>> {
         self.poll_one(cx, Amount::Batch)
     }
@@ -158,11 +158,11 @@ impl Subscription {
         })
     }
 
-    /// Polls for everything that is due, up to `bytes_max` payload bytes but at least one message:
-    /// hands it to `sink` and returns how many messages were lost before the first of them.
+    /// Polls for all unread messages, up to `bytes_max` payload bytes but at least one message.
+    /// Hands each batch to `sink` and returns how many messages were lost before the first of them.
     ///
-    /// `sink` runs under the topic's lock and must not block. If that was all there was, the task
-    /// is woken by the next publish, though this is ready.
+    /// `sink` runs under the topic's lock and must not block. If the poll read everything, it also
+    /// parks the task although it returns `Ready`: the next publish wakes the task.
     pub fn poll_batches(
         &mut self,
         cx: &mut Context<'_>,
@@ -182,26 +182,27 @@ impl Subscription {
         })
     }
 
-    /// The offset of the message it would receive next, had none been lost; a topic counts its
-    /// messages from 0, from its first subscriber on.
+    /// The offset of the next message to receive if no message is lost; a topic counts its messages
+    /// from 0, beginning with its first subscriber.
     pub fn next_offset(&self) -> u64 {
         self.slot().cursor.offset()
     }
 
-    /// Polls for the newest message: how many before it were lost, or are left out for it, and it.
+    /// Polls for the newest message; returns it with the number of messages before it that were
+    /// lost or are skipped.
     pub fn poll_latest(&mut self, cx: &mut Context<'_>) -> Poll<(u64, Message)> {
         self.read(cx, |log, cursor| {
             log.latest(cursor).map_or(Read::None, Read::Part)
         })
     }
 
-    /// Payload bytes that the topic keeps, for all its subscribers; the task is woken by the next
-    /// publish even though what is there was not received.
+    /// Returns the payload bytes that the topic keeps for all its subscribers, and parks the task:
+    /// the next publish wakes it even while older messages are unread.
     pub fn watch(&mut self, cx: &mut Context<'_>) -> usize {
         self.state.watch(self.slot(), cx)
     }
 
-    /// Messages that wait to be received.
+    /// The number of messages that wait to be received.
     pub fn pending(&self) -> u64 {
         let slot = self.slot();
         if self.state.is_quiet(slot) {

@@ -1,13 +1,14 @@
-//! A live view of a topic or a client, which it does not notice: a tap is no subscriber of it.
+//! Live views of a topic or a client.
 //!
-//! Events are published on a topic beside the tapped one, with a name that no other topic can have.
+//! A tap is no subscriber of the topic it watches. Its events are published on an internal topic,
+//! whose name no other topic can have.
 
 use super::subscription::{Received, Subscription};
 use super::taps::{Tapped, Taps};
 use super::topics::Topics;
 use crate::sync::Arc;
 
-/// A tap; it ends when it is dropped.
+/// A live view of a topic or a client; dropping it ends it.
 #[derive(Debug)]
 pub struct Tap {
     topics: Arc<Topics>,
@@ -25,7 +26,7 @@ impl Tap {
         }
     }
 
-    /// The next event, as JSON; of those it was too slow for it tells the number.
+    /// Waits for the next event, as JSON; for events that were lost, an object with their number.
     ///
     /// # Cancel safety
     ///
@@ -135,7 +136,7 @@ mod tests {
             .expect("there is room");
         bus.publish(&topic(), "x".into());
         assert_eq!(next(&mut tap), None);
-        // A topic that is made after its tap has begun.
+        // The topic is made after its tap has begun.
         let _other = bus.subscribe(&other).expect("there is room");
         bus.publish(&other, "x".into());
         assert_eq!(next(&mut tap).expect("an event")["number"], 0);

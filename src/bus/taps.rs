@@ -1,4 +1,4 @@
-//! Which topics and clients are tapped: a topic without a tap pays nothing for the taps of others.
+//! The list of tapped topics and clients: a topic without a tap pays nothing for other taps.
 
 use std::collections::BTreeMap;
 use std::fmt;
@@ -8,17 +8,17 @@ use super::topic::{ClientId, Topic};
 use crate::sync::{AtomicU64, Mutex, Ordering};
 use crate::wire::DataKind;
 
-/// A subject of a tap.
+/// The subject of a tap.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum Tapped {
-    /// One client: what becomes of its messages.
+    /// A client: the tap sees how the messages of the client are handled.
     Client(ClientId),
-    /// One topic: what is published on it.
+    /// A topic: the tap sees which messages are published on the topic.
     Topic(Topic),
 }
 
 impl Tapped {
-    /// The topic on which its events are published.
+    /// The internal topic on which the events of this subject are published.
     pub(super) fn events(&self) -> Topic {
         match self {
             Self::Client(client) => Topic::internal(&format!("client:{client}")),
@@ -31,13 +31,13 @@ impl Tapped {
 #[derive(Debug)]
 pub(super) struct Taps {
     listed: Mutex<Listed>,
-    /// Taps of topics.
+    /// The number of taps of topics.
     topics: AtomicU64,
-    /// Rises whenever the taps of clients change.
+    /// The version of the taps of clients: rises with each change.
     version: AtomicU64,
 }
 
-/// How many taps each subject has.
+/// The number of taps of each subject.
 #[derive(Debug, Default)]
 struct Listed {
     clients: BTreeMap<ClientId, usize>,
@@ -55,17 +55,17 @@ impl Default for Taps {
 }
 
 impl Taps {
-    /// Taps there are.
+    /// The number of taps of topics and clients.
     pub(super) fn count(&self) -> u64 {
         let listed = self.listed.lock();
         let (clients, topics) = (listed.clients.values(), listed.topics.values());
         clients.chain(topics).sum::<usize>() as u64
     }
 
-    /// Whether any topic has a tap.
+    /// Whether at least one topic has a tap.
     #[inline]
     pub(super) fn any_topic(&self) -> bool {
-        // A publisher that is a moment late tells an event less.
+        // Relaxed is enough: a publisher that sees a new tap late leaves an event out, no more.
         self.topics.load(Ordering::Relaxed) > 0
     }
 
@@ -77,10 +77,10 @@ impl Taps {
         self.listed.lock().clients.contains_key(&client)
     }
 
-    /// A number that changes whenever the taps of clients do.
+    /// A version number that changes whenever a tap of a client begins or ends.
     #[inline]
     pub(super) fn version(&self) -> u64 {
-        // A session that is a moment late tells an event less.
+        // Relaxed is enough: a session that sees a new tap late leaves an event out, no more.
         self.version.load(Ordering::Relaxed)
     }
 
@@ -115,7 +115,7 @@ impl Taps {
     }
 }
 
-/// Takes one tap of this subject away.
+/// Removes one tap of this subject.
 fn remove_one<K: Ord>(taps: &mut BTreeMap<K, usize>, key: &K) {
     if let Some(count) = taps.get_mut(key) {
         *count -= 1;
@@ -125,7 +125,7 @@ fn remove_one<K: Ord>(taps: &mut BTreeMap<K, usize>, key: &K) {
     }
 }
 
-/// A number in JSON.
+/// A number, or null, in JSON.
 struct OrNull(Option<u64>);
 
 impl fmt::Display for OrNull {
@@ -137,7 +137,7 @@ impl fmt::Display for OrNull {
     }
 }
 
-/// A message on its topic, as a tap sees it: all but its payload.
+/// The event for a published message, as JSON: everything but the payload.
 pub(super) fn published(message: &Message, offset: u64, subscribers: usize) -> String {
     let kind = match message.frame().kind() {
         DataKind::Binary => "binary",
@@ -145,7 +145,7 @@ pub(super) fn published(message: &Message, offset: u64, subscribers: usize) -> S
     };
     let client = message.sender().map(|sender| sender.client().number());
     let generation = message.origin().generation().map(Generation::number);
-    // By hand: there may be an event for each of a million messages a second.
+    // Written by hand, without a JSON value: a tap may get a million events a second.
     format!(
         concat!(
             r#"{{"bytes":{},"client":{},"event":"published","generation":{},"#,

@@ -1,4 +1,4 @@
-//! Names: of topics, of services, and of the topics between a service and its clients.
+//! Names of topics and services, and the topics between a service and its clients.
 
 use std::fmt;
 use std::str::FromStr;
@@ -6,23 +6,23 @@ use std::sync::Arc;
 
 use crate::limits::{SERVICE_NAME_BYTES_MAX, TAP_WINDOW, TOPIC_BYTES_MAX, Window};
 
-/// Starts the texts of the bus's own topics: no text that is parsed has it.
+/// The first character of the text of an internal topic; a parsed text never has it.
 const INTERNAL: char = '\u{1}';
 
-/// A topic: a kind of service and a direction, or any other name.
+/// A topic: the messages between a service and its clients in one direction, or any other name.
 ///
-/// Cheap to clone. Its text is for people: 1 to [`TOPIC_BYTES_MAX`] visible ASCII characters,
-/// without spaces. Any two topics with the same text are the same topic.
+/// Cheap to clone. The text of a topic has 1 to [`TOPIC_BYTES_MAX`] visible ASCII characters,
+/// without spaces. Two topics with equal texts are equal.
 #[derive(Clone, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub struct Topic(Arc<Name>);
 
 #[derive(Clone, PartialEq, Eq, PartialOrd, Ord, Hash)]
 enum Name {
-    /// Between a service and its clients.
+    /// A topic between a service and its clients.
     Between(ServiceName, Direction),
-    /// The bus's own.
+    /// An internal topic of the bus.
     Internal(Box<str>),
-    /// Any other.
+    /// A topic with any other name.
     Other(Box<str>),
 }
 
@@ -38,17 +38,17 @@ const TO_SERVICE: &str = "from-ws-to-service";
 const TO_CLIENTS: &str = "from-service-to-ws";
 
 impl Topic {
-    /// The topic on which a service receives what its clients send: `ping:from-ws-to-service`.
+    /// Makes the topic on which a service receives from its clients: `ping:from-ws-to-service`.
     pub fn from_ws_to_service(service: &ServiceName) -> Self {
         Self::between(service, Direction::Service)
     }
 
-    /// The topic on which a service reaches every client: `ping:from-service-to-ws`.
+    /// Makes the topic on which a service reaches every client: `ping:from-service-to-ws`.
     pub fn from_service_to_ws(service: &ServiceName) -> Self {
         Self::between(service, Direction::Everyone)
     }
 
-    /// The topic on which a service reaches one client: `echo:from-service-to-ws:42`.
+    /// Makes the topic on which a service reaches one client: `echo:from-service-to-ws:42`.
     pub fn from_service_to_client(service: &ServiceName, client: ClientId) -> Self {
         Self::between(service, Direction::Client(client))
     }
@@ -57,12 +57,12 @@ impl Topic {
         Self(Arc::new(Name::Between(service.clone(), direction)))
     }
 
-    /// A topic of the bus's own, with a text that cannot be parsed.
+    /// Makes an internal topic of the bus, with a text that cannot be parsed.
     pub(super) fn internal(name: &str) -> Self {
         Self(Arc::new(Name::Internal(name.into())))
     }
 
-    /// The service whose topic it is, if it is one's.
+    /// The service of a topic between a service and its clients.
     pub(super) fn service(&self) -> Option<&ServiceName> {
         match &*self.0 {
             Name::Between(service, _direction) => Some(service),
@@ -70,12 +70,12 @@ impl Topic {
         }
     }
 
-    /// Whether it reaches one client.
+    /// Whether the topic reaches a single client.
     pub(super) fn is_of_client(&self) -> bool {
         matches!(&*self.0, Name::Between(_, Direction::Client(_)))
     }
 
-    /// The window of the bus's own topics, whatever that of others is.
+    /// The fixed window of an internal topic; `None` for other topics.
     pub(super) fn own_window(&self) -> Option<Window> {
         match &*self.0 {
             Name::Internal(_) => Some(TAP_WINDOW),
@@ -84,7 +84,7 @@ impl Topic {
     }
 }
 
-/// The topic of a service that has this text, if one has.
+/// Parses the topic of a service; `None` for any other text.
 fn of_service(text: &str) -> Option<Topic> {
     let (service, direction) = text.split_once(':')?;
     let direction = match direction.split_once(':') {
@@ -94,14 +94,14 @@ fn of_service(text: &str) -> Option<Topic> {
         None | Some(_) => return None,
     };
     let topic = Topic::between(&service.parse().ok()?, direction);
-    // A number may be written in several ways, of which one is the text of a topic.
+    // `7` and `07` are one number, but only `7` is the text of a topic.
     (topic.to_string() == text).then_some(topic)
 }
 
 impl FromStr for Topic {
     type Err = NameError;
 
-    /// Reads what people have written: the only place where a text is taken apart.
+    /// Parses a topic, for example from a configuration.
     fn from_str(text: &str) -> Result<Self, NameError> {
         check(text, TOPIC_BYTES_MAX, u8::is_ascii_graphic)?;
         let other = || Self(Arc::new(Name::Other(text.into())));
@@ -129,13 +129,13 @@ impl fmt::Debug for Topic {
     }
 }
 
-/// The name of a service: 1 to [`SERVICE_NAME_BYTES_MAX`] of `a-z 0-9 . _ -`, the first a letter
-/// or digit, so that it stands in a path and in a topic as it is.
+/// The name of a service: 1 to [`SERVICE_NAME_BYTES_MAX`] of `a-z 0-9 . _ -`, the first a letter or
+/// digit. A name needs no escape in a path or a topic.
 #[derive(Clone, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub struct ServiceName(Arc<str>);
 
 impl ServiceName {
-    /// The name.
+    /// The text of the name.
     pub fn as_str(&self) -> &str {
         &self.0
     }
@@ -180,12 +180,12 @@ impl std::borrow::Borrow<str> for ServiceName {
 pub struct ClientId(u64);
 
 impl ClientId {
-    /// The client of this number.
+    /// Makes the number of a client.
     pub const fn new(number: u64) -> Self {
         Self(number)
     }
 
-    /// Its number.
+    /// The number as an integer.
     pub const fn number(self) -> u64 {
         self.0
     }
@@ -197,24 +197,24 @@ impl fmt::Display for ClientId {
     }
 }
 
-/// Why a text is no name of a topic or service.
+/// The reason why a text is no name of a topic or service.
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
 pub enum NameError {
     /// The byte at this position is not allowed there.
     #[error("the character at byte {at} is not allowed there")]
     BadByte {
-        /// Position of the first such byte.
+        /// The position of the first such byte.
         at: usize,
     },
-    /// There is no text.
+    /// The text is empty.
     #[error("a name needs at least one character")]
     Empty,
     /// The text is too long.
     #[error("the name has {bytes} bytes, {max} are allowed")]
     TooLong {
-        /// Its length.
+        /// The length of the text in bytes.
         bytes: usize,
-        /// The limit.
+        /// The largest allowed length in bytes.
         max: usize,
     },
 }

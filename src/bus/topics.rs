@@ -1,6 +1,7 @@
-//! All topics of a bus in this process, found by name.
+//! The topics of a bus, found by name.
 //!
-//! Lock order: the map of topics before the log of one topic. No lock is held across a wake.
+//! Lock order: the map of topics before the log of one topic. No thread holds a lock while it wakes
+//! a task.
 
 use std::borrow::Borrow;
 use std::collections::{BTreeMap, HashMap};
@@ -17,10 +18,10 @@ use crate::limits::Window;
 use crate::planted::{self, Bug};
 use crate::sync::{Arc, Mutex, MutexGuard};
 
-/// Why a subscription was refused.
+/// The reason why a subscription was refused.
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
 pub enum SubscribeError {
-    /// The bus has as many topics as it may.
+    /// The bus has as many topics as it allows.
     #[error("the bus already has {max} topics, the most it may; raise `Limits::topics`")]
     TooManyTopics {
         /// The limit.
@@ -38,17 +39,17 @@ pub(super) struct Topics {
     map: Mutex<Map>,
 }
 
-/// What the lock of the map guards.
+/// The data behind the lock of the map.
 #[derive(Debug, Default)]
 pub(super) struct Map {
-    /// Names are hashed with a seed of this process, which clients do not know.
-    /// A topic is its own key: each client has one, and its name is there once.
+    /// The hash has a random seed, so that clients cannot choose names that collide. A topic is its
+    /// own key, so that its name is stored once: there is a topic for each client.
     states: HashMap<Named, (), RandomState>,
-    /// The counts of removed topics, and of messages on topics that were not there.
+    /// The totals of removed topics, and of messages to topics that did not exist.
     pub(super) retired: TopicCounts,
 }
 
-/// A topic, found by its name.
+/// A topic, hashed and compared by its name.
 #[derive(Debug)]
 struct Named(Arc<TopicState>);
 
@@ -77,7 +78,7 @@ impl Map {
         self.states.len()
     }
 
-    /// Every topic, in no order.
+    /// All topics, in no particular order.
     #[expect(clippy::disallowed_methods, reason = "callers sum up or sort")]
     pub(super) fn states(&self) -> impl Iterator<Item = &Arc<TopicState>> {
         self.states.keys().map(|Named(state)| state)
@@ -108,7 +109,7 @@ impl Topics {
         self.map.lock().get(topic).cloned()
     }
 
-    /// Publishes to the topic's subscribers, and returns how many there are.
+    /// Publishes to the topic's subscribers, and returns their number.
     pub(super) fn publish(&self, topic: &Topic, batch: Batch) -> usize {
         let messages = batch.len();
         let found = self.find(topic);
@@ -116,7 +117,8 @@ impl Topics {
         subscribers.unwrap_or_else(|| self.unheard(topic, messages))
     }
 
-    /// The same where the topic was found before, if it was.
+    /// Publishes to the topic that an earlier look-up found, if it did; looks the topic up
+    /// otherwise.
     #[inline]
     pub(super) fn publish_on(
         &self,
@@ -128,11 +130,12 @@ impl Topics {
             Some(state) => self.publish_at(state, batch),
             None => Err(batch),
         };
-        // A topic that lost its last subscriber never gets another one: there may be a new one.
+        // A topic that lost its last subscriber was removed for good; a new topic may have its
+        // name.
         published.unwrap_or_else(|batch| self.publish(topic, batch))
     }
 
-    /// Gives the batch back if the topic has no subscribers any more.
+    /// Publishes at a found topic; returns the batch as the error if the topic has no subscribers.
     #[inline]
     fn publish_at(&self, state: &TopicState, batch: Batch) -> Result<usize, Batch> {
         let told = self.copy_for_taps(&batch);
@@ -141,13 +144,13 @@ impl Topics {
         Ok(published.subscribers)
     }
 
-    /// The batch, which is about to be given away, if any topic has a tap.
+    /// Clones the batch before a publish consumes it, if at least one topic has a tap.
     #[inline]
     pub(super) fn copy_for_taps(&self, batch: &Batch) -> Option<Batch> {
         self.taps.any_topic().then(|| batch.clone())
     }
 
-    /// Tells the taps of a topic of the first messages of this batch that were published.
+    /// Tells the taps of a topic which of the first messages of this batch were published.
     #[inline]
     pub(super) fn tell_published(&self, topic: &Topic, told: Option<Batch>, published: Published) {
         if let Some(batch) = told
@@ -166,20 +169,20 @@ impl Topics {
         self.tell(&tapped, || Batch::join(events));
     }
 
-    /// Tells events to the taps of this.
+    /// Publishes events to the taps of this subject.
     pub(super) fn tell(&self, tapped: &Tapped, events: impl FnOnce() -> Option<Batch>) {
         if let Some(state) = self.find(&tapped.events())
             && let Some(events) = events()
         {
-            // The tap may have ended meanwhile.
+            // A tap that has ended meanwhile gets no events.
             let _told = state.publish(events);
         }
     }
 
-    /// Counts messages that had no subscriber: a topic counts its own, and there is none.
+    /// Counts messages without subscribers here, as there is no topic that could count them.
     ///
-    /// Each client subscribes to the topic of its own as long as it is there: a message on it that
-    /// has no subscriber was for a client that has left.
+    /// A client is subscribed to its own topic while it is connected: a message there without a
+    /// subscriber was for a client that has left.
     fn unheard(&self, topic: &Topic, messages: usize) -> usize {
         let retired = &mut self.map.lock().retired;
         retired.published += messages as u64;
@@ -189,8 +192,8 @@ impl Topics {
         0
     }
 
-    /// Attaches a reader, under the map's lock, so that it is never attached to a topic that
-    /// another thread is removing.
+    /// Adds a reader. The map's lock is held meanwhile, so that no other thread removes the topic
+    /// between the look-up and the new reader.
     pub(super) fn subscribe(
         &self,
         topic: &Topic,
@@ -214,15 +217,18 @@ impl Topics {
         Ok((state, slot))
     }
 
-    /// What a topic keeps.
+    /// The window of a topic.
     fn window(&self, topic: &Topic) -> Window {
         let of_service = || self.windows.get(topic.service()?).copied();
         let own = topic.own_window().or_else(of_service);
         own.unwrap_or(self.window)
     }
 
-    /// Detaches a reader, and removes the topic with its last one.
+    /// Removes a reader, and with the last reader the topic.
     pub(super) fn unsubscribe(&self, state: &Arc<TopicState>, slot: Slot) {
+        // The map stays locked from before the reader leaves until the topic is removed:
+        // `subscribe` would find a topic without readers otherwise, and attach a reader that no
+        // publisher can find.
         let mut map = self.map.lock();
         let mut guarded = state.lock();
         let waker = guarded.leave(slot);
@@ -230,6 +236,8 @@ impl Topics {
         let turns = guarded.unpark_turns();
         let is_last = guarded.readers() == 0;
         if is_last && !planted::is(Bug::CountsForgotten) {
+            // Under both locks, so that the counts are seen in the topic or in `retired`, never in
+            // both.
             map.retired.add(&guarded.counts());
         }
         drop(guarded);
@@ -243,9 +251,10 @@ impl Topics {
         }
     }
 
-    /// A tap begins, or one has ended: the topic learns whether it has any.
+    /// Adds or removes a tap, and marks a tapped topic accordingly.
     ///
-    /// Under the map's lock, so that a topic which another thread is making learns it, too.
+    /// The map's lock is held meanwhile: a topic that another thread makes at the same time is
+    /// marked by `subscribe` or here.
     pub(super) fn change_taps(&self, tapped: &Tapped, change: impl FnOnce(&Taps, &Tapped)) {
         let map = self.map.lock();
         change(&self.taps, tapped);

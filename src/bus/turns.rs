@@ -1,26 +1,26 @@
-//! Publishers that wait until their messages are dealt with.
+//! The queue of publishers that wait until their messages are dealt with.
 
 use std::num::NonZeroU64;
 use std::task::Waker;
 
 use crate::sync::{Place, Waiters, Wakers};
 
-/// Tasks of which each waits until what was published before some number is dealt with.
+/// Parked tasks, each with an offset: the task waits until all messages before it are dealt with.
 #[derive(Debug, Default)]
 pub(super) struct Turns {
     waiters: Waiters,
-    /// The least of these numbers; `None` while no task is parked.
+    /// The smallest of the offsets; `None` while no task is parked.
     first: Option<NonZeroU64>,
 }
 
 impl Turns {
-    /// The least number for which a task waits.
+    /// The smallest offset for which a task waits.
     pub(super) fn first(&self) -> Option<NonZeroU64> {
         self.first
     }
 
-    /// Parks the task, at this place or at a new one if it has none, and returns the waker it had
-    /// there, to drop after unlocking.
+    /// Parks the task at `place`, or at a new slot if it has none, and returns the waker that was
+    /// there. The caller drops it after unlocking.
     #[must_use]
     pub(super) fn park(
         &mut self,
@@ -34,19 +34,20 @@ impl Turns {
         self.waiters.park(place, waker)
     }
 
-    /// Gives the place back and returns its waker, to drop after unlocking.
+    /// Gives the slot back and returns its waker, to drop after unlocking.
     #[must_use]
     pub(super) fn leave(&mut self, place: Place) -> Option<Waker> {
         self.waiters.leave(place)
     }
 
-    /// Places that are taken.
+    /// The number of slots in use.
     #[cfg(all(test, not(feature = "loom")))]
     pub(super) fn len(&self) -> usize {
         self.waiters.len()
     }
 
-    /// Takes all wakers out, to wake after unlocking: who is too early parks again.
+    /// Takes out the wakers of all tasks, to wake after unlocking; a task that is too early parks
+    /// again.
     pub(super) fn unpark(&mut self) -> Wakers {
         self.first = None;
         self.waiters.unpark()
@@ -67,7 +68,7 @@ mod tests {
         "t".parse().expect("a valid name")
     }
 
-    /// A bus, the one reader of its topic, and a publisher there.
+    /// Makes a bus, the only reader of its topic, and a publisher there.
     fn world() -> (InMemoryMessageBus, Subscription, Publisher) {
         let bus = InMemoryMessageBus::new(Window::default(), 2);
         let reader = bus.subscribe(&topic()).expect("there is room");
@@ -82,7 +83,7 @@ mod tests {
         assert_eq!(offered, Offered::Published(1));
     }
 
-    /// Whether the reader gets anything; it asks for more if not.
+    /// Whether the reader receives something; otherwise the reader is parked.
     fn receives(reader: &mut Subscription) -> bool {
         let mut cx = Context::from_waker(Waker::noop());
         reader.poll_recv(&mut cx).is_ready()
@@ -149,7 +150,7 @@ mod tests {
         assert!(publisher.poll_turn(&mut cx).is_pending());
         drop(reader);
         assert_eq!(wakes.count(), 1);
-        // The place at the topic that is gone is not taken to the new one.
+        // The slot at the removed topic is not used at the new topic.
         let mut reader = bus.subscribe(&topic()).expect("there is room");
         say(&mut publisher, &["b"]);
         assert!(publisher.poll_turn(&mut cx).is_pending());

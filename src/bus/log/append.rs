@@ -5,19 +5,20 @@ use crate::bus::batch::Batch;
 use crate::planted::{self, Bug};
 
 impl Log {
-    /// Whether a message of this length fits without any reader losing a message.
+    /// Whether a message of this length fits without a loss to any reader.
     pub(in crate::bus) fn has_room(&self, message_bytes: usize) -> bool {
         self.has_room_beside(self.messages(), self.bytes, message_bytes)
     }
 
-    /// The same beside so many messages of so many bytes.
+    /// Whether a message fits beside this many kept messages with this many bytes. A message longer
+    /// than the window fits into an empty log.
     fn has_room_beside(&self, messages: usize, bytes: usize, message_bytes: usize) -> bool {
         messages == 0
             || planted::is(Bug::RoomInvented)
             || (messages < self.window.messages.get() && bytes + message_bytes <= self.window.bytes)
     }
 
-    /// Messages that fit without any reader losing a message, if they are short.
+    /// The number of empty messages that fit without a loss to any reader.
     pub(in crate::bus) fn room(&self) -> usize {
         let max = self.window.messages.get();
         if self.has_room(0) {
@@ -27,7 +28,7 @@ impl Log {
         }
     }
 
-    /// How many of the first messages of a batch fit without any reader losing a message.
+    /// The number of leading messages of a batch that fit without a loss to any reader.
     pub(in crate::bus) fn fitting(&self, batch: &Batch) -> usize {
         let (mut messages, mut bytes) = (self.messages(), self.bytes);
         let fits_whole = messages + batch.len() <= self.window.messages.get()
@@ -44,8 +45,8 @@ impl Log {
         fits.count()
     }
 
-    /// Appends messages for so many readers, one at least, and evicts the oldest ones that no
-    /// longer fit.
+    /// Appends messages for `readers`, at least one, and evicts the oldest messages that no longer
+    /// fit.
     pub(in crate::bus) fn append(&mut self, batch: Batch, readers: usize) {
         assert!(readers > 0, "a log is kept for its readers");
         let count = batch.len() as u64;
@@ -54,6 +55,7 @@ impl Log {
         self.counts.owed += owed;
         self.counts.pending += owed;
         self.bytes += batch.bytes();
+        // All readers at the tail stand before the new entry from now on.
         self.entries.push_back(Entry {
             first: self.tail,
             batch,
@@ -73,7 +75,8 @@ impl Log {
             || (messages > 1 && self.bytes > self.window.bytes)
     }
 
-    /// Drops the oldest message; its readers lose it and stand before the next one.
+    /// Evicts the oldest message; readers that stood before it lose it and stand before the next
+    /// one.
     fn evict(&mut self) {
         let Some(entry) = self.entries.front_mut() else {
             return;

@@ -1,4 +1,4 @@
-//! What a log keeps, gives and counts.
+//! The messages and the counts of a log, compared between batches and single messages.
 
 use std::num::NonZeroUsize;
 
@@ -7,7 +7,7 @@ use crate::bus::message::{Generation, Origin};
 
 const ALL: Amount = Amount::Bytes(usize::MAX);
 
-/// A log, and how many readers it has.
+/// A log and the number of its readers.
 struct Topic {
     log: Log,
     readers: usize,
@@ -32,14 +32,14 @@ impl Topic {
         numbers.for_each(|n| self.append(n.to_string()));
     }
 
-    /// How many messages were lost, and the texts of those that were read.
+    /// Reads, and returns the number of lost messages and the texts of the messages.
     fn read(&mut self, cursor: &mut Cursor, amount: Amount) -> (u64, Vec<String>) {
         let mut read = Vec::new();
         let lost = self.log.read(cursor, amount, |batch| read.push(batch));
         (lost, read.iter().flat_map(texts_of).collect())
     }
 
-    /// The offset of the next message, the counts, the room, and what is kept.
+    /// The offset of the next message, the counts, the room, and the kept messages and bytes.
     fn status(&self) -> (u64, TopicCounts, usize, [usize; 2]) {
         let kept = [self.log.messages(), self.log.bytes()];
         (self.log.tail(), self.log.counts(), self.log.room(), kept)
@@ -59,7 +59,7 @@ fn texts_of(batch: &Batch) -> Vec<String> {
     batch.messages().map(text).collect()
 }
 
-/// These texts as one batch; `None` for none.
+/// Joins texts in one batch; `None` without texts.
 fn joined(texts: &[String]) -> Option<Batch> {
     Batch::join(texts.iter().map(Message::text))
 }
@@ -158,7 +158,7 @@ fn a_read_stops_at_its_limits_but_takes_at_least_one() {
 
 #[test]
 fn the_newest_is_read_whatever_came_before_and_the_rest_is_counted() {
-    // So many published at once, with room for four, when both have read something before.
+    // `published` messages at once, with room for four, after both readers have read something.
     for published in 0..8_u64 {
         let mut log = log(4, 1000);
         let mut latest = log.attach();
@@ -224,7 +224,7 @@ fn a_burst_is_all_there_is_even_if_one_was_made_before() {
     log.append("0");
     assert_eq!(burst(&mut log, &mut a).expect("two").messages(), 1);
     log.append("1");
-    // Alone now where the first burst began.
+    // The reader stands alone where the first burst began.
     assert!(burst(&mut log, &mut b).is_none());
     assert_eq!(log.read(&mut b, ALL), (0, texts(0..2)));
     assert_eq!(log.read(&mut a, ALL), (0, texts(1..2)));
@@ -335,7 +335,7 @@ fn a_read_takes_one_message_or_one_batch_as_it_is_asked() {
 
 #[test]
 fn an_entry_that_is_split_is_put_together_by_nothing_and_lost_by_nobody() {
-    // Two readers, of which one reads message by message, however the messages came.
+    // Two readers, of which one reads message by message, for different batches.
     for (first, second) in [(1, 5), (3, 3), (5, 1), (2, 4)] {
         let mut log = log(8, 1000);
         let [mut slow, mut fast] = [(); 2].map(|()| log.attach());
@@ -349,7 +349,7 @@ fn an_entry_that_is_split_is_put_together_by_nothing_and_lost_by_nobody() {
     }
 }
 
-/// All sequences of so many numbers up to `max`.
+/// All sequences of `length` numbers up to `max`.
 fn sequences(length: usize, max: usize) -> Vec<Vec<usize>> {
     (0..length).fold(vec![Vec::new()], |shorter, _| {
         let longer = |sequence: Vec<usize>| (0..=max).map(move |n| [&sequence[..], &[n]].concat());
@@ -357,7 +357,7 @@ fn sequences(length: usize, max: usize) -> Vec<Vec<usize>> {
     })
 }
 
-/// A log with a reader that has read everything, and one before these messages.
+/// Makes a log with a reader that has read everything, and a reader before messages of `lens`.
 fn filled(lens: &[usize]) -> (Topic, [Cursor; 2]) {
     let mut log = log(3, 4);
     let mut cursors = [log.attach(), log.attach()];
@@ -366,13 +366,13 @@ fn filled(lens: &[usize]) -> (Topic, [Cursor; 2]) {
     (log, cursors)
 }
 
-/// One message of each length, as one batch.
+/// Makes one batch of messages with these lengths.
 fn batch_of(lens: &[usize]) -> Option<Batch> {
     let texts: Vec<_> = lens.iter().map(|len| "x".repeat(*len)).collect();
     joined(&texts)
 }
 
-/// What can be seen of a log, and what its readers get.
+/// The visible state of a log, and what its readers receive.
 fn seen(log: &mut Topic, cursors: [Cursor; 2]) -> impl PartialEq + std::fmt::Debug + use<> {
     let before = log.status();
     let got = cursors.map(|mut cursor| (log.log.unread(&cursor), log.read(&mut cursor, ALL)));
@@ -419,19 +419,19 @@ fn as_many_messages_of_a_batch_fit_as_lose_nobody_a_message() {
     }
 }
 
-/// What may happen to a log.
+/// An operation on a log.
 #[derive(Clone, Copy, Debug)]
 enum Step {
-    /// This many messages are published together, however many of them are kept.
+    /// Publishes this many messages together, even if some of them are evicted.
     Publish(usize),
-    /// The same on offer.
+    /// Offers this many messages together.
     Offer(usize),
-    /// The first reader receives one.
+    /// The first reader receives one message.
     Next,
-    /// The first reader reads up to so many bytes.
+    /// The first reader reads up to this many bytes.
     Read(usize),
     Latest,
-    /// A second reader joins, reads what there is, or leaves.
+    /// A second reader joins, reads everything, or leaves.
     Other,
     OtherReads,
 }
@@ -448,7 +448,7 @@ const STEPS: [Step; 9] = [
     Step::OtherReads,
 ];
 
-/// A log to which messages that come together are appended as a batch, or one by one.
+/// A log to which messages are appended as batches or one by one, for comparison.
 struct World {
     log: Topic,
     first: Cursor,
@@ -469,7 +469,7 @@ impl World {
         }
     }
 
-    /// So many messages, in one batch or one each.
+    /// Makes this many messages, in one batch or in one batch each.
     fn batches(&mut self, count: usize) -> Vec<Batch> {
         let numbers = self.published..self.published + count;
         self.published += count;
@@ -481,7 +481,7 @@ impl World {
         }
     }
 
-    /// What the step gives to whom.
+    /// Executes a step, and returns the messages that each reader receives.
     fn step(&mut self, step: Step) -> String {
         match step {
             Step::Publish(count) => {

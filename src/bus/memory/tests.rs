@@ -1,4 +1,4 @@
-//! What the bus does that its contract leaves open.
+//! Behaviour of the in-memory bus that the contract leaves open.
 
 use std::task::{Context, Waker};
 
@@ -119,7 +119,7 @@ impl Waiting {
     }
 }
 
-/// Publishers that wait for room in a window of so many.
+/// Makes publishers that wait for room in a window of `messages`.
 fn crowded(messages: usize) -> (Subscription, [Waiting; 3], InMemoryMessageBus) {
     let window = Window {
         messages: std::num::NonZeroUsize::new(messages).expect("not zero"),
@@ -154,7 +154,7 @@ fn woken(waiting: &[Waiting; 3]) -> [u64; 3] {
     std::array::from_fn(|index| waiting[index].wakes.count())
 }
 
-/// These texts as one batch.
+/// Joins texts in one batch.
 fn joined(texts: &[&str]) -> Batch {
     let messages = texts.iter().map(Message::text);
     Batch::join(messages).expect("one at least")

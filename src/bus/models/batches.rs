@@ -67,10 +67,10 @@ fn the_rest_of_a_batch_does_not_wait_for_a_reader_that_left() {
     });
 }
 
-/// A topic is removed and made anew while a publisher has found the old one; preemptions unbounded.
+/// A topic is removed and made anew while a publisher has the removed one; preemptions unbounded.
 ///
-/// Catches: a publisher that goes on with a topic that was removed, and a message that is counted
-/// for a subscriber and reaches none.
+/// Catches: a publisher that goes on with a removed topic, and a message that is counted for a
+/// subscriber and never delivered.
 #[test]
 fn a_publisher_finds_a_topic_that_was_made_anew() {
     model(None, || {

@@ -9,15 +9,15 @@ fn tap(bus: &InMemoryMessageBus) -> Tap {
     bus.tap(Tapped::Topic(topic())).expect("there is room")
 }
 
-/// How many events a tap has seen.
+/// Counts the events that a tap has seen.
 fn events(tap: &mut Tap) -> usize {
     std::iter::from_fn(|| tap.next().now_or_never()).count()
 }
 
 /// A tap begins while another thread makes its topic; preemptions unbounded.
 ///
-/// Catches: a topic that is looked up before the tap is listed and made after it, so that it never
-/// learns that it is tapped.
+/// Catches: a topic that is looked up before the tap is listed and made after the look-up, so that
+/// it is never marked as tapped.
 #[test]
 fn a_tap_is_told_of_all_that_is_published_once_it_has_begun() {
     model(None, || {
@@ -35,9 +35,9 @@ fn a_tap_is_told_of_all_that_is_published_once_it_has_begun() {
     });
 }
 
-/// One tap ends while another one begins on the same topic; bound 3.
+/// A tap ends while another tap begins on the same topic; bound 3.
 ///
-/// Catches: a topic whose mark is that of the tap that was written last, not of those there are.
+/// Catches: a topic whose mark follows the last change of a tap, not the list of taps.
 #[test]
 fn a_tap_goes_on_when_another_one_ends_and_the_last_leaves_no_mark() {
     model(Some(3), || {
@@ -59,7 +59,7 @@ fn a_tap_goes_on_when_another_one_ends_and_the_last_leaves_no_mark() {
 
 /// A message is published while a tap of its topic ends; bound 3.
 ///
-/// Catches: an event that is told under a lock which the end of the tap takes (loom reports the
+/// Catches: an event published under a lock that the end of the tap takes (loom reports the
 /// deadlock), and events that stay behind.
 #[test]
 fn a_tap_that_ends_while_it_is_told_leaves_nothing_behind() {
