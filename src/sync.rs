@@ -1,7 +1,8 @@
-//! The only import of locks, shared pointers and atomics, or loom's in this crate's loom tests.
+//! The only import of locks, shared pointers and atomics; loom's in the loom tests of this crate.
 //!
-//! Behind a lock of this crate a waker is cloned at most: wakers are taken out under the lock and
-//! woken or dropped after it ([`Waiters`]), so what a panic unlocks is still a whole value.
+//! Under a lock of this crate no foreign code runs but the clone of a waker: wakers are taken out
+//! under the lock, and woken or dropped after it ([`Waiters`]). A panic therefore unlocks a whole
+//! value.
 
 #![cfg_attr(
     not(all(test, feature = "loom")),
@@ -18,7 +19,7 @@ mod imp {
     pub(crate) use loom::sync::atomic::{AtomicU64, Ordering};
     pub(crate) use loom::sync::{Arc, Mutex as RawMutex, MutexGuard};
 
-    /// What is made before it is used, which loom does when it is first used.
+    /// Accepts the `const` of the standard macro; loom makes the value at its first use.
     macro_rules! local {
         ($($(#[$meta:meta])* static $name:ident: $of:ty = const { $made:expr };)+) => {
             loom::thread_local! { $($(#[$meta])* static $name: $of = $made;)+ }
@@ -38,7 +39,7 @@ mod imp {
     #[cfg(feature = "server")]
     pub(crate) use std::sync::atomic::AtomicBool;
     pub(crate) use std::sync::atomic::{AtomicU64, Ordering};
-    // It takes a byte, and looks for no poison.
+    // A lock of one byte, which is never poisoned.
     pub(crate) use parking_lot::{Mutex as RawMutex, MutexGuard};
     pub(crate) use std::sync::Arc;
     pub(crate) use std::thread_local;
@@ -53,10 +54,10 @@ mod waiters;
 
 pub(crate) use self::waiters::{Place, Waiters, Wakers};
 
-/// A value that is made once, by whoever needs it first; to a loom model that is one step.
+/// A value that the first caller makes; a loom model sees a single step.
 pub(crate) use std::sync::OnceLock;
 
-/// Only the shell has flags.
+/// Only the server uses flags.
 #[cfg(feature = "server")]
 pub(crate) use imp::AtomicBool;
 pub(crate) use imp::{Arc, AtomicU64, MutexGuard, Ordering, thread_local};
@@ -76,7 +77,7 @@ impl<T> Mutex<T> {
     }
 }
 
-/// The number of this thread, in the order in which threads ask for it; nothing that a model sees.
+/// The number of this thread, in the order in which threads ask; invisible to loom models.
 pub(crate) fn thread_number() -> usize {
     use std::sync::atomic::{AtomicUsize, Ordering};
 
@@ -87,9 +88,9 @@ pub(crate) fn thread_number() -> usize {
     NUMBER.with(|number| *number)
 }
 
-/// Runs a loom model to its end: every interleaving with at most so many preemptions.
+/// Runs a loom model: every interleaving with at most `preemptions` preemptions.
 ///
-/// Prints how many there were; a model that has but a few tests nothing.
+/// Prints the number of interleavings; a model with only a few tests nothing.
 #[cfg(all(test, feature = "loom"))]
 pub(crate) fn model(preemptions: Option<usize>, run: impl Fn() + Send + Sync + 'static) {
     use std::sync::atomic::{AtomicU64, Ordering};

@@ -1,8 +1,8 @@
-//! The tasks of one thread, run together: what one thread wakes of another goes there at once.
+//! A local executor: the tasks of one thread, which run together.
 //!
-//! A turn polls every task that is ready, then those that became ready meanwhile, until none is.
-//! Between these rounds each other thread gets the tasks of its own that were woken, all together:
-//! one wake for a whole audience, however large.
+//! A turn polls every ready task, then the tasks that became ready meanwhile, until no task is
+//! ready. At the end of each of these rounds, the woken tasks of other threads are handed over, all
+//! tasks of a thread at once: one wake of the thread for any number of tasks.
 
 use std::cell::RefCell;
 use std::fmt;
@@ -16,21 +16,21 @@ use self::running::Running;
 use super::Home;
 use crate::sync::{AtomicBool, AtomicU64, Mutex, Ordering, thread_local};
 
-/// Polls in one go before the thread looks for what came in.
+/// The number of polls after which a turn ends, so that the thread can look for new events.
 const POLLS_MAX: usize = 1024;
 
-/// The tasks of one thread; dropping it drops them.
+/// The tasks of one thread; dropping the crew drops its tasks.
 pub(crate) struct Crew {
     shared: StdArc<Shared>,
-    /// What its tasks run: nobody else has it, so a poll takes no lock.
+    /// The futures of the tasks. No other thread has access, so a poll takes no lock.
     running: Running,
-    /// Those of the present round.
+    /// The tasks of the present round.
     round: Vec<StdArc<Task>>,
-    /// Those that the present round has woken, for the next one; empty between the rounds.
+    /// The tasks that the present round has woken, for the next round; empty between rounds.
     next: Vec<StdArc<Task>>,
 }
 
-/// Spawns tasks into a [`Crew`].
+/// Spawns tasks into a [`Crew`], from any thread.
 #[derive(Clone, Debug)]
 pub(crate) struct Spawner(StdArc<Shared>);
 
@@ -40,35 +40,36 @@ struct Shared(Mutex<State>);
 struct State {
     spawned: Vec<Spawned>,
     ready: Vec<StdArc<Task>>,
-    /// What runs the turns, while it sleeps.
+    /// The waker of the task that polls the turns, while that is parked.
     parked: Option<Waker>,
-    /// Whether there are no turns any more.
+    /// Whether the crew was dropped.
     is_over: bool,
 }
 
-/// What is woken; what it runs is its crew's.
+/// The shared half of a task, which wakers refer to; its future belongs to the crew alone.
 struct Task {
-    /// Where its crew keeps what it runs, once that has it; nobody else looks.
+    /// The key of the future in `Running`, set when the crew takes the task. Only the crew's thread
+    /// reads and writes it.
     key: AtomicU64,
     crew: StdArc<Shared>,
-    /// Whether it is among those that are ready, or on its way there.
+    /// Whether the task is in a list of ready tasks, or on its way there.
     is_ready: AtomicBool,
 }
 
-/// A task on its way to its crew.
+/// A new task with its future, on the way to its crew.
 type Spawned = (StdArc<Task>, BoxFuture<'static, ()>);
 
 thread_local! {
-    /// The crew of which this thread runs a round, and what that has woken.
+    /// The tasks woken by the round that runs on this thread, while one runs.
     static ROUND: RefCell<Option<Round>> = const { RefCell::new(None) };
 
 }
 
 struct Round {
     crew: StdArc<Shared>,
-    /// Of this crew.
+    /// Woken tasks of this crew.
     own: Vec<StdArc<Task>>,
-    /// Of others.
+    /// Woken tasks of other crews.
     foreign: Vec<StdArc<Task>>,
 }
 
@@ -86,7 +87,7 @@ impl Crew {
         Spawner(StdArc::clone(&self.shared))
     }
 
-    /// Gathers what is woken meanwhile for the next turn, without a lock.
+    /// Runs `wake` and collects the tasks that it wakes for the next turn, without a lock.
     #[cfg(any(target_os = "linux", test))]
     pub(crate) fn gather<T>(&mut self, wake: impl FnOnce() -> T) -> T {
         self.begin();
@@ -95,7 +96,8 @@ impl Crew {
         done
     }
 
-    /// Runs a turn; if something is still ready at its end, `Pending`, and the task is woken.
+    /// Runs a turn. Returns `Pending`, and wakes the task, if some tasks are still ready at the
+    /// end.
     pub(crate) fn poll_turn(&mut self, cx: &Context<'_>) -> Poll<()> {
         let mut polls = 0;
         while polls < POLLS_MAX {
@@ -114,7 +116,7 @@ impl Crew {
         Poll::Pending
     }
 
-    /// Polls each task of the round once; returns how many polls that were.
+    /// Polls each task of the round once; returns the number of polls.
     fn run_round(&mut self) -> usize {
         self.begin();
         let polls = self.round.len();
@@ -125,7 +127,7 @@ impl Crew {
         polls
     }
 
-    /// From now on what this thread wakes is gathered.
+    /// Begins to collect the tasks that this thread wakes.
     fn begin(&mut self) {
         let begun = Round {
             crew: StdArc::clone(&self.shared),
@@ -135,7 +137,7 @@ impl Crew {
         ROUND.with(|round| round.replace(Some(begun)));
     }
 
-    /// What was gathered is of the next round.
+    /// Ends the collection: own tasks go to the next round, other tasks to their crews.
     fn end(&mut self) {
         if let Some(mut ended) = ROUND.with(RefCell::take) {
             if self.round.is_empty() {
@@ -149,10 +151,12 @@ impl Crew {
     }
 }
 
-/// Polls a task, if it is not over.
+/// Polls a task, unless it has ended.
 fn run(running: &mut Running, task: StdArc<Task>) {
-    // Before it is polled: what is woken meanwhile is ready again. A swap, and no store: a wake
-    // that found it ready already happens before this poll as well.
+    // Cleared before the poll, so that a wake during the poll makes the task ready again. A swap
+    // and not a store: a waker that found `is_ready` set adds no second poll, so this poll must see
+    // all that the waker's thread wrote before. Only a read of the flag synchronizes with that
+    // thread.
     task.is_ready.swap(false, Ordering::SeqCst);
     let key = task.key.load(Ordering::Relaxed);
     let Some(future) = running.get_mut(key) else {
@@ -163,19 +167,19 @@ fn run(running: &mut Running, task: StdArc<Task>) {
     let polled = catch_unwind(AssertUnwindSafe(|| future.as_mut().poll(&mut cx)));
     match polled {
         Ok(Poll::Pending) => {}
-        // A panic was told by its hook, and is the end of this task only.
+        // The panic hook has reported the panic; it ends this task only.
         Ok(Poll::Ready(())) | Err(_) => drop_all(running.remove(key)),
     }
 }
 
-/// Drops each, whatever the others do.
+/// Drops futures; a panic of one does not keep the others.
 fn drop_all(futures: impl IntoIterator<Item = BoxFuture<'static, ()>>) {
     for future in futures {
         drop(catch_unwind(AssertUnwindSafe(|| drop(future))));
     }
 }
 
-/// Gives each crew its tasks, all at once.
+/// Gives each crew its woken tasks, all tasks of a crew at once.
 fn hand_over(mut woken: Vec<StdArc<Task>>) {
     while let Some(first) = woken.first() {
         let crew = StdArc::clone(&first.crew);
@@ -188,6 +192,9 @@ fn hand_over(mut woken: Vec<StdArc<Task>>) {
 
 impl Drop for Crew {
     fn drop(&mut self) {
+        // `is_over` is set under the lock: a spawn or wake comes before and is taken out here, or
+        // sees the flag and drops its tasks. Futures are dropped after unlocking, as they may wake
+        // tasks.
         let mut state = self.shared.0.lock();
         let rest = std::mem::take(&mut *state);
         state.is_over = true;
@@ -198,13 +205,13 @@ impl Drop for Crew {
 }
 
 impl Spawner {
-    /// The place where its tasks run.
+    /// The number of the crew as a home of tasks.
     pub(crate) fn home(&self) -> Home {
-        // As long as it is there, it is the only one there.
+        // An address is unique while the crew exists.
         Home(StdArc::as_ptr(&self.0) as usize as u64)
     }
 
-    /// Runs the future in the crew's next round; drops it if there is none any more.
+    /// Runs the future from the crew's next round on; drops it if the crew was dropped.
     pub(crate) fn spawn(&self, future: BoxFuture<'static, ()>) {
         let mut state = self.0.0.lock();
         if state.is_over {
@@ -226,8 +233,8 @@ impl Spawner {
 }
 
 impl Shared {
-    /// Adds those that are ready and takes those that are new, or parks the task that runs the
-    /// turns if there are none at all.
+    /// Takes ready tasks and returns new tasks. If there are neither, parks the task that polls the
+    /// turns, under the lock that `push` takes: no wake is lost in between.
     fn take_ready(&self, into: &mut Vec<StdArc<Task>>, cx: &Context<'_>) -> Vec<Spawned> {
         let mut state = self.0.lock();
         into.append(&mut state.ready);
@@ -240,6 +247,8 @@ impl Shared {
         spawned
     }
 
+    /// Adds ready tasks and wakes the thread of the crew, or drops the tasks if the crew was
+    /// dropped.
     fn push(&self, tasks: impl IntoIterator<Item = StdArc<Task>>) {
         let mut state = self.0.lock();
         if state.is_over {
@@ -257,11 +266,13 @@ impl Shared {
 
 impl Wake for Task {
     fn wake(self: StdArc<Self>) {
+        // Only the first wake adds the task to a list. Later wakes rely on the swap in `run`, which
+        // sees what their threads wrote before.
         if self.is_ready.swap(true, Ordering::SeqCst) {
             return;
         }
         let mut here = Some(self);
-        // A thread that ends has no round any more.
+        // A thread that ends has lost its round already.
         let _gone = ROUND.try_with(|round| {
             if let Some(round) = &mut *round.borrow_mut() {
                 round.take(&mut here);

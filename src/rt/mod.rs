@@ -1,6 +1,6 @@
-//! What the core asks of a runtime: time, tasks and randomness, and nothing else.
+//! The core's interface to a runtime: time, tasks and randomness, and nothing else.
 //!
-//! `rt::Tokio` is the one used in production; the simulator brings its own.
+//! `rt::Tokio` is the production runtime; the simulator brings its own.
 
 use std::pin::Pin;
 use std::time::SystemTime;
@@ -29,9 +29,9 @@ pub use crate::instant::Instant;
 /// A future that completes at its instant; dropping it cancels the timer.
 pub type Sleep = Pin<Box<dyn Future<Output = ()> + Send>>;
 
-/// Time: monotonic for deadlines, wall for people.
+/// A clock: monotonic time for deadlines, wall-clock time for people.
 pub trait Clock: Send + Sync + 'static {
-    /// The present instant; never earlier than one it returned before.
+    /// The present instant; never earlier than an instant returned before.
     fn now(&self) -> Instant;
 
     /// The present date and time; may jump in either direction.
@@ -41,21 +41,23 @@ pub trait Clock: Send + Sync + 'static {
     fn sleep_until(&self, at: Instant) -> Sleep;
 }
 
-/// Tasks.
+/// Runs tasks.
 pub trait Spawn: Send + Sync + 'static {
     /// Runs the future to its end, concurrently with the caller.
     ///
-    /// It must not be polled before `spawn` has returned. A runtime that shuts down drops it.
+    /// The future must not be polled before `spawn` has returned. A runtime that shuts down drops
+    /// it.
     fn spawn(&self, future: BoxFuture<'static, ()>);
 
-    /// As [`spawn`](Self::spawn), where the tasks of this home run; here, as by default, if there
-    /// is no such place any more.
+    /// Runs the future as [`spawn`](Self::spawn) does, but on the thread of `home`; the default,
+    /// and the fallback if that thread has ended, is to run it like `spawn`.
     fn spawn_at(&self, home: Home, future: BoxFuture<'static, ()>) {
         let _is_one_place = home;
         self.spawn(future);
     }
 
-    /// Where what is spawned from here runs; `None`, as by default, where that is no one place.
+    /// The home of tasks that are spawned from here; `None`, the default, if they may run on
+    /// different threads.
     ///
     /// Tasks of one home never run at the same time.
     fn home(&self) -> Option<Home> {
@@ -63,17 +65,17 @@ pub trait Spawn: Send + Sync + 'static {
     }
 }
 
-/// One thread's tasks, by a number of its own.
+/// The number of a thread as the home of its tasks.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
 pub struct Home(pub u64);
 
-/// Randomness, for jitter; not for secrets.
+/// A source of randomness, for jitter; not for secrets.
 pub trait Random: Send + Sync + 'static {
     /// The next number, each bit as likely 0 as 1.
     fn random(&self) -> u64;
 }
 
-/// All that the core asks of its surroundings.
+/// The traits that the core asks of its surroundings, together.
 pub trait Runtime: Clock + Spawn + Random + Clone {}
 
 impl<T: Clock + Spawn + Random + Clone> Runtime for T {}

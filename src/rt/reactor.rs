@@ -1,8 +1,8 @@
-//! What tells the sessions of one thread of their sockets: an epoll instance of the thread's own.
+//! The reactor of one thread: an epoll instance that reports the sockets of the thread's sessions.
 //!
-//! tokio watches this one descriptor, in the place of each socket in it: for those it would keep
-//! 272 bytes each, a sixth of an idle connection, and take two locks for each that has something to
-//! tell. A thread under load asks here several times before it goes to tokio's own instance.
+//! tokio watches the one descriptor of the instance, not each socket in it: tokio keeps 272 bytes
+//! for a socket, a sixth of an idle connection, and takes two locks for each ready one. A thread
+//! under load asks this instance several times before it returns to tokio's own instance.
 
 use std::io;
 use std::pin::pin;
@@ -20,24 +20,24 @@ pub(crate) use self::tcp::TcpStream;
 mod sources;
 mod tcp;
 
-/// Sockets that are told of at once at most.
+/// The most events that one call returns.
 const EVENTS_MAX: usize = 1024;
 
-/// An epoll instance, and what it has told.
+/// An epoll instance, with a buffer for its events.
 ///
-/// Its sockets outlive it, and are told of no more.
+/// Sockets may outlive the reactor; they get no reports then.
 pub(super) struct Reactor {
     epoll: AsyncFd<mio::Poll>,
     events: Events,
     sources: Arc<Sources>,
-    /// Whether there may be something to tell of which tokio will not tell again.
+    /// Whether the instance may have events left that tokio does not report again.
     is_due: bool,
-    /// Those whom the present news wakes; empty between.
+    /// The wakers of the tasks that the present events wake; empty between calls.
     woken: Vec<Waker>,
 }
 
 impl Reactor {
-    /// One that the runtime of the caller watches.
+    /// Makes a reactor that the runtime of the caller watches.
     pub(super) fn new() -> io::Result<Self> {
         Self::of(EVENTS_MAX)
     }
@@ -54,15 +54,16 @@ impl Reactor {
         })
     }
 
-    /// Its sockets.
+    /// The sockets of the reactor.
     pub(super) fn sources(&self) -> &Arc<Sources> {
         &self.sources
     }
 
-    /// Wakes those who wait for sockets that have something to tell, if tokio says that there are
-    /// any; how many told. The caller is woken when there are more.
+    /// Wakes the tasks that wait for ready sockets, if tokio reports that there are any; returns
+    /// the number of events. The caller is woken when there are more.
     pub(super) fn poll(&mut self, cx: &mut Context<'_>) -> usize {
-        // Before it is asked: what it has to tell later is told by tokio again.
+        // Cleared before the instance is asked: tokio reports an event that comes after the clear
+        // again. A clear after the question would lose events in between.
         while let Poll::Ready(Ok(mut ready)) = self.epoll.poll_read_ready_mut(cx) {
             ready.clear_ready();
             self.is_due = true;
@@ -70,13 +71,13 @@ impl Reactor {
         if self.is_due { self.ask(cx) } else { 0 }
     }
 
-    /// The same without asking tokio first.
+    /// Does what [`poll`](Self::poll) does, without asking tokio first.
     pub(super) fn ask(&mut self, cx: &mut Context<'_>) -> usize {
         let events = &mut self.events;
         let epoll = self.epoll.get_mut();
         let asked = epoll.poll(events, Some(Duration::ZERO));
         let told = events.iter().count();
-        // A signal may have come between.
+        // A call interrupted by a signal, or a full buffer, may have left events.
         self.is_due = asked.is_err() || told == events.capacity();
         if self.is_due {
             wake_later(cx);
@@ -89,13 +90,13 @@ impl Reactor {
     }
 }
 
-/// Wakes the task once tokio has asked what it watches itself: timers and new connections wait for
-/// that, however much the sockets of this instance have to tell.
+/// Wakes the task after tokio's next pass over its own sources, so that timers and new connections
+/// are served however busy this instance is.
 fn wake_later(cx: &mut Context<'_>) {
     let _pending = pin!(yield_now()).poll(cx);
 }
 
-/// Has the runtime of the caller tell when there is something to tell.
+/// Has the runtime of the caller watch the instance.
 #[expect(
     deprecated,
     reason = "its successor is not safe to call, for the sake of descriptors that change or are \

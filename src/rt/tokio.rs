@@ -23,11 +23,12 @@ use super::reactor::Sources;
 use super::turn::Turn;
 use super::{Clock, Home, Instant, Random, Sleep, Spawn, homes};
 
-/// The tokio runtime of the thread that asks, or else the one that was current when this was made.
+/// The tokio runtime of the calling thread, or if there is no such runtime, the runtime that was
+/// current when this handle was made.
 ///
-/// So on several threads, each with a runtime of its own, a service runs on the thread of the
-/// client that started it, and a connection stays on the thread that accepted it, or from its
-/// upgrade on where its session is [placed](crate::session::Admission::place).
+/// On several threads with a runtime each, a service therefore runs on the thread of the client
+/// that started it. A connection stays on the thread that accepted it, or moves with its upgrade to
+/// the thread where its session is [placed](crate::session::Admission::place).
 #[derive(Clone, Debug)]
 pub struct Tokio {
     handle: Handle,
@@ -35,7 +36,7 @@ pub struct Tokio {
 }
 
 impl Tokio {
-    /// The runtime of the caller.
+    /// Makes a handle to the runtime of the caller.
     ///
     /// # Panics
     ///
@@ -49,21 +50,21 @@ impl Tokio {
 }
 
 thread_local! {
-    /// The crew of this thread, if it has one.
+    /// The spawner of this thread's crew, if the thread has a crew.
     static HOME: RefCell<Option<Spawner>> = const { RefCell::new(None) };
 
-    /// The sockets of this thread, if it has a crew.
+    /// The sockets of this thread's reactor, if the thread has a crew.
     #[cfg(target_os = "linux")]
     static SOURCES: RefCell<Option<Arc<Sources>>> = const { RefCell::new(None) };
 }
 
-/// The sockets of this thread, if there is somebody who tells of them.
+/// The sockets of this thread's reactor, if the thread has a reactor.
 #[cfg(target_os = "linux")]
 pub(crate) fn sources() -> Option<Arc<Sources>> {
     SOURCES.with_borrow(Clone::clone)
 }
 
-/// The turns of this thread, of whose crew it is the home.
+/// The event loop of this thread, which is registered as a home while it exists.
 struct AtHome(Turn);
 
 impl AtHome {
@@ -79,7 +80,7 @@ impl AtHome {
 impl Drop for AtHome {
     fn drop(&mut self) {
         homes::close(self.0.spawner().home());
-        // A thread that ends has no home any more.
+        // A thread that ends has lost its thread-local already.
         let _gone = HOME.try_with(RefCell::take);
         #[cfg(target_os = "linux")]
         let _gone = SOURCES.try_with(RefCell::take);
@@ -87,15 +88,17 @@ impl Drop for AtHome {
 }
 
 impl Tokio {
-    /// From now on what is spawned on this thread runs together, as one task of its runtime.
+    /// Makes a local executor of the calling thread: tasks spawned on the thread from now on run
+    /// together, as one task of its runtime.
     ///
-    /// For a server whose threads have a runtime each (`current_thread`): what one thread wakes of
-    /// another then goes there all at once, instead of each task by a system call. On Linux the
-    /// sockets of its sessions are also told of together, and not each by the runtime.
+    /// For a server whose threads have a runtime each (`current_thread`). Tasks that one thread
+    /// wakes on another are then handed over all at once, without a system call for each. On Linux
+    /// an epoll instance of the thread's own reports the sockets of its sessions, in the place of
+    /// the runtime.
     ///
     /// # Errors
     ///
-    /// When the system has no descriptor left for telling of sockets.
+    /// When the system has no file descriptor left for the epoll instance.
     ///
     /// # Panics
     ///
@@ -106,7 +109,7 @@ impl Tokio {
             home.0.poll(cx);
             Poll::<()>::Pending
         });
-        // Its tasks take turns by themselves.
+        // tokio's budget does not apply: the crew bounds its turns itself.
         Handle::current().spawn(unconstrained(turns));
         Ok(())
     }
@@ -122,7 +125,7 @@ impl Clock for Tokio {
     }
 
     fn sleep_until(&self, at: Instant) -> Sleep {
-        // tokio caps what lies beyond its horizon by itself, but the addition may overflow.
+        // tokio caps far deadlines itself, but the addition may overflow.
         let far = self.start + std::time::Duration::from_secs(86_400 * 365 * 30);
         let deadline = self.start.checked_add(at.since_start()).unwrap_or(far);
         Box::pin(tokio::time::sleep_until(deadline))
@@ -137,7 +140,7 @@ impl Spawn for Tokio {
         }
         match Handle::try_current() {
             Ok(here) => here.spawn(future),
-            // A thread without one, such as one that drops the last handle on something.
+            // A thread without a runtime, such as a thread that drops the last handle of a service.
             Err(_) => self.handle.spawn(future),
         };
     }

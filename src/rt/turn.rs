@@ -1,4 +1,4 @@
-//! A thread's turn: its sockets tell what they have, and its tasks do what follows from that.
+//! The event loop of a thread: its sockets report readiness, and its tasks run.
 
 use std::io;
 use std::task::Context;
@@ -7,15 +7,16 @@ use super::crew::{Crew, Spawner};
 #[cfg(target_os = "linux")]
 use super::reactor::{Reactor, Sources};
 
-/// Times in one turn that the sockets are asked, before all else that the thread does.
+/// The number of times that a turn asks the sockets before the thread does anything else.
 #[cfg(target_os = "linux")]
 const ASKS_MAX: usize = 8;
 
-/// Sockets that have told at once, from which on more will have told by the time all is done.
+/// The number of sockets ready at once from which more are likely to be ready after their tasks
+/// have run.
 #[cfg(target_os = "linux")]
 const MANY: usize = 2;
 
-/// The tasks of a thread, and what tells of its sockets.
+/// The tasks of a thread, and the reactor of its sockets.
 pub(super) struct Turn {
     crew: Crew,
     #[cfg(target_os = "linux")]
@@ -23,7 +24,7 @@ pub(super) struct Turn {
 }
 
 impl Turn {
-    /// The runtime of the caller watches its sockets.
+    /// Makes a turn; on Linux the caller's runtime watches the reactor.
     pub(super) fn new() -> io::Result<Self> {
         Ok(Self {
             crew: Crew::new(),
@@ -41,12 +42,13 @@ impl Turn {
         self.reactor.sources()
     }
 
-    /// Takes a turn; the task is woken when there is more to do.
+    /// Runs a turn; the task is woken when there is more to do.
     #[cfg(target_os = "linux")]
     pub(super) fn poll(&mut self, cx: &mut Context<'_>) {
         let mut told = self.gather(|reactor| reactor.poll(cx));
         for _ in 1..ASKS_MAX {
-            // While those who have told are served, more may: tokio need not be asked for them.
+            // With many sockets ready, more may be by now: asking epoll directly spares a pass
+            // through tokio.
             if self.crew.poll_turn(cx).is_pending() || told < MANY {
                 return;
             }
@@ -55,13 +57,13 @@ impl Turn {
         let _is_woken = self.crew.poll_turn(cx);
     }
 
-    /// Gathers those whose sockets tell something; how many sockets that are.
+    /// Collects the tasks whose sockets are ready; returns the number of these sockets.
     #[cfg(target_os = "linux")]
     fn gather(&mut self, ask: impl FnOnce(&mut Reactor) -> usize) -> usize {
         self.crew.gather(|| ask(&mut self.reactor))
     }
 
-    /// Takes a turn; the task is woken when there is more to do.
+    /// Runs a turn; the task is woken when there is more to do.
     #[cfg(not(target_os = "linux"))]
     pub(super) fn poll(&mut self, cx: &mut Context<'_>) {
         let _is_woken = self.crew.poll_turn(cx);
@@ -80,7 +82,7 @@ mod tests {
     use super::*;
     use crate::rt::{self, Spawn, Tokio};
 
-    /// Bytes that go to and fro between sockets, which is without an end for the test.
+    /// The bytes sent back and forth between two sockets; the test never reaches their end.
     const BYTES: usize = 200_000;
 
     async fn bounce(mut stream: rt::TcpStream, count: Arc<AtomicUsize>) {

@@ -1,4 +1,4 @@
-//! Those who wait, and how they are woken with no lock held.
+//! The tasks that wait for something, woken with no lock held.
 
 use std::num::NonZeroU32;
 use std::task::Waker;
@@ -8,37 +8,37 @@ use smallvec::SmallVec;
 
 use crate::planted::{self, Bug};
 
-/// The tasks that wait for one thing, kept under the lock that guards the thing.
+/// The tasks that wait for one resource, kept under the lock that guards the resource.
 ///
-/// Every call that takes a waker out hands it to the caller, who wakes or drops it after unlocking:
-/// both run foreign code, which may come back for the same lock.
+/// Each method that takes out a waker returns it to the caller, who wakes or drops it after
+/// unlocking: both run foreign code, which may take the lock again.
 #[derive(Debug, Default)]
 pub(crate) enum Waiters {
-    /// Two or more, or what is left of them.
+    /// Two or more waiters, or fewer after some have left.
     Crowd(Box<Crowd>),
     #[default]
     None,
-    /// One, as most topics have: it needs no memory of its own.
+    /// A single waiter, as at most topics, without memory of its own.
     One(Option<Waker>),
 }
 
-/// Any number of waiters.
+/// A set of waiters of any size.
 #[derive(Debug, Default)]
 pub(crate) struct Crowd {
-    /// For each waiter, where in `parked` its waker lies.
+    /// For each waiter, the index of its waker in `parked`.
     places: Slab<Option<usize>>,
     parked: Parked,
-    /// Whose turn it is of those that are parked, where not all are woken.
+    /// The index in `parked` of the waker that is next when only some are woken.
     turn: usize,
 }
 
-/// Wakers with their places; one of them needs no memory of its own.
+/// Wakers with the indices of their slots; a single waker needs no allocation.
 type Parked = SmallVec<[(usize, Waker); 1]>;
 
-/// One waiter's place among [`Waiters`]; give it back with [`Waiters::leave`].
+/// The slot of one waiter in [`Waiters`]; give it back with [`Waiters::leave`].
 #[derive(Debug)]
 pub(crate) struct Place(
-    /// One more than its index, so that an `Option` of it is no larger.
+    /// The index plus one, so that an `Option` of a slot is no larger.
     NonZeroU32,
 );
 
@@ -74,7 +74,7 @@ impl Waiters {
         }
     }
 
-    /// Parks the task at this place and returns the waker it replaces, to drop after unlocking.
+    /// Parks the task in this slot and returns the waker it replaces, to drop after unlocking.
     #[must_use]
     pub(crate) fn park(&mut self, place: &Place, waker: &Waker) -> Option<Waker> {
         match self {
@@ -85,7 +85,7 @@ impl Waiters {
         }
     }
 
-    /// Gives the place back and returns its waker, if it was parked, to drop after unlocking.
+    /// Gives the slot back and returns its waker, if it has one, to drop after unlocking.
     #[must_use]
     pub(crate) fn leave(&mut self, place: Place) -> Option<Waker> {
         match self {
@@ -104,7 +104,7 @@ impl Waiters {
         }
     }
 
-    /// Takes the waker out of this place, to drop after unlocking.
+    /// Takes the waker out of this slot, to drop after unlocking.
     #[must_use]
     pub(crate) fn unpark_one(&mut self, place: &Place) -> Option<Waker> {
         match self {
@@ -114,7 +114,7 @@ impl Waiters {
         }
     }
 
-    /// Takes every parked waker out, to wake after unlocking.
+    /// Takes out all wakers, to wake after unlocking.
     #[inline]
     pub(crate) fn unpark(&mut self) -> Wakers {
         match self {
@@ -124,7 +124,7 @@ impl Waiters {
         }
     }
 
-    /// Takes so many parked wakers out, each in its turn, to wake after unlocking.
+    /// Takes out `count` wakers, round robin, to wake after unlocking.
     pub(crate) fn unpark_some(&mut self, count: usize) -> Wakers {
         match self {
             _ if count == 0 => Wakers::None,
@@ -133,7 +133,7 @@ impl Waiters {
         }
     }
 
-    /// Places of tasks that are not parked: they have been woken, and have not come back.
+    /// The number of slots without a waker: their tasks were woken and have not parked again.
     pub(crate) fn awake(&self) -> usize {
         match self {
             Self::Crowd(crowd) => crowd.places.len() - crowd.parked.len(),
@@ -142,7 +142,7 @@ impl Waiters {
         }
     }
 
-    /// Places that are taken.
+    /// The number of slots in use.
     #[cfg(all(test, not(feature = "loom")))]
     pub(crate) fn len(&self) -> usize {
         match self {
@@ -154,7 +154,7 @@ impl Waiters {
 }
 
 impl Crowd {
-    /// Parks a task at a place that has none.
+    /// Adds a waker to a slot that has none.
     fn add(&mut self, place: &Place, waker: Waker) {
         self.places[place.index()] = Some(self.parked.len());
         self.parked.push((place.index(), waker));
@@ -189,10 +189,10 @@ impl Crowd {
         waker
     }
 
-    /// Takes out so many, which are fewer than there are.
+    /// Takes out `count` wakers, which are fewer than there are.
     ///
-    /// The last one takes the place of each that is taken out, and has its turn in the next lap: so
-    /// whoever waits is woken within two laps, whoever comes and goes meanwhile.
+    /// The last waker moves to the index of each removed one and is passed over in this lap. So
+    /// each waiter is woken within two laps, even if others come and go.
     fn unpark_some(&mut self, count: usize) -> Wakers {
         let mut wakers = Parked::with_capacity(count);
         for _ in 0..count {
@@ -211,7 +211,7 @@ impl Crowd {
 
     #[inline]
     fn unpark(&mut self) -> Wakers {
-        // Mostly nobody waits, because everybody has been woken and not yet run.
+        // The usual case: all waiters were woken and have not run yet.
         if self.parked.is_empty() {
             return Wakers::None;
         }
@@ -227,7 +227,7 @@ impl Crowd {
     }
 }
 
-/// Wakers taken out of [`Waiters`], to be woken without any lock held.
+/// Wakers taken out of [`Waiters`], to be woken with no lock held.
 #[must_use = "the tasks stay asleep until these are woken"]
 #[derive(Debug, Default)]
 pub(crate) enum Wakers {
@@ -383,7 +383,7 @@ mod tests {
                 })
                 .collect();
             assert!(waiters.leave(places.remove(leaver)).is_some());
-            // Those that stay are found where they now lie.
+            // The other wakers are found at their new indices.
             let (count, again) = waker();
             for place in &places {
                 assert!(waiters.park(place, &again).is_some());

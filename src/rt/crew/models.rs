@@ -1,4 +1,4 @@
-//! loom models of crews: what one thread wakes of another.
+//! loom models of crews: wakes between threads.
 
 use std::future::poll_fn;
 
@@ -8,7 +8,7 @@ use loom::thread;
 use super::*;
 use crate::sync::{AtomicU64, model};
 
-/// Something that one task waits for, as a topic of the bus is.
+/// An event that a task waits for, in the place of a topic of the bus.
 struct Event {
     count: AtomicU64,
     waiter: Mutex<Option<Waker>>,
@@ -39,7 +39,7 @@ impl Event {
     }
 }
 
-/// Runs a crew of this one task until it is done.
+/// Runs a crew with a single task until the task has ended.
 fn run(task: impl Future<Output = ()> + Send + 'static) {
     let mut crew = Crew::new();
     let done = StdArc::new(AtomicU64::new(0));
@@ -57,8 +57,8 @@ fn run(task: impl Future<Output = ()> + Send + 'static) {
     }));
 }
 
-/// Two threads, two wakes of one task that was polled once; preemptions unbounded. Catches: a
-/// task that is marked as not ready by a store, which misses what came before the second wake.
+/// Two threads, two wakes of one task that was polled once; preemptions unbounded. Catches: a task
+/// that is marked as not ready by a store, which misses writes before the second wake.
 #[test]
 fn a_task_sees_what_was_written_before_each_wake() {
     model(None, || {
@@ -96,7 +96,7 @@ fn a_task_sees_what_was_written_before_each_wake() {
 }
 
 /// Two threads, two events, at most three preemptions. Catches: a crew that parks after it has
-/// unlocked, a task that is marked as not ready only after it was polled.
+/// unlocked, a task that is marked as not ready only after its poll.
 #[test]
 fn a_task_that_another_thread_wakes_runs_again() {
     model(Some(3), || {
@@ -112,7 +112,7 @@ fn a_task_that_another_thread_wakes_runs_again() {
 }
 
 /// Two threads, each a crew whose task raises the other's event and waits for its own, at most
-/// three preemptions. Catches: what a round has woken of another crew is not handed over.
+/// three preemptions. Catches: a woken task of another crew that a round does not hand over.
 #[test]
 fn two_crews_wake_each_other() {
     model(Some(3), || {

@@ -1,13 +1,13 @@
-//! What the tasks of a crew run.
+//! The futures of a crew's tasks.
 
 use futures::future::BoxFuture;
 use slab::Slab;
 
-/// Futures by keys, of which none is soon used again.
+/// Futures by keys; a key is not used again before 2^32 more insertions.
 #[derive(Default)]
 pub(super) struct Running {
     places: Slab<(u32, BoxFuture<'static, ()>)>,
-    /// How many there were.
+    /// The number of insertions, wrapping.
     count: u32,
 }
 
@@ -18,7 +18,7 @@ impl Running {
         (index as u64) << 32 | u64::from(self.count)
     }
 
-    /// Where it is, and which of those that were there.
+    /// The index in the slab, and the number of the insertion.
     fn split(key: u64) -> (usize, u32) {
         ((key >> 32) as usize, key as u32)
     }
@@ -39,7 +39,7 @@ impl Running {
         self.places.len()
     }
 
-    /// Takes all of them out.
+    /// Takes out all futures.
     pub(super) fn drain(&mut self) -> impl Iterator<Item = BoxFuture<'static, ()>> {
         self.places.drain().map(|(_, future)| future)
     }

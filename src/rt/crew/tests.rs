@@ -1,4 +1,4 @@
-//! What a crew does with tasks that are spawned, woken, panic and end.
+//! A crew whose tasks are spawned, woken, panic and end.
 
 use std::future::{pending, poll_fn};
 use std::sync::atomic::AtomicUsize;
@@ -20,7 +20,7 @@ impl Wake for Count {
     }
 }
 
-/// A crew, and how often it was woken.
+/// A crew, and the number of its wakes.
 struct World {
     crew: Crew,
     woken: StdArc<Count>,
@@ -38,7 +38,7 @@ impl World {
         self.crew.spawner().spawn(Box::pin(future));
     }
 
-    /// Whether nothing is ready after it.
+    /// Runs a turn; returns whether no task is ready after it.
     fn turn(&mut self) -> bool {
         let waker = Waker::from(StdArc::clone(&self.woken));
         let turn = self.crew.poll_turn(&Context::from_waker(&waker));
@@ -50,7 +50,7 @@ impl World {
     }
 }
 
-/// A task that waits to be woken, and what wakes it.
+/// Makes a task that waits to be woken, and the waker to wake it with.
 fn sleeper(polls: &StdArc<Count>) -> (BoxFuture<'static, ()>, StdArc<Mutex<Option<Waker>>>) {
     let bed = StdArc::new(Mutex::new(None));
     let (own, polls) = (StdArc::clone(&bed), StdArc::clone(polls));
@@ -115,7 +115,7 @@ fn what_is_woken_between_turns_and_gathered_is_ready_and_wakes_no_turn() {
     world.turn();
     let woken = world.woken.get();
     for bed in &beds[..2] {
-        // One after the other: both are ready in the next turn.
+        // Two collections, one after the other: both tasks are ready in the next turn.
         world.crew.gather(|| wake(bed));
     }
     assert_eq!((polls.get(), world.woken.get()), (3, woken));
@@ -176,7 +176,7 @@ fn a_panic_is_the_end_of_its_task_only() {
     let polls = StdArc::<Count>::default();
     let counted = StdArc::clone(&polls);
     let bomb = Bomb;
-    // Panics when it is polled, and again when what it holds is dropped.
+    // The future panics when it is polled, and again when it is dropped.
     world.spawn(poll_fn(move |_| {
         let _held = &bomb;
         panic!("on purpose");

@@ -1,4 +1,4 @@
-//! What is known of the sockets of a reactor, and who waits for them.
+//! The sockets of a reactor: their reported readiness, and the tasks that wait for it.
 
 use std::borrow::Borrow;
 use std::fmt;
@@ -13,52 +13,54 @@ use crate::sync::{AtomicU64, Mutex, Ordering};
 
 /// The sockets of one reactor, by their keys.
 ///
-/// They are of the thread of that reactor, so that the lock is free; another one may use them too.
+/// Only the thread of the reactor uses its sockets in the normal case, so the lock is free; other
+/// threads may use them too.
 pub(crate) struct Sources {
     registry: Registry,
     places: Mutex<Slab<Source>>,
-    /// How often something was told; written under the lock, before anybody is woken.
+    /// The number of reports so far; raised under the lock, before any task is woken.
     tellings: AtomicU64,
 }
 
-/// How often something had been told of any socket.
+/// The number of reports at some time.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) struct Tellings(pub(super) u64);
 
-/// What a side of a socket is known to be.
+/// The answer to the question whether a side of a socket is ready.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) enum Asked {
-    /// There is an error or the end, which it tells whenever it is asked.
+    /// The side is closed or broken: each read or write returns at once, with the end or the error.
     Closed,
-    /// It was told of since it was last asked; a reader is woken once it is told of again.
+    /// A report has come since the last question. A reader stays parked and is woken by the next
+    /// report.
     Ready(Tellings),
-    /// It was not: the task is woken once it is.
+    /// No report has come: the task is parked, and woken by the next report.
     Silent(Tellings),
 }
 
-/// One socket.
+/// The readiness of one socket, and the tasks that wait for it.
 #[derive(Debug, Default)]
 struct Source {
     read: News,
     write: News,
     reader: Option<Waker>,
-    /// Few sockets are ever full.
+    /// Boxed, as few sockets are ever full.
     writer: Option<Box<Waker>>,
 }
 
-/// What a socket is asked for.
+/// The direction for which a socket may be ready.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) enum Side {
     Read,
     Write,
 }
 
-/// What is told of one side of a socket.
+/// The reported readiness of one side of a socket.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 struct News {
-    /// It is ready, and has not been asked since.
+    /// A report of readiness has come since the last question.
     is_ready: bool,
-    /// There is an error or the end, which it tells whenever it is asked.
+    /// The side is closed or broken: each read or write returns at once.
     is_closed: bool,
 }
 
@@ -71,7 +73,7 @@ impl Sources {
         }
     }
 
-    /// Has the socket told of, under this key.
+    /// Registers a socket for reports, and returns its key.
     pub(super) fn insert(&self, socket: &mut impl event::Source) -> io::Result<u32> {
         let index = self.places.lock().insert(Source::default());
         let key = u32::try_from(index).expect("there are not as many sockets");
@@ -80,22 +82,25 @@ impl Sources {
         registered.map(|()| key).inspect_err(|_| self.remove(key))
     }
 
-    /// Forgets a socket that is about to be closed, by which the system forgets it.
+    /// Removes a socket that is about to be closed; the close removes it from the system's list.
     ///
-    /// What was told of it and not taken in yet is told of the next one with this key: that is
-    /// asked then, and is not ready.
+    /// A report for the removed socket may be in the buffer of events still. If a new socket gets
+    /// the key before the buffer is read, the report is taken for one of the new socket. The new
+    /// socket is then read or written in vain once; [`is_open`](Self::is_open) then clears a wrong
+    /// `is_closed`.
     pub(super) fn remove(&self, key: u32) {
         let source = self.places.lock().try_remove(key as usize);
         drop(source);
     }
 
-    /// How often something was told of any socket: as long as that is the same, a socket that was
-    /// silent is.
+    /// The number of reports so far: as long as it does not change, a silent socket stays silent.
     pub(super) fn tellings(&self) -> Tellings {
+        // Acquire pairs with the Release in `tell`: a task that was woken by a report sees a new
+        // number.
         Tellings(self.tellings.load(Ordering::Acquire))
     }
 
-    /// What this side of a socket is known to be.
+    /// Takes the readiness of one side, and parks the task if it is to be woken by the next report.
     pub(super) fn ask(&self, cx: &Context<'_>, key: u32, side: Side) -> Asked {
         let mut places = self.places.lock();
         let tellings = self.tellings();
@@ -115,26 +120,26 @@ impl Sources {
         }
     }
 
-    /// It has not given, or taken, as much as it could.
+    /// Notes that a read or write may have left something: the side stays ready.
     pub(super) fn is_still_ready(&self, key: u32, side: Side) {
         of(&mut self.places.lock(), key).news(side).is_ready = true;
     }
 
-    /// It was asked, and was not ready, so that it is not closed either.
+    /// Notes that a read or write would block: the side is not closed.
     pub(super) fn is_open(&self, key: u32, side: Side) {
         let mut places = self.places.lock();
         let news = of(&mut places, key).news(side);
-        // What is told meanwhile is newer.
+        // A report that came since the question is newer than the answer of the socket.
         news.is_closed &= news.is_ready;
     }
 
-    /// Takes in that this side is closed, whether it is or not.
+    /// Marks this side as closed, whether it is or not.
     #[cfg(all(test, not(feature = "loom")))]
     pub(super) fn say_closed(&self, key: u32, side: Side) {
         of(&mut self.places.lock(), key).news(side).is_closed = true;
     }
 
-    /// Takes in what is told, and adds those who wait for it, to be woken.
+    /// Notes reported events, and adds the wakers of tasks that wait for them to `woken`.
     pub(super) fn tell(&self, events: &Events, woken: &mut Vec<Waker>) {
         let mut places = self.places.lock();
         for event in events {
@@ -145,6 +150,7 @@ impl Sources {
                 }
             }
         }
+        // Release, under the lock and before the wakes: see `tellings`.
         self.tellings.fetch_add(1, Ordering::Release);
     }
 }
@@ -163,7 +169,7 @@ impl fmt::Debug for Sources {
     }
 }
 
-/// What an event says of reads and of writes.
+/// The readiness in an event, of reads and of writes.
 fn told(event: &Event) -> [News; 2] {
     let read = News {
         is_ready: event.is_readable(),
@@ -195,9 +201,10 @@ impl Source {
         }
     }
 
-    /// Takes in what is told of both sides; who waits for that.
+    /// Notes reported readiness of both sides, and returns the wakers of tasks that wait for it.
     ///
-    /// The reader stays, and is told again once it has asked: it need not ask only to be told.
+    /// The waker of the reader stays in place, so that a reader need not ask only to be parked
+    /// again. The reader is woken once until it asks: further reports tell it nothing new.
     fn tell(&mut self, read: News, write: News) -> [Option<Waker>; 2] {
         let is_told = self.read.is_any();
         self.read.add(read);
@@ -208,8 +215,8 @@ impl Source {
         [reader, writer.map(|waker| *waker)]
     }
 
-    /// Parks a task that reads, or that has nothing to write to, and returns the waker that it
-    /// replaces, to drop after unlocking.
+    /// Parks a task that reads, or that waits until it can write, and returns the waker that was
+    /// there, to drop after unlocking.
     fn park(&mut self, task: &Waker, side: Side, is_ready: bool) -> Option<Waker> {
         match side {
             Side::Read => park(&mut self.reader, task, Waker::clone),
@@ -219,7 +226,7 @@ impl Source {
     }
 }
 
-/// Parks the task, unless it is parked already, and returns the one that it replaces.
+/// Puts the task's waker in `parked`, unless it is there already, and returns the replaced waker.
 fn park<W: Borrow<Waker>>(
     parked: &mut Option<W>,
     task: &Waker,
@@ -241,7 +248,7 @@ mod tests {
     use crate::wakes::Wakes;
 
     impl Sources {
-        /// With a place for one socket, of which nobody tells.
+        /// Makes sources with one socket that the system does not know.
         fn of_one() -> Self {
             let epoll = mio::Poll::new().expect("there are descriptors");
             let registry = epoll.registry().try_clone().expect("there are descriptors");
@@ -253,12 +260,12 @@ mod tests {
 
     #[derive(Clone, Copy, Debug, PartialEq, Eq)]
     enum Step {
-        /// It is told of.
+        /// The system reports this side.
         Ready(Side),
         Closed(Side),
-        /// It is asked for its news.
+        /// A task asks for this side.
         Asked(Side),
-        /// It was asked itself, and was not ready.
+        /// A read or write of this side would have blocked.
         Open(Side),
     }
 
@@ -276,7 +283,7 @@ mod tests {
         Open(Write),
     ];
 
-    /// Whether it is ready after these steps, as one sees who knows all of them.
+    /// Whether the side is ready after these steps, computed from the whole list.
     fn is_ready(before: &[Step], side: Side) -> bool {
         let mut is_told = false;
         let mut is_closed = false;
@@ -284,7 +291,7 @@ mod tests {
             match *step {
                 Ready(told) if told == side => is_told = true,
                 Closed(told) if told == side => is_closed = true,
-                // It was ready for this one, or had nothing to lose.
+                // The side was ready for this question, or had no readiness to lose.
                 Asked(asked) if asked == side => is_told = false,
                 Open(asked) if asked == side => is_closed = false,
                 Ready(_) | Closed(_) | Asked(_) | Open(_) => {}
@@ -293,11 +300,11 @@ mod tests {
         is_told || is_closed
     }
 
-    /// Takes the steps, and checks each.
+    /// Takes the steps, and checks the result of each.
     fn take(steps: &[Step]) {
         let sources = Sources::of_one();
         let tasks = [Wakes::new(), Wakes::new()];
-        // Whether the task is woken by what is told next.
+        // Whether the next report wakes the task, for each side.
         let mut waits = [false; 2];
         let mut wakes = [0; 2];
         for (count, step) in steps.iter().enumerate() {
@@ -313,7 +320,8 @@ mod tests {
                     let was_silent = matches!(asked, super::Asked::Silent(_));
                     assert_eq!(!was_silent, is_ready(before, side), "{steps:?}");
                     let is_open = !matches!(asked, super::Asked::Closed);
-                    // Who reads need not ask again to be told, once that is not so any more.
+                    // A reader stays parked after it was ready, and is woken again once the
+                    // readiness is gone.
                     waits[side as usize] |= was_silent || (side == Read && is_open);
                 }
             }
@@ -367,7 +375,7 @@ mod tests {
     #[cfg(target_pointer_width = "64")]
     #[test]
     fn a_socket_is_known_by_32_bytes() {
-        // An option of it is as large as an entry of a slab.
+        // An `Option` of a source is as large as an entry of a slab.
         assert_eq!(size_of::<Option<Source>>(), 32);
     }
 }

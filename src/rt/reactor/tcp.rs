@@ -1,4 +1,4 @@
-//! A TCP stream of which a reactor tells.
+//! TCP streams whose readiness a reactor reports.
 
 use std::io::{self, ErrorKind, Read, Write};
 use std::net::Shutdown;
@@ -10,9 +10,9 @@ use tokio::io::{AsyncRead, AsyncWrite, ReadBuf};
 
 use super::sources::{Asked, Side, Sources, Tellings};
 
-/// A TCP stream that costs its thread 32 bytes beside its own.
+/// A TCP stream that costs its reactor 32 bytes.
 ///
-/// It is read and written by one task each, or both by one.
+/// At most one task reads the stream and at most one task writes it.
 #[derive(Debug)]
 pub(crate) struct TcpStream {
     stream: mio::net::TcpStream,
@@ -26,7 +26,7 @@ impl TcpStream {
     ///
     /// # Errors
     ///
-    /// When the system does not watch one more.
+    /// When the system cannot watch a further socket.
     pub(crate) fn new(stream: tokio::net::TcpStream, sources: &Arc<Sources>) -> io::Result<Self> {
         let mut stream = mio::net::TcpStream::from_std(stream.into_std()?);
         let key = sources.insert(&mut stream)?;
@@ -38,14 +38,14 @@ impl TcpStream {
         })
     }
 
-    /// Whether a read would find nothing; the task that has read last is woken once it would find
-    /// something.
+    /// Whether a read would find nothing; in this case the task that read last is woken once there
+    /// is data.
     #[inline]
     pub(crate) fn is_silent(&self) -> bool {
         self.known.silent_at() == self.sources.tellings().0 << 1
     }
 
-    /// Whether the system has something to be read, whatever it has told of that.
+    /// Asks the system whether there is data to read, without the reactor's reports.
     pub(crate) fn has_news(&self) -> bool {
         let peeked = retried(|| self.stream.peek(&mut [0]));
         !peeked.is_err_and(|error| error.kind() == ErrorKind::WouldBlock)
@@ -70,7 +70,8 @@ impl TcpStream {
                     if bytes == into.len() {
                         self.sources.is_still_ready(self.key, Side::Read);
                     }
-                    // A short read has found all there was; of more, the system tells again.
+                    // A short read has emptied the socket; the system reports data that comes
+                    // later.
                     let is_short = (1..into.len()).contains(&bytes);
                     self.known.set_silent(told.filter(|_| is_short));
                     return Poll::Ready(read);
@@ -103,18 +104,17 @@ impl TcpStream {
     }
 }
 
-/// What is known of a socket without asking: one word, as an idle connection has it as well.
+/// The state of a socket that is known without asking, in one word, as each idle connection has it.
 ///
-/// Its lowest bit is whether the socket has taken less than it was given, so that it is to be asked
-/// for room. The others are how often something had been told of any socket when this one was last
-/// known to be silent.
+/// The lowest bit is set if the last write was short, so that the next write must ask for room. The
+/// other bits are the number of reports when the socket was last known to be silent.
 #[derive(Clone, Copy, Debug)]
 struct Known(u64);
 
 impl Known {
     const FULL: u64 = 1;
 
-    /// That it is not full, and more tellings than there ever are.
+    /// A state that is neither full nor silent: the number of reports never gets this large.
     const NOTHING: Self = Self(!Self::FULL);
 
     fn is_full(self) -> bool {
@@ -125,7 +125,7 @@ impl Known {
         self.0 = self.silent_at() | u64::from(is_full);
     }
 
-    /// Twice the tellings.
+    /// The number of reports, shifted left by one bit.
     fn silent_at(self) -> u64 {
         self.0 & !Self::FULL
     }
@@ -136,7 +136,7 @@ impl Known {
     }
 }
 
-/// Does it until no signal comes between.
+/// Repeats a call until no signal interrupts it.
 fn retried(mut call: impl FnMut() -> io::Result<usize>) -> io::Result<usize> {
     loop {
         match call() {
@@ -179,7 +179,7 @@ impl AsyncWrite for TcpStream {
 
     fn poll_shutdown(self: Pin<&mut Self>, _: &mut Context<'_>) -> Poll<io::Result<()>> {
         Poll::Ready(match self.stream.shutdown(Shutdown::Write) {
-            // A peer that broke the connection has ended both of its sides.
+            // The peer broke the connection, which ended both sides.
             Err(error) if error.kind() == ErrorKind::NotConnected => Ok(()),
             ended => ended,
         })

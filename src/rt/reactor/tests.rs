@@ -1,4 +1,4 @@
-//! What a reactor tells of real sockets.
+//! The readiness that a reactor reports for real sockets.
 #![expect(
     clippy::unwrap_used,
     reason = "sockets of this machine, of which none is to fail"
@@ -15,10 +15,10 @@ use super::sources::Side;
 use super::*;
 use crate::wakes::Wakes;
 
-/// More than what the system keeps on the way between two sockets.
+/// More bytes than the system buffers between two sockets.
 const MUCH: usize = 16 << 20;
 
-/// A socket of the reactor, and the other end of its connection.
+/// Makes a socket of the reactor, and the other end of its connection.
 async fn pair(reactor: &Reactor) -> (TcpStream, Peer) {
     let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
     let peer = Peer::connect(listener.local_addr().unwrap());
@@ -28,7 +28,7 @@ async fn pair(reactor: &Reactor) -> (TcpStream, Peer) {
     (stream, peer.unwrap())
 }
 
-/// Runs a task whose sockets the reactor tells of.
+/// Runs a task while the reactor reports the readiness of its sockets.
 async fn run<T>(reactor: &mut Reactor, task: impl Future<Output = T>) -> T {
     let mut task = pin!(task);
     poll_fn(|cx| {
@@ -38,12 +38,12 @@ async fn run<T>(reactor: &mut Reactor, task: impl Future<Output = T>) -> T {
     .await
 }
 
-/// The byte at this place of what is sent.
+/// The byte at position `at` of the sent data.
 fn byte(at: usize) -> u8 {
     u8::try_from(at % 251).unwrap()
 }
 
-/// Reads to the end, which comes after so much, each byte in its place.
+/// Reads to the end, which must come after `much` bytes, and checks each byte.
 async fn read_all(from: &mut (impl AsyncReadExt + Unpin), piece: usize, much: usize) {
     let (mut buffer, mut count) = (vec![0; piece], 0);
     loop {
@@ -193,7 +193,7 @@ async fn a_peer_that_sends_no_more_is_told_of_while_its_socket_is_full() {
         is_full.await.unwrap();
         peer.write_all(&bytes(3)).await.unwrap();
         peer.shutdown().await.unwrap();
-        // Only now, and so while the other one is full.
+        // The reader begins here, while the other socket is full.
         read_all(&mut reader, 100, 3).await;
         let mut taken = vec![0; MUCH];
         peer.read_exact(&mut taken).await.unwrap();
@@ -214,7 +214,7 @@ async fn a_connection_that_breaks_is_an_error_for_who_waits() {
         stream.shutdown().await.unwrap();
     };
     let breaks = async {
-        // Nothing is said to the other side but that it is over.
+        // The peer aborts the connection: no data, no orderly end.
         peer.set_zero_linger().unwrap();
         drop(peer);
     };
@@ -236,7 +236,7 @@ async fn more_sockets_than_are_told_of_at_once_are_told_of_in_turn() {
     assert_eq!(run(&mut reactor, read).await.unwrap(), [b'a'; 9]);
 }
 
-/// A socket of another kind, which tells that it has room, and the other end of it.
+/// Makes a socket of another kind, which reports that it is writable, and its other end.
 fn other(reactor: &Reactor) -> [UnixStream; 2] {
     let (mut ours, theirs) = UnixStream::pair().unwrap();
     reactor.sources().insert(&mut ours).unwrap();
@@ -308,7 +308,7 @@ async fn sockets_that_outlive_their_reactor_still_tell_how_they_are() {
     assert_eq!(peer.read_u8().await.unwrap(), b'b');
 }
 
-/// Waits until something was told since the stream was last known to be silent.
+/// Waits until a readiness was reported after the stream was last known to be silent.
 async fn told(reactor: &mut Reactor, stream: &TcpStream) {
     poll_fn(|cx| {
         reactor.poll(cx);
@@ -335,7 +335,7 @@ async fn a_socket_that_has_given_all_is_silent_until_there_is_news_that_its_read
     };
     assert!(!stream.is_silent(), "nobody knows yet");
     assert!(read(&mut stream, 9).is_pending() && stream.is_silent());
-    // That it has room is news, but not of this kind.
+    // Being writable is a report, but not one of readable data.
     told(&mut reactor, &stream).await;
     assert!(read(&mut stream, 9).is_pending() && stream.is_silent());
     for count in 1..3 {
