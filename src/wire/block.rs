@@ -1,7 +1,7 @@
-//! The memory of encoded frames: shared, counted, and kept for the thread's next frames.
+//! The memory of encoded frames: shared, counted, and pooled for the next frames of a thread.
 //!
-//! Messages come and go by the hundred in one iteration of the event loop, more than an allocator
-//! keeps at hand for a thread.
+//! An iteration of the event loop allocates and frees messages by the hundred, more than an
+//! allocator caches for a thread.
 
 use std::cell::RefCell;
 
@@ -13,40 +13,40 @@ use crate::sync::OnceLock;
 /// A block of memory, shared by all its readers.
 pub(super) type Shared = Arc<HeaderSlice<Head, [u8]>>;
 
-/// A block of memory that nothing else refers to.
+/// A block of memory with a single reference.
 pub(super) type Unique = UniqueArc<HeaderSlice<Head, [u8]>>;
 
-/// What stands in front of the bytes of a block.
+/// The header in front of the bytes of a block.
 #[derive(Default)]
 pub(super) struct Head {
-    /// Where the last frame ends; bytes behind it may be left over from earlier frames.
+    /// The end of the last frame; bytes behind it may be left over from earlier frames.
     pub(super) end: u32,
-    /// Frames in the block.
+    /// The number of frames in the block.
     pub(super) count: u32,
     /// Other encodings of the same messages, made when the first reader needs one.
     pub(super) forms: OnceLock<Box<Forms>>,
 }
 
-/// Bytes that a thread keeps for its next blocks, all classes together.
+/// The most bytes that a thread keeps for its next blocks, in all classes together.
 const KEPT_BYTES_MAX: usize = 196_608;
 
-/// Classes that differ by [`STEP`] bytes, as an allocator's small classes do: up to 264 bytes.
+/// The number of small classes, [`STEP`] bytes apart as in an allocator: up to 264 bytes.
 const SMALL: usize = 17;
 
-/// The distance of two small classes, in bytes.
+/// The distance between two small classes, in bytes.
 const STEP: usize = 16;
 
-/// The larger classes, in bytes; a block that is larger still is of its own size and not kept.
+/// The sizes of the large classes, in bytes; a longer block gets its exact size and is not kept.
 const LARGE: [usize; 4] = [520, 1_032, 2_056, 4_104];
 
-/// Classes of blocks.
+/// The number of classes.
 const CLASSES: usize = SMALL + LARGE.len();
 
 thread_local! {
     static POOL: RefCell<Pool> = const { RefCell::new(Pool::new()) };
 }
 
-/// Blocks that a thread has freed, by class.
+/// The free blocks of a thread, by class.
 struct Pool {
     bytes: usize,
     free: [Vec<Unique>; CLASSES],
@@ -66,7 +66,7 @@ impl Pool {
         Some(block)
     }
 
-    /// Keeps a block, unless the pool is full.
+    /// Keeps a block for later, unless the pool is full.
     fn put(&mut self, class: usize, block: Unique) {
         let bytes = self.bytes + class_bytes(class);
         if bytes <= KEPT_BYTES_MAX {
@@ -76,7 +76,7 @@ impl Pool {
     }
 }
 
-/// A block of at least so many bytes, in which bytes of earlier frames may be left over.
+/// Returns a block of at least this many bytes, which may be left over from earlier frames.
 pub(super) fn alloc(bytes: usize) -> Unique {
     let Some(class) = class(bytes) else {
         return fresh(bytes);
@@ -86,7 +86,7 @@ pub(super) fn alloc(bytes: usize) -> Unique {
     pooled.unwrap_or_else(|| fresh(class_bytes(class)))
 }
 
-/// Frees one reference; the last one gives the block to the pool of this thread.
+/// Drops a reference; the last reference gives the block to the pool of this thread.
 #[inline]
 pub(super) fn free(shared: Shared) {
     if let Ok(block) = Arc::try_unique(shared) {
@@ -100,14 +100,14 @@ fn keep(mut block: Unique) {
         return;
     };
     if block.header.forms.get().is_some() {
-        // The forms are frames themselves and go back to this pool: not while it is borrowed.
+        // The forms are frames themselves and go to this pool when dropped: before it is borrowed.
         drop(block.header.forms.take());
     }
-    // A thread that ends keeps nothing.
+    // A thread that ends has lost its pool already.
     let _ended = POOL.try_with(|pool| pool.borrow_mut().put(class, block));
 }
 
-/// The smallest class that has room for so many bytes; `None` if no class has.
+/// The smallest class with room for this many bytes; `None` if there is no such class.
 #[inline]
 fn class(bytes: usize) -> Option<usize> {
     let small = (bytes + STEP / 2 - 1) / STEP;
@@ -118,7 +118,7 @@ fn class(bytes: usize) -> Option<usize> {
     large.map(|large| SMALL + large)
 }
 
-/// The bytes of a class: with the counts in front of them they fill what an allocator gives.
+/// The size of a class in bytes; with the header, a block fills a size class of the allocator.
 const fn class_bytes(class: usize) -> usize {
     if class < SMALL {
         class * STEP + STEP / 2

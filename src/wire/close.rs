@@ -1,4 +1,4 @@
-//! Why a connection ends, as its close frame says it (RFC 6455 5.5.1 and 7.4).
+//! The reasons for which a connection ends, as a close frame states them (RFC 6455 5.5.1 and 7.4).
 
 use std::fmt;
 
@@ -14,13 +14,13 @@ pub const CLOSE_REASON_BYTES_MAX: usize = CONTROL_BYTES_MAX - 2;
 pub struct CloseCode(u16);
 
 impl CloseCode {
-    /// The connection has done what it was for.
+    /// The purpose of the connection is fulfilled.
     pub const NORMAL: Self = Self(1000);
     /// The endpoint leaves: a server stops, a browser navigates away.
     pub const GOING_AWAY: Self = Self(1001);
     /// The peer broke the protocol.
     pub const PROTOCOL_ERROR: Self = Self(1002);
-    /// The peer sent a kind of data this endpoint does not take.
+    /// The peer sent a kind of data that this endpoint does not accept.
     pub const UNSUPPORTED: Self = Self(1003);
     /// The close frame had no code; never on the wire.
     pub const NO_STATUS: Self = Self(1005);
@@ -28,9 +28,9 @@ impl CloseCode {
     pub const ABNORMAL: Self = Self(1006);
     /// The peer's data did not match its kind: a text that is not UTF-8.
     pub const INVALID_PAYLOAD: Self = Self(1007);
-    /// The peer broke a rule of this endpoint's own.
+    /// The peer broke a rule that is this endpoint's own.
     pub const POLICY: Self = Self(1008);
-    /// The peer's message is longer than this endpoint takes.
+    /// The peer's message is longer than this endpoint accepts.
     pub const TOO_BIG: Self = Self(1009);
     /// The server failed.
     pub const INTERNAL_ERROR: Self = Self(1011);
@@ -38,7 +38,7 @@ impl CloseCode {
     pub const SERVICE_RESTART: Self = Self(1012);
     /// The server is overloaded; the client may try again later.
     pub const TRY_AGAIN_LATER: Self = Self(1013);
-    /// What the client has shown is not, or no longer, enough: 4401, of the private range.
+    /// The client's credentials do not suffice, or no longer: 4401, of the private range.
     pub const UNAUTHORIZED: Self = Self(4401);
 
     /// Makes a code of any number; see [`CloseCode::allowed_on_wire`].
@@ -53,8 +53,9 @@ impl CloseCode {
 
     /// Whether a close frame may carry this code.
     ///
-    /// 1000 to 1003 and 1007 to 1014 may (RFC 6455 7.4.1 and the registry), and 3000 to 4999,
-    /// which are for libraries and applications (7.4.2). The rest is reserved or local.
+    /// The codes 1000 to 1003 and 1007 to 1014 are allowed (RFC 6455 7.4.1 and the registry), and
+    /// 3000 to 4999, which are for libraries and applications (7.4.2). Other codes are reserved or
+    /// local.
     pub const fn allowed_on_wire(self) -> bool {
         matches!(self.0, 1000..=1003 | 1007..=1014 | 3000..=4999)
     }
@@ -66,7 +67,7 @@ impl fmt::Display for CloseCode {
     }
 }
 
-/// The body of a close frame that has one (RFC 6455 5.5.1).
+/// The body of a close frame, if the frame has a body (RFC 6455 5.5.1).
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct CloseFrame {
     code: CloseCode,
@@ -74,7 +75,7 @@ pub struct CloseFrame {
 }
 
 impl CloseFrame {
-    /// Makes a body, cutting `reason` to [`CLOSE_REASON_BYTES_MAX`] at a character's end.
+    /// Makes a body; cuts `reason` at a character's end to at most [`CLOSE_REASON_BYTES_MAX`].
     pub fn new(code: CloseCode, reason: impl AsRef<str>) -> Self {
         let reason = reason.as_ref();
         let end = reason.floor_char_boundary(CLOSE_REASON_BYTES_MAX);
@@ -89,12 +90,12 @@ impl CloseFrame {
         self.code
     }
 
-    /// The reason, empty or for a developer to read; at most [`CLOSE_REASON_BYTES_MAX`].
+    /// The reason, empty or for a developer to read; at most [`CLOSE_REASON_BYTES_MAX`] bytes.
     pub fn reason(&self) -> &str {
         &self.reason
     }
 
-    /// Reads a close frame's unmasked payload; an empty one has no status and is `None`.
+    /// Reads a close frame's unmasked payload; `None` for an empty payload, which has no status.
     ///
     /// # Errors
     ///
@@ -117,10 +118,10 @@ impl CloseFrame {
         }))
     }
 
-    /// The payload of a close frame with this body.
+    /// Encodes the body as the payload of a close frame.
     ///
-    /// A code that is not [allowed on the wire](CloseCode::allowed_on_wire) makes it empty,
-    /// reason included: RFC 6455 7.4.1 forbids to send such a code.
+    /// The payload is empty if the code is not [allowed on the wire](CloseCode::allowed_on_wire):
+    /// RFC 6455 7.4.1 forbids to send such a code.
     pub fn encode(&self) -> ControlPayload {
         let mut payload = ControlPayload::EMPTY;
         if self.code.allowed_on_wire() {

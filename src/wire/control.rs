@@ -15,7 +15,7 @@ pub enum ControlKind {
     Close,
     /// Asks for a pong with the same payload.
     Ping,
-    /// Answers a ping, or is sent unasked.
+    /// Answers a ping, or is sent unsolicited.
     Pong,
 }
 
@@ -33,12 +33,12 @@ impl ControlPayload {
         len: 0,
     };
 
-    /// The payload's bytes.
+    /// The bytes of the payload.
     pub fn as_slice(&self) -> &[u8] {
         &self.bytes[..usize::from(self.len)]
     }
 
-    /// Appends `chunk` and returns it in its place; the caller keeps to the bound.
+    /// Appends `chunk` and returns the appended bytes; the caller keeps to the bound.
     pub(super) fn append(&mut self, chunk: &[u8]) -> &mut [u8] {
         let start = usize::from(self.len);
         let tail = &mut self.bytes[start..start + chunk.len()];
@@ -57,7 +57,7 @@ impl Default for ControlPayload {
 impl TryFrom<&[u8]> for ControlPayload {
     type Error = WireError;
 
-    /// Copies `bytes`; [`WireError::ControlTooLong`] above [`CONTROL_BYTES_MAX`].
+    /// Copies `bytes`; fails with [`WireError::ControlTooLong`] above [`CONTROL_BYTES_MAX`].
     fn try_from(bytes: &[u8]) -> Result<Self, WireError> {
         if bytes.len() > CONTROL_BYTES_MAX {
             return Err(WireError::ControlTooLong);
@@ -83,7 +83,7 @@ impl PartialEq for ControlPayload {
 impl Eq for ControlPayload {}
 
 impl fmt::Debug for ControlPayload {
-    // Like a message, it may carry what no log should.
+    // Like a message, a control payload may hold private data.
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.debug_struct("ControlPayload")
             .field("len", &self.len)
@@ -91,10 +91,10 @@ impl fmt::Debug for ControlPayload {
     }
 }
 
-/// Appends one unmasked control frame to `out`: two bytes of header, then the payload.
+/// Appends an unmasked control frame to `out`: two bytes of header, then the payload.
 ///
-/// A close frame's payload is what [`CloseFrame::encode`](crate::wire::CloseFrame::encode)
-/// returns, or empty for no status (RFC 6455 5.5).
+/// The payload of a close frame is the result of
+/// [`CloseFrame::encode`](crate::wire::CloseFrame::encode), or empty for no status (RFC 6455 5.5).
 pub fn append_control(out: &mut Vec<u8>, kind: ControlKind, payload: &ControlPayload) {
     out.extend_from_slice(&[FIN | OpCode::Control(kind).bits(), payload.len]);
     out.extend_from_slice(payload.as_slice());

@@ -14,33 +14,33 @@ use crate::wire::header::{Coding, Header, PartialHeader, WholeHeader};
 use crate::wire::mask::Mask;
 use crate::wire::utf8::Utf8Validator;
 
-/// The most empty fragments of one message.
+/// The most empty fragments of a message.
 ///
-/// Fragments with bytes are bounded by the message's own limit. Empty ones would never end,
-/// and RFC 6455 5.4 allows them.
+/// The limit of a message's length bounds fragments with bytes, but not empty ones, which RFC 6455
+/// 5.4 allows.
 pub const EMPTY_FRAGMENTS_MAX: u16 = 1024;
 
-/// What a client said; small, as control frames, which are seldom, lie elsewhere.
+/// A decoded input of a client; small, as control frames, which are rare, are boxed.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum Event {
-    /// One or more complete data messages, already encoded for other clients.
+    /// Complete data messages, at least one, already encoded for other clients.
     Messages(Frames),
     /// A ping, to be answered by a pong with the same payload (RFC 6455 5.5.2).
     Ping(Box<ControlPayload>),
-    /// A pong, asked for or not (RFC 6455 5.5.3).
+    /// A pong, solicited or not (RFC 6455 5.5.3).
     Pong(Box<ControlPayload>),
-    /// The closing handshake's frame, with its status if it had one (RFC 6455 5.5.1).
+    /// The frame of the closing handshake, with its status if it had one (RFC 6455 5.5.1).
     ///
-    /// Nothing follows it.
+    /// No event follows.
     Close(Option<CloseFrame>),
 }
 
-/// Decodes the frames of one client, in chunks cut anywhere.
+/// Decodes the frames of one client, from chunks that are cut anywhere.
 ///
-/// Between messages it holds no memory but its own few words. During a message it holds the
-/// bytes that have arrived, in a buffer of at most twice that and at most the limit, and
-/// never the length that a header merely announces. Text is checked as it arrives. What is whole
-/// is copied into just the memory it needs, once.
+/// Between messages the decoder holds no heap memory. During a message it holds the bytes that have
+/// arrived, in a buffer of at most twice that and at most the limit; a length that a header merely
+/// announces allocates nothing. Text is checked as it arrives. A complete message is copied once,
+/// to memory of its exact size.
 #[derive(Debug)]
 pub struct Decoder {
     stage: Stage,
@@ -61,26 +61,27 @@ impl Decoder {
         }
     }
 
-    /// The same decoder, for a client with which permessage-deflate is agreed on or not.
+    /// Sets whether permessage-deflate is agreed on with the client.
     ///
-    /// A compressed message is held as it came until it is whole; restored, it keeps to the limit
-    /// that all messages have.
+    /// A compressed message is kept compressed until it is complete; the restored message is held
+    /// to the limit of all messages.
     #[must_use]
     pub fn inflating(mut self, inflation: Inflation) -> Self {
         self.inflation = inflation;
         self
     }
 
-    /// Decodes the next event from the front of `input`, and takes its bytes off; messages that are
-    /// there together come together, up to `messages_max` and to a few kilobytes of them.
+    /// Decodes the next event from the front of `input` and takes its bytes off. Complete messages
+    /// at the front are returned together, up to `messages_max` and to a few kilobytes.
     ///
-    /// `Ok(None)` took all of `input` and needs more; until then, call it again. After a
-    /// close or an error it takes all input and yields nothing, as RFC 6455 7.1.7 wants it.
+    /// Call it again until it returns `Ok(None)`: then it has taken all of `input` and needs more.
+    /// After a close or an error it takes all input and returns no event, as RFC 6455 7.1.7
+    /// demands.
     ///
     /// # Errors
     ///
-    /// The first [`WireError`] in the order of the bytes, however they are cut into chunks;
-    /// `input` is then empty. [`WireError::TooBig`] comes with the header that announces it.
+    /// The first [`WireError`] in the order of the bytes, wherever the chunks are cut; `input` is
+    /// then empty. [`WireError::TooBig`] comes with the header that announces the length.
     #[inline]
     pub fn decode(
         &mut self,
@@ -99,13 +100,13 @@ impl Decoder {
         message + self.stage.heap_bytes()
     }
 
-    /// Payload bytes that have come of the message under way, in all of its fragments.
+    /// The payload bytes received so far of an incomplete message, in all of its fragments.
     pub fn received_bytes(&self) -> usize {
         self.message.as_ref().map_or(0, |m| m.buffer.payload_len())
     }
 
-    /// Decodes the next event, whatever it is.
-    // Apart, so that its frame on the stack is not made for each whole message.
+    /// Decodes the next event of any kind.
+    // Not inlined, so that the fast path of whole messages does not pay for its stack frame.
     #[inline(never)]
     fn decode_next(&mut self, input: &mut &[u8]) -> Result<Option<Event>, WireError> {
         let outcome = self.advance(input);
@@ -120,10 +121,10 @@ impl Decoder {
         outcome
     }
 
-    /// Decodes the next messages, as long as they are common ones: all of each is there, in one
-    /// frame, plain.
+    /// Decodes the next messages as long as they are common ones: complete, in a single frame,
+    /// plain.
     ///
-    /// This is a short cut, and judges nothing: whatever else it meets it leaves where it is, to
+    /// A shortcut that reports no error: it leaves anything else in `input`, to
     /// [`decode_next`](Self::decode_next).
     fn decode_whole(&self, input: &mut &[u8], messages_max: usize) -> Option<Frames> {
         if !self.is_idle() {
@@ -136,7 +137,7 @@ impl Decoder {
         let mut builder = Builder::with_room(bytes);
         for _ in 0..count {
             let (whole, rest) = self.split_whole(input)?;
-            // A text that is not UTF-8 is left to be judged.
+            // A text that is not UTF-8 is left to `decode_next`, which reports the error.
             if !builder.push(whole.kind, whole.masked.len(), |room| whole.unmask(room)) {
                 break;
             }
@@ -145,8 +146,8 @@ impl Decoder {
         builder.finish()
     }
 
-    /// How many common messages are at the front of `input`, and the bytes of their frames as we
-    /// write them.
+    /// The number of common messages at the front of `input`, and the length of their frames as the
+    /// server encodes them.
     #[inline]
     fn measure(&self, input: &[u8], messages_max: usize) -> (usize, usize) {
         let (mut count, mut bytes, mut rest) = (0, 0, input);
@@ -162,7 +163,7 @@ impl Decoder {
         (count, bytes)
     }
 
-    /// The message at the front of `input`, if it is a common one, and what follows it.
+    /// Splits a common message off the front of `input`; `None` for any other input.
     #[inline]
     fn split_whole<'a>(&self, input: &'a [u8]) -> Option<(Whole<'a>, &'a [u8])> {
         let header = WholeHeader::read(input)?;
@@ -180,7 +181,7 @@ impl Decoder {
         Some((whole, rest))
     }
 
-    /// Whether the next byte is the first one of a message: then it is as good as a new decoder.
+    /// Whether the next byte is the first of a message: the decoder is then like a new one.
     pub fn is_idle(&self) -> bool {
         self.message.is_none() && self.stage.is_between_frames()
     }
@@ -216,7 +217,7 @@ impl Decoder {
         }
     }
 
-    /// Judges a header in its context and says how to go on.
+    /// Checks a header against the state of the message, and returns the next stage.
     fn begin(&mut self, header: &Header) -> Result<Stage, WireError> {
         let kind = match (header.opcode, &self.message) {
             (OpCode::Control(kind), _) => return Ok(Stage::control(kind, header)),
@@ -258,14 +259,14 @@ impl Decoder {
         }
     }
 
-    /// Drops all that is partial, for good.
+    /// Drops all partial input, for good.
     fn end(&mut self) {
         self.stage = Stage::Ended;
         self.message = None;
     }
 }
 
-/// A message that is there as a whole, in one frame, plain.
+/// A complete, plain message in a single frame.
 struct Whole<'a> {
     kind: DataKind,
     mask: Mask,
@@ -273,20 +274,20 @@ struct Whole<'a> {
 }
 
 impl Whole<'_> {
-    /// Writes the payload to where there is as much room; whether all of it is ASCII.
+    /// Writes the payload to `room`, which has its length; returns whether all of it is ASCII.
     #[inline]
     fn unmask(&self, room: &mut [u8]) -> bool {
         self.mask.copy(self.masked, room)
     }
 }
 
-/// What the next byte belongs to.
+/// The part of a frame that the next byte belongs to.
 #[derive(Debug)]
 enum Stage {
     Header(PartialHeader),
     Data(DataFrame),
     Control(ControlFrame),
-    /// After a close or an error: to nothing.
+    /// A close or an error came: further bytes are ignored.
     Ended,
 }
 
@@ -319,7 +320,7 @@ impl Default for Stage {
     }
 }
 
-/// Whether the input sufficed.
+/// The result of a read: complete, or more input is missing.
 enum Read<T> {
     Done(T),
     Missing,
@@ -331,7 +332,7 @@ struct DataFrame {
     fin: bool,
     mask: Mask,
     left: usize,
-    /// The message's length if this frame ends it, the decoder's limit otherwise.
+    /// The message's length if this frame is the last, the decoder's limit otherwise.
     message_bytes_max: usize,
 }
 
@@ -341,7 +342,7 @@ struct ControlFrame {
     kind: ControlKind,
     mask: Mask,
     left: u8,
-    /// Boxed because it is seldom needed, and far larger than the decoder.
+    /// Boxed, as it is rarely needed and far larger than the decoder.
     payload: Option<Box<ControlPayload>>,
 }
 
@@ -388,7 +389,7 @@ impl Message {
         }
     }
 
-    /// The most bytes of all its fragments.
+    /// The most bytes of all fragments together.
     fn bytes_max(&self, message_bytes_max: usize) -> usize {
         match self.coding {
             Coding::Deflated => deflated_bytes_max(message_bytes_max),
@@ -396,7 +397,7 @@ impl Message {
         }
     }
 
-    /// The length with a further fragment of `payload_len`, if that is within `limit`.
+    /// The length with a further fragment of `payload_len`, unless that exceeds `limit`.
     fn total_with(&self, payload_len: u64, limit: usize) -> Result<usize, WireError> {
         let announced = (self.buffer.payload_len() as u64).saturating_add(payload_len);
         usize::try_from(announced)
@@ -413,7 +414,7 @@ impl Message {
         Ok(())
     }
 
-    /// Takes what `input` has of `frame`.
+    /// Takes the bytes of `frame` that `input` has.
     fn read(&mut self, frame: &mut DataFrame, input: &mut &[u8]) -> Result<(), WireError> {
         let chunk = take(input, frame.left);
         frame.left -= chunk.len();
@@ -421,7 +422,7 @@ impl Message {
         let payload = self.buffer.append(chunk, frame.message_bytes_max);
         frame.mask.apply(payload);
         match (self.kind, self.coding) {
-            // A message in one piece is checked when it becomes a frame, and only then.
+            // A message in one piece is checked once, when it becomes a frame.
             (DataKind::Text, Coding::Plain) if !whole => self.utf8.push(payload),
             (DataKind::Text | DataKind::Binary, Coding::Deflated | Coding::Plain) => Ok(()),
         }
@@ -445,7 +446,7 @@ impl fmt::Debug for Message {
     }
 }
 
-/// Whether a message of so many bytes keeps to the limit.
+/// Whether a message of this length keeps to the limit.
 fn fits(bytes: usize, limit: usize) -> bool {
     let limit = planted::one_more(Bug::LimitTooLarge, limit);
     bytes <= planted::one_less(Bug::LimitTooSmall, limit)

@@ -10,30 +10,30 @@ use crate::wire::extension::WindowBits;
 use crate::wire::frame::{DataKind, FrameBuffer, RSV1, header_len, write_header};
 use crate::wire::frames::Frames;
 
-/// What ends a flushed block, left out on the wire (RFC 7692 7.2.1).
+/// The end of a flushed block, which the wire format leaves out (RFC 7692 7.2.1).
 const TAIL: [u8; 4] = [0x00, 0x00, 0xFF, 0xFF];
 
-/// How hard the compressor tries: the fastest level of zlib-rs 0.6.8 but 1, which makes messages a
-/// quarter longer in the same time, and panics when its output is short of room.
+/// The compression level: the fastest of zlib-rs 0.6.8 but 1, which makes messages a quarter longer
+/// in equal time, and panics when its output is short of room.
 const LEVEL: u32 = 2;
 
-/// Bytes inflated at once.
+/// The number of bytes inflated at once.
 const STEP_BYTES: usize = 8 * 1024;
 
-/// The most compressed bytes of a message of up to `message_bytes_max` bytes: what a compressor
-/// makes of bytes that cannot be compressed, in the worst form there is (fixed codes).
+/// The most compressed bytes of a message of up to `message_bytes_max` bytes: the output for bytes
+/// that cannot be compressed, in the longest form (fixed codes).
 pub(super) fn deflated_bytes_max(message_bytes_max: usize) -> usize {
     message_bytes_max
         .saturating_add(message_bytes_max / 8)
         .saturating_add(64)
 }
 
-/// Restores a message's payload, never more than `message_bytes_max` bytes of it.
+/// Restores a message's payload, at most `message_bytes_max` bytes of it.
 ///
 /// # Errors
 ///
 /// [`WireError::BadDeflate`] for bytes that no compressor wrote, [`WireError::InflatesTooBig`] as
-/// soon as there is one byte too many.
+/// soon as the output is a byte too long.
 pub(super) fn inflate(deflated: &[u8], message_bytes_max: usize) -> Result<FrameBuffer, WireError> {
     let mut inflated = FrameBuffer::default();
     let mut inflater = Decompress::new(false);
@@ -54,7 +54,7 @@ pub(super) fn inflate(deflated: &[u8], message_bytes_max: usize) -> Result<Frame
             }
             inflated.append(&step[..written], message_bytes_max);
             match status {
-                // What follows a final block is a stream of its own (RFC 7692 7.2.3.4).
+                // After a final block, a new stream begins (RFC 7692 7.2.3.4).
                 Status::StreamEnd => inflater.reset(false),
                 Status::Ok | Status::BufError if read == 0 && written == 0 => break,
                 Status::Ok | Status::BufError => {}
@@ -70,7 +70,7 @@ pub(super) fn inflate(deflated: &[u8], message_bytes_max: usize) -> Result<Frame
     Ok(inflated)
 }
 
-/// Appends a frame with these bits in its first byte.
+/// Appends a frame, with `bits` set in its first byte.
 fn append_frame(encoded: &mut Vec<u8>, kind: DataKind, payload: &[u8], bits: u8) {
     let start = encoded.len();
     let first = start + header_len(payload.len());
@@ -80,15 +80,15 @@ fn append_frame(encoded: &mut Vec<u8>, kind: DataKind, payload: &[u8], bits: u8)
     encoded.extend_from_slice(payload);
 }
 
-/// Compresses messages, each for itself; keeps its memory, about 200 KiB a size of window used.
+/// Compresses messages independently; keeps its memory, about 200 KiB for each window size in use.
 #[derive(Debug, Default)]
 pub struct Deflater {
     by_window: [Option<Compress>; WindowBits::COUNT],
 }
 
 impl Deflater {
-    /// The same messages with the payloads of at least `bytes_min` bytes compressed, where that
-    /// makes them shorter; `None` if no message gets shorter.
+    /// Compresses the payloads of at least `bytes_min` bytes that get shorter by it, and returns
+    /// all messages; `None` if no payload gets shorter.
     pub fn frames(
         &mut self,
         frames: &Frames,
@@ -110,7 +110,7 @@ impl Deflater {
         is_shorter.then(|| Frames::encoded(&encoded, frames.len()))
     }
 
-    /// The compressed payload, if it is shorter than the payload.
+    /// Compresses a payload; `None` if that does not make it shorter.
     fn deflate(&mut self, payload: &[u8], window: WindowBits) -> Option<Vec<u8>> {
         let compress = self.by_window[window.index()].get_or_insert_with(|| {
             Compress::new_with_window_bits(Compression::new(LEVEL), false, window.get())

@@ -1,4 +1,4 @@
-//! What a client can do wrong on the wire, and the close code that answers it.
+//! The mistakes of a client on the wire, and the close code that answers each.
 
 use std::error::Error;
 use std::fmt;
@@ -6,18 +6,19 @@ use std::fmt;
 use crate::wire::close::CloseCode;
 use crate::wire::decoder::EMPTY_FRAGMENTS_MAX;
 
-/// Why the decoder gave up on a client's bytes; one variant per cause.
+/// The reason why the decoder gave up on a client's bytes; one variant for each cause.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum WireError {
     /// A frame without a mask (RFC 6455 5.1).
     Unmasked,
-    /// A reserved bit that no agreed extension claims there (RFC 6455 5.2).
+    /// A reserved bit that no agreed extension uses there (RFC 6455 5.2).
     ReservedBits,
-    /// One of the opcodes 3 to 7 and 11 to 15 (RFC 6455 5.2).
+    /// An opcode from 3 to 7 or from 11 to 15 (RFC 6455 5.2).
     ReservedOpcode(u8),
     /// A control frame without FIN (RFC 6455 5.5).
     FragmentedControl,
-    /// A control frame of more than 125 bytes, or with a length written as if (RFC 6455 5.5).
+    /// A control frame of more than 125 bytes, or with a length in the form for more (RFC 6455
+    /// 5.5).
     ControlTooLong,
     /// A length in more bytes than it needs (RFC 6455 5.2).
     NonMinimalLength,
@@ -25,7 +26,7 @@ pub enum WireError {
     LengthTopBit,
     /// A continuation without a message to continue (RFC 6455 5.4).
     UnexpectedContinuation,
-    /// A new message before the last fragment of the one under way (RFC 6455 5.4).
+    /// A new message before the last fragment of the message under way (RFC 6455 5.4).
     ExpectedContinuation,
     /// A close frame with one byte, which is half a code (RFC 6455 5.5.1).
     CloseTooShort,
@@ -40,7 +41,8 @@ pub enum WireError {
         /// The decoder's limit, in bytes.
         limit: usize,
     },
-    /// A message longer than the decoder's limit; compressed, longer than any such message can be.
+    /// A message longer than the decoder's limit; if compressed, longer than any message within the
+    /// limit can be once compressed.
     TooBig {
         /// The message's length as far as announced, in bytes.
         announced: u64,

@@ -1,4 +1,4 @@
-//! permessage-deflate: what a client offers and what is agreed on (RFC 7692 7.1).
+//! permessage-deflate: the offers of a client and their agreement (RFC 7692 7.1).
 
 use std::fmt;
 
@@ -7,7 +7,7 @@ const TOKEN: &str = "permessage-deflate";
 
 /// The size of a compressor's window, as the power of two of its bytes: 9 to 15.
 ///
-/// RFC 7692 has 8 too, which no common compressor can write.
+/// RFC 7692 also has 8, which no common compressor can write.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
 pub struct WindowBits(u8);
 
@@ -16,10 +16,10 @@ impl WindowBits {
     pub const MIN: Self = Self(9);
     /// The largest window, which every client can read: 32 KiB.
     pub const MAX: Self = Self(15);
-    /// How many sizes there are.
+    /// The number of sizes.
     pub const COUNT: usize = 7;
 
-    /// The size of this number of bits, if it is one.
+    /// Makes a window size; `None` outside of 9 to 15 bits.
     pub fn new(bits: u8) -> Option<Self> {
         (Self::MIN.0..=Self::MAX.0)
             .contains(&bits)
@@ -31,7 +31,7 @@ impl WindowBits {
         self.0
     }
 
-    /// Its place among the sizes, from 0.
+    /// The index of the size, from 0.
     pub(super) fn index(self) -> usize {
         usize::from(self.0 - Self::MIN.0)
     }
@@ -39,8 +39,8 @@ impl WindowBits {
 
 /// permessage-deflate as agreed on with one client.
 ///
-/// Neither side keeps its window from one message to the next. So a message is compressed once for
-/// any number of clients, and a connection holds no compression state while it is idle.
+/// Neither side keeps its window from one message to the next. A message is therefore compressed
+/// once for any number of clients, and an idle connection holds no compression state.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Deflate {
     /// The window that the client asked the server not to exceed.
@@ -48,11 +48,11 @@ pub struct Deflate {
 }
 
 impl Deflate {
-    /// Takes the first offer that can be served; `headers` are the values of the request's
+    /// Accepts the first offer that the server supports; `headers` are the values of the request's
     /// `Sec-WebSocket-Extensions`, in order (RFC 6455 9.1).
     ///
     /// An offer with a parameter that is unknown, has a bad value or comes twice is declined, as
-    /// RFC 7692 7.1 wants it, and so is one for a window of 256 bytes.
+    /// RFC 7692 7.1 demands, and so is an offer for a window of 256 bytes.
     pub fn negotiate<'a>(headers: impl IntoIterator<Item = &'a str>) -> Option<Self> {
         let mut offers = headers.into_iter().flat_map(|header| header.split(','));
         offers.find_map(Self::accept)
@@ -86,7 +86,7 @@ impl Deflate {
                     | "server_no_context_takeover",
                     None,
                 ) => {}
-                // The client's own window may have any size: ours is the largest.
+                // The client's own window may have any size: the server reads with the largest.
                 ("client_max_window_bits", Some(value)) => drop(bits(value)?),
                 ("server_max_window_bits", Some(value)) => {
                     deflate.asked = Some(WindowBits::new(bits(value)?)?);
@@ -99,7 +99,7 @@ impl Deflate {
 }
 
 impl fmt::Display for Deflate {
-    /// The value of the response's `Sec-WebSocket-Extensions`.
+    /// Writes the value of the response's `Sec-WebSocket-Extensions`.
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         write!(
             f,
@@ -112,13 +112,13 @@ impl fmt::Display for Deflate {
     }
 }
 
-/// A value without the quotes that it may have (RFC 6455 9.1).
+/// Removes the optional quotes of a value (RFC 6455 9.1).
 fn unquoted(value: &str) -> &str {
     let inside = value.strip_prefix('"').and_then(|v| v.strip_suffix('"'));
     inside.unwrap_or(value)
 }
 
-/// A number of bits as it is written: 8 to 15, without leading zeros (RFC 7692 7.1.2).
+/// Parses a number of bits: 8 to 15, without leading zeros (RFC 7692 7.1.2).
 fn bits(value: &str) -> Option<u8> {
     match value {
         "8" | "9" | "10" | "11" | "12" | "13" | "14" | "15" => value.parse().ok(),

@@ -15,7 +15,7 @@ pub(super) const FIN: u8 = 0x80;
 /// The first reserved bit, which marks a compressed message (RFC 7692 6).
 pub(super) const RSV1: u8 = 0x40;
 
-/// What a frame is, as its first byte's low four bits say (RFC 6455 5.2).
+/// The kind of a frame, from the low four bits of its first byte (RFC 6455 5.2).
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum OpCode {
     /// A further fragment of the message under way.
@@ -27,7 +27,7 @@ pub enum OpCode {
 }
 
 impl OpCode {
-    /// Reads the low four bits of a frame's first byte; the reserved codes are `None`.
+    /// Reads the low four bits of a frame's first byte; `None` for the reserved codes.
     pub fn from_bits(bits: u8) -> Option<Self> {
         match bits & 0x0F {
             0x0 => Some(Self::Continuation),
@@ -40,7 +40,7 @@ impl OpCode {
         }
     }
 
-    /// The four bits that stand for this code, `0x0` to `0xA`.
+    /// The four bits of this code, `0x0` to `0xA`.
     pub const fn bits(self) -> u8 {
         match self {
             Self::Continuation => 0x0,
@@ -63,7 +63,7 @@ pub enum DataKind {
 }
 
 impl DataKind {
-    /// That of a data message whose frame has this first byte.
+    /// The kind of a data message whose frame has this first byte.
     #[inline]
     pub(super) fn of(first: u8) -> Self {
         if first & 0x0F == OpCode::Data(Self::Text).bits() {
@@ -74,7 +74,7 @@ impl DataKind {
     }
 }
 
-/// What a data message says.
+/// The content of a data message.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Payload<'a> {
     /// The payload of a text message.
@@ -83,13 +83,13 @@ pub enum Payload<'a> {
     Binary(&'a [u8]),
 }
 
-/// One complete data message, encoded as one unmasked FIN frame (RFC 6455 5.2, 5.6).
+/// A complete data message, encoded as an unmasked FIN frame (RFC 6455 5.2, 5.6).
 ///
-/// The encoded frame lies in a block of memory that its clones share: one frame serves any number
-/// of receivers. Two are equal if their encodings are.
+/// The encoded frame lies in a block of memory that its clones share: a frame serves any number of
+/// receivers. Two frames are equal if their encodings are.
 #[derive(Clone, PartialEq, Eq)]
 pub struct Frame(
-    /// Of one message.
+    /// Frames of a single message.
     Frames,
 );
 
@@ -98,7 +98,7 @@ impl Frame {
     ///
     /// # Panics
     ///
-    /// If it is 4 GiB or longer.
+    /// If the frame is 4 GiB or longer.
     pub fn text(text: impl AsRef<str>) -> Self {
         Self::copied(DataKind::Text, text.as_ref().as_bytes())
     }
@@ -107,12 +107,12 @@ impl Frame {
     ///
     /// # Panics
     ///
-    /// If it is 4 GiB or longer.
+    /// If the frame is 4 GiB or longer.
     pub fn binary(bytes: impl AsRef<[u8]>) -> Self {
         Self::copied(DataKind::Binary, bytes.as_ref())
     }
 
-    /// Encodes a message of this kind, copying `payload`, which is legal.
+    /// Encodes a message of this kind, copying `payload`, which must be legal.
     fn copied(kind: DataKind, payload: &[u8]) -> Self {
         let fill = |room: &mut [u8]| {
             room.copy_from_slice(payload);
@@ -121,8 +121,8 @@ impl Frame {
         Self::parse(kind, payload.len(), fill).expect("it is legal")
     }
 
-    /// The message whose payload is what `fill` writes, which tells whether that is ASCII; `None`
-    /// for a text that is not UTF-8.
+    /// Encodes a message. `fill` writes the payload and returns whether that is ASCII; `None` for a
+    /// text that is not UTF-8.
     #[inline]
     fn parse(
         kind: DataKind,
@@ -134,14 +134,14 @@ impl Frame {
         builder.finish().map(Self)
     }
 
-    /// The message of these frames, which are one.
+    /// Makes a frame of frames of a single message.
     #[inline]
     pub(crate) fn single(frames: Frames) -> Self {
         debug_assert_eq!(frames.len(), 1, "a frame is one message");
         Self(frames)
     }
 
-    /// The frame as those of one message.
+    /// The frame as [`Frames`] of a single message.
     #[inline]
     pub fn frames(&self) -> &Frames {
         &self.0
@@ -152,9 +152,9 @@ impl Frame {
         DataKind::of(self.as_bytes()[0])
     }
 
-    /// What the message says.
+    /// The payload as text or bytes.
     ///
-    /// A text is checked again to be UTF-8, in time proportional to its length.
+    /// Checks each time that a text is UTF-8, in time proportional to its length.
     pub fn payload(&self) -> Payload<'_> {
         let bytes = self.payload_bytes();
         match self.kind() {
@@ -165,15 +165,14 @@ impl Frame {
         }
     }
 
-    /// The payload's bytes; a text's are UTF-8.
+    /// The bytes of the payload; UTF-8 for a text.
     pub fn payload_bytes(&self) -> &[u8] {
         let bytes = self.as_bytes();
         &bytes[header_len_of(bytes)..]
     }
 
-    /// The encoded frame, header included, ready for any client's socket.
-    ///
-    /// It is at most [`HEADER_BYTES_MAX`] longer than the payload.
+    /// The encoded frame, header included, ready for any client's socket; at most
+    /// [`HEADER_BYTES_MAX`] bytes longer than the payload.
     #[inline]
     pub fn as_bytes(&self) -> &[u8] {
         self.0.as_bytes()
@@ -207,7 +206,8 @@ impl fmt::Debug for Frame {
     }
 }
 
-/// Lets `fill` write a payload, and tell whether it is ASCII; whether the message is legal.
+/// Has `fill` write a payload and return whether that is ASCII; returns whether the message is
+/// legal.
 #[inline]
 pub(super) fn checked(
     kind: DataKind,
@@ -221,17 +221,17 @@ pub(super) fn checked(
     }
 }
 
-/// A payload under construction; without an allocation while it is empty.
+/// A payload under construction; an empty one has no allocation.
 #[derive(Default)]
 pub(super) struct FrameBuffer {
     bytes: Vec<u8>,
 }
 
 impl FrameBuffer {
-    /// Appends `chunk` and returns it in its place.
+    /// Appends `chunk` and returns the appended bytes.
     ///
-    /// Capacity at most doubles beyond what is needed, and exceeds neither that nor
-    /// `payload_max`, a bound on the finished payload.
+    /// The capacity at most doubles beyond the needed length, and is at most the larger of that
+    /// length and `payload_max`, a bound on the complete payload.
     pub(super) fn append(&mut self, chunk: &[u8], payload_max: usize) -> &mut [u8] {
         self.reserve(chunk.len(), payload_max);
         let start = self.bytes.len();
@@ -244,17 +244,17 @@ impl FrameBuffer {
         &self.bytes
     }
 
-    /// The length of the payload so far.
+    /// The length of the payload so far, in bytes.
     pub(super) fn payload_len(&self) -> usize {
         self.bytes.len()
     }
 
-    /// The bytes allocated.
+    /// The number of allocated bytes.
     pub(super) fn capacity(&self) -> usize {
         self.bytes.capacity()
     }
 
-    /// The frame of this payload, copied once.
+    /// Encodes the payload as a frame; copies it once.
     ///
     /// # Errors
     ///
@@ -277,7 +277,7 @@ impl FrameBuffer {
     }
 }
 
-/// The length of the minimal header of a payload of this length.
+/// The length of the minimal header for a payload of this length.
 #[inline]
 pub(super) fn header_len(payload_len: usize) -> usize {
     match payload_len {
@@ -287,7 +287,7 @@ pub(super) fn header_len(payload_len: usize) -> usize {
     }
 }
 
-/// Writes the minimal header into `room`, which is of its length.
+/// Writes the minimal header into `room`, which must have its length.
 #[inline(always)]
 pub(super) fn write_header(room: &mut [u8], kind: DataKind, payload_len: usize) {
     room[0] = FIN | OpCode::Data(kind).bits();

@@ -1,4 +1,4 @@
-//! Encoded data messages, one or more in one shared block of memory.
+//! Encoded data messages, one or more in a shared block of memory.
 
 use std::fmt;
 
@@ -8,24 +8,24 @@ use super::frame::{DataKind, Frame, checked, header_len, write_header};
 use crate::planted::{self, Bug};
 use crate::sync::OnceLock;
 
-/// Bytes of a block in which messages are put together; a longer message has a block of its own.
+/// The most bytes of a block in which messages are joined; a longer message has its own block.
 pub(crate) const JOINED_BYTES_MAX: usize = 4_096;
 
-/// One or more complete data messages, each encoded as one unmasked FIN frame (RFC 6455 5.2, 5.6),
+/// Complete data messages, at least one, each encoded as an unmasked FIN frame (RFC 6455 5.2, 5.6),
 /// one after the other.
 ///
-/// The frames lie in one block of memory, which clones and parts of them share. A part keeps the
-/// whole block in memory. Two are equal if their bytes are.
+/// The frames lie in a block of memory, which their clones and parts share. A part keeps the whole
+/// block in memory. Two `Frames` are equal if their bytes are.
 #[derive(Clone)]
 pub struct Frames {
-    /// `None` only while it is being dropped.
+    /// `None` only while the frames are being dropped.
     block: Option<Shared>,
-    /// Where the first frame starts in the block.
+    /// The position of the first frame in the block.
     start: u32,
-    /// Where the last frame ends.
+    /// The end of the last frame in the block.
     end: u32,
     count: u32,
-    /// The bytes of all payloads.
+    /// The length of all payloads together.
     payload_bytes: u32,
 }
 
@@ -39,12 +39,12 @@ pub(super) struct Forms {
 /// The compressed form for one window; `None` if no message gets shorter.
 type Deflated = OnceLock<Option<Frames>>;
 
-/// One message of several, as it lies in their bytes.
+/// A message among the bytes of several.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) struct Part<'a> {
     pub(crate) kind: DataKind,
     pub(crate) payload: &'a [u8],
-    /// Where its frame ends.
+    /// The end of the message's frame.
     pub(crate) end: usize,
 }
 
@@ -57,7 +57,7 @@ pub(super) struct Builder {
 }
 
 impl Builder {
-    /// No frame yet, with room for frames of so many bytes in all.
+    /// Makes an empty builder with room for this many bytes of frames.
     pub(super) fn with_room(bytes: usize) -> Self {
         Self {
             block: block::alloc(bytes),
@@ -67,10 +67,10 @@ impl Builder {
         }
     }
 
-    /// Adds a message whose payload is what `fill` writes, which tells whether that is ASCII.
+    /// Adds a message. `fill` writes its payload and returns whether that is ASCII.
     ///
-    /// Returns whether it did: a text that is not UTF-8 is left out, and so is a message for which
-    /// there is no room.
+    /// Returns whether the message was added: a text that is not UTF-8 is left out, and so is a
+    /// message for which there is no room.
     #[inline]
     pub(super) fn push(
         &mut self,
@@ -94,7 +94,7 @@ impl Builder {
         true
     }
 
-    /// Adds frames as they are.
+    /// Adds encoded frames.
     fn push_frames(&mut self, frames: &Frames) {
         let bytes = frames.as_bytes();
         let end = self.end + bytes.len();
@@ -104,7 +104,7 @@ impl Builder {
         self.payload_bytes += frames.payload_bytes();
     }
 
-    /// The frames; `None` if there are none.
+    /// Returns the frames; `None` if no message was added.
     #[inline]
     pub(super) fn finish(mut self) -> Option<Frames> {
         if self.count == 0 {
@@ -124,7 +124,7 @@ impl Builder {
 }
 
 impl Frames {
-    /// Joins these in one block; `None` if there are none. Frames that come alone are not copied.
+    /// Joins frames in one block; `None` without frames. A single item is not copied.
     pub(crate) fn join<'a>(mut all: impl Iterator<Item = &'a Self> + Clone) -> Option<Self> {
         let bytes = all.clone().map(|frames| frames.as_bytes().len()).sum();
         let first = all.next()?;
@@ -138,7 +138,7 @@ impl Frames {
         builder.finish()
     }
 
-    /// Frames that are encoded already, of which there is one at least.
+    /// Makes frames of encoded ones, at least one.
     pub(super) fn encoded(bytes: &[u8], count: usize) -> Self {
         let mut builder = Builder::with_room(bytes.len());
         builder.block.slice[..bytes.len()].copy_from_slice(bytes);
@@ -148,7 +148,7 @@ impl Frames {
         builder.finish().expect("there is one at least")
     }
 
-    /// How many messages there are: one at least.
+    /// The number of messages: at least one.
     #[inline]
     #[expect(clippy::len_without_is_empty, reason = "there is one at least")]
     pub fn len(&self) -> usize {
@@ -161,24 +161,24 @@ impl Frames {
         &self.shared().slice[self.start as usize..self.end as usize]
     }
 
-    /// The bytes of all payloads.
+    /// The length of all payloads together, in bytes.
     #[inline]
     pub fn payload_bytes(&self) -> usize {
         self.payload_bytes as usize
     }
 
-    /// Each message, as it lies in [`as_bytes`](Self::as_bytes).
+    /// Iterates over the messages as parts of [`as_bytes`](Self::as_bytes).
     pub(crate) fn parts(&self) -> impl Iterator<Item = Part<'_>> {
         parts(self.as_bytes())
     }
 
-    /// Each message by itself; its memory is shared.
+    /// Iterates over the messages one by one; each shares the memory of the block.
     pub fn iter(&self) -> impl Iterator<Item = Frame> {
         let mut rest = Some(self.clone());
         std::iter::from_fn(move || Self::pop_front(&mut rest))
     }
 
-    /// Takes the first message off; none is left where it was the only one.
+    /// Takes the first message off; with the last message, `rest` becomes `None`.
     pub(crate) fn pop_front(rest: &mut Option<Self>) -> Option<Frame> {
         let first = match rest {
             Some(frames) if frames.len() > 1 => frames.split_front(1),
@@ -187,11 +187,11 @@ impl Frames {
         Some(Frame::single(first))
     }
 
-    /// Takes the first `count` messages off, of which more than that are left.
+    /// Splits the first `count` messages off and returns them; the rest stays in `self`.
     ///
     /// # Panics
     ///
-    /// If none would be taken or left.
+    /// If `count` is 0 or not less than [`len`](Self::len).
     #[must_use = "what is taken off is in it"]
     pub(crate) fn split_front(&mut self, count: usize) -> Self {
         assert!(0 < count && count < self.len(), "both parts have a message");
@@ -213,8 +213,8 @@ impl Frames {
         front
     }
 
-    /// The same messages in their envelopes, which `envelop` makes for the whole block if this is
-    /// the first reader to ask.
+    /// Returns these messages in their envelopes. The first reader to ask runs `envelop`, for the
+    /// whole block.
     pub(crate) fn enveloped(&self, envelop: impl FnOnce(&Self) -> Self) -> Self {
         let form = self
             .forms()
@@ -223,8 +223,8 @@ impl Frames {
         self.part_of(form)
     }
 
-    /// The same messages compressed for this window, which `deflate` makes for the whole block if
-    /// this is the first reader to ask; `None` if no message of the block gets shorter.
+    /// Returns these messages compressed for this window; `None` if no message of the block gets
+    /// shorter. The first reader to ask runs `deflate`, for the whole block.
     pub fn deflated(
         &self,
         window: WindowBits,
@@ -235,7 +235,7 @@ impl Frames {
         form.as_ref().map(|form| self.part_of(form))
     }
 
-    /// All messages of the block.
+    /// Returns all messages of the block.
     fn whole(&self) -> Self {
         let shared = self.shared();
         let (end, count) = (shared.header.end, shared.header.count);
@@ -248,7 +248,7 @@ impl Frames {
         }
     }
 
-    /// The messages of another encoding of the block that these are.
+    /// Returns the part of another encoding of the block that corresponds to these messages.
     fn part_of(&self, form: &Self) -> Self {
         debug_assert_eq!(form.count, self.shared().header.count, "one for each");
         let mut form = form.clone();
@@ -275,7 +275,7 @@ impl Frames {
     }
 }
 
-/// The messages of encoded frames.
+/// Iterates over the messages of encoded frames.
 pub(crate) fn parts(bytes: &[u8]) -> impl Iterator<Item = Part<'_>> {
     let mut start = 0;
     std::iter::from_fn(move || {
@@ -292,12 +292,12 @@ pub(crate) fn parts(bytes: &[u8]) -> impl Iterator<Item = Part<'_>> {
     })
 }
 
-/// The bytes of all payloads of frames that we have encoded.
+/// The length of all payloads of frames that this module encoded.
 fn payload_bytes(frames: &[u8]) -> usize {
     parts(frames).map(|part| part.payload.len()).sum()
 }
 
-/// The length of the header at the front of frames that we have encoded.
+/// The length of the header at the front of frames that this module encoded.
 #[inline]
 pub(super) fn header_len_of(bytes: &[u8]) -> usize {
     match bytes[1] {
@@ -307,7 +307,7 @@ pub(super) fn header_len_of(bytes: &[u8]) -> usize {
     }
 }
 
-/// The length of the first payload of frames that we have encoded.
+/// The length of the first payload of frames that this module encoded.
 fn payload_len_of(bytes: &[u8]) -> usize {
     match (bytes[1], &bytes[2..]) {
         (126, &[a, b, ..]) => usize::from(u16::from_be_bytes([a, b])),
@@ -319,11 +319,11 @@ fn payload_len_of(bytes: &[u8]) -> usize {
     }
 }
 
-/// A length in a block.
+/// Narrows a length within a block.
 ///
 /// # Panics
 ///
-/// If it is 4 GiB or more, which no message of a client can be.
+/// If the length is 4 GiB or more, which no message of a client can reach.
 #[inline]
 fn narrow(len: usize) -> u32 {
     u32::try_from(len).expect("a block of frames is smaller than 4 GiB")

@@ -19,7 +19,7 @@ const MASKED: u8 = 0x80;
 pub enum Inflation {
     /// permessage-deflate is agreed on.
     Agreed,
-    /// It is not: a compressed message is an error.
+    /// Compression is not agreed on: a compressed message is an error.
     #[default]
     None,
 }
@@ -31,7 +31,7 @@ pub(super) enum Coding {
     Plain,
 }
 
-/// A legal header, as far as a header alone can be judged.
+/// A header that is legal as far as the header alone tells.
 #[derive(Debug)]
 pub(super) struct Header {
     pub(super) fin: bool,
@@ -42,7 +42,7 @@ pub(super) struct Header {
     pub(super) mask: Mask,
 }
 
-/// The bytes of a header that has not arrived in full.
+/// The bytes of a header that has arrived in part.
 #[derive(Debug, Default)]
 pub(super) struct PartialHeader {
     bytes: [u8; CLIENT_HEADER_BYTES_MAX],
@@ -50,18 +50,18 @@ pub(super) struct PartialHeader {
 }
 
 impl PartialHeader {
-    /// Whether none of it has arrived.
+    /// Whether no byte has arrived.
     pub(super) fn is_empty(&self) -> bool {
         self.len == 0
     }
 
-    /// Takes a header's bytes off `input`; `None` took all of them and needs more.
+    /// Takes a header's bytes off `input`; with `None` it took all of `input` and needs more.
     ///
-    /// With the header, `self` has served its purpose.
+    /// After a header was returned, `self` is of no further use.
     ///
     /// # Errors
     ///
-    /// What [`parse`] finds, the first in the order of the header's bytes.
+    /// The first error of [`parse`] in the order of the header's bytes.
     pub(super) fn read(
         &mut self,
         input: &mut &[u8],
@@ -81,7 +81,7 @@ impl PartialHeader {
     }
 }
 
-/// Reads a header from the front of `bytes`, with its size; `None` if it goes on.
+/// Reads a header from the front of `bytes`, with its size; `None` if the header is incomplete.
 fn parse(bytes: &[u8], inflation: Inflation) -> Result<Option<(Header, usize)>, WireError> {
     let Some((&[first, second], rest)) = bytes.split_first_chunk() else {
         return Ok(None);
@@ -116,7 +116,7 @@ fn parse_first(first: u8, inflation: Inflation) -> Result<(OpCode, Coding), Wire
     match (first & RESERVED, opcode, inflation) {
         (0, Some(opcode), _) => Ok((opcode, Coding::Plain)),
         (0, None, _) => Err(WireError::ReservedOpcode(first & 0x0F)),
-        // On the first frame of a message alone (RFC 7692 6.1).
+        // RSV1 may be set on the first frame of a message alone (RFC 7692 6.1).
         (RSV1, Some(opcode @ OpCode::Data(_)), Inflation::Agreed) => Ok((opcode, Coding::Deflated)),
         (_, Some(_) | None, Inflation::Agreed | Inflation::None) => Err(WireError::ReservedBits),
     }
@@ -133,17 +133,17 @@ fn check_control(fin: bool, short_len: u8) -> Result<(), WireError> {
     Ok(())
 }
 
-/// The header of a frame that is a whole message, not compressed: most messages have one.
+/// The header of an uncompressed message in a single frame, as most messages are.
 pub(super) struct WholeHeader {
     pub(super) kind: DataKind,
     pub(super) payload_len: usize,
     pub(super) mask: Mask,
-    /// Its own length.
+    /// The length of the header.
     pub(super) size: usize,
 }
 
 impl WholeHeader {
-    /// Reads one from the front of `bytes`; `None` for any other one, and for none.
+    /// Reads such a header from the front of `bytes`; `None` for other headers and incomplete ones.
     #[inline]
     pub(super) fn read(bytes: &[u8]) -> Option<Self> {
         const TEXT: u8 = FIN | OpCode::Data(DataKind::Text).bits();
@@ -174,7 +174,7 @@ impl WholeHeader {
     }
 }
 
-/// Reads the payload's length in whichever of its three forms, and what follows it.
+/// Reads the payload's length in any of its three forms; returns it with the bytes behind it.
 #[inline]
 fn parse_len(short_len: u8, rest: &[u8]) -> Result<Option<(u64, &[u8])>, WireError> {
     match short_len {

@@ -1,14 +1,14 @@
 //! The server's half of the WebSocket wire format (RFC 6455), without any IO.
 //!
-//! Bytes of a client go into a [`Decoder`], which yields [`Event`]s or one [`WireError`].
-//! The server sends [`Frames`], one or more data messages that are encoded once for any number of
-//! receivers, or a control frame written by [`append_control`] around a [`ControlPayload`].
+//! The bytes of a client go into a [`Decoder`], which yields [`Event`]s or a [`WireError`]. The
+//! server sends [`Frames`], data messages that are encoded once for any number of receivers, or a
+//! control frame written by [`append_control`] around a [`ControlPayload`].
 //!
 //! - `control`, `frame` and `frames`: control frames, a data message, and several in one block of
 //!   memory; `block` is that memory.
-//! - `close` and `error`: how a connection ends, by intent or by a client's mistake.
-//! - `decoder`: what is received; a state machine on top of `header`, `mask` and `utf8`.
-//! - `extension` and `deflate`: permessage-deflate (RFC 7692), the one extension there is.
+//! - `close` and `error`: the end of a connection, by intent or by a client's mistake.
+//! - `decoder`: the input of a client, as a state machine on top of `header`, `mask` and `utf8`.
+//! - `extension` and `deflate`: permessage-deflate (RFC 7692), the only extension.
 
 mod block;
 mod control;

@@ -17,13 +17,13 @@ const BINARY: u8 = 0x82;
 const CLOSE: u8 = 0x88;
 const PING: u8 = 0x89;
 const PONG: u8 = 0x8A;
-/// The bit whose absence says that a message goes on.
+/// The bit of a message's last frame; without it the message goes on.
 const FIN: u8 = 0x80;
 const CONTINUATION: u8 = 0x00;
 
 const KEY: [u8; 4] = [0x37, 0xFA, 0x21, 0x3D];
 
-/// A client's frame with a length in its shortest form.
+/// Encodes a client's frame, with the length in its shortest form.
 fn client_frame(first: u8, payload: &[u8], key: [u8; 4]) -> Vec<u8> {
     let mut frame = client_header(first, payload.len(), key);
     let masked = payload.iter().zip(key.iter().cycle()).map(|(b, k)| b ^ k);
@@ -31,7 +31,7 @@ fn client_frame(first: u8, payload: &[u8], key: [u8; 4]) -> Vec<u8> {
     frame
 }
 
-/// The header of such a frame alone.
+/// Encodes the header of such a frame alone.
 fn client_header(first: u8, len: usize, key: [u8; 4]) -> Vec<u8> {
     let mut header = vec![first];
     match len {
@@ -49,12 +49,12 @@ fn client_header(first: u8, len: usize, key: [u8; 4]) -> Vec<u8> {
     header
 }
 
-/// The event of this message alone.
+/// Makes the event of a single message.
 fn message(frame: Frame) -> Event {
     Event::Messages(frame.into())
 }
 
-/// All that a decoder made of some bytes.
+/// The events and the error that a decoder made of some bytes.
 #[derive(Debug, Default, PartialEq)]
 struct Outcome {
     events: Vec<Event>,

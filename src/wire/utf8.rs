@@ -1,14 +1,14 @@
-//! UTF-8 checked as it arrives, in chunks cut anywhere.
+//! Incremental UTF-8 validation, of chunks that are cut anywhere.
 
 use std::str;
 
 use crate::planted::{self, Bug};
 use crate::wire::error::WireError;
 
-/// Checks a text chunk by chunk (RFC 6455 8.1), keeping at most three bytes between chunks.
+/// Checks a text chunk by chunk (RFC 6455 8.1), and keeps at most three bytes between chunks.
 ///
-/// An error is reported with the first byte after which no text is possible any more. That the
-/// text does not end within a character is left to the check of the whole, which every frame has.
+/// An error is reported with the first byte after which no continuation makes the text valid. A
+/// text that ends within a character is found by the check of the whole, which every frame gets.
 #[derive(Debug, Default)]
 pub(super) struct Utf8Validator {
     /// The start of a character whose end is in the next chunk.
@@ -55,7 +55,7 @@ impl Utf8Validator {
     }
 }
 
-/// The start of a character at the end of `bytes`, up to three bytes, mostly none.
+/// The incomplete character at the end of `bytes`: up to three bytes, mostly none.
 fn incomplete_end(bytes: &[u8]) -> Result<&[u8], WireError> {
     match str::from_utf8(bytes) {
         Ok(_) => Ok(&[]),

@@ -1,4 +1,4 @@
-//! Any messages, cut into any fragments and chunks, come out as they went in.
+//! Arbitrary messages, cut into any fragments and chunks, are decoded to equal messages.
 
 use proptest::collection::vec;
 use proptest::prelude::*;
@@ -7,20 +7,20 @@ use proptest::sample::Index;
 use super::*;
 use crate::wire::{ControlPayload, DataKind, Frame};
 
-/// A message, and how its client sends it.
+/// A message, and the way its client sends it.
 #[derive(Clone, Debug)]
 pub(super) struct Sent {
     kind: DataKind,
     payload: Vec<u8>,
-    /// Where it is cut into fragments.
+    /// The positions where the message is cut into fragments.
     cuts: Vec<Index>,
-    /// The key of each frame, again and again.
+    /// The masking keys of the frames, cyclically.
     keys: Vec<[u8; 4]>,
-    /// The ping after each fragment, if there is one.
+    /// The pings after the fragments, where present.
     pings: Vec<Option<Vec<u8>>>,
 }
 
-/// Bytes of a client, and what a server reads in them.
+/// The bytes of a client, and the events that a server reads in them.
 #[derive(Debug, Default)]
 pub(super) struct Stream {
     pub(super) bytes: Vec<u8>,
@@ -74,7 +74,7 @@ pub(super) fn stream(sent: &[Sent]) -> Stream {
     stream
 }
 
-/// Messages of up to `long` bytes, mostly short ones.
+/// Generates messages of up to `long` bytes, mostly short ones.
 pub(super) fn messages(long: usize) -> impl Strategy<Value = Vec<Sent>> {
     vec(message(long), 1..6)
 }
@@ -104,7 +104,7 @@ fn message(long: usize) -> impl Strategy<Value = Sent> {
     )
 }
 
-/// Cuts `bytes` into chunks of the given sizes, again and again.
+/// Cuts `bytes` into chunks of the given sizes, cyclically.
 fn chunks<'a>(mut bytes: &'a [u8], sizes: &[usize]) -> Vec<&'a [u8]> {
     let mut chunks = Vec::new();
     for size in sizes.iter().cycle() {

@@ -25,7 +25,7 @@ fn decode<'a>(limit: usize, chunks: impl IntoIterator<Item = &'a [u8]>) -> Outco
     outcome
 }
 
-/// As a client compresses a message: RFC 7692 7.2.1.
+/// Compresses a message as a client does: RFC 7692 7.2.1.
 fn deflated(payload: &[u8], level: Compression) -> Vec<u8> {
     let mut compress = Compress::new(level, false);
     let mut bytes = Vec::with_capacity(payload.len() * 2 + 64);
@@ -38,7 +38,7 @@ fn deflated(payload: &[u8], level: Compression) -> Vec<u8> {
     bytes
 }
 
-/// The frame of the same message, compressed for a client; `None` if that would not be shorter.
+/// Compresses a frame for a client; `None` if that would not be shorter.
 fn compressed(deflater: &mut Deflater, frame: &Frame, window: WindowBits) -> Option<Vec<u8>> {
     let frames = deflater.frames(frame.frames(), window, NonZeroUsize::MIN)?;
     Some(frames.as_bytes().to_vec())
@@ -144,7 +144,7 @@ fn a_message_that_cannot_be_compressed_fits_the_limit_in_its_longest_form() {
         let expected = message(Payload::Binary(&payload));
         assert_eq!(decode(payload.len(), [&frame[..]]), expected);
     }
-    // What is longer than that is refused when its header comes.
+    // A longer message is refused when its header comes.
     let header = client_header(BINARY | RSV1, 1_000 + 125 + 65, KEY);
     let error = decode(1_000, [&header[..]]).error;
     assert!(matches!(error, Some(WireError::TooBig { .. })), "{error:?}");
@@ -206,7 +206,7 @@ fn of_several_messages_those_are_compressed_that_are_long_enough_and_get_shorter
 
 #[test]
 fn no_distance_exceeds_the_window_that_the_client_asked_for() {
-    // The same 600 bytes twice: a window of 512 bytes cannot see the first when at the second.
+    // 600 bytes twice: with a window of 512 bytes, the second copy cannot refer to the first.
     let mut state = 7_u32;
     let noise: Vec<u8> = std::iter::repeat_with(|| {
         state = state.wrapping_mul(1_664_525).wrapping_add(1_013_904_223);
@@ -225,7 +225,7 @@ fn no_distance_exceeds_the_window_that_the_client_asked_for() {
     assert!(small > large + 200, "{small} {large}");
 }
 
-/// Noise, few letters, repetitions near and far, runs: what compressors take in different ways.
+/// Noise, few letters, repetitions near and far, runs: inputs that compressors encode differently.
 fn payload(kind: u32, len: usize, mut random: impl FnMut() -> u32) -> Vec<u8> {
     let mut payload = Vec::with_capacity(len);
     while payload.len() < len {
@@ -282,7 +282,7 @@ fn large_messages_of_every_kind_are_compressed_and_restored() {
 proptest! {
     #![proptest_config(crate::cases::cases())]
 
-    /// However a client compresses, cuts and splits it.
+    /// A client may compress, cut and split a message in any way.
     #[test]
     fn what_a_client_compresses_is_read(
         payload in vec(prop_oneof![Just(b'x'), any::<u8>()], 0..2_000),
@@ -303,7 +303,7 @@ proptest! {
         prop_assert_eq!(outcome, message(Payload::Binary(&payload)));
     }
 
-    /// What we compress, a client restores: with its own window, from the message alone.
+    /// A client restores each compressed message with its own window, from that message alone.
     #[test]
     fn what_we_compress_is_the_message(
         payloads in vec(vec(prop_oneof![Just(b'x'), Just(b'y'), any::<u8>()], 0..3_000), 1..4),
@@ -322,7 +322,8 @@ proptest! {
         }
     }
 
-    /// Any bytes have one verdict, wherever they are cut, and no more memory than the limit allows.
+    /// Any bytes have one verdict, wherever they are cut, and use no more memory than the limit
+    /// allows.
     #[test]
     fn any_bytes_have_one_verdict(
         payload in vec(any::<u8>(), 0..200),

@@ -1,15 +1,15 @@
 //! The decoder against tungstenite, on streams that are legal but for a few bytes.
 //!
-//! Both must read the same messages up to the first error, and find an error in the same
-//! streams. Tungstenite 0.30 deviates from RFC 6455, or from what is left open there, in this:
+//! Both decoders must read equal messages up to the first error, and find an error in the same
+//! streams. Tungstenite 0.30 deviates from RFC 6455, or from a point left open there, as follows:
 //!
-//! - It reports most errors when the frame is complete. So where the decoder has failed, the
-//!   stream is lengthened until that frame is complete for tungstenite, too.
-//! - It takes lengths that are not minimal (5.2), which a control frame's is if it has more
-//!   than one byte but is not too long; such streams are compared up to there.
-//! - A bad code in a close frame is no error there but is read as 1002 (7.4). So is 1014,
-//!   which IANA registered later. Of such a close only its being one is compared.
-//! - It does not bound empty fragments; these streams are too short to meet the bound.
+//! - Most errors come when the frame is complete. So where the decoder has failed, the stream is
+//!   lengthened until that frame is complete for tungstenite, too.
+//! - Lengths that are not minimal (5.2) are accepted; the length of a control frame is such if it
+//!   has more than one byte but is not too long. Such streams are compared up to that length.
+//! - A bad code in a close frame is read as 1002 (7.4). So is 1014, which IANA registered later.
+//!   Such closes are compared without their codes.
+//! - Empty fragments are not bounded; these streams are too short to meet the bound.
 
 use std::io::{self, Cursor, Read, Write};
 
@@ -24,26 +24,26 @@ use super::arbitrary::{messages, stream};
 use super::*;
 use crate::wire::Payload;
 
-/// At least 125, because tungstenite's limit is for control frames as well.
+/// At least 125, because tungstenite's limit also applies to control frames.
 const LIMIT: usize = 310;
 
-/// How a stream ends.
+/// The way a stream ends.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 enum End {
     Close,
     Error,
-    /// In the midst of something, or between two messages.
+    /// The stream ends within a message, or between two messages.
     Open,
 }
 
-/// What both decoders can say.
+/// The events that both decoders can report.
 #[derive(Debug, PartialEq, Eq)]
 enum Said {
     Text(String),
     Binary(Vec<u8>),
     Ping(Vec<u8>),
     Pong(Vec<u8>),
-    /// The code and the reason, if both decoders agree which they are.
+    /// The code and the reason, if both decoders agree on them.
     Close(Option<(u16, String)>),
 }
 
@@ -126,7 +126,7 @@ fn compare(bytes: &[u8]) -> Result<(), TestCaseError> {
     let (our_said, our_end) = ours(&outcome);
     let mut input = bytes.to_vec();
     if our_end == End::Error {
-        // The rest of a header, and of a payload that both limits allow.
+        // The rest of a header, and of a payload within both limits.
         input.extend([0; 14 + LIMIT]);
     }
     let (mut their_said, their_end) = theirs(input);
@@ -143,7 +143,7 @@ fn compare(bytes: &[u8]) -> Result<(), TestCaseError> {
     Ok(())
 }
 
-/// A frame that fits nowhere in particular.
+/// Makes a frame that fits no particular state.
 fn stray_frame() -> impl Strategy<Value = Vec<u8>> {
     let first = prop_oneof![
         4 => prop::sample::select(vec![0x01, 0x02, 0x00, FIN, TEXT, BINARY, CLOSE, PING, PONG]),

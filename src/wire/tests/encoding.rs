@@ -1,4 +1,4 @@
-//! What the server sends, and the values it is made of.
+//! The frames that the server sends, and the values they consist of.
 
 use proptest::prelude::*;
 

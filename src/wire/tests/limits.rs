@@ -1,4 +1,4 @@
-//! Lengths at their edges, and the memory behind them.
+//! Lengths at their limits, and the memory they cost.
 
 use super::*;
 use crate::wire::{ControlPayload, EMPTY_FRAGMENTS_MAX, Frame};
@@ -57,7 +57,7 @@ fn so_many_empty_fragments_are_allowed() {
     assert_eq!(decode_whole(1, &again).events, [message.clone(), message]);
 }
 
-/// As Autobahn 9.3.1 does: fragments with bytes are bounded by the message's limit alone.
+/// As in Autobahn 9.3.1: fragments with bytes are bounded by the message's limit alone.
 #[test]
 fn a_message_may_have_any_number_of_fragments_with_bytes() {
     let mut bytes = client_frame(BINARY & !FIN, b"x", KEY);

@@ -1,4 +1,4 @@
-//! The same bytes, cut everywhere.
+//! Equal bytes, cut at every position.
 
 use super::*;
 
@@ -44,7 +44,7 @@ fn short_errors_survive_every_split() {
     assert_all_splits_agree(&[&client_frame(BINARY, b"xy", KEY)[..], &[0xC1, 0x00]].concat());
 }
 
-/// With three chunks, which meet every pair of states; every split would be too many.
+/// Three chunks, which meet every pair of states; every split would be too many.
 #[test]
 fn longer_streams_survive_every_pair_of_cuts() {
     let stream = [

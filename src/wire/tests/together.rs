@@ -1,4 +1,4 @@
-//! Messages that are decoded together are the same as decoded one by one.
+//! Messages decoded together, which must equal messages decoded one by one.
 
 use proptest::collection::vec;
 use proptest::prelude::*;
@@ -7,7 +7,7 @@ use proptest::sample::Index;
 use super::arbitrary::{messages, stream};
 use super::*;
 
-/// What a decoder makes of these chunks that takes up to so many messages together.
+/// Decodes chunks with up to `messages_max` messages together.
 fn decode_together(limit: usize, chunks: &[&[u8]], messages_max: usize) -> Outcome {
     let mut decoder = Decoder::new(limit);
     let mut outcome = Outcome::default();
@@ -36,7 +36,7 @@ fn texts(count: usize) -> Vec<u8> {
     frames.flatten().collect()
 }
 
-/// How many messages come first, and what is left then.
+/// Decodes once; returns the number of messages and the bytes left.
 fn first(bytes: &[u8], messages_max: usize) -> (Option<usize>, &[u8]) {
     let mut rest = bytes;
     let event = Decoder::new(1000).decode(&mut rest, messages_max);
@@ -78,7 +78,7 @@ fn only_the_first_ones_that_are_whole_and_common_are_taken() {
     for (bytes, taken) in [(cut, 2), (ping, 3), (long, 3), (bad, 3)] {
         assert_eq!(first(&bytes, 16).0, Some(taken));
     }
-    // Within another message they are its bytes, or wrong.
+    // Within another message, their bytes are its payload, or an error.
     let mut decoder = Decoder::new(1000);
     let mut begun = &client_frame(TEXT & !FIN, b"a", KEY)[..];
     assert_eq!(decoder.decode(&mut begun, 16), Ok(None));

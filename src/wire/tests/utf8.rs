@@ -1,4 +1,4 @@
-//! The incremental validator, against the standard library's whole one.
+//! The incremental validator, compared with the standard library's validator of whole texts.
 
 use std::str;
 
@@ -13,7 +13,7 @@ fn first_error(bytes: &[u8]) -> Option<usize> {
         .find(|end| str::from_utf8(&bytes[..*end]).is_err_and(|error| error.error_len().is_some()))
 }
 
-/// Where a validator fails that sees one byte at a time.
+/// The position where a validator fails that sees one byte at a time.
 fn validator_error(bytes: &[u8]) -> Option<usize> {
     let mut validator = Utf8Validator::default();
     let fails = |byte: &[u8]| validator.push(byte).is_err();
@@ -68,7 +68,7 @@ fn every_split_agrees_with_the_standard_library() {
     }
 }
 
-/// As Autobahn 6.4.1 to 6.4.4 do: the frame is not complete, and needs not be.
+/// As in Autobahn 6.4.1 to 6.4.4: the error is found before the frame is complete.
 #[test]
 fn a_text_fails_with_its_first_impossible_byte() {
     let text = "\u{3ba}\u{1f79}\u{3c3}\u{3bc}\u{3b5}".as_bytes();
