@@ -1,8 +1,9 @@
-//! One service: carries out what its [`Lifecycle`] says.
+//! A service: applies events to its [`Lifecycle`] and carries out the effects.
 //!
-//! An event is taken and the instance is prepared under the service's one lock; spawning, aborting
-//! and waking happen after it is released, in any order: an instance can be told to stop before its
-//! task is spawned, and none can exit before that.
+//! An event is applied, and an instance is prepared, under the service's lock. Spawning, aborting
+//! and waking happen after the lock is released, so the effects of two events may be carried out in
+//! any order. An instance may therefore be told to stop before its task is spawned; no instance can
+//! exit before that, as its task reports the exit.
 
 use std::future::poll_fn;
 use std::num::NonZeroU64;
@@ -24,22 +25,22 @@ use crate::rt::{Home, Instant, Runtime};
 use crate::service::{Context, Seed, Service, Stop};
 use crate::sync::{Arc, AtomicU64, Mutex, Ordering, Waiters};
 
-/// One service.
+/// A registered service.
 pub(crate) struct Entry<R: Runtime> {
     pub(super) name: ServiceName,
     pub(super) inbox: Topic,
     service: StdArc<dyn Service>,
     bus: StdArc<dyn MessageBus>,
     rt: R,
-    /// How often it kept its thread from others.
+    /// The number of polls that kept the thread from other tasks for too long.
     pub(super) blocked: AtomicU64,
-    /// One more than how often those who watch it were woken; written under the lock, before they
-    /// are.
+    /// The number of times that the watchers were woken, plus one; raised under the lock, before
+    /// the watchers are woken.
     changes: AtomicU64,
     pub(super) slot: Mutex<Slot>,
 }
 
-/// What the lock of a service guards.
+/// The data behind the lock of a service.
 pub(super) struct Slot {
     pub(super) lifecycle: Lifecycle,
     placement: Placement,
@@ -61,13 +62,13 @@ impl Slot {
         }
     }
 
-    /// Gives a client's place at a home back.
+    /// Gives a client's slot at a home back.
     pub(super) fn vacate(&mut self, spot: &Spot) {
         self.placement.leave(spot);
     }
 }
 
-/// The handles on the running instance.
+/// The handles of the running instance.
 struct Instance {
     stop: Stop,
     abort: AbortHandle,
@@ -79,15 +80,15 @@ struct Timer {
     abort: AbortHandle,
 }
 
-/// What came of an event.
+/// The result of an event.
 pub(super) struct Turn {
-    /// The generation that serves those who joined with it.
+    /// The oldest generation that serves a client which joined with the event.
     since: Generation,
-    /// Only a join can be refused.
+    /// The reason of a refusal; only a join can be refused.
     refused: Option<Refusal>,
 }
 
-/// What an event makes necessary once the lock is released.
+/// The consequences of an event, to be carried out once the lock is released.
 #[derive(Default)]
 struct Afterwards {
     abort: Option<AbortHandle>,
@@ -134,26 +135,26 @@ impl<R: Runtime> Entry<R> {
         }
     }
 
-    /// A number that is another one once those who watch it have been woken.
+    /// A version number, which changes before the watchers are woken.
     #[inline]
     pub(super) fn changes(&self) -> Option<NonZeroU64> {
-        // In one order with the wakes: who was woken sees what it was woken for.
+        // In one order with the increments: a woken task sees the increment that preceded its wake.
         NonZeroU64::new(self.changes.load(Ordering::SeqCst))
     }
 
-    /// The generation that serves a client which joins now, if it may.
+    /// Joins a client; returns the oldest generation that serves it.
     pub(super) fn join(this: &Arc<Self>) -> Result<Generation, Refusal> {
         let turn = Self::on(this, Event::Join);
         turn.refused.map_or(Ok(turn.since), Err)
     }
 
-    /// Places a client that is here; where, and its place there.
+    /// Chooses a home for a joined client; returns the home and the client's slot there.
     pub(super) fn place(&self, home_clients: usize) -> Option<(Home, Spot)> {
         let accepted = self.rt.home()?;
         Some(self.slot.lock().placement.enter(accepted, home_clients))
     }
 
-    /// Takes an event and carries its effect out.
+    /// Applies an event and carries out its effect.
     pub(super) fn on(this: &Arc<Self>, event: Event) -> Turn {
         let now = this.rt.now();
         let mut slot = this.slot.lock();
@@ -185,17 +186,20 @@ impl<R: Runtime> Entry<R> {
         let changed = after != before || slot.lifecycle.is_idle();
         let changed = planted::none(Bug::StatusWakesNobody, changed);
         let watchers = changed.then(|| {
+            // Under the lock, and before the wakes: a watcher that parks reads `changes` under the
+            // lock, so that it takes no later change for one it has seen.
             this.changes.fetch_add(1, Ordering::SeqCst);
             slot.watchers.unpark()
         });
         let (state_now, generation_now) = (slot.lifecycle.state(), slot.lifecycle.generation());
         drop(slot);
         if (state_now, generation_now) != (state, generation) {
-            // A rejoin while it lingers starts nothing.
+            // A client that joins a lingering service starts nothing, which is not worth a line.
             if (state_now, generation_now) != (State::Running, generation) {
                 this.log(state_now, generation_now);
             }
         }
+        // With no lock held: wakers and tasks are foreign code, which may come back for the lock.
         watchers.unwrap_or_default().wake();
         afterwards.carry_out(&this.rt);
         Turn { since, refused }
@@ -217,11 +221,12 @@ impl<R: Runtime> Entry<R> {
         }
     }
 
-    /// Makes an instance and the task that runs it; the task reports its exit however it ends.
+    /// Makes an instance and its task; the task reports the exit, whichever way it ends.
     fn start(this: &Arc<Self>, generation: Generation) -> (Instance, BoxFuture<'static, ()>) {
         let stop = Stop::new();
         let (abort, registration) = AbortHandle::new_pair();
-        // Here and not in the task: the inbox is there before any client learns of the instance.
+        // Subscribed here, not in the task: the inbox exists before a client learns of the
+        // instance.
         let inbox = this.bus.subscribe(&this.inbox);
         let mut guard = ExitGuard::new(Arc::clone(this), generation, inbox);
         let instance = Instance {
@@ -236,7 +241,7 @@ impl<R: Runtime> Entry<R> {
         (instance, task.boxed())
     }
 
-    /// The run of one instance.
+    /// Runs an instance to its end.
     pub(super) async fn run(&self, generation: Generation, inbox: Subscription, stop: Stop) -> Run {
         let seed = Seed {
             service: self.name.clone(),
@@ -249,7 +254,7 @@ impl<R: Runtime> Entry<R> {
         self.run_polls(self.service.run(context)).await
     }
 
-    /// Tells when the service keeps its thread from all others there, which the system cannot.
+    /// Polls an instance; warns if a poll blocks the thread, which the system cannot detect.
     async fn run_polls(&self, mut run: BoxFuture<'static, Run>) -> Run {
         poll_fn(|cx| {
             let begun = self.rt.now();
@@ -283,7 +288,7 @@ impl<R: Runtime> Entry<R> {
         Self::on(this, Event::Exited { generation, exit });
     }
 
-    /// A timer has fired: one that fired too early is armed again.
+    /// Handles the end of a timer; a timer that fired too early is armed again.
     fn fired(this: &Arc<Self>, at: Instant) {
         let mut slot = this.slot.lock();
         let own = slot.timer.as_ref().is_some_and(|timer| timer.at == at);
@@ -293,7 +298,7 @@ impl<R: Runtime> Entry<R> {
         Self::on(this, Event::Timer);
     }
 
-    /// Tells the operator where the service went.
+    /// Logs the new state of the service.
     fn log(&self, state: State, generation: Generation) {
         let service = self.name.as_str();
         match state {
@@ -323,7 +328,7 @@ impl<R: Runtime> Entry<R> {
         }
     }
 
-    /// Keeps one timer task that waits for the lifecycle's deadline, and none if it has none.
+    /// Keeps a single timer task for the lifecycle's deadline, or no task without a deadline.
     fn arm(this: &Arc<Self>, slot: &mut Slot, afterwards: &mut Afterwards) {
         let armed = slot.timer.as_ref().map(|timer| timer.at);
         let deadline = planted::or(Bug::TimerKept, armed, slot.lifecycle.deadline());

@@ -1,4 +1,4 @@
-//! How an instance ended, and the guard that reports it whatever happens.
+//! The exits of instances, and the guard that reports an exit in any case.
 
 use std::any::Any;
 use std::fmt;
@@ -14,7 +14,7 @@ use crate::rt::Runtime;
 use crate::service::Stop;
 use crate::sync::Arc;
 
-/// How an instance ended, with the reason.
+/// The way in which an instance ended, with the reason.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub(crate) enum Exit {
     Aborted,
@@ -23,18 +23,18 @@ pub(crate) enum Exit {
     Returned,
 }
 
-/// How an instance ended other than it should.
+/// The record of an instance that ended abnormally.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Crash {
-    /// Which one.
+    /// The generation of the instance.
     pub generation: Generation,
-    /// What it said, cut to [`REASON_BYTES_MAX`].
+    /// The reason, cut to [`REASON_BYTES_MAX`] bytes.
     pub reason: String,
-    /// When, by the date.
+    /// The date and time of the end.
     pub at: SystemTime,
 }
 
-/// Longest reason kept of a crash, in bytes.
+/// The longest reason kept of a crash, in bytes.
 pub const REASON_BYTES_MAX: usize = 1024;
 
 impl Crash {
@@ -49,7 +49,7 @@ impl Crash {
     }
 }
 
-/// What the function of a service came to.
+/// The result of a service's function.
 pub(crate) type Run = Result<(), String>;
 
 type Unwound = Box<dyn Any + Send>;
@@ -84,19 +84,19 @@ impl fmt::Display for Exit {
     }
 }
 
-/// What the panic said; a payload that is no text cannot be shown.
+/// The text of a panic; a payload of another type cannot be shown.
 fn panic_text(panic: &(dyn Any + Send)) -> String {
     let text = panic.downcast_ref::<&str>().copied();
     let text = text.or_else(|| panic.downcast_ref::<String>().map(String::as_str));
     text.unwrap_or("(no text)").to_owned()
 }
 
-/// Reports the exit of one instance once, after its inbox is gone: as told, or as aborted if its
-/// task is dropped.
+/// Reports the exit of an instance exactly once, after its inbox is gone: with the given exit, or
+/// as aborted if the instance's task is dropped.
 pub(crate) struct ExitGuard<R: Runtime> {
     entry: Arc<Entry<R>>,
     generation: Generation,
-    /// `None` once the instance has it.
+    /// `None` once the instance has taken it.
     inbox: Option<Result<Subscription, SubscribeError>>,
     reported: bool,
 }
@@ -115,7 +115,7 @@ impl<R: Runtime> ExitGuard<R> {
         }
     }
 
-    /// Runs the instance, once.
+    /// Runs the instance; to be called once.
     pub(crate) async fn run(&mut self, stop: Stop) -> Run {
         match self.inbox.take() {
             Some(Ok(inbox)) => self.entry.run(self.generation, inbox, stop).await,

@@ -1,4 +1,4 @@
-//! One client's share of a running service.
+//! A client's share of a running service.
 
 use std::num::NonZeroU64;
 use std::task::{Context, Poll};
@@ -11,32 +11,32 @@ use crate::planted::{self, Bug};
 use crate::rt::{Home, Runtime};
 use crate::sync::{Arc, Place};
 
-/// One client's share of a service: the number of live leases is the service's reference count.
+/// A client's share of a service: the number of live leases is the service's reference count.
 ///
-/// It cannot be cloned; dropping it leaves, at once and whatever the service is doing.
+/// A lease cannot be cloned. Dropping it leaves at once, in any state of the service.
 pub struct Lease<R: Runtime> {
     watch: Watch<R>,
     since: Generation,
-    /// Whether it is told that its client has arrived.
+    /// Whether the registry was told that the client has arrived.
     has_arrived: bool,
 }
 
-/// What a lease is worth at the moment.
+/// The present value of a lease.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Status {
-    /// The application stops: leave soon. Until then the instance of this generation serves it, if
-    /// there is one.
+    /// The application stops: leave soon. Until then the instance of this generation serves the
+    /// client, if there is an instance.
     Draining(Option<Generation>),
     /// The service crashed for good: leave.
     Failed,
-    /// The instance of this generation serves it.
+    /// The instance of this generation serves the client.
     Running(Generation),
-    /// No instance serves it yet.
+    /// No instance serves the client yet.
     Waiting,
 }
 
 impl Status {
-    /// The generation that serves the lease, if one does.
+    /// The generation that serves the client, if an instance does.
     pub fn generation(self) -> Option<Generation> {
         match self {
             Self::Running(generation) => Some(generation),
@@ -68,25 +68,26 @@ impl<R: Runtime> Lease<R> {
         }
     }
 
-    /// The service it is a lease of.
+    /// The name of the service.
     pub fn service(&self) -> &ServiceName {
         &self.watch.entry.name
     }
 
-    /// The topic on which the service receives what its clients send.
+    /// The topic on which the service receives the messages of its clients.
     pub fn inbox(&self) -> &Topic {
         &self.watch.entry.inbox
     }
 
-    /// The oldest generation that serves this lease: what an older one publishes is not for it.
+    /// The oldest generation that serves this lease: messages of older instances are not for its
+    /// client.
     pub fn since(&self) -> Generation {
         self.since
     }
 
-    /// Where its client is best served, if its session can be taken there from here: with the
-    /// service, as long as that has fewer than `home_clients` there.
+    /// Chooses the home that serves the client best, if its session can move: the service's home,
+    /// as long as that has fewer than `home_clients`.
     ///
-    /// It counts as served there until it is dropped, or placed again.
+    /// The client counts as served there until the lease is dropped or placed again.
     pub(crate) fn place(&mut self, home_clients: usize) -> Option<Home> {
         self.watch.vacate();
         let (home, spot) = self.watch.entry.place(home_clients)?;
@@ -94,39 +95,40 @@ impl<R: Runtime> Lease<R> {
         Some(home)
     }
 
-    /// What it is worth at the moment.
+    /// The present status of the lease.
     pub fn status(&self) -> Status {
         Status::of(&self.watch.entry.slot.lock().lifecycle)
     }
 
-    /// Whether polling its status could do nothing: the task that polled it last is parked, and has
-    /// not been woken by a change since.
+    /// Whether polling the status would do nothing: the task that polled last is parked, and no
+    /// change has woken it since.
     ///
-    /// Only for the very task that polled it last; see [`moved`](Self::moved).
+    /// Only the task that polled last may ask; see [`moved`](Self::moved).
     #[inline]
     pub(crate) fn is_quiet(&self) -> bool {
         self.watch.parked.is_some() && self.watch.parked == self.watch.entry.changes()
     }
 
-    /// From now on another task polls it.
+    /// Notes that another task polls the lease from now on.
     pub(crate) fn moved(&mut self) {
         self.watch.parked = None;
     }
 
-    /// Its client has handed over all that it had sent when the application began to stop.
+    /// Reports that the client has handed over all messages that it had sent when the application
+    /// began to stop.
     pub(crate) fn arrived(&mut self) {
         if !std::mem::replace(&mut self.has_arrived, true) {
             Entry::on(&self.watch.entry, Event::Arrived);
         }
     }
 
-    /// Ready as soon as that is so for each client of the service that is left.
+    /// Polls until each remaining client of the service has reported its [arrival](Self::arrived).
     pub(crate) fn poll_all_arrived(&mut self, cx: &mut Context<'_>) -> Poll<()> {
         self.watch
             .poll(cx, |lifecycle| lifecycle.have_all_arrived().then_some(()))
     }
 
-    /// Ready as soon as the status is another one than `seen`.
+    /// Polls until the status differs from `seen`.
     pub fn poll_status(&mut self, cx: &mut Context<'_>, seen: Status) -> Poll<Status> {
         self.watch.poll(cx, |lifecycle| {
             let status = Status::of(lifecycle);
@@ -140,7 +142,7 @@ impl<R: Runtime> Drop for Lease<R> {
         if planted::is(Bug::LeaseKept) {
             return;
         }
-        // Who sees that it has left may take its place.
+        // Before the leave: a client that joins after the leave may get the slot.
         self.watch.vacate();
         let has_arrived = self.has_arrived;
         Entry::on(&self.watch.entry, Event::Leave { has_arrived });
@@ -152,14 +154,14 @@ impl<R: Runtime> Drop for Lease<R> {
     }
 }
 
-/// A place among those who wait for a service to change.
+/// A task's registration as a watcher of a service.
 pub(super) struct Watch<R: Runtime> {
     entry: Arc<Entry<R>>,
-    /// `None` until it first waits.
+    /// The slot among the watchers; `None` before the first wait.
     place: Option<Place>,
-    /// Where its client is served; here it takes no room that was not there anyway.
+    /// The client's slot at a home; kept here, where it takes no extra memory.
     spot: Option<Spot>,
-    /// How often those who wait had been woken when a task was parked here.
+    /// The value of `changes` when a task was parked here; `None` if no task is parked.
     parked: Option<NonZeroU64>,
 }
 
@@ -173,7 +175,7 @@ impl<R: Runtime> Watch<R> {
         }
     }
 
-    /// Ready with what `look` finds; parks the task while it finds nothing.
+    /// Polls until `look` returns a value; parks the task meanwhile.
     pub(super) fn poll<T>(
         &mut self,
         cx: &mut Context<'_>,
@@ -184,6 +186,7 @@ impl<R: Runtime> Watch<R> {
             self.parked = None;
             return Poll::Ready(found);
         }
+        // Read under the lock, so that a later change wakes the task and has another number.
         self.parked = self.entry.changes();
         let place = self.place.get_or_insert_with(|| slot.watchers.enter());
         let replaced = slot.watchers.park(place, cx.waker());
@@ -192,7 +195,7 @@ impl<R: Runtime> Watch<R> {
         Poll::Pending
     }
 
-    /// Gives its client's place at a home back.
+    /// Gives the client's slot at a home back.
     fn vacate(&mut self) {
         if let Some(spot) = self.spot.take() {
             self.entry.slot.lock().vacate(&spot);

@@ -1,4 +1,4 @@
-//! When a service runs: a pure machine, events in, at most one effect out.
+//! The lifecycle of a service as a pure state machine: events in, at most one effect out.
 //!
 //! ```text
 //!              first Join: Start                 last Leave, linger > 0
@@ -35,14 +35,15 @@ pub struct Lifecycle {
     state: State,
     generation: Generation,
     clients: usize,
-    /// Clients whose messages from before the drain are handed over.
+    /// The number of clients whose messages from before the drain are handed over.
     arrived: usize,
     draining: bool,
-    /// When the present instance was started.
+    /// The time at which the present instance was started.
     started: Instant,
-    /// Crashes within the window, oldest first; at most as many as make the service Failed.
+    /// The times of the crashes within the window, oldest first; at most as many as make the
+    /// service Failed.
     crashes: VecDeque<Instant>,
-    /// Crashes in a row, each of an instance that did not outlive the window.
+    /// The number of crashes in a row, each of an instance that did not outlive the window.
     streak: u32,
     /// Whether the next crash within the window fails the service at once.
     trial: bool,
@@ -50,78 +51,78 @@ pub struct Lifecycle {
     counts: LifecycleCounts,
 }
 
-/// Where a service is in its life.
+/// The state of a service.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum State {
-    /// It crashed and will be started again, if it still has clients then.
+    /// The instance crashed; a new one is started after a wait, if there are clients then.
     Backoff {
-        /// When.
+        /// The end of the wait.
         until: Instant,
     },
-    /// It crashed too often; joins are refused.
+    /// The service crashed too often; joins are refused.
     Failed {
-        /// Until then.
+        /// The end of the refusals.
         until: Instant,
     },
-    /// An instance runs without clients, kept warm.
+    /// An instance is kept running without clients.
     Lingering {
-        /// Until then.
+        /// The time at which the instance is stopped.
         until: Instant,
     },
     /// An instance runs for at least one client.
     Running,
-    /// No instance and no clients.
+    /// The service has no instance and no clients.
     Stopped,
-    /// An instance was told to return; clients that join wait for the next one.
+    /// An instance was told to return; clients that join wait for the next instance.
     Stopping {
-        /// When it is aborted; `None` once it has been.
+        /// The time at which the instance is aborted; `None` once it has been aborted.
         until: Option<Instant>,
     },
 }
 
-/// What happened.
+/// An input of the state machine.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum Event {
-    /// A client has handed over all that it had sent when the application began to stop.
+    /// A client has handed over all messages that it had sent when the application began to stop.
     Arrived,
-    /// The application stops: no more clients, no more starts than needed.
+    /// The application stops: no more clients, no more starts than necessary.
     Drain,
-    /// An instance is gone.
+    /// An instance has ended.
     Exited {
-        /// Which one.
+        /// The generation of the instance.
         generation: Generation,
-        /// How.
+        /// The kind of the exit.
         exit: ExitKind,
     },
-    /// A client wants the service.
+    /// A client joins the service.
     Join,
-    /// A client that had joined is gone.
+    /// A client that had joined has left.
     Leave {
-        /// Whether it [has arrived](Event::Arrived).
+        /// Whether the client [has arrived](Event::Arrived).
         has_arrived: bool,
     },
-    /// The deadline may have come.
+    /// The deadline may have passed.
     Timer,
 }
 
-/// How an instance ended.
+/// The way in which an instance ended.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum ExitKind {
-    /// It was aborted, by us after its grace or by its runtime.
+    /// The instance was aborted, after its grace or by its runtime.
     Aborted,
-    /// It panicked, or returned an error.
+    /// The instance panicked, or returned an error.
     Crashed,
-    /// It returned.
+    /// The instance returned.
     Returned,
 }
 
-/// What to do about it.
+/// The action that an event requires.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 #[must_use = "an effect that is not carried out is lost"]
 pub enum Effect {
     /// Abort the instance of this generation.
     Abort(Generation),
-    /// Refuse the client that wanted to join; it has not joined.
+    /// Refuse the client that wanted to join; the client has not joined.
     Refuse(Refusal),
     /// Start an instance of this generation.
     Start(Generation),
@@ -129,37 +130,37 @@ pub enum Effect {
     Stop(Generation),
 }
 
-/// Why a client may not join.
+/// The reason why a client may not join.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Refusal {
     /// The application stops.
     Draining,
     /// The service crashed too often.
     Failed {
-        /// The next start may be tried after this time.
+        /// The time after which the next start may be tried.
         retry_after: Duration,
     },
 }
 
-/// What the machine has done.
+/// The totals of a lifecycle.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub struct LifecycleCounts {
-    /// Instances started.
+    /// Instances that were started.
     pub starts: u64,
-    /// Instances gone.
+    /// Instances that have ended.
     pub exits: u64,
-    /// Of these, crashes.
+    /// Instances that ended by a crash.
     pub crashes: u64,
     /// Instances that did not return within their grace.
     pub aborts: u64,
-    /// Exits of another generation and timers before their deadline, which were ignored.
+    /// Ignored exits of another generation, and ignored timers before their deadline.
     pub stale: u64,
-    /// Clients refused.
+    /// Clients that were refused.
     pub refused: u64,
 }
 
 impl Lifecycle {
-    /// A stopped service; `seed` feeds the jitter of its backoff.
+    /// Makes a stopped service; `seed` feeds the jitter of its backoff.
     pub fn new(policy: LifecyclePolicy, seed: u64) -> Self {
         Self {
             policy,
@@ -177,11 +178,11 @@ impl Lifecycle {
         }
     }
 
-    /// Takes an event at time `now` and returns what to do, if anything.
+    /// Applies an event at time `now` and returns the required action, if there is one.
     ///
     /// # Panics
     ///
-    /// On a [`Event::Leave`] without a client, which a move-only lease cannot produce.
+    /// On an [`Event::Leave`] without a client, which a move-only lease cannot produce.
     pub fn on(&mut self, now: Instant, event: Event) -> Option<Effect> {
         let effect = match event {
             Event::Arrived => {
@@ -207,7 +208,7 @@ impl Lifecycle {
         self.state
     }
 
-    /// Clients that have joined and not left.
+    /// The number of clients that have joined and not left.
     pub fn clients(&self) -> usize {
         self.clients
     }
@@ -217,7 +218,7 @@ impl Lifecycle {
         self.generation
     }
 
-    /// The generation that serves those who join now: the running one, else the next.
+    /// The generation that serves a client which joins now: the running one, or else the next.
     pub fn next_to_serve(&self) -> Generation {
         match self.state {
             State::Running | State::Lingering { .. } => self.generation,
@@ -241,8 +242,8 @@ impl Lifecycle {
         }
     }
 
-    /// Whether each client that is left has handed over all that it had sent when the application
-    /// began to stop.
+    /// Whether each remaining client has handed over all messages that it had sent when the
+    /// application began to stop.
     pub fn have_all_arrived(&self) -> bool {
         self.draining && self.arrived >= self.clients
     }
@@ -252,7 +253,7 @@ impl Lifecycle {
         !self.has_instance() && self.clients == 0
     }
 
-    /// When the next [`Event::Timer`] is due.
+    /// The time at which the next [`Event::Timer`] is due; `None` if no timer is needed.
     pub fn deadline(&self) -> Option<Instant> {
         match self.state {
             State::Backoff { until } | State::Failed { until } | State::Lingering { until } => {
@@ -263,7 +264,7 @@ impl Lifecycle {
         }
     }
 
-    /// What it has done.
+    /// The totals so far.
     pub fn counts(&self) -> LifecycleCounts {
         self.counts
     }
@@ -323,7 +324,7 @@ impl Lifecycle {
         }
         self.counts.exits += 1;
         if now.saturating_since(self.started) >= self.policy.crash_window {
-            // It lived long enough, however it ended.
+            // The instance lived long enough, so the crashes before it no longer count as a row.
             self.trial = false;
             self.streak = 0;
         }
@@ -369,7 +370,8 @@ impl Lifecycle {
         None
     }
 
-    /// A drained service waits for nothing: there is nobody it could be started for.
+    /// Stops a drained service without clients that waits for a start: the start would be for no
+    /// client.
     fn settle(&mut self) {
         let waits = matches!(self.state, State::Backoff { .. } | State::Failed { .. });
         if self.draining && self.clients == 0 && waits {
@@ -400,8 +402,8 @@ impl Lifecycle {
         Some(Effect::Refuse(refusal))
     }
 
-    /// Chooses between Backoff and Failed; a service without clients goes there too, so that
-    /// clients that come and go cannot start a broken service without end.
+    /// Enters Backoff or Failed. A service without clients does so, too: otherwise clients that
+    /// come and go could start a broken service without end.
     fn crash(&mut self, now: Instant) {
         self.counts.crashes += 1;
         let window = self.policy.crash_window;
@@ -432,8 +434,9 @@ impl Lifecycle {
         }
     }
 
-    /// Doubles with each crash in a row up to the maximum; between half and all of that, so that
-    /// services that crashed together do not start together.
+    /// Computes the wait after a crash. The full wait doubles with each crash in a row, up to the
+    /// maximum. The wait is drawn from its upper half, so that services that crashed together do
+    /// not start together.
     fn backoff(&mut self) -> Duration {
         let doublings = self.streak.saturating_sub(1).min(31);
         let full = self.policy.backoff_min.saturating_mul(1 << doublings);
@@ -445,7 +448,7 @@ impl Lifecycle {
         half + self.jitter.up_to(full - half)
     }
 
-    /// The invariants, after every event.
+    /// Checks the invariants, after every event.
     fn check(&self) {
         let alive = self.counts.starts - self.counts.exits;
         assert!(
@@ -464,7 +467,7 @@ impl Lifecycle {
     }
 }
 
-/// A small sequence of numbers that look random and repeat from their seed (SplitMix64).
+/// A small pseudo-random generator with a seed (SplitMix64).
 #[derive(Clone, Debug)]
 struct Jitter(u64);
 

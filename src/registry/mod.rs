@@ -1,4 +1,4 @@
-//! The registry: which services there are, and the leases of their clients.
+//! The registry: the services of an application, and the leases of their clients.
 
 use std::collections::BTreeMap;
 use std::future::poll_fn;
@@ -46,18 +46,18 @@ pub(crate) struct Registration {
     pub(crate) policy: LifecyclePolicy,
 }
 
-/// What one service is doing.
+/// The state of a service.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct ServiceStatus {
-    /// Where it is in its life.
+    /// The state of the lifecycle.
     pub state: State,
-    /// The generation of its last start.
+    /// The generation of the last start.
     pub generation: Generation,
-    /// Its clients: the leases there are.
+    /// The number of clients, each with a lease.
     pub clients: usize,
-    /// What its lifecycle has done.
+    /// The totals of the lifecycle.
     pub counts: LifecycleCounts,
-    /// How often it went on for [`BLOCKED_AFTER`](crate::limits::BLOCKED_AFTER) without a wait.
+    /// The number of polls that took [`BLOCKED_AFTER`](crate::limits::BLOCKED_AFTER) or longer.
     pub blocked: u64,
 }
 
@@ -68,7 +68,7 @@ impl ServiceStatus {
     }
 }
 
-/// Why a client did not get a lease.
+/// The reason why a client did not get a lease.
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
 pub enum JoinError {
     /// The service, or the whole application, takes no clients now.
@@ -95,20 +95,20 @@ impl<R: Runtime> Registry<R> {
         }
     }
 
-    /// Joins a client to a service and starts the service if it is the first.
+    /// Joins a client to a service; the first client starts the service.
     ///
-    /// The lease counts at once; whether an instance serves it yet, [`Lease::poll_status`] tells.
+    /// The lease counts at once; [`Lease::poll_status`] tells whether an instance serves it yet.
     ///
     /// # Errors
     ///
-    /// When there is no such service, or it takes no clients now.
+    /// When there is no such service, or the service takes no clients now.
     pub fn join(&self, service: &str) -> Result<Lease<R>, JoinError> {
         let entry = self.services.get(service).ok_or(JoinError::Unknown)?;
         let since = Entry::join(entry).map_err(JoinError::Refused)?;
         Ok(Lease::new(Watch::new(Arc::clone(entry)), since))
     }
 
-    /// The service of this name, if there is one.
+    /// The registered name equal to `service`, if there is such a service.
     pub fn name(&self, service: &str) -> Option<&ServiceName> {
         self.services.get_key_value(service).map(|(name, _)| name)
     }
@@ -118,7 +118,7 @@ impl<R: Runtime> Registry<R> {
         self.services.keys()
     }
 
-    /// What a service is doing; `None` if there is no such service.
+    /// The state of a service; `None` if there is no such service.
     pub fn status(&self, service: &str) -> Option<ServiceStatus> {
         let entry = self.services.get(service)?;
         let slot = entry.slot.lock();
@@ -131,12 +131,12 @@ impl<R: Runtime> Registry<R> {
         })
     }
 
-    /// How the last instance of a service ended that did not end well, if one has.
+    /// The last abnormal end of an instance of a service, if there was one.
     pub fn last_crash(&self, service: &str) -> Option<Crash> {
         self.services.get(service)?.slot.lock().last_crash.clone()
     }
 
-    /// Refuses every further client and asks those there are to leave.
+    /// Refuses every further client and asks the present clients to leave.
     pub fn drain(&self) {
         let forgotten = planted::one_more(Bug::DrainForgetsService, 0);
         for entry in self.services.values().skip(forgotten) {

@@ -1,7 +1,7 @@
 //! loom models of the registry: clients that come and go against an instance that starts and ends.
 //!
-//! The tasks the registry spawns are driven by the model's main thread; a timer fires as soon as it
-//! is polled, and takes the clock with it. Each model names the bug it catches.
+//! The model's main thread polls the tasks that the registry spawns; a timer fires at its first
+//! poll and advances the clock. Each model names the bug it catches.
 
 use std::collections::VecDeque;
 use std::future::poll_fn;
@@ -21,7 +21,7 @@ use crate::rt::{Clock, Instant, Random, Sleep, Spawn};
 use crate::service::Context;
 use crate::sync::{Mutex, model};
 
-/// A runtime whose tasks wait for [`drive`].
+/// A runtime whose tasks are polled by [`drive`].
 #[derive(Clone)]
 struct ModelRt {
     now: StdArc<AtomicU64>,
@@ -31,7 +31,7 @@ struct ModelRt {
 #[derive(Default)]
 struct Queue {
     tasks: VecDeque<BoxFuture<'static, ()>>,
-    /// Client threads that are not done.
+    /// The number of client threads that are not done.
     clients: usize,
     driver: Option<Waker>,
 }
@@ -58,7 +58,7 @@ impl ModelRt {
         }
     }
 
-    /// A client's thread, counted until it is done.
+    /// Starts a client's thread, counted until it is done.
     fn client(&self, run: impl FnOnce() + Send + 'static) -> thread::JoinHandle<()> {
         let rt = self.clone();
         thread::spawn(move || {
@@ -67,7 +67,7 @@ impl ModelRt {
         })
     }
 
-    /// Drives the tasks until no client and no task is left.
+    /// Polls the tasks until no client and no task is left.
     fn drive(&self) {
         let mut tasks: Vec<BoxFuture<'static, ()>> = Vec::new();
         block_on(poll_fn(|cx| {
@@ -119,16 +119,16 @@ impl Random for ModelRt {
     }
 }
 
-/// What a modelled service does when it is run.
+/// The behaviour of a modelled service.
 #[derive(Clone, Copy)]
 enum Behaviour {
-    /// Returns when told to.
+    /// Every instance returns when told to stop.
     Obeys,
-    /// The first instance fails at once, the others obey.
+    /// The first instance fails at once; the others return when told to stop.
     FailsFirst,
 }
 
-/// One service and the number of its instances that are running.
+/// A service, and the number of its running instances.
 struct World {
     rt: ModelRt,
     registry: Registry<ModelRt>,
@@ -138,7 +138,7 @@ struct World {
 
 /// The leases as their holders count them.
 ///
-/// Each joins and leaves at some moment between the two counts around it, so a look at the service
+/// A holder joins or leaves at some moment between its two counts, so that the service's own count
 /// lies between two bounds.
 #[derive(Default)]
 struct Leases {
@@ -155,7 +155,7 @@ impl Leases {
         let counts = if joined.is_ok() {
             &self.joined
         } else {
-            // Never one of those that may be there.
+            // A refused join is counted as left: no lease exists for it.
             &self.left
         };
         counts.fetch_add(1, Ordering::SeqCst);
@@ -168,8 +168,8 @@ impl Leases {
         self.left.fetch_add(1, Ordering::SeqCst);
     }
 
-    /// The reference count is the number of live leases, and who has one has an instance, unless
-    /// that has crashed.
+    /// Checks that the reference count is the number of live leases, and that a holder of a lease
+    /// has an instance, unless that has crashed.
     fn check(&self, registry: &Registry<ModelRt>) {
         let load = |count: &AtomicUsize| count.load(Ordering::SeqCst);
         let (joined, left) = (load(&self.joined), load(&self.left));
@@ -232,7 +232,7 @@ impl World {
         }
     }
 
-    /// A client that joins, waits to be served and leaves.
+    /// Starts a client that joins, waits to be served and leaves.
     fn served_client(&self) -> thread::JoinHandle<()> {
         let registry = self.registry.clone();
         let leases = StdArc::clone(&self.leases);
@@ -249,7 +249,7 @@ impl World {
         })
     }
 
-    /// The same of one that asks as a session does: only once it is told that there is news.
+    /// Starts such a client that polls as a session does: only once there is a change.
     fn served_session(&self) -> thread::JoinHandle<()> {
         let registry = self.registry.clone();
         self.rt.client(move || {
@@ -270,7 +270,7 @@ impl World {
         })
     }
 
-    /// Nothing is left, and every start had its exit.
+    /// Checks that nothing is left, and that every start had its exit.
     fn assert_over(&self) -> LifecycleCounts {
         let status = self.registry.status("s").expect("registered");
         assert_eq!((status.state, status.clients), (State::Stopped, 0));
@@ -280,7 +280,7 @@ impl World {
     }
 }
 
-/// Counts an instance while it exists, and sees that it is alone.
+/// Counts an instance while it exists, and checks that no other exists.
 struct Running(StdArc<AtomicUsize>);
 
 impl Running {
@@ -299,7 +299,7 @@ impl Drop for Running {
 /// 2 clients x (join, wait to be served, leave) against the instance's start and exit; bound 2.
 ///
 /// Catches: a start or stop outside of the lock (two instances, or none), a release that counts
-/// twice, a joiner that is bound to a dying instance, a status change that wakes nobody.
+/// twice, a client that is bound to a dying instance, a status change that wakes no watcher.
 #[test]
 fn clients_that_come_and_go_are_all_served_by_one_instance_at_a_time() {
     model(Some(2), || {
@@ -315,7 +315,7 @@ fn clients_that_come_and_go_are_all_served_by_one_instance_at_a_time() {
     });
 }
 
-/// The same with an instance that lingers, whose timer fires at once; bound 2.
+/// 2 clients as above, with an instance that lingers, whose timer fires at once; bound 2.
 ///
 /// Catches: a timer that is not disarmed by a join, and a stale timer that is taken for a new one.
 #[test]
@@ -331,11 +331,11 @@ fn a_join_that_races_the_end_of_the_linger_is_served() {
     });
 }
 
-/// 1 client that comes and goes at once against one that waits for an instance after the first,
-/// which fails; bound 2.
+/// 1 client that comes and goes at once against 1 client that waits for an instance after the
+/// first, which fails; bound 2.
 ///
-/// Catches: a crash that nobody waiting is started again after, an exit of an old generation that
-/// ends the new instance.
+/// Catches: a crash after which a waiting client gets no new instance, an exit of an old generation
+/// that ends the new instance.
 #[test]
 fn a_client_is_served_after_the_crash_of_the_first_instance() {
     model(Some(2), || {
@@ -364,7 +364,7 @@ fn a_client_is_served_after_the_crash_of_the_first_instance() {
     });
 }
 
-/// 1 session that asks only once it is told of news, while its first instance fails; bound 3.
+/// 1 session that polls only after a change, while its first instance fails; bound 3.
 ///
 /// Catches: a watcher that notes that it is parked after it has unlocked, so that it takes a change
 /// in between for one that it has seen.
@@ -379,11 +379,11 @@ fn a_session_that_asks_only_for_news_misses_none() {
     });
 }
 
-/// A client that waits, in a drain, until all that are left have arrived, against one that leaves
-/// and has not; one that has has left before. Bound 2.
+/// A client waits, in a drain, until all remaining clients have arrived, against a client that
+/// leaves without having arrived; an arrived client has left before. Bound 2.
 ///
-/// Catches: a client that leaves and wakes nobody who waits for it, one that has left and still
-/// counts as arrived, and a wait that is over too early.
+/// Catches: a client that leaves without a wake for the waiting client, a client that has left and
+/// still counts as arrived, and a wait that is over too early.
 #[test]
 fn who_waits_for_all_to_arrive_is_woken_by_the_last_one() {
     model(Some(2), || {
@@ -414,7 +414,8 @@ fn who_waits_for_all_to_arrive_is_woken_by_the_last_one() {
 
 /// A drain against a join; bound 2.
 ///
-/// Catches: a lease given out after the drain had looked, and a drained wait that is not woken.
+/// Catches: a lease given out after the drain has looked at the leases, and a waiting `drained`
+/// that is not woken.
 #[test]
 fn no_lease_survives_a_finished_drain() {
     model(Some(2), || {

@@ -1,18 +1,18 @@
-//! Which thread serves each client of a service; pure.
+//! The choice of a thread for each client of a service, without IO.
 
 use std::num::NonZeroU32;
 
 use crate::rt::Home;
 
-/// The clients of one service, by the homes that serve them.
+/// The clients of a service, counted by the homes that serve them.
 ///
-/// The first ones are served where the service runs: what they say and hear crosses no threads.
-/// Further ones are spread.
+/// The first clients are served where the service runs: their messages cross no threads. Further
+/// clients are spread over the homes.
 #[derive(Debug, Default)]
 pub(super) struct Placement {
-    /// Where the service was started last.
+    /// The home where the service was last started.
     service: Option<Home>,
-    /// As many as there ever were, each at an index of its own.
+    /// The homes so far, each at a fixed index.
     homes: Vec<Served>,
 }
 
@@ -22,10 +22,10 @@ struct Served {
     clients: usize,
 }
 
-/// One client's place at a home; give it back with [`Placement::leave`].
+/// A client's slot at a home; give it back with [`Placement::leave`].
 #[derive(Debug)]
 pub(super) struct Spot(
-    /// One more than the index of the home, so that an `Option` of it is no larger.
+    /// The index of the home plus one, so that an `Option` of a slot is no larger.
     NonZeroU32,
 );
 
@@ -41,13 +41,14 @@ impl Spot {
 }
 
 impl Placement {
-    /// Takes note of where the service runs from now on.
+    /// Notes the home where the service runs from now on.
     pub(super) fn starts(&mut self, home: Option<Home>) {
         self.service = home;
     }
 
-    /// Places a client that was accepted at a home: with the service, where that has fewer than
-    /// `home_clients`, and else at the home with the fewest, of equals where it is.
+    /// Chooses a home for a client that was accepted at `accepted`: the service's home while that
+    /// has fewer than `home_clients`, otherwise the home with the fewest clients, in a tie the
+    /// client's own.
     pub(super) fn enter(&mut self, accepted: Home, home_clients: usize) -> (Home, Spot) {
         let accepted = self.index(accepted);
         let with_service = self.service.map(|home| self.index(home));
@@ -58,12 +59,12 @@ impl Placement {
         (served.home, Spot::at(index))
     }
 
-    /// Gives a place back.
+    /// Gives a slot back.
     pub(super) fn leave(&mut self, spot: &Spot) {
         self.homes[spot.index()].clients -= 1;
     }
 
-    /// The index of a home, from now on if it had none.
+    /// The index of a home; an unknown home is added.
     fn index(&mut self, home: Home) -> usize {
         let known = self.homes.iter().position(|served| served.home == home);
         known.unwrap_or_else(|| {
@@ -92,7 +93,7 @@ mod tests {
     const HERE: Home = Home(7);
     const THERE: Home = Home(3);
 
-    /// Where clients are placed that are accepted one after the other.
+    /// Places clients that are accepted one after the other; returns their homes.
     fn placed(placement: &mut Placement, accepted: &[Home], home_clients: usize) -> Vec<Home> {
         let placed = accepted
             .iter()
@@ -135,7 +136,8 @@ mod tests {
         #[test]
         fn everybody_is_counted_where_they_are_and_none_is_far_from_room_at_the_service(
             home_clients in 0..6_usize,
-            // Who comes where, who goes, and where the service starts.
+            // A step: a client comes at a home, a client leaves, or the service starts at a
+            // home.
             steps in prop::collection::vec((0..3_u8, 0..4_u64), 0..80),
         ) {
             let mut placement = Placement::default();

@@ -1,5 +1,4 @@
-//! What a lifecycle does: in walks through its states, and in situations that have rules of their
-//! own.
+//! Lifecycles, in walks through their states and in situations that have rules of their own.
 
 use std::num::NonZeroU32;
 
@@ -8,7 +7,7 @@ use super::*;
 mod situations;
 mod walks;
 
-/// A client leaves of whom nothing was asked.
+/// A client leaves that had not reported its arrival.
 const LEAVE: Event = Event::Leave { has_arrived: false };
 
 fn at(millis: u64) -> Instant {

@@ -1,4 +1,4 @@
-//! The situations that have rules of their own, with the numbers of each policy.
+//! Situations that have rules of their own, with the numbers of each policy.
 
 use super::*;
 
@@ -91,7 +91,7 @@ fn an_instance_that_outlives_the_window_starts_the_backoff_afresh() {
         backoff_max: Duration::from_millis(400),
         ..policy(0)
     };
-    // The second instance lives for one millisecond less than the window, or for all of it.
+    // The second instance lives for one millisecond less than the window, or for the whole window.
     for (life, longest) in [(999, 20), (1000, 10)] {
         let mut lifecycle = Lifecycle::new(policy.clone(), 1);
         assert!(lifecycle.on(at(0), Event::Join).is_some());

@@ -1,4 +1,4 @@
-//! Every short sequence of events and long random ones, beside an account of what must be true.
+//! Every short sequence of events and long random ones, compared with a simple account.
 
 use std::num::NonZeroU32;
 
@@ -6,7 +6,7 @@ use proptest::prelude::*;
 
 use super::*;
 
-/// What may happen, whatever the state: each is turned into the event that is possible there.
+/// A step in any state, which is turned into an event that is possible in that state.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 enum Step {
     Abort,
@@ -36,20 +36,20 @@ const STEPS: [Step; 11] = [
     Step::Timer,
 ];
 
-/// The machine beside a plain account of what must be true.
+/// The machine, beside a simple account of its expected state.
 #[derive(Clone)]
 struct World {
     lifecycle: Lifecycle,
     now: Instant,
     leases: usize,
-    /// Of these, those that have arrived.
+    /// The number of clients that have arrived.
     arrived: usize,
     instance: Option<Instance>,
     generation: Generation,
     draining: bool,
     grace: Duration,
     aborts: u64,
-    /// When the step began; a timer may take the clock further.
+    /// The time at which the step began; a timer may advance the clock.
     began: Instant,
 }
 
@@ -79,7 +79,7 @@ impl World {
         }
     }
 
-    /// Takes the step; `false` if it cannot happen here.
+    /// Takes the step; returns `false` if it is impossible in this state.
     fn step(&mut self, step: Step) -> bool {
         let Some(event) = self.event(step) else {
             return false;
@@ -134,7 +134,7 @@ impl World {
         }
     }
 
-    /// The exit of an instance that is gone, or of the present one's successor.
+    /// Makes the exit of an instance that is gone, or of the present one's successor.
     fn stale_exit(&self) -> Option<Event> {
         let generation = match self.instance {
             None => self.generation,
@@ -201,7 +201,7 @@ impl World {
                 match refusal {
                     Refusal::Draining => assert!(self.draining),
                     Refusal::Failed { retry_after } => {
-                        // Zero once the timer is late.
+                        // The wait is zero once the timer is late.
                         let due = self.lifecycle.deadline().expect("it ends");
                         assert_eq!(retry_after, due.saturating_since(self.now));
                         let state = self.lifecycle.state();
@@ -212,7 +212,7 @@ impl World {
         }
     }
 
-    /// What must be true after every event.
+    /// Checks the conditions that hold after every event.
     fn check(&self) {
         let lifecycle = &self.lifecycle;
         assert_eq!(lifecycle.clients(), self.leases, "the leases are the count");
@@ -234,7 +234,7 @@ impl World {
             .is_some_and(|instance| instance.told_to_stop.is_some());
         let stopping = matches!(lifecycle.state(), State::Stopping { .. });
         assert_eq!(told, stopping);
-        // Nobody waits for ever: who has a lease is served, or something is due or will exit.
+        // No client waits for ever: it is served, or a timer is due, or an instance will exit.
         let failed = matches!(lifecycle.state(), State::Failed { .. });
         let waits_for_exit = stopping;
         let due = lifecycle.deadline().is_some();
@@ -313,7 +313,7 @@ proptest! {
         }
     }
 
-    /// Every time of the policy nothing, the least, a usual one or for ever.
+    /// Every time of the policy is zero, the least, a usual one or for ever.
     #[test]
     fn a_policy_at_its_edges_keeps_the_invariants(
         policy in edges(),
@@ -325,7 +325,7 @@ proptest! {
         }
     }
 
-    /// Whatever happened: once everybody has left and time passes, nothing is left.
+    /// After any events: once all clients have left and time passes, nothing is left.
     #[test]
     fn everything_ends_once_everybody_has_left(
         steps in prop::collection::vec(prop::sample::select(STEPS.to_vec()), 0..200),
