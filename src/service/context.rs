@@ -1,4 +1,4 @@
-//! What a running service sees of the world.
+//! The interface of a running service to its surroundings.
 
 use std::future::poll_fn;
 use std::sync::Arc;
@@ -13,7 +13,7 @@ use crate::bus::{
 use crate::planted::{self, Bug};
 use crate::rt::{Clock, Instant};
 
-/// One run of a service: its inbox, its clients' topics, and time.
+/// A run of a service: its inbox, its clients' topics, and time.
 pub struct Context {
     service: ServiceName,
     generation: Generation,
@@ -25,18 +25,18 @@ pub struct Context {
     lost: u64,
 }
 
-/// What [`Context::next_until`] came to first.
+/// The first event that [`Context::next_until`] saw.
 #[derive(Clone, Debug, PartialEq)]
 pub enum Next {
-    /// The time is reached.
+    /// The deadline has passed.
     Elapsed,
-    /// A client sent this.
+    /// A client sent this message.
     Message(Message),
-    /// The last client has left and there are no more messages: return soon.
+    /// The last client has left and all messages are received: return soon.
     Stopped,
 }
 
-/// What the registry makes an instance's [`Context`] from.
+/// The values from which the registry makes an instance's [`Context`].
 pub(crate) struct Seed {
     pub(crate) service: ServiceName,
     pub(crate) generation: Generation,
@@ -63,13 +63,14 @@ impl Context {
         &self.service
     }
 
-    /// Which run of the service this is: 1 for the first.
+    /// The number of this run of the service: 1 for the first.
     pub fn generation(&self) -> Generation {
         self.generation
     }
 
-    /// The next message of a client, or `None` once the last client has left and everything that
-    /// clients had sent is received: then return soon, you are aborted after the grace.
+    /// Waits for the next message of a client. Returns `None` once the last client has left and all
+    /// messages of clients are received: the service should then return soon, and is aborted after
+    /// the grace.
     ///
     /// # Cancel safety
     ///
@@ -78,9 +79,9 @@ impl Context {
         poll_fn(|cx| self.poll_recv(cx)).await
     }
 
-    /// The next messages of a client that came together, at least one: a batch is received and
-    /// published for less than its messages one after the other. `None` as [`recv`](Self::recv)
-    /// returns it.
+    /// Waits for the next batch, at least one message of one client: receiving and publishing a
+    /// batch costs less than its messages one by one. Returns `None` when [`recv`](Self::recv)
+    /// does.
     ///
     /// ```
     /// # use busline::Context;
@@ -102,10 +103,10 @@ impl Context {
         poll_fn(|cx| self.poll_recv_batch(cx)).await
     }
 
-    /// The next message of a client, if there is one before `at`.
+    /// Waits for the next message of a client, or for the time `at`.
     ///
-    /// A deadline that has passed comes before a message that is there, so that no client can delay
-    /// it by sending without pause; both come before the stop.
+    /// A deadline that has passed comes before a waiting message, so that no client can delay it by
+    /// sending without pause; both come before the stop.
     ///
     /// # Cancel safety
     ///
@@ -121,9 +122,11 @@ impl Context {
         .await
     }
 
-    /// Waits this long, or until the last client has left: then `None`, return soon.
+    /// Waits for `wait`, or until the last client has left: then it returns `None`, and the service
+    /// should return soon.
     ///
-    /// What clients send meanwhile waits in the inbox; when that is full, their sockets wait.
+    /// Messages that clients send meanwhile wait in the inbox; when the inbox is full, the clients'
+    /// sockets are not read.
     pub async fn sleep(&mut self, wait: Duration) -> Option<()> {
         let mut sleep = self.clock.sleep_until(self.now() + wait);
         poll_fn(|cx| match self.stop.poll_raised(cx) {
@@ -133,27 +136,28 @@ impl Context {
         .await
     }
 
-    /// Sends a message, or a batch of them, to every client of this service, and returns how many
-    /// clients there are.
+    /// Sends a message or a batch to every client of this service, and returns the number of
+    /// clients.
     ///
-    /// It never waits; a client that is too slow loses its oldest unread messages. Several messages
-    /// of the service's own are joined by [`Batch::join`].
+    /// Never waits; a client that is too slow loses its oldest unread messages. [`Batch::join`]
+    /// joins several messages of the service's own.
     pub fn publish(&self, messages: impl Into<Batch>) -> usize {
         self.to_all.publish(self.stamped(messages.into()))
     }
 
-    /// Sends a message, or a batch, to the one client that sent `to`, over a topic of its own.
+    /// Sends a message or a batch to the client that sent `to`, over a topic of its own.
     ///
-    /// Returns how many subscribers got it: 0 if the client has left or no client sent `to`.
+    /// Returns the number of subscribers that got it: 0 if the client has left or no client sent
+    /// `to`.
     pub fn reply(&self, to: &Message, messages: impl Into<Batch>) -> usize {
         to.sender()
             .map_or(0, |sender| self.send_to(sender, messages))
     }
 
-    /// Sends a message, or a batch, to one client, over a topic of its own; a [`Sender`] is kept at
-    /// less cost than a message of it.
+    /// Sends a message or a batch to one client, over a topic of its own. A service that answers
+    /// later keeps a [`Sender`], which takes less memory than a message.
     ///
-    /// Returns how many subscribers got it: 0 if the client has left.
+    /// Returns the number of subscribers that got it: 0 if the client has left.
     pub fn send_to(&self, to: &Sender, messages: impl Into<Batch>) -> usize {
         self.bus.publish(to.topic(), self.stamped(messages.into()))
     }
@@ -168,13 +172,13 @@ impl Context {
         self.clock.wall()
     }
 
-    /// Messages of clients that this run has lost, because others published on its inbox without
-    /// waiting for room.
+    /// The number of messages that this run has lost, because a publisher on its inbox did not wait
+    /// for room.
     pub fn lost(&self) -> u64 {
         self.lost
     }
 
-    /// The messages as this run publishes them now.
+    /// Stamps messages with this run as the origin, and with the present time.
     fn stamped(&self, mut batch: Batch) -> Batch {
         if planted::is(Bug::PublishedShort) && batch.len() > 1 {
             batch = batch.split_front(batch.len() - 1);
@@ -195,8 +199,8 @@ impl Context {
         self.poll_inbox(cx, Subscription::poll_batch)
     }
 
-    /// Polls for what `next` takes out of the inbox, counts losses, and looks for the stop once the
-    /// inbox is empty.
+    /// Polls `next` on the inbox and counts losses. Polls for the stop only once the inbox is
+    /// empty.
     fn poll_inbox<T>(
         &mut self,
         cx: &mut std::task::Context<'_>,

@@ -1,4 +1,5 @@
-//! A service: one async function of a [`Context`], run while somebody is connected to it.
+//! Services: async functions of a [`Context`], each run while at least one client is connected to
+//! it.
 
 use futures::future::{BoxFuture, FutureExt};
 
@@ -15,10 +16,10 @@ pub use self::ping::ping;
 pub(crate) use self::stop::Stop;
 pub use self::timenow::timenow;
 
-/// Something that clients reach at `/ws/<service>`.
+/// A service that clients reach at `/ws/<service>`.
 ///
-/// Every async function of a [`Context`] is one; it returns nothing, or a `Result` whose error
-/// makes the run a crash.
+/// Every async function of a [`Context`] is a service; it returns nothing, or a `Result` whose
+/// error makes the run a crash.
 ///
 /// ```
 /// use busline::Context;
@@ -34,12 +35,12 @@ pub use self::timenow::timenow;
 /// # check(shout);
 /// ```
 pub trait Service: Send + Sync + 'static {
-    /// One run of the service, for as long as it has clients: to return before the last one has
-    /// left is a crash like an error or a panic, and the service is started again after a wait.
+    /// Runs the service for as long as it has clients. A return before the last client has left
+    /// counts as a crash, like an error or a panic: the service is started again after a wait.
     ///
-    /// It should return soon after [`Context::recv`] has returned `None`.
+    /// The future should return soon after [`Context::recv`] has returned `None`.
     ///
-    /// It must not block its thread: it shares it with the sessions.
+    /// The future must not block its thread, which it shares with the sessions.
     fn run(&self, ctx: Context) -> BoxFuture<'static, Result<(), String>>;
 }
 
@@ -54,9 +55,9 @@ where
     }
 }
 
-/// What the function of a service may return.
+/// A return type of a service's function.
 pub trait Outcome {
-    /// The error's text, if it is one.
+    /// The text of the error, if the service returned an error.
     ///
     /// # Errors
     ///

@@ -1,4 +1,4 @@
-//! The service `ping`: every client receives the messages of all of them.
+//! The service `ping`: each client receives the messages of every client.
 
 use super::Context;
 

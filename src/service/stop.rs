@@ -1,10 +1,10 @@
-//! The word to an instance that its last client has left.
+//! The signal to an instance that its last client has left.
 
 use std::task::{Context, Poll, Waker};
 
 use crate::sync::{Arc, Mutex};
 
-/// A flag that is raised once, and the task to wake when it is; clones share it.
+/// A flag that is raised once, and the task to wake at that time; clones share the flag.
 #[derive(Clone, Debug)]
 pub(crate) struct Stop(Arc<Mutex<State>>);
 
@@ -29,8 +29,9 @@ impl Stop {
         }
     }
 
-    /// Ready once the flag is raised; wakes the task that asked last.
+    /// Polls until the flag is raised; wakes the task that polled last.
     pub(crate) fn poll_raised(&self, cx: &mut Context<'_>) -> Poll<()> {
+        // Look and park happen under one lock: `raise` comes before both or wakes the task.
         let mut state = self.0.lock();
         if state.raised {
             return Poll::Ready(());
@@ -69,9 +70,9 @@ mod models {
     use super::*;
     use crate::sync::model;
 
-    /// A task that waits against the word to stop; preemptions unbounded.
+    /// A task that waits, against the raise of the flag; preemptions unbounded.
     ///
-    /// Catches: a waker parked after the flag was looked at under another lock.
+    /// Catches: a waker that is parked under another lock than the look at the flag.
     #[test]
     fn the_word_to_stop_always_reaches_the_task_that_waits() {
         model(None, || {

@@ -9,16 +9,17 @@ use super::{Context, Next};
 
 const PERIOD: Duration = Duration::from_secs(2);
 
-/// Publishes the RFC 3339 UTC time every 2 s to all clients, the first as soon as it runs.
+/// Publishes the RFC 3339 UTC time every 2 s to all clients, the first time as soon as it runs.
 ///
-/// Its first client is subscribed before it runs, so that client is told the time at once; a later
-/// client waits for the next tick. The ticks stay on the 2 s raster of the first one, however long
-/// it runs; those that fall into a pause of the whole machine are left out.
+/// The first client is subscribed before the service runs, so it receives the time at once; a later
+/// client waits for the next tick. The ticks stay at multiples of 2 s after the first tick; ticks
+/// that fall into a pause of the whole machine are left out.
 pub async fn timenow(mut ctx: Context) {
     let mut due = ctx.now();
     loop {
         match ctx.next_until(due).await {
-            // Clients have nothing to say here; an inbox left full would stop their sockets.
+            // Messages are read and ignored: a full inbox would stop the reads of the clients'
+            // sockets.
             Next::Message(_) => {}
             Next::Elapsed => {
                 ctx.publish(rfc3339(ctx.wall()));
@@ -31,8 +32,8 @@ pub async fn timenow(mut ctx: Context) {
     }
 }
 
-/// `2025-12-22T10:30:00Z`, the second that has begun; a time outside of the years 0 to 9999, which
-/// RFC 3339 cannot write, as the nearest inside.
+/// Formats a time as `2025-12-22T10:30:00Z`, rounded down to a second. RFC 3339 cannot write a time
+/// outside of the years 0 to 9999, which becomes the nearest time inside.
 fn rfc3339(time: SystemTime) -> String {
     let second = match time.duration_since(SystemTime::UNIX_EPOCH) {
         Ok(since) => i64::try_from(since.as_secs()).unwrap_or(i64::MAX),
@@ -94,7 +95,7 @@ mod tests {
         assert_eq!(at(YEAR_0 - 1, 0), "0000-01-01T00:00:00Z");
     }
 
-    /// The date of a day, counted by years and months: slow, and nothing like what is tested.
+    /// The date of a day, counted by years and months: slow, and unlike the tested code.
     fn date(mut days: i64) -> (i64, i64, i64) {
         let leap = |year: i64| (year % 4 == 0 && year % 100 != 0) || year % 400 == 0;
         let mut year = 1970;
