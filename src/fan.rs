@@ -1,13 +1,13 @@
-//! The flush: what everybody gets is written to all who keep up by one task, and wakes none of
-//! theirs.
+//! The fan-out: one task writes a service's messages to all clients that keep up, without waking
+//! their sessions.
 //!
 //! ```text
-//!   topic -> Group -> Fan -+-> link of a session that sleeps
-//!                          +-> link of a session that sleeps
-//!                          +-> link whose socket takes no more -> its session goes on by itself
+//!   topic -> SharedCursor -> Fan -+-> link of a session that sleeps
+//!                                 +-> link of a session that sleeps
+//!                                 +-> link whose socket is full -> its session takes over
 //! ```
 //!
-//! Locks: a fan's before a link's, and a link's before a topic's.
+//! Lock order: a fan before a link, a link before a topic.
 
 use std::collections::BTreeMap;
 use std::panic::{AssertUnwindSafe, catch_unwind};
@@ -26,40 +26,40 @@ use crate::rt::{Home, Instant, Runtime};
 use crate::shards::Shards;
 use crate::sync::Mutex;
 
-/// Followers of one fan at most: so many writes, and other tasks have their turn.
+/// The most followers of a fan: after so many writes, other tasks get their turn.
 const FOLLOWERS_MAX: usize = 256;
 
-/// Writes that count as of one moment.
+/// The number of writes that share a reading of the clock.
 const WRITES_PER_TIME: usize = 16;
 
-/// A session's socket, as a fan writes to it.
+/// The socket of a session, as a fan writes to it.
 pub(crate) trait Follower: Send + Sync {
-    /// Writes the burst after what is being written. One that is behind is its session's matter
-    /// from then on.
+    /// Writes the burst after the bytes that are being written. If the socket does not take all of
+    /// it, the session writes the rest.
     fn give(&self, burst: &Arc<Burst>, metrics: &Metrics, now: Instant) -> Given;
 
-    /// Adds a burst to what is to be written, after a panic has kept it from that.
+    /// Adds a burst to the bytes to be written, after a panic in [`give`](Self::give).
     fn keep(&self, burst: &Arc<Burst>);
 
-    /// Takes note that its session goes on by itself.
+    /// Notes that the session takes over from the fan.
     fn release(&self);
 
-    /// Wakes its session.
+    /// Wakes the session.
     fn ring(&self);
 }
 
-/// Whether a follower keeps up.
+/// The result of a write to a follower.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) enum Given {
-    /// Its socket has not taken all of it.
+    /// The socket has not taken the whole burst.
     Behind,
-    /// Its socket has taken all of it at once, which is not counted yet.
+    /// The socket has taken the whole burst at once; the caller is to count the write.
     Passed,
-    /// Its socket has taken all of it, after what was there before.
+    /// The socket has taken the whole burst, after earlier bytes; the write is counted.
     Whole,
 }
 
-/// Counts so many writes of a burst, as of that moment.
+/// Counts this many writes of a burst that ended at `now`.
 pub(crate) fn count(burst: &Burst, writes: u64, metrics: &Metrics, now: Instant) {
     let (messages, bytes) = (burst.messages() as u64, burst.bytes().len() as u64);
     metrics.messages_out.add(messages * writes);
@@ -67,11 +67,11 @@ pub(crate) fn count(burst: &Burst, writes: u64, metrics: &Metrics, now: Instant)
     burst.observe(&metrics.written_after, writes, now);
 }
 
-/// Those who follow one topic in one place.
+/// The sessions of one home that follow one topic.
 pub(crate) struct Fan {
     state: Mutex<State>,
     task: AbortHandle,
-    /// Where it is listed, and as what.
+    /// The list that has this fan, and its key there.
     listed: (Arc<Mutex<Map>>, Key),
 }
 
@@ -79,37 +79,37 @@ struct State {
     cursor: SharedCursor,
     followers: Slab<Place>,
     terms: Terms,
-    /// The version of the bus's taps as of which no follower is tapped.
+    /// The version of the bus's taps at which no follower was tapped.
     taps_version: u64,
-    /// Whether its task has ended.
+    /// Whether the task has ended.
     is_over: bool,
 }
 
-/// A follower's place; it stays until its session takes back what it has lent.
+/// The slot of a follower; kept until its session takes back its subscription.
 struct Place {
     client: ClientId,
     subscription: Subscription,
-    /// `None` once its session goes on by itself.
+    /// `None` once the session has taken over.
     follower: Option<Arc<dyn Follower>>,
 }
 
-/// A session's place in a fan; dropping it unsubscribes.
+/// A session's membership in a fan; dropping it unsubscribes.
 pub(crate) struct Member {
     fan: Arc<Fan>,
-    /// `None` only while it is being dropped.
+    /// `None` only while the member is being dropped.
     key: Option<usize>,
 }
 
-/// What came of a wish to follow a fan.
+/// The result of an attempt to join a fan.
 enum Joined {
-    /// Its followers stand elsewhere at the moment.
+    /// The followers are at another offset at the moment.
     Elsewhere(Loan),
     Member(Member),
-    /// It takes nobody, or nobody like this.
+    /// The fan is full, has ended, or has followers with another limit of bytes.
     No(Loan),
 }
 
-/// What a session lends to a fan.
+/// The values that a session lends to a fan.
 pub(crate) struct Loan {
     pub(crate) client: ClientId,
     pub(crate) follower: Arc<dyn Follower>,
@@ -123,12 +123,12 @@ pub(crate) struct Fans<R> {
     map: Arc<Mutex<Map>>,
 }
 
-/// The fans of each topic at each place.
+/// The fans of each topic at each home.
 type Map = BTreeMap<Key, Vec<Weak<Fan>>>;
 
 type Key = (Home, Topic);
 
-/// What all fans of an application use.
+/// The values that all fans of an application use.
 #[derive(Clone)]
 struct Stage<R> {
     rt: R,
@@ -144,14 +144,14 @@ impl<R: Runtime> Fans<R> {
         }
     }
 
-    /// Joins a fan of this topic; gives the loan back where sessions do not follow, as they are at
-    /// no one place, and where they do not at the moment.
+    /// Joins a fan of the topic, which is made if necessary. Returns the loan if the session is not
+    /// bound to a home, or if the followers are at another offset at the moment.
     pub(crate) fn join(&self, mut loan: Loan) -> Result<Member, Loan> {
         let Some(home) = self.stage.rt.home() else {
             return Err(loan);
         };
         let key = (home, loan.subscription.topic().clone());
-        // The newest first: those before it are mostly full.
+        // The newest fan first, as the older ones are mostly full.
         let mut before = usize::MAX;
         while let Some((index, fan)) = self.newest(&key, before) {
             match fan.join(loan) {
@@ -174,9 +174,10 @@ impl<R: Runtime> Fans<R> {
 }
 
 impl<R> Fans<R> {
-    /// The newest fan that stands in the list before this place, and its own place.
+    /// The newest fan before index `before` of the list, and its index.
     ///
-    /// One at a time, and used without the lock: the last handle of a fan takes it out of the list.
+    /// Returns a single fan, which is used without the lock: dropping the last handle of a fan
+    /// takes the lock to remove it from the list.
     fn newest(&self, key: &Key, before: usize) -> Option<(usize, Arc<Fan>)> {
         let map = self.map.lock();
         let fans = map.get(key)?;
@@ -187,7 +188,7 @@ impl<R> Fans<R> {
 }
 
 impl Fan {
-    /// Lets it follow, if it stands where the others do.
+    /// Adds a follower, if it is at the offset of the others.
     fn join(self: &Arc<Self>, mut loan: Loan) -> Joined {
         let mut state = self.state.lock();
         let is_full = state.cursor.members() >= FOLLOWERS_MAX;
@@ -218,7 +219,7 @@ impl Fan {
             cursor: SharedCursor::beside(&loan.subscription),
             followers: Slab::new(),
             terms: loan.terms,
-            // No bus has this version: the first flush looks at all.
+            // No bus has this version: the first flush checks all followers.
             taps_version: u64::MAX,
             is_over: false,
         };
@@ -234,13 +235,13 @@ impl Fan {
         (fan, Abortable::new(task, registration).map(drop).boxed())
     }
 
-    /// Gives its followers what there is; ready when it has given all of them back.
+    /// Writes new messages to all followers; ready once the fan has ended.
     fn poll<R: Runtime>(&self, cx: &mut Context<'_>, stage: &Stage<R>) -> Poll<()> {
         let mut state = self.state.lock();
         let released = state.flush(cx, stage);
         let is_over = state.is_over;
         drop(state);
-        // With no lock held: each wakes a session.
+        // With no lock held, as each call wakes a session.
         for follower in released {
             follower.ring();
         }
@@ -251,7 +252,7 @@ impl Fan {
         }
     }
 
-    /// Gives every follower back to its session, and takes none any more.
+    /// Returns every follower to its session, and accepts no more.
     fn end(&self) {
         let released = self.state.lock().end();
         for follower in released {
@@ -259,7 +260,7 @@ impl Fan {
         }
     }
 
-    /// Takes a follower's place away.
+    /// Removes a follower's slot, and returns its subscription.
     fn leave(&self, key: usize) -> Subscription {
         let mut state = self.state.lock();
         let mut place = state.followers.remove(key);
@@ -286,7 +287,7 @@ impl Drop for Fan {
 }
 
 impl State {
-    /// Writes what there is to all followers, and returns those that go on by themselves.
+    /// Writes new messages to all followers, and returns the followers whose sessions take over.
     fn flush<R: Runtime>(
         &mut self,
         cx: &mut Context<'_>,
@@ -304,8 +305,7 @@ impl State {
         released
     }
 
-    /// Releases the followers that are tapped: only their sessions can tell what becomes of each
-    /// message.
+    /// Releases the tapped followers: only their sessions report events for each message.
     fn release_tapped(&mut self, bus: &InMemoryMessageBus) -> Vec<Arc<dyn Follower>> {
         let version = bus.taps_version();
         if std::mem::replace(&mut self.taps_version, version) == version {
@@ -335,7 +335,7 @@ impl State {
             let Some(follower) = &place.follower else {
                 continue;
             };
-            // A socket that panics is no matter of the others, who are still to be given theirs.
+            // A panic in one socket must not keep the burst from the other followers.
             let give = || follower.give(burst, metrics, now);
             match catch_unwind(AssertUnwindSafe(give)) {
                 Ok(Given::Whole) => {}
@@ -354,7 +354,7 @@ impl State {
             .collect()
     }
 
-    /// Gives all of them back, and ends.
+    /// Releases all followers, and ends the fan.
     fn end(&mut self) -> Vec<Arc<dyn Follower>> {
         self.is_over = true;
         let keys: Vec<_> = self.followers.iter().map(|(key, _)| key).collect();
@@ -363,7 +363,7 @@ impl State {
             .collect()
     }
 
-    /// Gives a follower back to its session, which takes back what it has lent when it is polled.
+    /// Hands a follower back to its session, which takes back its subscription at its next poll.
     fn release(&mut self, key: usize) -> Option<Arc<dyn Follower>> {
         let place = self.followers.get_mut(key)?;
         let follower = place.follower.take()?;
@@ -374,7 +374,7 @@ impl State {
 }
 
 impl Member {
-    /// Leaves, and takes back what was lent.
+    /// Leaves the fan, and returns the subscription.
     pub(crate) fn leave(mut self) -> Option<Subscription> {
         self.take()
     }
@@ -391,7 +391,7 @@ impl Drop for Member {
     }
 }
 
-/// The task of a fan.
+/// The task that writes to the followers of a fan.
 struct Task<R: Runtime> {
     stage: Stage<R>,
     fan: Weak<Fan>,
@@ -408,7 +408,7 @@ impl<R: Runtime> Future for Task<R> {
 
 impl<R: Runtime> Drop for Task<R> {
     fn drop(&mut self) {
-        // One that its runtime drops serves nobody any more.
+        // A runtime that drops the task ends the fan, as no other task would serve the followers.
         if let Some(fan) = self.fan.upgrade() {
             fan.end();
         }

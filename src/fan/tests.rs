@@ -1,4 +1,4 @@
-//! What fans do, with sockets and a runtime that do what a test says.
+//! Fans with sockets and a runtime that a test controls.
 
 use std::task::Waker;
 use std::time::{Duration, SystemTime};
@@ -9,11 +9,11 @@ use crate::limits::Window;
 use crate::rt::{Clock, Random, Sleep, Spawn};
 use crate::sync::{AtomicU64, Ordering};
 
-/// A runtime whose tasks run when a test says so.
+/// A runtime whose tasks run when a test polls them.
 #[derive(Clone)]
 struct Still {
     list: Arc<Mutex<Vec<BoxFuture<'static, ()>>>>,
-    /// Looks at the clock, each of which takes a microsecond.
+    /// The number of readings of the clock, each of which takes a microsecond.
     looks: Arc<AtomicU64>,
 }
 
@@ -72,7 +72,7 @@ impl Random for Still {
     }
 }
 
-/// A socket that takes so many bursts more.
+/// A socket that takes a given number of further bursts.
 struct Socket(Mutex<Taken>);
 
 #[derive(Default)]
@@ -82,9 +82,9 @@ struct Taken {
     is_released: bool,
     rings: usize,
     panics: bool,
-    /// Whether it counts for itself.
+    /// Whether the socket counts its writes itself.
     counts: bool,
-    /// Messages kept after a panic.
+    /// The number of messages kept after a panic.
     kept: usize,
 }
 
@@ -156,7 +156,7 @@ impl World {
         }
     }
 
-    /// Another one that follows, whose socket takes so many bursts.
+    /// Adds a follower whose socket takes `room` bursts.
     fn follow(&self, room: usize) -> (Arc<Socket>, Member) {
         self.follow_with(room, 100)
     }
@@ -165,7 +165,7 @@ impl World {
         self.follow_since(room, bytes_max, 2)
     }
 
-    /// One that was admitted to this generation.
+    /// Adds a follower that was admitted to generation `since`.
     fn follow_since(&self, room: usize, bytes_max: usize, since: u64) -> (Arc<Socket>, Member) {
         let socket = Arc::new(Socket::of(room));
         let client = self.clients.fetch_add(1, Ordering::SeqCst);
@@ -198,7 +198,7 @@ fn taken(socket: &Socket) -> (usize, bool, usize) {
     (taken.messages, taken.is_released, taken.rings)
 }
 
-/// What a subscription has to receive.
+/// The texts of the messages that a subscription has to receive.
 fn texts(subscription: &mut Subscription) -> Vec<String> {
     let mut cx = Context::from_waker(Waker::noop());
     let mut texts = Vec::new();
@@ -290,7 +290,7 @@ fn what_an_older_instance_says_is_given_to_nobody_once_a_newer_client_follows() 
         let by_older = Message::text("a").from_origin(Origin::Service(Generation::new(2)));
         world.bus.publish(&topic(), by_older.into());
         world.rt.turn();
-        // Each of their sessions sees for itself what it is to have.
+        // The session of each follower then decides which messages its client receives.
         let is_released = given == 0;
         let expected = (given, is_released, usize::from(is_released));
         assert_eq!([&older, &socket].map(|socket| taken(socket)), [expected; 2]);
@@ -447,7 +447,7 @@ fn a_fan_without_followers_takes_nobody_who_stands_behind_it() {
     };
     world.publish(&["a"]);
     world.rt.turn();
-    // The one there was is behind. What is here already wakes the fan no more.
+    // The other follower is behind, and messages that are published already wake the fan no more.
     let Err(mut late) = world.fans.join(late) else {
         panic!("it would wait for what comes after that");
     };
@@ -505,7 +505,8 @@ fn what_has_passed_is_counted_and_nothing_twice() {
         (passed, 3 * passed)
     );
     assert_eq!(counts.written_after.count(), passed);
-    // As of the first look all but two that are not counted, as many of the second, and one more.
+    // The first reading of the clock serves `at_once` writes, two of which are not counted here;
+    // the second serves as many, and the third a single write.
     let at_once = WRITES_PER_TIME as u64;
     let took = Duration::from_micros((at_once - 2) + at_once * 2 + 3);
     assert_eq!(counts.written_after.sum, took);
