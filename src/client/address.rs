@@ -1,14 +1,14 @@
-//! Network addresses as limits count them: groups of one owner, and networks one trusts.
+//! Network addresses for limits: groups of one owner, and trusted networks.
 
 use std::fmt;
 use std::net::{IpAddr, Ipv6Addr};
 use std::str::FromStr;
 
-/// Bits of an IPv6 address that one customer has, at least.
+/// The prefix of an IPv6 address that one customer has at least, in bits.
 const GROUP_BITS_V6: u32 = 64;
 
-/// The address that stands for all addresses of the same owner: an IPv4 address for itself, an IPv6
-/// address for its /64. An IPv4 address written as IPv6 is the IPv4 address.
+/// The address that stands for all addresses of one owner: the address itself for IPv4, its /64 for
+/// IPv6. An IPv4 address mapped to IPv6 counts as the IPv4 address.
 pub fn group(address: IpAddr) -> IpAddr {
     match address.to_canonical() {
         IpAddr::V4(v4) => IpAddr::V4(v4),
@@ -27,7 +27,7 @@ pub struct Network {
 }
 
 impl Network {
-    /// Whether the address is in it.
+    /// Whether the network contains the address.
     pub fn contains(&self, address: IpAddr) -> bool {
         match (self.address, address.to_canonical()) {
             (IpAddr::V4(own), IpAddr::V4(other)) => {
@@ -36,7 +36,7 @@ impl Network {
             }
             (IpAddr::V6(own), IpAddr::V6(other)) => {
                 let differing = own.to_bits() ^ other.to_bits();
-                // A shift by all bits is none to Rust.
+                // Rust has no shift by all bits.
                 self.prefix == 0 || differing >> (128 - self.prefix) == 0
             }
             (IpAddr::V4(_), IpAddr::V6(_)) | (IpAddr::V6(_), IpAddr::V4(_)) => false,
@@ -44,7 +44,7 @@ impl Network {
     }
 }
 
-/// Why a text is no network.
+/// The reason why a text is no network.
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
 pub enum NetworkError {
     /// The part before the slash is no IP address.

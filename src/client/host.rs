@@ -1,15 +1,15 @@
-//! Hosts as requests name them (RFC 9110 7.2), and lists of them; pure.
+//! Hosts in requests (RFC 9110 7.2), and lists of hosts; without IO.
 
 use std::fmt;
 use std::net::{IpAddr, Ipv4Addr, Ipv6Addr};
 use std::str::FromStr;
 
-/// Longest name of a host, in bytes, without a dot at its end (RFC 1035 2.3.4).
+/// The longest name of a host, in bytes, without a dot at its end (RFC 1035 2.3.4).
 const NAME_BYTES_MAX: usize = 253;
 
 /// A host: an IP address, or a name in lower case without a dot at its end.
 ///
-/// An IPv4 address inside of an IPv6 address (`::ffff:127.0.0.1`) is that IPv4 address.
+/// An IPv4 address mapped to IPv6 (`::ffff:127.0.0.1`) counts as the IPv4 address.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum Host {
     /// An IP address.
@@ -18,43 +18,43 @@ pub enum Host {
     Name(String),
 }
 
-/// A host and perhaps a port, as the `Host` of a request has them.
+/// A host with an optional port, as in the `Host` of a request.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Authority {
     /// The host.
     pub host: Host,
-    /// The port; `None` for the one of the scheme.
+    /// The port; `None` for the default port of the scheme.
     pub port: Option<u16>,
 }
 
-/// The text is no host.
+/// The error for a text that is no host.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
 #[error("it is no host: write a name, an IPv4 address, or an IPv6 address in brackets")]
 pub struct HostError;
 
-/// Hosts by a pattern: `bus.example`, `10.0.0.7`, `[fd00::7]`, `*.example.com`, or `*` for any.
+/// A pattern of hosts: `bus.example`, `10.0.0.7`, `[fd00::7]`, `*.example.com`, or `*` for any.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Pattern(Named);
 
 #[derive(Clone, Debug, PartialEq, Eq)]
 enum Named {
     Any,
-    /// What stands before the `*`, and what stands after it.
+    /// The texts before and after the `*`.
     Between(String, String),
     One(Host),
 }
 
-/// The text is no pattern of hosts.
+/// The error for a text that is no pattern of hosts.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
 #[error("it is no pattern of hosts")]
 pub struct PatternError;
 
-/// The hosts by which requests may name a server, beside those that it takes anyway.
+/// The hosts by which requests may name a server, beside those that are always allowed.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct Hosts(Vec<Pattern>);
 
 impl Host {
-    /// Whether this machine means itself by it: `localhost`, a name below it, a loopback address.
+    /// Whether the host is this machine itself: `localhost`, a name below it, a loopback address.
     pub fn means_loopback(&self) -> bool {
         match self {
             Self::Address(address) => address.is_loopback(),
@@ -62,7 +62,7 @@ impl Host {
         }
     }
 
-    /// Whether it is an IP address, which no answer of a name server can change.
+    /// Whether the host is an IP address, which no answer of a name server can change.
     pub fn is_address(&self) -> bool {
         matches!(self, Self::Address(_))
     }
@@ -77,7 +77,7 @@ impl FromStr for Host {
             let address: Ipv6Addr = inside.parse().map_err(|_| HostError)?;
             return Ok(Self::Address(IpAddr::V6(address).to_canonical()));
         }
-        // The dot at the end of a whole name is no part of it.
+        // The dot at the end of an absolute name is no part of the name.
         let name = text.strip_suffix('.').unwrap_or(text).to_ascii_lowercase();
         if let Ok(address) = name.parse::<Ipv4Addr>() {
             return Ok(Self::Address(address.into()));
@@ -86,7 +86,8 @@ impl FromStr for Host {
     }
 }
 
-/// Whether it is a name as resolvers have them. RFC 3986 allows more characters, which no host has.
+/// Whether a text is a name that resolvers accept. RFC 3986 allows more characters, which no host
+/// has.
 fn is_name(text: &str) -> bool {
     let letter = |byte: u8| byte.is_ascii_alphanumeric() || b"-_".contains(&byte);
     text.len() <= NAME_BYTES_MAX
@@ -105,8 +106,7 @@ impl fmt::Display for Host {
     }
 }
 
-/// A host and the text after the colon behind it, which do not stand in the way of each other where
-/// the host is an IPv6 address in brackets.
+/// Splits a text at the colon after the host; colons inside of brackets belong to an IPv6 address.
 pub(crate) fn split_port(text: &str) -> (&str, Option<&str>) {
     let host = text.find(']').map_or(0, |bracket| bracket + 1);
     match text[host..].find(':') {
@@ -115,7 +115,7 @@ pub(crate) fn split_port(text: &str) -> (&str, Option<&str>) {
     }
 }
 
-/// A port in digits, and nothing else.
+/// Parses a port, of digits only.
 pub(crate) fn port(digits: &str) -> Option<u16> {
     let all = digits.bytes().all(|byte| byte.is_ascii_digit());
     all.then(|| digits.parse().ok()).flatten()
@@ -124,7 +124,7 @@ pub(crate) fn port(digits: &str) -> Option<u16> {
 impl FromStr for Authority {
     type Err = HostError;
 
-    /// Reads `host`, `host:port` or `host:`.
+    /// Parses `host`, `host:port` or `host:`.
     fn from_str(text: &str) -> Result<Self, HostError> {
         let (host, digits) = split_port(text);
         let port = match digits {
@@ -144,12 +144,12 @@ impl fmt::Display for Authority {
 }
 
 impl Pattern {
-    /// Whether it is `*`, which says nothing of any host.
+    /// Whether the pattern is `*`, which matches every host.
     pub(crate) fn is_any(&self) -> bool {
         self.0 == Named::Any
     }
 
-    /// Whether a host is one of these; a `*` stands for one character or more of a name.
+    /// Whether the pattern matches a host; a `*` stands for at least one character of a name.
     pub fn matches(&self, host: &Host) -> bool {
         match &self.0 {
             Named::Any => true,
@@ -178,8 +178,8 @@ impl FromStr for Pattern {
             return Ok(Self(Named::Any));
         }
         let end = end.strip_suffix('.').unwrap_or(end);
-        // A second one would be a pattern that nobody can read; one at the end would be everybody
-        // who can register a name.
+        // A second `*` would make the pattern hard to read. A `*` at the end would match every
+        // host, as anybody can register a name.
         let is_whole = !end.is_empty() && is_name(&format!("{start}x{end}"));
         let between = Named::Between(start.to_ascii_lowercase(), end.to_ascii_lowercase());
         is_whole.then_some(Self(between)).ok_or(PatternError)
@@ -197,7 +197,7 @@ impl fmt::Display for Pattern {
 }
 
 impl Hosts {
-    /// Those of these patterns.
+    /// Makes the list of these patterns.
     pub fn new(patterns: Vec<Pattern>) -> Self {
         Self(patterns)
     }
@@ -207,7 +207,7 @@ impl Hosts {
         self.0.iter().any(|pattern| pattern.matches(host))
     }
 
-    /// Whether this host is on the list by more than a `*`: the operator has had it in mind.
+    /// Whether a pattern other than `*` matches this host: the operator has named it.
     pub fn names(&self, host: &Host) -> bool {
         let mut named = self.0.iter().filter(|pattern| !pattern.is_any());
         named.any(|pattern| pattern.matches(host))

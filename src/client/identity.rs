@@ -1,22 +1,22 @@
-//! Who a client is, as far as it had to say.
+//! The identity of a client, as far as it had to prove one.
 
 use std::fmt;
 use std::sync::Arc;
 use std::time::SystemTime;
 
-/// Who a client is: what its credentials say, once they have been believed.
+/// The identity of a client: the content of its credentials, after they were checked.
 #[derive(Clone, Default, PartialEq, Eq)]
 pub struct Identity {
-    /// Whom they name; `None` for a client without credentials.
+    /// The subject of the credentials; `None` for a client without credentials.
     pub subject: Option<Arc<str>>,
-    /// All they say, as JSON; `None` where there is nothing. Any program may read it: a service
-    /// takes from it what it needs with a JSON library of its choice.
+    /// The claims of the credentials, as JSON; `None` without claims. A service parses them
+    /// with a JSON library of its choice.
     pub claims: Option<Arc<str>>,
-    /// Until when they are good; `None` for ever.
+    /// The time at which the credentials expire; `None` for never.
     pub expires: Option<SystemTime>,
 }
 
-/// A client that has shown nothing; there need be only one.
+/// The identity of every client without credentials, shared by them.
 pub(crate) static ANONYMOUS: Identity = Identity {
     subject: None,
     claims: None,
@@ -24,14 +24,14 @@ pub(crate) static ANONYMOUS: Identity = Identity {
 };
 
 impl Identity {
-    /// A client that had to say nothing.
+    /// Makes the identity of a client without credentials.
     pub fn anonymous() -> Self {
         Self::default()
     }
 }
 
 impl fmt::Debug for Identity {
-    /// The subject and the time; never the claims, which may be anything.
+    /// Writes the subject and the time; never the claims, which may be private.
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.debug_struct("Identity")
             .field("subject", &self.subject)
@@ -40,17 +40,17 @@ impl fmt::Debug for Identity {
     }
 }
 
-/// A secret text that shows who a client is, such as a JWT; never shown.
+/// A secret text that proves a client's identity, such as a JWT; never shown.
 #[derive(Clone, PartialEq, Eq)]
 pub struct Token(Arc<str>);
 
 impl Token {
-    /// The token of this text.
+    /// Makes a token of this text.
     pub fn new(text: &str) -> Self {
         Self(text.into())
     }
 
-    /// The text, to check it.
+    /// The text of the token, to check it.
     pub fn reveal(&self) -> &str {
         &self.0
     }

@@ -1,4 +1,4 @@
-//! Clients, before any of them is served: where they are, who they are, which page they come from.
+//! Clients before their sessions: their addresses, their identities, the pages they come from.
 
 pub mod address;
 pub mod host;

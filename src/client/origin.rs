@@ -1,24 +1,24 @@
-//! Which pages may connect: those of the server's own host, and those of an allow-list.
+//! The pages that may connect: pages of the server's own host, and pages of an allow-list.
 
 use std::fmt;
 use std::str::FromStr;
 
 use crate::client::host::{self, Authority, Host, split_port};
 
-/// Longest origin or pattern, in bytes.
+/// The longest origin or pattern, in bytes.
 const BYTES_MAX: usize = 300;
 
-/// The origin of pages that browsers read from files, in those that tell it.
+/// The origin of pages that browsers read from files, in browsers that send it.
 const FILE: &str = "file://";
 
-/// The origin of pages that have none of their own, such as those in a sandbox.
+/// The origin of pages without an origin of their own, such as pages in a sandbox.
 const NULL: &str = "null";
 
 /// The pages of other hosts that may connect.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct Origins(Vec<Pattern>);
 
-/// Origins by a pattern: `https://app.example.com`, `https://*.example.com:8443`,
+/// A pattern of origins: `https://app.example.com`, `https://*.example.com:8443`,
 /// `http://localhost:*`, `file://`, `null`, or `*` for all.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Pattern(Allowed);
@@ -31,7 +31,7 @@ enum Allowed {
     Sites(Sites),
 }
 
-/// Sites by a pattern.
+/// A pattern of sites.
 #[derive(Clone, Debug, PartialEq, Eq)]
 struct Sites {
     scheme: String,
@@ -54,29 +54,29 @@ enum Port {
     OfScheme,
 }
 
-/// The text is no pattern of origins.
+/// The error for a text that is no pattern of origins.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
 #[error("it is no pattern of origins, such as https://*.example.com")]
 pub struct PatternError;
 
 impl Origins {
-    /// Those of these patterns.
+    /// Makes the list of these patterns.
     pub fn new(patterns: Vec<Pattern>) -> Self {
         Self(patterns)
     }
 
-    /// Whether a page of this origin may connect to a server it calls by this name.
+    /// Whether a page of this origin may connect to a server that it calls by this name.
     ///
-    /// `host` is the `Host` of the request. A page of the same host and port is the server's own,
-    /// whatever its scheme: behind a proxy that ends TLS the server does not know its own.
+    /// `host` is the `Host` of the request. A page of an equal host and port is the server's own,
+    /// with any scheme: behind a proxy that ends TLS, the server does not know its own scheme.
     pub fn allow(&self, origin: &str, host: Option<&str>) -> bool {
         is_own(origin, host.and_then(|host| host.parse().ok()).as_ref())
             || self.0.iter().any(|pattern| pattern.matches(origin))
     }
 
-    /// Whether pages of this host may connect by more than a `*`.
+    /// Whether a pattern with a host matches this host.
     ///
-    /// `*`, `file://` and `null` name no host.
+    /// The patterns `*`, `file://` and `null` have no host.
     pub fn names(&self, host: &Host) -> bool {
         self.0.iter().any(|pattern| match &pattern.0 {
             Allowed::All | Allowed::Exactly(_) => false,
@@ -85,7 +85,7 @@ impl Origins {
     }
 }
 
-/// Whether a page of this origin is of the same host and port as the server it calls by this name.
+/// Whether an origin has the host and port of the server that the request names.
 pub(crate) fn is_own(origin: &str, host: Option<&Authority>) -> bool {
     let (Some(site), Some(host)) = (Site::parse(origin), host) else {
         return false;
@@ -93,7 +93,7 @@ pub(crate) fn is_own(origin: &str, host: Option<&Authority>) -> bool {
     host.host == site.host && Port::of(host.port, &site.scheme) == site.port
 }
 
-/// The host that the pages of an origin are of, if it has one.
+/// The host of an origin, if it has one.
 pub fn host_of(origin: &str) -> Option<Host> {
     Site::parse(origin).map(|site| site.host)
 }
@@ -117,7 +117,7 @@ impl Sites {
 }
 
 impl Port {
-    /// A port, or none, as it counts for a scheme.
+    /// The port as it counts for a scheme: the scheme's default is `OfScheme`.
     fn of(port: Option<u16>, scheme: &str) -> Self {
         let of_scheme = match scheme {
             "http" | "ws" => Some(80),
@@ -129,7 +129,7 @@ impl Port {
     }
 }
 
-/// Scheme, host and port of `scheme://host` or `scheme://host:port`, the scheme in lower case.
+/// Splits `scheme://host` or `scheme://host:port`; the scheme is returned in lower case.
 fn parts(text: &str) -> Option<(String, &str, Option<&str>)> {
     if text.len() > BYTES_MAX {
         return None;
@@ -141,14 +141,14 @@ fn parts(text: &str) -> Option<(String, &str, Option<&str>)> {
     is_scheme.then(|| (scheme.to_ascii_lowercase(), host, port))
 }
 
-/// A port in at least one digit, or the lack of one.
+/// Parses an optional port, of at least one digit.
 fn port(digits: Option<&str>) -> Result<Option<u16>, PatternError> {
     let port = |digits| host::port(digits).ok_or(PatternError);
     digits.map(port).transpose()
 }
 
 impl Site {
-    /// Reads an origin, in any case.
+    /// Parses an origin, in upper or lower case.
     fn parse(text: &str) -> Option<Self> {
         let (scheme, host, digits) = parts(text)?;
         Some(Self {
@@ -160,7 +160,7 @@ impl Site {
 }
 
 impl Sites {
-    /// Reads a pattern: an origin whose host may have a `*`, and whose port may be one.
+    /// Parses a pattern: an origin whose host may contain a `*`, and whose port may be `*`.
     fn parse(text: &str) -> Option<Self> {
         let (scheme, hosts, digits) = parts(text)?;
         let hosts: host::Pattern = hosts.parse().ok()?;
@@ -168,7 +168,7 @@ impl Sites {
             Some("*") => Port::Any,
             digits => Port::of(port(digits).ok()?, &scheme),
         };
-        // Everybody has a host.
+        // A `*` as the whole host would allow every site of the scheme.
         (!hosts.is_any()).then_some(Self {
             scheme,
             hosts,

@@ -1,22 +1,22 @@
-//! Who is at the other end of a connection, as far as the limits ask.
+//! The other end of a connection, as far as limits ask.
 
 use std::net::IpAddr;
 use std::sync::Arc;
 
 use crate::client::identity::Identity;
 
-/// A client before it is admitted: where it comes from and who it says, and has proved, it is.
+/// A client before its admission: its address and its proven identity.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct Peer {
-    /// Its address, that of the client and not of a proxy; `None` where there is none, such as on a
-    /// Unix socket, or where the embedding program does not tell.
+    /// The address of the client, not of a proxy; `None` without an address, such as on a Unix
+    /// socket, or if the embedding program does not provide one.
     pub address: Option<IpAddr>,
-    /// Who it is, by what it has shown.
+    /// The proven identity.
     pub identity: Identity,
 }
 
 impl Peer {
-    /// Whom its credentials name; `None` for an anonymous one.
+    /// The subject of the credentials; `None` for an anonymous client.
     pub fn subject(&self) -> Option<&Arc<str>> {
         self.identity.subject.as_ref()
     }
