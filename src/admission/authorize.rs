@@ -1,4 +1,4 @@
-//! Who may join: the decision, which an embedding program can make by itself.
+//! The decision whether a client may join, which an embedding program can make.
 
 use std::time::{Duration, SystemTime};
 
@@ -7,7 +7,7 @@ use futures::future::{BoxFuture, FutureExt, ready};
 use crate::bus::ServiceName;
 use crate::client::identity::{Identity, Token};
 
-/// Decides who may join a service.
+/// Decides which clients may join a service.
 ///
 /// ```
 /// use busline::authorize::{Ask, Authorize, Denied};
@@ -28,65 +28,66 @@ use crate::client::identity::{Identity, Token};
 pub trait Authorize: Send + Sync + 'static {
     /// Decides about one client.
     ///
-    /// It is asked before an upgrade, and again for each fresh token that a client sends. It may
-    /// take its time, but the client's deadlines run on, and dropping the future ends it.
+    /// Called before an upgrade, and again for each fresh token that a client sends. The decision
+    /// may take time, but the client's deadlines run on, and dropping the future ends it.
     fn authorize(&self, ask: Ask) -> BoxFuture<'static, Result<Identity, Denied>>;
 
-    /// Whether it can decide about clients of this service at present; by default it always can.
+    /// Whether a decision about clients of this service is possible at present; by default always.
     ///
-    /// While it cannot for any service, `/readyz` fails, so that no clients are sent to a server
-    /// that would let none of them in. It is asked often, and must answer at once.
+    /// While no decision is possible for any one service, `/readyz` fails, so that no clients are
+    /// sent to a server that would admit none of them. Called often; must return at once.
     ///
     /// # Errors
     ///
-    /// [`NotReady`], which says why not.
+    /// [`NotReady`], with the reason.
     fn readiness(&self, service: &ServiceName) -> Result<(), NotReady> {
         let _decides_at_once = service;
         Ok(())
     }
 }
 
-/// Why no clients should be sent to this server at present, in words for its operators.
+/// The reason why no clients should be sent to this server at present, for its operators.
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
 #[error("{0}")]
 pub struct NotReady(pub String);
 
-/// What a client asks for, and what it shows.
+/// The request of a client to join a service.
 #[derive(Clone, Debug)]
 pub struct Ask {
     /// The service, which exists.
     pub service: ServiceName,
-    /// What it shows, if anything; at most [`TOKEN_BYTES_MAX`](crate::limits::TOKEN_BYTES_MAX).
+    /// The client's token, if it sent one; at most
+    /// [`TOKEN_BYTES_MAX`](crate::limits::TOKEN_BYTES_MAX).
     pub token: Option<Token>,
     /// The present date and time.
     pub wall: SystemTime,
 }
 
-/// Why a client may not join.
+/// The reason why a client may not join.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
 pub enum Denied {
-    /// It may not join this service, whoever it is by what it has shown: 403.
+    /// The client, as identified by its token, may not join this service: 403.
     #[error("you may not join this service")]
     Forbidden,
-    /// It has shown nothing, or nothing that is believed: 401.
+    /// The client sent no token, or no valid one: 401.
     #[error("a valid token is needed")]
     Unauthorized,
-    /// It cannot be told now who the client is: 503.
+    /// The client cannot be identified at present: 503.
     #[error("nobody can tell now who you are")]
     Unavailable {
-        /// When the client may ask again; it is told in whole seconds, and never too early.
+        /// The time after which the client may ask again; sent in whole seconds, rounded up.
         retry_after: Duration,
     },
 }
 
 impl Denied {
-    /// It cannot be told now, and perhaps in a second.
+    /// No decision at present; the client may ask again in a second.
     pub(crate) const UNDECIDED: Self = Self::Unavailable {
         retry_after: Duration::from_secs(1),
     };
 }
 
-/// Lets everybody join everything, and believes nobody: the default.
+/// Lets every client join every service as anonymous, with any token or none: the default.
 #[derive(Clone, Copy, Debug, Default)]
 pub struct Anyone;
 

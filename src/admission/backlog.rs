@@ -1,4 +1,4 @@
-//! What all sessions together hold for clients that do not take it, and who must go when that is
+//! The memory that all sessions hold for clients, and the choice of sessions to close when it is
 //! too much.
 
 use std::cmp::Reverse;
@@ -7,10 +7,10 @@ use std::task::{Context, Poll, Waker};
 
 use crate::sync::{Arc, Mutex};
 
-/// The bytes of all sessions; clones share it.
+/// The bytes that all sessions hold; clones share the sum.
 ///
-/// When they pass the bound, those who hold most are told to go, until an eighth of the bound is
-/// free: so the search, which looks at everybody who holds anything, is seldom.
+/// When the sum passes the bound, the sessions with most bytes are shed until an eighth of the
+/// bound is free. Shedding searches all sessions with bytes, so it should be rare.
 #[derive(Clone, Debug)]
 pub(crate) struct Backlog(Arc<Shared>);
 
@@ -24,28 +24,28 @@ struct Shared {
 struct State {
     /// The sum of all entries that are not shed.
     total: u64,
-    /// Those who hold anything, by their clients' numbers.
+    /// The sessions that hold bytes, by the numbers of their clients.
     entries: BTreeMap<u64, Entry>,
 }
 
 #[derive(Debug)]
 struct Entry {
     bytes: u64,
-    /// Told to go: no longer a part of the sum.
+    /// The session was told to go; its bytes are no longer part of the sum.
     shed: bool,
     waker: Waker,
 }
 
-/// That an account is told to go.
+/// The error for an account that is shed.
 #[derive(Debug)]
 struct Shed;
 
-/// One session's part, gone when it is dropped.
+/// The part of one session, removed when it is dropped.
 #[derive(Debug)]
 pub(crate) struct Account {
     backlog: Backlog,
     client: u64,
-    /// Whether there is an entry for it.
+    /// Whether the account has an entry.
     listed: bool,
 }
 
@@ -57,7 +57,7 @@ impl Backlog {
         }))
     }
 
-    /// The part of a client, of which there is one.
+    /// Makes the account of a client, which must have no other account.
     pub(crate) fn account(&self, client: u64) -> Account {
         Account {
             backlog: self.clone(),
@@ -66,12 +66,12 @@ impl Backlog {
         }
     }
 
-    /// Bytes that all sessions hold.
+    /// The bytes that all sessions hold.
     pub(crate) fn total(&self) -> u64 {
         self.0.state.lock().total
     }
 
-    /// Sessions that hold any.
+    /// The number of sessions that hold bytes.
     #[cfg(all(test, not(feature = "loom")))]
     pub(crate) fn holders(&self) -> usize {
         self.0.state.lock().entries.len()
@@ -79,7 +79,7 @@ impl Backlog {
 }
 
 impl State {
-    /// Takes the account's new bytes, and the waker that is no longer needed.
+    /// Sets the bytes of an account; returns the replaced waker, to drop after unlocking.
     fn set(&mut self, client: u64, bytes: u64, waker: &Waker) -> Result<Option<Waker>, Shed> {
         let mut entry = match self.entries.entry(client) {
             btree_map::Entry::Occupied(entry) => entry,
@@ -119,7 +119,8 @@ impl State {
         self.entries.get(&client).is_some_and(|entry| entry.shed)
     }
 
-    /// Marks those who hold most, the oldest of equals first, until no more than `target` is left.
+    /// Marks the sessions with most bytes as shed until at most `target` bytes are left; in a tie,
+    /// the oldest session first. Returns their wakers.
     fn shed(&mut self, target: u64) -> Vec<Waker> {
         let held = self.entries.iter().filter(|(_, entry)| !entry.shed);
         let mut held: Vec<_> = held
@@ -142,12 +143,13 @@ impl State {
 }
 
 impl Account {
-    /// The client whose part it is.
+    /// The number of the account's client.
     pub(crate) fn client(&self) -> u64 {
         self.client
     }
 
-    /// Tells what the session holds; ready when it must go, of which it is woken as well.
+    /// Sets the bytes that the session holds; ready when the session must go. The task is woken
+    /// when that happens later.
     #[inline]
     pub(crate) fn poll_hold(&mut self, cx: &mut Context<'_>, bytes: usize) -> Poll<()> {
         if bytes == 0 && !self.listed {
@@ -275,7 +277,7 @@ mod tests {
             let mut shed = [false; 8];
             for (index, bytes) in steps {
                 if shed[index] {
-                    // It has gone; another client comes in its stead.
+                    // The session has ended; another client takes its index.
                     accounts[index] = backlog.account(index as u64);
                 }
                 shed[index] = hold(&mut accounts[index], bytes);

@@ -1,28 +1,28 @@
-//! A token bucket: how much may pass now, and when more may; a pure machine.
+//! A token bucket, as a pure state machine.
 
 use std::time::Duration;
 
 use crate::limits::Rate;
 use crate::rt::Instant;
 
-/// Billionths of a token: one nanosecond refills `per_second` of them.
+/// The units in a token, each a billionth; a nanosecond refills `per_second` units.
 const FINE: u128 = 1_000_000_000;
 
 /// Tokens that refill at a [`Rate`], up to its burst.
 ///
-/// It is exact: over any time `t` at most `burst + per_second * t` tokens are taken, and every one
-/// of these can be.
+/// The bucket is exact: within any time `t` at most `burst + per_second * t` tokens are taken, and
+/// all of these can be taken.
 #[derive(Clone, Debug)]
 pub struct Bucket {
     rate: Rate,
-    /// What was taken and is not yet refilled, in billionths; at most the burst.
+    /// The tokens taken and not yet refilled, in billionths; at most the burst.
     spent: u128,
-    /// Up to when it was refilled.
+    /// The time up to which the bucket was refilled.
     at: Instant,
 }
 
 impl Bucket {
-    /// A full one.
+    /// Makes a full bucket.
     pub fn new(rate: Rate, now: Instant) -> Self {
         Self {
             rate,
@@ -31,7 +31,7 @@ impl Bucket {
         }
     }
 
-    /// Takes so many tokens, if there are as many.
+    /// Takes `tokens` tokens, if the bucket has as many; returns whether it did.
     pub fn take(&mut self, now: Instant, tokens: u64) -> bool {
         self.refill(now);
         let spent = self.spent.saturating_add(u128::from(tokens) * FINE);
@@ -42,14 +42,15 @@ impl Bucket {
         fits
     }
 
-    /// Whole tokens there are.
+    /// The number of whole tokens in the bucket.
     pub fn room(&mut self, now: Instant) -> u64 {
         self.refill(now);
         let room = (self.burst() - self.spent) / FINE;
         u64::try_from(room).expect("no more than the burst")
     }
 
-    /// When there will be so many tokens, or a whole burst if that is fewer; `now` if there are.
+    /// The time at which the bucket will have `tokens` tokens, or a whole burst if that is fewer;
+    /// `now` if it has them.
     pub fn room_at(&mut self, now: Instant, tokens: u64) -> Instant {
         self.refill(now);
         let kept = self.burst() - (u128::from(tokens) * FINE).min(self.burst());
@@ -135,11 +136,11 @@ mod tests {
         assert!(bucket.take(at(6), 3));
     }
 
-    /// A bucket as one would explain it, in quarters of a second and thirds of a token.
+    /// A bucket in its simplest form, in quarters of a second and thirds of a token.
     struct Plain {
         per_second: u64,
         burst: u64,
-        /// Twelfths of a token: a quarter of a second refills three times `per_second` of them.
+        /// The tokens in twelfths: a quarter of a second refills three times `per_second` of them.
         level: u64,
     }
 
@@ -187,7 +188,7 @@ mod tests {
     proptest! {
         #![proptest_config(crate::cases::cases())]
 
-        /// What is promised for a moment is there at that moment, and not a nanosecond before.
+        /// Tokens promised for a time are there at that time, and not a nanosecond before.
         #[test]
         fn the_promised_moment_is_the_first(
             per_second in 1..=u64::MAX,
@@ -207,7 +208,7 @@ mod tests {
             }
         }
 
-        /// Over any time no more passes than the burst and what the rate gives.
+        /// Within any time, no more tokens pass than the burst and the refill.
         #[test]
         fn no_more_than_the_rate_passes(
             per_second in 1..5000_u64,

@@ -1,4 +1,4 @@
-//! Admission: who may join, how many, how fast, and who goes first when there are too many.
+//! Admission: the right to join, bounds of numbers and rates, and the choice of sessions to close.
 
 pub mod authorize;
 pub(crate) mod backlog;

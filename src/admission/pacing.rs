@@ -1,7 +1,7 @@
-//! When each session leaves a draining server: a pure machine.
+//! The times at which sessions leave a draining server, as a pure state machine.
 //!
-//! Clients come back at once, to another server. So sessions are not closed together but one after
-//! the other, at a rate that the other server can take:
+//! Clients come back at once, to another server. Sessions are therefore closed one after the other,
+//! at a rate that the other server can accept:
 //!
 //! ```text
 //!   slot     0     1     2     3     4     5          n - 1
@@ -14,16 +14,16 @@ use std::time::Duration;
 use crate::limits::DrainPolicy;
 use crate::rt::Instant;
 
-/// The moments at which sessions leave, one for each.
+/// The times at which sessions leave, one time for each session.
 #[derive(Clone, Debug)]
 pub struct Pacing {
     start: Instant,
-    /// Slot `k` is `k * step.0 / step.1` nanoseconds after the start.
+    /// The slot `k` begins `k * step.0 / step.1` nanoseconds after the start.
     step: (u128, u128),
     order: Order,
-    /// When all must have left.
+    /// The time by which all sessions must have left.
     end: Instant,
-    /// Sessions that have their moment.
+    /// The number of sessions that have a time.
     given: u64,
     /// The next slot after those of the order.
     next: u64,
@@ -31,10 +31,10 @@ pub struct Pacing {
 }
 
 impl Pacing {
-    /// So many sessions leave from `start` on, the last one before `within` is over.
+    /// Plans `sessions` departures from `start` on, the last before `within` is over.
     ///
-    /// They leave over the policy's window but never faster than its rate, unless they could not
-    /// all leave in time then: see [`is_hurried`](Self::is_hurried). `seed` says in which order.
+    /// Sessions leave over the policy's window but never faster than its rate, unless they could
+    /// not all leave in time: see [`is_hurried`](Self::is_hurried). `seed` determines the order.
     pub fn new(
         policy: DrainPolicy,
         (start, within): (Instant, Duration),
@@ -66,12 +66,12 @@ impl Pacing {
         }
     }
 
-    /// When the first one leaves.
+    /// The time at which the first session leaves.
     pub fn start(&self) -> Instant {
         self.start
     }
 
-    /// The moment of one more session, another one each time.
+    /// Returns the time for one more session, different for each call.
     pub fn moment(&mut self) -> Instant {
         let Some(slot) = self.order.place(self.given) else {
             return self.later(self.start);
@@ -80,8 +80,9 @@ impl Pacing {
         self.start_of(slot)
     }
 
-    /// The moment of a session that could not leave at its own: after those of all others, and not
-    /// before `now`. Where that is too late, it leaves among the others, and faster than the rate.
+    /// Returns the time for a session that could not leave at its own time: after the times of all
+    /// other sessions, and not before `now`. If that is too late, the session leaves among the
+    /// others, and faster than the rate.
     pub fn later(&mut self, now: Instant) -> Instant {
         let slot = self.next.max(self.slot_from(now));
         self.next = slot.saturating_add(1);
@@ -89,20 +90,21 @@ impl Pacing {
         if own < self.end {
             return own;
         }
-        // Multiples of the golden ratio lie evenly in what is left, however many there are.
+        // Multiples of the golden ratio are spread evenly over the remaining time, for any number
+        // of sessions.
         let share = u128::from(slot.wrapping_mul(0x9e37_79b9_7f4a_7c15));
         let left = u128::from(self.end.nanos_since(now));
         now.after_nanos(u64::try_from((left * share) >> 64).unwrap_or(u64::MAX))
     }
 
-    /// When a slot begins.
+    /// The time at which a slot begins.
     fn start_of(&self, slot: u64) -> Instant {
         let nanos = u128::from(slot).saturating_mul(self.step.0) / self.step.1;
         let nanos = u64::try_from(nanos).unwrap_or(u64::MAX);
         self.start + Duration::from_nanos(nanos)
     }
 
-    /// The first slot that begins at this time or later.
+    /// The first slot that begins at `at` or later.
     fn slot_from(&self, at: Instant) -> u64 {
         let nanos = at.saturating_since(self.start).as_nanos();
         let (length, slots) = self.step;
@@ -113,7 +115,7 @@ impl Pacing {
         u64::try_from(slot.unwrap_or(0)).unwrap_or(u64::MAX)
     }
 
-    /// Whether they leave faster than the policy's rate, because the deadline does not wait.
+    /// Whether sessions leave faster than the policy's rate, to be gone by the deadline.
     pub fn is_hurried(&self) -> bool {
         self.hurried
     }
@@ -124,12 +126,12 @@ fn is_longer(a: (u128, u128), b: (u128, u128)) -> bool {
     a.0.saturating_mul(b.1) > b.0.saturating_mul(a.1)
 }
 
-/// An order of the numbers below a count, drawn by a seed and kept in four words.
+/// A permutation of the numbers below a count, drawn by a seed and kept in four words.
 #[derive(Clone, Debug)]
 struct Order {
     count: u64,
     first: u64,
-    /// Shares no divisor with the count, so that every place comes once.
+    /// A number without a common divisor with the count, so that each place comes once.
     stride: u64,
 }
 
@@ -147,7 +149,7 @@ impl Order {
         }
     }
 
-    /// The place of the `index`th, if that is one of them.
+    /// The place of the `index`th item; `None` beyond the count.
     fn place(&self, index: u64) -> Option<u64> {
         if index >= self.count {
             return None;
@@ -157,7 +159,7 @@ impl Order {
     }
 }
 
-/// The greatest number that divides both.
+/// The greatest common divisor.
 fn divisor(a: u64, b: u64) -> u64 {
     if b == 0 { a } else { divisor(b, a % b) }
 }
@@ -190,7 +192,7 @@ mod tests {
         moments
     }
 
-    /// The most moments in any second.
+    /// The largest number of times within any second.
     fn most_in_a_second(moments: &[Instant]) -> usize {
         let in_second = |from: usize| {
             let until = moments[from] + SECOND;
@@ -310,8 +312,8 @@ mod tests {
         assert_eq!(moments(policy(1, SECOND), SECOND, 0, 0), []);
     }
 
-    /// 10,000 clients of a server that drains; each comes to a second server as soon as it is
-    /// closed, and some need a moment for it.
+    /// 10,000 clients of a server that drains: each connects to a second server as soon as it is
+    /// closed, some after a moment.
     #[test]
     fn ten_thousand_that_come_back_at_once_never_exceed_the_rate_at_the_second_server() {
         let per_second = 500;
@@ -321,7 +323,7 @@ mod tests {
             assert_eq!(most_in_a_second(&arrivals), 500);
             let took = arrivals[9_999].saturating_since(arrivals[0]);
             assert_eq!(took, Duration::from_millis(19_998), "as fast as allowed");
-            // Its limit on accepts is the same rate: nobody waits.
+            // The second server accepts at an equal rate: no client waits.
             let rate = crate::limits::Rate::new(u64::from(per_second), 1);
             let mut accepts = crate::admission::bucket::Bucket::new(rate, arrivals[0]);
             assert!(arrivals.iter().all(|arrival| accepts.take(*arrival, 1)));

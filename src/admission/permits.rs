@@ -1,5 +1,5 @@
 //! The bounded number of sessions: in all, of one address, of one subject; and the wait for the
-//! last one to end.
+//! last session to end.
 
 use std::collections::BTreeMap;
 use std::future::poll_fn;
@@ -12,7 +12,7 @@ use crate::client::peer::Peer;
 use crate::planted::{self, Bug};
 use crate::sync::{Arc, Mutex, Place, Waiters};
 
-/// A pool of rights to a session; clones share it.
+/// A pool of permits, one for each session; clones share it.
 #[derive(Clone, Debug)]
 pub(crate) struct Permits(Arc<Pool>);
 
@@ -22,11 +22,11 @@ struct Pool {
     state: Mutex<State>,
 }
 
-/// Most sessions at once.
+/// The largest numbers of sessions at once.
 #[derive(Clone, Copy, Debug)]
 pub(crate) struct Bounds {
     pub(crate) in_all: usize,
-    /// Of one IPv4 address, or one /64 of IPv6.
+    /// Sessions of one IPv4 address, or of one /64 of IPv6.
     pub(crate) per_address: usize,
     pub(crate) per_subject: usize,
 }
@@ -42,21 +42,21 @@ pub(crate) enum Full {
 #[derive(Debug, Default)]
 struct State {
     taken: usize,
-    /// Only those that have a session.
+    /// Only addresses that have a session.
     by_address: BTreeMap<IpAddr, usize>,
     by_subject: BTreeMap<StdArc<str>, usize>,
-    /// Those who wait for none to be taken.
+    /// Tasks that wait until no permit is taken.
     watchers: Waiters,
 }
 
-/// The right to one session, given back when it is dropped.
+/// The permit of one session, given back when it is dropped.
 #[derive(Debug)]
 pub(crate) struct Permit {
     permits: Permits,
     holder: Holder,
 }
 
-/// Whose right it is; boxed where it has two names, as most clients have one.
+/// The holder of a permit; boxed if it has two names, as most clients have one.
 #[derive(Debug)]
 enum Holder {
     Address(Option<IpAddr>),
@@ -87,7 +87,7 @@ impl Permits {
         }))
     }
 
-    /// One more, unless all are taken, or all that this peer may have.
+    /// Takes a permit, unless all permits are taken, or all permits that this peer may have.
     pub(crate) fn take(&self, peer: &Peer) -> Result<Permit, Full> {
         let address = peer.address.map(group);
         let subject = peer.subject().cloned();
@@ -121,7 +121,7 @@ impl Permits {
         self.0.state.lock().taken
     }
 
-    /// Waits until none is taken.
+    /// Waits until no permit is taken.
     pub(crate) async fn all_returned(&self) {
         let mut watch = Watch {
             permits: self,
@@ -195,7 +195,8 @@ mod models {
     use super::*;
     use crate::sync::model;
 
-    /// 2 threads take one of 1 and return it, while a third waits for none; bound 3.
+    /// 2 threads take the only permit and return it, while a third waits until none is taken; bound
+    /// 3.
     ///
     /// Catches: a count changed outside of the lock, and a watcher that is not woken.
     #[test]
