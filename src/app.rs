@@ -1,4 +1,4 @@
-//! An application: a bus, a registry of services, and the limits and counters they share.
+//! Applications: a bus, a registry of services, and the limits and counters they share.
 
 use std::collections::BTreeMap;
 use std::sync::Arc as StdArc;
@@ -26,7 +26,7 @@ use crate::shards::Shards;
 use crate::sync::{Arc, AtomicU64, Mutex, Ordering};
 use crate::wire::Deflater;
 
-/// Services on a bus, ready to take clients; clones are handles on the same application.
+/// Services on a bus, ready to take clients; clones are handles on one application.
 pub struct App<R: Runtime> {
     inner: Arc<Inner<R>>,
 }
@@ -44,7 +44,7 @@ struct Inner<R: Runtime> {
     fans: Fans<R>,
     #[cfg(feature = "server")]
     refusals: Refusals,
-    /// When sessions leave, once the application drains.
+    /// The times at which sessions leave, once the application drains.
     pacing: Mutex<Option<Pacing>>,
     log_lines_dropped: Figure,
 }
@@ -52,29 +52,29 @@ struct Inner<R: Runtime> {
 /// A figure that the program around the application counts.
 type Figure = StdArc<dyn Fn() -> u64 + Send + Sync>;
 
-/// When a session leaves an application that drains.
+/// The deadlines of a session in an application that drains.
 #[derive(Clone, Copy, Debug)]
 pub(crate) struct Leave {
-    /// Its own moment.
+    /// The time at which the session leaves.
     pub(crate) at: Instant,
-    /// When nothing of what its client had sent is on its way any more.
+    /// The time from which no message of the client from before the drain can be under way.
     pub(crate) arrived_at: Instant,
-    /// Until when its service deals with what had arrived, unless it is faster.
+    /// The time until which the session waits for its service to deal with arrived messages.
     pub(crate) arrivals_until: Instant,
 }
 
-/// What clients are admitted under: one whole value, replaced at once.
+/// The policies for the admission of clients: one value, replaced as a whole.
 #[derive(Clone)]
 pub struct Policies {
     /// The bounds.
     pub limits: StdArc<Limits>,
-    /// What each service asks for; one that is not here asks for the defaults.
+    /// The policy of each service; a service without an entry has the defaults.
     pub services: BTreeMap<ServiceName, ServicePolicy>,
     /// The pages of other hosts that may connect.
     pub origins: Origins,
     /// The hosts by which requests may name the server, see [`Builder::hosts`].
     pub hosts: Hosts,
-    /// Who decides who may join.
+    /// The decision which clients may join.
     pub authorize: StdArc<dyn Authorize>,
 }
 
@@ -94,21 +94,21 @@ pub struct Builder<R: Runtime> {
 /// A service, and its policy if it has one of its own.
 type Registered = (StdArc<dyn Service>, Option<ServicePolicy>);
 
-/// Why a service could not be registered.
+/// The reason why a service could not be registered.
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
 pub enum RegisterError {
     /// The name is no name of a service.
     #[error("`{name}` is no name for a service: {error}")]
     BadName {
-        /// What was given.
+        /// The given name.
         name: String,
-        /// What is wrong with it.
+        /// The fault of the name.
         error: NameError,
     },
-    /// There is a service of this name.
+    /// The application already has a service of this name.
     #[error("there already is a service `{0}`")]
     Duplicate(ServiceName),
-    /// There are as many services as there may be.
+    /// The application already has as many services as its limit allows.
     #[error("there already are {max} services, the most there may be; raise `Limits::services`")]
     TooMany {
         /// The limit.
@@ -116,16 +116,16 @@ pub enum RegisterError {
     },
 }
 
-/// What an application has done and holds.
+/// The totals and the state of an application.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Counts {
-    /// Of the bus.
+    /// The figures of the bus.
     pub bus: BusCounts,
-    /// Of the sessions.
+    /// The totals of the sessions.
     pub sessions: SessionCounts,
-    /// Sessions there are.
+    /// The number of sessions.
     pub sessions_open: usize,
-    /// Bytes that all sessions together hold for clients; see
+    /// The bytes that all sessions together hold for clients; see
     /// [`Limits::queue_bytes`](crate::Limits::queue_bytes).
     pub queued_bytes: u64,
     /// Lines of the program's log that were dropped; see [`Builder::log_lines_dropped`].
@@ -133,7 +133,7 @@ pub struct Counts {
 }
 
 impl<R: Runtime> App<R> {
-    /// Starts an application without services on this runtime.
+    /// Makes a builder of an application without services, on this runtime.
     pub fn builder(rt: R) -> Builder<R> {
         Builder {
             rt,
@@ -147,43 +147,44 @@ impl<R: Runtime> App<R> {
         }
     }
 
-    /// The bus its services and clients meet on.
+    /// The bus on which services and clients meet.
     pub fn bus(&self) -> &InMemoryMessageBus {
         &self.inner.bus
     }
 
-    /// Its services.
+    /// The registry of the services.
     pub fn registry(&self) -> &Registry<R> {
         &self.inner.registry
     }
 
-    /// Its bounds; those that the next client is admitted under.
+    /// The bounds under which the next client is admitted.
     pub fn limits(&self) -> StdArc<Limits> {
         StdArc::clone(&self.policies().limits)
     }
 
-    /// What the next client is admitted under.
+    /// The policies under which the next client is admitted.
     pub fn policies(&self) -> StdArc<Policies> {
         StdArc::clone(&self.inner.policies.lock())
     }
 
-    /// Replaces what clients are admitted under, for those that come after.
+    /// Replaces the policies for clients that are admitted later.
     ///
-    /// A session keeps what it was admitted under. What a running application cannot change stays
-    /// as it was built: [`Limits::sessions`], [`Limits::services`], [`Limits::topics`], the
-    /// windows, the lifecycles, and what the accept loop was made with.
+    /// A session keeps the policies under which it was admitted. A running application cannot
+    /// change some values, which stay as they were built: [`Limits::sessions`],
+    /// [`Limits::services`], [`Limits::topics`], the windows, the lifecycles, and the values given
+    /// to the accept loop.
     pub fn replace_policies(&self, policies: Policies) {
         let policies = StdArc::new(policies);
         let before = std::mem::replace(&mut *self.inner.policies.lock(), policies);
         drop(before);
     }
 
-    /// The runtime it runs on.
+    /// The runtime of the application.
     pub fn rt(&self) -> &R {
         &self.inner.rt
     }
 
-    /// What it has done and holds; takes time in proportion to the number of topics.
+    /// The totals and the state; takes time in proportion to the number of topics.
     pub fn counts(&self) -> Counts {
         Counts {
             bus: self.inner.bus.counts(),
@@ -194,12 +195,12 @@ impl<R: Runtime> App<R> {
         }
     }
 
-    /// Sessions there are, and clients admitted that will have one.
+    /// The number of sessions, and of admitted clients that will have a session.
     pub fn sessions_open(&self) -> usize {
         self.inner.permits.taken()
     }
 
-    /// Sessions that have ended.
+    /// The number of sessions that have ended.
     pub fn sessions_closed(&self) -> u64 {
         self.inner.metrics.counts().closed
     }
@@ -208,12 +209,12 @@ impl<R: Runtime> App<R> {
         self.inner.metrics.here()
     }
 
-    /// The compressor of all its sessions.
+    /// The compressor of all sessions.
     pub(crate) fn deflater(&self) -> &Arc<Mutex<Deflater>> {
         &self.inner.deflater
     }
 
-    /// The fans that its sessions follow.
+    /// The fans that sessions follow.
     pub(crate) fn fans(&self) -> &Fans<R> {
         &self.inner.fans
     }
@@ -225,25 +226,25 @@ impl<R: Runtime> App<R> {
     }
 
     pub(crate) fn next_client(&self) -> ClientId {
-        // The number need only be unique.
+        // Relaxed is enough: the number need only be unique.
         ClientId::new(self.inner.next_client.fetch_add(1, Ordering::Relaxed))
     }
 
-    /// The right to one more session, unless all are taken, or all that this peer may have.
+    /// Takes the permit of one more session, unless all are taken, or all that this peer may have.
     pub(crate) fn permit(&self, peer: &Peer) -> Result<Permit, Full> {
         self.inner.permits.take(peer)
     }
 
-    /// The client's part of what all sessions hold.
+    /// Makes the client's account of the bytes that sessions hold.
     pub(crate) fn account(&self, client: ClientId) -> Account {
         self.inner.backlog.account(client.number())
     }
 
-    /// Refuses every further client and closes the sessions there are, each at its own moment, once
-    /// what had arrived is answered; see [`Limits::drain`](crate::Limits::drain),
+    /// Refuses every further client and closes the present sessions, each at its own time, once
+    /// arrived messages are answered; see [`Limits::drain`](crate::Limits::drain),
     /// [`arrivals_timeout`](crate::Limits::arrivals_timeout) and [`drained`](Self::drained).
     ///
-    /// Until then they are served as before. A second call changes nothing.
+    /// Sessions are served as before until then. A second call changes nothing.
     pub fn drain(&self) {
         let limits = self.limits();
         let within = limits
@@ -271,12 +272,12 @@ impl<R: Runtime> App<R> {
         self.inner.pacing.lock().is_some()
     }
 
-    /// Whether clients should be sent here: it does not drain, and it can be decided about the
-    /// clients of each service; see [`Authorize::readiness`].
+    /// Whether clients should be sent to this application: it does not drain, and a decision about
+    /// the clients of each service is possible; see [`Authorize::readiness`].
     ///
     /// # Errors
     ///
-    /// [`NotReady`], which says why not.
+    /// [`NotReady`], with the reason.
     pub fn readiness(&self) -> Result<(), NotReady> {
         if self.is_draining() {
             return Err(NotReady("draining".to_owned()));
@@ -286,7 +287,7 @@ impl<R: Runtime> App<R> {
         names.try_for_each(|name| policies.authorize.readiness(name))
     }
 
-    /// When one more session leaves a draining application.
+    /// The deadlines of one more session in a draining application.
     pub(crate) fn leave(&self) -> Leave {
         let arrivals = self.limits().arrivals_timeout();
         let mut pacing = self.inner.pacing.lock();
@@ -302,7 +303,7 @@ impl<R: Runtime> App<R> {
         }
     }
 
-    /// When a session leaves that could not at its own moment.
+    /// The time for a session to leave that could not leave at its own time.
     pub(crate) fn leave_later(&self, now: Instant) -> Instant {
         let mut pacing = self.inner.pacing.lock();
         let later = pacing.as_mut().map(|pacing| pacing.later(now));
@@ -325,19 +326,19 @@ impl<R: Runtime> App<R> {
 }
 
 impl Policies {
-    /// What happens to slow clients of a service.
+    /// The treatment of slow clients of a service.
     pub(crate) fn slow_consumer(&self, service: &ServiceName) -> SlowConsumer {
         let own = self.services.get(service);
         own.map(|policy| policy.slow_consumer).unwrap_or_default()
     }
 
-    /// How much a client may send to a service.
+    /// The rates at which a client may send to a service.
     pub(crate) fn inbound(&self, service: &ServiceName) -> InboundPolicy {
         let own = self.services.get(service).and_then(|policy| policy.inbound);
         own.unwrap_or(self.limits.inbound)
     }
 
-    /// The largest message a client may send to a service.
+    /// The length of the largest message that a client may send to a service, in bytes.
     pub(crate) fn message_bytes(&self, service: &ServiceName) -> usize {
         let own = self
             .services
@@ -355,7 +356,7 @@ impl<R: Runtime> Clone for App<R> {
 }
 
 impl<R: Runtime> Builder<R> {
-    /// Registers a service at `/ws/<name>`, with the policies that all have.
+    /// Registers a service at `/ws/<name>`, with the default policy.
     ///
     /// # Errors
     ///
@@ -368,7 +369,7 @@ impl<R: Runtime> Builder<R> {
     ///
     /// # Errors
     ///
-    /// As those of [`service`](Self::service).
+    /// The errors of [`service`](Self::service).
     pub fn service_with(
         self,
         name: &str,
@@ -395,57 +396,58 @@ impl<R: Runtime> Builder<R> {
         Ok(self)
     }
 
-    /// Replaces the default limits; before the first service, as they bound the number of those.
+    /// Replaces the default limits; to be called before the first service is registered.
     pub fn limits(mut self, limits: Limits) -> Self {
         self.limits = limits;
         self
     }
 
-    /// Replaces the default way in which services are started, stopped and given up.
+    /// Replaces the default policy for the start, stop and failure of services.
     pub fn lifecycle(mut self, policy: LifecyclePolicy) -> Self {
         self.policy.lifecycle = policy;
         self
     }
 
-    /// Replaces what happens to clients that read too slowly.
+    /// Replaces the default treatment of clients that read too slowly.
     pub fn slow_consumer(mut self, policy: SlowConsumer) -> Self {
         self.policy.slow_consumer = policy;
         self
     }
 
-    /// Lets pages of other hosts connect; without, only those of the server's own host may.
+    /// Lets pages of other hosts connect; by default only pages of the server's own host may.
     pub fn origins(mut self, origins: Origins) -> Self {
         self.origins = origins;
         self
     }
 
-    /// Takes requests by more hosts.
+    /// Accepts requests that name further hosts.
     ///
-    /// A page of a foreign host whose name leads to this machine (DNS rebinding) looks like a page
-    /// of the server's own. So a client over loopback may name `localhost`, a name below it, a
-    /// loopback address, a host of [`origins`](Self::origins), and one of these; any other host is
-    /// answered 421. `server::serve_admin` and `server::serve_probes` take every IP address, names
-    /// that mean loopback, and these.
+    /// A page of a foreign host whose name resolves to this machine (DNS rebinding) looks like a
+    /// page of the server's own. A client over loopback may therefore name only `localhost`, a name
+    /// below it, a loopback address, a host of [`origins`](Self::origins), or a host of this list;
+    /// a request for any other host is answered 421. `server::serve_admin` and
+    /// `server::serve_probes` accept every IP address, names that mean loopback, and the hosts of
+    /// this list.
     pub fn hosts(mut self, hosts: Hosts) -> Self {
         self.hosts = hosts;
         self
     }
 
-    /// Lets somebody decide who may join; without, everybody may.
+    /// Sets the decision which clients may join; by default every client may.
     pub fn authorize(mut self, authorize: impl Authorize) -> Self {
         self.authorize = StdArc::new(authorize);
         self
     }
 
-    /// Tells [`Counts::log_lines_dropped`] by this, and `/metrics` with it; without, it is 0.
+    /// Sets the source of [`Counts::log_lines_dropped`], also shown by `/metrics`; by default 0.
     ///
-    /// The application writes no log: only the program knows where its lines go.
+    /// The application writes no log itself: only the program knows where its lines go.
     pub fn log_lines_dropped(mut self, figure: impl Fn() -> u64 + Send + Sync + 'static) -> Self {
         self.log_lines_dropped = StdArc::new(figure);
         self
     }
 
-    /// The application, ready to take clients.
+    /// Makes the application, ready to take clients.
     pub fn build(self) -> App<R> {
         let mut registrations = BTreeMap::new();
         let mut policies = BTreeMap::new();

@@ -1,37 +1,37 @@
-//! How long something took, counted in fixed classes: no memory, no lock.
+//! Histograms of durations in fixed classes, without allocations or locks.
 
 use std::time::Duration;
 
 use crate::instant::Instant;
 use crate::sync::{AtomicU64, Ordering};
 
-/// Classes with an upper bound: 1 us, 2 us, 4 us, and so on to 33.6 s.
+/// The number of classes with an upper bound: 1 us, 2 us, 4 us, and so on to 33.6 s.
 pub const BOUNDS: usize = 26;
 
 /// Counts durations by powers of two of a microsecond.
 #[derive(Debug)]
 pub(crate) struct Histogram {
-    /// One for each bound, and one for what is longer.
+    /// A counter for each bound, and a counter for longer durations.
     classes: [AtomicU64; BOUNDS + 1],
     nanos: AtomicU64,
 }
 
-/// What a histogram has counted.
+/// The figures of a histogram.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub struct HistogramCounts {
-    /// Durations in each class: no longer than its [`bound`] and longer than the one before; the
-    /// last class has no bound.
+    /// The durations in each class: no longer than its [`bound`] and longer than the bound before;
+    /// the last class has no bound.
     pub classes: [u64; BOUNDS + 1],
-    /// Their sum; wraps after 584 years.
+    /// The sum of the durations; wraps after 584 years.
     pub sum: Duration,
 }
 
-/// The longest duration of a class with a bound.
+/// The longest duration of a class; for the last class, of the class before.
 pub fn bound(class: usize) -> Duration {
     Duration::from_micros(1 << class.min(BOUNDS - 1))
 }
 
-/// Durations of one class.
+/// Consecutive durations of one class.
 #[derive(Default)]
 struct Run {
     class: usize,
@@ -39,13 +39,13 @@ struct Run {
     nanos: u64,
 }
 
-/// When several things began, all in all.
+/// A summary of several start times.
 #[derive(Debug)]
 pub(crate) struct Moments {
     count: u64,
     earliest: Instant,
     latest: Instant,
-    /// Of the nanoseconds since the beginning of the clock; wraps.
+    /// The sum of the nanoseconds since the beginning of the clock; wraps.
     sum: u64,
 }
 
@@ -71,13 +71,13 @@ impl Histogram {
         self.observe_all([nanos(took)], 1);
     }
 
-    /// The same for several, in nanoseconds, each of which was so often; neighbours of one class,
-    /// as those of one write are, are added at once.
+    /// Records durations in nanoseconds, each `times` times. Neighbours of one class, as those of
+    /// one write are, are added at once.
     pub(crate) fn observe_all(&self, took: impl IntoIterator<Item = u64>, times: u64) {
         let mut run = Run::default();
         let mut last = None;
         for nanos in took {
-            // Those of one moment took as long, and are of one class.
+            // Equal durations are of one class, which is computed once.
             let class = if last == Some(nanos) {
                 run.class
             } else {
@@ -96,8 +96,9 @@ impl Histogram {
         self.add(run, times);
     }
 
-    /// The same for those of one write, which are as a rule of one class: as long as this took from
-    /// each of these moments to `end`. `each` gives them one by one, if that is needed.
+    /// Records the time from each of `moments` to `end`, `times` times. The times of one write are
+    /// mostly of one class and are then added at once; otherwise `each` returns the moments one by
+    /// one.
     pub(crate) fn observe_since<I: IntoIterator<Item = Instant>>(
         &self,
         moments: &Moments,
@@ -118,10 +119,10 @@ impl Histogram {
         self.add(run, times);
     }
 
-    /// Adds what was so often.
+    /// Adds a run of durations, `times` times.
     fn add(&self, run: Run, times: u64) {
         if run.count > 0 {
-            // A sum needs no order with anything else.
+            // Relaxed is enough: a sum needs no order with other memory.
             self.classes[run.class].fetch_add(run.count * times, Ordering::Relaxed);
             let nanos = run.nanos.wrapping_mul(times);
             self.nanos.fetch_add(nanos, Ordering::Relaxed);
@@ -147,13 +148,13 @@ impl Default for Histogram {
 }
 
 impl HistogramCounts {
-    /// Adds another one's counts to these.
+    /// Adds the counts of another histogram.
     pub(crate) fn add(&mut self, other: &Self) {
         add_each(&mut self.classes, &other.classes);
         self.sum = Duration::from_nanos(nanos(self.sum).wrapping_add(nanos(other.sum)));
     }
 
-    /// Durations in all classes.
+    /// The number of durations in all classes.
     pub fn count(&self) -> u64 {
         self.classes.iter().sum()
     }
@@ -163,14 +164,14 @@ fn nanos(took: Duration) -> u64 {
     u64::try_from(took.as_nanos()).unwrap_or(u64::MAX)
 }
 
-/// Adds to each count its counterpart.
+/// Adds to each count the count at its index in `others`.
 pub(crate) fn add_each<const N: usize>(counts: &mut [u64; N], others: &[u64; N]) {
     for (count, other) in counts.iter_mut().zip(others) {
         *count += other;
     }
 }
 
-/// The first class whose bound is not shorter.
+/// The first class whose bound is not shorter than `nanos`.
 fn class(nanos: u64) -> usize {
     let micros = nanos.div_ceil(1000).max(1);
     let class = micros.next_power_of_two().trailing_zeros() as usize;
@@ -218,7 +219,7 @@ mod tests {
     #[test]
     fn what_ends_together_is_counted_as_if_one_by_one() {
         let at = |micros| Instant::from_start(Duration::from_micros(micros));
-        // Of one class, of several, none, and one that begins after the end.
+        // Start times of one class, of several, no start times, and one after the end.
         for (moments, end) in [
             (&[10, 12, 11][..], 100),
             (&[10, 99, 50], 100),

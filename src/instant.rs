@@ -1,16 +1,17 @@
-//! Time as the core counts it.
+//! Points in time, as the core counts them.
 
 use std::fmt;
 use std::num::NonZeroU64;
 use std::ops::Add;
 use std::time::Duration;
 
-/// A point on a runtime's monotonic clock: the time since that runtime's own beginning.
+/// A point on a runtime's monotonic clock: the time since that clock's own beginning.
 ///
-/// It counts nanoseconds, for 584 years; what is later is the end of the clock, which is never.
+/// An instant counts nanoseconds, for 584 years; a later time is the end of the clock, which never
+/// comes.
 #[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub struct Instant(
-    /// Nanoseconds and one, so that an `Option` of it is no larger: sessions have a dozen.
+    /// The nanoseconds plus one, so that an `Option` is no larger: sessions have a dozen.
     NonZeroU64,
 );
 
@@ -21,7 +22,7 @@ impl Instant {
     /// The end of the clock.
     pub(crate) const END: Self = Self(NonZeroU64::MAX);
 
-    /// The instant this long after the beginning.
+    /// Makes the instant this long after the beginning.
     pub const fn from_start(elapsed: Duration) -> Self {
         let nanos = elapsed.as_nanos() + 1;
         if nanos < u64::MAX as u128 {
@@ -31,7 +32,7 @@ impl Instant {
         }
     }
 
-    /// The time from the beginning to this instant; the longest there is for the end of the clock.
+    /// The time from the beginning to this instant; `Duration::MAX` for the end of the clock.
     pub const fn since_start(self) -> Duration {
         if self.0.get() == u64::MAX {
             return Duration::MAX;
@@ -39,17 +40,17 @@ impl Instant {
         Duration::from_nanos(self.0.get() - 1)
     }
 
-    /// Nanoseconds from `earlier` to this instant; 0 if `earlier` is later.
+    /// The nanoseconds from `earlier` to this instant; 0 if `earlier` is later.
     pub(crate) const fn nanos_since(self, earlier: Self) -> u64 {
         self.0.get().saturating_sub(earlier.0.get())
     }
 
-    /// The instant so many nanoseconds later, at most the end of the clock.
+    /// The instant this many nanoseconds later, at most the end of the clock.
     pub(crate) const fn after_nanos(self, nanos: u64) -> Self {
         Self(self.0.saturating_add(nanos))
     }
 
-    /// The other one, if there is one and it is earlier.
+    /// The earlier of this instant and `other`, if there is an `other`.
     pub(crate) fn or_sooner(self, other: Option<Self>) -> Self {
         match other {
             Some(other) if other < self => other,

@@ -1,25 +1,26 @@
 //! busline is a WebSocket service host on a message bus.
 //!
-//! A service is one async function of a [`Context`]; clients reach it at `/ws/<service>`; it runs
-//! while somebody is connected. Clients and services never know each other: they meet on topics.
+//! A service is an async function of a [`Context`]; clients reach it at `/ws/<service>`; it runs
+//! while at least one client is connected. Clients and services never know each other: they meet on
+//! topics.
 //!
 //! A program that embeds busline needs [`App`] and [`app::Builder`], [`Service`] and [`Context`],
 //! [`Limits`], and the shell: `server` (feature `server`), with [`authorize`] to decide who may
-//! join. The other modules are what these are made of, from the ground up:
+//! join. The other modules are the parts of these, from the ground up:
 //!
-//! - [`address`], [`Peer`]: a client as limits count it; [`identity`]: who it is; [`host`],
-//!   [`origin`]: which hosts a request may name, and which pages may connect.
-//! - [`limits`]: every bound by name; [`histogram`]: how long things take.
-//! - [`rt`]: what the core asks of a runtime.
+//! - [`address`] and [`Peer`]: the clients that bounds are counted for; [`identity`]: the identity
+//!   of a client; [`host`]: the hosts that requests may name; [`origin`]: the pages that may connect.
+//! - [`limits`]: every bound by name; [`histogram`]: durations, in classes.
+//! - [`rt`]: the core's interface to a runtime.
 //! - [`wire`]: the WebSocket protocol, bytes in and bytes out.
 //! - [`bus`]: topics, messages, subscriptions.
-//! - [`service`]: what a service is; `ping`, `echo`, `timenow`.
+//! - [`service`]: the interface of a service; `ping`, `echo`, `timenow`.
 //! - [`registry`]: starts a service with its first client, stops it with its last.
-//! - [`app`]: all of these put together.
+//! - [`app`]: the application, which connects these modules.
 //! - [`session`]: one client's socket on the bus.
-//! - `server`: binds it to HTTP and real sockets.
+//! - `server`: binds the core to HTTP and real sockets.
 //!
-//! Everything but the shell does no I/O, reads no clock and spawns nothing by itself.
+//! All modules but the shell do no I/O, read no clock and spawn nothing by themselves.
 #![forbid(unsafe_code)]
 
 mod admission;
@@ -53,7 +54,7 @@ mod sync;
 mod wakes;
 pub mod wire;
 
-/// The README's examples compile.
+/// Compiles the examples of the README.
 #[cfg(all(doctest, feature = "server"))]
 #[doc = include_str!("../README.md")]
 struct Readme;

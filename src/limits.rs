@@ -1,154 +1,156 @@
-//! Every bound of the system by name, with its unit and its default.
+//! The bounds of the system, by name, each with its unit and its default.
 
 use std::num::{NonZeroU32, NonZeroU64, NonZeroUsize};
 use std::time::Duration;
 
 use crate::client::address::Network;
 
-/// Longest name of a topic, in bytes.
+/// The longest name of a topic, in bytes.
 pub const TOPIC_BYTES_MAX: usize = 255;
 
-/// Longest name of a service, in bytes; leaves room in a topic for the prefix and a client's
+/// The longest name of a service, in bytes; leaves room in a topic for the prefix and a client's
 /// number.
 pub const SERVICE_NAME_BYTES_MAX: usize = 64;
 
-/// Bytes asked of a socket in one read.
+/// The number of bytes that one read asks of a socket.
 pub(crate) const READ_BYTES: usize = 8_192;
 
-/// Longest time a service may go on without a wait before it is told of.
+/// The longest time that a service may run without a wait before a warning is logged.
 pub const BLOCKED_AFTER: Duration = Duration::from_millis(100);
 
-/// Time for what a client has sent to arrive once a drain begins, if it has said something before:
-/// longer than the 40 ms after which systems acknowledge, which a client's system may wait for
-/// before it sends more (RFC 896).
+/// The time for messages of a client to arrive once a drain begins, if the client has sent a
+/// message before. Longer than the 40 ms after which systems acknowledge, as a client's system may
+/// wait for that before it sends more (RFC 896).
 pub const ON_THE_WAY: Duration = Duration::from_millis(50);
 
-/// Longest token, in bytes; a longer one is refused before anybody looks into it.
+/// The longest token, in bytes; a longer one is refused unread.
 pub const TOKEN_BYTES_MAX: usize = 8_192;
 
-/// Most keys that one token is checked with: a check of a signature takes up to two milliseconds.
+/// The most keys that a token is checked with: a check of a signature takes up to two milliseconds.
 ///
-/// Keys that the token names go first, and all of them are for its algorithm.
+/// Keys that the token names come first; only keys for its algorithm are tried.
 pub const TOKEN_KEYS_MAX: usize = 4;
 
-/// Reasons why requests were refused for their host or their page that are kept for operators; one
-/// more takes the place of the oldest.
+/// The number of reasons of refused requests (for their host or their page) that are kept for
+/// operators; a further reason replaces the oldest.
 pub const REFUSALS_KEPT: usize = 32;
 
-/// Most bytes of a host and of an origin that are shown of a request that was refused.
+/// The most bytes of a host and of an origin that are shown of a refused request.
 pub const REFUSAL_TEXT_BYTES_MAX: usize = 200;
 
-/// Most lines that the log has in a minute about such requests; the next one counts the rest.
+/// The most lines in the log about such requests in a minute; the next line has the number of the
+/// rest.
 pub const REFUSAL_LINES: u32 = 10;
 
-/// Time between two signs of life of a tap on which nothing happens.
+/// The interval of the signs of life on a tap without events.
 pub const TAP_KEEPALIVE: Duration = Duration::from_secs(15);
 
-/// The bounds of one running application; [`Limits::default`] has the values named at each field.
+/// The bounds of a running application; [`Limits::default`] has the default of each field.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Limits {
-    /// Largest message a client may send, in bytes; a longer one closes its session with 1009.
-    /// Default 64 KiB.
+    /// The largest message that a client may send, in bytes; a longer one closes its session with
+    /// 1009. Default 64 KiB.
     pub message_bytes: usize,
-    /// What a topic keeps for its slowest subscriber.
+    /// The bounds of the messages that a topic keeps for its slowest subscriber.
     pub window: Window,
-    /// Most sessions at once; the next client is answered 503. Default 131,072.
+    /// The most sessions at once; the next client is answered 503. Default 131,072.
     pub sessions: usize,
-    /// Most sessions at once of one address, IPv6 by its /64; the next client is answered 503.
-    /// Default 131,072: no fewer than in all, as a proxy has but one address.
+    /// The most sessions at once of one address, IPv6 by its /64; the next client is answered 503.
+    /// Default 131,072, as many as in all, because a proxy has a single address.
     pub sessions_per_address: usize,
-    /// Most sessions at once of one subject; the next client is answered 503. Default 131,072.
+    /// The most sessions at once of one subject; the next client is answered 503. Default 131,072.
     pub sessions_per_subject: usize,
-    /// Most services an application registers. Default 65,536.
+    /// The most services that an application registers. Default 65,536.
     pub services: usize,
-    /// Most topics with a subscriber at once. Default 1,048,576.
+    /// The most topics with a subscriber at once. Default 1,048,576.
     pub topics: usize,
-    /// Smallest message that is compressed for clients that can read it, in bytes; `None` agrees
-    /// with nobody on permessage-deflate (RFC 7692). Default 512.
+    /// The smallest message that is compressed for clients that accept compression, in bytes; with
+    /// `None`, permessage-deflate (RFC 7692) is agreed on with no client. Default 512.
     pub compress_bytes_min: Option<NonZeroUsize>,
-    /// Most bytes that all sessions together hold for clients: what is being written, answers that
-    /// wait for the socket, messages that have not arrived in full. Above it those who hold most
-    /// are closed with 1013. What all clients of a service share, its [`Window`], comes on top.
-    /// Default 1 GiB.
+    /// The most bytes that all sessions together hold for clients: bytes being written, answers
+    /// that wait for the socket, incomplete messages. Above the bound, the sessions with most bytes
+    /// are closed with 1013. The messages that all clients of a service share, bounded by
+    /// [`Window`], are not counted. Default 1 GiB.
     pub queue_bytes: u64,
-    /// Bytes a session gathers for one write, at least one message; as many again may be added once
-    /// to what is under way, of what everybody gets. Default 16 KiB.
+    /// The bytes that a session gathers for one write, at least one message; messages to all
+    /// clients may add as many once more to a write under way. Default 16 KiB.
     pub outbox_bytes: usize,
-    /// Clients of a service that are served by the thread on which it runs, wherever they were
-    /// accepted; further ones are spread over the threads. Default 128: from there on so much
-    /// crosses threads at once that it costs little more.
+    /// The number of clients that are served by the thread on which their service runs, on
+    /// whichever thread they were accepted; further clients are spread over the threads. Default
+    /// 128: with more clients, so many messages cross threads together that each costs little.
     pub home_clients: usize,
-    /// Messages a session takes from its socket before it lets other tasks run. Default 128.
+    /// The messages that a session takes from its socket before it lets other tasks run. Default
+    /// 128.
     pub inbound_batch: NonZeroUsize,
-    /// How much one client may send. Default: as much as its service takes.
+    /// The rates at which a client may send. Default: as fast as its service receives.
     pub inbound: InboundPolicy,
-    /// Pings of one client that are answered; one more closes its session with 1008.
-    /// Default 10 a second, 100 at once.
+    /// The rate of pings of one client that are answered; a ping beyond it closes the session with
+    /// 1008. Default 10 a second, 100 at once.
     pub pings: Rate,
-    /// How a session finds out that its peer is gone.
+    /// The policy by which a session detects that its peer is gone.
     pub keepalive: KeepalivePolicy,
-    /// Longest time from a message's first byte to its last, and a second more for each KiB of its
-    /// payload that has come; a slower one closes its session with 1008. Time in which the client
-    /// is not read does not count. Zero is any time. Default 60 s.
+    /// The longest time from a message's first byte to its last, and a second more for each KiB of
+    /// its payload that has come; a slower message closes its session with 1008. Time in which the
+    /// client's socket is not read does not count. Zero is no bound. Default 60 s.
     pub message_timeout: Duration,
-    /// How long a session may last. Default: as long as its client likes.
+    /// The longest life of a session. Default: no bound.
     pub age: AgePolicy,
-    /// Longest time a session waits to hand one message to its service before it is closed with
-    /// 1013. Default 60 s: longer than the longest backoff.
+    /// The longest time that a session waits to hand a message to its service before it is closed
+    /// with 1013. Default 60 s: longer than the longest backoff.
     pub accept_timeout: Duration,
-    /// Longest time a session holds a client's message back because answers to earlier ones still
-    /// wait for its socket. Default 10 s.
+    /// The longest time that a session holds back a client's message because answers to earlier
+    /// messages still wait for its socket. Default 10 s.
     pub answers_timeout: Duration,
-    /// Longest time a write may make no progress before the connection is dropped. Default 60 s.
+    /// The longest time without progress of a write before the connection is dropped. Default 60 s.
     pub write_timeout: Duration,
-    /// Longest time a closing session may take: what its service still answers, flush, close
+    /// The longest time that a closing session may take: last answers of its service, flush, close
     /// handshake, end of stream. Default 5 s.
     ///
-    /// Half of it at most is for the [answers](Self::turn_timeout).
+    /// At most half of it is for the [answers](Self::turn_timeout).
     pub close_timeout: Duration,
-    /// Most connections that are not yet upgraded, each a handshake or a plain request. For one
-    /// more the oldest gives way that has not sent a whole request head, of the address that has
-    /// most of these; where all are being served, further ones wait in the kernel's queue.
-    /// Default 4,096.
+    /// The most connections that are not yet upgraded, each a handshake or a plain request. A
+    /// further connection displaces the oldest without a complete request head, of the address that
+    /// has most such connections; if all are being served, further connections wait in the kernel's
+    /// queue. Default 4,096.
     pub handshakes: NonZeroUsize,
-    /// Most of these of one address, IPv6 by its /64, so that nobody takes all places. For one more
-    /// the oldest of the address gives way that has not sent a whole request head; where all are
-    /// being served, further ones are closed without a word. [`proxies`](Self::proxies) have no
-    /// such bound. Default 1,024.
+    /// The most of these connections of one address, IPv6 by its /64, so that no address takes all
+    /// places. A further connection displaces the oldest of the address without a complete request
+    /// head; if all are being served, further connections are closed without a response. The bound
+    /// does not apply to [`proxies`](Self::proxies). Default 1,024.
     pub handshakes_per_address: NonZeroUsize,
-    /// Connections that are accepted; further ones wait in the kernel's queue. Default 10,000 a
-    /// second, 10,000 at once.
+    /// The rate at which connections are accepted; further ones wait in the kernel's queue. Default
+    /// 10,000 a second, 10,000 at once.
     pub accepts: Rate,
-    /// Networks of proxies, whose `X-Forwarded-For` and `Forwarded` name the client. Default none:
-    /// anybody can write such a header.
+    /// The networks of proxies, whose `X-Forwarded-For` and `Forwarded` name the client. Default
+    /// none, as any client can write such a header.
     pub proxies: Vec<Network>,
-    /// Longest time from a connection's first byte due to the end of its request head; its client
-    /// has as long again to take the response. Default 10 s.
+    /// The longest time from the moment a connection's first byte is due to the end of its request
+    /// head; the client has as long again to take the response. Default 10 s.
     pub handshake_timeout: Duration,
-    /// Largest request head, in bytes. Default 16 KiB.
+    /// The largest request head, in bytes. Default 16 KiB.
     pub request_head_bytes: usize,
-    /// Longest time from the shutdown signal to the end of `serve`. Default 30 s.
+    /// The longest time from the shutdown signal to the end of `serve`. Default 30 s.
     pub drain_timeout: Duration,
-    /// How sessions leave a draining server, once their service has dealt with what had arrived,
-    /// see [`arrivals_timeout`](Self::arrivals_timeout); the last one at the latest twice
-    /// [`close_timeout`](Self::close_timeout) before the end of
+    /// The pace at which sessions leave a draining server, once their service has dealt with
+    /// arrived messages, see [`arrivals_timeout`](Self::arrivals_timeout). The last session leaves
+    /// at the latest twice [`close_timeout`](Self::close_timeout) before the end of
     /// [`drain_timeout`](Self::drain_timeout).
     pub drain: DrainPolicy,
 }
 
 impl Limits {
-    /// Longest time that a service has to answer what a client said before it closed, or before a
-    /// drain closes it: half of [`close_timeout`](Self::close_timeout).
+    /// The longest time that a service has to answer messages that a client sent before it closed,
+    /// or before a drain closes its session: half of [`close_timeout`](Self::close_timeout).
     pub fn turn_timeout(&self) -> Duration {
         self.close_timeout / 2
     }
 
-    /// Longest time from the begin of a drain in which what had arrived by then is handed to the
+    /// The longest time from the beginning of a drain in which arrived messages are handed to the
     /// services and answered, before any session leaves: as long as
-    /// [`turn_timeout`](Self::turn_timeout), and no more than a quarter of
+    /// [`turn_timeout`](Self::turn_timeout), and at most a quarter of
     /// [`drain_timeout`](Self::drain_timeout).
     ///
-    /// What is [`ON_THE_WAY`] then counts as well.
+    /// Messages that arrive within [`ON_THE_WAY`] count as arrived.
     pub fn arrivals_timeout(&self) -> Duration {
         self.turn_timeout().min(self.drain_timeout / 4)
     }
@@ -190,17 +192,17 @@ impl Default for Limits {
     }
 }
 
-/// How often something may happen: a token bucket, see [`Bucket`](crate::Bucket).
+/// The rate of an event: a token bucket, see [`Bucket`](crate::Bucket).
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Rate {
-    /// In the long run.
+    /// The number of events a second, in the long run.
     pub per_second: NonZeroU64,
-    /// At once, after a pause.
+    /// The number of events at once, after a pause.
     pub burst: NonZeroU64,
 }
 
 impl Rate {
-    /// So many a second, so many at once; one instead of none.
+    /// Makes a rate of `per_second` a second and `burst` at once; 0 counts as 1.
     pub const fn new(per_second: u64, burst: u64) -> Self {
         const fn at_least_one(value: u64) -> NonZeroU64 {
             match NonZeroU64::new(value) {
@@ -215,48 +217,51 @@ impl Rate {
     }
 }
 
-/// How much one client may send.
+/// The rates at which a client may send.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub struct InboundPolicy {
-    /// Bytes as they come over the connection, frames and control frames included.
-    /// Default `None`: any number.
+    /// The rate of bytes on the connection, frames and control frames included. Default `None`: any
+    /// number.
     pub bytes: Option<Rate>,
-    /// Messages. Default `None`: any number.
+    /// The rate of messages. Default `None`: any number.
     pub messages: Option<Rate>,
-    /// What happens to more.
+    /// The treatment of a client above the rates.
     pub over: OverRate,
 }
 
-/// What happens to a client that sends more than it may.
+/// The treatment of a client that sends more than it may.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub enum OverRate {
-    /// Its session is closed with 1008.
+    /// The client's session is closed with 1008.
     Close,
-    /// Its socket is not read for a while, and TCP slows it down. Nothing is lost.
+    /// The client's socket is not read for a while, and TCP slows the client down. No message is
+    /// lost.
     #[default]
     Wait,
 }
 
-/// How long a session may last; each session's own time is drawn from the last quarter of these, so
-/// that sessions that began together do not end together.
+/// The longest life of a session. Each session draws its own time from the last quarter of these
+/// times, so that sessions that began together do not end together.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub struct AgePolicy {
-    /// Longest time without a message in either direction, then it is closed with 1001. Default
-    /// zero: any time.
+    /// The longest time without a message in either direction, after which the session is closed
+    /// with 1001. Default zero: no bound.
     pub idle: Duration,
-    /// Longest time in all, then it is closed with 1001. Default zero: any time.
+    /// The longest time in all, after which the session is closed with 1001. Default zero: no
+    /// bound.
     pub max: Duration,
 }
 
-/// How sessions leave a draining server: one after the other, so that those who come back at once
-/// do not come all at once.
+/// The pace at which sessions leave a draining server: one after the other, as their clients come
+/// back at once.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct DrainPolicy {
-    /// Most sessions that are closed in any second. Default 2,000.
+    /// The most sessions that are closed in any second. Default 2,000.
     pub per_second: NonZeroU32,
-    /// Time over which they are spread, at least. Default zero: as fast as the rate allows.
+    /// The shortest time over which the sessions are spread. Default zero: as fast as the rate
+    /// allows.
     pub window: Duration,
-    /// What their clients are told.
+    /// The close code that the clients get.
     pub code: DrainCode,
 }
 
@@ -273,24 +278,24 @@ impl Default for DrainPolicy {
 /// The close code of a drain.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub enum DrainCode {
-    /// 1001.
+    /// Code 1001: the server goes away.
     #[default]
     GoingAway,
-    /// 1012: another server is there, or this one will soon be back.
+    /// Code 1012: another server is there, or this server will soon be back.
     Restart,
 }
 
-/// What a topic keeps of its newest messages for subscribers that have not read them yet.
+/// The bounds of the messages that a topic keeps for subscribers that have not read them yet.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Window {
-    /// Most messages. Default 256.
+    /// The most messages. Default 256.
     pub messages: NonZeroUsize,
-    /// Most payload bytes; the newest message is kept even when it alone is larger.
-    /// Default 1 MiB.
+    /// The most payload bytes; the newest message is kept even if it alone is larger. Default 1
+    /// MiB.
     pub bytes: usize,
 }
 
-/// What is kept of a tap's newest events.
+/// The bounds of the events that a tap keeps.
 pub(crate) const TAP_WINDOW: Window = Window {
     messages: nonzero(4096),
     bytes: 1024 * 1024,
@@ -305,13 +310,13 @@ impl Default for Window {
     }
 }
 
-/// When a session sends pings and when it takes its peer for dead.
+/// The times at which a session sends pings and takes its peer for dead.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct KeepalivePolicy {
-    /// Silence after which a ping is sent; zero sends none. Default 25 s.
+    /// The silence after which a ping is sent; zero sends none. Default 25 s.
     pub interval: Duration,
-    /// Time for the answer to a ping, from when the socket has taken it: any byte is one. Without
-    /// an answer the session is closed with 1011. Default 10 s.
+    /// The time for the answer to a ping, from when the socket has taken the ping: any byte is an
+    /// answer. Without an answer the session is closed with 1011. Default 10 s.
     pub pong_timeout: Duration,
 }
 
@@ -324,23 +329,26 @@ impl Default for KeepalivePolicy {
     }
 }
 
-/// How a service is started again, stopped and given up.
+/// The policy by which a service is started again, stopped and given up.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct LifecyclePolicy {
-    /// Time an instance is kept without a client. Default 0: it stops with its last client.
+    /// The time that an instance is kept without a client. Default 0: it stops with its last
+    /// client.
     pub linger: Duration,
-    /// Time an instance has to return once it is told to stop; then it is aborted. Default 5 s.
+    /// The time that an instance has to return once it is told to stop, before it is aborted.
+    /// Default 5 s.
     pub stop_grace: Duration,
-    /// Wait after the first crash; doubles with each further one. Default 100 ms.
+    /// The wait after the first crash; doubles with each further crash. Default 100 ms.
     pub backoff_min: Duration,
-    /// Longest wait after a crash. Default 30 s.
+    /// The longest wait after a crash. Default 30 s.
     pub backoff_max: Duration,
-    /// Crashes within [`crash_window`](Self::crash_window) that make a service Failed. Default 5.
+    /// The crashes within [`crash_window`](Self::crash_window) that make a service Failed. Default
+    /// 5.
     pub crashes_max: NonZeroU32,
-    /// Time over which crashes are counted; an instance that lives longer starts afresh.
-    /// Default 60 s.
+    /// The time over which crashes are counted; an instance that lives longer starts the count
+    /// afresh. Default 60 s.
     pub crash_window: Duration,
-    /// Time a Failed service refuses clients before one trial start. Default 60 s.
+    /// The time that a Failed service refuses clients before one trial start. Default 60 s.
     pub cooldown: Duration,
 }
 
@@ -358,18 +366,18 @@ impl Default for LifecyclePolicy {
     }
 }
 
-/// When keys are fetched that an issuer of tokens publishes.
+/// The times at which the published keys of a token issuer are fetched.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct FetchPolicy {
-    /// Time from a fetch that brought keys to the next one. Default 5 min.
+    /// The time from a fetch that brought keys to the next one. Default 5 min.
     pub refresh: Duration,
-    /// Shortest time from the end of a fetch that tokens caused, which name an unknown key, to the
-    /// next such fetch. Default 5 s.
+    /// The shortest time from the end of a fetch caused by tokens with an unknown key to the next
+    /// such fetch. Default 5 s.
     pub cooldown: Duration,
-    /// Wait after a fetch that failed; doubles with each further one. Each wait is up to a quarter
-    /// shorter, so that servers which began together do not ask together. Default 1 s.
+    /// The wait after a failed fetch; doubles with each further failure. Each wait is shortened by
+    /// up to a quarter, so that servers that started together do not fetch together. Default 1 s.
     pub retry_min: Duration,
-    /// Longest wait after a fetch that failed, where `refresh` is not shorter. Default 30 s.
+    /// The longest wait after a failed fetch, unless `refresh` is shorter. Default 30 s.
     pub retry_max: Duration,
 }
 
@@ -384,31 +392,33 @@ impl Default for FetchPolicy {
     }
 }
 
-/// What happens to a client that reads more slowly than its service publishes.
+/// The treatment of a client that reads more slowly than its service publishes.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub enum SlowConsumer {
-    /// Its session is closed with 1013 and the number of lost messages.
+    /// The client's session is closed with 1013 and the number of lost messages.
     Close,
-    /// Of the messages to all it always gets the newest and never an older one: those that a newer
-    /// one has overtaken are counted as superseded. For services that publish a state.
+    /// The client gets the newest of the messages to all clients, never an older one; messages that
+    /// a newer one has overtaken are counted as superseded. For services that publish a state.
     Latest,
-    /// It loses the oldest unread messages and stays; the losses are counted.
+    /// The client loses the oldest unread messages and stays; the losses are counted.
     #[default]
     Skip,
 }
 
-/// How one service is run and how it treats its clients.
+/// The policy of one service and its clients.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct ServicePolicy {
-    /// How it is started again, stopped and given up.
+    /// The policy for start, stop and failure.
     pub lifecycle: LifecyclePolicy,
-    /// What happens to a client that reads more slowly than it publishes.
+    /// The treatment of a client that reads more slowly than the service publishes.
     pub slow_consumer: SlowConsumer,
-    /// What each of its topics keeps. Default `None`: [`Limits::window`].
+    /// The bounds of the messages that each topic of the service keeps. Default `None`:
+    /// [`Limits::window`].
     pub window: Option<Window>,
-    /// Largest message a client may send it, in bytes. Default `None`: [`Limits::message_bytes`].
+    /// The largest message that a client may send, in bytes. Default `None`:
+    /// [`Limits::message_bytes`].
     pub message_bytes: Option<usize>,
-    /// How much one of its clients may send. Default `None`: [`Limits::inbound`].
+    /// The rates at which each client may send. Default `None`: [`Limits::inbound`].
     pub inbound: Option<InboundPolicy>,
 }
 

@@ -1,10 +1,10 @@
-//! What the core counts about its sessions; the bus and each lifecycle count for themselves.
+//! The counters of the sessions; the bus and each lifecycle count for themselves.
 
 use crate::histogram::{Histogram, HistogramCounts, add_each};
 use crate::shards::Shards;
 use crate::sync::{AtomicU64, Ordering};
 
-/// What the sessions of each thread count, each rising only.
+/// The counters of the sessions of one thread, which only rise.
 #[derive(Debug, Default)]
 pub(crate) struct Metrics {
     pub(crate) opened: Counter,
@@ -35,7 +35,7 @@ pub(crate) struct Counter(AtomicU64);
 
 impl Counter {
     pub(crate) fn add(&self, count: u64) {
-        // A sum needs no order with anything else.
+        // Relaxed is enough: a sum needs no order with other memory.
         self.0.fetch_add(count, Ordering::Relaxed);
     }
 
@@ -44,7 +44,7 @@ impl Counter {
     }
 }
 
-/// One counter for each reason.
+/// A counter for each reason.
 #[derive(Debug)]
 pub(crate) struct Counters<const N: usize>([Counter; N]);
 
@@ -72,7 +72,7 @@ impl Counters<{ RefuseReason::ALL.len() }> {
     }
 }
 
-/// Only the shell has connections that are not upgraded.
+/// Only the server has connections that are not upgraded.
 #[cfg(feature = "server")]
 impl Counters<{ DisplaceReason::ALL.len() }> {
     pub(crate) fn add(&self, reason: DisplaceReason) {
@@ -80,57 +80,57 @@ impl Counters<{ DisplaceReason::ALL.len() }> {
     }
 }
 
-/// Why a session ended, to count by; [`Cause`](crate::session::Cause) has the details.
+/// The kind of a session's end, for counters; [`Cause`](crate::session::Cause) has the details.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum CloseReason {
-    /// It was as old as it may be.
+    /// The session reached its largest age.
     Aged,
-    /// A text that is not of the dialect the client asked for.
+    /// The client sent a text that is not of the subprotocol it asked for.
     BadEnvelope,
-    /// The client sent a fresh token that is not good.
+    /// The client sent a fresh token that is not valid.
     Denied,
-    /// Its task was dropped: the server stopped without waiting for it.
+    /// The session's task was dropped: the server stopped without waiting for it.
     Dropped,
     /// The application drains.
     Drained,
-    /// What the client had shown ran out.
+    /// The client's credentials expired.
     Expired,
-    /// Its service crashed for good.
+    /// The service crashed for good.
     Failed,
-    /// Nothing was said for as long as may be.
+    /// No message was sent in either direction for the time allowed.
     Idle,
     /// The connection broke.
     Lost,
-    /// Too long a message.
+    /// The client sent a message that is too long.
     MessageTooBig,
     /// A message took longer to arrive than it may.
     MessageTooSlow,
-    /// A text that is not UTF-8.
+    /// The client sent a text that is not UTF-8.
     NotUtf8,
-    /// The client closed.
+    /// The client closed the connection.
     PeerClosed,
-    /// More pings than are answered.
+    /// The client sent more pings than are answered.
     PingFlood,
-    /// Any other violation of the protocol.
+    /// The client violated the protocol in another way.
     Protocol,
-    /// More bytes or messages than the client may send.
+    /// The client sent more bytes or messages than it may.
     RateExceeded,
-    /// All sessions together held too much, and this one most.
+    /// All sessions together held too much, and this session held most.
     Shed,
     /// The client answered no ping.
     Silent,
-    /// The client lost messages where the policy is to close.
+    /// The client lost messages, and the policy is to close.
     SlowConsumer,
     /// The service took no message for the time allowed.
     Stalled,
-    /// A message in more empty fragments than anybody needs.
+    /// The client sent a message in too many empty fragments.
     TooManyFragments,
     /// The client took no byte for the time allowed.
     Unwritable,
 }
 
 impl CloseReason {
-    /// All of them, in the order of [`SessionCounts::closed_by`].
+    /// All reasons, in the order of [`SessionCounts::closed_by`].
     pub const ALL: [Self; 22] = [
         Self::Aged,
         Self::BadEnvelope,
@@ -185,35 +185,35 @@ impl CloseReason {
     }
 }
 
-/// Why a client was refused, to count by.
+/// The kind of a refusal of a client, for counters.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum RefuseReason {
     /// The application drains.
     Draining,
     /// The service crashed too often.
     Failed,
-    /// It may not join the service.
+    /// The client may not join the service.
     Forbidden,
-    /// It asked for a host by which the server does not go.
+    /// The request named a host that is not the server's.
     Host,
-    /// A page of a foreign host.
+    /// The request came from a page of a foreign host.
     Origin,
     /// All sessions are taken.
     Sessions,
-    /// All sessions of its address are taken.
+    /// All sessions of the client's address are taken.
     SessionsPerAddress,
-    /// All sessions of its subject are taken.
+    /// All sessions of the client's subject are taken.
     SessionsPerSubject,
-    /// The bus has as many topics as it may.
+    /// The bus has as many topics as it allows.
     Topics,
-    /// It has shown nothing that is believed.
+    /// The client sent no valid token.
     Unauthorized,
-    /// Nobody could tell whether it may join.
+    /// No decision was possible whether the client may join.
     Undecided,
 }
 
 impl RefuseReason {
-    /// All of them, in the order of [`SessionCounts::refused_by`].
+    /// All reasons, in the order of [`SessionCounts::refused_by`].
     pub const ALL: [Self; 11] = [
         Self::Draining,
         Self::Failed,
@@ -246,18 +246,17 @@ impl RefuseReason {
     }
 }
 
-/// Why a connection that was not upgraded gave way to a newer one, to count by: the bound that was
-/// reached.
+/// The bound for which a connection that was not upgraded gave way to a newer one, for counters.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum DisplaceReason {
-    /// That of all connections.
+    /// The bound of all connections.
     Handshakes,
-    /// That of its address.
+    /// The bound of the connections of one address.
     HandshakesPerAddress,
 }
 
 impl DisplaceReason {
-    /// All of them, in the order of [`SessionCounts::displaced_by`].
+    /// All reasons, in the order of [`SessionCounts::displaced_by`].
     pub const ALL: [Self; 2] = [Self::Handshakes, Self::HandshakesPerAddress];
 
     /// The reason as a label.
@@ -269,85 +268,85 @@ impl DisplaceReason {
     }
 }
 
-/// What all sessions of an application have done.
+/// The totals of all sessions of an application.
 ///
-/// Of the messages that clients sent,
-/// `messages_in = taken by the bus + lost_not_taken + at hand in the sessions`, and of the messages
-/// that subscriptions delivered to sessions, `delivered = messages_out + lost_unsent + stale + in
-/// the sessions' write buffers`.
+/// Two laws hold. For messages from clients, `messages_in = taken by the bus + lost_not_taken +
+/// pending in the sessions`. For messages from subscriptions, `delivered = messages_out +
+/// lost_unsent + stale + in the sessions' write buffers`.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub struct SessionCounts {
     /// Sessions that were opened.
     pub opened: u64,
     /// Sessions that have ended.
     pub closed: u64,
-    /// These by reason, in the order of [`CloseReason::ALL`].
+    /// The ended sessions by reason, in the order of [`CloseReason::ALL`].
     pub closed_by: [u64; CloseReason::ALL.len()],
-    /// Clients of a service there is that were refused: it takes none, or a limit is reached; and
-    /// all requests that named a host by which the server does not go.
+    /// Refused clients of existing services, because the service takes none or a limit is reached;
+    /// and all requests that named a host that is not the server's.
     pub refused: u64,
-    /// These by reason, in the order of [`RefuseReason::ALL`].
+    /// The refusals by reason, in the order of [`RefuseReason::ALL`].
     pub refused_by: [u64; RefuseReason::ALL.len()],
     /// Messages received from clients.
     pub messages_in: u64,
-    /// Their payload bytes.
+    /// The payload bytes of the received messages.
     pub bytes_in: u64,
     /// Messages written to clients' sockets.
     pub messages_out: u64,
     /// Bytes written to clients' sockets, with the frames of the protocol.
     pub bytes_out: u64,
-    /// Messages of clients that the session ended with before its service took them.
+    /// Messages of clients whose session ended before the service took them.
     pub lost_not_taken: u64,
     /// Messages to clients that were not written when the session ended.
     pub lost_unsent: u64,
-    /// Messages to clients from an instance that was told to stop before they joined, left out.
+    /// Messages to clients, left out because their instance was told to stop before the client
+    /// joined.
     pub stale: u64,
-    /// Pings sent, or about to be when their session was cut off.
+    /// Pings that were sent, or about to be sent when their session was cut off.
     pub pings: u64,
-    /// Times that a client was not read for a while because it had sent what it may.
+    /// The number of times that a client's socket was not read because the client reached its rate.
     pub pauses: u64,
-    /// From a service's publish ([`Clock::now`](crate::rt::Clock::now)) to the moment a
-    /// message was all written, for each client.
+    /// The time from a service's publish ([`Clock::now`](crate::rt::Clock::now)) to the end of a
+    /// message's write, for each client.
     pub written_after: HistogramCounts,
-    /// From a client's admission to the moment an instance of its service ran for it.
+    /// The time from a client's admission to the moment an instance of its service ran for it.
     pub running_after: HistogramCounts,
-    /// Connections that were accepted, for whatever request.
+    /// Accepted connections, for any request.
     pub accepted: u64,
-    /// Times that the next connection had to wait because there had been too many in a second.
+    /// The number of times that the next connection had to wait because of the rate of accepts.
     pub accepts_delayed: u64,
-    /// Connections that were closed without a word: too many handshakes of their address, all of
-    /// them being served.
+    /// Connections that were closed without a response: their address had too many handshakes, all
+    /// of them being served.
     pub accepts_refused: u64,
     /// Fetches of an issuer's published keys that brought keys.
     pub keys_fetched: u64,
-    /// Fetches of an issuer's published keys that brought none.
+    /// Fetches of an issuer's published keys that brought no keys.
     pub keys_not_fetched: u64,
-    /// Requests to operators' listeners that were refused: of foreign pages, and for foreign hosts.
+    /// Refused requests to operators' listeners, from foreign pages or for foreign hosts.
     pub operators_refused: u64,
-    /// Connections without a whole request head, or with their answer, that were closed to make
-    /// room for newer ones, by the bound that was reached, in the order of [`DisplaceReason::ALL`].
+    /// Connections closed to make room for newer ones, before a complete request head or during
+    /// their response, by the bound that was reached, in the order of [`DisplaceReason::ALL`].
     pub displaced_by: [u64; DisplaceReason::ALL.len()],
 }
 
 impl SessionCounts {
-    /// Sessions that have ended for this reason.
+    /// The number of sessions that ended for this reason.
     pub fn closed_for(&self, reason: CloseReason) -> u64 {
         self.closed_by[reason as usize]
     }
 
-    /// Clients that were refused for this reason.
+    /// The number of clients that were refused for this reason.
     pub fn refused_for(&self, reason: RefuseReason) -> u64 {
         self.refused_by[reason as usize]
     }
 
-    /// Connections that gave way to newer ones for this reason.
+    /// The number of connections that gave way to newer ones for this reason.
     pub fn displaced_for(&self, reason: DisplaceReason) -> u64 {
         self.displaced_by[reason as usize]
     }
 }
 
 impl SessionCounts {
-    /// Adds what the sessions of another thread have done.
+    /// Adds the totals of the sessions of another thread.
     fn add(&mut self, other: &Self) {
         self.opened += other.opened;
         self.closed += other.closed;
@@ -376,7 +375,7 @@ impl SessionCounts {
 }
 
 impl Shards<Metrics> {
-    /// What all sessions of the application have done.
+    /// The totals of all sessions of the application.
     pub(crate) fn counts(&self) -> SessionCounts {
         let mut counts = SessionCounts::default();
         for metrics in self.all() {
@@ -436,7 +435,7 @@ mod tests {
         }
     }
 
-    /// Counts of which each is another multiple of this.
+    /// Makes counts that are different multiples of `of`.
     fn multiples(of: u64) -> SessionCounts {
         let histogram = |first: u64| HistogramCounts {
             classes: std::array::from_fn(|class| (first + class as u64) * of),

@@ -1,11 +1,12 @@
-//! Deliberate bugs, to see whether the simulator finds them (feature `planted`, its tests' only).
+//! Deliberate bugs, to check that the simulator finds them (feature `planted`, for its tests
+//! alone).
 //!
-//! Each site asks [`is`]. Without the feature that is a constant `false`: nothing of a bug is
-//! compiled, and no bug can be had by any other means.
+//! Each site asks [`is`]. Without the feature that is a constant `false`: no code of a bug is
+//! compiled, and no bug can be enabled by other means.
 
 use std::ops::{Add, Sub};
 
-/// Declares the bugs and the list of all of them.
+/// Declares the bugs and the list of all bugs.
 macro_rules! bugs {
     ($($(#[$doc:meta])* $bug:ident,)*) => {
         /// A deliberate bug, named by what it does.
@@ -20,7 +21,7 @@ macro_rules! bugs {
 
         #[cfg(feature = "planted")]
         impl Bug {
-            /// Every bug there is.
+            /// Every bug.
             pub const ALL: &[Self] = &[$(Self::$bug,)*];
         }
     };
@@ -28,7 +29,7 @@ macro_rules! bugs {
 
 bugs! {
     // Of the bus.
-    /// Of several tasks that wait for one thing, only one is woken.
+    /// Of several tasks that wait for one resource, a single one is woken.
     OneWoken,
     /// A read that makes room wakes no publisher that waits for it.
     RoomWakesNobody,
@@ -38,15 +39,15 @@ bugs! {
     WindowTooLarge,
     /// A subscriber that lagged is told of one loss too few.
     LagTooLow,
-    /// What falls out of the window unread is not counted.
+    /// A message that falls out of the window unread is not counted.
     LagNotCounted,
-    /// What a subscriber leaves unread is not counted.
+    /// The messages that a subscriber leaves unread are not counted.
     UnreadNotCounted,
-    /// The bytes of a message that everybody has read are kept in the sum.
+    /// The bytes of a message that every subscriber has read are kept in the sum.
     BytesKept,
     /// A topic stays when its last subscriber has left.
     TopicLeaked,
-    /// What a topic has counted is forgotten with the topic.
+    /// The counts of a topic are forgotten with the topic.
     CountsForgotten,
     /// The first two messages of a batch change places.
     BatchSwapped,
@@ -54,7 +55,7 @@ bugs! {
     DeliveredTwice,
     /// The oldest batch falls out of the window whole, and only one message of it is counted.
     BatchEvictedWhole,
-    /// A part of a batch is given the envelopes of the whole batch.
+    /// A part of a batch gets the envelopes of the whole batch.
     FormOfWhole,
     /// A waiting publisher takes a window that is full for one with room.
     RoomInvented,
@@ -64,7 +65,7 @@ bugs! {
     LeaseKept,
     /// A client that leaves is counted as gone twice, if others are there.
     LeaseReleasedTwice,
-    /// The word to stop does not reach the instance.
+    /// The signal to stop does not reach the instance.
     StopNotSignalled,
     /// An instance that was told to stop counts as gone at once.
     StopNotAwaited,
@@ -80,13 +81,13 @@ bugs! {
     LingerSkipped,
     /// The timer of a lingering service stays armed when a client comes and goes.
     TimerKept,
-    /// A change of a service's status wakes nobody.
+    /// A change of a service's status wakes no watcher.
     StatusWakesNobody,
     /// An instance whose task was dropped is not reported as gone.
     DroppedNotReported,
-    /// What an instance that stops has said is given to clients that came after.
+    /// Messages of an instance that stops are delivered to clients that joined later.
     StaleDelivered,
-    /// An instance that is to stop does not read what is left in its inbox.
+    /// An instance that is to stop does not read the messages left in its inbox.
     InboxLeftUnread,
 
     // Of the drain and the permits.
@@ -96,17 +97,17 @@ bugs! {
     DrainForgetsService,
     /// A drain does not wait for the sessions to end.
     DrainNotAwaited,
-    /// A drain drops what was published before it.
+    /// A drain drops messages that were published before it.
     DrainDropsPublished,
-    /// A drain closes sessions that have not read what has arrived.
+    /// A drain closes sessions that have not read arrived messages.
     DrainLeavesUnread,
-    /// A drain closes sessions before their service has answered what has arrived.
+    /// A drain closes sessions before their service has answered arrived messages.
     DrainOvertakesService,
     /// A session that ends does not give its permit back.
     PermitKept,
-    /// One session more than the limit is admitted.
+    /// A session more than the limit is admitted.
     SessionTooMany,
-    /// One session less than the limit is admitted.
+    /// A session less than the limit is admitted.
     SessionTooFew,
 
     // Of the sessions.
@@ -116,9 +117,9 @@ bugs! {
     SlowCodeWrong,
     /// A peer's close frame is not sent back.
     CloseNotEchoed,
-    /// A peer that closes gets no answers to what it said before.
+    /// A peer that closes gets no answers to its earlier messages.
     CloseUnanswered,
-    /// A closing session sends its close frame before what is due.
+    /// A closing session sends its close frame before messages that are due.
     DataAfterClose,
     /// A closing session has twice the time it is allowed.
     CloseTooLong,
@@ -138,11 +139,11 @@ bugs! {
     ReadAheadLost,
     /// The last byte that a short write has taken is sent again.
     ShortWriteRepeated,
-    /// What was written is not flushed.
+    /// Written bytes are not flushed.
     FlushForgotten,
     /// A session whose fan gives up on it is not woken.
     ReleaseNotRung,
-    /// A socket that takes nothing has no deadline.
+    /// A socket that takes no bytes has no deadline.
     WriteNeverStuck,
     /// The deadline of a write is not put off by progress.
     ProgressIgnored,
@@ -155,15 +156,15 @@ bugs! {
     /// Messages that a slow client has lost do not close its session where they should.
     SlowConsumerKept,
 
-    /// More may be sent than may be sent.
+    /// A client may send more than its rate.
     RateNotKept,
-    /// A client that may send so much at once may send less.
+    /// A client may send less at once than its burst.
     RateTooLow,
     /// Every session leaves a draining server at once.
     DrainNotPaced,
-    /// A client that speaks JSON is told of no loss.
+    /// A client that uses the JSON subprotocol is told of no loss.
     LossNotTold,
-    /// A client that speaks JSON is told of a restart with each message after it.
+    /// A client that uses the JSON subprotocol is told of a restart with each message after it.
     RestartToldAgain,
 
     // Of the keepalive.
@@ -179,11 +180,11 @@ bugs! {
     MessageEndless,
 
     // Of the wire.
-    /// A compressed message does not say that it is one.
+    /// A compressed message is not marked as compressed.
     CompressedUnmarked,
     /// The mask starts afresh with each part of a frame that is read.
     MaskRestarted,
-    /// A character that is cut by the end of a read counts as none.
+    /// A character that is cut by the end of a read is refused.
     CharacterCutRefused,
     /// A message of exactly the limit is too big.
     LimitTooSmall,
@@ -200,12 +201,12 @@ pub(crate) const fn is(_: Bug) -> bool {
     false
 }
 
-/// The value, or one more; no arithmetic stands where there is no bug.
+/// Returns the value, or one more with the bug; without the feature no arithmetic is left.
 pub(crate) fn one_more<T: From<u8> + Add<Output = T>>(bug: Bug, value: T) -> T {
     if is(bug) { value + 1.into() } else { value }
 }
 
-/// The value, or one less, but not 0.
+/// Returns the value, or one less with the bug, but not 0.
 pub(crate) fn one_less<T: From<u8> + PartialOrd + Sub<Output = T>>(bug: Bug, value: T) -> T {
     if is(bug) && value > 1.into() {
         value - 1.into()
@@ -214,12 +215,12 @@ pub(crate) fn one_less<T: From<u8> + PartialOrd + Sub<Output = T>>(bug: Bug, val
     }
 }
 
-/// The value, or 0.
+/// Returns the value, or 0 with the bug.
 pub(crate) fn none<T: Default>(bug: Bug, value: T) -> T {
     if is(bug) { T::default() } else { value }
 }
 
-/// How much was taken, or one less if that is not the whole.
+/// Returns the number of taken bytes, or one less with the bug if it is not the whole.
 pub(crate) fn one_short(bug: Bug, taken: usize, whole: usize) -> usize {
     if is(bug) && taken < whole {
         taken - 1
@@ -228,27 +229,27 @@ pub(crate) fn one_short(bug: Bug, taken: usize, whole: usize) -> usize {
     }
 }
 
-/// Whether there are any of these as well.
+/// Whether the bug is planted and the count is not 0.
 pub(crate) fn when_any(bug: Bug, count: impl FnOnce() -> usize) -> bool {
     is(bug) && count() > 0
 }
 
-/// How many at most: all, or so many.
+/// Returns the largest number: no bound, or `some` with the bug.
 pub(crate) fn most(bug: Bug, some: usize) -> usize {
     if is(bug) { some } else { usize::MAX }
 }
 
-/// The value, or what there was before, if there was anything.
+/// Returns the value, or with the bug the value before, if there was one.
 pub(crate) fn or<T>(bug: Bug, before: Option<T>, value: Option<T>) -> Option<T> {
     if is(bug) { before.or(value) } else { value }
 }
 
-/// The value, or twice as much.
+/// Returns the value, or twice the value with the bug.
 pub(crate) fn twice<T: Copy + Add<Output = T>>(bug: Bug, value: T) -> T {
     if is(bug) { value + value } else { value }
 }
 
-/// Changes the places of the first two.
+/// With the bug, swaps the first two values.
 pub(crate) fn swap<T>(bug: Bug, values: &mut [T]) {
     if is(bug) && values.len() > 1 {
         values.swap(0, 1);
@@ -265,12 +266,12 @@ mod plot {
         static PLANTED: Cell<Option<Bug>> = const { Cell::new(None) };
     }
 
-    /// Plants a bug, or none, for all that this thread does: a run of the simulator is one thread.
+    /// Plants a bug, or none, in this thread: a run of the simulator uses a single thread.
     pub fn plant(bug: Option<Bug>) {
         PLANTED.set(bug);
     }
 
-    /// The bug that this thread has.
+    /// The bug that is planted in this thread.
     pub fn planted() -> Option<Bug> {
         PLANTED.get()
     }

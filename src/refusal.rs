@@ -1,4 +1,4 @@
-//! The last requests that were refused for the host they named or the page they came from.
+//! The last requests that were refused for their host or their page.
 
 use std::time::{Duration, SystemTime};
 
@@ -6,22 +6,22 @@ use crate::instant::Instant;
 use crate::limits::{REFUSAL_LINES, REFUSAL_TEXT_BYTES_MAX, REFUSALS_KEPT};
 use crate::sync::Mutex;
 
-/// Time for which [`REFUSAL_LINES`] are counted.
+/// The time for which [`REFUSAL_LINES`] are counted.
 const LINES_PER: Duration = Duration::from_secs(60);
 
-/// What was wrong with a request.
+/// The fault of a request.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) enum Wrong {
-    /// The server does not go by the host that it names.
+    /// The request names a host that is not the server's.
     Host,
-    /// The page it comes from is a foreign one.
+    /// The request comes from a page of a foreign host.
     Origin,
 }
 
-/// A request that was refused, in words that are safe to print.
+/// A refused request, in text that is safe to print.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub(crate) struct Refusal {
-    /// Whom the listener is for.
+    /// The audience of the listener.
     pub(crate) listener: &'static str,
     pub(crate) wrong: Wrong,
     /// The page's origin, if the request has one.
@@ -30,13 +30,13 @@ pub(crate) struct Refusal {
     pub(crate) host: Option<String>,
 }
 
-/// Requests that were refused for the same reason.
+/// Requests that were refused for one reason.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub(crate) struct Kept {
     pub(crate) refusal: Refusal,
-    /// How many there were.
+    /// The number of requests.
     pub(crate) times: u64,
-    /// When the last one was.
+    /// The time of the last request.
     pub(crate) last: SystemTime,
 }
 
@@ -46,17 +46,17 @@ pub(crate) struct Refusals(Mutex<State>);
 
 #[derive(Debug, Default)]
 struct State {
-    /// The newest one last.
+    /// The kept reasons, the newest last.
     kept: Vec<Kept>,
     lines: Lines,
 }
 
-/// Lines of the log, of which a minute has no more than [`REFUSAL_LINES`].
+/// The lines in the log, at most [`REFUSAL_LINES`] a minute.
 #[derive(Debug, Default)]
 struct Lines {
-    /// When the minute began, and the lines it has had.
+    /// The beginning of the minute, and the number of its lines.
     minute: Option<(Instant, u32)>,
-    /// Refusals since the last line.
+    /// The refusals since the last line.
     untold: u64,
 }
 
@@ -67,8 +67,8 @@ impl Default for Refusals {
 }
 
 impl Refusals {
-    /// Keeps a refusal. Returns the number of those about which the log has no line, if it may have
-    /// one now.
+    /// Keeps a refusal. If the log may have a line now, returns the number of earlier refusals
+    /// without a line.
     pub(crate) fn keep(&self, refusal: Refusal, now: Instant, wall: SystemTime) -> Option<u64> {
         let mut state = self.0.lock();
         let same = |kept: &Kept| kept.refusal == refusal;
@@ -85,7 +85,7 @@ impl Refusals {
         state.lines.due(now)
     }
 
-    /// The last ones, the newest first.
+    /// The last refusals, the newest first.
     pub(crate) fn last(&self) -> Vec<Kept> {
         let state = self.0.lock();
         state.kept.iter().rev().cloned().collect()
@@ -106,7 +106,7 @@ impl Lines {
     }
 }
 
-/// What a client has sent, as visible ASCII and no longer than [`REFUSAL_TEXT_BYTES_MAX`].
+/// Escapes text of a client as visible ASCII, cut to [`REFUSAL_TEXT_BYTES_MAX`] bytes.
 pub(crate) fn printable(bytes: &[u8]) -> String {
     let start = &bytes[..bytes.len().min(REFUSAL_TEXT_BYTES_MAX)];
     let rest = if start.len() < bytes.len() { "..." } else { "" };

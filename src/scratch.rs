@@ -1,4 +1,4 @@
-//! A buffer that is needed only while a task is polled, lent to whoever is.
+//! A buffer that tasks need only while they are polled, shared by the tasks of a thread.
 
 use std::cell::Cell;
 use std::ops::{Deref, DerefMut};
@@ -6,16 +6,16 @@ use std::ops::{Deref, DerefMut};
 use crate::limits::READ_BYTES;
 
 thread_local! {
-    /// The buffer that was given back last: one for each thread that polls.
+    /// The buffer that was given back last; each thread has its own.
     static SPARE: Cell<Box<[u8]>> = Cell::default();
 }
 
-/// A buffer on loan, of [`READ_BYTES`]; what is in it is left over from others.
+/// A buffer on loan, of [`READ_BYTES`] bytes, which may be left over from other tasks.
 ///
-/// So an idle connection holds none, and a poll need not clear one of its own.
+/// An idle connection therefore holds no buffer, and a poll need not clear a new one.
 pub(crate) struct Lent(Box<[u8]>);
 
-/// A buffer, given back when it is dropped.
+/// Lends the buffer of this thread, or a new one if that is on loan already.
 pub(crate) fn lend() -> Lent {
     let spare = SPARE.try_with(Cell::take).unwrap_or_default();
     Lent(if spare.is_empty() {
@@ -42,7 +42,7 @@ impl DerefMut for Lent {
 impl Drop for Lent {
     fn drop(&mut self) {
         let buffer = std::mem::take(&mut self.0);
-        // A thread that ends keeps nothing.
+        // A thread that ends has lost its buffer already.
         let _gone = SPARE.try_with(|spare| spare.set(buffer));
     }
 }

@@ -1,15 +1,15 @@
-//! One copy for each of a few threads, so that they need not share what they all write to.
+//! Copies of a value for a few threads, so that threads do not write to shared memory.
 
 use crate::sync::thread_number;
 
-/// Copies; more threads than these share them.
+/// The number of copies; more threads than copies share them.
 const COPIES: usize = 16;
 
-/// Copies of a value that is counted in, each used by one thread if there are not too many.
+/// Copies of a set of counters, each used by one thread if there are not too many threads.
 #[derive(Debug, Default)]
 pub(crate) struct Shards<T>([Padded<T>; COPIES]);
 
-/// Two lines of the cache: processors fetch them in pairs.
+/// A value in two cache lines of its own: processors fetch lines in pairs.
 #[derive(Debug, Default)]
 #[repr(align(128))]
 struct Padded<T>(T);
@@ -20,7 +20,7 @@ impl<T> Shards<T> {
         &self.0[thread_number() % COPIES].0
     }
 
-    /// All of them.
+    /// All copies.
     pub(crate) fn all(&self) -> impl Iterator<Item = &T> {
         self.0.iter().map(|Padded(copy)| copy)
     }
@@ -47,7 +47,7 @@ mod tests {
         assert_eq!(counts.iter().sum::<u64>(), 4 * COPIES as u64);
         assert!(counts.iter().all(|count| count % 2 == 0), "{counts:?}");
         let used = counts.iter().filter(|count| **count > 0).count();
-        // Other tests have threads as well.
+        // Other tests have threads as well, so that two of these threads may share a copy.
         assert!(used > COPIES / 2, "{counts:?}");
     }
 }
