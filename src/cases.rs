@@ -1,9 +1,9 @@
-//! How many cases a property is tried on, for tests.
+//! The number of cases on which tests try a property.
 
 use proptest::prelude::ProptestConfig;
 
-/// As many as `PROPTEST_CASES` says or 256, few for an interpreter; what failed is no file of its
-/// own, but a test with a name.
+/// The value of `PROPTEST_CASES`, or else 256, or fewer for an interpreter. Failing cases are not
+/// saved to a file: a test with a name replaces them.
 pub(crate) fn cases() -> ProptestConfig {
     let default = ProptestConfig::default();
     ProptestConfig {

@@ -1,4 +1,4 @@
-//! A task that counts how often it is woken, for tests.
+//! A task that counts its wakes, for tests.
 
 use std::sync::Arc;
 use std::task::{Wake, Waker};
@@ -9,13 +9,13 @@ use crate::sync::{AtomicU64, Ordering};
 pub(crate) struct Wakes(AtomicU64);
 
 impl Wakes {
-    /// A task that was never woken, and what wakes it.
+    /// Makes a counter at 0, and a waker that counts in it.
     pub(crate) fn new() -> (Arc<Self>, Waker) {
         let wakes = Arc::new(Self(AtomicU64::new(0)));
         (Arc::clone(&wakes), Waker::from(wakes))
     }
 
-    /// How often it was woken.
+    /// The number of wakes so far.
     pub(crate) fn count(&self) -> u64 {
         self.0.load(Ordering::SeqCst)
     }

@@ -2,5 +2,6 @@
 
 mod layers;
 mod lengths;
+mod sentences;
 mod sources;
 mod words;
