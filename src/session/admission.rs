@@ -1,4 +1,4 @@
-//! A client's way in: everything a session needs, or the reason why there is none.
+//! The admission of a client: everything a session needs, or the reason why there is none.
 
 use std::sync::Arc;
 
@@ -23,7 +23,7 @@ use crate::wire::{Deflate, Frames, Inflation};
 
 /// A client that may have a session: it is subscribed, and it has joined its service.
 ///
-/// Dropping it leaves and unsubscribes.
+/// Dropping an admission leaves the service and unsubscribes.
 pub struct Admission<R: Runtime> {
     pub(super) membership: Membership<R>,
     pub(super) message_bytes: usize,
@@ -31,16 +31,16 @@ pub struct Admission<R: Runtime> {
     peer: Peer,
 }
 
-/// What of an admission its session keeps.
+/// The part of an admission that its session keeps.
 pub(super) struct Membership<R: Runtime> {
     pub(super) app: App<R>,
     pub(super) author: Author,
     pub(super) feed: Feed,
     pub(super) lease: Lease<R>,
     pub(super) publisher: Publisher,
-    /// The bounds it was admitted under.
+    /// The limits in force when the client was admitted.
     pub(super) limits: Arc<Limits>,
-    /// When it was admitted, until an instance of its service runs for it.
+    /// When the client was admitted; `None` once an instance of its service runs for it.
     pub(super) waits_since: Option<Instant>,
     permit: Permit,
 }
@@ -48,34 +48,35 @@ pub(super) struct Membership<R: Runtime> {
 /// Why a client was not admitted.
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
 pub enum AdmitError {
-    /// The service did not let it join.
+    /// The service refused the client.
     #[error(transparent)]
     Join(#[from] JoinError),
-    /// The bus did not let it subscribe.
+    /// The bus refused a subscription.
     #[error(transparent)]
     Subscribe(#[from] SubscribeError),
-    /// There are as many sessions as there may be.
+    /// The limit of sessions is reached.
     #[error("all {max} sessions are taken")]
     TooManySessions {
-        /// The limit.
+        /// The maximum number of sessions.
         max: usize,
     },
-    /// There are as many sessions of its address as there may be.
+    /// The limit of sessions of the client's address is reached.
     #[error("all {max} sessions of your address are taken")]
     TooManyOfAddress {
-        /// The limit.
+        /// The maximum number of sessions.
         max: usize,
     },
-    /// There are as many sessions of its subject as there may be.
+    /// The limit of sessions of the client's subject is reached.
     #[error("all your {max} sessions are taken")]
     TooManyOfSubject {
-        /// The limit.
+        /// The maximum number of sessions.
         max: usize,
     },
 }
 
 impl AdmitError {
-    /// The reason to count it by; a service that is unknown refuses nobody.
+    /// The reason by which the refusal is counted; `None` for an unknown service, which is not
+    /// counted as a refusal.
     fn reason(&self) -> Option<RefuseReason> {
         match self {
             Self::Join(JoinError::Unknown) => None,
@@ -90,24 +91,25 @@ impl AdmitError {
 }
 
 impl<R: Runtime> Admission<R> {
-    /// Admits a client to a service of which nothing is known; see
+    /// Admits a client of which nothing is known to a service; see
     /// [`request_as`](Self::request_as).
     ///
     /// # Errors
     ///
-    /// As those of [`request_as`](Self::request_as).
+    /// The errors of [`request_as`](Self::request_as).
     pub fn request(app: &App<R>, service: &str) -> Result<Self, AdmitError> {
         Self::request_as(app, service, Peer::default())
     }
 
     /// Admits a client to a service.
     ///
-    /// It is subscribed before it joins, and so before its service starts: it misses nothing.
+    /// The client is subscribed before it joins, and so before its service starts: it misses no
+    /// message.
     ///
     /// # Errors
     ///
-    /// When the service is unknown or takes no clients, or a limit is reached; nothing is left
-    /// behind then.
+    /// When the service is unknown or takes no clients, or a limit is reached; the failed request
+    /// then leaves nothing behind.
     pub fn request_as(app: &App<R>, service: &str, peer: Peer) -> Result<Self, AdmitError> {
         let admitted = Self::admit(app, service, peer);
         if let Some(reason) = admitted.as_ref().err().and_then(AdmitError::reason) {
@@ -167,22 +169,23 @@ impl<R: Runtime> Admission<R> {
         }
     }
 
-    /// The application that admitted it.
+    /// The application that admitted the client.
     pub fn app(&self) -> &App<R> {
         &self.membership.app
     }
 
-    /// Speaks this dialect with the client instead of the plain one.
+    /// Speaks this dialect with the client instead of [`Dialect::Plain`].
     #[must_use]
     pub fn speaking(mut self, dialect: Dialect) -> Self {
         self.membership.feed.voice = Voice::of(dialect);
         self
     }
 
-    /// Both sides may compress what they send, as agreed on with the client, if it was.
+    /// Allows both sides to compress messages as `agreed` on with the client, if there is an
+    /// agreement.
     ///
-    /// Nothing changes where [`Limits::compress_bytes_min`](crate::Limits::compress_bytes_min) is
-    /// `None`.
+    /// The call has no effect if [`Limits::compress_bytes_min`](crate::Limits::compress_bytes_min)
+    /// is `None`.
     #[must_use]
     pub fn compressing(mut self, agreed: Option<Deflate>) -> Self {
         let member = &mut self.membership;
@@ -192,7 +195,7 @@ impl<R: Runtime> Admission<R> {
         self
     }
 
-    /// Whether the client may compress what it sends.
+    /// Whether the client may compress its messages.
     pub(super) fn inflation(&self) -> Inflation {
         match self.membership.feed.encoding {
             Encoding::Deflated(_) => Inflation::Agreed,
@@ -200,11 +203,11 @@ impl<R: Runtime> Admission<R> {
         }
     }
 
-    /// Where its session is best served, for a server whose streams can be taken there from here:
-    /// with the service, as long as few are, see [`Limits::home_clients`].
+    /// Chooses where to run the session, for a server that can move streams there: with the
+    /// service, as long as fewer than [`Limits::home_clients`] run there.
     ///
-    /// It counts as served there until it ends, or is placed again. `None` where tasks run at no
-    /// one place, see [`Spawn::home`](crate::rt::Spawn::home).
+    /// The session counts as placed there until it ends or is placed again. `None` if tasks do not
+    /// run at one place, see [`Spawn::home`](crate::rt::Spawn::home).
     pub fn place(&mut self) -> Option<Home> {
         let member = &mut self.membership;
         member.lease.place(member.limits.home_clients)
@@ -215,19 +218,19 @@ impl<R: Runtime> Admission<R> {
         self.membership.feed.teller.client()
     }
 
-    /// The service it has joined.
+    /// The service that the client has joined.
     pub fn service(&self) -> &ServiceName {
         self.membership.service()
     }
 
-    /// Who it is, as far as is known.
+    /// The known facts about the client.
     pub fn peer(&self) -> &Peer {
         &self.peer
     }
 }
 
 impl<R: Runtime> Membership<R> {
-    /// The client's messages of these frames, which came in.
+    /// Makes a batch of frames that came from the client.
     #[inline]
     pub(super) fn batch(&mut self, frames: Frames) -> Batch {
         let lens = frames.parts().map(|part| part.payload.len());
@@ -235,7 +238,7 @@ impl<R: Runtime> Membership<R> {
         Batch::new(frames, self.origin())
     }
 
-    /// The client, as its messages refer to it.
+    /// The client, as the origin of its messages.
     #[inline]
     fn origin(&mut self) -> Origin {
         let feed = &self.feed;
@@ -244,18 +247,18 @@ impl<R: Runtime> Membership<R> {
         Origin::Client(sender.clone())
     }
 
-    /// The application that admitted it.
+    /// The application that admitted the client.
     pub(super) fn app(&self) -> &App<R> {
         &self.app
     }
 
-    /// The service it has joined.
+    /// The service that the client has joined.
     pub(super) fn service(&self) -> &ServiceName {
         self.lease.service()
     }
 
-    /// Leaves the service, at once or when it has answered, until then at the latest; what was
-    /// published to the client may still be sent.
+    /// Leaves the service, at once or after its answers, at `until` at the latest; messages that
+    /// were published to the client may still be sent.
     pub(super) fn part(self, until: Option<Instant>) -> (Parting<R>, Permit) {
         let answers = until.map(|until| Answers::new(self.lease, self.publisher, until));
         (Parting::new(self.feed, answers), self.permit)

@@ -1,18 +1,18 @@
-//! How long a session may last, idle and in all: a pure machine.
+//! How long a session may last, idle and in total: a pure state machine.
 
 use std::time::Duration;
 
 use crate::limits::AgePolicy;
 use crate::rt::{Instant, Random};
 
-/// The age of one session; `None` where it may be any.
+/// The age of one session; `None` if it has no limit.
 #[derive(Debug)]
 pub(super) struct Age(Option<Box<Bounded>>);
 
-/// An age with a bound.
+/// An age with a limit.
 #[derive(Debug)]
 struct Bounded {
-    /// The longest time without a message; its own, drawn once.
+    /// The longest time without a message, drawn once for each session.
     idle: Option<Duration>,
     active: Instant,
     until: Option<Instant>,
@@ -26,7 +26,7 @@ pub(super) enum TooOld {
 }
 
 impl Age {
-    /// A session that begins at `now`.
+    /// The age of a session that begins at `now`.
     pub(super) fn new(policy: AgePolicy, now: Instant, random: &impl Random) -> Self {
         let bounded = Bounded {
             idle: draw(policy.idle, random),
@@ -37,21 +37,21 @@ impl Age {
         Self(is_bounded.then(|| Box::new(bounded)))
     }
 
-    /// A message passed, in either direction.
+    /// Notes that a message passed, in either direction.
     pub(super) fn active(&mut self, now: Instant) {
         if let Some(bounded) = &mut self.0 {
             bounded.active = now;
         }
     }
 
-    /// When it will be too old, unless something passes.
+    /// When the session becomes too old, unless a message passes before.
     pub(super) fn deadline(&self) -> Option<Instant> {
         let bounded = self.0.as_ref()?;
         let idle = bounded.idle.map(|idle| bounded.active + idle);
         idle.into_iter().chain(bounded.until).min()
     }
 
-    /// Whether it is too old.
+    /// Whether the session is too old at `now`, and why.
     pub(super) fn on_time(&self, now: Instant) -> Option<TooOld> {
         let bounded = self.0.as_ref()?;
         if bounded.until.is_some_and(|until| now >= until) {
@@ -63,7 +63,8 @@ impl Age {
     }
 }
 
-/// Between three quarters of the limit and all of it; `None` for a limit of zero, which is none.
+/// Draws a duration between three quarters of `limit` and all of it; `None` if `limit` is zero,
+/// which stands for no limit.
 fn draw(limit: Duration, random: &impl Random) -> Option<Duration> {
     if limit.is_zero() {
         return None;

@@ -1,4 +1,4 @@
-//! How long a message may take to arrive: a pure machine.
+//! How long a message may take to arrive: a pure state machine.
 
 use std::time::Duration;
 
@@ -6,33 +6,32 @@ use super::keepalive::PARTS;
 use crate::planted::{self, Bug};
 use crate::rt::Instant;
 
-/// Bytes of a message for which it may take a second more.
+/// The number of received bytes that extend the time for a message by one second.
 const BYTES_PER_SECOND: u64 = 1024;
 
-/// The arrival of what is under way from a client, a message or a control frame, since its first
-/// byte.
+/// The arrival of a message or a control frame from a client, counted from its first byte.
 ///
-/// Only time in which the client is heard is counted; and of the time between two looks no more
-/// than a part, so that a pause of the whole machine does not use up all of it.
+/// Only time in which the client is read is counted. The time between two looks counts for no more
+/// than one part of the allowance, so that a pause of the whole machine does not use up all of it.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) struct Arrival {
     counted: Duration,
-    /// The last look, and whether the client is heard since then.
+    /// When the last look was.
     since: Instant,
     is_heard: bool,
 }
 
-/// The time that an arrival may take: `timeout`, and a second for each KiB that has come; any time
-/// where `timeout` is zero.
+/// The time that an arrival may take: `timeout`, and a second more for each KiB received; unlimited
+/// if `timeout` is zero.
 #[derive(Clone, Copy, Debug)]
 pub(super) struct Allowance {
     pub(super) timeout: Duration,
-    /// Payload bytes that have come.
+    /// Payload bytes received so far.
     pub(super) received: usize,
 }
 
 impl Allowance {
-    /// `None` for any time.
+    /// The limit; `None` for unlimited.
     fn time(self) -> Option<Duration> {
         let more = Duration::from_secs(self.received as u64 / BYTES_PER_SECOND);
         let is_any = self.timeout.is_zero() || planted::is(Bug::MessageEndless);
@@ -41,13 +40,13 @@ impl Allowance {
 
     /// The most that is counted between two looks.
     fn part(self) -> Duration {
-        // Of a time of a few nanoseconds a part would be none.
+        // A limit of a few nanoseconds divided by the number of parts would be zero.
         (self.timeout / u32::from(PARTS)).max(Duration::from_nanos(1))
     }
 }
 
 impl Arrival {
-    /// Of what began at `now`.
+    /// An arrival that began at `now`.
     pub(super) fn new(now: Instant) -> Self {
         Self {
             counted: Duration::ZERO,
@@ -56,7 +55,7 @@ impl Arrival {
         }
     }
 
-    /// Counts the time until `now`; from then on the client is heard, or it is not.
+    /// Counts the time until `now`; `is_heard` says whether the client is read from `now` on.
     pub(super) fn look(&mut self, allowance: Allowance, (now, is_heard): (Instant, bool)) {
         if self.is_heard {
             let gap = now.saturating_since(self.since);
@@ -66,14 +65,14 @@ impl Arrival {
         self.is_heard = is_heard;
     }
 
-    /// When the next look is due: at the end of the time it may take, or earlier.
+    /// When the next look is due: at the end of the limit, or earlier.
     pub(super) fn deadline(&self, allowance: Allowance) -> Option<Instant> {
         let time = allowance.time().filter(|_| self.is_heard)?;
         let left = time.saturating_sub(self.counted);
         Some(self.since + left.min(allowance.part()))
     }
 
-    /// Whether it has taken longer than it may.
+    /// Whether the arrival has taken longer than it may.
     pub(super) fn is_late(&self, allowance: Allowance) -> bool {
         allowance.time().is_some_and(|time| self.counted >= time)
     }
@@ -94,7 +93,7 @@ mod tests {
         Allowance { timeout, received }
     }
 
-    /// The second in which an arrival is late of which so many bytes have come by each second.
+    /// The second in which an arrival becomes late, given the bytes received by each second.
     fn late(received: impl Fn(u64) -> usize) -> Option<u64> {
         let mut arrival = Arrival::new(at(0));
         (0..5_000).find(|second| {

@@ -1,14 +1,14 @@
-//! What a client has sent and its service has not taken yet.
+//! Messages of a client that its service has not accepted yet.
 
 use crate::bus::Batch;
 use crate::rt::Instant;
 
-/// Messages that are handed over at once, if they were read at once.
+/// Messages of one read that are handed over together, at most.
 pub(super) const MESSAGES_MAX: usize = 16;
 
-/// Messages at hand, one at least.
+/// Messages at hand, at least one.
 pub(super) struct AtHand {
     pub(super) batch: Batch,
-    /// Since when the first of them is.
+    /// When the first of the messages arrived.
     pub(super) since: Instant,
 }

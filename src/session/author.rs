@@ -1,12 +1,13 @@
-//! A client as the messages it sends name it.
+//! A client as the sender of messages.
 
 use crate::bus::{ClientId, Sender, Topic};
 use crate::client::identity::{ANONYMOUS, Identity};
 
-/// Who a client is; what its messages refer to is made for the first of them.
+/// The identity of a client, and the sender record that its messages share; the first message
+/// creates the record.
 #[derive(Debug)]
 pub(super) enum Author {
-    /// It has sent nothing yet. `None` for one that is anonymous.
+    /// The client has sent nothing yet; `None` if it is anonymous.
     Silent(Option<Box<Identity>>),
     Heard(Sender),
 }
@@ -16,7 +17,7 @@ impl Author {
         Self::Silent((identity != ANONYMOUS).then(|| Box::new(identity)))
     }
 
-    /// Who it is, by what it has shown.
+    /// The client's identity, from the credentials it has shown.
     pub(super) fn identity(&self) -> &Identity {
         match self {
             Self::Silent(identity) => identity.as_deref().unwrap_or(&ANONYMOUS),
@@ -24,7 +25,7 @@ impl Author {
         }
     }
 
-    /// It has shown something else.
+    /// Replaces the identity after the client has shown a fresh token.
     pub(super) fn renew(&mut self, identity: Identity) {
         *self = match self {
             Self::Silent(_) => Self::new(identity),
@@ -32,7 +33,8 @@ impl Author {
         };
     }
 
-    /// What its messages refer to: its number and the topic that it alone reads.
+    /// The sender record of the client's messages: its number and the topic that this client alone
+    /// reads.
     #[inline]
     pub(super) fn sender(&mut self, client: ClientId, topic: &Topic) -> &Sender {
         loop {
@@ -43,7 +45,7 @@ impl Author {
         }
     }
 
-    /// It says something for the first time.
+    /// Creates the sender record, at the first message.
     #[cold]
     fn speak(&mut self, client: ClientId, topic: &Topic) {
         *self = Self::Heard(Sender::new(client, self.identity().clone(), topic.clone()));

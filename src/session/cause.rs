@@ -1,4 +1,4 @@
-//! Why a session ended, and what its peer is told.
+//! Why a session ended, and the close frame for its peer.
 
 use std::{fmt, io};
 
@@ -11,23 +11,23 @@ use crate::wire::{CloseCode, CloseFrame, WireError};
 /// Why a session ended.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum Cause {
-    /// The session is as old as it may be: 1001.
+    /// The session has reached its maximum age: 1001.
     Aged,
     /// The peer sent a text that is not of the dialect it asked for: 1007.
     BadEnvelope(BadEnvelope),
-    /// The application stops: 1001, or 1012 where that is the policy.
+    /// The application stops: 1001, or 1012 if the policy says so.
     Drained,
-    /// What the client had shown ran out, and it showed nothing new: 4401.
+    /// The client's credentials expired, and it showed no fresh ones: 4401.
     Expired,
-    /// The client sent a fresh token that is not good: 4401.
+    /// The client sent a fresh token that is not valid: 4401.
     Denied,
-    /// The service crashed for good: 1011.
+    /// The service failed for good: 1011.
     Failed,
-    /// No message in either direction for the time allowed: 1001.
+    /// No message passed in either direction for the time allowed: 1001.
     Idle,
     /// The connection broke, or ended without a close handshake.
     Lost(io::ErrorKind),
-    /// A message of the peer took longer to arrive than it may: 1008.
+    /// A message of the peer took longer to arrive than allowed: 1008.
     MessageTooSlow,
     /// The peer closed; its frame is sent back.
     PeerClosed(Option<CloseFrame>),
@@ -35,34 +35,36 @@ pub enum Cause {
     PingFlood,
     /// The peer broke the protocol or a limit: 1002, 1007, 1008 or 1009.
     Protocol(WireError),
-    /// The peer sent more than it may, where the policy is to close: 1008.
+    /// The peer sent more than its rate, and the policy is to close: 1008.
     RateExceeded,
-    /// All sessions together held too much for their clients, and this one most: 1013.
+    /// All sessions together held too much for their clients, and this session the most: 1013.
     Shed,
     /// The peer answered no ping: 1011.
     Silent,
-    /// The peer lost this many messages where the policy is to close: 1013.
+    /// The peer lost this many messages, and the policy is to close: 1013.
     SlowConsumer(u64),
-    /// The service took no message for the time allowed: 1013.
+    /// The service accepted no message for the time allowed: 1013.
     Stalled,
-    /// The peer took no byte for the time allowed.
+    /// The peer's socket accepted no byte for the time allowed.
     Unwritable,
 }
 
 /// How to end a session.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub(super) enum Farewell {
-    /// Send this after the frame that is being sent, drop what would follow, and wait for nothing.
+    /// Finish the frame that is being sent, drop the other frames, send this close frame, and do
+    /// not wait for the peer's.
     Cut(CloseFrame),
-    /// Say nothing: nobody listens.
+    /// Send no close frame: the connection is of no use any more.
     Drop,
-    /// Send what is due, then this, which answers the peer's.
+    /// Send the pending messages, then this close frame, which answers the peer's.
     Echo(Option<CloseFrame>),
-    /// Send what is due, then this, and wait for the peer's.
+    /// Send the pending messages, then this close frame, and wait for the peer's.
     Finish(CloseFrame),
-    /// Send this, with nothing before it that is not yet being sent, and wait for nothing.
+    /// Send the outbox, but no further messages, then this close frame, and do not wait for the
+    /// peer's.
     Now(CloseFrame),
-    /// Send this if the socket takes it at once, and do not wait for the end of a peer that is
+    /// Send this close frame if the socket accepts it at once, and do not wait for a peer that is
     /// probably gone.
     Try(CloseFrame),
 }
@@ -116,7 +118,7 @@ impl Cause {
         }
     }
 
-    /// Whether the service still answers what the client said before.
+    /// Whether the session waits for the service's answers to the client's earlier messages.
     pub(super) fn is_heard_out(&self) -> bool {
         match self {
             Self::PeerClosed(_) => !planted::is(Bug::CloseUnanswered),
@@ -140,7 +142,7 @@ impl Cause {
         }
     }
 
-    /// The close code that the peer is sent, or has sent; none where nothing is said.
+    /// The close code that the peer receives, or has sent; `None` if there is no close frame.
     pub fn code(&self, drain: DrainCode) -> Option<CloseCode> {
         match self.farewell(drain) {
             Farewell::Cut(frame)
@@ -152,7 +154,7 @@ impl Cause {
         }
     }
 
-    /// The reason to count it by.
+    /// The reason by which the end of the session is counted.
     pub fn reason(&self) -> CloseReason {
         match self {
             Self::Aged => CloseReason::Aged,
@@ -195,7 +197,7 @@ impl Cause {
     }
 }
 
-/// For logs: nothing that the peer has said is in it.
+/// The text for logs; contains nothing that the peer has sent.
 impl fmt::Display for Cause {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.write_str(self.reason().name())?;

@@ -7,7 +7,7 @@
 //!   then close  frame       end ours
 //! ```
 //!
-//! One deadline bounds all of it. What is due may wait for the service's answers, half of that
+//! One deadline bounds the whole phase. Waiting for the service's answers may take half of that
 //! time.
 
 use std::io;
@@ -34,29 +34,29 @@ pub(super) struct Closing<R: Runtime> {
     code: Option<CloseCode>,
     deadline: Instant,
     step: Step<R>,
-    /// The session counts as one until its socket is closed.
+    /// Held until the socket is closed, so that the session counts as one until then.
     _permit: Permit,
 }
 
 enum Step<R: Runtime> {
     Await,
-    /// A close frame to be sent in the place of what is not yet being sent.
+    /// A close frame that replaces the frames of which no byte is written.
     Cut(CloseFrame),
     Discard,
     Done,
     Finish(Box<Parting<R>>, Last),
     Flush,
-    /// A close frame to be sent without waiting for the peer's.
+    /// A close frame after which the peer's is not awaited.
     Say(CloseFrame),
-    /// A close frame to be sent if the socket takes it at once.
+    /// A close frame that is sent if the socket accepts it at once.
     Try(CloseFrame),
 }
 
-/// The close frame after all that is due.
+/// The close frame after all pending messages.
 enum Last {
-    /// The peer has sent its own.
+    /// The peer has sent its close frame first.
     Answer(Option<CloseFrame>),
-    /// The peer is to answer it.
+    /// The peer is to answer the close frame.
     Word(CloseFrame),
 }
 
@@ -68,7 +68,7 @@ impl Last {
         }
     }
 
-    /// What comes after it.
+    /// The step after the close frame.
     fn next<R: Runtime>(&self) -> Step<R> {
         match self {
             Self::Answer(_) => Step::Flush,
@@ -78,8 +78,8 @@ impl Last {
 }
 
 impl<R: Runtime> Closing<R> {
-    /// Leaves the service, at once or with its answers; the feed is kept only if what is in it
-    /// shall still be sent.
+    /// Leaves the service, at once or after its answers; keeps the feed only if its messages shall
+    /// still be sent.
     pub(super) fn new(cause: Cause, membership: Membership<R>, now: Instant) -> Self {
         let limits = &membership.limits;
         let timeout = planted::twice(Bug::CloseTooLong, limits.close_timeout);
@@ -119,12 +119,12 @@ impl<R: Runtime> Closing<R> {
         &self.cause
     }
 
-    /// What the peer is sent, or has sent.
+    /// The close code that the peer receives, or has sent.
     pub(super) fn code(&self) -> Option<CloseCode> {
         self.code
     }
 
-    /// The next moment at which something is due even if nothing happens.
+    /// The next deadline of the phase.
     pub(super) fn deadline(&self) -> Instant {
         match &self.step {
             Step::Finish(parting, _) => self.deadline.or_sooner(parting.deadline()),
@@ -138,7 +138,7 @@ impl<R: Runtime> Closing<R> {
         }
     }
 
-    /// From now on another task polls it.
+    /// Forgets which task is parked, because another task polls from now on.
     pub(super) fn moved(&mut self) {
         match &mut self.step {
             Step::Finish(parting, _) => parting.moved(),
@@ -164,7 +164,7 @@ impl<R: Runtime> Closing<R> {
             return Poll::Ready(());
         }
         loop {
-            // A connection that breaks while it is closed is closed.
+            // An error of the connection completes the close.
             match self.poll_step(cx, link, metrics, now) {
                 Poll::Pending => return Poll::Pending,
                 Poll::Ready(Err(_) | Ok(Step::Done)) => return Poll::Ready(()),
@@ -192,7 +192,8 @@ impl<R: Runtime> Closing<R> {
                 Poll::Ready(Ok(last.next()))
             }
             Step::Await => {
-                // Both at once: the peer's frame may come while ours is stuck.
+                // Write and read in the same step: the peer's close frame may come while ours is
+                // stuck.
                 let _sent_or_pending = link.poll_send(metrics, now)?;
                 ready!(poll_peer_closed(cx, link, metrics))?;
                 Poll::Ready(Ok(Step::Flush))
@@ -209,7 +210,7 @@ impl<R: Runtime> Closing<R> {
             Step::Try(frame) => {
                 push_close(link, Some(frame));
                 if link.poll_send(metrics, now)?.is_ready() {
-                    // The system sends what it has taken also after the socket is dropped.
+                    // The operating system sends accepted bytes even after the socket is dropped.
                     let _ended_or_pending = Pin::new(&mut link.stream).poll_close(cx)?;
                 }
                 Poll::Ready(Ok(Step::Done))
@@ -235,7 +236,7 @@ fn push_close<S>(link: &mut Link<S>, frame: Option<&CloseFrame>) {
     link.outbox.push_control(ControlKind::Close, &payload);
 }
 
-/// Reads up to the peer's close frame, or to what takes its place.
+/// Reads until the peer's close frame, its end or a protocol error.
 fn poll_peer_closed<S: Socket + Unpin>(
     cx: &mut Context<'_>,
     link: &mut Link<S>,
@@ -256,7 +257,7 @@ fn poll_peer_closed<S: Socket + Unpin>(
     Poll::Pending
 }
 
-/// Counts messages that came in and that the service does not get.
+/// Counts messages that came in and are not handed to the service.
 fn count_ignored(metrics: &Metrics, messages: usize, bytes: usize) {
     metrics.messages_in.add(messages as u64);
     metrics.bytes_in.add(bytes as u64);

@@ -1,4 +1,4 @@
-//! How messages are written for one client: as they are, or told apart from notices about them.
+//! The dialects: messages for one client as they are, or in envelopes that tell them from notices.
 
 use super::envelope::{self, BadEnvelope};
 use crate::bus::Generation;
@@ -6,29 +6,30 @@ use crate::client::identity::Token;
 use crate::planted::{self, Bug};
 use crate::wire::{DataKind, Frame, Frames, Part};
 
-/// What a client and its session speak, as the client has asked for.
+/// The format of messages between a client and its session, as the client has requested.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub enum Dialect {
-    /// `busline.v1.json`: texts are JSON, `{"text":"..."}` in both directions, and there are
-    /// notices; binary messages are as they are. See `docs/subprotocol.md`.
+    /// `busline.v1.json`: texts are JSON, `{"text":"..."}` in both directions, and the session
+    /// sends notices; binary messages are sent as they are. See `docs/subprotocol.md`.
     Json,
-    /// `busline.v1.plain`, or no name at all: messages as they are, and nothing else.
+    /// `busline.v1.plain`, or no subprotocol at all: messages are sent as they are, without
+    /// notices.
     #[default]
     Plain,
 }
 
-/// The messages of a client, up to the first that is none.
+/// Messages of a client, up to the first command for the session.
 #[derive(Debug, PartialEq, Eq)]
 pub(super) struct Heard {
     /// Messages for its service.
     pub(super) messages: Option<Frames>,
-    /// What follows them for the session itself.
+    /// The command that follows the messages.
     pub(super) command: Option<Command>,
-    /// What follows that, unread.
+    /// The frames after the command, not read yet.
     pub(super) rest: Option<Frames>,
 }
 
-/// What a client tells its session.
+/// A command of a client to its session.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub(super) enum Command {
     /// A fresh token.
@@ -37,17 +38,18 @@ pub(super) enum Command {
     Bad(BadEnvelope),
 }
 
-/// What a client is told whose fresh token is good.
+/// The notice that a fresh token was accepted.
 pub(super) const RENEWED: &str = "{\"token\":\"accepted\"}";
 
-/// What a client is told whose fresh token nobody can judge now.
+/// The notice that no decision about a fresh token is possible now.
 pub(super) const UNDECIDED: &str = "{\"token\":\"try again\"}";
 
 impl Dialect {
-    /// The name it has as a WebSocket subprotocol.
+    /// The dialect's name as a WebSocket subprotocol.
     ///
-    /// A client that names none speaks the plain one. Its name is for browsers that show a token as
-    /// a subprotocol: they close the connection unless a name of their list is selected.
+    /// A client that requests no subprotocol speaks [`Dialect::Plain`]. The plain dialect has a
+    /// name for browsers that pass a token as a subprotocol: a browser closes the connection unless
+    /// the server selects a name of the browser's list.
     pub const fn name(self) -> &'static str {
         match self {
             Self::Json => "busline.v1.json",
@@ -55,13 +57,13 @@ impl Dialect {
         }
     }
 
-    /// The dialect of exactly this name: names of subprotocols are case-sensitive.
+    /// The dialect with exactly this name: names of subprotocols are case-sensitive.
     pub fn named(name: &str) -> Option<Self> {
         let all = [Self::Json, Self::Plain];
         all.into_iter().find(|dialect| dialect.name() == name)
     }
 
-    /// Reads the client's messages, up to the first that is for the session.
+    /// Reads the client's messages, up to the first command for the session.
     #[inline]
     pub(super) fn read(self, frames: Frames) -> Heard {
         match self {
@@ -75,20 +77,20 @@ impl Dialect {
     }
 }
 
-/// The session's side of a dialect.
+/// The session's state for a dialect.
 #[derive(Debug)]
 pub(super) enum Voice {
-    /// Boxed because most clients speak the plain one.
+    /// Boxed because most clients speak the plain dialect.
     Json(Box<Restarts>),
     Plain,
 }
 
-/// Which instances of its service a client knows of.
+/// The instances of its service that a client knows of.
 #[derive(Debug, Default)]
 pub(super) struct Restarts {
-    /// The newest that runs.
+    /// The newest instance that runs.
     running: Option<Generation>,
-    /// The newest it was told of, or has heard a message of.
+    /// The newest instance of which the client has received a notice or a message.
     told: Option<Generation>,
 }
 
@@ -100,14 +102,14 @@ impl Voice {
         }
     }
 
-    /// An instance runs.
+    /// Notes that an instance runs.
     pub(super) fn runs(&mut self, generation: Generation) {
         if let Self::Json(restarts) = self {
             restarts.running = Some(generation);
         }
     }
 
-    /// The messages as this dialect has them; they are encoded once for all receivers.
+    /// The messages in this dialect; an encoding is made once and shared by all receivers.
     #[inline]
     pub(super) fn encoded(&self, frames: &Frames) -> Frames {
         let is_text = |part: Part<'_>| part.kind == DataKind::Text;
@@ -117,7 +119,7 @@ impl Voice {
         }
     }
 
-    /// What is said of messages that were lost, before the first that was not.
+    /// The notice about `lost` messages, sent before the first message after them.
     pub(super) fn lagged(&self, lost: u64) -> Option<Frame> {
         let lost = planted::none(Bug::LossNotTold, lost);
         match self {
@@ -126,7 +128,7 @@ impl Voice {
         }
     }
 
-    /// What is said before the first message of a new instance.
+    /// The notice sent before the first message of a new instance.
     pub(super) fn before(&mut self, generation: Generation) -> Option<Frame> {
         match self {
             Self::Json(restarts) => restarts.tell(generation),
@@ -134,7 +136,7 @@ impl Voice {
         }
     }
 
-    /// What it speaks.
+    /// The dialect.
     pub(super) fn dialect(&self) -> Dialect {
         match self {
             Self::Json(_) => Dialect::Json,
@@ -142,7 +144,7 @@ impl Voice {
         }
     }
 
-    /// What is said of a new instance once no message of an older one is left.
+    /// The notice of a new instance, sent once no message of an older one is left.
     pub(super) fn at_rest(&mut self) -> Option<Frame> {
         match self {
             Self::Json(restarts) => restarts.running.and_then(|running| restarts.tell(running)),
@@ -184,7 +186,7 @@ mod tests {
         }
     }
 
-    /// What comes of these texts.
+    /// The result of reading these texts.
     fn read_all(dialect: Dialect, texts: &[&str]) -> Heard {
         let each: Vec<Frames> = texts.iter().map(|text| Frame::text(text).into()).collect();
         dialect.read(Frames::join(each.iter()).expect("one at least"))

@@ -5,16 +5,17 @@ use std::num::NonZeroUsize;
 use crate::sync::{Arc, Mutex};
 use crate::wire::{Deflate, Deflater, Frames, WindowBits};
 
-/// How messages are encoded for one client; whatever it is, each message is encoded once for all.
+/// The encoding of messages for one client; each message is encoded once for all its receivers.
 #[derive(Clone, Debug)]
 pub(super) enum Encoding {
-    /// The longer ones are compressed (RFC 7692); boxed, so that others need not hold it.
+    /// Longer messages are compressed (RFC 7692); boxed, to keep the size of the other variant
+    /// small.
     Deflated(Box<Compression>),
-    /// As they are.
+    /// Messages are sent as they are.
     Plain,
 }
 
-/// How the longer messages are compressed.
+/// The parameters for compressing longer messages.
 #[derive(Clone, Debug)]
 pub(super) struct Compression {
     window: WindowBits,
@@ -23,7 +24,7 @@ pub(super) struct Compression {
 }
 
 impl Encoding {
-    /// The encoding for a client with which this was agreed on.
+    /// The encoding for a client with this agreement on compression.
     pub(super) fn new(
         deflate: Deflate,
         bytes_min: NonZeroUsize,
@@ -36,7 +37,7 @@ impl Encoding {
         }))
     }
 
-    /// The messages as this client receives them.
+    /// Encodes messages for this client.
     #[inline]
     pub(super) fn encode(&self, frames: Frames) -> Frames {
         match self {

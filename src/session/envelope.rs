@@ -26,7 +26,7 @@ pub enum BadEnvelope {
     Empty,
     /// An escape in a string is half of a surrogate pair, which no Unicode text can hold.
     HalfPair,
-    /// It is not JSON.
+    /// The text is not JSON.
     NotJson,
     /// JSON, but not an object.
     NotObject,
@@ -34,12 +34,12 @@ pub enum BadEnvelope {
     NotString,
     /// More than one member.
     Several,
-    /// A member that there is not.
+    /// A member with an unknown name.
     UnknownMember,
 }
 
 impl BadEnvelope {
-    /// What the client is told, with what to do: at most as long as the reason of a close frame.
+    /// The reason for the client, with what to do; fits into the reason of a close frame.
     pub(super) fn reason(self) -> &'static str {
         match self {
             Self::Empty => "the object is empty: write {\"text\":\"...\"}",
@@ -55,7 +55,7 @@ impl BadEnvelope {
     }
 }
 
-/// Takes messages out of their envelopes, up to the first that is for the session.
+/// Takes messages out of their envelopes, up to the first command for the session.
 pub(super) fn open_all(frames: Frames) -> Heard {
     let mut opened = SmallVec::<[Frames; 4]>::new();
     let mut command = None;
@@ -75,11 +75,11 @@ pub(super) fn open_all(frames: Frames) -> Heard {
     }
 }
 
-/// Takes one message out of its envelope; bytes have none.
+/// Takes one message out of its envelope; a binary message has none.
 ///
 /// # Errors
 ///
-/// When the session itself is told something.
+/// When the text is a command for the session, or not an envelope.
 fn open(frame: Frame) -> Result<Frame, Command> {
     match frame.kind() {
         DataKind::Binary => Ok(frame),
@@ -91,7 +91,7 @@ fn open(frame: Frame) -> Result<Frame, Command> {
     }
 }
 
-/// Puts messages in their envelopes: a text is `{"text":"..."}`, a binary message is as it is.
+/// Puts messages into envelopes: a text becomes `{"text":"..."}`, a binary message stays as it is.
 pub(super) fn envelop(frames: &Frames) -> Frames {
     let enveloped: SmallVec<[Frames; 4]> = frames
         .iter()
@@ -106,10 +106,10 @@ pub(super) fn envelop(frames: &Frames) -> Frames {
     Frames::join(enveloped.iter()).expect("there is one at least")
 }
 
-/// What is wrong with a text that is not an envelope.
+/// Finds out why a text is not an envelope.
 #[cold]
 fn judge(text: &[u8]) -> BadEnvelope {
-    // What is ignored is read by its grammar alone: the halves of a pair are any escapes.
+    // `IgnoredAny` checks the grammar alone, so lone halves of a surrogate pair pass this test.
     if serde_json::from_slice::<IgnoredAny>(text).is_err() {
         return BadEnvelope::NotJson;
     }
@@ -127,10 +127,10 @@ fn judge(text: &[u8]) -> BadEnvelope {
     }
 }
 
-/// Whether an escape in this JSON is half of a surrogate pair without the other half.
+/// Whether a surrogate half without its other half is escaped in this JSON.
 fn has_half_pair(json: &[u8]) -> bool {
     let mut rest = json;
-    // Backslashes stand in strings alone.
+    // Backslashes occur in strings only.
     while let Some(at) = rest.iter().position(|byte| *byte == b'\\') {
         rest = &rest[at..];
         let (length, is_half) = match (unit(rest), rest.get(6..).and_then(unit)) {
@@ -147,13 +147,13 @@ fn has_half_pair(json: &[u8]) -> bool {
     false
 }
 
-/// The code unit of UTF-16 that an escape at the front stands for, if one does.
+/// The UTF-16 code unit that an escape at the front stands for; `None` for any other escape.
 fn unit(json: &[u8]) -> Option<u16> {
     let digits = json.strip_prefix(b"\\u")?.get(..4)?;
     u16::from_str_radix(std::str::from_utf8(digits).ok()?, 16).ok()
 }
 
-/// How many members an object has.
+/// The number of members of an object.
 #[derive(Default)]
 struct Members {
     known: usize,

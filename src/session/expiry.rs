@@ -1,39 +1,40 @@
-//! When a client's credentials run out: a pure machine.
+//! When a client's credentials expire: a pure state machine.
 
 use std::time::SystemTime;
 
 use crate::client::identity::Identity;
 use crate::rt::Instant;
 
-/// The end of what a client has shown, on the clock that never jumps.
+/// When a client's credentials expire, on the monotonic clock.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Expiry(Option<Instant>);
 
-/// Whether a client's credentials are still good.
+/// Whether a client's credentials are still valid.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Good {
-    /// They have run out.
+    /// The credentials have expired.
     No,
-    /// They are good.
+    /// The credentials are valid.
     Yes,
 }
 
 impl Expiry {
-    /// The end of these credentials, if it now is `now`, and `wall` for people.
+    /// The expiry of the credentials in `identity`, where `now` and `wall` are the same moment on
+    /// the monotonic clock and on the wall clock.
     ///
-    /// A wall clock that is set afterwards moves it no more.
+    /// The result does not change when the wall clock is set afterwards.
     pub fn new(identity: &Identity, wall: SystemTime, now: Instant) -> Self {
-        // What has run out already does so now.
+        // Credentials that expired in the past expire now.
         let left = |at: SystemTime| at.duration_since(wall).unwrap_or_default();
         Self(identity.expires.map(|at| now + left(at)))
     }
 
-    /// When they run out; `None` for never.
+    /// When the credentials expire; `None` for never.
     pub fn deadline(self) -> Option<Instant> {
         self.0
     }
 
-    /// Whether they are good at `now`.
+    /// Whether the credentials are valid at `now`.
     pub fn at(self, now: Instant) -> Good {
         match self.0 {
             Some(deadline) if now >= deadline => Good::No,

@@ -1,4 +1,4 @@
-//! What a client receives: the service's topic to everybody and its topic to this client.
+//! The messages for a client: the service's topic to all clients and its topic to this client.
 
 use std::sync::Arc;
 use std::task::{Context, Poll, ready};
@@ -25,14 +25,15 @@ pub(super) struct Feed {
     pub(super) since: Generation,
     pub(super) voice: Voice,
     pub(super) teller: Teller,
-    /// What becomes of it where it reads too slowly.
+    /// The policy for a client that reads too slowly.
     pub(super) slow_consumer: SlowConsumer,
-    /// Bytes gathered for one write; in half a word, as each client has one.
+    /// Maximum number of bytes gathered for one write; a `u32` to save memory, as each client has
+    /// one.
     pub(super) outbox_bytes: u32,
     pub(super) encoding: Encoding,
 }
 
-/// Batches that are read with one lock.
+/// Batches that are read under one lock.
 type Batches = SmallVec<[Batch; 4]>;
 
 /// One of the two subscriptions.
@@ -42,7 +43,7 @@ enum Source {
     One,
 }
 
-/// Which messages are taken of those that are due.
+/// The pending messages that a read takes.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 enum Pick {
     All,
@@ -50,7 +51,7 @@ enum Pick {
 }
 
 impl Pick {
-    /// Why the others are missing.
+    /// The reason why the other messages are missing.
     fn reason(self) -> &'static str {
         match self {
             Self::All => "lagged",
@@ -69,7 +70,8 @@ impl From<SlowConsumer> for Pick {
 }
 
 impl Feed {
-    /// Moves what is due into the outbox, up to its limit, and returns how many messages were lost.
+    /// Moves pending messages into the outbox, up to its limit, and returns how many messages were
+    /// lost.
     ///
     /// The task is parked on both subscriptions, unless the outbox has something to be sent first.
     pub(super) fn pull(
@@ -91,13 +93,13 @@ impl Feed {
         lost
     }
 
-    /// Whether a pull would find nothing, and say nothing about what it does not find.
+    /// Whether a pull would find neither messages nor a notice.
     #[inline]
     pub(super) fn is_at_rest(&self) -> bool {
         matches!(self.voice, Voice::Plain) && self.is_quiet()
     }
 
-    /// Whether there is nothing due, and the task is parked.
+    /// Whether no message is pending and the task is parked.
     #[inline]
     fn is_quiet(&self) -> bool {
         self.to_one.is_quiet() && !self.to_all.is_due()
@@ -129,7 +131,8 @@ impl Feed {
         };
         let mut lost = 0;
         let mut batches = Batches::new();
-        // Until there is no more: what is left out fills nothing, and must not end the reading.
+        // The loop must not end at messages that are left out, because they fill nothing: the task
+        // would not be parked, and nothing would wake it for the messages behind them.
         let most = self.outbox_bytes as usize;
         while !subscription.is_quiet() && (outbox.is_empty() || outbox.len() < most) {
             let room = most.saturating_sub(outbox.len());
@@ -160,17 +163,18 @@ impl Feed {
                 self.teller.lost(stale, "stale");
             }
             if pick == Pick::Newest && !outbox.is_empty() {
-                // The next one may be newer still once this is sent.
+                // Stop here: after this message is sent, a newer one may be pending.
                 break;
             }
         }
         lost
     }
 
-    /// Moves into an empty outbox what everybody gets who keeps up, if there is nothing else for
-    /// this client and nothing about it is special; the task is parked on both subscriptions then.
+    /// Moves the burst shared by all clients that keep up into an empty outbox, if nothing else is
+    /// pending for this client and its settings allow shared bursts; the task is then parked on
+    /// both subscriptions.
     ///
-    /// `Ready` only if there is something in the outbox.
+    /// `Ready` only if the outbox has got something.
     pub(super) fn poll_share(&mut self, cx: &mut Context<'_>, outbox: &mut Outbox) -> Poll<()> {
         if !self.to_one.is_quiet() {
             return Poll::Pending;
@@ -187,7 +191,7 @@ impl Feed {
         Poll::Ready(())
     }
 
-    /// Lets a fan write what everybody gets, if there is one.
+    /// Lends the subscription to a fan, if there is one that fits.
     pub(super) fn follow<R: Runtime>(&mut self, fans: &Fans<R>, follower: Arc<dyn Follower>) {
         if let Some(terms) = self.terms()
             && !self.teller.is_tapped()
@@ -197,7 +201,7 @@ impl Feed {
         }
     }
 
-    /// Which bursts suit it; none if it is not given the messages as they are.
+    /// The bursts that suit this client; `None` if it does not receive all messages as they are.
     fn terms(&self) -> Option<Terms> {
         match (&self.voice, &self.encoding, Pick::from(self.slow_consumer)) {
             (Voice::Plain, Encoding::Plain, Pick::All) => Some(Terms {
@@ -212,7 +216,7 @@ impl Feed {
         }
     }
 
-    /// From now on another task pulls.
+    /// Forgets which task is parked, because another task pulls from now on.
     pub(super) fn moved(&mut self) {
         self.to_one.moved();
         self.to_all.moved();
@@ -223,7 +227,7 @@ impl Feed {
         self.to_one.watch(cx)
     }
 
-    /// Tells what the client will not get because it is dropped.
+    /// Reports to the taps the messages that the client misses because the feed is dropped.
     pub(super) fn tell_unread(&self) {
         let to_all = self.to_all.alone();
         for subscription in to_all.into_iter().chain([&self.to_one]) {
@@ -265,7 +269,7 @@ fn poll_batches(
     }
 }
 
-/// How messages are written for one client.
+/// The writer of messages for one client.
 struct Writing<'a> {
     since: Generation,
     voice: &'a mut Voice,
@@ -273,8 +277,8 @@ struct Writing<'a> {
 }
 
 impl Writing<'_> {
-    /// Moves a batch into the outbox, unless an instance published it that this client has not
-    /// joined; returns how many messages it left out.
+    /// Moves a batch into the outbox, unless an older instance than the one this client joined
+    /// published it; returns the number of messages left out.
     fn push(&mut self, batch: &Batch, outbox: &mut Outbox) -> u64 {
         if batch.is_before(self.since) && !planted::is(Bug::StaleDelivered) {
             return batch.len() as u64;
@@ -345,7 +349,7 @@ mod tests {
             }
         }
 
-        /// Publishes so many messages, of which each is a frame of six bytes.
+        /// Publishes `count` messages, each a frame of six bytes.
         fn publish(&self, name: &str, count: usize) {
             for _ in 0..count {
                 self.bus.publish(&topic(name), "four".into());
@@ -363,7 +367,7 @@ mod tests {
 
     #[test]
     fn a_pull_gathers_up_to_the_limit_and_takes_at_least_one() {
-        // The limit counts payloads while it reads, and frames where it stops.
+        // The limit counts payload bytes while it reads, and whole frames where it stops.
         for (limit, frames) in [(0, 1), (6, 1), (7, 2), (10, 2), (12, 3)] {
             let mut world = World::new(limit);
             world.publish("one", 5);
@@ -372,7 +376,7 @@ mod tests {
         }
     }
 
-    /// Two messages that came together, published by this instance.
+    /// Publishes two messages in one batch, by this instance.
     fn publish_together(bus: &InMemoryMessageBus, generation: u64) {
         let batch = Batch::join(["a", "b"].map(Message::text)).expect("two");
         let origin = Origin::Service(Generation::new(generation));

@@ -1,4 +1,4 @@
-//! What a session is reading: bytes in, events out.
+//! The input of a session: bytes in, events out.
 
 use std::io;
 use std::pin::Pin;
@@ -13,31 +13,31 @@ use crate::rt::Instant;
 use crate::scratch;
 use crate::wire::{Decoder, Event, Frames, Inflation, WireError};
 
-/// The reading half of a session; holds no memory while nothing is partial.
+/// The decoder of a session and the input it has not finished; holds no memory between messages.
 #[derive(Debug)]
 pub(super) struct Inlet {
     message_bytes_max: usize,
     inflation: Inflation,
-    /// What is neither between two messages nor at the end of what was read.
+    /// Input that was read and is neither decoded nor complete.
     partial: Option<Box<Partial>>,
     /// Bytes read since [`take_read`](Self::take_read).
     read: u32,
 }
 
-/// What is under way; there is none while a client is idle.
+/// Unfinished input; an idle client has none.
 #[derive(Debug)]
 struct Partial {
     decoder: Decoder,
-    /// Messages that were decoded and put back, the next ones last.
+    /// Decoded messages that were given back, the next ones last.
     put_back: Vec<Frames>,
-    /// Bytes that were read but not decoded yet, from `decoded` on.
+    /// Bytes that were read; the bytes from `decoded` on are not decoded yet.
     ahead: Vec<u8>,
     decoded: usize,
-    /// How long the message that is being decoded takes to arrive.
+    /// How long the message that is being decoded has been arriving.
     arrival: Option<Arrival>,
 }
 
-/// What came in.
+/// The result of decoding input.
 #[derive(Debug)]
 pub(super) enum Inbound {
     /// The peer will send nothing more.
@@ -60,7 +60,7 @@ impl Inlet {
         }
     }
 
-    /// Bytes it holds: read and not decoded, or parts of a message.
+    /// Bytes held: input that is not decoded, and parts of a message.
     pub(super) fn held(&self) -> usize {
         self.partial.as_ref().map_or(0, |partial| {
             let put_back: usize = partial.put_back.iter().map(Frames::payload_bytes).sum();
@@ -68,25 +68,25 @@ impl Inlet {
         })
     }
 
-    /// Whether nothing is under way.
+    /// Whether there is no unfinished input.
     #[inline]
     pub(super) fn is_empty(&self) -> bool {
         self.partial.is_none()
     }
 
-    /// Whether there is something that was read, and not decoded or put back.
+    /// Whether there are bytes that were read and not decoded, or messages that were put back.
     pub(super) fn is_ahead(&self) -> bool {
         let partial = self.partial.as_ref();
         partial.is_some_and(|partial| !partial.put_back.is_empty() || !partial.ahead.is_empty())
     }
 
-    /// Bytes read since this was last asked.
+    /// Bytes read since the last call.
     pub(super) fn take_read(&mut self) -> usize {
         std::mem::take(&mut self.read) as usize
     }
 
-    /// The next event of what was read before, if that holds a whole one, with so many messages at
-    /// most.
+    /// The next event from bytes that were read before, if they complete one, with at most
+    /// `messages_max` messages.
     #[inline]
     pub(super) fn next(&mut self, messages_max: usize) -> Option<Inbound> {
         let partial = self.partial.as_mut()?;
@@ -113,8 +113,8 @@ impl Inlet {
         }
     }
 
-    /// Gives back messages of the last [`next`](Self::next), which are the next ones again, before
-    /// all that was put back earlier.
+    /// Gives back the last messages returned; [`next`](Self::next) returns them again, before all
+    /// that were given back earlier.
     pub(super) fn put_back(&mut self, frames: Frames) {
         let decoder = || Decoder::new(self.message_bytes_max).inflating(self.inflation);
         let partial = self
@@ -123,7 +123,10 @@ impl Inlet {
         partial.put_back.push(frames);
     }
 
-    /// The same of one more read of at most so many bytes, once there is no [`next`](Self::next).
+    /// The next event from one more read of at most `bytes_max` bytes, with at most `messages_max`
+    /// messages.
+    ///
+    /// [`next`](Self::next) must have returned `None` before.
     pub(super) fn poll_read<S: AsyncRead + Unpin>(
         &mut self,
         cx: &mut Context<'_>,
@@ -144,7 +147,7 @@ impl Inlet {
             None => {
                 let mut decoder = Decoder::new(self.message_bytes_max).inflating(self.inflation);
                 let inbound = decode(&mut decoder, &mut input, messages_max);
-                // Most of what is read is one whole message, of which nothing is kept.
+                // Most reads return exactly one whole message, and leave nothing to keep.
                 let is_over = input.is_empty() && decoder.is_idle();
                 partial = (!is_over).then(|| Box::new(Partial::of(decoder)));
                 inbound
@@ -160,21 +163,21 @@ impl Inlet {
         Poll::Ready(Ok(inbound))
     }
 
-    /// Counts the time that a message which has begun takes to arrive; from now on the client is
-    /// heard, or it is not.
+    /// Counts the time that an incomplete message has been arriving; `at` is the time now, and
+    /// whether the client is read from now on.
     pub(super) fn look(&mut self, timeout: Duration, at: (Instant, bool)) {
         if let Some(partial) = &mut self.partial {
             partial.look(timeout, at);
         }
     }
 
-    /// When the next [`look`](Self::look) is due, if a message has begun that has a bound.
+    /// When the next [`look`](Self::look) is due, if an incomplete message has a time limit.
     pub(super) fn deadline(&self, timeout: Duration) -> Option<Instant> {
         let partial = self.partial.as_ref()?;
         partial.arrival?.deadline(partial.allowance(timeout))
     }
 
-    /// Whether a message that has begun takes longer than it may.
+    /// Whether an incomplete message has been arriving for longer than it may.
     pub(super) fn is_late(&self, timeout: Duration) -> bool {
         let arrives = |partial: &Partial| {
             let allowance = partial.allowance(timeout);
@@ -183,14 +186,14 @@ impl Inlet {
         self.partial.as_deref().is_some_and(arrives)
     }
 
-    /// Reads and throws away, up to the end of the stream.
+    /// Reads and discards input up to the end of the stream.
     pub(super) fn poll_discard<S: AsyncRead + Unpin>(
         &self,
         cx: &mut Context<'_>,
         stream: &mut S,
     ) -> Poll<io::Result<()>> {
         let mut scratch = scratch::lend();
-        // A peer that never stops sending is cut off by the deadline of the close.
+        // The deadline of the close handshake cuts off a peer that never stops sending.
         for _ in 0..DISCARDS_MAX {
             if ready!(Pin::new(&mut *stream).poll_read(cx, &mut scratch))? == 0 {
                 return Poll::Ready(Ok(()));
@@ -228,7 +231,8 @@ impl Partial {
     fn decode(&mut self, input: &mut &[u8], messages_max: usize) -> Inbound {
         let inbound = decode(&mut self.decoder, input, messages_max);
         if self.decoder.is_idle() {
-            // Whole; what follows it begins later.
+            // The message is whole; the time of the next message is counted from its own first
+            // byte.
             self.arrival = None;
         }
         inbound
@@ -250,13 +254,13 @@ impl Partial {
         }
     }
 
-    /// Whether the next byte is the first one of a message.
+    /// Whether the next byte is the first byte of a message.
     fn is_over(&self) -> bool {
         self.put_back.is_empty() && self.ahead.is_empty() && self.decoder.is_idle()
     }
 }
 
-/// Reads thrown away before other tasks may run.
+/// Discarding reads in one poll before other tasks may run.
 const DISCARDS_MAX: usize = 16;
 
 #[inline]

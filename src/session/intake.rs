@@ -1,23 +1,23 @@
-//! How much one client may send: a pure machine.
+//! How much one client may send: a pure state machine.
 
 use crate::admission::bucket::Bucket;
 use crate::limits::{InboundPolicy, OverRate, Rate};
 use crate::planted::{self, Bug};
 use crate::rt::Instant;
 
-/// Wakes a second at most for a client that is read as fast as its rate allows.
+/// Maximum number of wake-ups a second for a client that is read as fast as its rate allows.
 const READS_PER_SECOND: u64 = 100;
 
-/// The buckets of one client, as far as it needs any.
+/// The token buckets of one client, as far as it needs any.
 #[derive(Debug)]
 pub(super) struct Intake {
-    /// `None` for one that may send what it likes.
+    /// `None` for a client without rate limits.
     rates: Option<Box<Rates>>,
-    /// Made by the first ping: until then it would be full.
+    /// The bucket for pings. The first ping creates it: a bucket that was never used is full.
     pings: Option<Box<Bucket>>,
 }
 
-/// The buckets of a client whose rate is bounded.
+/// The buckets of a client with rate limits.
 #[derive(Debug)]
 struct Rates {
     policy: InboundPolicy,
@@ -25,7 +25,7 @@ struct Rates {
     messages: Option<Bucket>,
 }
 
-/// Whether the client may go on.
+/// Whether the client is within its rate.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) enum Within {
     No,
@@ -41,12 +41,16 @@ impl Intake {
         }
     }
 
-    /// Whether the client may send what it likes, but for pings.
+    /// Whether the client has no rate limits, except for pings.
     pub(super) fn is_unbounded(&self) -> bool {
         self.rates.is_none()
     }
 
-    /// Bytes that may be read now, at least one; or the time to wait for.
+    /// Bytes that may be read now, at least one.
+    ///
+    /// # Errors
+    ///
+    /// The time from which on bytes may be read again.
     #[inline]
     pub(super) fn allowance(&mut self, now: Instant) -> Result<usize, Instant> {
         match &mut self.rates {
@@ -55,14 +59,14 @@ impl Intake {
         }
     }
 
-    /// The client has sent bytes.
+    /// Takes `bytes` bytes that the client has sent.
     pub(super) fn bytes(&mut self, now: Instant, bytes: usize) -> Within {
         let bucket = self.rates.as_mut().and_then(|rates| rates.bytes.as_mut());
         take(bucket, now, bytes as u64)
     }
 
-    /// Messages that may be taken in together: as many as the client may send now, but at least
-    /// one, which shows that it sends too many.
+    /// Messages that may be decoded together: as many as the client may send now, but at least one,
+    /// so that a client above its rate is noticed.
     pub(super) fn messages_max(&mut self, now: Instant) -> usize {
         let rates = self.rates.as_mut();
         let bucket = rates.and_then(|rates| rates.messages.as_mut());
@@ -73,14 +77,14 @@ impl Intake {
         })
     }
 
-    /// The client has sent so many messages.
+    /// Takes `count` messages that the client has sent.
     pub(super) fn messages(&mut self, now: Instant, count: usize) -> Within {
         let rates = self.rates.as_mut();
         let bucket = rates.and_then(|rates| rates.messages.as_mut());
         take(bucket, now, count as u64)
     }
 
-    /// The client has sent a ping, of which it may send so many.
+    /// Takes a ping that the client has sent, at this maximum rate of pings.
     pub(super) fn ping(&mut self, rate: Rate, now: Instant) -> Within {
         let full = || Box::new(Bucket::new(rate, now));
         within(self.pings.get_or_insert_with(full).take(now, 1))
@@ -98,7 +102,7 @@ impl Rates {
 
     fn allowance(&mut self, now: Instant) -> Result<usize, Instant> {
         match self.policy.over {
-            // All of it is read, to see what is too much.
+            // Everything is read, so that a client above its rate is noticed and closed.
             OverRate::Close => Ok(usize::MAX),
             OverRate::Wait if self.bytes.is_none() && self.messages.is_none() => Ok(usize::MAX),
             OverRate::Wait => self.room(now),
@@ -129,7 +133,7 @@ fn within(taken: bool) -> Within {
     if taken { Within::Yes } else { Within::No }
 }
 
-/// Bytes worth waking up for.
+/// Bytes for which a wake-up is worth its cost.
 fn quantum(rate: Rate) -> u64 {
     (rate.per_second.get() / READS_PER_SECOND).clamp(1, rate.burst.get())
 }

@@ -1,4 +1,4 @@
-//! When to ping a silent peer and when to take it for dead: a pure machine.
+//! When to ping a silent peer and when to declare it dead: a pure state machine.
 //!
 //! ```text
 //!         silence for `interval`     pushed       the socket has taken it     `pong_timeout`
@@ -8,9 +8,9 @@
 //!                                 anything is heard
 //! ```
 //!
-//! The time for an answer begins when the socket has taken the ping. It is counted in parts: each
-//! part begins only when the one before was seen to be over. So a pause of the whole machine,
-//! however long, takes one part of the answer's time and not all of it.
+//! The time for an answer begins when the socket has accepted the ping. The session counts that
+//! time in parts: a part begins only when the end of the part before was noticed. So a pause of the
+//! whole machine, however long, uses up one part of the answer's time and not all of it.
 
 use std::time::Duration;
 
@@ -18,13 +18,14 @@ use crate::limits::KeepalivePolicy;
 use crate::planted::{self, Bug};
 use crate::rt::Instant;
 
-/// Parts of a time that a pause of the whole machine must not use up.
+/// The number of parts that a time is divided into, so that a pause of the whole machine does not
+/// use it up.
 pub(super) const PARTS: u8 = 4;
 
 /// The keepalive of one session.
 ///
-/// Anything the peer sends shows that it is alive, and answers a ping. The policy is the same for
-/// each call; a session has it in its limits.
+/// Any input of the peer shows that it is alive, and counts as an answer to a ping. The caller
+/// passes the same policy to each call; a session has the policy in its limits.
 #[derive(Clone, Debug)]
 pub struct Keepalive {
     /// The last sign of life, or the beginning of the present part of the time for an answer.
@@ -34,42 +35,42 @@ pub struct Keepalive {
 
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 enum State {
-    /// The peer has so many parts of its time for an answer behind it.
+    /// The number of parts of the time for an answer that have passed.
     Asked(u8),
     /// A ping is to be sent.
     Due,
-    /// The peer owes no answer.
+    /// No ping is waiting for an answer.
     Heard,
     /// The ping is on its way to the socket.
     Sent,
 }
 
-/// What to do when a deadline has come.
+/// The action for a deadline.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Pulse {
     /// The peer is dead.
     Dead,
     /// Send a ping.
     Ping,
-    /// Nothing yet.
+    /// No action is due yet.
     Wait,
 }
 
 impl Keepalive {
-    /// A peer that was alive at `now`.
+    /// The keepalive of a peer that was alive at `now`.
     pub fn new(now: Instant) -> Self {
         let (since, state) = (now, State::Heard);
         Self { since, state }
     }
 
-    /// The peer has sent something.
+    /// Notes that the peer has sent something.
     #[inline]
     pub fn heard(&mut self, now: Instant) {
         *self = Self::new(now);
     }
 
-    /// The peer cannot be heard, because we do not read: it owes no answer, and is asked again
-    /// after an interval.
+    /// Notes that the session does not read, so that the peer cannot be heard: the pending ping
+    /// needs no answer, and the next one is sent after an interval.
     pub fn excuse(&mut self, now: Instant) {
         match self.state {
             State::Asked(_) => self.heard(now),
@@ -77,7 +78,7 @@ impl Keepalive {
         }
     }
 
-    /// Whether a ping is to be sent, and is not on its way yet.
+    /// Whether a ping is to be sent and is not in the outbox yet.
     #[inline]
     pub fn is_due(&self) -> bool {
         self.state == State::Due
@@ -95,14 +96,14 @@ impl Keepalive {
         matches!(self.state, State::Asked(_))
     }
 
-    /// The ping that was due is on its way to the socket.
+    /// Notes that the ping that was due is on its way to the socket.
     pub fn sent(&mut self) {
         if self.state == State::Due {
             self.state = State::Sent;
         }
     }
 
-    /// The socket has taken all that was on its way; whether a ping was.
+    /// Notes that the socket has accepted the whole outbox; returns whether a ping was in it.
     pub fn written(&mut self, now: Instant) -> bool {
         let is_asked = self.state == State::Sent;
         if is_asked {
@@ -112,7 +113,7 @@ impl Keepalive {
         is_asked
     }
 
-    /// When [`on_time`](Self::on_time) is due; while a ping waits for the socket, never.
+    /// When [`on_time`](Self::on_time) is due; never while a ping waits for the socket.
     pub fn deadline(&self, policy: &KeepalivePolicy) -> Instant {
         match self.state {
             State::Heard if policy.interval.is_zero() => Instant::END,
@@ -122,7 +123,7 @@ impl Keepalive {
         }
     }
 
-    /// What is to be done at `now`.
+    /// The action that is due at `now`.
     pub fn on_time(&mut self, policy: &KeepalivePolicy, now: Instant) -> Pulse {
         if now < self.deadline(policy) {
             return Pulse::Wait;
@@ -144,7 +145,7 @@ impl Keepalive {
         }
     }
 
-    /// So many parts of the time for an answer are over.
+    /// Notes that `parts` parts of the time for an answer have passed.
     fn pass(&mut self, parts: u8, now: Instant) -> Pulse {
         let is_over = planted::one_more(Bug::SilentTooEarly, parts) >= PARTS;
         if is_over && !planted::is(Bug::SilentKept) {
@@ -155,19 +156,19 @@ impl Keepalive {
         Pulse::Wait
     }
 
-    /// A dead peer has sent something that is still to be read: its last part begins again.
+    /// Begins the last part again: a peer that was declared dead has input that is not read yet.
     pub fn spare(&mut self, now: Instant) {
         self.since = now;
     }
 
-    /// The longest silence before a peer counts as dead, where its socket takes a ping at once, on
-    /// a clock that does not jump.
+    /// The longest silence before a peer is declared dead, provided that its socket accepts a ping
+    /// at once and the clock does not jump.
     pub fn longest_silence(policy: KeepalivePolicy) -> Duration {
         policy.interval.saturating_add(policy.pong_timeout)
     }
 }
 
-/// A part of this time, after so many others; all of them together are the whole time.
+/// The length of the part that follows `parts` parts; all parts add up to the whole time.
 fn part(time: Duration, parts: u8) -> Duration {
     let one = time / u32::from(PARTS);
     if parts + 1 < PARTS {
@@ -264,8 +265,8 @@ mod tests {
         }
     }
 
-    /// A machine that sleeps now and then: a tick of its clock is a second, and after each it is
-    /// asked what is due; asleep it is not.
+    /// Runs a machine that sleeps now and then: each tick of its clock is a second, and after each
+    /// tick it is asked for the action that is due, unless it sleeps.
     fn lives(pauses: &[(u64, u64)]) -> Option<(u64, u64)> {
         let policy = KeepalivePolicy {
             interval: Duration::from_secs(4),

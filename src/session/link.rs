@@ -1,4 +1,4 @@
-//! A session's socket: what is read from it and written to it, by the session or by its fan.
+//! A session's socket with its read and write buffers, used by the session and by its fan.
 
 use std::io;
 use std::sync::Arc;
@@ -16,22 +16,22 @@ use crate::planted::{self, Bug};
 use crate::rt::Instant;
 use crate::sync::Mutex;
 
-/// The socket and what is on its way through it.
+/// The socket, the decoder of its input and the outbox before its output.
 pub(super) struct Link<S> {
     pub(super) stream: S,
     pub(super) inlet: Inlet,
     pub(super) outbox: Outbox,
-    /// Since when the socket takes nothing.
+    /// Since when the socket has accepted no bytes.
     pub(super) stuck_since: Option<Instant>,
-    /// The session's task: the socket wakes that, also where a fan has written.
+    /// The waker of the session's task; the socket wakes it for writes of a fan, too.
     pub(super) task: Waker,
-    /// When a fan has written to it last, since the session looked.
+    /// When a fan last wrote to the socket, since the session looked.
     pub(super) given: Option<Instant>,
-    /// Whether a fan writes to it no more, which the session does not know yet.
+    /// Whether the fan has stopped writing to the socket, and the session has not noticed yet.
     pub(super) is_released: bool,
-    /// Whether the task has read from the socket, which is told of it then.
+    /// Whether the task has tried a read, so that the socket wakes it for input.
     pub(super) is_asked: bool,
-    /// Whether the last read has found nothing.
+    /// Whether the last read found no input.
     is_read_out: bool,
 }
 
@@ -50,15 +50,16 @@ impl<S> Link<S> {
         }
     }
 
-    /// Bytes on their way through it.
+    /// Bytes in the read and write buffers.
     pub(super) fn held(&self) -> usize {
         self.inlet.held() + self.outbox.len()
     }
 }
 
 impl<S: Socket + Unpin> Link<S> {
-    /// The next event of what was read before, or of one more read of at most so many bytes; or so
-    /// many messages that are there together.
+    /// Returns the next event from bytes that were read before, or else from one more read of at
+    /// most `bytes_max` bytes; messages that are complete together are returned together, up to
+    /// `messages_max`.
     pub(super) fn poll_next(
         &mut self,
         cx: &mut Context<'_>,
@@ -76,13 +77,14 @@ impl<S: Socket + Unpin> Link<S> {
         }
     }
 
-    /// Whether there is nothing to be taken in, and the task is woken once there is.
+    /// Whether there is no input, and the task is woken as soon as there is some.
     #[inline]
     pub(super) fn is_silent(&self) -> bool {
         self.is_asked && self.inlet.is_empty() && self.stream.is_silent()
     }
 
-    /// Whether all that has arrived by now was taken in, but for the begin of a message.
+    /// Whether all input that has arrived was decoded, except for the beginning of an incomplete
+    /// message.
     pub(super) fn is_read_out(&self) -> bool {
         let is_read_out = self.is_read_out || self.stream.is_silent();
         is_read_out && !self.inlet.is_ahead() && !self.stream.has_news()
@@ -90,7 +92,7 @@ impl<S: Socket + Unpin> Link<S> {
 }
 
 impl<S: AsyncWrite + Unpin> Link<S> {
-    /// Writes and flushes what is in the outbox.
+    /// Writes and flushes the outbox.
     pub(super) fn poll_send(&mut self, metrics: &Metrics, now: Instant) -> Poll<io::Result<()>> {
         let before = self.outbox.written();
         let mut cx = Context::from_waker(&self.task);
@@ -123,7 +125,8 @@ impl<S: AsyncWrite + Unpin + Send> Follower for Mutex<Link<S>> {
         }
         match link.poll_send(metrics, now) {
             Poll::Ready(Ok(())) => Given::Whole,
-            // An error is met by its session again.
+            // The session's own next write to this socket meets the same error, and ends the
+            // session.
             Poll::Ready(Err(_)) | Poll::Pending => Given::Behind,
         }
     }
@@ -156,7 +159,7 @@ mod tests {
     use crate::metrics::SessionCounts;
     use crate::wire::{Frame, Inflation};
 
-    /// A socket that does so with what it is given next.
+    /// A socket with a scripted result for its next write.
     #[derive(Debug, Default)]
     struct Socket {
         does: Option<Does>,
@@ -212,7 +215,7 @@ mod tests {
         }
     }
 
-    /// Two frames of three bytes for everybody.
+    /// A burst of two frames of three bytes.
     fn burst() -> Arc<Burst> {
         let bus = InMemoryMessageBus::new(Window::default(), 1);
         let topic: Topic = "t".parse().expect("a valid name");
@@ -234,7 +237,7 @@ mod tests {
         burst
     }
 
-    /// The link of such a socket, before which so many frames of its own wait.
+    /// A link to such a socket, with `own` frames of the client waiting in its outbox.
     fn link(does: Option<Does>, flushes: bool, own: usize) -> Mutex<Link<Socket>> {
         let socket = Socket {
             does,
@@ -248,7 +251,7 @@ mod tests {
         Mutex::new(link)
     }
 
-    /// What a fan gets by giving, what is counted by then, and the bytes that wait.
+    /// The result of `give`, the messages counted by then, and the bytes left in the outbox.
     fn give(link: &Mutex<Link<Socket>>) -> (Given, SessionCounts, usize) {
         let metrics = Metrics::default();
         let given = link.give(&burst(), &metrics, Instant::ZERO);
@@ -318,7 +321,7 @@ mod tests {
     #[test]
     fn a_socket_that_panics_has_not_taken_it() {
         for before in [0, 1] {
-            // What it has taken earlier is no matter of this.
+            // The result is about this burst alone, whatever the socket accepted before.
             let link = link(Some(Does::Take(6)), true, 0);
             assert_eq!(give(&link).0, Given::Passed);
             let mut broken = link.lock();

@@ -3,12 +3,12 @@
 //! ```text
 //!   socket -> Inlet -> messages at hand -> Publisher -> service:from-ws-to-service
 //!   socket <- Outbox <- Feed <-+- this client's <--------- service:from-service-to-ws:42
-//!                              +- everybody's <----------- service:from-service-to-ws
+//!                              +- all clients' <---------- service:from-service-to-ws
 //! ```
 //!
-//! One poll serves both directions, and whatever cannot be done at once has a deadline. The only
-//! wait of one for the other is that questions wait a while for the answers to earlier ones to be
-//! sent.
+//! One poll serves both directions, and each wait has a deadline. The directions are independent,
+//! with one exception: new messages from the client are held back for a while as long as the
+//! answers to earlier ones wait for the socket.
 
 use std::pin::Pin;
 use std::sync::Arc;
@@ -70,16 +70,16 @@ use self::timer::Timer;
 
 /// One connected client, from its admission to the end of its stream.
 ///
-/// A future that is ready with the reason it ended.
+/// A session is a future that resolves to the reason why it ended.
 ///
 /// # Cancel safety
 ///
-/// Dropping it drops the connection without a close handshake, leaves the service, unsubscribes and
-/// counts what was not delivered.
+/// Dropping a session drops the connection without a close handshake, leaves the service,
+/// unsubscribes and counts the messages that were not delivered.
 #[must_use = "a session does nothing until it is polled"]
 pub struct Session<S, R: Runtime> {
     app: App<R>,
-    /// Locked after its fan.
+    /// The socket, shared with the fan; a thread that needs both locks takes the fan's lock first.
     link: Arc<Mutex<Link<S>>>,
     phase: Phase<R>,
     account: Account,
@@ -117,9 +117,9 @@ where
         }
     }
 
-    /// The close code that its peer is sent, or has sent, once it closes.
+    /// The close code that the session sends to its peer, or that the peer has sent first.
     ///
-    /// None where nothing is said.
+    /// `None` while the session is open, and if it ends without a close frame.
     pub fn code(&self) -> Option<CloseCode> {
         match &self.phase {
             Phase::Closing(closing) => closing.code(),
@@ -129,13 +129,13 @@ where
 }
 
 impl<S, R: Runtime> Session<S, R> {
-    /// Whether its last poll was of another task than the one before, or the first one.
+    /// Whether the last poll came from another task than the poll before it, or was the first poll.
     #[cfg(feature = "server")]
     pub(crate) fn is_moved(&self) -> bool {
         self.timer.is_moved
     }
 
-    /// Has everything it waits for wake this task, and none that polled it before.
+    /// Registers the wakers of this task everywhere, in the place of the task that polled before.
     #[cold]
     fn moved(&mut self, task: &Waker) {
         self.timer.moved();
@@ -151,17 +151,17 @@ impl<S, R: Runtime> Session<S, R> {
     }
 }
 
-/// What a poll of a phase has come to.
+/// The result of polling a phase.
 enum Polled {
     Close(Cause),
     Done(Cause),
-    /// Nothing is due sooner than it was before.
+    /// No deadline became earlier: the armed timer stays as it is.
     Early,
-    /// It was another task that polled it before.
+    /// Another task polled the session before: its wakers are to be replaced.
     Moved,
-    /// A fan writes to it no more.
+    /// The fan has stopped writing to this session's socket.
     Released,
-    /// Something is due then at the latest.
+    /// The earliest deadline of the phase.
     Until(Instant),
 }
 
@@ -175,7 +175,8 @@ where
     fn poll(self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<Cause> {
         let this = self.get_mut();
         this.timer.is_moved = false;
-        // Before it receives what its fan has not received yet, or once it has received as much.
+        // Joins the fan before anything is received, so that the fan writes what is pending; the
+        // calls of `follow` below join it once this session has received as much as the fan.
         this.follow();
         let mut now = this.app.rt().now();
         loop {
@@ -204,13 +205,13 @@ where
                 }
                 Polled::Until(deadline) => deadline,
             };
-            // What may have become due is dealt with by polling the phase again.
+            // A deadline that has passed meanwhile is handled by polling the phase again.
             let due = (deadline, now);
             if this.timer.poll(cx, this.app.rt(), due).is_pending() {
                 this.follow();
                 return Poll::Pending;
             }
-            // It may have fired for a time that has come since the moment began.
+            // The timer may have fired for a deadline that is later than the `now` read above.
             now = this.app.rt().now();
         }
     }
@@ -223,7 +224,8 @@ where
 {
     fn poll_phase(&mut self, cx: &mut Context<'_>, (now, due): (Instant, Due)) -> Polled {
         let mut link = self.link.lock();
-        // Once in a poll: of some executors no waker is known again.
+        // Compared once in each poll only: the wakers of some executors never equal their own
+        // clones.
         if !self.timer.is_moved && !link.task.will_wake(cx.waker()) {
             return Polled::Moved;
         }
@@ -244,7 +246,8 @@ where
                 if closing.poll(cx, &mut link, metrics, now).is_ready() {
                     return Polled::Done(closing.cause().clone());
                 }
-                // Told to go, it goes: this only counts.
+                // A closing session ends anyway, so a request to shed it is ignored: this call only
+                // updates the account.
                 let _told = self.account.poll_hold(cx, link.held());
                 Polled::Until(closing.deadline())
             }
@@ -262,7 +265,7 @@ impl<S, R: Runtime> Session<S, R> {
         }
     }
 
-    /// Does without a fan again.
+    /// Takes the subscription back from the fan, to receive and write without it again.
     fn take_back(&mut self) {
         match &mut self.phase {
             Phase::Closing(_) => {}
@@ -276,7 +279,7 @@ where
     S: AsyncWrite + Unpin + Send + 'static,
     R: Runtime,
 {
-    /// Lets a fan write what everybody gets, while there is nothing else to be written.
+    /// Lends the subscription to a fan while the session has nothing else to write.
     #[inline]
     fn follow(&mut self) {
         match &self.phase {
@@ -302,7 +305,7 @@ impl<S, R: Runtime> Drop for Session<S, R> {
         let reason = match &mut self.phase {
             Phase::Closing(closing) => closing.cause().reason(),
             Phase::Open(open) => {
-                // Before what is not sent is counted: nothing more comes.
+                // Leave the fan before the unsent messages are counted: the fan could add more.
                 open.take_back();
                 open.abandon();
                 CloseReason::Dropped

@@ -38,24 +38,24 @@ pub(super) struct Open<R: Runtime> {
     /// `None` once the session closes.
     admission: Option<Membership<R>>,
     status: Status,
-    /// How it leaves, once the application drains.
+    /// How the session leaves, once the application drains.
     leaving: Option<Box<Leaving>>,
     keepalive: Keepalive,
     expiry: Expiry,
     renewal: Renewal,
-    /// What the client is still to be told about its token.
+    /// A notice about the client's fresh token that is not in the outbox yet.
     notice: Option<Box<Frame>>,
     age: Age,
     intake: Intake,
-    /// Until when the client is not read, because it has sent what it may.
+    /// Until when the client is not read, because it has used up its rate.
     paused: Option<Instant>,
     at_hand: Option<Box<AtHand>>,
     pongs: Pongs,
-    /// Whether something may be due sooner than it was.
+    /// Whether a deadline may have become earlier since the timer was armed.
     is_timed_anew: bool,
 }
 
-/// Whether something is due that was known when the timer was armed.
+/// Whether the deadline that the timer was armed for has come.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) enum Due {
     Later,
@@ -85,26 +85,26 @@ impl<R: Runtime> Open<R> {
         }
     }
 
-    /// Lets a fan write what everybody gets, if that is all there is to be written for a while.
+    /// Lends the subscription to a fan, if the session has nothing else to write for a while.
     pub(super) fn follow(&mut self, follower: Arc<dyn Follower>) {
         let admission = self.admission_mut();
         admission.feed.follow(admission.app.fans(), follower);
     }
 
-    /// Whether it might follow a fan.
+    /// Whether the session qualifies for a fan.
     #[inline]
     pub(super) fn may_follow(&self) -> bool {
         self.admission().feed.to_all.may_follow()
     }
 
-    /// Does without a fan again.
+    /// Takes the subscription back from the fan.
     pub(super) fn take_back(&mut self) {
         if let Some(admission) = &mut self.admission {
             admission.feed.to_all.take_back();
         }
     }
 
-    /// From now on another task polls it.
+    /// Forgets which task is parked, because another task polls the session from now on.
     pub(super) fn moved(&mut self) {
         if let Some(admission) = &mut self.admission {
             admission.feed.moved();
@@ -112,7 +112,8 @@ impl<R: Runtime> Open<R> {
         }
     }
 
-    /// Serves the client until there is a cause to close, and tells what is held for it.
+    /// Serves the client until there is a cause to close, and reports the bytes held for it to the
+    /// account.
     pub(super) fn poll_held<S: Socket + Unpin>(
         &mut self,
         cx: &mut Context<'_>,
@@ -127,7 +128,7 @@ impl<R: Runtime> Open<R> {
             .as_ref()
             .map_or(0, |at_hand| at_hand.batch.bytes());
         let answers = match &mut self.admission {
-            // Otherwise there is none that is not sent.
+            // With an empty outbox no message to this client is waiting.
             Some(admission) if !link.outbox.is_empty() => admission.feed.watch(cx),
             Some(_) | None => 0,
         };
@@ -162,17 +163,19 @@ impl<R: Runtime> Open<R> {
             let timeout = self.admission().limits.message_timeout;
             link.inlet.look(timeout, (now, self.hears()));
         }
-        // Only now: what has arrived by then is handed over first.
+        // Leaving comes after reading: input that has arrived by now is handed over first.
         if let Some(cause) = self.poll_leave(cx, link, now) {
             return Poll::Ready(cause);
         }
-        // Only now: after a pause of the whole machine everything is overdue, and most of it goes.
+        // Deadlines come after all input and output: when the whole machine was paused, every
+        // deadline has passed, and the input that waited clears most of them.
         if !self.is_early(link, due)
             && let Some(cause) = self.on_time(link, now)
         {
             return Poll::Ready(cause);
         }
-        // Nothing else may ask for a poll that sends them.
+        // The pongs, notice or ping of this poll are sent now: nothing else might cause another
+        // poll.
         let has_control = !self.pongs.is_empty() || self.notice.is_some();
         let cause = if has_control || self.keepalive.is_due() {
             self.poll_out(cx, link, now)
@@ -182,16 +185,16 @@ impl<R: Runtime> Open<R> {
         cause.map_or(Poll::Pending, Poll::Ready)
     }
 
-    /// Whether nothing is due, and nothing sooner than it was when the timer was armed.
+    /// Whether no deadline has come, and none became earlier since the timer was armed.
     ///
-    /// What a client says, and what it is sent, moves deadlines away; an answer to a ping may move
-    /// the next one closer, and sets `is_timed_anew`.
+    /// Messages in either direction only move deadlines back. An answer to a ping may move the next
+    /// deadline forward, and sets `is_timed_anew`.
     #[inline]
     pub(super) fn is_early<S>(&self, link: &Link<S>, due: Due) -> bool {
         due == Due::Later && !self.is_timed_anew && !self.is_waiting(link)
     }
 
-    /// Whether something is under way that has a deadline of its own.
+    /// Whether an operation with a deadline of its own is in progress.
     #[inline]
     fn is_waiting<S>(&self, link: &Link<S>) -> bool {
         self.at_hand.is_some()
@@ -203,12 +206,12 @@ impl<R: Runtime> Open<R> {
             || !link.inlet.is_empty()
     }
 
-    /// Whether the client is read.
+    /// Whether the client is being read.
     fn hears(&self) -> bool {
         self.at_hand.is_none() && self.paused.is_none() && self.renewal.is_none()
     }
 
-    /// The next moment at which something is due even if nothing happens.
+    /// The next deadline of the session.
     pub(super) fn deadline<S>(&mut self, link: &Link<S>, now: Instant) -> Instant {
         self.is_timed_anew = false;
         let first = self.keepalive.deadline(&self.admission().limits.keepalive);
@@ -221,7 +224,7 @@ impl<R: Runtime> Open<R> {
         }
     }
 
-    /// Until when it waits for what else is under way.
+    /// The deadlines of the operations that [`is_waiting`](Self::is_waiting) reports.
     #[cold]
     fn waits_until<S>(
         &self,
@@ -231,7 +234,7 @@ impl<R: Runtime> Open<R> {
         let limits = &self.admission().limits;
         let held = self.at_hand.as_ref().map(|at_hand| at_hand.since);
         let taken = held.map(|since| since + limits.accept_timeout);
-        // Once it is over, the message waits for nothing but the service.
+        // After this deadline the message waits for the service alone.
         let answered = held.map(|since| since + limits.answers_timeout);
         let answered = answered.filter(|deadline| now < *deadline);
         let written = link.stuck_since.map(|since| since + limits.write_timeout);
@@ -242,7 +245,7 @@ impl<R: Runtime> Open<R> {
         own.into_iter().chain([taken, answered, written, renewed])
     }
 
-    /// Leaves the service and says goodbye.
+    /// Leaves the service and starts the close handshake.
     pub(super) fn close(&mut self, cause: Cause, now: Instant) -> Closing<R> {
         self.admission().feed.teller.closing(&cause);
         self.abandon();
@@ -251,7 +254,7 @@ impl<R: Runtime> Open<R> {
         Closing::new(cause, admission, now)
     }
 
-    /// Counts the messages that its service will not get.
+    /// Counts the messages at hand as lost: the service will not receive them.
     pub(super) fn abandon(&mut self) {
         if let Some(at_hand) = self.at_hand.take()
             && !planted::is(Bug::AtHandNotCounted)
@@ -260,7 +263,7 @@ impl<R: Runtime> Open<R> {
         }
     }
 
-    /// Counts so many messages that its service does not get.
+    /// Counts `messages` messages as lost before the service took them.
     fn not_taken(&self, messages: usize) {
         let messages = messages as u64;
         self.admission()
@@ -283,13 +286,13 @@ impl<R: Runtime> Open<R> {
             .expect("an open session has its admission")
     }
 
-    /// Whether the service is as it was, and the application does not drain.
+    /// Whether the status of the service is unchanged, and the application does not drain.
     #[inline]
     fn is_status_quiet(&self) -> bool {
         self.leaving.is_none() && self.admission().lease.is_quiet()
     }
 
-    /// Whether the service wants the client to leave.
+    /// Takes in changes of the service's status; returns a cause if the client is to leave.
     fn poll_status(&mut self, cx: &mut Context<'_>) -> Option<Cause> {
         let admission = self
             .admission
@@ -317,7 +320,7 @@ impl<R: Runtime> Open<R> {
         None
     }
 
-    /// Does what is due at `now`.
+    /// Handles the deadlines that have come by `now`.
     fn on_time<S: Socket>(&mut self, link: &Link<S>, now: Instant) -> Option<Cause> {
         let limits = &self.admission().limits;
         let since = |start: Instant| now.saturating_since(start);
@@ -353,12 +356,13 @@ impl<R: Runtime> Open<R> {
         self.poll_pulse(link, now)
     }
 
-    /// Whether the peer is dead; or has it pinged, if that is due.
+    /// Returns a cause if the peer is dead; queues a ping if one is due.
     fn poll_pulse<S: Socket>(&mut self, link: &Link<S>, now: Instant) -> Option<Cause> {
         let admission = self.admission.as_ref();
         let admission = admission.expect("an open session has its admission");
         match self.keepalive.on_time(&admission.limits.keepalive, now) {
-            // After a pause of the whole machine its answer may be there, and not be told of yet.
+            // After a pause of the whole machine the answer may have arrived without the task being
+            // woken yet.
             Pulse::Dead if link.stream.has_news() => {
                 self.keepalive.spare(now);
                 None
@@ -368,7 +372,7 @@ impl<R: Runtime> Open<R> {
         }
     }
 
-    /// Sends what is due until there is nothing more or the socket takes no more.
+    /// Sends until the queues are empty or the socket accepts no more.
     fn poll_out<S: AsyncWrite + Unpin>(
         &mut self,
         cx: &mut Context<'_>,
@@ -401,7 +405,8 @@ impl<R: Runtime> Open<R> {
         None
     }
 
-    /// Whether something is being written, or there may be something for the client.
+    /// Whether the outbox holds bytes or a flush is due, or the client may have something to
+    /// receive.
     #[inline]
     fn has_something_to_send<S>(&self, link: &Link<S>) -> bool {
         let has_control =
@@ -409,8 +414,8 @@ impl<R: Runtime> Open<R> {
         !link.outbox.is_settled() || has_control || !self.admission().feed.is_at_rest()
     }
 
-    /// Counts the time for the answer to a ping from when the socket has taken it; until then
-    /// `write_timeout` sees to it.
+    /// Starts the time for the answer to a ping when the socket has accepted the ping; until then
+    /// `write_timeout` bounds the write.
     #[cold]
     fn note_ping<S>(&mut self, link: &Link<S>, now: Instant) {
         if link.outbox.is_settled() && self.keepalive.written(now) {

@@ -1,4 +1,4 @@
-//! What a session is writing: whole frames, gathered for one write.
+//! The write buffer of a session: whole frames, gathered for one write.
 
 use std::io;
 use std::pin::Pin;
@@ -23,23 +23,23 @@ mod tests;
 /// Frames on their way to the socket; holds no memory while it is empty.
 #[derive(Debug, Default)]
 pub(super) struct Outbox {
-    /// Gathered for this client.
+    /// Frames gathered for this client.
     own: Option<Box<Buffer>>,
-    /// What everybody gets who keeps up, in the place of what is gathered.
+    /// A burst shared with other clients, in the place of gathered frames.
     shared: Option<Shared>,
     unflushed: bool,
-    /// Whether something is being passed on that is not here.
+    /// Whether a burst that the outbox does not hold is being written through to the socket.
     passes: bool,
 }
 
-/// How far something was passed on to the socket.
+/// How far a burst was written through to the socket.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) enum Passed {
-    /// It is written and flushed.
+    /// The burst is written and flushed.
     Flushed,
-    /// Not all of it is written.
+    /// The burst is not completely written.
     Not,
-    /// It is written, and to be flushed.
+    /// The burst is written, and still to be flushed.
     Written,
 }
 
@@ -58,7 +58,7 @@ impl Outbox {
         }
     }
 
-    /// What it is writing, from now on of this client alone.
+    /// The buffer of this client alone; copies a shared burst into it first.
     #[inline]
     fn own(&mut self) -> &mut Buffer {
         if self.shared.is_some() {
@@ -85,7 +85,7 @@ impl Outbox {
         is_empty
     }
 
-    /// Whether it is empty, and what was in it is flushed.
+    /// Whether the outbox is empty and its last content is flushed.
     pub(super) fn is_settled(&self) -> bool {
         self.is_empty() && !self.unflushed
     }
@@ -94,12 +94,12 @@ impl Outbox {
         self.bytes().len()
     }
 
-    /// Whether a message is among what is being written.
+    /// Whether the outbox holds a message.
     pub(super) fn has_messages(&self) -> bool {
         self.messages() > 0
     }
 
-    /// Messages among what is being written.
+    /// The number of messages in the outbox.
     pub(super) fn messages(&self) -> u64 {
         let messages = match (&self.shared, &self.own) {
             (Some(shared), _) => shared.burst.messages(),
@@ -109,12 +109,12 @@ impl Outbox {
         messages as u64
     }
 
-    /// Adds messages that a service published at this time, if one did.
+    /// Adds messages; `published` is when a service published them, if one did.
     pub(super) fn push(&mut self, frames: &Frames, published: Option<Instant>) {
         self.own().push(frames, published);
     }
 
-    /// Adds what everybody gets; it is not copied where there is nothing else.
+    /// Adds a burst; an empty outbox shares it without a copy.
     pub(super) fn add(&mut self, burst: &Arc<Burst>) {
         if self.is_empty() {
             self.shared = Some(Shared {
@@ -133,7 +133,7 @@ impl Outbox {
         }));
     }
 
-    /// What is said of messages, and is none itself.
+    /// Adds a notice, which does not count as a message.
     pub(super) fn push_notice(&mut self, frame: &Frame) {
         self.own().bytes.extend_from_slice(frame.as_bytes());
     }
@@ -142,7 +142,7 @@ impl Outbox {
         append_control(&mut self.own().bytes, kind, payload);
     }
 
-    /// Bytes of the present content that the socket has taken.
+    /// Bytes of the present content that the socket has accepted.
     pub(super) fn written(&self) -> usize {
         match (&self.shared, &self.own) {
             (Some(shared), _) => shared.written,
@@ -151,7 +151,7 @@ impl Outbox {
         }
     }
 
-    /// The socket has taken so many bytes more.
+    /// Notes that the socket has accepted `bytes` bytes more.
     fn advance(&mut self, bytes: usize) {
         match (&mut self.shared, &mut self.own) {
             (Some(shared), _) => shared.written += bytes,
@@ -160,10 +160,10 @@ impl Outbox {
         }
     }
 
-    /// Writes what everybody gets through to the socket, if there is nothing else, and leaves it
-    /// to the caller to count it; what is not written is added.
+    /// Writes a burst through to the socket, if the outbox is empty and flushed; the rest, or all
+    /// of it, is added to the outbox. The caller counts a burst that was written.
     ///
-    /// If the stream panics, it is for the caller to [keep](Self::keep) it.
+    /// If the stream panics, the caller has to [keep](Self::keep) the burst.
     pub(super) fn pass<S: AsyncWrite + Unpin>(
         &mut self,
         cx: &mut Context<'_>,
@@ -180,7 +180,7 @@ impl Outbox {
         self.passes = false;
         let taken = match written {
             Poll::Ready(Ok(taken)) => taken,
-            // What it is, the next write is told as well.
+            // The session's own next write meets the same error.
             Poll::Ready(Err(_)) | Poll::Pending => 0,
         };
         if taken < burst.bytes().len() {
@@ -191,7 +191,7 @@ impl Outbox {
         }
         match Pin::new(stream).poll_flush(cx) {
             Poll::Ready(Ok(())) => Passed::Flushed,
-            // And so is the next flush.
+            // The session's own next flush meets the same error.
             Poll::Ready(Err(_)) | Poll::Pending => {
                 self.unflushed = true;
                 Passed::Written
@@ -199,7 +199,8 @@ impl Outbox {
         }
     }
 
-    /// Adds what a panic has kept from being passed on; it is here already if it came that far.
+    /// Adds the burst that a panic has kept from being written through; a burst that was added
+    /// before the panic is not added twice.
     pub(super) fn keep(&mut self, burst: &Arc<Burst>) {
         if std::mem::take(&mut self.passes) {
             self.add(burst);
@@ -247,7 +248,7 @@ impl Outbox {
         Poll::Ready(Ok(()))
     }
 
-    /// Everything is written: counts it and gives the memory back.
+    /// Counts the content, which is completely written, and gives its memory back.
     fn finish(&mut self, metrics: &Metrics, now: Instant) {
         metrics.messages_out.add(self.messages());
         let histogram = &metrics.written_after;
@@ -260,14 +261,14 @@ impl Outbox {
         self.unflushed = !planted::is(Bug::FlushForgotten);
     }
 
-    /// What waits takes no more memory than it needs.
+    /// Releases unused capacity while the content waits for the socket.
     fn shrink(&mut self) {
         if let Some(buffer) = &mut self.own {
             buffer.shrink();
         }
     }
 
-    /// Drops the frames that are not yet being written, and counts them.
+    /// Drops the frames of which no byte is written, and counts them.
     pub(super) fn cut(&mut self, metrics: &Metrics) {
         if !self.is_empty() {
             self.own().cut(metrics);
@@ -275,7 +276,8 @@ impl Outbox {
         }
     }
 
-    /// Counts what is and what is not written at the end of the session, and returns the latter.
+    /// Counts the written and the unwritten messages at the end of the session, and returns the
+    /// number of unwritten ones.
     pub(super) fn abandon(&mut self, metrics: &Metrics) -> u64 {
         if self.is_empty() {
             return 0;

@@ -1,5 +1,5 @@
-//! The messages that a session which ends still sends: those published by then, and the answers of
-//! its service to what its client had said before.
+//! The messages that an ending session still sends: those published by then, and the answers of its
+//! service to the client's earlier messages.
 
 use std::io;
 use std::task::{Context, Poll, ready};
@@ -16,20 +16,20 @@ use crate::rt::{Instant, Runtime};
 /// The feed of a client that leaves, which stays with its service for the answers.
 pub(super) struct Parting<R: Runtime> {
     feed: Feed,
-    /// `None` once there are no more.
+    /// `None` once no more answers are awaited.
     answers: Option<Answers<R>>,
 }
 
 /// Answers that the service may still give.
 pub(super) struct Answers<R: Runtime> {
-    /// The service runs for the client until they are there.
+    /// Keeps the service running for the client until the answers are there.
     _lease: Lease<R>,
     publisher: Publisher,
     until: Instant,
 }
 
 impl<R: Runtime> Answers<R> {
-    /// Those to what was published by this publisher, until then at the latest.
+    /// The answers to the messages of this publisher, until `until` at the latest.
     pub(super) fn new(lease: Lease<R>, publisher: Publisher, until: Instant) -> Self {
         Self {
             _lease: lease,
@@ -38,7 +38,8 @@ impl<R: Runtime> Answers<R> {
         }
     }
 
-    /// Ready once the service has had its turn, or its time is over.
+    /// Ready once the service has received the messages and asked for more, or the deadline has
+    /// passed.
     fn poll(&mut self, cx: &mut Context<'_>, now: Instant) -> Poll<()> {
         if now >= self.until {
             return Poll::Ready(());
@@ -52,29 +53,29 @@ impl<R: Runtime> Parting<R> {
         Self { feed, answers }
     }
 
-    /// Tells what the client will not get because it is dropped.
+    /// Reports to the taps the messages that the client misses because the feed is dropped.
     pub(super) fn tell_unread(&self) {
         self.feed.tell_unread();
     }
 
-    /// Until when it waits for its service, if it does.
+    /// The deadline of the answers, if they are awaited.
     pub(super) fn deadline(&self) -> Option<Instant> {
         self.answers.as_ref().map(|answers| answers.until)
     }
 
-    /// From now on another task polls it.
+    /// Forgets which task is parked, because another task polls from now on.
     pub(super) fn moved(&mut self) {
         self.feed.moved();
     }
 
-    /// Ready once there is nothing more to be sent, and all of it is.
+    /// Ready once no more messages are to come and all of them are sent.
     pub(super) fn poll<S: AsyncWrite + Unpin>(
         &mut self,
         cx: &mut Context<'_>,
         link: &mut Link<S>,
         (metrics, now): (&Metrics, Instant),
     ) -> Poll<io::Result<()>> {
-        // First: the feed has by then what the service has said.
+        // Poll the answers first: when they are complete, the feed below already has all of them.
         if let Some(answers) = &mut self.answers
             && answers.poll(cx, now).is_ready()
         {
@@ -87,7 +88,7 @@ impl<R: Runtime> Parting<R> {
         Poll::Ready(Ok(()))
     }
 
-    /// Sends what was published to the client.
+    /// Sends the messages published to the client.
     fn poll_feed<S: AsyncWrite + Unpin>(
         &mut self,
         cx: &mut Context<'_>,

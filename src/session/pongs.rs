@@ -1,20 +1,20 @@
-//! The peer's pings that are still to be answered.
+//! The peer's pings that are not answered yet.
 
 use crate::wire::{ControlKind, ControlPayload};
 
 use super::outbox::Outbox;
 
-/// Most pings that wait for an answer at a time.
+/// Maximum number of pings that wait for an answer.
 const PONGS_MAX: usize = 16;
 
-/// Pings in the order they came; beyond [`PONGS_MAX`] the newest takes the place of the one before,
-/// as RFC 6455 5.5.3 allows, so that a peer that pings and does not read costs no more than that.
+/// Pings in the order of arrival. Beyond [`PONGS_MAX`] the newest ping replaces the one before it,
+/// as RFC 6455 5.5.3 allows: the memory for a peer that pings and does not read is bounded.
 ///
-/// Holds no memory while all are answered.
+/// Holds no memory while all pings are answered.
 #[derive(Debug, Default)]
 pub(super) struct Pongs(Option<Box<Owed>>);
 
-/// The pings there are, in a place of their own: most clients never send any.
+/// The waiting pings, boxed because most clients never send any.
 #[derive(Debug, Default)]
 struct Owed(Vec<ControlPayload>);
 
@@ -23,14 +23,14 @@ impl Pongs {
         self.0.is_none()
     }
 
-    /// The peer has sent a ping.
+    /// Adds a ping of the peer.
     pub(super) fn owe(&mut self, ping: ControlPayload) {
         let Owed(owed) = &mut **self.0.get_or_insert_default();
         owed.truncate(PONGS_MAX - 1);
         owed.push(ping);
     }
 
-    /// Answers all of them.
+    /// Answers all waiting pings.
     pub(super) fn pay(&mut self, outbox: &mut Outbox) {
         let Some(owed) = self.0.take() else {
             return;

@@ -1,4 +1,4 @@
-//! The decision about a fresh token that a client has sent: at most one at a time.
+//! The pending decision about a fresh token of a client: at most one at a time.
 
 use std::task::{Context, Poll};
 
@@ -11,15 +11,15 @@ use crate::client::identity::{Identity, Token};
 use crate::limits::TOKEN_BYTES_MAX;
 use crate::rt::{Instant, Runtime};
 
-/// A decision that is asked for, with its deadline, or none.
+/// A pending decision with its deadline, or none.
 #[derive(Default)]
 pub(super) struct Renewal(Option<Box<Asked>>);
 
-/// What was asked, and until when an answer is waited for; boxed because it is seldom there.
+/// A pending decision and its deadline; boxed because few sessions have one.
 type Asked = (BoxFuture<'static, Result<Identity, Denied>>, Instant);
 
 impl Renewal {
-    /// Asks whether the client of this session may stay, by what it shows now.
+    /// Asks the policy whether the client may stay with the token it shows now.
     pub(super) fn ask<R: Runtime>(member: &Membership<R>, token: Token, now: Instant) -> Self {
         let deadline = now + member.limits.accept_timeout;
         if token.reveal().len() > TOKEN_BYTES_MAX {
@@ -40,17 +40,18 @@ impl Renewal {
         ))))
     }
 
-    /// Whether none is asked for.
+    /// Whether no decision is pending.
     pub(super) fn is_none(&self) -> bool {
         self.0.is_none()
     }
 
-    /// Until when it is waited for; `None` if none is asked for.
+    /// The deadline of the decision; `None` if none is pending.
     pub(super) fn deadline(&self) -> Option<Instant> {
         self.0.as_ref().map(|asked| asked.1)
     }
 
-    /// The decision, once; `None` if none is asked for. One that is late is none.
+    /// Returns the decision, once; `None` if none is pending. A decision that misses its deadline
+    /// counts as [`Denied::UNDECIDED`].
     #[inline]
     pub(super) fn poll(
         &mut self,

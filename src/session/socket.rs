@@ -6,27 +6,29 @@ use std::task::{Context, Poll};
 
 use futures::io::{AsyncRead, AsyncWrite};
 
-/// The stream between a session and its client; of any other stream [`Plain`] makes one.
+/// The stream between a session and its client; [`Plain`] wraps any other stream.
 pub trait Socket: AsyncRead + AsyncWrite {
-    /// Whether a read would find nothing, and the task that has read last is woken once it would
-    /// find something.
+    /// Whether a read would return nothing, and the task that read last is woken as soon as there
+    /// is something to read.
     ///
-    /// `false`, as by default, where that is not known: then it is read.
+    /// The default is `false`, for a stream that does not know: the session then tries a read.
     fn is_silent(&self) -> bool {
         false
     }
 
-    /// Whether there is something to be read, an end or an error among it, of which the reading
-    /// task was not told yet: the system itself is asked, before the peer is taken for dead and
-    /// before a session that leaves takes its peer for heard out.
+    /// Whether data, an end or an error is pending that the reading task has not been woken for
+    /// yet.
     ///
-    /// `false`, as by default, for a stream of which each read asks the system.
+    /// The implementation asks the operating system. The session calls this before it declares the
+    /// peer dead, and before it leaves on the assumption that everything the peer sent was read.
+    ///
+    /// The default is `false`, for a stream of which each read asks the operating system.
     fn has_news(&self) -> bool {
         false
     }
 }
 
-/// A stream that is read to know whether there is something to be read.
+/// A stream without readiness of its own: only a read shows whether there is data.
 #[derive(Clone, Copy, Debug)]
 pub struct Plain<S>(pub S);
 

@@ -1,4 +1,4 @@
-//! Tells those who tap a client what becomes of its messages.
+//! Reports the events of a client's messages to the taps of that client.
 
 use serde_json::{Value, json};
 
@@ -6,29 +6,31 @@ use super::cause::Cause;
 use crate::bus::{ClientId, InMemoryMessageBus, Tapped, Topic};
 use crate::sync::{AtomicU64, Ordering};
 
-/// The events of one client's session; without a tap of that client they cost one look at a number.
+/// The tap events of one client's session. Without a tap of the client, an event costs one atomic
+/// load.
 #[derive(Debug)]
 pub(super) struct Teller {
     bus: InMemoryMessageBus,
     client: ClientId,
-    /// The version of the bus's taps that this session has looked at last, and in the lowest bit
-    /// whether its client was tapped then.
+    /// The version of the bus's taps at the last look, and in the lowest bit whether the client was
+    /// tapped then.
     known: AtomicU64,
 }
 
 impl Teller {
     pub(super) fn new(bus: InMemoryMessageBus, client: ClientId) -> Self {
-        // No bus has this version, so that the first look notices a tap from before.
+        // No bus has this version, so the first event looks for existing taps.
         let known = AtomicU64::new(u64::MAX);
         Self { bus, client, known }
     }
 
-    /// Whose session it is.
+    /// The client of the session.
     pub(super) fn client(&self) -> ClientId {
         self.client
     }
 
-    /// So many messages of a topic, from this number on, are to be written.
+    /// Reports that `messages` messages of a topic, from the offset `first` on, are queued for
+    /// writing.
     #[inline]
     pub(super) fn queued(&self, topic: &Topic, first: u64, messages: usize) {
         self.tell(|| {
@@ -37,7 +39,7 @@ impl Teller {
         });
     }
 
-    /// So many messages of a topic, from this number on, the client will not get.
+    /// Reports that the client misses `messages` messages of a topic, from the offset `first` on.
     #[inline]
     pub(super) fn missed(&self, topic: &Topic, first: u64, messages: u64, reason: &str) {
         if messages > 0 {
@@ -54,7 +56,7 @@ impl Teller {
         }
     }
 
-    /// So many messages were lost on their way.
+    /// Reports messages that were lost on their way.
     #[inline]
     pub(super) fn lost(&self, messages: u64, reason: &str) {
         if messages > 0 {
@@ -62,7 +64,7 @@ impl Teller {
         }
     }
 
-    /// So many messages were written to the socket.
+    /// Reports messages that were written to the socket.
     #[inline]
     pub(super) fn written(&self, messages: u64) {
         if messages > 0 {
@@ -70,7 +72,7 @@ impl Teller {
         }
     }
 
-    /// Messages of these lengths came from the client.
+    /// Reports messages of these lengths that came from the client.
     #[inline]
     pub(super) fn received(&self, lens: impl Iterator<Item = usize>) {
         if self.is_tapped() {
@@ -80,7 +82,7 @@ impl Teller {
         }
     }
 
-    /// The session ends.
+    /// Reports that the session ends.
     pub(super) fn closing(&self, cause: &Cause) {
         self.tell(|| json!({ "event": "closing", "reason": cause.reason().name() }));
     }
@@ -92,12 +94,11 @@ impl Teller {
         }
     }
 
-    /// Whether the client is tapped; as long as the taps of clients are the same, a look at their
-    /// version.
+    /// Whether the client is tapped; a comparison of versions as long as no tap comes or goes.
     #[inline]
     pub(super) fn is_tapped(&self) -> bool {
         let version = self.bus.taps_version();
-        // Only the session itself looks, so that no order with anything else is needed.
+        // Only this session's task uses `known`, so no ordering with other memory is needed.
         let known = self.known.load(Ordering::Relaxed);
         if known >> 1 == version {
             return known & 1 == 1;

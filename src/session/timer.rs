@@ -1,38 +1,39 @@
-//! When a session is to be polled although nothing happens.
+//! The timer that wakes a session for its next deadline.
 
 use std::task::{Context, Poll};
 
 use crate::planted::{self, Bug};
 use crate::rt::{Instant, Runtime, Sleep};
 
-/// One timer, armed for the earliest deadline it was asked for.
+/// One timer, armed for the earliest deadline requested.
 ///
-/// A deadline that moves away leaves the timer as it is: it fires early, nothing is found due, and
-/// it is armed anew. So a busy session does not touch its timer at all.
+/// A deadline that moves back leaves the timer as it is: the timer fires early, the session finds
+/// nothing due and arms it again. So a busy session does not touch its timer at all.
 #[derive(Default)]
 pub(super) struct Timer {
     armed: Option<(Instant, Sleep)>,
-    /// Whether it wakes the task that polled it last.
+    /// Whether the timer wakes the task that polled it last.
     parked: bool,
-    /// Whether the last poll of the session was of another task than the one before, or the first
-    /// one; it is here because it needs no room here.
+    /// Whether the last poll of the session came from another task than the poll before it, or was
+    /// the first poll; kept here because the flag fits into padding of this struct.
     pub(super) is_moved: bool,
 }
 
 impl Timer {
-    /// Whether it is armed and need not be polled: it will wake the task.
+    /// Whether the timer is armed for a later time and wakes the current task, so that it need not
+    /// be polled.
     #[inline]
     pub(super) fn is_quiet(&self, now: Instant) -> bool {
         self.parked && self.armed.as_ref().is_some_and(|(at, _)| now < *at)
     }
 
-    /// From now on another task polls it.
+    /// Forgets which task is parked, because another task polls the timer from now on.
     pub(super) fn moved(&mut self) {
         self.is_moved = true;
         self.parked = false;
     }
 
-    /// Ready once it has fired, which may be before `deadline`.
+    /// Ready once the timer has fired, which may be before `deadline`.
     pub(super) fn poll<R: Runtime>(
         &mut self,
         cx: &mut Context<'_>,

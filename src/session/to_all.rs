@@ -1,4 +1,4 @@
-//! How a client receives what everybody gets: by itself, or from a fan.
+//! How a client receives the messages to all clients: through its own task, or from a fan.
 
 use std::sync::Arc;
 use std::task::{Context, Poll, ready};
@@ -7,11 +7,11 @@ use crate::bus::{Burst, ClientId, Subscription, Terms};
 use crate::fan::{Fans, Follower, Loan, Member};
 use crate::rt::Runtime;
 
-/// The subscription to the topic of everybody, wherever it is.
+/// The subscription to the topic for all clients, held here or lent to a fan.
 pub(super) struct ToAll {
-    /// `None` only while it passes from one to the other.
+    /// `None` only while the subscription moves between the two.
     held: Option<Held>,
-    /// Whether it was given the same burst as others the last time.
+    /// Whether the last poll returned a burst that is shared with other clients.
     keeps_up: bool,
 }
 
@@ -28,7 +28,7 @@ impl ToAll {
         }
     }
 
-    /// The subscription of a client that receives by itself.
+    /// The subscription, if the client receives through its own task.
     pub(super) fn alone(&self) -> Option<&Subscription> {
         match &self.held {
             Some(Held::Alone(subscription)) => Some(subscription),
@@ -36,7 +36,7 @@ impl ToAll {
         }
     }
 
-    /// The subscription of a client that receives by itself.
+    /// The subscription, if the client receives through its own task.
     pub(super) fn alone_mut(&mut self) -> Option<&mut Subscription> {
         match &mut self.held {
             Some(Held::Alone(subscription)) => Some(subscription),
@@ -44,14 +44,14 @@ impl ToAll {
         }
     }
 
-    /// Whether there may be something that a client receives by itself.
+    /// Whether a message may be pending for the client's own task.
     #[inline]
     pub(super) fn is_due(&self) -> bool {
         self.alone().is_some_and(|alone| !alone.is_quiet())
     }
 
-    /// Polls for what everybody gets who keeps up; `Ready` only if there is some, and it is for
-    /// this client's session to write.
+    /// Polls for the burst shared by all clients that keep up; `Ready` only if there is one and
+    /// this client's session has to write it.
     pub(super) fn poll_burst(&mut self, cx: &mut Context<'_>, terms: Terms) -> Poll<Arc<Burst>> {
         let Some(subscription) = self.alone_mut().filter(|alone| !alone.is_quiet()) else {
             return Poll::Pending;
@@ -61,13 +61,13 @@ impl ToAll {
         burst.map_or(Poll::Pending, Poll::Ready)
     }
 
-    /// Whether a fan might write what everybody gets: the client has kept up with others.
+    /// Whether the client qualifies for a fan: it keeps up with others and is not in a fan.
     #[inline]
     pub(super) fn may_follow(&self) -> bool {
         self.keeps_up && self.alone().is_some()
     }
 
-    /// Lets a fan write what everybody gets, if there is one that this client can follow now.
+    /// Lends the subscription to a fan, if there is one that this client can join now.
     pub(super) fn follow<R: Runtime>(
         &mut self,
         fans: &Fans<R>,
@@ -92,7 +92,7 @@ impl ToAll {
         };
     }
 
-    /// Receives by itself again.
+    /// Takes the subscription back, to receive through the client's own task again.
     pub(super) fn take_back(&mut self) {
         self.held = match self.held.take() {
             Some(Held::Following(member)) => member.leave().map(Held::Alone),
@@ -100,7 +100,7 @@ impl ToAll {
         };
     }
 
-    /// From now on another task polls it.
+    /// Forgets which task is parked, because another task polls from now on.
     pub(super) fn moved(&mut self) {
         if let Some(subscription) = self.alone_mut() {
             subscription.moved();

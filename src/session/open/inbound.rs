@@ -1,4 +1,4 @@
-//! What an open session does with what its client sends.
+//! How an open session handles the input of its client.
 
 use std::io;
 use std::task::{Context, Poll, ready};
@@ -21,31 +21,32 @@ use crate::session::renewal::Renewal;
 use crate::session::socket::Socket;
 use crate::wire::{Event, Frame, Frames};
 
-/// One poll of what a client sends.
+/// One poll of the client's input.
 struct Intaking<'a, 'c, S> {
     cx: &'a mut Context<'c>,
     link: &'a mut Link<S>,
     now: Instant,
-    /// Events that the poll may still take.
+    /// Events that this poll may still handle.
     left: usize,
-    /// Messages that it has taken, which are counted at its end.
+    /// Messages handled by this poll; the counters are updated once, at its end.
     messages: u64,
-    /// Their payload bytes.
+    /// Payload bytes of those messages.
     bytes: u64,
 }
 
 /// How many of the messages at hand may be offered to the service.
 enum Offers {
     All,
-    /// While answers to earlier messages wait here for the socket, further ones could only push
-    /// those out of their window. But not for ever: it may be the word to stop answering.
+    /// One message, after `answers_timeout`. Answers that wait for the socket would be evicted by
+    /// the answers to further messages, so messages are held back meanwhile; but the held message
+    /// may be the request to stop answering, so one goes through.
     One,
     None,
 }
 
 impl<R: Runtime> Open<R> {
-    /// Reads until the socket has nothing more, the service takes no more, or other tasks are to
-    /// run.
+    /// Reads until the socket has no more input, the service accepts no more, or the budget of this
+    /// poll is used up.
     pub(super) fn poll_in<S: Socket + Unpin>(
         &mut self,
         cx: &mut Context<'_>,
@@ -85,7 +86,8 @@ impl<R: Runtime> Open<R> {
                 Poll::Pending => return None,
                 Poll::Ready(()) => {}
             }
-            // Without an allowance there is nothing to do, and no cause to close.
+            // Without an allowance the client is paused: there is nothing to read, and no cause to
+            // close.
             let bytes_max = self.allowance(now)?;
             let messages_max = self.intake.messages_max(now).min(poll.left);
             let max = (bytes_max, messages_max.min(at_hand::MESSAGES_MAX));
@@ -97,13 +99,13 @@ impl<R: Runtime> Open<R> {
             if self.intake.bytes(now, poll.link.inlet.take_read()) == Within::No {
                 return Some(Cause::RateExceeded);
             }
-            // An interval may be shorter than what is left of a part of the time for an answer.
+            // The next ping may be due before the present part of the answer's time ends.
             self.is_timed_anew |= self.keepalive.is_asked();
             self.keepalive.heard(now);
             if let Some(cause) = self.on_inbound(poll, inbound) {
                 return Some(cause);
             }
-            // Messages were offered, and wait.
+            // The service did not accept all messages: the rest is held.
             if self.at_hand.is_some() {
                 return None;
             }
@@ -112,8 +114,8 @@ impl<R: Runtime> Open<R> {
         None
     }
 
-    /// Whether nothing that came from the client is under way, and none of it is bounded, so that
-    /// there is no pause to begin or to end.
+    /// Whether no input is being processed and the client has no rate limits, so that no pause can
+    /// begin or end.
     fn is_idle(&self) -> bool {
         self.at_hand.is_none() && self.renewal.is_none() && self.intake.is_unbounded()
     }
@@ -141,7 +143,7 @@ impl<R: Runtime> Open<R> {
         }
     }
 
-    /// Takes in messages, and what the client tells the session itself.
+    /// Handles messages for the service, and the first command for the session that follows them.
     fn on_messages<S>(&mut self, poll: &mut Intaking<'_, '_, S>, frames: Frames) -> Option<Cause> {
         let count = frames.len();
         let dialect = self.admission().feed.voice.dialect();
@@ -184,9 +186,9 @@ impl<R: Runtime> Open<R> {
         poll.bytes += frames.payload_bytes() as u64;
     }
 
-    /// Takes the decision about a fresh token, if one is due; nothing is read meanwhile.
+    /// Takes the decision about a fresh token once it is made; the client is not read meanwhile.
     fn poll_renewal(&mut self, cx: &mut Context<'_>, now: Instant) -> Poll<Option<Cause>> {
-        // A client is told of each decision: the notice of the one before is sent first.
+        // A client receives one notice for each decision: the previous notice is sent first.
         if self.notice.is_some() && !self.renewal.is_none() {
             return Poll::Pending;
         }
@@ -197,7 +199,8 @@ impl<R: Runtime> Open<R> {
                 self.expiry = Expiry::new(&identity, wall, now);
                 self.is_timed_anew = true;
                 let author = &mut self.admission_mut().author;
-                // It goes on as the one it was: its bounds are counted for that one.
+                // A token for another subject is refused: the limits of this session are counted
+                // for the subject that it was admitted with.
                 if identity.subject != author.identity().subject {
                     return Poll::Ready(Some(Cause::Denied));
                 }
@@ -210,7 +213,7 @@ impl<R: Runtime> Open<R> {
             }
         };
         self.notice = Some(Box::new(Frame::text(notice)));
-        // It is sent in the next round.
+        // The next poll sends the notice.
         cx.waker().wake_by_ref();
         Poll::Ready(None)
     }
@@ -220,7 +223,7 @@ impl<R: Runtime> Open<R> {
         self.intake.ping(rate, now)
     }
 
-    /// Counts a message that is none.
+    /// Counts a text that is not an envelope as a message that was not taken.
     fn refuse_envelope(&self, bad: BadEnvelope) -> Cause {
         let metrics = self.admission().app().metrics();
         metrics.messages_in.add(1);
@@ -228,7 +231,7 @@ impl<R: Runtime> Open<R> {
         Cause::BadEnvelope(bad)
     }
 
-    /// Bytes that may be read; none while the client has sent what it may.
+    /// Bytes that may be read now; `None` while the client has used up its rate.
     fn allowance(&mut self, now: Instant) -> Option<usize> {
         match self.intake.allowance(now) {
             Ok(bytes) => {
@@ -245,7 +248,7 @@ impl<R: Runtime> Open<R> {
         }
     }
 
-    /// Hands the messages at hand to the service, if that is there and has room for them.
+    /// Hands the messages at hand to the service, if it runs and has capacity for them.
     fn poll_hand_over(&mut self, cx: &mut Context<'_>, now: Instant) -> Poll<()> {
         let Some(at_hand) = self.at_hand.take() else {
             return Poll::Ready(());
@@ -258,8 +261,8 @@ impl<R: Runtime> Open<R> {
         }
     }
 
-    /// Hands over messages, of which the first was there since then; messages that the service does
-    /// not take are at hand.
+    /// Hands over a batch whose first message arrived at `since`; messages that the service does
+    /// not accept are kept at hand.
     fn hand_over(&mut self, cx: &mut Context<'_>, batch: Batch, (since, now): (Instant, Instant)) {
         let before = batch.len();
         let Some(mut left) = self.offer(cx, batch, now.saturating_since(since)) else {
@@ -272,8 +275,8 @@ impl<R: Runtime> Open<R> {
         self.at_hand = Some(Box::new(AtHand { batch: left, since }));
     }
 
-    /// Offers the service messages, of which the first was held for so long; returns those that it
-    /// does not take.
+    /// Offers a batch whose first message was held for the time `held`; returns the messages that
+    /// the service did not accept.
     fn offer(&mut self, cx: &mut Context<'_>, batch: Batch, held: Duration) -> Option<Batch> {
         let offers = self.offers(held);
         let publisher = &mut self.admission_mut().publisher;
@@ -298,7 +301,7 @@ impl<R: Runtime> Open<R> {
         }
     }
 
-    /// How many messages may be offered to the service, of which the first was held for so long.
+    /// How many messages may be offered, when the first of them was held for the time `held`.
     fn offers(&self, held: Duration) -> Offers {
         let admission = self.admission();
         if self.status.generation().is_none() {

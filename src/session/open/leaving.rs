@@ -7,7 +7,8 @@
 //!                       done so
 //! ```
 //!
-//! So what one client had sent by then reaches the others before any of them is closed.
+//! The order ensures that a message which one client had sent by then reaches the other clients
+//! before any of them is closed.
 
 use std::task::Context;
 
@@ -20,7 +21,7 @@ use crate::session::cause::Cause;
 use crate::session::link::Link;
 use crate::session::socket::Socket;
 
-/// A session that is to leave.
+/// A session that is to leave, with its schedule.
 #[derive(Debug)]
 pub(super) struct Leaving {
     leave: Leave,
@@ -45,7 +46,7 @@ impl Leaving {
         Self { leave, step }
     }
 
-    /// Goes on with this step; who could not leave at its own moment is given another one.
+    /// Enters a step; a session that becomes ready after its scheduled time is given another one.
     fn enter<R: Runtime>(&mut self, step: Step, app: &App<R>, now: Instant) {
         self.step = step;
         if step == Step::Ready && now > self.leave.at {
@@ -53,7 +54,7 @@ impl Leaving {
         }
     }
 
-    /// The next moment at which something is due even if nothing happens.
+    /// The next deadline of the present step.
     pub(super) fn deadline(&self, now: Instant) -> Instant {
         let Leave {
             at,
@@ -69,7 +70,8 @@ impl Leaving {
 }
 
 impl<R: Runtime> Open<R> {
-    /// Whether it is to leave now; the task is woken when that may have changed.
+    /// Returns the cause to close once the session is to leave; otherwise the task is woken when
+    /// this may have changed.
     pub(super) fn poll_leave<S: Socket + Unpin>(
         &mut self,
         cx: &mut Context<'_>,
@@ -86,12 +88,12 @@ impl<R: Runtime> Open<R> {
         }
         let is_time = leaving.step == Step::Ready && now >= leaving.leave.at;
         self.leaving = Some(leaving);
-        // What has come since is handed over as well, as long as there is time.
+        // Input that has arrived since is handed over as well, until `arrivals_until`.
         let leaves = is_time && (is_late || self.has_arrived(link));
         leaves.then_some(Cause::Drained)
     }
 
-    /// The step after the present one, if that is done.
+    /// The step after the present one, if the present one is done.
     fn next_step<S: Socket + Unpin>(
         &mut self,
         cx: &mut Context<'_>,
@@ -122,7 +124,7 @@ impl<R: Runtime> Open<R> {
         }
     }
 
-    /// Whether all that has arrived from the client is handed over.
+    /// Whether all input that has arrived from the client is handed over.
     fn has_arrived<S: Socket + Unpin>(&self, link: &Link<S>) -> bool {
         let is_held = self.at_hand.is_some() || self.paused.is_some() || !self.renewal.is_none();
         !is_held && link.is_read_out()

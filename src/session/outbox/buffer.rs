@@ -1,4 +1,4 @@
-//! What is gathered for one client.
+//! The frames gathered for one client.
 
 use std::cell::Cell;
 
@@ -8,7 +8,7 @@ use crate::metrics::Metrics;
 use crate::rt::Instant;
 use crate::wire::{Frames, parts};
 
-/// What is gathered.
+/// Gathered frames.
 #[derive(Debug, Default)]
 pub(super) struct Buffer {
     pub(super) bytes: Vec<u8>,
@@ -17,29 +17,30 @@ pub(super) struct Buffer {
     pub(super) marks: Vec<Mark>,
 }
 
-/// Bytes and frames for which an emptied buffer has room at most, if it is used again.
+/// The largest capacity, in bytes and in frames, with which an emptied buffer is kept for reuse.
 pub(super) const SPARE_BYTES_MAX: usize = 65_536;
 const SPARE_FRAMES_MAX: usize = 1024;
 
 thread_local! {
-    /// The buffer that was written last: mostly one is gathered and written in the same poll.
+    /// The last buffer written on this thread, kept for reuse: most buffers are filled and written
+    /// within one poll.
     pub(super) static SPARE: Cell<Option<Box<Buffer>>> = const { Cell::new(None) };
 }
 
 impl Buffer {
-    /// An empty one, with the memory of the last one if there is.
+    /// An empty buffer, which reuses the kept one's memory if there is one.
     #[inline(never)]
     pub(super) fn spared() -> Box<Self> {
         let spare = SPARE.try_with(Cell::take);
         spare.ok().flatten().unwrap_or_default()
     }
 
-    /// Messages among the bytes.
+    /// The number of messages in the buffer.
     pub(super) fn messages(&self) -> usize {
         self.marks.iter().map(|mark| mark.messages).sum()
     }
 
-    /// Messages of which the socket has taken every byte.
+    /// The number of messages of which the socket has accepted every byte.
     pub(super) fn whole_messages(&self) -> usize {
         let whole = |mark: &Mark| {
             if mark.end <= self.written {
@@ -64,8 +65,8 @@ impl Buffer {
         });
     }
 
-    /// Everything was written: observes how long after their publish, and leaves the memory to the
-    /// next one of this thread.
+    /// Observes how long after their publish the messages were written, and keeps the memory for
+    /// the next buffer of this thread.
     pub(super) fn finish(self: Box<Self>, written_after: &Histogram, now: Instant) {
         let published = self.marks.iter().flat_map(Mark::each_published);
         written_after.observe_all(published.map(|at| now.nanos_since(at)), 1);
@@ -78,12 +79,12 @@ impl Buffer {
             self.bytes.clear();
             self.marks.clear();
             self.written = 0;
-            // A thread that ends keeps nothing.
+            // A thread that is ending has no storage left for the buffer.
             let _gone = SPARE.try_with(|spare| spare.set(Some(self)));
         }
     }
 
-    /// Takes no more memory than it needs.
+    /// Releases unused capacity.
     pub(super) fn shrink(&mut self) {
         if self.bytes.capacity() > 2 * self.bytes.len() {
             self.bytes.shrink_to_fit();
@@ -91,14 +92,14 @@ impl Buffer {
         }
     }
 
-    /// Drops the frames that are not yet being written, and counts them.
+    /// Drops the frames of which no byte is written, and counts them.
     pub(super) fn cut(&mut self, metrics: &Metrics) {
         let before = self.messages();
         let begun = match self.written {
             0 => 0,
             written => {
-                // A control frame that is being written after the last message stays with what
-                // follows it.
+                // A control frame that is partly written after the last message stays with the
+                // bytes that follow.
                 let Some(index) = self.marks.iter().position(|mark| mark.end >= written) else {
                     return;
                 };
@@ -114,7 +115,7 @@ impl Buffer {
         self.bytes.shrink_to_fit();
     }
 
-    /// The mark of a batch without the frames behind the one in which the written bytes end.
+    /// The mark of a batch, without the frames after the one in which the written bytes end.
     fn cut_behind(&self, mark: Mark, written: usize) -> Mark {
         let written = written.saturating_sub(mark.start);
         let mut frames = parts(&self.bytes[mark.start..mark.end]).enumerate();

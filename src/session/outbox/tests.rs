@@ -1,4 +1,4 @@
-//! What an outbox writes, counts and keeps.
+//! The tests of what an outbox writes, counts and keeps.
 
 use std::task::Waker;
 
@@ -7,7 +7,7 @@ use futures::io::{BufWriter, Cursor};
 use super::buffer::{SPARE, SPARE_BYTES_MAX};
 use super::*;
 
-/// These texts in one block.
+/// Joins these texts into one block of frames.
 fn joined(texts: &[&str]) -> Frames {
     let each: Vec<Frames> = texts.iter().map(|text| Frame::text(text).into()).collect();
     Frames::join(each.iter()).expect("one at least")
@@ -32,7 +32,7 @@ fn what_is_written_is_flushed() {
 
 #[test]
 fn what_a_broken_connection_has_not_taken_whole_is_counted_as_lost() {
-    // Two frames of three bytes, of which so many are written.
+    // Two frames of three bytes; the socket accepts `room` bytes.
     for (room, sent) in [(0, 0), (2, 0), (3, 1), (5, 1)] {
         let metrics = Metrics::default();
         let mut outbox = Outbox::default();
@@ -50,7 +50,7 @@ fn what_a_broken_connection_has_not_taken_whole_is_counted_as_lost() {
     }
 }
 
-/// What becomes of two messages that came together, of which so many bytes are written.
+/// How two messages of one batch are counted when only some of their bytes are written.
 #[test]
 fn of_what_came_together_each_message_is_written_or_lost_by_itself() {
     for (room, sent) in [(0, 0), (2, 0), (3, 1), (5, 1)] {
@@ -92,7 +92,7 @@ fn what_came_together_is_written_as_it_is_and_counted_one_by_one() {
     }
 }
 
-/// Cuts an outbox of three frames of three bytes, of which so many bytes are written.
+/// Cuts an outbox of three frames of three bytes after `written` bytes.
 fn assert_cut(mut outbox: Outbox, (written, kept): (usize, usize)) {
     let metrics = Metrics::default();
     let mut space = vec![0; written];
@@ -121,7 +121,7 @@ fn a_cut_keeps_the_frame_that_is_begun_and_nothing_after_it() {
     }
 }
 
-/// Sends all that is in the outbox into so much room.
+/// Sends the whole outbox into a socket that accepts `room` bytes.
 fn send(outbox: &mut Outbox, room: usize) -> Poll<io::Result<()>> {
     struct Narrow(usize);
 
@@ -182,7 +182,7 @@ fn what_waits_for_the_socket_takes_no_more_memory_than_it_needs() {
     let buffer = outbox.own();
     assert_eq!((buffer.bytes.capacity(), buffer.marks.capacity()), (3, 1));
     assert_eq!(buffer.written, 2);
-    // Up to twice as much is left as it is.
+    // Capacity up to twice the length is left as it is.
     for (reserved, capacity) in [(60, 60), (61, 30)] {
         let mut outbox = Outbox::default();
         outbox.own().bytes.reserve_exact(reserved);
