@@ -1,21 +1,22 @@
-//! Which of two media types a client likes better: RFC 9110 12.5.1; pure.
+//! Negotiates between two media types by `Accept` (RFC 9110 12.5.1); pure.
 
 use axum::http::{HeaderMap, header};
 
-/// A media type that can be answered with, in lower case.
+/// A media type that the server can send, in lower case.
 #[derive(Clone, Copy, Debug)]
 pub(super) struct MediaType {
     /// `text` of `text/plain`.
     pub(super) of: &'static str,
     /// `plain` of `text/plain`.
     pub(super) sub: &'static str,
-    /// Its version; one that asks for another version does not mean it.
+    /// The version of the media type; a request for another version does not match.
     pub(super) version: Option<&'static str>,
 }
 
-/// Whether a client asks for a media type by its name, and likes none better that it is offered.
+/// Whether a client names a media type and does not prefer the alternative.
 ///
-/// A range with a `*` stands for the other one: who does not name the first may not know it.
+/// A range with a `*` counts for `other` only: a client that does not name the first media type may
+/// not know it.
 pub(super) fn prefers(headers: &HeaderMap, named: MediaType, other: MediaType) -> bool {
     let fields = headers.get_all(header::ACCEPT).iter();
     let fields = fields.filter_map(|field| field.to_str().ok());
@@ -28,7 +29,7 @@ pub(super) fn prefers(headers: &HeaderMap, named: MediaType, other: MediaType) -
     liked.is_some_and(|liked| liked > 0 && liked >= quality(&ranges, &other))
 }
 
-/// How much a client likes a media type, in thousandths; the most specific range says it.
+/// The client's quality value for a media type, in thousandths; the most specific range decides.
 fn quality(ranges: &[Range<'_>], media_type: &MediaType) -> u16 {
     let matching = ranges
         .iter()
@@ -36,7 +37,7 @@ fn quality(ranges: &[Range<'_>], media_type: &MediaType) -> u16 {
     matching.max().map_or(0, |(_, thousandths)| thousandths)
 }
 
-/// What a client accepts, with how much it likes that.
+/// A media range of a client, with its quality value.
 #[derive(Debug)]
 struct Range<'a> {
     of: &'a str,
@@ -46,7 +47,7 @@ struct Range<'a> {
 }
 
 impl<'a> Range<'a> {
-    /// Reads `text/plain;version=0.0.4;q=0.5`; what is none counts as not said.
+    /// Parses `text/plain;version=0.0.4;q=0.5`; an invalid range is ignored.
     fn parse(text: &'a str) -> Option<Self> {
         let mut parts = split(text, ';');
         let (of, sub) = parts.next()?.trim().split_once('/')?;
@@ -77,7 +78,7 @@ impl<'a> Range<'a> {
             && self.version.is_none_or(is_version)
     }
 
-    /// How closely it says this media type, if at all.
+    /// How specifically the range matches this media type; `None` if it does not match.
     fn specificity(&self, media_type: &MediaType) -> Option<u8> {
         let is_of = self.of.eq_ignore_ascii_case(media_type.of);
         match (self.of, self.sub) {
@@ -89,7 +90,7 @@ impl<'a> Range<'a> {
     }
 }
 
-/// A quality from 0 to 1 with at most three digits behind the point.
+/// Parses a quality value from 0 to 1 with at most three digits behind the point.
 fn thousandths(text: &str) -> Option<u16> {
     let (whole, rest) = text.split_once('.').unwrap_or((text, ""));
     let is_short = rest.len() <= 3 && rest.bytes().all(|byte| byte.is_ascii_digit());
@@ -101,7 +102,7 @@ fn thousandths(text: &str) -> Option<u16> {
     }
 }
 
-/// The parts between separators; those inside of quotes separate nothing.
+/// The parts between separators; a separator inside quotes does not count.
 fn split(text: &str, separator: char) -> impl Iterator<Item = &str> {
     let mut is_quoted = false;
     let mut is_escaped = false;

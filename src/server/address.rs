@@ -1,10 +1,10 @@
-//! Addresses of connections, as listeners have them.
+//! The addresses of connections, as listeners report them.
 
 use std::net::SocketAddr;
 
 /// The address of the other end of a connection.
 pub trait PeerAddress: Send + 'static {
-    /// The IP address and port, if it has any.
+    /// The IP address and port; `None` for a peer without an IP address.
     fn socket_address(&self) -> Option<SocketAddr>;
 }
 

@@ -1,4 +1,4 @@
-//! What operators see: metrics, readiness, services and topics; on a listener of its own.
+//! The listener for operators: metrics, readiness, services and topics.
 
 use std::convert::Infallible;
 use std::time::{Duration, SystemTime, UNIX_EPOCH};
@@ -26,13 +26,13 @@ use crate::rt::Runtime;
 mod exposition;
 mod tap;
 
-/// Most topics that are listed at once.
+/// Maximum number of topics in one response.
 const TOPICS_MAX: usize = 1_000;
 
-/// Serves operators, and nobody else: bind it to an address that only they reach.
+/// Serves operators; bind the listener to an address that only operators can reach.
 ///
-/// It never ends: drop it once [`serve`](super::serve) has returned, so that a drain can be
-/// watched.
+/// The future never completes: drop it after [`serve`](super::serve) has returned, so that
+/// operators can watch a drain.
 pub async fn serve_admin<L, R>(listener: L, app: App<R>) -> Infallible
 where
     L: Listener<Addr: PeerAddress>,
@@ -42,10 +42,10 @@ where
     serve_routes(listener, app, routes).await
 }
 
-/// Serves what shows that the server is well, and its metrics: /healthz, /readyz, /metrics.
+/// Serves health checks and metrics: /healthz, /readyz, /metrics.
 ///
-/// For an address that more can reach than operators, such as that of a container. As
-/// [`serve_admin`], it never ends.
+/// The listener's address may be reachable for more clients than operators, such as the address of
+/// a container. The future never completes, as with [`serve_admin`].
 pub async fn serve_probes<L, R>(listener: L, app: App<R>) -> Infallible
 where
     L: Listener<Addr: PeerAddress>,
@@ -64,10 +64,10 @@ where
     Connections::of(&shell, routes).accept(listener).await
 }
 
-/// What [`serve_admin`] serves, for a server of your own.
+/// The routes of [`serve_admin`], for a server of your own.
 ///
-/// They take requests for an IP address, for a name that means loopback, and for the
-/// [`hosts`](crate::app::Builder::hosts) of the application, and answer no foreign page.
+/// The routes accept requests for an IP address, for a name that means loopback, and for the
+/// [`hosts`](crate::app::Builder::hosts) of the application, and refuse pages of other sites.
 pub fn admin_routes<R: Runtime>(app: App<R>) -> Router {
     let routes = probes()
         .route("/debug/services", get(services::<R>))
@@ -78,7 +78,7 @@ pub fn admin_routes<R: Runtime>(app: App<R>) -> Router {
     Gate::before(&app, Audience::Operators, routes).with_state(app)
 }
 
-/// What [`serve_probes`] serves, for a server of your own; for the same requests as
+/// The routes of [`serve_probes`], for a server of your own; they accept the same requests as
 /// [`admin_routes`].
 pub fn probe_routes<R: Runtime>(app: App<R>) -> Router {
     let routes = probes().fallback(async || not_found(PROBES));
@@ -101,7 +101,7 @@ fn not_found(text: &'static str) -> Response {
     (StatusCode::NOT_FOUND, text).into_response()
 }
 
-/// Whether clients should be sent here.
+/// Whether a load balancer should send clients to this server.
 async fn readyz<R: Runtime>(State(app): State<App<R>>) -> Response {
     match app.readiness() {
         Ok(()) => "ready\n".into_response(),
@@ -166,7 +166,7 @@ fn f64_seconds(duration: Duration) -> f64 {
     duration.as_secs_f64()
 }
 
-/// Which topics are listed.
+/// The query of a request for topics: a prefix of their names.
 #[derive(Deserialize)]
 struct Prefix {
     #[serde(default)]
@@ -203,7 +203,7 @@ fn topic(status: &TopicStatus) -> Value {
     })
 }
 
-/// The last requests that were refused, and what of them was compared.
+/// The last refused requests, with the values that the refusal depended on.
 async fn refused<R: Runtime>(State(app): State<App<R>>) -> Response {
     let last = app.refusals().last();
     in_json(&Value::from_iter(last.iter().map(refusal)))

@@ -1,4 +1,4 @@
-//! From addresses as people write them to sockets that listen.
+//! Resolves and binds the addresses in an operator's configuration.
 
 use std::io;
 use std::net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr};
@@ -13,13 +13,13 @@ use super::unix::{UnixGroup, UnixMode};
 /// Why an address could not be listened on.
 #[derive(Debug, thiserror::Error)]
 pub enum BindError {
-    /// It is no address.
+    /// The text is not an address.
     #[error(
         "`{address}` is no address to listen on: write HOST:PORT, such as localhost:8080, or \
          unix:/PATH"
     )]
     BadAddress {
-        /// What was given.
+        /// The text given.
         address: String,
     },
     /// The file of a Unix socket could not be given to its group.
@@ -27,41 +27,41 @@ pub enum BindError {
         "cannot listen on {address}: its file cannot be given to the group `{group}`: {reason}"
     )]
     Group {
-        /// The address that was given.
+        /// The address given.
         address: String,
-        /// The group that was given.
+        /// The group given.
         group: UnixGroup,
         /// The cause, and what to do.
         reason: String,
     },
-    /// The operating system said no.
+    /// The operating system reported an error.
     #[error("cannot listen on {address}: {}", hint(address, source))]
     Io {
-        /// What was given.
+        /// The address given.
         address: String,
-        /// What it said.
+        /// The error.
         source: io::Error,
     },
-    /// Another address of the same list takes it in.
+    /// Another address of the same list includes this one.
     #[error(
         "cannot listen on {address}: {other}, which is listed as well, takes it in; leave one of \
          them out"
     )]
     Listed {
-        /// The address that was given.
+        /// The address given.
         address: String,
-        /// The other one.
+        /// The other address.
         other: SocketAddr,
     },
-    /// Something is at the path of a Unix socket that is not left over from a server.
+    /// The path of a Unix socket is occupied by a file that no server has left behind.
     #[error(
         "cannot listen on {address}: there is {found}, and busline does not remove it; move it \
          away, or choose another path"
     )]
     Occupied {
-        /// The address that was given.
+        /// The address given.
         address: String,
-        /// What is there.
+        /// The kind of file at the path.
         found: &'static str,
     },
 }
@@ -73,24 +73,23 @@ impl BindError {
     }
 }
 
-/// How sockets are made where the system leaves a choice; [`bind_all`] and [`bind_shared`] are the
-/// default.
+/// Options for sockets; [`bind_all`] and [`bind_shared`] use the default options.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct BindOptions {
     /// Permissions of the file of a Unix socket, whatever the umask. A client may connect if it may
     /// write. Default 0660.
     pub unix_mode: UnixMode,
-    /// Group of the file of a Unix socket. Default `None`: the one that the system gives it, which
-    /// is mostly the group of the server.
+    /// Group of the file of a Unix socket. Default `None`: the group that the operating system
+    /// gives to the file, mostly the group of the server.
     pub unix_group: Option<UnixGroup>,
 }
 
 impl BindOptions {
-    /// Listens on several addresses, each as for [`bind`], and serves them as one.
+    /// Listens on several addresses, each as for [`bind`], and serves them as one listener.
     ///
     /// # Errors
     ///
-    /// When the operating system does not allow one of them.
+    /// When the operating system does not allow one of the addresses.
     pub async fn bind_all(
         &self,
         addresses: impl IntoIterator<Item = &Address>,
@@ -98,8 +97,8 @@ impl BindOptions {
         self.listen(addresses, Queue::One).await
     }
 
-    /// The same for a server of several threads: each further one gets its own by
-    /// [`Listeners::again`].
+    /// Listens on several addresses for a server with several threads; each further thread gets its
+    /// listeners from [`Listeners::again`].
     ///
     /// # Errors
     ///
@@ -125,7 +124,8 @@ impl BindOptions {
         for address in addresses {
             wanted.push((address, resolve(address).await?));
         }
-        // All are known before the first is bound: one may have to leave room for a later one.
+        // Resolve all addresses before the first is bound: an IPv6 wildcard leaves IPv4 to a later
+        // address.
         let all = wanted.iter().flat_map(|(_, found)| found).copied();
         let mut listed = Listed {
             all: all.collect(),
@@ -144,34 +144,34 @@ impl BindOptions {
     }
 }
 
-/// Listens on `host:port`, or on `unix:/path`; `localhost` is both loopback families, as far as the
-/// machine has them.
+/// Listens on `host:port`, or on `unix:/path`; `localhost` means both loopback families, as far as
+/// the machine has them.
 ///
-/// Port 0 takes a free port, the same for all families of a name.
+/// Port 0 takes a free port, the same port for all families of a name.
 ///
 /// # Errors
 ///
-/// When the text is no address, or the operating system does not allow it.
+/// When the text is not an address, or the operating system does not allow it.
 pub async fn bind(address: &str) -> Result<Listeners, BindError> {
     bind_all([&address.parse()?]).await
 }
 
-/// Listens on several addresses, each as for [`bind`], and serves them as one.
+/// Listens on several addresses, each as for [`bind`], and serves them as one listener.
 ///
-/// `[::]` takes IPv4 as well where the system has it so, unless an address of IPv4 with the same
-/// port is listed beside it.
+/// `[::]` includes IPv4 where the operating system does so by default, unless an IPv4 address with
+/// the same port is also listed.
 ///
 /// # Errors
 ///
-/// When the operating system does not allow one of them.
+/// When the operating system does not allow one of the addresses.
 pub async fn bind_all(
     addresses: impl IntoIterator<Item = &Address>,
 ) -> Result<Listeners, BindError> {
     BindOptions::default().bind_all(addresses).await
 }
 
-/// The same for a server of several threads: each further one gets its own by
-/// [`Listeners::again`].
+/// Listens on several addresses for a server with several threads; each further thread gets its
+/// listeners from [`Listeners::again`].
 ///
 /// # Errors
 ///
@@ -183,17 +183,17 @@ pub async fn bind_shared(
     BindOptions::default().bind_shared(addresses).await
 }
 
-/// The addresses of TCP that are listened on together.
+/// The TCP addresses of one call.
 struct Listed {
-    /// As they were asked for.
+    /// The addresses as requested.
     all: Vec<SocketAddr>,
     queue: Queue,
-    /// As the system has them.
+    /// The addresses as bound.
     bound: Vec<SocketAddr>,
 }
 
 impl Listed {
-    /// Listens on all that one name stands for, as far as the machine has it.
+    /// Listens on all addresses of one name, as far as the machine has their families.
     fn bind(
         &mut self,
         address: &Address,
@@ -226,7 +226,7 @@ impl Listed {
         }
     }
 
-    /// Why the system does not allow this one.
+    /// The error for an address that the operating system does not allow.
     fn refused(&self, address: &Address, socket: SocketAddr, error: io::Error) -> BindError {
         let mut bound = self.bound.iter();
         match bound.find(|other| overlap(**other, socket)) {
@@ -239,7 +239,7 @@ impl Listed {
     }
 }
 
-/// The addresses of TCP that a text stands for; none for a Unix socket.
+/// Resolves an address to TCP addresses; none for a Unix socket.
 async fn resolve(address: &Address) -> Result<Vec<SocketAddr>, BindError> {
     let (host, port) = match address {
         Address::Tcp { host, port } => (host, *port),
@@ -253,7 +253,7 @@ async fn resolve(address: &Address) -> Result<Vec<SocketAddr>, BindError> {
         ];
         return Ok(families.map(|ip| SocketAddr::new(ip, port)).to_vec());
     }
-    // As a text, so that an IPv6 address may stand in its brackets.
+    // The resolver takes a text with an IPv6 address in brackets.
     let found = tokio::net::lookup_host(format!("{host}:{port}")).await;
     let found = found.map_err(|source| BindError::new(address, source))?;
     Ok(found.collect())
@@ -261,7 +261,7 @@ async fn resolve(address: &Address) -> Result<Vec<SocketAddr>, BindError> {
 
 fn is_missing_family(error: &io::Error) -> bool {
     matches!(error.kind(), io::ErrorKind::AddrNotAvailable | io::ErrorKind::Unsupported)
-        // EAFNOSUPPORT of a kernel without IPv6 has no kind of its own.
+        // EAFNOSUPPORT, of a kernel without IPv6, has no `ErrorKind`.
         || error.raw_os_error() == Some(97)
 }
 

@@ -1,23 +1,23 @@
-//! What is told once in a while and counted in between; pure.
+//! A rate-limited log line that counts the events in between; pure.
 
 use std::time::Duration;
 
 use crate::rt::Instant;
 
-/// Shortest time between two complaints.
+/// Shortest time between two log lines.
 const EVERY: Duration = Duration::from_secs(60);
 
-/// Something that goes wrong again and again.
+/// The state of one rate-limited log line.
 #[derive(Debug, Default)]
 pub struct Complaint {
     last: Option<Instant>,
-    /// What has gone wrong since then.
+    /// Events since the last log line.
     untold: u64,
 }
 
 impl Complaint {
-    /// How much to complain about now that this much more has gone wrong; none if that is nothing,
-    /// or if it is too early.
+    /// Counts `more` events, and returns the number to report now; `None` if there are none, or if
+    /// the last report was too recent.
     pub fn due(&mut self, now: Instant, more: u64) -> Option<u64> {
         self.untold = self.untold.saturating_add(more);
         let is_early = self

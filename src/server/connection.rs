@@ -37,13 +37,13 @@ pub(super) struct Connections<R: Runtime> {
     shell: Shell<R>,
     router: Router,
     http: http1::Builder,
-    /// Of connections that are not upgraded.
+    /// The slots of connections that are not upgraded yet.
     places: Places,
     accepts: Arc<Mutex<Bucket>>,
 }
 
 impl<R: Runtime> Connections<R> {
-    /// Those that are served these routes.
+    /// Connections that serve these routes.
     pub(super) fn of(shell: &Shell<R>, router: Router) -> Self {
         let limits = shell.app().limits();
         let mut http = http1::Builder::new();
@@ -69,18 +69,18 @@ impl<R: Runtime> Connections<R> {
         self.shell.app()
     }
 
-    /// Until when a connection that begins now must have been upgraded, or have its response.
+    /// The deadline by which a connection that begins now must be upgraded or have its response.
     fn patience(&self) -> Patience {
         let app = self.app();
         let limit = app.limits().handshake_timeout.saturating_mul(2);
         Patience::until(app.rt().now() + limit)
     }
 
-    /// Accepts connections for ever, as many at a time as may be without an upgrade.
+    /// Accepts connections forever; the number of connections without an upgrade is bounded.
     ///
-    /// For one more the oldest gives way that has not sent a whole request head; where all are
-    /// being served it waits here for its place: a listener that waits for a connection holds none
-    /// that another one needs.
+    /// At the bound, the oldest connection without a whole request head is closed in favour of the
+    /// new one. If all connections are being served, the new connection waits here for its slot. A
+    /// listener that waits for a connection holds no slot that another listener could use.
     pub(super) async fn accept<L>(&self, mut listener: L) -> Infallible
     where
         L: Listener<Addr: PeerAddress>,
@@ -97,7 +97,8 @@ impl<R: Runtime> Connections<R> {
             self.turn().await;
             metrics.accepted.add(1);
             let address = address.socket_address();
-            // One of too many is dropped: an answer would cost more than it says.
+            // A connection above the bound of its address is dropped: a response would cost more
+            // than it is worth.
             let Ok(taken) = self.places.take(self.newcomer(address)).await else {
                 metrics.accepts_refused.add(1);
                 continue;
@@ -124,14 +125,15 @@ impl<R: Runtime> Connections<R> {
         self.app().rt().sleep_until(self.room_at()).await;
     }
 
-    /// Takes the turn of a connection; another listener may have taken it meanwhile.
+    /// Takes a token for one connection; waits again if another listener has taken the token
+    /// meanwhile.
     async fn turn(&self) {
         while !self.accepts.lock().take(self.app().rt().now(), 1) {
             self.room().await;
         }
     }
 
-    /// Whom a connection counts for; proxies have as many as they like.
+    /// The owner that a connection is counted for; a proxy may have any number of connections.
     fn newcomer(&self, address: Option<SocketAddr>) -> Newcomer {
         let proxies = &self.app().limits().proxies;
         let address = address.map(|address| address.ip());
@@ -139,7 +141,8 @@ impl<R: Runtime> Connections<R> {
         Newcomer::of(address, address.is_some_and(is_proxy))
     }
 
-    /// Serves one connection until it is upgraded, over or displaced, and keeps its place as long.
+    /// Serves one connection until it is upgraded, finished or displaced, and holds its slot until
+    /// then.
     fn serve<Io>(&self, io: Io, ends: Ends, taken: Taken)
     where
         Io: tokio::io::AsyncRead + tokio::io::AsyncWrite + Unpin + Send + 'static,
@@ -165,9 +168,10 @@ impl<R: Runtime> Connections<R> {
         let end = select(self.shell.end(), Box::pin(over));
         let end = select(end, displaced);
         let task = async move {
-            // However it ends, the connection is done; a handshake that fails is its client's
-            // matter, and it was answered where HTTP has an answer.
-            // The end comes first: to poll the connection may put it off.
+            // The result is dropped: however the connection ends, it is done. A failed handshake
+            // concerns its client, which got a response if HTTP allows one.
+            //
+            // `end` is polled before `connection`, which may extend the deadline when it is polled.
             drop(select(end, connection).await);
             drop(place);
         };
@@ -175,7 +179,8 @@ impl<R: Runtime> Connections<R> {
     }
 }
 
-/// A service whose requests know where they come from, as axum's own do, and on what.
+/// A service that adds the client's address, as axum does, and the kind of connection to each
+/// request.
 struct Addressed<R: Runtime> {
     inner: TowerToHyperService<Router>,
     address: Option<SocketAddr>,
@@ -194,7 +199,7 @@ impl<R: Runtime> Service<Request<Incoming>> for Addressed<R> {
     >;
 
     fn call(&self, mut request: Request<Incoming>) -> Self::Future {
-        // The whole head is there; too late, if the connection has given way to another one.
+        // The whole request head is there; too late if the connection was displaced before.
         if !self.mark.serve() {
             return Either::Right(pending());
         }
@@ -209,10 +214,10 @@ impl<R: Runtime> Service<Request<Incoming>> for Addressed<R> {
     }
 }
 
-/// Ends the connection after the response: kept alive, it would hold one of the handshakes.
+/// Closes the connection after the response: with keep-alive it would occupy a slot for handshakes.
 ///
-/// hyper's own switch for that would add `close` to the `Connection: Upgrade` of a 101 as well,
-/// which some clients refuse.
+/// hyper's own switch for this would add `close` to the `Connection: Upgrade` of a 101 response,
+/// too, which some clients refuse.
 async fn close(mut response: Response) -> Response {
     if response.status() != StatusCode::SWITCHING_PROTOCOLS {
         let close = HeaderValue::from_static("close");
@@ -221,7 +226,7 @@ async fn close(mut response: Response) -> Response {
     response
 }
 
-/// The smallest read buffer hyper allows.
+/// The smallest read buffer that hyper allows.
 const REQUEST_HEAD_BYTES_MIN: usize = 8 * 1024;
 
 #[cfg(all(test, not(feature = "loom")))]

@@ -1,7 +1,7 @@
-//! A connection to whichever address of a host takes one first (RFC 8305, "happy eyeballs").
+//! Connects to the first address of a host that accepts (RFC 8305, "happy eyeballs").
 //!
-//! `hyper-util` has this for two families of addresses: of one family, the second address is tried
-//! only after a whole share of the deadline.
+//! `hyper-util` does this across two families of addresses only: within one family, it tries the
+//! second address after a whole share of the deadline.
 
 use std::io;
 use std::net::SocketAddr;
@@ -11,17 +11,18 @@ use futures::StreamExt;
 use futures::stream::FuturesUnordered;
 use tokio::time::timeout;
 
-/// Time that an address has before the next one is tried beside it.
+/// Time for an address before the next address is tried in parallel.
 const HEAD_START: Duration = Duration::from_millis(250);
 
-/// Connects to the first of these addresses that takes a connection, and says which one it is.
+/// Connects to the first of these addresses that accepts, and returns that address.
 ///
-/// They are tried in their order, each as soon as the one before has failed or has had its head
-/// start. None is given up before another one has taken a connection: the caller has a deadline.
+/// The addresses are tried in order, each as soon as the one before has failed or has had its head
+/// start. An attempt continues until another one has succeeded: the caller sets the deadline.
 ///
 /// # Errors
 ///
-/// When none takes a connection, as the last one that failed says; or there is no address.
+/// When no address accepts, with the error of the last attempt that failed; or when there is no
+/// address.
 ///
 /// # Cancel safety
 ///
@@ -65,7 +66,7 @@ mod tests {
     use crate::rt::{Clock, Tokio};
     use crate::sync::Mutex;
 
-    /// Addresses that differ by their port, which says what becomes of a connection.
+    /// Addresses that differ by their port, which decides the fate of a connection.
     fn addresses(ports: &[u16]) -> Vec<SocketAddr> {
         let address = |port: &u16| SocketAddr::from(([127, 0, 0, 1], *port));
         ports.iter().map(address).collect()
@@ -98,7 +99,7 @@ mod tests {
             let (address, _) = dialled.expect("one takes it");
             assert_eq!(address.port(), TAKES, "{ports:?}");
             let took = rt.now().saturating_since(began);
-            // The runtime's timers are of whole milliseconds.
+            // The runtime's timers have a resolution of a millisecond.
             assert!(took >= Duration::from_millis(millis), "{ports:?}: {took:?}");
             let late = Duration::from_millis(millis + 5);
             assert!(took < late, "{ports:?}: {took:?}");
@@ -135,7 +136,7 @@ mod tests {
         assert_eq!(none.kind(), io::ErrorKind::NotFound);
     }
 
-    /// A listener that takes no further connection, and the connections that have filled it.
+    /// A listener with a full queue, and the connections that fill it.
     async fn full() -> (TcpListener, Vec<TcpStream>) {
         let socket = TcpSocket::new_v4().expect("there are descriptors");
         let any = SocketAddr::from(([127, 0, 0, 1], 0));

@@ -1,4 +1,4 @@
-//! The body of a request that is refused before it is read.
+//! Discards the body of a request that is refused before its body is read.
 
 use std::pin::pin;
 use std::time::Duration;
@@ -9,13 +9,13 @@ use futures::future::select;
 
 use crate::rt::Runtime;
 
-/// Longest time that a client may take to send the rest of such a body.
+/// Longest time that a client may take to send the rest of the body.
 const PATIENCE: Duration = Duration::from_secs(1);
 
-/// Reads the body and throws it away, so that its client gets the answer.
+/// Reads the body and discards it, so that the client receives the response.
 ///
-/// The connection stays open meanwhile. Closed at once it would be reset by the bytes that the
-/// server has not read, and the client may then see the reset in place of the answer.
+/// The connection stays open meanwhile. If it were closed at once, the unread bytes would cause a
+/// reset, and the client might see the reset instead of the response.
 pub(super) async fn discard<R: Runtime>(body: Body, rt: R) {
     let mut pieces = body.into_data_stream();
     let rest = async { while let Some(Ok(_)) = pieces.next().await {} };

@@ -1,4 +1,4 @@
-//! The end of everything that a server has left.
+//! The cancellation of all tasks of a server.
 
 use std::pin::Pin;
 use std::sync::Arc;
@@ -10,14 +10,14 @@ use futures::future::{BoxFuture, Shared, pending};
 
 use crate::sync::{AtomicBool, Ordering};
 
-/// Dropping it ends everything that has an [`End`] of it.
+/// Cancels every [`End`] that was created with it, when it is dropped.
 pub(super) struct Alive {
     is_over: Arc<AtomicBool>,
-    /// Dropped after the flag is set: who is woken sees it.
+    /// Dropped after the flag is set, so that every woken task sees the flag.
     _sender: oneshot::Sender<()>,
 }
 
-/// Completes when everything that is left is to be dropped.
+/// Completes when every task of the server is to end.
 #[derive(Clone)]
 pub(super) struct End {
     ended: Shared<BoxFuture<'static, ()>>,
@@ -25,7 +25,7 @@ pub(super) struct End {
 }
 
 impl End {
-    /// One that comes when the other is dropped.
+    /// Creates an end that comes when the [`Alive`] is dropped.
     pub(super) fn new() -> (Alive, Self) {
         let (sender, receiver) = oneshot::channel();
         let is_over = Arc::new(AtomicBool::new(false));
@@ -37,7 +37,7 @@ impl End {
         (alive, Self { ended, is_over })
     }
 
-    /// One that never comes.
+    /// Creates an end that never comes.
     pub(super) fn never() -> Self {
         Self {
             ended: pending().boxed().shared(),
@@ -45,8 +45,8 @@ impl End {
         }
     }
 
-    /// Polls it for a task that may have polled it before: then a look is enough, which all threads
-    /// share, where a poll takes a lock.
+    /// Polls for a task; `is_parked` says whether the same task has polled before. For such a task,
+    /// an atomic load that does not contend is enough, where a poll takes a lock.
     pub(super) fn poll_by(&mut self, cx: &mut Context<'_>, is_parked: bool) -> Poll<()> {
         if is_parked && !self.is_over.load(Ordering::SeqCst) {
             return Poll::Pending;

@@ -1,4 +1,4 @@
-//! One request to a server of somebody else: `http://` in the clear, `https://` through TLS.
+//! One request to another server: `http://` in the clear, `https://` through TLS.
 
 use std::convert::Infallible;
 use std::fmt;
@@ -25,19 +25,19 @@ use super::Roots;
 use super::dial::dial;
 use crate::rt::{Clock, Instant, Tokio};
 
-/// Longest time from the first name that is looked up to the last byte of the answer.
+/// Longest time from the name lookup to the last byte of the response.
 const TIMEOUT: Duration = Duration::from_secs(10);
 
-/// Largest answer, in bytes.
+/// Largest body of a response, in bytes.
 const BYTES_MAX: usize = 256 * 1024;
 
-/// Most addresses of a host that are tried.
+/// Maximum number of a host's addresses that are tried.
 const ADDRESSES_MAX: usize = 8;
 
-/// The program that asks: firewalls refuse requests that do not name one.
+/// The `User-Agent`: some firewalls refuse requests without one.
 const PRODUCT: &str = concat!("busline/", env!("CARGO_PKG_VERSION"));
 
-/// A URL that busline asks: `http://host/path` or `https://host/path`.
+/// A URL that busline sends requests to: `http://host/path` or `https://host/path`.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Url {
     uri: Uri,
@@ -46,12 +46,12 @@ pub struct Url {
     is_secure: bool,
 }
 
-/// The text is no URL that busline can ask.
+/// The text is not a URL that busline can send requests to.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
 #[error("it is no URL of the kind http://host/path or https://host/path")]
 pub struct UrlError;
 
-/// Why a request came to nothing.
+/// Why a request failed.
 #[derive(Debug, thiserror::Error)]
 pub(super) enum FetchError {
     #[error("the answer is not usable: {0}")]
@@ -72,7 +72,7 @@ pub(super) enum FetchError {
     Untrusted(std::io::Error),
 }
 
-/// Whom requests go to, and by what it is believed to be the one.
+/// The server for requests, and the certificates that it is verified with.
 #[derive(Clone, Debug)]
 pub(super) struct Endpoint {
     pub(super) url: Url,
@@ -81,7 +81,7 @@ pub(super) struct Endpoint {
 }
 
 impl Endpoint {
-    /// A server that is reached in the clear, or not at all.
+    /// A server that is reached in the clear; `https` needs [`with_roots`](Self::with_roots).
     pub(super) fn new(url: Url) -> Self {
         Self {
             url,
@@ -90,19 +90,20 @@ impl Endpoint {
         }
     }
 
-    /// The same server, believed by these.
+    /// Verifies the server with these root certificates.
     #[cfg(feature = "tls")]
     pub(super) fn with_roots(self, roots: Option<Roots>) -> Self {
         Self { roots, ..self }
     }
 
-    /// Sends a request, whose path and host are those of the URL, and returns the whole answer.
+    /// Sends a request, with the path and the host of the URL, and returns the whole response.
     ///
-    /// No redirect is followed: whom we ask is a matter of our configuration alone.
+    /// Redirects are not followed: the configuration alone decides which server is asked.
     ///
     /// # Errors
     ///
-    /// When there is no answer in time, it is too large, or the server is not who it should be.
+    /// When there is no response in time, the response is too large, or the server's identity is
+    /// not verified.
     ///
     /// # Cancel safety
     ///
@@ -123,10 +124,11 @@ impl Endpoint {
         within.limit(answer).await
     }
 
-    /// Asks one address after the other, each for its share of the time, until one answers.
+    /// Asks one address after the other, each for its share of the time, until one responds.
     ///
-    /// An address that takes connections and is of no use is as one that takes none; but a request
-    /// that does something, which it may have heard, goes to no other one.
+    /// An address that accepts the connection and does not respond is treated like an address that
+    /// does not accept. But a request with side effects goes to no further address, as the first
+    /// server may have acted on it.
     async fn ask_any(
         &self,
         within: Within<'_>,
@@ -151,7 +153,7 @@ impl Endpoint {
         }
     }
 
-    /// Makes of a connection what requests go over.
+    /// Prepares a connection for requests: with TLS for `https`.
     async fn open(&self, stream: TcpStream) -> Result<Box<dyn Io>, FetchError> {
         if !self.url.is_secure {
             return Ok(Box::new(stream));
@@ -165,12 +167,12 @@ impl Endpoint {
     }
 }
 
-/// A connection, secured or not.
+/// A connection with or without TLS.
 trait Io: AsyncRead + AsyncWrite + Send + Unpin {}
 
 impl<T: AsyncRead + AsyncWrite + Send + Unpin> Io for T {}
 
-/// The time that there is.
+/// A deadline on a clock.
 #[derive(Clone, Copy)]
 struct Within<'a> {
     rt: &'a Tokio,
@@ -182,14 +184,14 @@ impl Within<'_> {
         self.deadline.saturating_since(self.rt.now())
     }
 
-    /// The share of one of so many addresses in the time that is left.
+    /// The share of one of `addresses` addresses in the remaining time.
     fn share(self, addresses: usize) -> Self {
         let addresses = u32::try_from(addresses).unwrap_or(u32::MAX).max(1);
         let deadline = self.rt.now() + self.left() / addresses;
         Self { deadline, ..self }
     }
 
-    /// The output of the future, if it is there in this time.
+    /// Runs the future until the deadline; [`FetchError::Slow`] if it does not complete in time.
     async fn limit<T>(
         self,
         future: impl Future<Output = Result<T, FetchError>>,
@@ -200,7 +202,7 @@ impl Within<'_> {
 }
 
 impl FetchError {
-    /// Whether nothing was answered.
+    /// Whether the server did not respond.
     fn is_silence(&self) -> bool {
         matches!(self, Self::Http(_) | Self::Slow)
     }
@@ -218,7 +220,8 @@ async fn ask(stream: Box<dyn Io>, request: Request<Bytes>) -> Result<Response<By
         let body = body.map_err(FetchError::Body)?.to_bytes();
         Ok(Response::from_parts(head, body))
     });
-    // The connection does nothing unless it is polled; its end without an answer is the answer's.
+    // Poll the connection, which makes progress only when it is polled. The end of the connection
+    // is ignored: if there is no response by then, `answer` reports the error.
     let connection = pin!(async {
         drop(connection.await);
         pending::<Infallible>().await
@@ -230,12 +233,12 @@ async fn ask(stream: Box<dyn Io>, request: Request<Bytes>) -> Result<Response<By
 }
 
 impl Url {
-    /// Whether it is asked through TLS.
+    /// Whether requests use TLS.
     pub fn is_secure(&self) -> bool {
         self.is_secure
     }
 
-    /// The same URL with this path, if it has none.
+    /// The URL, with this path if it has none.
     #[cfg(feature = "otel")]
     pub(super) fn or_path(self, path: &'static str) -> Self {
         if self.uri.path() != "/" || self.uri.query().is_some() {
@@ -247,7 +250,7 @@ impl Url {
         Self { uri, ..self }
     }
 
-    /// The request, for the path and the host of this URL.
+    /// Sets the path, the `Host` and the `User-Agent` of a request to this URL.
     fn aim(&self, request: Request<Bytes>) -> Request<Bytes> {
         let (mut head, body) = request.into_parts();
         let path = self.uri.path_and_query().map_or("/", |path| path.as_str());
@@ -261,7 +264,7 @@ impl Url {
     }
 }
 
-/// The name of the program, and after it the name that the part which asks gives itself.
+/// The program's name, followed by the name of the component that sends the request.
 fn user_agent(part: Option<&HeaderValue>) -> HeaderValue {
     let part = part.and_then(|part| part.to_str().ok());
     let both = part.and_then(|part| HeaderValue::from_str(&format!("{PRODUCT} {part}")).ok());
@@ -279,7 +282,7 @@ impl FromStr for Url {
             Some(_) | None => return Err(UrlError),
         };
         let host = uri.host().filter(|host| !host.is_empty()).ok_or(UrlError)?;
-        // A password would stand in logs.
+        // A URL with a password is refused: the password would appear in logs.
         if uri
             .authority()
             .is_some_and(|authority| authority.as_str().contains('@'))
@@ -393,7 +396,7 @@ mod tests {
                 let (mut stream, _) = listener.accept().await.expect("it is asked");
                 let head = format!("HTTP/1.1 200 OK\r\nContent-Length: {length}\r\n\r\n");
                 let whole = [head.as_bytes(), &vec![b' '; length]].concat();
-                // Who does not want it may go.
+                // A client may close the connection early.
                 drop(stream.write_all(&whole).await);
                 stream
             };
@@ -403,7 +406,8 @@ mod tests {
         }
     }
 
-    /// Asks two addresses of a host, of which the first takes connections and says nothing.
+    /// Sends a request to a host with two addresses; the first accepts connections and never
+    /// responds.
     async fn ask_two(request: Request<Bytes>) -> Result<Response<Bytes>, FetchError> {
         let (silent, _) = listener().await;
         let (other, server) = listener().await;

@@ -1,4 +1,4 @@
-//! Where a client is, if proxies that one trusts stand in between.
+//! The address of a client behind trusted proxies.
 
 use std::net::{IpAddr, SocketAddr};
 
@@ -8,12 +8,12 @@ use crate::client::address::Network;
 
 mod element;
 
-/// The client's address: that of the connection, or the rightmost one in the proxies' words that is
-/// not a trusted proxy's.
+/// The client's address: the address of the connection, or the rightmost address in the proxies'
+/// headers that is not a trusted proxy.
 ///
-/// Anybody can write the headers, so a word counts only if a trusted proxy has said it: each proxy
-/// appends whom it has heard from. `X-Forwarded-For` comes before `Forwarded`, whatever it says; a
-/// proxy must set, or remove, both.
+/// Any client can write these headers, so an entry counts only if a trusted proxy has written it:
+/// each proxy appends the address of its own client. `X-Forwarded-For` takes precedence over
+/// `Forwarded`, whatever its content; a proxy must set, or remove, both.
 pub(super) fn client_address(
     connection: Option<IpAddr>,
     headers: &HeaderMap,
@@ -25,7 +25,7 @@ pub(super) fn client_address(
         return Some(nearest);
     }
     for hop in hops(headers) {
-        // A hop without an address hides everything before it.
+        // A hop without an address hides all hops before it.
         let Some(address) = hop else {
             break;
         };
@@ -37,14 +37,14 @@ pub(super) fn client_address(
     Some(nearest)
 }
 
-/// Reads one line of a header: the addresses in it, in their order.
+/// Parses one line of a header into its addresses, in their order.
 type Read = fn(&[u8]) -> Vec<Option<IpAddr>>;
 
-/// Whom each proxy has heard from, the nearest one first; `None` where it does not say an address.
+/// The client of each proxy, nearest proxy first; `None` if a proxy gives no address.
 fn hops(headers: &HeaderMap) -> impl Iterator<Item = Option<IpAddr>> {
     const X_FORWARDED_FOR: &str = "x-forwarded-for";
-    // A header that is there hides the other one even if it cannot be read: a proxy that writes it
-    // may pass the other one on as its client has written it.
+    // `X-Forwarded-For` hides `Forwarded` even if it cannot be parsed: a proxy that writes the
+    // first may pass on the second as its client wrote it.
     let (name, read): (_, Read) = if headers.contains_key(X_FORWARDED_FOR) {
         (X_FORWARDED_FOR, listed)
     } else {
@@ -54,8 +54,8 @@ fn hops(headers: &HeaderMap) -> impl Iterator<Item = Option<IpAddr>> {
     lines.flat_map(move |line| read(line.as_bytes()).into_iter().rev())
 }
 
-/// The addresses in one line of `X-Forwarded-For`, in their order; an empty element is none at all
-/// (RFC 9110 5.6.1).
+/// The addresses in one line of `X-Forwarded-For`, in their order; empty elements are skipped (RFC
+/// 9110 5.6.1).
 fn listed(line: &[u8]) -> Vec<Option<IpAddr>> {
     let elements = line.split(|byte| *byte == b',').map(<[u8]>::trim_ascii);
     elements
@@ -64,7 +64,7 @@ fn listed(line: &[u8]) -> Vec<Option<IpAddr>> {
         .collect()
 }
 
-/// `192.0.2.1`, `2001:db8::1` or `[2001:db8::1]`, with or without a port.
+/// Parses `192.0.2.1`, `2001:db8::1` or `[2001:db8::1]`, with or without a port.
 fn address(hop: &str) -> Option<IpAddr> {
     let bare = hop
         .strip_prefix('[')
@@ -82,7 +82,8 @@ mod tests {
 
     use super::*;
 
-    /// The client's address for a connection from a trusted proxy, unless another one is given.
+    /// The client's address for a connection from a trusted proxy, unless another connection is
+    /// given.
     fn seen<V: AsRef<[u8]>>(connection: &str, lines: &[(&'static str, V)]) -> String {
         let mut headers = HeaderMap::new();
         for (name, value) in lines {
@@ -111,7 +112,7 @@ mod tests {
     #[test]
     fn the_rightmost_that_is_no_proxy_counts() {
         assert_eq!(seen("10.0.0.1", &[(XFF, "198.51.100.1")]), "198.51.100.1");
-        // What stands to the left of it the client has written itself.
+        // The client itself wrote the entries to the left.
         assert_eq!(
             seen("10.0.0.1", &[(XFF, "1.1.1.1, 198.51.100.1")]),
             "198.51.100.1"
@@ -193,7 +194,7 @@ mod tests {
         assert_eq!(seen("10.0.0.1", &lines), "198.51.100.1");
     }
 
-    /// A proxy that writes `X-Forwarded-For` may pass on a `Forwarded` that its client has made up.
+    /// A proxy that writes `X-Forwarded-For` may pass on a `Forwarded` invented by its client.
     #[test]
     fn a_clients_forwarded_never_beats_the_proxys_x_forwarded_for() {
         let made_up = (FORWARDED, &b"for=203.0.113.7"[..]);
@@ -202,7 +203,7 @@ mod tests {
             (b"unknown", "10.0.0.1"),
             (b"", "10.0.0.1"),
             (b" , ,", "10.0.0.1"),
-            // No text, but bytes of another encoding.
+            // Bytes of an encoding other than UTF-8.
             (b"\xe9", "10.0.0.1"),
             (b"198.51.100.1, \xff", "10.0.0.1"),
             (b"\xff, 198.51.100.1", "198.51.100.1"),
@@ -215,8 +216,8 @@ mod tests {
         assert_eq!(seen("10.0.0.1", &lines), "10.0.0.1");
     }
 
-    /// What proxies append whose nearest has the address 10.0.0.1, and the client that they name.
-    /// Some repeat a name that the client has chosen, as quoted text.
+    /// Headers that proxies append when the nearest one has the address 10.0.0.1, and the client
+    /// that they name. Some of the headers repeat a name chosen by the client, as a quoted string.
     fn appended(name: &str) -> [(String, &'static str); 5] {
         let escaped = name.replace('\\', "\\\\").replace('"', "\\\"");
         [
@@ -240,27 +241,27 @@ mod tests {
         ]
     }
 
-    /// Asserts that a client which writes this and has this name does not choose its address.
+    /// Asserts that a client with this name that writes this header cannot choose its address.
     fn chooses_nothing(own: &[u8], name: &str) {
         for (appended, client) in appended(name) {
             let mut line = own.to_vec();
             line.extend(b", ");
             line.extend(appended.as_bytes());
             let seen_as = seen("10.0.0.1", &[(FORWARDED, line)]);
-            // Without its own address it counts as the nearest proxy that can be told.
+            // If its own address is lost, the client counts as the nearest known proxy.
             let allowed = [client, "10.0.0.1", "10.0.0.2"];
             let told = format!("{} | {appended}", own.escape_ascii());
             assert!(allowed.contains(&seen_as.as_str()), "{told}: {seen_as}");
             if !own.contains(&b'"') {
                 assert_eq!(seen_as, client, "{told}");
             }
-            // A line of the proxy's own is read whatever stands in those before it.
+            // A line of the proxy is read whatever the lines before it contain.
             let lines = [(FORWARDED, own), (FORWARDED, appended.as_bytes())];
             assert_eq!(seen("10.0.0.1", &lines), client, "{told}");
         }
     }
 
-    /// Of these a client makes up what its proxy does not take out.
+    /// Fragments for headers invented by a client, which its proxy does not remove.
     const PIECES: [&str; 9] = [
         "for=203.0.113.7",
         "for=\"203.0.113.7\"",

@@ -1,5 +1,5 @@
-//! What every request passes before its route: it names one host of ours, and what operators see is
-//! for no foreign page.
+//! Checks before every route: the request names one of our hosts, and routes for operators refuse
+//! pages of other sites.
 
 use axum::Router;
 use axum::extract::{Request, State};
@@ -21,10 +21,10 @@ use crate::metrics::RefuseReason;
 use crate::refusal::{Refusal, Wrong, printable};
 use crate::rt::Runtime;
 
-/// Names the site of the page that a browser asks for, as that of the answer sees it.
+/// The header in which a browser relates the site of the requesting page to the site of the server.
 const SEC_FETCH_SITE: &str = "sec-fetch-site";
 
-/// What stands in front of the routes of a listener.
+/// The checks before the routes of a listener.
 #[derive(Clone)]
 pub(super) struct Gate<R: Runtime> {
     app: App<R>,
@@ -32,7 +32,8 @@ pub(super) struct Gate<R: Runtime> {
 }
 
 impl<R: Runtime> Gate<R> {
-    /// These routes behind a gate; how a connection has come they learn from its [`Way`].
+    /// Puts a gate before these routes; the [`Way`] of a connection is an extension of its
+    /// requests.
     pub(super) fn before<S>(app: &App<R>, audience: Audience, routes: Router<S>) -> Router<S>
     where
         S: Clone + Send + Sync + 'static,
@@ -41,7 +42,7 @@ impl<R: Runtime> Gate<R> {
         routes.layer(from_fn_with_state(Self { app, audience }, pass::<R>))
     }
 
-    /// What is wrong with a request, if anything is.
+    /// Checks a request; returns the reason to refuse it, if there is one.
     fn judge(&self, request: &Request) -> Result<(), Wrong> {
         let host = host(request);
         let policies = self.app.policies();
@@ -59,7 +60,8 @@ impl<R: Runtime> Gate<R> {
             Audience::Operators if rule.is_foreign(page(request.headers()), host) => {
                 Err(Wrong::Origin)
             }
-            // Only a service is of use to pages of others: its route asks.
+            // A service's route checks the origin itself; other routes for clients are of no use to
+            // pages of other sites.
             Audience::Clients | Audience::Operators => Ok(()),
         }
     }
@@ -95,7 +97,7 @@ const TAKEN_OVER_LOOPBACK: &str = "a connection over loopback may name localhost
 const TAKEN_OF_OPERATORS: &str =
     "operators may name an IP address, localhost, and the hosts that `hosts` lists";
 
-/// Lets a request through to its route, with the [`Authority`] it names as an extension.
+/// Passes a request on to its route, with the [`Authority`] it names as an extension.
 async fn pass<R: Runtime>(
     State(gate): State<Gate<R>>,
     mut request: Request,
@@ -106,20 +108,20 @@ async fn pass<R: Runtime>(
         Ok(None) => {}
         Err(error) => return (StatusCode::BAD_REQUEST, format!("{error}\n")).into_response(),
     }
-    // The rule is for those who show nothing: a request with a valid API key, which no page has, is
-    // to pass here without it.
+    // The rule concerns requests without credentials: a request with a valid API key, which no page
+    // has, may pass here without it.
     match gate.judge(&request) {
         Ok(()) => next.run(request).await,
         Err(wrong) => gate.refuse(wrong, &request),
     }
 }
 
-/// The host that a request names, once it is at the gate.
+/// The host that a request names, after [`pass`] has stored it.
 pub(super) fn host(request: &Request) -> Option<&Authority> {
     request.extensions().get()
 }
 
-/// What the headers say of the page they come from.
+/// The headers about the requesting page.
 fn page(headers: &HeaderMap) -> Page<'_> {
     let text = |value: &HeaderValue| value.to_str().is_ok_and(is_cross_site);
     Page {
@@ -133,8 +135,8 @@ fn is_cross_site(field: &str) -> bool {
     sites.any(|site| site.eq_ignore_ascii_case("cross-site"))
 }
 
-/// The origin of the page that asks: the empty text, which is none, where the field is no text or
-/// there are several, and nothing for a client that is no browser.
+/// The origin of the requesting page; `None` for a client that is not a browser. A field that is
+/// not text and repeated fields yield the empty text, which is no origin.
 pub(super) fn origin(headers: &HeaderMap) -> Option<&str> {
     let mut fields = headers.get_all(header::ORIGIN).iter();
     match (fields.next(), fields.next()) {
@@ -144,7 +146,7 @@ pub(super) fn origin(headers: &HeaderMap) -> Option<&str> {
     }
 }
 
-/// Tells operators of a request that was refused: what of it was compared.
+/// Reports a refused request to operators, with the values that the refusal depended on.
 pub(super) fn tell<R: Runtime>(app: &App<R>, audience: Audience, wrong: Wrong, request: &Request) {
     let origins = request.headers().get_all(header::ORIGIN).iter();
     let origins: Vec<_> = origins.map(HeaderValue::as_bytes).collect();

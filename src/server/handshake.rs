@@ -11,29 +11,29 @@ use super::subprotocols;
 use crate::session::Dialect;
 use crate::wire::Deflate;
 
-/// The GUID every server appends to the client's key.
+/// The GUID that every server appends to the client's key.
 const GUID: &[u8] = b"258EAFA5-E914-47DA-95CA-C5AB0DC85B11";
 
-/// The only version of the protocol there is.
+/// The only version of the protocol.
 const VERSION: &str = "13";
 
-/// Reads keys, of which the bits behind the 16 bytes may have any value: RFC 6455 4.1 has such a
-/// key as an example, and clients write them. The server uses the text of a key, never its bytes.
+/// Decodes keys, and ignores the unused bits after the 16 bytes: the example of RFC 6455 4.1 has
+/// such bits, and so do keys of real clients. The server uses a key as text, never its bytes.
 const KEYS: GeneralPurpose = GeneralPurpose::new(
     &alphabet::STANDARD,
     PAD.with_decode_allow_trailing_bits(true),
 );
 
-/// A client's valid wish to speak WebSocket, with what proves that we do.
+/// A client's valid request for a WebSocket, with the value for the response.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub(super) struct Handshake {
     accept: HeaderValue,
     deflate: Option<Deflate>,
-    /// The dialect that the client has asked for by its name.
+    /// The dialect that the client has requested by name.
     named: Option<Dialect>,
 }
 
-/// What is wrong with a client's wish.
+/// Why a request for a WebSocket is invalid.
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
 pub(super) enum HandshakeError {
     #[error("the Sec-WebSocket-Key is not 16 bytes in base64")]
@@ -56,16 +56,16 @@ pub(super) enum HandshakeError {
     Version,
 }
 
-/// What mends a request that a proxy has changed.
+/// How to repair a proxy that changes the request.
 const PROXY: &str = "a proxy in between must speak HTTP/1.1 to this server, and pass Upgrade and \
                      Connection on (nginx: proxy_http_version 1.1; proxy_set_header Upgrade \
                      $http_upgrade; proxy_set_header Connection \"upgrade\";)";
 
 impl Handshake {
-    /// Reads the request's head.
+    /// Parses the head of the request.
     pub(super) fn parse(version: Version, headers: &HeaderMap) -> Result<Self, HandshakeError> {
         is_upgrade(version, headers)?;
-        // What came of it after the answer would be read as frames.
+        // Bytes of a body that arrive after the response would be read as frames.
         if has_body(headers) {
             return Err(HandshakeError::Body);
         }
@@ -86,17 +86,17 @@ impl Handshake {
         }
     }
 
-    /// What is agreed on of the extensions that the client offered.
+    /// The compression agreed on, if the client offered it.
     pub(super) fn deflate(&self) -> Option<Deflate> {
         self.deflate
     }
 
-    /// What the client wants to speak, of what we do.
+    /// The dialect to speak with the client.
     pub(super) fn dialect(&self) -> Dialect {
         self.named.unwrap_or_default()
     }
 
-    /// The same wish without an extension.
+    /// Removes the extensions.
     pub(super) fn without_extensions(self) -> Self {
         Self {
             deflate: None,
@@ -105,11 +105,11 @@ impl Handshake {
     }
 }
 
-/// Whether the request asks for a WebSocket in a way that HTTP has.
+/// Checks whether the request asks for a WebSocket as HTTP prescribes.
 fn is_upgrade(version: Version, headers: &HeaderMap) -> Result<(), HandshakeError> {
     let has_upgrade = lists(headers, header::UPGRADE, "websocket");
     let has_connection = lists(headers, header::CONNECTION, "upgrade");
-    // A proxy passes these on, and takes out what is for one connection alone.
+    // A proxy passes these headers on, and removes the headers for a single connection.
     let is_meant = has_upgrade || headers.contains_key(header::SEC_WEBSOCKET_KEY);
     let removed = |header, token| HandshakeError::Removed { header, token };
     match (has_upgrade, has_connection) {
@@ -121,14 +121,14 @@ fn is_upgrade(version: Version, headers: &HeaderMap) -> Result<(), HandshakeErro
     }
 }
 
-/// Whether the request says that a body follows; no byte of it need be there yet.
+/// Whether the request announces a body; its bytes may not have arrived yet.
 fn has_body(headers: &HeaderMap) -> bool {
     let length = |value: &HeaderValue| value.to_str().ok()?.parse().ok();
     let mut lengths = headers.get_all(header::CONTENT_LENGTH).iter().map(length);
     headers.contains_key(header::TRANSFER_ENCODING) || lengths.any(|length| length != Some(0_u64))
 }
 
-/// Proves that we speak WebSocket: RFC 6455 4.2.2.
+/// The proof that the server speaks WebSocket: RFC 6455 4.2.2.
 fn accept(key: &[u8]) -> Result<HeaderValue, HandshakeError> {
     match KEYS.decode(key) {
         Ok(nonce) if nonce.len() == 16 => {}
@@ -139,7 +139,7 @@ fn accept(key: &[u8]) -> Result<HeaderValue, HandshakeError> {
     Ok(accept.expect("base64 is visible ASCII"))
 }
 
-/// The first extension of those offered that can be served; what is no text offers nothing.
+/// The first extension on offer that the server supports; a value that is not text is ignored.
 fn offered(headers: &HeaderMap) -> Option<Deflate> {
     let values = headers.get_all(header::SEC_WEBSOCKET_EXTENSIONS);
     Deflate::negotiate(values.iter().filter_map(|value| value.to_str().ok()))
@@ -185,7 +185,7 @@ impl IntoResponse for HandshakeError {
     }
 }
 
-/// Whether one of the comma-separated lists of this name has the token, in any case.
+/// Whether one of the comma-separated lists with this name contains the token, in any case.
 fn lists(headers: &HeaderMap, name: header::HeaderName, token: &str) -> bool {
     let lists = headers
         .get_all(name)
@@ -240,7 +240,7 @@ mod tests {
             (Some("chat, superchat"), None),
             (Some("busline.v2.json"), None),
             (Some("bearer.a.b.c"), None),
-            // A name in another case is another name.
+            // Names are case-sensitive.
             (Some("BUSLINE.V1.JSON"), None),
             (Some("Busline.v1.json, busline.v1.Plain"), None),
             (Some("BUSLINE.V1.JSON, busline.v1.plain"), Some(PLAIN)),
@@ -251,7 +251,7 @@ mod tests {
             (Some("busline.v1.plain, busline.v1.json"), Some(PLAIN)),
             (Some("busline.v1.plain, bearer.a.b.c"), Some(PLAIN)),
             (Some("bearer.a.b.c,busline.v1.json"), Some(JSON)),
-            // Neither is allowed, and both are harmless.
+            // RFC 6455 forbids empty elements and spaces here, but both are harmless.
             (Some(" ,, busline.v1.json ,"), Some(JSON)),
             (Some("busline.v1.json, busline.v1.json"), Some(JSON)),
         ] {
@@ -288,7 +288,7 @@ mod tests {
     fn a_key_is_any_text_of_16_bytes() {
         for key in [
             "AQIDBAUGBwgJCgsMDQ4PEA==",
-            // The example of RFC 6455 4.1, and all other bits that may stand behind the 16 bytes.
+            // The example of RFC 6455 4.1, and all other values of the unused bits.
             "AQIDBAUGBwgJCgsMDQ4PEC==",
             "AQIDBAUGBwgJCgsMDQ4PEH==",
             "AQIDBAUGBwgJCgsMDQ4PEP==",
@@ -309,14 +309,14 @@ mod tests {
             Some("AQIDBAUGBwgJCgsMDQ4P"),
             Some("AQIDBAUGBwgJCgsMDQ4PEBE="),
             Some("AQIDBAUGBwgJCgsMDQ4PEBES"),
-            // Of the padding there is none, too little, too much, or it stands inside.
+            // Padding that is missing, too short, too long or misplaced.
             Some("AQIDBAUGBwgJCgsMDQ4PEA"),
             Some("AQIDBAUGBwgJCgsMDQ4PEA="),
             Some("AQIDBAUGBwgJCgsMDQ4PEA==="),
             Some("AQIDBAUGBwgJCgsMDQ4PE==="),
             Some("AQIDBAUGBwgJCgsMDQ4P=A=="),
             Some("AQIDBAUGBwgJCgsMDQ4P=="),
-            // Characters of another alphabet, or of none.
+            // Characters of another alphabet, or of no alphabet.
             Some("__________--__________=="),
             Some("AQIDBAUGBwgJCgsM DQ4PEA=="),
             Some("AQIDBAUGBwgJCgsMDQ4P!A=="),
@@ -397,7 +397,7 @@ mod tests {
 
     #[test]
     fn names_what_is_wrong() {
-        // A request that asks for no WebSocket, of whatever version.
+        // A request that does not ask for a WebSocket, with each HTTP version.
         for version in [Version::HTTP_10, Version::HTTP_11, Version::HTTP_2] {
             let plain = Handshake::parse(version, &HeaderMap::new());
             assert_eq!(plain, Err(HandshakeError::NoUpgrade), "{version:?}");

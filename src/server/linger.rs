@@ -1,4 +1,4 @@
-//! A connection that is closed in two steps, so that its client gets the answer.
+//! A connection that is closed in two steps, so that its client receives the response.
 
 use std::io::{self, IoSlice};
 use std::pin::Pin;
@@ -11,41 +11,41 @@ use tokio::time::{Sleep, sleep};
 use super::places::Mark;
 use crate::scratch;
 
-/// Time without a write after which an answer that goes on is for nobody, if its client has ended
-/// its own side.
+/// Time without a write after which an endless response is abandoned, if its client has ended its
+/// own side.
 const QUIET: Duration = Duration::from_secs(1);
 
-/// A stream whose client gets its answer though it has ended its own side, and though it sends more
-/// than its request (RFC 9112, 9.6).
+/// A stream whose client receives its response even if it has ended its own side or sends more than
+/// its request (RFC 9112 9.6).
 ///
-/// While a request is served, the end of what the client sends is not told: most take that for the
-/// end of the connection, which it may be. So a client that is gone is found out by a write, by a
-/// reset, by the deadline of its connection, or, where the answer has begun and has no end, because
-/// nothing is written for a while.
+/// While a request is served, the end of the client's stream is not reported: most clients end
+/// their side without closing the connection, but the end may also mean a close. A client that is
+/// gone is therefore noticed by a failing write, by a reset, by the deadline of the connection, or,
+/// after an endless response has begun, by a time without writes.
 ///
-/// A socket that is closed with unread bytes sends a reset, which can overtake the answer. So a
-/// shutdown ends our own side, and then reads and discards until the client ends the other, at most
-/// for a time.
+/// Closing a socket with unread bytes sends a reset, which can overtake the response. So a shutdown
+/// ends the server's side first, and then reads and discards until the client ends its side, for a
+/// limited time.
 #[derive(Debug)]
 pub(super) struct Lingering<Io> {
     io: Io,
     mark: Mark,
     limit: Duration,
-    /// Whether the answer has begun.
+    /// Whether the response has begun.
     has_begun: bool,
-    /// Whether the client has ended its side, which is not told.
+    /// Whether the client has ended its side, which is not reported to the reader.
     has_ended: bool,
-    /// Whether we have ended ours.
+    /// Whether the server has ended its side.
     is_over: bool,
-    /// Whether the client is to make room for more of the answer: for what is to be written, or for
-    /// what was written and is held back, as TLS does.
+    /// Whether the response waits for the client to read: a write is blocked, or the flush of bytes
+    /// that a layer such as TLS holds back.
     is_blocked: [bool; 2],
-    /// When the client is waited for no more.
+    /// The deadline for the client.
     until: Option<Pin<Box<Sleep>>>,
 }
 
 impl<Io> Lingering<Io> {
-    /// A connection with this place; the limit is for what is read and discarded at its end.
+    /// A connection with this slot; `limit` bounds the time for reading and discarding at its end.
     pub(super) fn new(io: Io, mark: Mark, limit: Duration) -> Self {
         Self {
             io,
@@ -63,15 +63,15 @@ impl<Io> Lingering<Io> {
         self.io
     }
 
-    /// Waits for the client for so long from now on.
+    /// Sets the deadline for the client to `limit` from now.
     fn wait(&mut self, limit: Duration, cx: &mut Context<'_>) {
         let mut until = Box::pin(sleep(limit));
-        // It begins when it is polled.
+        // A `Sleep` registers its waker when it is polled.
         let _later = until.as_mut().poll(cx);
         self.until = Some(until);
     }
 
-    /// Notes whether something was written, or cannot be.
+    /// Notes the result of a write.
     fn wrote<T>(
         &mut self,
         written: Poll<io::Result<T>>,
@@ -83,7 +83,8 @@ impl<Io> Lingering<Io> {
         written
     }
 
-    /// Once the client has ended its side, an answer must go on, unless it waits for the client.
+    /// Restarts the time without writes after the client has ended its side; a response that is
+    /// blocked by the client has no deadline here.
     fn go_on(&mut self, cx: &mut Context<'_>) {
         if self.has_begun && self.has_ended {
             if self.is_blocked.contains(&true) {
@@ -106,7 +107,7 @@ impl<Io: AsyncRead + Unpin> AsyncRead for Lingering<Io> {
             let before = buffer.filled().len();
             ready!(Pin::new(&mut this.io).poll_read(cx, buffer))?;
             let is_end = buffer.filled().len() == before;
-            // The end of what is no whole request is the end.
+            // An end before the whole request head is reported.
             if !is_end || !this.mark.is_served() {
                 return Poll::Ready(Ok(()));
             }
@@ -148,7 +149,7 @@ impl<Io: AsyncRead + AsyncWrite + Unpin> AsyncWrite for Lingering<Io> {
     fn poll_flush(self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
         let this = self.get_mut();
         let flushed = Pin::new(&mut this.io).poll_flush(cx);
-        // To flush nothing is no progress.
+        // A flush without buffered bytes is not progress.
         if this.is_blocked[1] != flushed.is_pending() {
             this.is_blocked[1] = flushed.is_pending();
             this.go_on(cx);
@@ -172,7 +173,7 @@ impl<Io: AsyncRead + AsyncWrite + Unpin> AsyncWrite for Lingering<Io> {
         let mut buffer = ReadBuf::new(&mut scratch);
         match ready!(Pin::new(&mut this.io).poll_read(cx, &mut buffer)) {
             Ok(()) if !buffer.filled().is_empty() => {
-                // Others have their turn before the rest of it.
+                // Let other tasks run before the next read.
                 cx.waker().wake_by_ref();
                 Poll::Pending
             }
@@ -192,7 +193,7 @@ mod tests {
     use crate::server::places::{Place, Places};
     use crate::server::waiting::{Bounds, Newcomer};
 
-    /// How much virtual time has passed since this call.
+    /// Measures the virtual time since this call.
     fn stopwatch() -> impl Fn() -> Duration {
         let clock = Tokio::current();
         move || clock.now().saturating_since(Instant::ZERO)
@@ -200,7 +201,7 @@ mod tests {
 
     const LIMIT: Duration = Duration::from_secs(5);
 
-    /// A server's end with the place that it has, and the client's.
+    /// The server's end of a connection with its slot, and the client's end.
     fn pair() -> (Lingering<DuplexStream>, Place, DuplexStream) {
         let places = Places::new(Bounds {
             in_all: 1,
@@ -213,7 +214,7 @@ mod tests {
         (server, taken.place, client)
     }
 
-    /// Reads to the end as often as there is news.
+    /// Reads to the end.
     async fn read_to_end(server: &mut Lingering<DuplexStream>) -> Vec<u8> {
         let mut read = Vec::new();
         server.read_to_end(&mut read).await.expect("nothing fails");
@@ -243,12 +244,12 @@ mod tests {
             }
             let hour = Duration::from_secs(3600);
             if !answer_first {
-                // However long it takes to decide.
+                // The decision about a request may take any time.
                 let read = tokio::time::timeout(hour, read_to_end(&mut server)).await;
                 assert!(read.is_err(), "it is decided about: {read:?}");
                 server.write_all(b"begin").await.expect("there is room");
             }
-            // Each write puts it off.
+            // Each write restarts the time.
             for _ in 0..3 {
                 let soon = QUIET - Duration::from_millis(1);
                 let read = tokio::time::timeout(soon, read_to_end(&mut server)).await;
@@ -297,7 +298,8 @@ mod tests {
             let mut answer = Vec::new();
             client.read_to_end(&mut answer).await?;
             assert_eq!(answer, b"answer");
-            // More than fits between the two, which only a reader makes room for.
+            // The bytes exceed the buffer between the two ends, so that the server waits for the
+            // client to read.
             client.write_all(&[0; 100_000]).await?;
             client.shutdown().await
         };
@@ -314,7 +316,7 @@ mod tests {
         let elapsed = stopwatch();
         server.shutdown().await.expect("nothing fails");
         assert_eq!(elapsed(), LIMIT);
-        // As long as it goes on sending, too.
+        // A client that continues to send is cut off as well.
         let (mut server, _place, mut noisy) = pair();
         let noise = async {
             loop {

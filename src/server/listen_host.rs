@@ -1,20 +1,20 @@
-//! Hosts that can be listened on, as far as their text alone tells; pure.
+//! Syntax check for hosts to listen on; pure.
 
 use std::net::SocketAddrV6;
 
-/// Longest name of a host, and longest part of it, in bytes (RFC 1035 2.3.4).
+/// Maximum length of a host name and of a label in it, in bytes (RFC 1035 2.3.4).
 const NAME_BYTES_MAX: usize = 253;
 const LABEL_BYTES_MAX: usize = 63;
 
-/// Whether this may be a host: a name, an address of IPv4, or one of IPv6 in its brackets.
+/// Whether the text may be a host: a name, an IPv4 address, or an IPv6 address in brackets.
 pub(super) fn can_be(host: &str) -> bool {
     if host.starts_with('[') {
-        // With its scope, which an address alone may not have.
+        // `SocketAddrV6` accepts a scope, which `Ipv6Addr` does not.
         return format!("{host}:0").parse::<SocketAddrV6>().is_ok();
     }
     let name = host.strip_suffix('.').unwrap_or(host);
     let last = name.rsplit('.').next().unwrap_or(name);
-    // No name of a host ends with a number, so that it cannot be taken for an address.
+    // A host name never ends with a number, so that it cannot be mistaken for an address.
     let is_number = !last.is_empty() && last.bytes().all(|byte| byte.is_ascii_digit());
     if is_number {
         is_ipv4(host)
@@ -30,7 +30,8 @@ fn is_name(name: &str) -> bool {
     name.len() <= NAME_BYTES_MAX && name.split('.').all(is_label)
 }
 
-/// Whether the system takes it for an address of IPv4, of which it allows short forms: `127.1`.
+/// Whether the operating system accepts the text as an IPv4 address; short forms such as `127.1`
+/// are allowed.
 fn is_ipv4(host: &str) -> bool {
     let mut parts: Vec<_> = host.split('.').collect();
     let last = parts.pop().unwrap_or_default();

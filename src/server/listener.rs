@@ -1,4 +1,4 @@
-//! Listening sockets, served as one.
+//! Listening sockets, served as one listener.
 
 use std::future::poll_fn;
 use std::io;
@@ -15,38 +15,40 @@ use super::socket::Socket;
 #[cfg(feature = "tls")]
 use super::tls::Tls;
 
-/// Pause of the accept loop when the system is out of something, such as file descriptors.
+/// Pause of the accept loop when the system has run out of a resource, such as file descriptors.
 const EXHAUSTED_PAUSE: Duration = Duration::from_millis(200);
 
-/// One or more listening sockets, served as one, which an error of the system does not stop.
+/// One or more listening sockets, served as one listener; errors do not stop it.
 ///
-/// What is wrong with one connection costs that one; what the system is short of is waited for.
+/// An error of one connection affects that connection alone; after an exhausted resource the
+/// listener tries again.
 #[derive(Debug)]
 pub struct Listeners<A = Socket> {
     sockets: Vec<A>,
-    /// The one that is asked first, so that a busy one cannot keep the others waiting.
+    /// The socket that is polled first; it rotates, so that a busy socket does not starve the
+    /// others.
     first: usize,
 }
 
-/// A listening socket, which may fail to accept now and do so later.
+/// A listening socket; an error of accept may be temporary.
 pub trait Accept: Send + 'static {
     /// An accepted connection.
     type Io: AsyncRead + AsyncWrite + Unpin + Send + 'static;
-    /// What is known of where a connection comes from.
+    /// The address of a connection's peer.
     type Addr: Send + 'static;
 
     /// The next connection with the address of its peer.
     ///
     /// # Errors
     ///
-    /// When that connection is gone already, or the system is out of something.
+    /// When that connection is already gone, or the system has run out of a resource.
     fn poll_accept(&mut self, cx: &mut Context<'_>) -> Poll<io::Result<(Self::Io, Self::Addr)>>;
 
-    /// The address that is listened on.
+    /// The local address.
     ///
     /// # Errors
     ///
-    /// When the system cannot tell.
+    /// When the system cannot tell it.
     fn local_addr(&self) -> io::Result<Self::Addr>;
 }
 
@@ -56,7 +58,7 @@ impl Accept for TcpListener {
 
     fn poll_accept(&mut self, cx: &mut Context<'_>) -> Poll<io::Result<(TcpStream, SocketAddr)>> {
         let (stream, peer) = ready!(Self::poll_accept(self, cx))?;
-        // A socket that cannot be set is about to fail anyway.
+        // A socket whose options cannot be set is about to fail anyway.
         if let Err(error) = stream.set_nodelay(true) {
             warn!(%error, "cannot set TCP_NODELAY");
         }
@@ -69,13 +71,14 @@ impl Accept for TcpListener {
 }
 
 impl Listeners {
-    /// The sockets that systemd hands to this process, if it does (`LISTEN_FDS`).
+    /// The sockets that systemd passes to this process (`LISTEN_FDS`); `None` if there are none.
     ///
-    /// To be called once, before there are threads: it takes them out of the environment.
+    /// The function must be called once, before other threads exist: it removes the variables from
+    /// the environment.
     ///
     /// # Errors
     ///
-    /// When one is neither a TCP nor a Unix socket that listens.
+    /// When a socket is neither a TCP nor a Unix socket that listens.
     #[cfg(feature = "cli")]
     pub fn from_systemd() -> io::Result<Option<Self>> {
         let mut handed = listenfd::ListenFd::from_env();
@@ -86,7 +89,7 @@ impl Listeners {
         Ok((!sockets.is_empty()).then(|| Self::new(sockets)))
     }
 
-    /// The same sockets for another thread, whose runtime must have been entered.
+    /// Creates listeners for another thread, whose runtime must have been entered.
     ///
     /// # Errors
     ///
@@ -107,11 +110,11 @@ impl Listeners {
         self
     }
 
-    /// The TCP addresses that are listened on.
+    /// The local TCP addresses.
     ///
     /// # Errors
     ///
-    /// When the operating system cannot tell.
+    /// When the operating system cannot tell them.
     pub fn addresses(&self) -> io::Result<Vec<SocketAddr>> {
         let addresses = self.sockets.iter().filter_map(Socket::address);
         addresses.collect()
@@ -121,7 +124,7 @@ impl Listeners {
     ///
     /// # Errors
     ///
-    /// When the operating system cannot tell.
+    /// When the operating system cannot tell the addresses.
     pub fn is_public(&self) -> io::Result<bool> {
         let mut addresses = self.addresses()?.into_iter();
         Ok(addresses.any(|address| !address.ip().to_canonical().is_loopback()))
@@ -129,7 +132,7 @@ impl Listeners {
 }
 
 impl<A: Accept> Listeners<A> {
-    /// Serves these sockets as one; of none, nothing is ever accepted.
+    /// Serves these sockets as one listener; without sockets it never accepts a connection.
     pub fn new(sockets: Vec<A>) -> Self {
         Self { sockets, first: 0 }
     }
@@ -170,8 +173,9 @@ impl<A: Accept> Listener for Listeners<A> {
     }
 }
 
-/// Whether one connection is to blame, which is gone before it was accepted: Linux tells here what
-/// is wrong with its network as well. It is not to cost the others a pause.
+/// Whether the error concerns one connection, which was gone before it was accepted. Linux reports
+/// pending network errors of the new connection here, too. A connection's own error causes no
+/// pause.
 fn is_peer_gone(error: &io::Error) -> bool {
     matches!(
         error.kind(),
@@ -195,13 +199,13 @@ mod tests {
     use super::*;
     use crate::rt::{Clock, Instant, Tokio};
 
-    /// How much virtual time has passed since this call.
+    /// Measures the virtual time since this call.
     fn stopwatch() -> impl Fn() -> Duration {
         let clock = Tokio::current();
         move || clock.now().saturating_since(Instant::ZERO)
     }
 
-    /// A socket that has so much to tell, each when it is asked, and then nothing.
+    /// A socket with a script of results, one for each poll, and then none.
     struct Script {
         name: &'static str,
         told: VecDeque<io::Result<()>>,

@@ -86,7 +86,7 @@ use self::routes::Shell;
 ///
 /// # Errors
 ///
-/// [`Undrained`] tells what was left when the drain had to end.
+/// [`Undrained`] names the sessions and services that were left when the drain had to end.
 ///
 /// # Cancel safety
 ///
@@ -105,7 +105,7 @@ where
 
 /// The connections of one application, which any number of threads may accept.
 ///
-/// Dropping it drops all connections and all sessions at once.
+/// Dropping the server drops all connections and all sessions at once.
 pub struct Server<R: Runtime> {
     connections: Connections<R>,
     _alive: Alive,
@@ -116,18 +116,18 @@ pub struct Server<R: Runtime> {
 pub struct Acceptor<R: Runtime>(Connections<R>);
 
 impl<R: Runtime> Acceptor<R> {
-    /// Accepts connections until it is dropped; the bounds of all listeners are the same.
+    /// Accepts connections until the future is dropped; all listeners share their bounds.
     ///
     /// # Cancel safety
     ///
-    /// Dropping the future drops the listener; what it has accepted stays.
+    /// Dropping the future drops the listener; accepted connections stay.
     pub async fn accept<L: Listener<Addr: PeerAddress>>(self, listener: L) -> Infallible {
         self.0.accept(listener).await
     }
 }
 
 impl<R: Runtime> Server<R> {
-    /// A server of this application, which accepts nothing yet.
+    /// A server of this application, which accepts no connections yet.
     pub fn new(app: App<R>) -> Self {
         let (alive, shell) = Shell::with_end(app);
         Self {
@@ -136,21 +136,23 @@ impl<R: Runtime> Server<R> {
         }
     }
 
-    /// What another thread needs to accept connections.
+    /// A handle with which another thread can accept connections.
     pub fn acceptor(&self) -> Acceptor<R> {
         Acceptor(self.connections.clone())
     }
 
     /// Serves clients until `shutdown`, and then until they are gone.
     ///
-    /// After the signal no client is admitted any more (503). What has arrived from clients by then
-    /// is answered first, see [`Limits::arrivals_timeout`]. Every session is served until its own
-    /// moment, see [`Limits::drain`], and is closed once it has what was published to it; then the
-    /// services stop. It returns when nothing is left, or when [`Limits::drain_timeout`] is over.
+    /// After the signal new clients are refused (503). Input that has arrived from clients by then
+    /// is answered first, see [`Limits::arrivals_timeout`]. Every session is served until its
+    /// scheduled time, see [`Limits::drain`], and is closed after it has received the messages
+    /// published to it; then the services stop. The future completes when nothing is left, or after
+    /// [`Limits::drain_timeout`].
     ///
     /// # Errors
     ///
-    /// [`Undrained`] tells what was left at the end of that time; it is dropped, without a word.
+    /// [`Undrained`] names the sessions and services that were left at the end of that time; they
+    /// are dropped without a close handshake.
     ///
     /// # Cancel safety
     ///
@@ -176,13 +178,13 @@ impl<R: Runtime> Server<R> {
     }
 }
 
-/// What was left when a drain had to end.
+/// The sessions and services that were left when a drain had to end.
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
 #[error("{sessions} sessions and the services [{}] were left at the deadline", services.join(", "))]
 pub struct Undrained {
-    /// Sessions that had not ended.
+    /// The number of sessions that had not ended.
     pub sessions: usize,
-    /// Services that had not stopped.
+    /// The names of the services that had not stopped.
     pub services: Vec<String>,
 }
 

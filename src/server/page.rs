@@ -1,4 +1,4 @@
-//! `/`: tells a person what is served and how to try it.
+//! `/`: lists the services for a person, with a way to try each.
 
 use axum::http::{HeaderMap, header};
 use axum::response::{Html, IntoResponse, Response};
@@ -18,10 +18,10 @@ const PLAIN: MediaType = MediaType {
     version: None,
 };
 
-/// The page for a browser; `{{services}}` stands for one option a service.
+/// The page for a browser; `{{services}}` stands for one option for each service.
 const PAGE: &str = include_str!("page.html");
 
-/// A small page for a browser, plain text for everything else; `nest` is the path the routes are
+/// A small page for a browser, plain text for other clients; `nest` is the path that the routes are
 /// nested under.
 pub(super) fn index<'a>(
     services: impl Iterator<Item = &'a ServiceName>,
@@ -39,7 +39,7 @@ pub(super) fn index<'a>(
     }
 }
 
-/// What is served, with a command line to try each.
+/// The list of services, with a command line to try each.
 fn text<'a>(services: impl Iterator<Item = &'a ServiceName>, host: &str) -> String {
     let lines = services.map(|name| format!("  websocat ws://{host}/ws/{name}\n"));
     format!(
@@ -48,7 +48,7 @@ fn text<'a>(services: impl Iterator<Item = &'a ServiceName>, host: &str) -> Stri
     )
 }
 
-/// The host the client used, if it is one.
+/// The host that the client used; a default if the header is missing or empty.
 fn host(headers: &HeaderMap) -> &str {
     let host = headers
         .get(header::HOST)

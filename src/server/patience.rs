@@ -1,14 +1,14 @@
-//! Until when a connection may last that is not upgraded.
+//! The deadline of a connection that is not upgraded.
 
 use std::sync::Arc;
 
 use crate::rt::{Instant, Runtime};
 use crate::sync::Mutex;
 
-/// The moment at which a connection is dropped; one of the extensions of its requests.
+/// The time at which a connection is dropped; stored as an extension of its requests.
 ///
-/// hyper gives a client any time it likes to take a response. One that is to go on puts the moment
-/// off with each part of it that there was room for: a client that takes no more is dropped still.
+/// hyper lets a client take any time to read a response. A long response extends the deadline with
+/// each part that fits into the buffer, so that a client which stops reading is still dropped.
 #[derive(Clone, Debug)]
 pub(super) struct Patience(Arc<Mutex<Instant>>);
 
@@ -17,13 +17,13 @@ impl Patience {
         Self(Arc::new(Mutex::new(moment)))
     }
 
-    /// Puts the moment off; it never comes sooner.
+    /// Extends the deadline; an earlier time has no effect.
     pub(super) fn extend(&self, moment: Instant) {
         let mut until = self.0.lock();
         *until = moment.max(*until);
     }
 
-    /// Completes at that moment.
+    /// Completes at the deadline.
     pub(super) async fn over<R: Runtime>(self, rt: R) {
         loop {
             let until = *self.0.lock();

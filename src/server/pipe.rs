@@ -8,16 +8,16 @@ use axum::serve::Listener;
 use tokio::io::{AsyncReadExt, AsyncWriteExt, DuplexStream, duplex};
 use tokio::sync::mpsc::{UnboundedReceiver, UnboundedSender, unbounded_channel};
 
-/// Accepts connections in memory, at an address that no socket has.
+/// Accepts in-memory connections, at an address without a socket.
 pub(super) struct Pipes {
     address: SocketAddr,
     connected: UnboundedReceiver<DuplexStream>,
 }
 
-/// Connects to it.
+/// Connects to [`Pipes`].
 pub(super) struct Dial(UnboundedSender<DuplexStream>);
 
-/// A listener at this address, and what connects to it.
+/// A listener at this address, and the handle to connect to it.
 pub(super) fn pipes(address: &str) -> (Dial, Pipes) {
     let (connect, connected) = unbounded_channel();
     let address = address.parse().expect("an address");
@@ -41,14 +41,14 @@ impl Listener for Pipes {
 }
 
 impl Dial {
-    /// A connection that holds so many bytes in each direction.
+    /// A connection with a buffer of `bytes` bytes in each direction.
     pub(super) fn connect(&self, bytes: usize) -> DuplexStream {
         let (own, other) = duplex(bytes);
         self.0.send(other).expect("the listener is there");
         own
     }
 
-    /// Sends a request, and reads the answer to its end; only the head of one that has none.
+    /// Sends a request and reads the response to its end, or only the head of an upgrade.
     pub(super) async fn ask(&self, request: &str) -> String {
         let mut stream = self.connect(1 << 16);
         let sent = stream.write_all(request.as_bytes()).await;
@@ -62,7 +62,7 @@ impl Dial {
         head + &body
     }
 
-    /// The status of the answer.
+    /// Sends a request and returns the status of the response.
     pub(super) async fn status(&self, request: &str) -> u16 {
         let answer = self.ask(request).await;
         let status = answer.split(' ').nth(1).and_then(|word| word.parse().ok());
@@ -70,12 +70,12 @@ impl Dial {
     }
 }
 
-/// The head of a response.
+/// Reads the head of a response.
 pub(super) async fn head(stream: &mut DuplexStream) -> String {
     until(stream, "\r\n\r\n").await
 }
 
-/// All up to a text and with it.
+/// Reads up to and including a text.
 pub(super) async fn until(stream: &mut DuplexStream, text: &str) -> String {
     let mut all = Vec::new();
     while !all.ends_with(text.as_bytes()) {

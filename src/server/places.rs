@@ -1,4 +1,4 @@
-//! The places of connections until they are upgraded, shared by all threads that accept.
+//! The slots of connections that are not upgraded yet, shared by all threads that accept.
 
 use std::future::poll_fn;
 use std::task::{Context, Poll};
@@ -9,23 +9,23 @@ use super::waiting::{Bounds, Crowd, Displaced, Newcomer, Number};
 use crate::metrics::DisplaceReason;
 use crate::sync::{Arc, AtomicBool, Mutex, Ordering, Place as Turn, Waiters};
 
-/// Places for as many connections as the bounds allow; clones share them.
+/// The slots for as many connections as the bounds allow; clones share them.
 #[derive(Clone, Debug)]
 pub(super) struct Places(Arc<Mutex<State>>);
 
 #[derive(Debug)]
 struct State {
-    /// Each is told to go by the end of its channel.
+    /// The connections with a slot; dropping a connection's sender tells it to close.
     crowd: Crowd<oneshot::Sender<()>>,
-    /// Those for whom none of the others can give way now.
+    /// Newcomers that wait, because no other connection can give way now.
     newcomers: Waiters,
 }
 
-/// The place of one connection, given back when it is dropped.
+/// The slot of one connection; dropping it frees the slot.
 #[derive(Debug)]
 pub(super) struct Place(Mark);
 
-/// Tells how far the connection of a place has come.
+/// Reports the progress of a slot's connection.
 #[derive(Clone, Debug)]
 pub(super) struct Mark {
     places: Places,
@@ -33,17 +33,17 @@ pub(super) struct Mark {
     is_served: Arc<AtomicBool>,
 }
 
-/// A place, and how it was come by.
+/// A slot, and how it was freed.
 #[derive(Debug)]
 pub(super) struct Taken {
     pub(super) place: Place,
-    /// Ends when the connection is to give way to a newer one.
+    /// Completes when the connection has to give way to a newer one.
     pub(super) displaced: oneshot::Receiver<()>,
-    /// Why another connection gave way to this one, if one did.
+    /// The bound for which another connection gave way to this one, if one did.
     pub(super) instead: Option<DisplaceReason>,
 }
 
-/// All connections of the address are being served, and these are as many as may be.
+/// The address is at its bound, and all its connections are being served.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) struct Refused;
 
@@ -55,16 +55,16 @@ impl Places {
         })))
     }
 
-    /// Takes a place: one that is free, one of a connection that gives way, or, where all are being
-    /// served, the first one that can be had.
+    /// Takes a slot: a free slot, or the slot of a connection that gives way; if all connections
+    /// are being served, waits for the first slot that becomes free.
     ///
     /// # Errors
     ///
-    /// When all places of the address are taken by connections that are being served.
+    /// When all slots of the address belong to connections that are being served.
     ///
     /// # Cancel safety
     ///
-    /// Dropping the future takes no place.
+    /// Dropping the future takes no slot.
     pub(super) async fn take(&self, newcomer: Newcomer) -> Result<Taken, Refused> {
         let mut asking = Asking {
             places: self,
@@ -74,7 +74,7 @@ impl Places {
         poll_fn(|cx| asking.poll(cx)).await
     }
 
-    /// Tells newcomers that there may be a place after this change.
+    /// Applies a change after which a slot may be free, and wakes the newcomers.
     fn change<T>(&self, change: impl FnOnce(&mut Crowd<oneshot::Sender<()>>) -> T) -> T {
         let mut state = self.0.lock();
         let changed = change(&mut state.crowd);
@@ -99,27 +99,27 @@ impl Drop for Place {
 }
 
 impl Mark {
-    /// A whole request head has come: the connection gives way no more.
+    /// Notes that a whole request head has arrived: the connection does not give way any more.
     ///
-    /// Returns `false` if it has given way already, and is not to be served.
+    /// Returns `false` if the connection has already given way, and must not be served.
     pub(super) fn serve(&self) -> bool {
         let is_served = self.places.0.lock().crowd.serve(self.number);
         self.is_served.store(is_served, Ordering::Relaxed);
         is_served
     }
 
-    /// Whether a whole request head has come, as the task of the connection knows it.
+    /// Whether a whole request head has arrived, from the view of the connection's own task.
     pub(super) fn is_served(&self) -> bool {
         self.is_served.load(Ordering::Relaxed)
     }
 
-    /// The client has its answer: the connection gives way before all others.
+    /// Notes that the client has its response: the connection gives way before all others.
     pub(super) fn answered(&self) {
         self.places.change(|crowd| crowd.answered(self.number));
     }
 }
 
-/// A connection that asks for a place.
+/// A connection that waits for a slot.
 struct Asking<'a> {
     places: &'a Places,
     newcomer: Newcomer,
@@ -143,7 +143,7 @@ impl Asking<'_> {
         };
         let number = state.crowd.enter(self.newcomer, tell);
         drop(state);
-        // Another task is woken, with no lock held.
+        // Dropping the sender wakes another task; no lock is held here.
         let instead = gone.map(|Displaced { bound, tell }| {
             drop(tell);
             bound
@@ -185,9 +185,9 @@ mod models {
         })
     }
 
-    /// A connection that is served ends, or has its answer, while a newcomer asks; bound 3.
+    /// A connection that is being served ends, or has its response, while a newcomer asks; bound 3.
     ///
-    /// Catches: a newcomer that parks after it has unlocked, and a change that wakes nobody.
+    /// Catches: a newcomer that parks after it has unlocked, and a change without a wake-up.
     #[test]
     fn a_newcomer_gets_the_place_that_another_thread_leaves() {
         for ends in [true, false] {
@@ -212,7 +212,7 @@ mod models {
         }
     }
 
-    /// A connection gets its request head while a newcomer asks for the only place; bound 3.
+    /// A connection gets its request head while a newcomer asks for the only slot; bound 3.
     ///
     /// Catches: a connection that is served and gives way.
     #[test]

@@ -1,4 +1,4 @@
-//! The authorities by whose certificates a server of somebody else is believed.
+//! The root certificates for verifying other servers.
 
 use std::fmt;
 use std::path::{Path, PathBuf};
@@ -12,22 +12,22 @@ use tokio_rustls::rustls::pki_types::pem::PemObject;
 use tokio_rustls::rustls::pki_types::{CertificateDer, ServerName};
 use tokio_rustls::rustls::{ClientConfig, RootCertStore};
 
-/// The authorities by whose certificates a server of somebody else is believed.
+/// Root certificates for verifying other servers.
 #[derive(Clone)]
 pub struct Roots(TlsConnector);
 
-/// Why there is nobody to believe.
+/// Why there are no root certificates.
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
 pub enum RootsError {
-    /// The file does not have what it should.
+    /// The file does not contain usable certificates.
     #[error("cannot use {}: {error}", path.display())]
     File {
         /// The file.
         path: PathBuf,
-        /// What is wrong with it.
+        /// The error.
         error: String,
     },
-    /// The system has none.
+    /// The system has no root certificates.
     #[error("this system trusts no authority{0}: install its `ca-certificates`, or name a file")]
     System(String),
 }
@@ -42,7 +42,7 @@ impl RootsError {
 }
 
 impl Roots {
-    /// Those that the system trusts, or the file that `SSL_CERT_FILE` names.
+    /// The root certificates of the system, or of the file in `SSL_CERT_FILE`.
     ///
     /// # Errors
     ///
@@ -50,7 +50,7 @@ impl Roots {
     pub fn system() -> Result<Self, RootsError> {
         let found = rustls_native_certs::load_native_certs();
         let mut roots = RootCertStore::empty();
-        // What a system has beside certificates that can be used is no reason to trust nobody.
+        // Unusable certificates beside usable ones are ignored.
         let (usable, _) = roots.add_parsable_certificates(found.certs);
         if usable == 0 {
             let error = found.errors.first();
@@ -60,17 +60,17 @@ impl Roots {
         Ok(Self::of(roots))
     }
 
-    /// Those of a file in PEM, and no others.
+    /// The root certificates of a PEM file, and no others.
     ///
     /// # Errors
     ///
-    /// When it cannot be read, or has none or one that cannot be used.
+    /// When the file cannot be read, or contains no certificate or an unusable one.
     pub fn read(path: &Path) -> Result<Self, RootsError> {
         let pem = std::fs::read(path).map_err(|error| RootsError::file(path, &error))?;
         Self::of_file(path, &pem)
     }
 
-    /// Those of a file with this content.
+    /// The root certificates of a file with this content.
     pub(super) fn of_file(path: &Path, pem: &[u8]) -> Result<Self, RootsError> {
         let failed = |error: &dyn fmt::Display| RootsError::file(path, error);
         let certificates = CertificateDer::pem_slice_iter(pem)
@@ -94,7 +94,7 @@ impl Roots {
         Self(TlsConnector::from(Arc::new(config)))
     }
 
-    /// Speaks TLS with the server of a host, once it has shown that it is.
+    /// Opens a TLS connection to a host, after verifying its certificate.
     pub(super) async fn connect(
         &self,
         host: &str,

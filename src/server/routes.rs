@@ -33,18 +33,18 @@ use crate::session::{Admission, AdmitError};
 
 /// The routes of an application, for an axum server of your own.
 ///
-/// Clients then are as [`serve`](super::serve) would have them, but the accept loop, its limits and
-/// the drain are yours: [`App::drain`] and [`App::drained`] do the latter. Limits by address need
-/// the address: serve with `into_make_service_with_connect_info::<SocketAddr>()`.
+/// Clients are served as by [`serve`](super::serve), but the accept loop, its limits and the drain
+/// are yours: use [`App::drain`] and [`App::drained`] for the drain. Limits by address need the
+/// address: serve with `into_make_service_with_connect_info::<SocketAddr>()`.
 ///
-/// They do not know on which address your listener took a connection, and so let requests name any
-/// host: where it may be loopback, refuse those for hosts that are not yours
-/// ([`Builder::hosts`](crate::app::Builder::hosts) says why).
+/// The routes do not know the address on which your listener accepted a connection, and so accept
+/// requests for any host. If the address may be loopback, refuse requests for hosts that are not
+/// yours ([`Builder::hosts`](crate::app::Builder::hosts) says why).
 pub fn routes<R: Runtime>(app: App<R>) -> Router {
     Shell::new(app, End::never()).router()
 }
 
-/// What the routes know.
+/// The state of the routes.
 pub(super) struct Shell<R: Runtime> {
     app: App<R>,
     end: End,
@@ -64,7 +64,7 @@ impl<R: Runtime> Shell<R> {
         Self { app, end }
     }
 
-    /// A shell whose connections and sessions end when what is returned beside it is dropped.
+    /// A shell whose connections and sessions end when the returned [`Alive`] is dropped.
     pub(super) fn with_end(app: App<R>) -> (Alive, Self) {
         let (alive, end) = End::new();
         (alive, Self::new(app, end))
@@ -82,7 +82,7 @@ impl<R: Runtime> Shell<R> {
         let routes = Router::new()
             .route("/", get(index))
             .route("/healthz", get(async || "ok\n"))
-            // A HEAD would be answered as a GET, without the body an upgrade is.
+            // axum would answer HEAD like GET without the body, but an upgrade has no body.
             .route("/ws/{service}", get(join).head(only_get).fallback(only_get))
             .fallback(not_found);
         Gate::before(&self.app, Audience::Clients, routes).with_state(self.clone())
@@ -149,7 +149,7 @@ async fn join<R: Runtime>(
     handshake.into_response()
 }
 
-/// Tells a client what is wrong with its request, which may go on behind its head.
+/// Reports the error of a request, and discards its body, which may still be arriving.
 fn no_handshake<R: Runtime>(app: &App<R>, error: HandshakeError, request: Request) -> Response {
     if error == HandshakeError::Body {
         let rt = app.rt();
@@ -158,7 +158,7 @@ fn no_handshake<R: Runtime>(app: &App<R>, error: HandshakeError, request: Reques
     error.into_response()
 }
 
-/// What a client asks for, and what it shows.
+/// The client's request for a decision: the service and the token.
 fn ask<R: Runtime>(app: &App<R>, service: &ServiceName, request: &Request) -> Ask {
     Ask {
         service: service.clone(),
@@ -167,7 +167,7 @@ fn ask<R: Runtime>(app: &App<R>, service: &ServiceName, request: &Request) -> As
     }
 }
 
-/// Lets the application decide whether the client may join.
+/// Asks the application whether the client may join.
 async fn authorize<R: Runtime>(app: &App<R>, ask: Ask) -> Result<Identity, Denied> {
     let policies = app.policies();
     if ask
@@ -204,14 +204,14 @@ fn not_authorized<R: Runtime>(app: &App<R>, denied: Denied) -> Response {
 
 const FOREIGN: &str = "pages of this origin may not connect here: `origins` does not list it\n";
 
-/// Whether the page that asks may connect; a client that is no browser names no page.
+/// Whether the page's origin may connect; a client that is not a browser sends no origin.
 fn is_allowed<R: Runtime>(app: &App<R>, request: &Request) -> bool {
     let host = gate::host(request).map(ToString::to_string);
     let origins = &app.policies().origins;
     gate::origin(request.headers()).is_none_or(|origin| origins.allow(origin, host.as_deref()))
 }
 
-/// Who asks.
+/// The known facts about the client.
 fn peer<R: Runtime>(app: &App<R>, request: &Request, identity: Identity) -> Peer {
     let connection = request.extensions().get::<ConnectInfo<SocketAddr>>();
     let connection = connection.map(|ConnectInfo(address)| address.ip());
@@ -249,7 +249,7 @@ fn refused<R: Runtime>(app: &App<R>, error: &AdmitError) -> Response {
     unavailable(retry_after, format!("{text}\n"))
 }
 
-/// Asks the client to come again, in whole seconds, never too early, and never at once.
+/// Asks the client to retry, after whole seconds, rounded up, at least one.
 fn unavailable(retry_after: Duration, text: String) -> Response {
     let seconds = retry_after.as_secs() + u64::from(retry_after.subsec_nanos() > 0);
     let headers = [(header::RETRY_AFTER, seconds.max(1).to_string())];

@@ -27,14 +27,14 @@ use super::tls::Tls;
 #[cfg(unix)]
 use super::unix::{self, OwnFile};
 
-/// An address as people write it: `HOST:PORT`, or `unix:/PATH`.
+/// An address in the configuration: `HOST:PORT`, or `unix:/PATH`.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum Address {
-    /// Of TCP.
+    /// A TCP address.
     Tcp {
-        /// A name or an IP address, one of IPv6 in brackets.
+        /// A name or an IP address; an IPv6 address is in brackets.
         host: String,
-        /// The port; 0 for any that is free.
+        /// The port; 0 for any free port.
         port: u16,
     },
     /// A file.
@@ -63,7 +63,7 @@ impl FromStr for Address {
         if let Some(path) = text.strip_prefix("unix:") {
             let path = PathBuf::from(path);
             let is_file = path.has_root() && path.file_name().is_some();
-            // The system takes no long ones.
+            // The operating system limits the length of a path.
             let can_be = is_file && std::os::unix::net::SocketAddr::from_pathname(&path).is_ok();
             return can_be.then_some(Self::Unix(path)).ok_or_else(bad);
         }
@@ -77,7 +77,7 @@ impl FromStr for Address {
     }
 }
 
-/// A listening socket of the system: TCP, with TLS or without, or a Unix socket.
+/// A listening socket of the operating system: TCP, with or without TLS, or a Unix socket.
 #[derive(Debug)]
 pub struct Socket(Kind);
 
@@ -91,19 +91,21 @@ enum Kind {
     },
     #[cfg(unix)]
     Unix {
-        /// One that was handed over is not ours to remove. It ends before its socket does.
+        /// `None` for a file that systemd owns. The field is declared before `listener`, so that
+        /// the file is removed before the socket is closed.
         _file: Option<OwnFile>,
         listener: UnixListener,
     },
 }
 
-/// Where connections wait that the threads of a server are to accept.
+/// The queue of connections that wait to be accepted by the threads of a server.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) enum Queue {
-    /// Each thread has a queue of its own, among which the system divides them (`SO_REUSEPORT`).
+    /// Each thread has a queue of its own; the kernel distributes connections over them
+    /// (`SO_REUSEPORT`).
     #[cfg(target_os = "linux")]
     Each,
-    /// All have one.
+    /// All threads share one queue.
     One,
 }
 
@@ -117,7 +119,7 @@ impl Socket {
         })
     }
 
-    /// Speaks TLS, if it is a socket of TCP.
+    /// Speaks TLS, if the socket is TCP.
     #[cfg(feature = "tls")]
     pub(super) fn speak(&mut self, with: &Tls) {
         match &mut self.0 {
@@ -127,7 +129,7 @@ impl Socket {
         }
     }
 
-    /// Listens on a file; one that a server has left behind is replaced.
+    /// Listens on a file; a socket file that a dead server has left behind is replaced.
     #[cfg(unix)]
     pub(super) async fn unix(
         path: &Path,
@@ -139,7 +141,7 @@ impl Socket {
         Ok(Self(Kind::Unix { _file, listener }))
     }
 
-    /// One of those that systemd hands over.
+    /// Takes the socket with this index that systemd has passed.
     #[cfg(feature = "cli")]
     pub(super) fn from_systemd(
         handed: &mut listenfd::ListenFd,
@@ -162,7 +164,7 @@ impl Socket {
         )))
     }
 
-    /// The same socket for another thread.
+    /// Creates the socket for another thread.
     #[cfg(unix)]
     pub(super) fn again(&self) -> io::Result<Self> {
         let kind = match &self.0 {
@@ -187,7 +189,7 @@ impl Socket {
             Kind::Unix { listener, .. } => {
                 let same = listener.as_fd().try_clone_to_owned()?;
                 let listener = UnixListener::from_std(same.into())?;
-                // The first one removes it.
+                // The first thread's socket removes the file.
                 let _file = None;
                 Kind::Unix { _file, listener }
             }
@@ -195,7 +197,7 @@ impl Socket {
         Ok(Self(kind))
     }
 
-    /// Its address, if it is one of TCP.
+    /// The local address, if the socket is TCP.
     pub(super) fn address(&self) -> Option<io::Result<SocketAddr>> {
         match &self.0 {
             Kind::Tcp { listener, .. } => Some(listener.local_addr()),

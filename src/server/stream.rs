@@ -1,4 +1,4 @@
-//! A connection as the listeners have it: TCP, with TLS or without, or a Unix socket.
+//! The stream of an accepted connection: TCP, with or without TLS, or a Unix socket.
 
 use std::io;
 use std::mem::MaybeUninit;
@@ -19,13 +19,13 @@ use crate::rt;
 
 /// One accepted connection.
 ///
-/// The handshake of TLS is made by the first read, so that it is inside the deadline and the bounds
-/// of a request's head.
+/// The first read performs the TLS handshake, so that the deadline and the bounds of a request's
+/// head also apply to the handshake.
 #[non_exhaustive]
 pub enum Stream {
     /// TCP.
     Tcp(TcpStream),
-    /// TCP whose client has not finished the handshake of TLS.
+    /// TCP whose client has not finished the TLS handshake.
     #[cfg(feature = "tls")]
     TlsHandshake(Box<Accept<TcpStream>>),
     /// TLS over TCP.
@@ -37,7 +37,7 @@ pub enum Stream {
 }
 
 impl Stream {
-    /// Finishes the handshake of TLS, if there is one.
+    /// Finishes the TLS handshake, if there is one.
     fn poll_open(&mut self, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
         #[cfg(feature = "tls")]
         if let Self::TlsHandshake(accept) = self {
@@ -48,7 +48,7 @@ impl Stream {
         Poll::Ready(Ok(()))
     }
 
-    /// The address that the client has connected to, if it is one of TCP.
+    /// The local address of the connection, if it is TCP.
     pub(super) fn local_addr(&self) -> Option<io::Result<SocketAddr>> {
         match self {
             Self::Tcp(stream) => Some(stream.local_addr()),
@@ -64,8 +64,8 @@ impl Stream {
         }
     }
 
-    /// Whether a session that is spawned by another thread of ours can have it: of the others tokio
-    /// tells, on the thread that accepted them.
+    /// Whether a session on another thread of this server can take the stream: the readiness of
+    /// other streams comes from tokio, on the thread that accepted them.
     pub(super) fn is_movable(&self) -> bool {
         #[cfg(target_os = "linux")]
         return matches!(self, Self::Tcp(_)) && rt::sources().is_some();
@@ -73,11 +73,11 @@ impl Stream {
         false
     }
 
-    /// What a session keeps of it.
+    /// The part of the stream that a session keeps.
     ///
     /// # Errors
     ///
-    /// When the system does not tell of one socket more.
+    /// When the operating system cannot watch one more socket.
     pub(super) fn slim(self) -> io::Result<Slim> {
         match self {
             #[cfg(target_os = "linux")]
@@ -89,7 +89,7 @@ impl Stream {
         }
     }
 
-    /// Whether a read would find something, as the system knows it.
+    /// Whether a read would return something; asks the operating system.
     fn has_news(&self) -> bool {
         match self {
             Self::Tcp(stream) => has_news(&SockRef::from(stream)),
@@ -102,7 +102,7 @@ impl Stream {
         }
     }
 
-    /// The stream behind the handshake.
+    /// The stream after the handshake.
     fn open(&mut self) -> Option<Pin<&mut dyn Duplex>> {
         match self {
             Self::Tcp(stream) => Some(Pin::new(stream)),
@@ -116,18 +116,18 @@ impl Stream {
     }
 }
 
-/// A connection as its session keeps it, for which every byte counts.
+/// The transport of a session, of minimal size because every idle connection has one.
 pub(super) enum Slim {
-    /// TCP without TLS, of which the thread's own reactor tells.
+    /// TCP without TLS, whose readiness comes from the thread's own reactor.
     #[cfg(target_os = "linux")]
     Tcp(rt::TcpStream),
-    /// Any, of which tokio tells.
+    /// Any other stream, whose readiness comes from tokio.
     Any(Box<Stream>),
 }
 
 impl Slim {
-    /// Whether a read would find nothing, as far as is known without asking; the task that has read
-    /// last is woken then.
+    /// Whether a read would return nothing, as far as the cached readiness tells; the task that
+    /// read last is woken when this changes.
     #[inline]
     pub(super) fn is_silent(&self) -> bool {
         match self {
@@ -137,8 +137,7 @@ impl Slim {
         }
     }
 
-    /// Whether a read would find something, an end or an error among it, of which nobody was told
-    /// yet.
+    /// Whether data, an end or an error is pending that the task has not been woken for yet.
     pub(super) fn has_news(&self) -> bool {
         match self {
             #[cfg(target_os = "linux")]
@@ -148,13 +147,13 @@ impl Slim {
     }
 }
 
-/// Whether the system has something to be read, whatever it has told of that.
+/// Whether the operating system has something to read, whether or not it has reported readiness.
 fn has_news(socket: &Socket) -> bool {
     let peeked = socket.peek(&mut [MaybeUninit::uninit()]);
     !peeked.is_err_and(|error| error.kind() == io::ErrorKind::WouldBlock)
 }
 
-/// Both halves of a stream.
+/// A stream for reading and writing.
 trait Duplex: AsyncRead + AsyncWrite + Unpin {}
 
 impl<T: AsyncRead + AsyncWrite + Unpin> Duplex for T {}
@@ -183,13 +182,13 @@ impl AsyncWrite for Stream {
     }
 
     fn poll_flush(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
-        // Before the end of the handshake nothing was written.
+        // Nothing was written before the end of the handshake.
         self.open()
             .map_or(Poll::Ready(Ok(())), |stream| stream.poll_flush(cx))
     }
 
     fn poll_shutdown(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
-        // A client that did not finish its handshake hears nothing of us anyway.
+        // A client that has not finished its handshake cannot read anything.
         self.open()
             .map_or(Poll::Ready(Ok(())), |stream| stream.poll_shutdown(cx))
     }
@@ -250,7 +249,7 @@ mod tests {
     use super::*;
     use crate::rt::Tokio;
 
-    /// What a session keeps of a connection, and the other end of that.
+    /// A session's transport and the other end of its connection.
     async fn pair() -> io::Result<(Slim, TcpStream)> {
         let listener = TcpListener::bind("127.0.0.1:0").await?;
         let peer = TcpStream::connect(listener.local_addr()?);
@@ -258,7 +257,7 @@ mod tests {
         Ok((Stream::Tcp(stream).slim()?, peer))
     }
 
-    /// Says something to the peer, and reads what that says, to the end.
+    /// Writes to the peer, and reads its data to the end.
     async fn talk(mut slim: Slim, mut peer: TcpStream) -> io::Result<()> {
         let ours = async {
             slim.write_all(b"ab").await?;
@@ -291,7 +290,7 @@ mod tests {
         talk(slim, peer).await.expect("both are there");
     }
 
-    /// Waits until the system knows of what was sent, of which nobody is told.
+    /// Waits until data is readable, without waking a task.
     async fn until_news(slim: &Slim) {
         let patience = Duration::from_secs(10);
         let news = async {
@@ -332,7 +331,8 @@ mod tests {
     #[cfg(target_pointer_width = "64")]
     #[test]
     fn a_session_keeps_little_of_its_stream() {
-        // In tests mio remembers by 8 more who watches it, which moves the fields as well.
+        // In test builds mio stores 8 bytes more about the registry, and the fields move
+        // accordingly.
         let bytes = size_of::<Slim>();
         assert!(bytes <= 40, "{bytes} bytes");
     }

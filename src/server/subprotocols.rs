@@ -1,11 +1,11 @@
-//! The subprotocols that a client lists: names of what it speaks, and perhaps its token.
+//! The subprotocols that a client lists: names of dialects, and possibly its token.
 
 use axum::http::{HeaderMap, header};
 
-/// The names in the client's order, as it prefers them; a line that is not text lists none.
+/// The names in the client's order of preference; a line that is not text is skipped.
 ///
-/// RFC 6455 4.1 forbids empty and repeated names. Both are harmless: an empty one is left out
-/// (RFC 9110 5.6.1), and one name at most is selected.
+/// RFC 6455 4.1 forbids empty and repeated names. Both kinds are harmless: an empty name is skipped (RFC
+/// 9110 5.6.1), and at most one name is selected.
 pub(super) fn listed(headers: &HeaderMap) -> impl Iterator<Item = &str> {
     let lines = headers.get_all(header::SEC_WEBSOCKET_PROTOCOL).into_iter();
     let lines = lines.filter_map(|line| line.to_str().ok());

@@ -1,4 +1,4 @@
-//! What follows the head of an upgraded connection, as a session reads and writes it.
+//! The stream of an upgraded connection, for a session.
 
 use std::io::{self, IoSlice};
 use std::pin::Pin;
@@ -10,20 +10,20 @@ use tokio::io::{AsyncRead, AsyncWrite, ReadBuf};
 use super::stream::Slim;
 use crate::session::Socket;
 
-/// A stream behind the bytes of it that came together with the head.
+/// A stream, preceded by bytes that arrived together with the request head.
 ///
-/// Nothing else lies between a session and its socket: each layer would be paid for by every idle
-/// connection.
+/// There is no further layer between a session and its socket: each layer would cost memory for
+/// every idle connection.
 pub(super) struct Tail<Io> {
     io: Io,
-    /// `None` once they are read, and for nearly every client from the beginning.
+    /// The bytes that are not read yet; `None` for nearly every client from the beginning.
     ahead: Option<Box<Bytes>>,
 }
 
 impl<Io> Tail<Io> {
-    /// The stream, and what was read of it too early.
+    /// A stream whose first bytes, `ahead`, were already read from `io`.
     pub(super) fn new(io: Io, ahead: &[u8]) -> Self {
-        // Copied: they are a small part of a large buffer.
+        // Copied, because the bytes are a small part of a large buffer that can then be freed.
         let ahead = (!ahead.is_empty()).then(|| Box::new(Bytes::copy_from_slice(ahead)));
         Self { io, ahead }
     }

@@ -1,4 +1,4 @@
-//! One listening socket of TCP, and which families of addresses it takes.
+//! A listening TCP socket, and the address families it accepts.
 
 use std::io;
 use std::net::SocketAddr;
@@ -8,20 +8,20 @@ use tokio::net::{TcpListener, TcpSocket};
 
 use super::socket::Queue;
 
-/// Connections that wait to be accepted; the system may allow less.
+/// Length of the queue of connections to accept; the operating system may allow less.
 pub(super) const BACKLOG: u32 = 1024;
 
 /// An address to listen on.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) struct Endpoint {
     pub(super) address: SocketAddr,
-    /// Whether the wildcard of IPv6, which takes IPv4 as well unless it is told not to, leaves IPv4
-    /// to another socket. The choice is the system's where it does not matter.
+    /// Whether the IPv6 wildcard, which by default includes IPv4, leaves IPv4 to another socket. If
+    /// `false`, the system's default applies.
     leaves_v4: bool,
 }
 
 impl Endpoint {
-    /// This one of all that are listened on together.
+    /// The endpoint of `address`, when sockets for `all` addresses listen at the same time.
     pub(super) fn among(address: SocketAddr, all: &[SocketAddr]) -> Self {
         let is_wildcard = address.is_ipv6() && address.ip().is_unspecified();
         let of_v4 = |other: &SocketAddr| {
@@ -33,7 +33,7 @@ impl Endpoint {
         }
     }
 
-    /// The one that a socket has which listens.
+    /// The endpoint of a listening socket.
     #[cfg(target_os = "linux")]
     pub(super) fn of(listener: &TcpListener) -> io::Result<Self> {
         let address = listener.local_addr()?;
@@ -41,12 +41,12 @@ impl Endpoint {
         Ok(Self { address, leaves_v4 })
     }
 
-    /// Listens, alone or beside other threads.
+    /// Listens, as the only socket or beside other threads.
     pub(super) fn listen(self, queue: Queue) -> io::Result<TcpListener> {
         let alone = self.listening(Sharing::Alone)?;
         match queue {
             Queue::One => Ok(alone),
-            // Only a socket that is alone is told that another program listens there.
+            // Binding without `SO_REUSEPORT` first detects another program on the address.
             #[cfg(target_os = "linux")]
             Queue::Each => {
                 let address = alone.local_addr()?;
@@ -56,7 +56,8 @@ impl Endpoint {
         }
     }
 
-    /// Listens beside the other threads of this server; the system divides connections among them.
+    /// Listens beside the other threads of this server; the kernel distributes connections over
+    /// them.
     #[cfg(target_os = "linux")]
     pub(super) fn listen_beside(self) -> io::Result<TcpListener> {
         self.listening(Sharing::Beside)
@@ -71,7 +72,7 @@ impl Endpoint {
         if self.leaves_v4 {
             SockRef::from(&socket).set_only_v6(true)?;
         }
-        // Elsewhere it would let two programs listen on one address.
+        // On other systems the option would let two programs listen on one address.
         #[cfg(unix)]
         socket.set_reuseaddr(true)?;
         match sharing {
@@ -92,8 +93,8 @@ enum Sharing {
     Beside,
 }
 
-/// Whether the system would not have sockets listen on both of these addresses; a wildcard of IPv6
-/// leaves IPv4 to the other one.
+/// Whether the operating system refuses sockets on both of these addresses; an IPv6 wildcard is
+/// assumed to leave IPv4 to the other address.
 pub(super) fn overlap(one: SocketAddr, other: SocketAddr) -> bool {
     let [first, second] = [one, other].map(|address| address.ip().to_canonical());
     let is_any = first.is_unspecified() || second.is_unspecified();
@@ -127,7 +128,7 @@ mod tests {
 
     #[test]
     fn no_other_address_is_told_to_leave_ipv4() {
-        // A mapped address could not be bound then.
+        // A mapped address could not be bound to an IPv6-only socket.
         for text in ["0.0.0.0:1", "[::1]:1", "[::ffff:127.0.0.1]:1"] {
             let all = [address(text), address("0.0.0.0:1")];
             assert!(!Endpoint::among(address(text), &all).leaves_v4, "{text}");

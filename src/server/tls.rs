@@ -1,4 +1,4 @@
-//! TLS with a certificate that is read anew when its file changes; connections keep theirs.
+//! TLS with a certificate that is reloaded when its file changes; existing connections keep theirs.
 
 use std::fmt;
 use std::path::{Path, PathBuf};
@@ -15,14 +15,14 @@ use tokio_rustls::{Accept, TlsAcceptor};
 
 use crate::sync::Mutex;
 
-/// The server's side of TLS 1.2 and 1.3; clones share the certificate.
+/// The server side of TLS 1.2 and 1.3; clones share the certificate.
 #[derive(Clone)]
 pub struct Tls {
     acceptor: TlsAcceptor,
     current: Arc<Current>,
 }
 
-/// The certificate and where it comes from.
+/// The current certificate and its files.
 struct Current {
     certificate: PathBuf,
     key: PathBuf,
@@ -32,44 +32,46 @@ struct Current {
 
 struct Loaded {
     key: Arc<CertifiedKey>,
-    /// What was in the two files: times and sizes may stay as they were where that changes.
+    /// The content of the two files, because times and sizes may be unchanged when the content
+    /// changes.
     files: Files,
 }
 
-/// What is in the files of a certificate and its key.
+/// The contents of a certificate's file and its key's file.
 type Files = [Vec<u8>; 2];
 
 /// Why a certificate cannot be used.
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
 pub enum TlsError {
-    /// The file does not have what it should.
+    /// The file does not contain a certificate or a key.
     #[error("cannot use {}: {error}", path.display())]
     File {
         /// The file.
         path: PathBuf,
-        /// What is wrong with it.
+        /// The error.
         error: String,
     },
-    /// The certificate and the key are no pair, or not usable.
+    /// The certificate and the key do not match, or are not usable.
     #[error("the certificate and its key cannot be used: {0}")]
     Pair(String),
 }
 
-/// What a look at the files came to.
+/// The result of a reload.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Reloaded {
-    /// They are new, and used from now on.
+    /// The files have changed, and new connections use the new certificate.
     Changed,
-    /// They are as they were.
+    /// The files are unchanged.
     Unchanged,
 }
 
 impl Tls {
-    /// Reads a chain of certificates, the server's own first, and its private key, both in PEM.
+    /// Reads a certificate chain, the server's own certificate first, and its private key, both in
+    /// PEM.
     ///
     /// # Errors
     ///
-    /// When one cannot be read, or they are no pair.
+    /// When a file cannot be read, or the certificate and the key do not match.
     pub fn read(certificate: &Path, key: &Path) -> Result<Self, TlsError> {
         let provider = Arc::new(ring::default_provider());
         let files = contents([certificate, key])?;
@@ -91,11 +93,11 @@ impl Tls {
         Ok(Self { acceptor, current })
     }
 
-    /// Reads the files again, and serves what is new in them; connections keep what they have.
+    /// Reads the files again, and uses a changed certificate; existing connections keep theirs.
     ///
     /// # Errors
     ///
-    /// As for [`read`](Self::read); the old certificate stays then.
+    /// As for [`read`](Self::read); the old certificate then stays in use.
     pub fn reload(&self) -> Result<Reloaded, TlsError> {
         let Current {
             certificate,
@@ -113,7 +115,7 @@ impl Tls {
         Ok(Reloaded::Changed)
     }
 
-    /// Begins the handshake of a connection.
+    /// Begins the TLS handshake of a connection.
     pub(super) fn accept(&self, stream: TcpStream) -> Accept<TcpStream> {
         self.acceptor.accept(stream)
     }
@@ -186,7 +188,7 @@ mod tests {
         include_str!("../../tests/e2e/keys/b.key.pem"),
     ];
 
-    /// Two files of one test, removed at its end.
+    /// Two files of one test, removed when dropped.
     struct Scratch([PathBuf; 2]);
 
     impl Scratch {
@@ -195,7 +197,7 @@ mod tests {
             Self(["pem", "key"].map(|end| std::env::temp_dir().join(file(end))))
         }
 
-        /// Writes them as if that had been at this time.
+        /// Writes the files with this time of modification.
         fn write(&self, pair: [&str; 2], at: SystemTime) {
             for (path, text) in self.0.iter().zip(pair) {
                 std::fs::write(path, text).expect("a test may write there");
@@ -226,7 +228,7 @@ mod tests {
         files.write(B, later);
         assert_eq!(tls.reload(), Ok(Reloaded::Changed));
         assert_eq!(tls.reload(), Ok(Reloaded::Unchanged));
-        // As `mv` does it, which leaves the time of the other file as it was.
+        // A rename, as `mv` does it, keeps the modification time of the new file.
         let other = Scratch::new("renamed");
         other.write(A, later);
         for (from, to) in other.0.iter().zip(&files.0) {

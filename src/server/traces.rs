@@ -1,8 +1,8 @@
-//! Traces for OpenTelemetry: one span a connection, sent to a collector with OTLP over HTTP.
+//! OpenTelemetry traces: one span for each connection, sent to a collector with OTLP over HTTP.
 //!
-//! A thread of the SDK makes batches of the spans that have ended. They are sent as all requests to
-//! others are, on the server's own runtime. A queue that is full drops spans, so that no collector
-//! can slow a connection down.
+//! A thread of the SDK collects finished spans into batches. The batches are sent like all other
+//! outgoing requests, on the server's own runtime. A full queue drops spans, so that no collector
+//! can slow down a connection.
 
 use std::fmt;
 use std::sync::Arc;
@@ -30,30 +30,31 @@ use super::fetch::Endpoint;
 use crate::rt::{Clock, Spawn, Tokio};
 use crate::sync::Mutex;
 
-/// Where a collector takes traces, unless its URL says something else.
+/// The collector's default path for traces.
 const PATH: &str = "/v1/traces";
 
-/// What traces are called that are not named.
+/// The default service name of traces.
 const SERVICE: &str = "busline";
 
-/// The traces of this process, on their way to a collector.
+/// The exporter of this process's traces.
 #[derive(Clone, Debug)]
 pub struct Traces(SdkTracerProvider);
 
-/// Traces cannot be exported as the environment says.
+/// The environment's settings for the export cannot be used.
 #[derive(Debug, thiserror::Error)]
 #[error("cannot export traces: {0}")]
 pub struct TracesError(#[from] opentelemetry_otlp::ExporterBuildError);
 
 impl Traces {
-    /// Begins to export, on this runtime.
+    /// Starts the export on this runtime.
     ///
-    /// What [`TracePolicy`] does not have is taken from the variables that the SDK knows, such as
-    /// `OTEL_RESOURCE_ATTRIBUTES`, `OTEL_EXPORTER_OTLP_HEADERS` and `OTEL_BSP_SCHEDULE_DELAY`.
+    /// Settings that [`TracePolicy`] does not contain come from the SDK's environment variables,
+    /// such as `OTEL_RESOURCE_ATTRIBUTES`, `OTEL_EXPORTER_OTLP_HEADERS` and
+    /// `OTEL_BSP_SCHEDULE_DELAY`.
     ///
     /// # Errors
     ///
-    /// When one of these cannot be used.
+    /// When one of the variables cannot be used.
     pub fn start(policy: TracePolicy, rt: &Tokio) -> Result<Self, TracesError> {
         let post = Arc::new(Post {
             endpoint: Endpoint::new(policy.endpoint.or_path(PATH)).with_roots(policy.roots),
@@ -80,12 +81,12 @@ impl Traces {
         Ok(Self(builder.build()))
     }
 
-    /// What records the spans; it sees nothing but busline's own.
+    /// The layer that records spans, of busline's own targets only.
     pub fn layer<S>(&self) -> impl Layer<S> + use<S>
     where
         S: Subscriber + for<'span> LookupSpan<'span>,
     {
-        // Where in the code, on which thread and how often it was polled is of no use to operators.
+        // Source location, thread and number of polls are of no use to operators.
         tracing_opentelemetry::layer()
             .with_tracer(self.0.tracer(SERVICE))
             .with_location(false)
@@ -95,14 +96,15 @@ impl Traces {
             .with_filter(Targets::new().with_target(SERVICE, Level::DEBUG))
     }
 
-    /// Sends what there still is, for no longer than this, and ends the export.
+    /// Sends the remaining spans, within `limit`, and ends the export.
     ///
     /// # Cancel safety
     ///
-    /// Dropping the future waits for nothing; the thread that sends goes on until its time is over.
+    /// Dropping the future ends the wait only; the sending thread continues until `limit` has
+    /// passed.
     pub async fn finish(&self, limit: Duration) {
         let provider = self.0.clone();
-        // The SDK blocks its caller, and this thread is the one that sends.
+        // The SDK blocks its caller, and the runtime of this thread has to send the request.
         let done = tokio::task::spawn_blocking(move || provider.shutdown_with_timeout(limit));
         match done.await {
             Ok(Ok(())) => {}
@@ -112,7 +114,7 @@ impl Traces {
     }
 }
 
-/// Who the traces are of.
+/// The resource that the traces describe: the service.
 fn resource(service_name: Option<String>) -> Resource {
     let named = std::env::var("OTEL_SERVICE_NAME").is_ok_and(|name| !name.is_empty());
     let builder = Resource::builder();
@@ -124,7 +126,7 @@ fn resource(service_name: Option<String>) -> Resource {
     builder.build()
 }
 
-/// The exporter of the SDK, which tells now and then what it could not send.
+/// The SDK's exporter; reports failures in rate-limited log lines.
 #[derive(Debug)]
 struct Exporter {
     inner: SpanExporter,
@@ -156,11 +158,11 @@ impl opentelemetry_sdk::trace::SpanExporter for Exporter {
     }
 }
 
-/// How requests get to the collector.
+/// The transport for requests to the collector.
 struct Post {
     endpoint: Endpoint,
     rt: Tokio,
-    /// Why the last one that failed did so.
+    /// The error of the last request, if it failed.
     failure: Mutex<Option<String>>,
 }
 
@@ -171,12 +173,12 @@ impl fmt::Debug for Post {
 }
 
 impl Post {
-    /// Sends a request from a thread that has no runtime.
+    /// Sends a request from a thread without a runtime.
     async fn send(&self, request: Request<Bytes>) -> Result<Response<Bytes>, HttpError> {
         let (tell, told) = oneshot::channel();
         let (endpoint, rt) = (self.endpoint.clone(), self.rt.clone());
         let task = async move {
-            // Who has asked may be gone.
+            // The receiver may be gone.
             drop(tell.send(endpoint.fetch(&rt, request).await));
         };
         self.rt.spawn(task.boxed());
@@ -190,7 +192,7 @@ impl Post {
     }
 }
 
-/// The requests of the SDK's exporter.
+/// The HTTP client for the SDK's exporter.
 #[derive(Debug)]
 struct Client(Arc<Post>);
 

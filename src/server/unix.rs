@@ -1,4 +1,4 @@
-//! The file of a Unix socket: its mode, its group, its end, and what is in its way.
+//! The file of a Unix socket: its mode, its group, its removal, and files in its way.
 
 use std::fmt;
 use std::str::FromStr;
@@ -7,13 +7,13 @@ use std::str::FromStr;
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct UnixMode(u32);
 
-/// A text that is no [`UnixMode`].
+/// The text is not a [`UnixMode`].
 #[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
 #[error("write octal digits from 0000 to 0777, such as 0660")]
 pub struct UnixModeError;
 
 impl UnixMode {
-    /// The most that there is: anyone may read, write and execute.
+    /// The maximum: any user may read, write and execute.
     const MAX: u32 = 0o777;
 
     /// The permissions as a number.
@@ -40,7 +40,7 @@ impl FromStr for UnixMode {
 
     fn from_str(text: &str) -> Result<Self, UnixModeError> {
         let digits = text.strip_prefix("0o").unwrap_or(text);
-        // The standard library would take a sign.
+        // `from_str_radix` would accept a sign.
         let are_digits = digits.bytes().all(|byte| byte.is_ascii_digit());
         let bits = u32::from_str_radix(digits, 8).ok();
         let bits = bits.filter(|bits| are_digits && *bits <= Self::MAX);
@@ -51,13 +51,13 @@ impl FromStr for UnixMode {
 /// A group of users, by its name or its number.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum UnixGroup {
-    /// It is looked up when it is needed.
+    /// A name, which is looked up when the socket is bound.
     Name(String),
-    /// As the system counts them.
+    /// The number of the group in the operating system.
     Number(u32),
 }
 
-/// A text that is no [`UnixGroup`].
+/// The text is not a [`UnixGroup`].
 #[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
 #[error("write the name of a group, or its number below 4294967295")]
 pub struct UnixGroupError;
@@ -79,7 +79,7 @@ impl FromStr for UnixGroup {
         let is_name = |byte: u8| byte.is_ascii_graphic() && byte != b':' && byte != b'/';
         match text {
             "" => Err(UnixGroupError),
-            // The largest number means to the system that the group stays as it is.
+            // The largest number tells the operating system to leave the group as it is.
             number if is_number => match number.parse() {
                 Ok(number) if number != u32::MAX => Ok(Self::Number(number)),
                 Ok(_) | Err(_) => Err(UnixGroupError),
@@ -110,9 +110,9 @@ mod file {
     use crate::server::socket::Address;
     use crate::server::tcp::BACKLOG;
 
-    /// Listens at a path, and replaces what a dead server has left there.
+    /// Listens at a path, and replaces a socket file that a dead server has left there.
     ///
-    /// Nobody can connect before it listens, and then the file has its mode and its group.
+    /// A client can connect only after `listen`, when the file already has its mode and its group.
     pub(in crate::server) async fn listen(
         path: &Path,
         address: &Address,
@@ -132,7 +132,7 @@ mod file {
         let socket = stream().map_err(failed)?;
         let bind = || socket.bind(&SockAddr::unix(path)?);
         bind().map_err(failed)?;
-        // From here on it is removed when anything fails.
+        // From here on, dropping `file` removes the file when a step fails.
         let file = OwnFile::at(path).map_err(failed)?;
         if let Some(group) = &options.unix_group {
             give(path, group).map_err(|reason| BindError::Group {
@@ -147,7 +147,7 @@ mod file {
         Ok((file, listener))
     }
 
-    /// A socket that blocks nobody.
+    /// A non-blocking socket.
     fn stream() -> io::Result<Socket> {
         let socket = Socket::new(Domain::UNIX, Type::STREAM, None)?;
         socket.set_nonblocking(true)?;
@@ -159,7 +159,7 @@ mod file {
         UnixListener::from_std(socket.into())
     }
 
-    /// Gives the file at a path to a group.
+    /// Changes the group of the file at a path.
     fn give(path: &Path, group: &UnixGroup) -> Result<(), String> {
         let number = match group {
             UnixGroup::Number(number) => *number,
@@ -180,13 +180,13 @@ mod file {
         })
     }
 
-    /// What is at the path of a socket to be.
+    /// The kind of file at the path of a future socket.
     #[derive(Clone, Copy, Debug, PartialEq, Eq)]
     enum Found {
         /// A socket on which no program listens any more.
         LeftBehind,
         Nothing,
-        /// What no server of ours has left there.
+        /// A file that is not the socket of a server.
         Other(&'static str),
         /// A socket on which a program listens.
         Server,
@@ -195,7 +195,7 @@ mod file {
     impl Found {
         fn at(path: &Path) -> Self {
             let Ok(file) = path.symlink_metadata() else {
-                // Whatever else is wrong with the path, the system says when it is bound.
+                // `bind` reports any other problem of the path.
                 return Self::Nothing;
             };
             let kind = file.file_type();
@@ -212,7 +212,7 @@ mod file {
             }
         }
 
-        /// Tries the socket at a path.
+        /// Tries to connect to the socket at a path.
         fn socket(path: &Path) -> Self {
             let connected = stream().and_then(|socket| socket.connect(&SockAddr::unix(path)?));
             match connected.map_err(|error| error.kind()) {
@@ -221,22 +221,24 @@ mod file {
                 Err(io::ErrorKind::PermissionDenied) => Self::Other(
                     "a socket to which this user may not connect, so that it may be in use",
                 ),
-                // A queue that is full, and a socket of another type, have a program.
+                // A full queue, or a socket of another type, belongs to a running program.
                 Ok(()) | Err(_) => Self::Server,
             }
         }
     }
 
-    /// The file of a socket of our own, removed at its end unless another has taken its place.
+    /// The file of this server's socket. Dropping the value removes the file, unless another file
+    /// has replaced it.
     ///
-    /// It must end before the socket does: as long as that is open, no other file has its number.
+    /// The value must be dropped before the socket: while the socket is open, no other file gets
+    /// the same inode number.
     #[derive(Debug)]
     pub(in crate::server) struct OwnFile {
         path: PathBuf,
         number: Number,
     }
 
-    /// The device and the number of a file.
+    /// The device and the inode number of a file.
     type Number = (u64, u64);
 
     fn number(file: &Metadata) -> Number {
@@ -262,17 +264,17 @@ mod file {
         }
     }
 
-    /// Times that the turn is asked for, and the time between them: a second in all.
+    /// Attempts to take the lock, and the time between them: a second in total.
     const TURN_TRIES: u32 = 50;
     const TURN_PAUSE: Duration = Duration::from_millis(20);
 
-    /// The turn of one server at a time to replace what another has left behind in a directory: of
-    /// two that start at once, the second would remove the socket of the first.
+    /// A lock on the directory, held by one server at a time while it replaces a socket file: of
+    /// two servers that start at once, the second would remove the socket of the first.
     ///
-    /// Any user may lock a directory that it may read, so nobody waits for long, and then without
-    /// the turn. A filesystem without locks gives none.
+    /// Any user may lock a directory that it may read, so a server stops waiting after a second and
+    /// continues without the lock. On a filesystem without locks it continues at once.
     struct Turn {
-        /// Closed at its end, which unlocks it.
+        /// Dropping the file unlocks the directory.
         _directory: Option<File>,
     }
 
@@ -311,7 +313,7 @@ mod tests {
     use crate::server::bind::{BindError, BindOptions};
     use crate::server::socket::Address;
 
-    /// A directory of a test's own, removed at its end.
+    /// A directory for one test, removed when dropped.
     struct Scratch(PathBuf);
 
     impl Scratch {
@@ -388,7 +390,7 @@ mod tests {
     #[tokio::test]
     async fn the_mode_is_what_was_asked_for_whatever_the_umask() {
         let scratch = Scratch::new("mode");
-        // No umask makes one of these of what the system has by default, 0777.
+        // No umask turns the default mode, 0777, into one of these modes.
         for text in ["0660", "0600", "0666", "0007"] {
             let options = BindOptions {
                 unix_mode: text.parse().expect("a mode"),
@@ -424,7 +426,7 @@ mod tests {
             assert_eq!(scratch.path().metadata().expect("it is there").gid(), own);
             drop(listening.expect("it is our own"));
         }
-        // A group that is not ours: root may give the file away, and nobody else.
+        // A foreign group: only root may give the file to it.
         match listening(&scratch.path(), &with(UnixGroup::Number(own + 1))).await {
             Ok(_listening) => {
                 let gid = scratch.path().metadata().expect("it is there").gid();
@@ -460,7 +462,7 @@ mod tests {
         let error = refused(&path).await;
         assert!(error.contains("there is a directory"), "{error}");
         std::fs::remove_dir(&path).expect("it is there");
-        // Wherever it leads, even to a socket that was left behind.
+        // A symbolic link is refused whatever its target, even a socket that was left behind.
         let left = scratch.0.join("left");
         drop(UnixListener::bind(&left).expect("a free path"));
         for target in [&left, &scratch.0.join("nowhere")] {
@@ -527,7 +529,7 @@ mod tests {
             second.as_mut().now_or_never().is_none(),
             "it is not its turn"
         );
-        // The other one has replaced it meanwhile.
+        // Another server has replaced the file meanwhile.
         std::fs::remove_file(&path).expect("it is there");
         let first = UnixListener::bind(&path).expect("a free path");
         drop(other);
@@ -554,7 +556,7 @@ mod tests {
         let path = scratch.path();
         drop(UnixListener::bind(&path).expect("a free path"));
         std::fs::set_permissions(&path, Permissions::from_mode(0o0)).expect("it is ours");
-        // Root may do everything, and sees that it is left over.
+        // Root may connect, and finds that the socket was left behind.
         match listening(&path, &BindOptions::default()).await {
             Ok(listening) => drop(listening),
             Err(error) => {

@@ -1,7 +1,7 @@
-//! From the upgrade of a connection to its session, each a task of its own.
+//! From the upgrade of a connection to its session, each in a task of its own.
 //!
-//! What only the upgrade needs is gone when that is done, and an idle connection holds its session
-//! alone.
+//! The task of the upgrade ends with the upgrade, so that an idle connection holds the memory of
+//! its session alone.
 
 use std::pin::Pin;
 use std::task::{Context, Poll};
@@ -20,17 +20,19 @@ use super::tail::Tail;
 use crate::rt::Runtime;
 use crate::session::{Admission, Plain, Session, Socket};
 
-/// Which kind of stream is under the requests of a connection; one of their extensions.
+/// The concrete type of stream under a connection's requests; stored as an extension of each
+/// request.
 ///
-/// Whoever serves the connection knows it, the routes do not. Without one, a session keeps what
-/// hyper has put around the stream.
+/// The code that serves a connection knows the type, the routes do not. Without a kind, a session
+/// keeps hyper's wrapper around the stream.
 pub(super) struct Kind<R: Runtime>(fn(Upgraded, Upgrade<R>));
 
 impl<R: Runtime> Kind<R> {
-    /// hyper's own, whatever is in it.
+    /// hyper's own type, whatever stream it wraps.
     const ANY: Self = Self(|upgraded, upgrade| upgrade.serve_any(TokioIo::new(upgraded), &[]));
 
-    /// That of connections which hyper is given as [`TokioIo`] of such a [`Lingering`] stream.
+    /// The kind of connections for which hyper was given a [`TokioIo`] of a [`Lingering`] stream of
+    /// this type.
     pub(super) fn of<Io>() -> Self
     where
         Io: AsyncRead + AsyncWrite + Unpin + Send + 'static,
@@ -76,14 +78,14 @@ impl<R: Runtime> Upgrade<R> {
         }
     }
 
-    /// Waits for the upgrade, and spawns the session on what follows it.
+    /// Waits for the upgrade, and spawns the session on the upgraded stream.
     ///
-    /// In a box it is moved by its address, and the task has room for it once. The place of one
-    /// that is done is then as large as the next one needs: what is left over of a larger place
-    /// lies idle between sessions.
+    /// The box keeps the task small: a move copies a pointer, and the task stores the upgrade once.
+    /// The freed memory of one task then has the size that the next task needs, where a larger
+    /// block would leave an unused rest between sessions.
     pub(super) async fn run(self: Box<Self>, upgrade: OnUpgrade, kind: Option<Kind<R>>) {
         let upgraded = upgraded(&self.admission, upgrade).instrument(self.span.clone());
-        // Whichever is first; the other one is dropped.
+        // The first to complete decides; the other future is dropped.
         let Either::Left((Some(upgraded), _)) = select(Box::pin(upgraded), self.end.clone()).await
         else {
             return;
@@ -92,7 +94,7 @@ impl<R: Runtime> Upgrade<R> {
         serve(upgraded, *self);
     }
 
-    /// Serves a connection of our own listeners where it is best served.
+    /// Serves a connection of our own listeners, on the worker that suits it best.
     fn place(mut self, stream: Stream, ahead: impl AsRef<[u8]> + Send + 'static) {
         let rt = self.admission.app().rt().clone();
         let home = stream.is_movable().then(|| self.admission.place());
@@ -105,7 +107,7 @@ impl<R: Runtime> Upgrade<R> {
         }
     }
 
-    /// Serves a connection here, and keeps less of it.
+    /// Serves a connection on this thread, and keeps less of the stream.
     fn serve_slim(self, stream: Stream, ahead: &[u8]) {
         match stream.slim() {
             Ok(io) => self.serve(Tail::new(io, ahead)),
@@ -113,7 +115,7 @@ impl<R: Runtime> Upgrade<R> {
         }
     }
 
-    /// Serves a connection of somebody else's listener.
+    /// Serves a connection of a foreign listener.
     fn serve_any<Io>(self, io: Io, ahead: &[u8])
     where
         Io: AsyncRead + AsyncWrite + Unpin + Send + 'static,
@@ -131,7 +133,7 @@ impl<R: Runtime> Upgrade<R> {
     }
 }
 
-/// The one span of a connection: whose it is, and nothing of what it says.
+/// The one span of a connection, with its client and without any message.
 fn span<R: Runtime>(admission: &Admission<R>) -> Span {
     debug_span!(
         "connection",
@@ -144,7 +146,7 @@ fn span<R: Runtime>(admission: &Admission<R>) -> Span {
     )
 }
 
-/// What follows the upgrade, if it comes in time.
+/// The upgraded connection, if the upgrade succeeds in time.
 async fn upgraded<R: Runtime>(admission: &Admission<R>, upgrade: OnUpgrade) -> Option<Upgraded> {
     let rt = admission.app().rt();
     let deadline = rt.now() + admission.app().limits().handshake_timeout;
@@ -164,11 +166,11 @@ async fn upgraded<R: Runtime>(admission: &Admission<R>, upgrade: OnUpgrade) -> O
     }
 }
 
-/// A session in its span, until it or everything ends.
+/// A session in its span, until the session or the server ends.
 struct Serving<S, R: Runtime> {
     session: Session<S, R>,
     end: End,
-    /// `None` where nobody wants to know.
+    /// `None` if the span is disabled.
     span: Option<Box<Span>>,
 }
 
@@ -193,8 +195,8 @@ where
         }
         debug!("session closed");
         drop(entered);
-        // It ends before the session does, which a drain waits for: on another thread it would be
-        // late.
+        // Close the span before the session is dropped: a drain waits for the session, and could
+        // otherwise return while the span is still open on another thread.
         this.span = None;
         Poll::Ready(())
     }
@@ -206,7 +208,7 @@ mod tests {
     use crate::rt::Tokio;
     use crate::server::stream::Slim;
 
-    /// Most of what an idle connection costs: what few sessions have belongs into a box.
+    /// The largest part of the memory of an idle connection: rarely used fields belong into a box.
     #[test]
     fn the_task_of_a_session_stays_small() {
         let bytes = size_of::<Serving<Tail<Slim>, Tokio>>();

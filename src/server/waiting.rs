@@ -1,4 +1,5 @@
-//! Which connections have a place until they are upgraded, and which gives way to a newcomer; pure.
+//! Decides which connections have a slot until they are upgraded, and which gives way to a
+//! newcomer; pure.
 
 use std::cmp::Reverse;
 use std::collections::{BTreeMap, BTreeSet};
@@ -7,22 +8,22 @@ use std::net::IpAddr;
 use crate::client::address::group;
 use crate::metrics::DisplaceReason as Bound;
 
-/// Most places.
+/// The maximum numbers of slots.
 #[derive(Clone, Copy, Debug)]
 pub(super) struct Bounds {
     pub(super) in_all: usize,
-    /// Of one IPv4 address, or one /64 of IPv6.
+    /// Slots of one IPv4 address, or one /64 of IPv6.
     pub(super) per_address: usize,
 }
 
-/// Where a connection comes from, as the bounds count it; `None` on a Unix socket.
+/// The address of a connection, as the bounds count it; `None` on a Unix socket.
 type Owner = Option<IpAddr>;
 
-/// A connection that asks for a place.
+/// A connection that asks for a slot.
 #[derive(Clone, Copy, Debug)]
 pub(super) struct Newcomer {
     owner: Owner,
-    /// Whether its address has a bound: a proxy has none, as many clients come through it.
+    /// Whether its address has a bound; a proxy has none, because many clients come through it.
     is_bounded: bool,
 }
 
@@ -35,27 +36,29 @@ impl Newcomer {
     }
 }
 
-/// The number of a connection, in the order in which they came.
+/// The number of a connection, in the order of arrival.
 pub(super) type Number = u64;
 
-/// All connections with a place, each with a `T` that tells it to go.
+/// All connections with a slot, each with a `T` that tells it to close.
 ///
-/// At the bound of an address, one of the same address gives way. At the bound in all, one of the
-/// address gives way that has most connections without a whole request head: so a flood from one
-/// address costs nobody else anything, however slow the others are. Of these it is the oldest,
-/// which has had most time. A connection with its answer gives way before all others: there is
-/// nothing left to do for it. A connection that is being served does not give way.
+/// At the bound of an address, a connection of that address gives way. At the bound in total, a
+/// connection gives way whose address has the most connections without a whole request head: a
+/// flood from one address therefore costs other addresses nothing, however slow their clients are.
+/// Among the connections of that address the oldest gives way, because it has had the most time. A
+/// connection whose client has its response gives way before all others, because no work is left
+/// for it. A connection that is being served never gives way.
 ///
-/// Each step takes a time that grows with the logarithm of the number of connections.
+/// Each step takes time logarithmic in the number of connections.
 #[derive(Debug)]
 pub(super) struct Crowd<T> {
     bounds: Bounds,
     next: Number,
     held: BTreeMap<Number, Held<T>>,
-    /// Only those that have a connection.
+    /// The owners that have a connection.
     owners: BTreeMap<Owner, Owned>,
     answered: BTreeSet<Number>,
-    /// The owners of connections that wait: by how many these are, then by the age of the oldest.
+    /// The owners of connections without a whole request head, by the number of those connections,
+    /// then by the age of the oldest.
     fullest: BTreeSet<Rank>,
 }
 
@@ -87,7 +90,7 @@ impl Owned {
 pub(super) struct Displaced<T> {
     /// The bound that was reached.
     pub(super) bound: Bound,
-    /// Tells the connection to go.
+    /// Tells the connection to close.
     pub(super) tell: T,
 }
 
@@ -103,11 +106,11 @@ impl<T> Crowd<T> {
         }
     }
 
-    /// Makes room for a newcomer: another connection may have to give way.
+    /// Makes room for a newcomer, for which another connection may have to give way.
     ///
     /// # Errors
     ///
-    /// The bound that is reached, where all connections that could give way are being served.
+    /// The bound that is reached, if all connections that could give way are being served.
     pub(super) fn make_room(&mut self, newcomer: Newcomer) -> Result<Option<Displaced<T>>, Bound> {
         let own = self.owners.get(&newcomer.owner);
         let count = own.map_or(0, |own| own.count);
@@ -132,7 +135,7 @@ impl<T> Crowd<T> {
         Ok(Some(Displaced { bound, tell }))
     }
 
-    /// Gives a newcomer for whom there is room its place.
+    /// Gives a slot to a newcomer; there must be room.
     pub(super) fn enter(&mut self, newcomer: Newcomer, tell: T) -> Number {
         let number = self.next;
         self.next += 1;
@@ -145,9 +148,9 @@ impl<T> Crowd<T> {
         number
     }
 
-    /// A whole request head has come.
+    /// Notes that a whole request head has arrived.
     ///
-    /// Returns `false` if the connection has given way, and is not to be served.
+    /// Returns `false` if the connection has given way, and must not be served.
     pub(super) fn serve(&mut self, number: Number) -> bool {
         let Some(owner) = self.owner(number) else {
             return false;
@@ -158,7 +161,7 @@ impl<T> Crowd<T> {
         true
     }
 
-    /// The client has its answer; only the end of the connection is waited for.
+    /// Notes that the client has its response; only the end of the connection is missing.
     pub(super) fn answered(&mut self, number: Number) {
         if let Some(owner) = self.owner(number) {
             self.answered.insert(number);
@@ -169,7 +172,7 @@ impl<T> Crowd<T> {
         }
     }
 
-    /// Gives a place back; one that has given way has none.
+    /// Frees the slot of a connection; `None` if it has already given way.
     pub(super) fn leave(&mut self, number: Number) -> Option<T> {
         let Held { owner, tell } = self.held.remove(&number)?;
         self.answered.remove(&number);
@@ -185,7 +188,7 @@ impl<T> Crowd<T> {
         self.held.get(&number).map(|held| held.owner)
     }
 
-    /// Changes what an owner has, and its rank with it.
+    /// Changes the connections of an owner, and updates its rank.
     fn change(&mut self, owner: Owner, change: impl FnOnce(&mut Owned)) {
         let owned = self.owners.entry(owner).or_default();
         if let Some(rank) = owned.rank(owner) {
@@ -205,7 +208,7 @@ mod tests {
 
     use super::*;
 
-    /// A crowd whose connections are told to go by their own number.
+    /// A crowd whose connections carry their own number.
     struct Door {
         crowd: Crowd<Number>,
         came: Number,
@@ -220,7 +223,7 @@ mod tests {
             Self { crowd, came: 0 }
         }
 
-        /// Returns the number of the newcomer, and which connection gave way at which bound.
+        /// Returns the number of the newcomer, and the connection that gave way, with the bound.
         fn enter(
             &mut self,
             newcomer: Newcomer,
@@ -232,12 +235,12 @@ mod tests {
             Ok((number, displaced.map(|gone| (gone.tell, gone.bound))))
         }
 
-        /// The one that gives way to the newcomer.
+        /// The connection that gives way to the newcomer.
         fn displaced(&mut self, newcomer: Newcomer) -> Option<(Number, Bound)> {
             self.enter(newcomer).expect("there is a place").1
         }
 
-        /// Lets so many enter, for whom there is room.
+        /// Lets `count` connections enter, for which there is room.
         fn fill(&mut self, count: usize, newcomer: Newcomer) {
             for _ in 0..count {
                 assert_eq!(self.displaced(newcomer), None);
@@ -274,11 +277,11 @@ mod tests {
         let mut door = Door::new(6, 9);
         door.fill(2, client(1));
         door.fill(4, client(2));
-        // The slow ones of another address are older, but fewer.
+        // The slow connections of another address are older, but fewer.
         assert_eq!(door.displaced(client(2)), Some((2, Bound::Handshakes)));
         assert_eq!(door.displaced(client(3)), Some((3, Bound::Handshakes)));
         assert_eq!(door.displaced(client(3)), Some((4, Bound::Handshakes)));
-        // Where all have as many it is the oldest.
+        // With equal numbers, the address with the oldest connection gives way.
         assert_eq!(door.displaced(client(4)), Some((0, Bound::Handshakes)));
     }
 
@@ -315,7 +318,7 @@ mod tests {
         assert_eq!(door.displaced(client(3)), Some((2, Bound::Handshakes)));
         door.crowd.answered(0);
         door.crowd.answered(1);
-        // Older ones wait, but the answer of this one has been made.
+        // Older connections wait, but this connection has its response.
         assert_eq!(door.displaced(client(2)), Some((0, Bound::Handshakes)));
     }
 
@@ -330,7 +333,7 @@ mod tests {
         door.fill(3, Newcomer::of(None, false));
     }
 
-    /// What happens to a crowd.
+    /// An event of a crowd.
     #[derive(Clone, Debug)]
     enum Event {
         Enter(u8, bool),
@@ -356,10 +359,10 @@ mod tests {
         Waiting,
     }
 
-    /// All connections with a place, the oldest first, each with its owner and its stage.
+    /// All connections with a slot, the oldest first, each with its owner and its stage.
     type Model = Vec<(Number, Owner, Stage)>;
 
-    /// The one that is to give way, by going through all of them.
+    /// The connection that must give way, found by a linear search.
     fn to_displace(
         model: &Model,
         newcomer: Newcomer,
@@ -399,7 +402,8 @@ mod tests {
     proptest! {
         #![proptest_config(crate::cases::cases())]
 
-        /// Whatever happens, the right one gives way, no bound is passed, and nothing is left.
+        /// After any sequence of events the right connection gives way, no bound is exceeded, and
+        /// no state is left over.
         #[test]
         fn the_right_one_gives_way_whatever_happens(
             (in_all, per_address) in (1..9_usize, 1..5_usize),

@@ -1,4 +1,4 @@
-//! On which way a connection has come: over loopback, from elsewhere, or through a file.
+//! The route of a connection: over loopback, from another machine, or through a Unix socket.
 
 use std::any::Any;
 use std::io;
@@ -10,30 +10,32 @@ use tokio::net::UnixStream;
 
 use super::stream::Stream;
 
-/// The way of a connection; one of the extensions of its requests.
+/// The route of a connection; stored as an extension of its requests.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) enum Way {
-    /// To an address that others can reach.
+    /// To an address that other machines can reach.
     Elsewhere,
     /// Through the file of a Unix socket, which no page can reach.
     File,
-    /// To a loopback address, whatever address is listened on.
+    /// To a loopback address, whatever address the listener has.
     Loopback,
-    /// Accepted by an accept loop that tells nothing of it.
+    /// Unknown: the accept loop reports no addresses.
     Unknown,
 }
 
-/// What an accept loop knows of a connection, beside its stream.
+/// The addresses that an accept loop knows of a connection.
 #[derive(Clone, Copy, Debug)]
 pub(super) struct Ends {
-    /// What is listened on, which may stand for any address.
+    /// The listener's address, which may be a wildcard.
     pub(super) listener: Option<SocketAddr>,
     pub(super) peer: Option<SocketAddr>,
 }
 
 impl Way {
-    /// That of an accepted stream. The local address of a known stream tells it; of any other one
-    /// the listener's does, or else the peer's: what comes from loopback goes to loopback.
+    /// The route of an accepted stream.
+    ///
+    /// The local address decides for a known type of stream. For any other type the listener's
+    /// address decides, or else the peer's: a connection from loopback goes to loopback.
     pub(super) fn of<Io: 'static>(io: &Io, ends: Ends) -> Self {
         let io: &dyn Any = io;
         if let Some(stream) = io.downcast_ref::<Stream>() {
@@ -50,7 +52,7 @@ impl Way {
         listener.or(ends.peer).map_or(Self::Unknown, Self::to)
     }
 
-    /// An address that the system does not tell counts as the one for which the rules are stricter.
+    /// An unknown local address counts as loopback, for which the rules are stricter.
     fn at(local: io::Result<SocketAddr>) -> Self {
         local.map_or(Self::Loopback, Self::to)
     }
@@ -101,7 +103,7 @@ mod tests {
         }
     }
 
-    /// The listener's address stands for all of the machine's, and the peer's may be another one.
+    /// The listener's address is a wildcard, and the peer's may belong to another machine.
     #[tokio::test]
     async fn a_socket_tells_its_own_address_whatever_is_listened_on() {
         let listener = TcpListener::bind("0.0.0.0:0").await.expect("a free port");

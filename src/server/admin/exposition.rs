@@ -1,4 +1,4 @@
-//! `/metrics`: what the application has counted, as OpenMetrics; `docs/metrics.md` lists it.
+//! `/metrics`: the application's counters as OpenMetrics; `docs/metrics.md` lists them.
 
 use std::fmt;
 
@@ -30,15 +30,15 @@ const PLAIN: MediaType = MediaType {
 /// A text format of metrics.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) enum Format {
-    /// OpenMetrics 1.0, for those who ask for it, as Prometheus does.
+    /// OpenMetrics 1.0, for clients that ask for it, as Prometheus does.
     OpenMetrics,
-    /// The older format of Prometheus, for everybody else: it knows no infos, and counters by their
-    /// whole name.
+    /// The older format of Prometheus, for all other clients: it has no infos, and its counters are
+    /// declared with their suffix.
     Plain,
 }
 
 impl Format {
-    /// The one that a request likes better.
+    /// The format that the client prefers.
     pub(super) fn accepted(headers: &HeaderMap) -> Self {
         if prefers(headers, OPEN_METRICS, PLAIN) {
             Self::OpenMetrics
@@ -72,7 +72,7 @@ fn shown(snapshot: Snapshot, format: Format) -> String {
     }
 }
 
-/// The older format of what is in the newer one.
+/// Converts OpenMetrics into the older format.
 fn plain(open_metrics: &str) -> String {
     let mut plain = String::new();
     let mut help = "";
@@ -99,7 +99,7 @@ fn plain(open_metrics: &str) -> String {
     plain
 }
 
-/// What is told, read once, so that it fits together.
+/// All values of one response, read once so that they are consistent.
 #[derive(Debug)]
 struct Snapshot {
     counts: Counts,
@@ -114,7 +114,7 @@ struct Family {
     values: Values,
 }
 
-/// A label's value and a number for each.
+/// The values of a label, each with a number.
 type Labelled = Vec<(String, u64)>;
 
 enum Values {

@@ -1,4 +1,4 @@
-//! `/debug/tap`: what happens to one client or on one topic, live, as server-sent events.
+//! `/debug/tap`: the events of one client or one topic, live, as server-sent events.
 
 use std::convert::Infallible;
 use std::pin::pin;
@@ -18,17 +18,17 @@ use crate::limits::TAP_KEEPALIVE;
 use crate::rt::{Instant, Runtime};
 use crate::server::patience::Patience;
 
-/// Most taps at once: each may hold a window of events.
+/// Maximum number of taps at a time, because each may hold a window of events.
 const TAPS_MAX: u64 = 16;
 
-/// What is to be tapped.
+/// The query: the client or the topic to tap.
 #[derive(Deserialize)]
 pub(super) struct Wanted {
     client: Option<u64>,
     topic: Option<String>,
 }
 
-/// Streams what happens to one client or on one topic, as server-sent events.
+/// Streams the events of one client or one topic as server-sent events.
 pub(super) async fn tap<R: Runtime>(
     State(app): State<App<R>>,
     patience: Option<Extension<Patience>>,
@@ -61,7 +61,7 @@ pub(super) async fn tap<R: Runtime>(
     }
 }
 
-/// Whether a client has a session, or is about to.
+/// Whether a client has a session, or is about to have one.
 fn is_connected<R: Runtime>(app: &App<R>, client: ClientId) -> bool {
     let mut services = app.registry().names();
     services.any(|name| {
@@ -70,14 +70,14 @@ fn is_connected<R: Runtime>(app: &App<R>, client: ClientId) -> bool {
     })
 }
 
-/// A tap whose reader may be gone, or may read no more.
+/// A tap as a response; its reader may be gone or may have stopped reading.
 struct Live<R: Runtime> {
     app: App<R>,
     tapped: Tapped,
     tap: Tap,
-    /// That of its connection, where it is one of our own.
+    /// The deadline of the connection, if our own accept loop serves it.
     patience: Option<Patience>,
-    /// When it says something though nothing happens.
+    /// When the next comment is due if no event happens.
     comment_at: Instant,
     is_new: bool,
 }
@@ -96,7 +96,7 @@ impl<R: Runtime> Live<R> {
         live
     }
 
-    /// The next event or comment, which is asked for once there is room for it.
+    /// The next event or comment; hyper asks for it once the buffer has room.
     async fn next(mut self) -> Option<(Result<Event, Infallible>, Self)> {
         let event = match self.happens().await {
             Some(event) => Event::default().data(event),
@@ -107,7 +107,7 @@ impl<R: Runtime> Live<R> {
         Some((Ok(event), self))
     }
 
-    /// The next event; none if it is time for a comment, as it is at the beginning.
+    /// The next event; `None` if a comment is due, as at the beginning.
     async fn happens(&mut self) -> Option<String> {
         if std::mem::take(&mut self.is_new) {
             return None;
@@ -119,14 +119,14 @@ impl<R: Runtime> Live<R> {
         }
     }
 
-    /// Gives the reader until then, and a time for a write, to take what there is.
+    /// Extends the reader's deadline to `until` plus the time for a write.
     fn wait(&self, until: Instant) {
         if let Some(patience) = &self.patience {
             patience.extend(until + self.app.limits().write_timeout);
         }
     }
 
-    /// What is tapped, and whether anything may happen there.
+    /// The text of a comment: the tapped client or topic, and whether it is connected.
     fn comment(&self) -> String {
         match &self.tapped {
             Tapped::Client(client) if is_connected(&self.app, *client) => {

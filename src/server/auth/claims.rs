@@ -1,26 +1,26 @@
-//! What a token says, and whether it is enough: pure.
+//! The claims of a token, and whether they are sufficient: pure.
 
 use std::time::{Duration, SystemTime};
 
 use serde_json::{Map, Value};
 
-/// Most names in `services` that are looked at.
+/// Maximum number of names in `services` that are compared.
 const GRANTS_MAX: usize = 256;
 
-/// What a token says.
+/// The claims of a token.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub(super) struct Claims {
-    /// Whom it is about: `sub`.
+    /// The subject: `sub`.
     pub(super) subject: Option<String>,
     issuer: Option<String>,
     audiences: Vec<String>,
     not_before: Option<SystemTime>,
     expires: SystemTime,
-    /// Names of services, or starts of names with a `*` behind them.
+    /// Names of services, or prefixes of names followed by `*`.
     services: Vec<String>,
 }
 
-/// What a token must say.
+/// The required claims.
 #[derive(Clone, Copy, Debug)]
 pub(super) struct Expected<'a> {
     pub(super) audiences: &'a [String],
@@ -28,28 +28,28 @@ pub(super) struct Expected<'a> {
     pub(super) leeway: Duration,
 }
 
-/// Why what a token says is not enough.
+/// Why the claims are not sufficient.
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
 pub enum ClaimError {
-    /// It is for somebody else.
+    /// The token is for another audience.
     #[error("its `aud` is none of ours")]
     Audience,
-    /// It is over.
+    /// The token has expired.
     #[error("its `exp` is over")]
     Expired,
-    /// Somebody else has issued it.
+    /// The token is from an issuer that is not accepted.
     #[error("its `iss` is none that is believed")]
     Issuer,
-    /// A claim is not what it should be, or is missing.
+    /// A claim is invalid or missing.
     #[error("its `{0}` is not what it should be")]
     Malformed(&'static str),
-    /// It is good only later.
+    /// The token is not valid yet.
     #[error("its `nbf` is yet to come")]
     NotYet,
 }
 
 impl Claims {
-    /// Reads the payload of a token.
+    /// Parses the payload of a token.
     pub(super) fn parse(json: &str) -> Result<Self, ClaimError> {
         let claims: Map<String, Value> =
             serde_json::from_str(json).map_err(|_| ClaimError::Malformed("payload"))?;
@@ -58,13 +58,13 @@ impl Claims {
             issuer: text(&claims, "iss")?,
             audiences: texts(&claims, "aud")?,
             not_before: date(&claims, "nbf")?,
-            // A token that never ends could never be taken back.
+            // A token without an end could never be revoked.
             expires: date(&claims, "exp")?.ok_or(ClaimError::Malformed("exp"))?,
             services: texts(&claims, "services")?,
         })
     }
 
-    /// Until when it is good, if it is good at this time.
+    /// Checks the claims at the time `wall`; returns when the token expires.
     pub(super) fn check(
         &self,
         expected: &Expected<'_>,
@@ -96,7 +96,7 @@ impl Claims {
         Ok(end)
     }
 
-    /// Whether it allows to join this service: by name, or by a start with a `*` behind it.
+    /// Whether the token grants this service, by its name or by a prefix followed by `*`.
     pub(super) fn grant(&self, service: &str) -> bool {
         let mut services = self.services.iter().take(GRANTS_MAX);
         services.any(|granted| match granted.strip_suffix('*') {
@@ -116,7 +116,7 @@ fn text(claims: &Map<String, Value>, name: &'static str) -> Result<Option<String
     }
 }
 
-/// A list of texts, or one text alone.
+/// A list of texts; a single text counts as a list of one.
 fn texts(claims: &Map<String, Value>, name: &'static str) -> Result<Vec<String>, ClaimError> {
     let malformed = ClaimError::Malformed(name);
     let Some(value) = claims.get(name) else {

@@ -1,4 +1,4 @@
-//! Keys that sign tokens, each with the one algorithm it is for.
+//! Keys that sign tokens, each for one algorithm.
 
 use jsonwebtoken::crypto::verify;
 use jsonwebtoken::jwk::Jwk;
@@ -8,20 +8,20 @@ use tracing::warn;
 
 use crate::limits::TOKEN_KEYS_MAX;
 
-/// Most keys of one source.
+/// Maximum number of keys of one source.
 const KEYS_MAX: usize = 32;
 
 /// Shortest secret, in bytes: as long as the hash of HS256 (RFC 7518 3.2).
 pub(in crate::server) const SECRET_BYTES_MIN: usize = 32;
 
-/// Shortest modulus of RSA, in bytes (RFC 7518 3.3).
+/// Shortest RSA modulus, in bytes (RFC 7518 3.3).
 const RSA_BYTES_MIN: usize = 256;
 
-/// Some keys.
+/// A set of keys.
 #[derive(Clone, Debug, Default)]
 pub struct Keys(Vec<Key>);
 
-/// A key with its algorithm, which nothing that a token says can change.
+/// A key with its algorithm, which the content of a token cannot change.
 #[derive(Clone, Debug)]
 pub(super) struct Key {
     id: Option<String>,
@@ -32,19 +32,19 @@ pub(super) struct Key {
 /// Why keys could not be read.
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
 pub enum KeyError {
-    /// There is none that can be used.
+    /// The source contains no usable key.
     #[error("there is no key in it for RS, PS or ES (P-256, P-384) signatures, Ed25519 or HMAC")]
     None,
-    /// It is neither PEM nor a JWKS.
+    /// The source is neither PEM nor a JWKS.
     #[error("it is neither PEM, with public keys, nor a JWKS")]
     Neither,
-    /// A private key is in it.
+    /// The source contains a private key.
     #[error("there is a private key in it, which must not be here: only public keys are needed")]
     Private,
     /// The secret is too short.
     #[error("a secret needs at least {SECRET_BYTES_MIN} bytes, best from a random source")]
     ShortSecret,
-    /// There are too many.
+    /// The source contains too many keys.
     #[error("there are more than {KEYS_MAX} keys in it")]
     TooMany,
 }
@@ -52,18 +52,18 @@ pub enum KeyError {
 /// Whether secrets may be among the keys.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) enum Secrets {
-    /// They may: nobody else reads the file.
+    /// Secrets are allowed, in a file that only this server reads.
     Allowed,
-    /// They may not: everybody can read what is published.
+    /// Secrets are refused, because published keys are readable for all.
     Refused,
 }
 
 impl Keys {
-    /// A secret that we share with the issuer, for HS256.
+    /// A secret that this server shares with the issuer, for HS256.
     ///
     /// # Errors
     ///
-    /// When it is too short to be one.
+    /// When the secret is too short.
     pub fn secret(secret: &[u8]) -> Result<Self, KeyError> {
         if secret.len() < SECRET_BYTES_MIN {
             return Err(KeyError::ShortSecret);
@@ -77,12 +77,12 @@ impl Keys {
 
     /// The keys of a file: public keys in PEM, or a JWKS.
     ///
-    /// A key of PEM is for RS256, ES256, ES384 or EdDSA, by its kind; one of a JWKS for its `alg`,
-    /// and if it has none for these.
+    /// A PEM key is for RS256, ES256, ES384 or EdDSA, depending on its type. A JWK is for its
+    /// `alg`, or for the same algorithms if it has none.
     ///
     /// # Errors
     ///
-    /// When there is none, or one that must not be there.
+    /// When the file contains no usable key, or a private key.
     pub fn read(text: &str) -> Result<Self, KeyError> {
         if text.trim_start().starts_with('{') {
             Self::jwks(text, Secrets::Allowed)
@@ -91,7 +91,7 @@ impl Keys {
         }
     }
 
-    /// The keys of a JWKS; those of kinds we do not know are left out.
+    /// The keys of a JWKS; keys of unknown types are skipped.
     pub(super) fn jwks(text: &str, secrets: Secrets) -> Result<Self, KeyError> {
         let set: Value = serde_json::from_str(text).map_err(|_| KeyError::Neither)?;
         let listed = set.get("keys").and_then(Value::as_array);
@@ -135,26 +135,26 @@ impl Keys {
         some.then_some(Self(keys)).ok_or(KeyError::None)
     }
 
-    /// These and those.
+    /// The union of two sets of keys.
     #[must_use]
     pub fn and(mut self, other: Self) -> Self {
         self.0.extend(other.0);
         self
     }
 
-    /// How many there are.
+    /// The number of keys.
     pub fn len(&self) -> usize {
         self.0.len()
     }
 
-    /// Whether there are none.
+    /// Whether the set is empty.
     pub fn is_empty(&self) -> bool {
         self.0.is_empty()
     }
 
-    /// The keys of these sources that a token of this algorithm is checked with: those of the name
-    /// that it gives and then those without a name, or, if it gives none, any; but no more than
-    /// [`TOKEN_KEYS_MAX`].
+    /// The keys of these sources that may verify a token with this algorithm, at most
+    /// [`TOKEN_KEYS_MAX`]. If the token names a key, keys of that name come first, followed by keys
+    /// without a name; otherwise any key may verify it.
     pub(super) fn candidates<'a>(
         sources: [&'a Self; 2],
         algorithm: &str,
@@ -168,13 +168,13 @@ impl Keys {
         named.chain(others).take(TOKEN_KEYS_MAX)
     }
 
-    /// Whether a key has this name.
+    /// Whether the set has a key with this name.
     pub(super) fn name(&self, id: &str) -> bool {
         self.0.iter().any(|key| key.id.as_deref() == Some(id))
     }
 
-    /// The algorithms of which these sources together have more than [`TOKEN_KEYS_MAX`] keys, as a
-    /// list; empty if there are none.
+    /// The algorithms for which these sources together have more than [`TOKEN_KEYS_MAX`] keys, as a
+    /// comma-separated list; empty if there are none.
     pub(super) fn crowded(sources: [&Self; 2]) -> String {
         let mut counts: Vec<(Algorithm, usize)> = Vec::new();
         for key in sources.into_iter().flat_map(|keys| &keys.0) {
@@ -199,23 +199,23 @@ pub(super) fn tell_of(algorithms: &str) {
     );
 }
 
-/// How a key fits the name that a token gives.
+/// How a key matches the name of a key in a token.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 enum Fit {
-    /// Only one of the two has a name, or neither has.
+    /// At most one of the two has a name.
     Open,
-    /// Both have the same name.
+    /// The names are equal.
     Same,
 }
 
 impl Key {
-    /// Whether it is for the algorithm of this name.
+    /// Whether the key is for the algorithm of this name.
     fn is_named(&self, algorithm: &str) -> bool {
-        // `none` and all that is unknown are no algorithms.
+        // `none` and unknown names do not parse as an algorithm.
         algorithm.parse() == Ok(self.algorithm)
     }
 
-    /// Whether it may be the one that the token names, if that names one, and how it fits.
+    /// How the key matches a name; `None` if it has a different name.
     fn fit(&self, id: Option<&str>) -> Option<Fit> {
         match (&self.id, id) {
             (Some(own), Some(id)) => (own == id).then_some(Fit::Same),
@@ -233,7 +233,7 @@ impl Key {
 
     fn from_pem(block: &[u8]) -> Option<Self> {
         let ec = |material: &DecodingKey| match material.try_get_as_bytes().ok()?.len() {
-            // A point that is not compressed.
+            // The length of an uncompressed point.
             65 => Some(Algorithm::ES256),
             97 => Some(Algorithm::ES384),
             _ => None,
@@ -270,20 +270,20 @@ impl Key {
         Self::usable(text("kid").map(str::to_owned), algorithm, material)
     }
 
-    /// The key, if it is long enough and of the kind that its algorithm needs.
+    /// The key, if it is long enough and has the type that its algorithm needs.
     fn usable(id: Option<String>, algorithm: Algorithm, material: DecodingKey) -> Option<Self> {
         let long_enough = match (material.family(), material.kind()) {
             (AlgorithmFamily::Rsa, DecodingKeyKind::RsaModulusExponent { n, .. }) => {
                 n.len() >= RSA_BYTES_MIN
             }
-            // The modulus is most of it.
+            // Most of the encoding is the modulus.
             (AlgorithmFamily::Rsa, DecodingKeyKind::SecretOrDer(der)) => der.len() >= RSA_BYTES_MIN,
             (AlgorithmFamily::Hmac, _) => {
                 material.try_get_as_bytes().ok()?.len() >= SECRET_BYTES_MIN
             }
             (AlgorithmFamily::Ec | AlgorithmFamily::Ed, _) => true,
         };
-        // A signature that cannot be right shows whether the key can be used at all.
+        // Verifying a wrong signature returns an error if the key is unusable.
         let usable = verify("AA", b"", &material, algorithm).is_ok();
         (long_enough && usable).then_some(Self {
             id,

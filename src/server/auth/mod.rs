@@ -1,4 +1,4 @@
-//! JSON Web Tokens: who a client is and what it may join, signed by somebody who is believed.
+//! JSON Web Tokens: a client's identity and its grants, signed by a trusted issuer.
 
 use std::collections::BTreeMap;
 use std::sync::Arc;
@@ -32,32 +32,32 @@ use self::published::News;
 pub use self::remote::Remote;
 pub(super) use self::token::find;
 
-/// Who may join a service.
+/// The clients that may join a service.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub enum Join {
-    /// Everybody; a token that is shown is checked all the same.
+    /// Any client; a token that the client shows is checked nevertheless.
     Anyone,
-    /// Whoever shows a valid token.
+    /// Clients with a valid token.
     Authenticated,
-    /// Whose token names the service in its `services`.
+    /// Clients whose token names the service in its `services`.
     #[default]
     Granted,
 }
 
-/// What a token must be.
+/// The requirements for a token.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct JwtPolicy {
-    /// Of its `aud`, one must be among these; if these are none, it must have no `aud`.
+    /// The accepted `aud` values; if empty, a token must have no `aud`.
     pub audiences: Vec<String>,
-    /// Its `iss` must be one of these; if these are none, it may be any.
+    /// The accepted `iss` values; if empty, any `iss` is accepted.
     pub issuers: Vec<String>,
-    /// How far its issuer's clock and ours may be apart.
+    /// Maximum difference between the issuer's clock and this server's.
     pub leeway: Duration,
-    /// Who may join each service; [`Join::Granted`] for one that is not here.
+    /// The clients that may join each service; [`Join::Granted`] for a service that is not listed.
     pub services: BTreeMap<String, Join>,
 }
 
-/// Decides by a JSON Web Token.
+/// Authorizes clients by a JSON Web Token.
 #[derive(Clone, Debug)]
 pub struct Jwt {
     policy: Arc<JwtPolicy>,
@@ -66,39 +66,39 @@ pub struct Jwt {
     remote: Option<Remote>,
 }
 
-/// Why a token is not believed.
+/// Why a token is rejected.
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
 pub enum TokenError {
-    /// What it says is not enough.
+    /// The claims are not sufficient.
     #[error(transparent)]
     Claim(#[from] ClaimError),
-    /// Its header asks for something that is unknown here.
+    /// The header requires an extension that is not supported.
     #[error("its header has `crit`")]
     Critical,
-    /// It is no JSON Web Token.
+    /// The text is not a signed JSON Web Token.
     #[error("it is no signed JSON Web Token")]
     Malformed,
-    /// No key that there is has signed it with that key's algorithm.
+    /// No known key has made the signature with the algorithm of that key.
     #[error("no key of ours has signed it")]
     Signature,
-    /// It is longer than a token may be.
+    /// The token exceeds the maximum length.
     #[error("it is longer than {TOKEN_BYTES_MAX} bytes")]
     TooLong,
-    /// A key may have signed it that is published, and that has not been fetched yet.
+    /// The signature may be from a published key that has not been fetched yet.
     #[error("its key is not among those that were fetched")]
     UnknownKey,
 }
 
-/// How far the decision about a client has come.
+/// The progress of a decision about a client.
 enum Decision {
-    /// It is made.
+    /// The decision is made.
     Made(Result<Identity, Denied>),
-    /// It needs newer keys.
+    /// The decision needs newer keys.
     NeedsKeys(Remote),
 }
 
 impl Jwt {
-    /// Believes tokens that one of these keys has signed.
+    /// Accepts tokens signed by one of these keys.
     pub fn new(keys: Keys, policy: JwtPolicy) -> Self {
         let crowded = Keys::crowded([&keys, &Keys::default()]);
         if !crowded.is_empty() {
@@ -111,7 +111,7 @@ impl Jwt {
         }
     }
 
-    /// Believes also the keys that somebody else publishes.
+    /// Accepts tokens signed by published keys, too.
     #[must_use]
     pub fn with_remote(self, remote: Remote) -> Self {
         remote.stand_beside(Arc::clone(&self.keys));
@@ -119,13 +119,13 @@ impl Jwt {
         Self { remote, ..self }
     }
 
-    /// The claims of a token, if it is believed at this time.
+    /// Verifies a token at the time `wall`, and returns its claims.
     ///
     /// # Errors
     ///
-    /// When it is not; the text is for the log and names no part of the token.
+    /// When the token is rejected; the text is for the log and contains no part of the token.
     pub fn check(&self, token: &str, wall: SystemTime) -> Result<Checked, TokenError> {
-        // Before anything looks into it.
+        // Check the length before any parsing.
         if token.len() > TOKEN_BYTES_MAX {
             return Err(TokenError::TooLong);
         }
@@ -133,7 +133,7 @@ impl Jwt {
         let remote = self.remote.as_ref().map(Remote::keys).unwrap_or_default();
         let sources = [&*self.keys, &*remote];
         let algorithm = parts.algorithm();
-        // The algorithm is the key's: what the token says only chooses among the keys.
+        // The key determines the algorithm; the token's header only selects among the keys.
         let mut candidates = Keys::candidates(sources, algorithm, parts.id());
         let message = parts.message.as_bytes();
         let is_signed = candidates.any(|key| {
@@ -148,8 +148,8 @@ impl Jwt {
         Err(TokenError::Signature)
     }
 
-    /// Whether a key may have signed this that is published and not fetched yet: the token names a
-    /// key that is unknown, or nothing was ever fetched.
+    /// Whether the signature may be from a published key that is not fetched yet: the token names
+    /// an unknown key, or no fetch has succeeded so far.
     fn may_be_published(&self, parts: &Parts<'_>, sources: [&Keys; 2]) -> bool {
         let Some(remote) = &self.remote else {
             return false;
@@ -161,7 +161,7 @@ impl Jwt {
         is_unknown && parts.may_have_a_published_key()
     }
 
-    /// The claims of a token, if they are enough at this time; its signature is not looked at.
+    /// Checks the claims of a token at the time `wall`, without its signature.
     fn believe(&self, parts: &Parts<'_>, wall: SystemTime) -> Result<Checked, TokenError> {
         let json = parts.payload()?;
         let claims = Claims::parse(&json)?;
@@ -211,7 +211,7 @@ impl Jwt {
         })
     }
 
-    /// Decides by keys that are newer than this moment, or says when there may be some.
+    /// Waits for newer keys and decides, or returns when to try again.
     async fn decide_anew(self, ask: Ask, remote: Remote) -> Result<Identity, Denied> {
         loop {
             let news = remote.news().await;
@@ -219,7 +219,7 @@ impl Jwt {
                 return decision;
             }
             match news {
-                // All keys that were published when it was shown are known now.
+                // All keys that were published when the client asked are known now.
                 News::Fetched { is_fresh: true } => return Err(Denied::Unauthorized),
                 News::Fetched { is_fresh: false } => {}
                 News::Later { retry_after } => return Err(Denied::Unavailable { retry_after }),
@@ -228,10 +228,10 @@ impl Jwt {
     }
 }
 
-/// A token that is believed.
+/// A token that was verified.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Checked {
-    /// Who has it.
+    /// The client's identity.
     pub identity: Identity,
     claims: Claims,
 }

@@ -1,4 +1,4 @@
-//! A token in its three parts, as it came: nothing of it is believed yet.
+//! A token split into its three parts, not verified.
 
 use base64::Engine;
 use base64::engine::general_purpose::URL_SAFE_NO_PAD as BASE64;
@@ -7,20 +7,20 @@ use serde_json::{Map, Value};
 
 use super::TokenError;
 
-/// Shortest signature of a key that may be published, in bytes: that of Ed25519 and of P-256.
+/// Shortest signature of a key that may be published, in bytes: the length of Ed25519 and P-256.
 const SIGNATURE_BYTES_MIN: usize = 64;
 
-/// A token with its header.
+/// A token with its parsed header.
 pub(super) struct Parts<'a> {
     header: Map<String, Value>,
-    /// The part that is signed.
+    /// The signed part.
     pub(super) message: &'a str,
     payload: &'a str,
     pub(super) signature: &'a str,
 }
 
 impl<'a> Parts<'a> {
-    /// Takes a token apart; only the header is looked into.
+    /// Splits a token; parses the header only.
     pub(super) fn read(token: &'a str) -> Result<Self, TokenError> {
         let (message, signature) = token.rsplit_once('.').ok_or(TokenError::Malformed)?;
         let (header, payload) = message.split_once('.').ok_or(TokenError::Malformed)?;
@@ -39,26 +39,26 @@ impl<'a> Parts<'a> {
         })
     }
 
-    /// The algorithm by which it says that it is signed.
+    /// The algorithm in the header.
     pub(super) fn algorithm(&self) -> &str {
         let algorithm = self.header.get("alg").and_then(Value::as_str);
         algorithm.expect("a token without one is not read")
     }
 
-    /// The key by which it says that it is signed.
+    /// The name of the key in the header, if there is one.
     pub(super) fn id(&self) -> Option<&str> {
         self.header.get("kid").and_then(Value::as_str)
     }
 
-    /// Its claims as text.
+    /// The claims as text.
     pub(super) fn payload(&self) -> Result<String, TokenError> {
         let payload = BASE64.decode(self.payload);
         let payload = payload.map_err(|_| TokenError::Malformed)?;
         String::from_utf8(payload).map_err(|_| TokenError::Malformed)
     }
 
-    /// Whether it looks as if a published key had signed it: such a key is no secret, and its
-    /// signatures have a length.
+    /// Whether the signature may be from a published key: the algorithm is asymmetric, and the
+    /// signature is long enough.
     pub(super) fn may_have_a_published_key(&self) -> bool {
         let algorithm = self.algorithm().parse::<Algorithm>();
         let is_public = algorithm.is_ok_and(|known| known.family() != AlgorithmFamily::Hmac);
@@ -67,7 +67,7 @@ impl<'a> Parts<'a> {
     }
 }
 
-/// A part of a token that is a JSON object.
+/// Decodes a part of a token that is a JSON object.
 fn object(part: &str) -> Result<Map<String, Value>, TokenError> {
     let bytes = BASE64.decode(part).map_err(|_| TokenError::Malformed)?;
     serde_json::from_slice(&bytes).map_err(|_| TokenError::Malformed)

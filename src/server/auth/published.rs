@@ -1,4 +1,4 @@
-//! Published keys: one task fetches them, and all threads ask for them.
+//! Published keys: one task fetches them, and all threads read them.
 
 use std::convert::Infallible;
 use std::fmt::Display;
@@ -19,40 +19,40 @@ use crate::limits::FetchPolicy;
 use crate::rt::{Clock, Instant, Random, Tokio};
 use crate::sync::Mutex;
 
-/// After which time a client comes again where no task fetches keys.
+/// When a client may try again if no task fetches keys.
 const RETRY: Duration = Duration::from_secs(1);
 
-/// Published keys, and when they are fetched.
+/// Published keys and the schedule of their fetches.
 #[derive(Debug)]
 pub(super) struct Published {
     state: Mutex<State>,
-    /// Tells the task that fetches of a fetch that begins before it is due.
+    /// Wakes the fetching task for a fetch before the regular time.
     wanted: Notify,
-    /// Tells the clients that wait that a fetch has ended.
+    /// Wakes the waiting clients when a fetch has ended.
     ended: watch::Sender<()>,
-    /// The right to fetch, which one task has.
+    /// A permit of which there is one, so that only one task fetches.
     turn: Semaphore,
 }
 
 #[derive(Debug)]
 struct State {
-    /// None until they have been fetched.
+    /// `None` until the first successful fetch.
     keys: Option<Arc<Keys>>,
-    /// Other keys that a token may be signed with.
+    /// Configured keys that a token may be signed with as well.
     beside: Arc<Keys>,
-    /// The algorithms of which there are more keys than a token is checked with, as last told.
+    /// The algorithms with more keys than are tried for a token, as of the last warning.
     crowded: String,
     schedule: Schedule,
-    /// The clock of the task that fetches; none while there is no such task.
+    /// The clock of the fetching task; `None` while there is no such task.
     clock: Option<Tokio>,
 }
 
 /// The answer to a client that has asked for newer keys.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) enum News {
-    /// The keys have been fetched; if they are fresh, what is not among them is not published.
+    /// The keys have been fetched; if they are fresh, a key that is missing is not published.
     Fetched { is_fresh: bool },
-    /// It cannot be told now; the keys may have changed all the same.
+    /// No newer keys can be fetched now; the present keys may be outdated.
     Later { retry_after: Duration },
 }
 
@@ -72,23 +72,24 @@ impl Published {
         }
     }
 
-    /// The keys as they were last fetched; none before.
+    /// The keys of the last successful fetch; empty before.
     pub(super) fn keys(&self) -> Arc<Keys> {
         self.state.lock().keys.clone().unwrap_or_default()
     }
 
-    /// Whether they have ever been fetched.
+    /// Whether any fetch has succeeded.
     pub(super) fn is_known(&self) -> bool {
         self.state.lock().keys.is_some()
     }
 
-    /// Says which other keys a token may be signed with, so that it can be told if they are many.
+    /// Sets the configured keys that a token may be signed with, which count for the warning about
+    /// too many keys.
     pub(super) fn stand_beside(&self, keys: Arc<Keys>) {
         let before = std::mem::replace(&mut self.state.lock().beside, keys);
         drop(before);
     }
 
-    /// Has them fetched at once, or as soon as the fetch that runs has ended.
+    /// Requests a fetch at once, or as soon as the running fetch has ended.
     pub(super) fn order(&self) {
         self.state.lock().schedule.order();
         self.wanted.notify_one();
@@ -98,9 +99,9 @@ impl Published {
     ///
     /// # Cancel safety
     ///
-    /// Dropping the future keeps no fetch from its end, and no other client from its answer.
+    /// Dropping the future does not cancel the fetch, and does not affect other clients.
     pub(super) async fn news(&self) -> News {
-        // From here on no end of a fetch is missed.
+        // Subscribe before asking, so that no end of a fetch is missed.
         let mut ended = self.ended.subscribe();
         let ticket = match self.ask() {
             Told::Wait(ticket) => ticket,
@@ -110,7 +111,7 @@ impl Published {
             if let Some(news) = self.outcome(ticket) {
                 return news;
             }
-            // The sender is ours, and there as long as we are.
+            // `self` owns the sender, so `changed` cannot fail.
             let _told = ended.changed().await;
         }
     }
@@ -144,10 +145,10 @@ impl Published {
         }
     }
 
-    /// Fetches them whenever that is due, for ever; a fetch that fails keeps the old ones.
+    /// Fetches the keys whenever a fetch is due, forever; a failed fetch keeps the old keys.
     ///
-    /// A second call waits until the first one is dropped. Clients that wait for a fetch which is
-    /// dropped with it are told at once.
+    /// A second call waits until the first one is dropped. Dropping the future wakes the clients
+    /// that wait for its fetch, with an answer.
     pub(super) async fn keep<F, E>(
         &self,
         app: &App<Tokio>,
@@ -176,7 +177,7 @@ impl Published {
         }
     }
 
-    /// Waits until a fetch is due, which begins with that.
+    /// Waits until a fetch is due, and marks it as begun.
     async fn due(&self, rt: &Tokio) {
         loop {
             let at = {
@@ -193,7 +194,7 @@ impl Published {
         }
     }
 
-    /// Takes the outcome of a fetch over, and tells of it.
+    /// Stores the outcome of a fetch, and logs it.
     fn end(&self, rt: &Tokio, url: &impl Display, fetched: Result<Keys, String>) {
         let (now, random) = (rt.now(), rt.random());
         match fetched {
@@ -222,8 +223,8 @@ impl Published {
         self.ended.send_replace(());
     }
 
-    /// Puts these keys in the place of the old ones, and returns of which algorithms there now are
-    /// more than a token is checked with, if these are others than before.
+    /// Replaces the keys. Returns the algorithms with more keys than are tried for a token, if they
+    /// differ from the last time and there are any.
     fn replace(&self, keys: Keys, now: Instant, random: u64) -> Option<String> {
         let keys = Arc::new(keys);
         let mut state = self.state.lock();
@@ -238,7 +239,7 @@ impl Published {
     }
 }
 
-/// The task that fetches is there.
+/// Marks the fetching task as present, until it is dropped.
 struct Kept<'a>(&'a Published, Tokio);
 
 impl<'a> Kept<'a> {

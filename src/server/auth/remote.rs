@@ -45,14 +45,14 @@ impl Remote {
         }
     }
 
-    /// Believes a server of `https://` whose certificate one of these authorities has signed.
+    /// Verifies an `https://` server with these root certificates.
     #[cfg(feature = "tls")]
     pub fn with_roots(mut self, roots: Roots) -> Self {
         self.endpoint = self.endpoint.with_roots(Some(roots));
         self
     }
 
-    /// Replaces the default of when they are fetched; shares nothing with earlier clones.
+    /// Replaces the default schedule of fetches; shares no keys with earlier clones.
     #[must_use]
     pub fn with_policy(self, policy: FetchPolicy) -> Self {
         Self {
@@ -62,7 +62,7 @@ impl Remote {
         }
     }
 
-    /// When they are fetched.
+    /// The schedule of fetches.
     pub fn policy(&self) -> &FetchPolicy {
         &self.policy
     }
@@ -71,17 +71,17 @@ impl Remote {
         &self.endpoint.url
     }
 
-    /// The keys as they were last fetched; none before.
+    /// The keys of the last successful fetch; empty before.
     pub(super) fn keys(&self) -> Arc<Keys> {
         self.published.keys()
     }
 
-    /// Whether they have ever been fetched.
+    /// Whether any fetch has succeeded.
     pub(super) fn is_known(&self) -> bool {
         self.published.is_known()
     }
 
-    /// Says which other keys a token may be signed with.
+    /// Sets the configured keys that a token may be signed with.
     pub(super) fn stand_beside(&self, keys: Arc<Keys>) {
         self.published.stand_beside(keys);
     }
@@ -91,21 +91,21 @@ impl Remote {
         self.published.news().await
     }
 
-    /// Fetches them at once, and again whenever [`FetchPolicy`] says so, or a token asks that names
-    /// a key which is not among them; a fetch that fails keeps the old ones.
+    /// Fetches the keys at once, then on the schedule of [`FetchPolicy`], and whenever a token
+    /// names an unknown key; a failed fetch keeps the old keys.
     ///
-    /// One task is to run it; another one that does waits until the first is dropped. While none
-    /// does, a client whose token nobody can judge is sent away.
+    /// One task has to run this future; a second future waits until the first is dropped. While no
+    /// task runs it, a client whose token needs newer keys is refused.
     ///
     /// # Cancel safety
     ///
-    /// Dropping the future ends a fetch, and changes no keys.
+    /// Dropping the future ends a running fetch, and changes no keys.
     pub async fn refresh(&self, app: &App<Tokio>) -> Infallible {
         let fetch = || self.fetch(app.rt());
         self.published.keep(app, self.url(), fetch).await
     }
 
-    /// Lets [`refresh`](Self::refresh) fetch them at once, or after the present fetch.
+    /// Lets [`refresh`](Self::refresh) fetch the keys at once, or after the running fetch.
     pub fn fetch_again(&self) {
         self.published.order();
     }

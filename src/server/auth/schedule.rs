@@ -1,4 +1,4 @@
-//! When published keys are fetched, and whether a client may wait for it: a pure machine.
+//! The schedule for fetching published keys, and the waits of clients: a pure state machine.
 
 use std::time::Duration;
 
@@ -8,31 +8,31 @@ use crate::rt::Instant;
 /// Decides when the next fetch begins, and whether a client whose token names an unknown key waits
 /// for it.
 ///
-/// At most one fetch runs at a time. One begins at the start, once the keys are as old as
-/// [`FetchPolicy::refresh`], after a failure with a wait that grows, at once when the operator
-/// asks, and at once for a token, unless that was the reason of another one less than
+/// At most one fetch runs at a time. A fetch begins at the start; when the keys have reached the
+/// age [`FetchPolicy::refresh`]; after a failure, with a growing wait; at once for the operator;
+/// and at once for a token, unless another token was the reason of a fetch less than
 /// [`FetchPolicy::cooldown`] ago.
 #[derive(Debug)]
 pub(super) struct Schedule {
     policy: FetchPolicy,
-    /// Fetches that have begun; the number of the one that began last.
+    /// The number of fetches that have begun, which is the number of the latest fetch.
     begun: u64,
     is_running: bool,
-    /// Whether the one that ended last brought keys.
+    /// Whether the fetch that ended last brought keys.
     is_good: bool,
-    /// Failures in a row.
+    /// Consecutive failures.
     failures: u32,
-    /// When the next one begins if it is not asked for earlier.
+    /// When the next regular fetch begins.
     due: Instant,
-    /// Whether the operator wants one at once.
+    /// Whether the operator has requested a fetch.
     is_ordered: bool,
-    /// Whether a token wants one at once.
+    /// Whether a token has requested a fetch.
     is_asked: bool,
-    /// Whether the one that runs was asked for by a token.
+    /// Whether a token requested the running fetch.
     is_answer: bool,
-    /// Whether the one that runs began before it was due.
+    /// Whether the running fetch began before the regular time.
     is_early: bool,
-    /// From when on a token may ask for one.
+    /// From when on a token may request a fetch.
     open_at: Instant,
 }
 
@@ -40,33 +40,34 @@ pub(super) struct Schedule {
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) struct Ticket {
     number: u64,
-    /// Whether it begins after the client has asked: else a key may be published in between that
-    /// it does not bring.
+    /// Whether the fetch begins after the client has asked. A fetch that was already running may
+    /// miss a key that was published meanwhile.
     is_fresh: bool,
 }
 
 /// The answer to a client that asks for newer keys.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) enum Told {
-    /// To come again after this time.
+    /// Try again after this time.
     Later(Duration),
-    /// To wait for this fetch.
+    /// Wait for this fetch.
     Wait(Ticket),
 }
 
 /// The outcome of a fetch.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) enum Outcome {
-    /// It has brought no keys.
+    /// The fetch has brought no keys.
     Failed,
-    /// It has brought keys, all that were published when the client asked if it is fresh.
+    /// The fetch has brought keys; if it is fresh, all keys that were published when the client
+    /// asked.
     Fetched { is_fresh: bool },
-    /// It has not ended.
+    /// The fetch has not ended.
     Pending,
 }
 
 impl Schedule {
-    /// The first fetch is due at once.
+    /// A schedule whose first fetch is due at once.
     pub(super) fn new(policy: FetchPolicy) -> Self {
         Self {
             policy,
@@ -83,7 +84,7 @@ impl Schedule {
         }
     }
 
-    /// Asks for keys that are newer than this moment, for a token that names an unknown one.
+    /// Asks for keys that are newer than `now`, for a token that names an unknown key.
     pub(super) fn ask(&mut self, now: Instant) -> Told {
         if self.is_running {
             return Told::Wait(Ticket {
@@ -104,12 +105,12 @@ impl Schedule {
         })
     }
 
-    /// Orders a fetch that begins at once, or as soon as the one that runs has ended.
+    /// Requests a fetch that begins at once, or as soon as the running fetch has ended.
     pub(super) fn order(&mut self) {
         self.is_ordered = true;
     }
 
-    /// When the next fetch begins, once none runs.
+    /// When the next fetch begins, provided that none runs.
     pub(super) fn begins_at(&self) -> Instant {
         if self.is_ordered || self.is_asked {
             Instant::ZERO
@@ -118,7 +119,7 @@ impl Schedule {
         }
     }
 
-    /// A fetch begins.
+    /// Notes that a fetch begins.
     pub(super) fn begin(&mut self, now: Instant) {
         self.begun += 1;
         self.is_running = true;
@@ -127,7 +128,7 @@ impl Schedule {
         self.is_answer = std::mem::take(&mut self.is_asked);
     }
 
-    /// The fetch that runs has ended, with keys or without.
+    /// Notes that the running fetch has ended, with keys or without.
     pub(super) fn end(&mut self, now: Instant, is_good: bool, random: u64) {
         self.settle(now, is_good);
         if is_good {
@@ -135,7 +136,7 @@ impl Schedule {
             self.due = now + self.policy.refresh;
             return;
         }
-        // A fetch that was asked for does not lengthen the waits of the regular ones.
+        // A failed fetch for an operator or a token does not lengthen the waits of regular fetches.
         if !self.is_early || self.failures == 0 {
             self.failures = self.failures.saturating_add(1);
         }
@@ -147,7 +148,8 @@ impl Schedule {
         };
     }
 
-    /// The fetch that ran, if one did, will not end: its task is gone. The next task begins anew.
+    /// Notes that the fetching task is gone, with its running fetch, if there is one; the next task
+    /// fetches at once.
     pub(super) fn abandon(&mut self, now: Instant) {
         if self.is_running {
             self.settle(now, false);
@@ -163,7 +165,7 @@ impl Schedule {
         }
     }
 
-    /// The wait after so many failures in a row.
+    /// The wait after the present number of consecutive failures.
     fn backoff(&self, random: u64) -> Duration {
         let policy = &self.policy;
         let doubled = 2_u32.saturating_pow(self.failures.saturating_sub(1));
@@ -173,7 +175,7 @@ impl Schedule {
         wait - Duration::from_nanos(random % quarter.saturating_add(1))
     }
 
-    /// The outcome of a fetch.
+    /// The outcome of a client's fetch.
     pub(super) fn outcome(&self, ticket: Ticket) -> Outcome {
         let ended = self.begun - u64::from(self.is_running);
         if ended < ticket.number {
@@ -186,7 +188,7 @@ impl Schedule {
         }
     }
 
-    /// After which time a client that comes again may wait for a fetch.
+    /// The time after which a client that asks again may wait for a fetch.
     pub(super) fn retry_after(&self, now: Instant) -> Duration {
         if self.is_running {
             return Duration::ZERO;
@@ -371,7 +373,7 @@ mod tests {
         schedule.end(at(3.0), true, 0);
         let old = Outcome::Fetched { is_fresh: false };
         assert_eq!(schedule.outcome(ticket), old);
-        // To wait for a fetch that runs anyway costs the tokens nothing.
+        // Waiting for a running fetch does not start the cooldown.
         let ticket = wait(&mut schedule, 3.0);
         schedule.begin(at(4.0));
         schedule.end(at(4.0), true, 0);
@@ -446,9 +448,9 @@ mod tests {
     }
 
     proptest! {
-        /// A client that waits is answered by the fetch that it was told; a client that is sent
-        /// away may wait when it comes again at the time it was told; tokens cause no fetch before
-        /// the cooldown is over.
+        /// A client that waits is answered by the fetch of its ticket. A client that is refused may
+        /// wait when it asks again after the time given. Tokens cause no fetch before the cooldown
+        /// has passed.
         #[test]
         fn long_sequences_keep_their_promises(steps in prop::collection::vec(step(), 0..200)) {
             let mut schedule = Schedule::new(POLICY);

@@ -1,4 +1,4 @@
-//! Tokens that are good, and every way in which they are not.
+//! Valid tokens, and tokens that are invalid in every way.
 
 use std::fmt::Write;
 
@@ -26,7 +26,8 @@ fn of_secret() -> Jwt {
     jwt(Keys::secret(SECRET).expect("long enough"))
 }
 
-/// A token with this header and payload, signed as it says or otherwise.
+/// A token with this header and payload, signed with this key and algorithm, whatever the header
+/// says.
 fn token(header: &str, payload: &str, key: &EncodingKey, algorithm: Algorithm) -> String {
     let message = format!("{}.{}", BASE64.encode(header), BASE64.encode(payload));
     let signature = sign(message.as_bytes(), key, algorithm).expect("it can be signed");
@@ -140,7 +141,7 @@ fn each_kind_of_key_believes_its_own_algorithm_and_no_other() {
         let header = format!(r#"{{"alg":"{algorithm:?}"}}"#);
         let good = token(&header, CLAIMS, &private, algorithm);
         assert!(jwt.check(&good, wall()).is_ok(), "{algorithm:?}");
-        // The oldest trick: the public key taken for a secret.
+        // The oldest attack: the public key used as a secret.
         let secret = EncodingKey::from_secret(public.as_bytes());
         let forged = token(r#"{"alg":"HS256"}"#, CLAIMS, &secret, Algorithm::HS256);
         assert_eq!(
@@ -164,7 +165,7 @@ fn a_key_of_rsa_is_for_one_algorithm_only() {
     }
 }
 
-/// A public key as PEM, its private key, and its algorithm.
+/// Public keys as PEM, each with its private key and its algorithm.
 fn pairs() -> Vec<(&'static str, EncodingKey, Algorithm)> {
     let pem = |text: &str| text.as_bytes().to_vec();
     vec![
@@ -300,7 +301,7 @@ fn who_may_join_is_said_for_each_service() {
     assert_eq!(anonymous, Identity::anonymous());
 }
 
-/// A JWKS of secrets for HS256 with these names; the secret of each is told by its place.
+/// A JWKS of secrets for HS256 with these names; a secret depends on its index.
 fn secrets(names: &[Option<&str>]) -> Keys {
     let key = |(place, name): (usize, &Option<&str>)| {
         let secret = BASE64.encode(secret(place));
@@ -316,13 +317,13 @@ fn secret(place: usize) -> Vec<u8> {
     format!("the secret of the key at {place:>8}").into_bytes()
 }
 
-/// A token with this header, signed with the secret at this place.
+/// A token with this header, signed with the secret at this index.
 fn signed_at(header: &str, place: usize) -> String {
     let key = EncodingKey::from_secret(&secret(place));
     token(header, CLAIMS, &key, Algorithm::HS256)
 }
 
-/// Places of the keys whose signature is believed under this header.
+/// The indices of the secrets whose signature is accepted under this header.
 fn believed(jwt: &Jwt, header: &str, places: usize) -> Vec<usize> {
     let is_believed = |place: &usize| jwt.check(&signed_at(header, *place), wall()).is_ok();
     (0..places).filter(is_believed).collect()
@@ -377,13 +378,13 @@ fn algorithms_with_more_keys_than_are_tried_are_named() {
     assert_eq!(Keys::crowded([&three, &three.clone().and(none)]), "HS256");
 }
 
-/// A decision by published keys, of which none is fetched yet, and by a secret of ours.
+/// An authorizer with published keys, of which none is fetched yet, and with a configured secret.
 fn of_remote() -> Jwt {
     let url = "http://localhost:1/keys".parse().expect("a URL");
     of_secret().with_remote(Remote::new(url))
 }
 
-/// A token of a key for Ed25519 that is not among the keys here.
+/// A token signed by an Ed25519 key that is not among the known keys.
 fn foreign(header: &str, payload: &str) -> String {
     let key = EncodingKey::from_ed_pem(include_bytes!("tests/ed25519.pem")).expect("a key");
     token(header, payload, &key, Algorithm::EdDSA)

@@ -1,15 +1,15 @@
-//! Where a request carries its token: a header, a subprotocol, or the address.
+//! Finds the token of a request: in a header, a subprotocol, or the URL.
 
 use axum::http::{HeaderMap, Uri, header};
 
 use crate::client::identity::Token;
 use crate::server::subprotocols;
 
-/// What a subprotocol that is a token starts with: what a browser can send.
+/// The prefix of a subprotocol that carries a token, which a browser can send.
 const SUBPROTOCOL: &str = "bearer.";
 
-/// The token of a request: of `Authorization: Bearer`, or of the subprotocol `bearer.<token>`, or
-/// of `?token=`, in this order.
+/// The token of a request: from `Authorization: Bearer`, or the subprotocol `bearer.<token>`, or
+/// `?token=`, in this order.
 pub(in crate::server) fn find(headers: &HeaderMap, uri: &Uri) -> Option<Token> {
     let header = headers.get(header::AUTHORIZATION);
     let header = header.and_then(|value| bearer(value.to_str().ok()?));
@@ -24,7 +24,7 @@ pub(in crate::server) fn find(headers: &HeaderMap, uri: &Uri) -> Option<Token> {
     Some(Token::new(token))
 }
 
-/// The token of a value of `Authorization`, whose scheme is in any case.
+/// The token in a value of `Authorization`; the scheme is case-insensitive.
 fn bearer(value: &str) -> Option<&str> {
     let (scheme, token) = value.split_once(' ')?;
     let token = token.trim();

@@ -1,4 +1,4 @@
-//! Connections that take their time, in memory and under virtual time.
+//! Slow connections, in memory and under virtual time.
 
 use std::time::Duration;
 
@@ -17,7 +17,7 @@ fn operators(app: &App<Tokio>) -> Dial {
     dial
 }
 
-/// How long the server keeps a connection of which nothing is read, to which this is sent.
+/// How long the server keeps a connection after this request, if the client reads nothing.
 async fn kept(app: &App<Tokio>, mut stream: DuplexStream, request: &str) -> Duration {
     let sent = stream.write_all(request.as_bytes()).await;
     sent.expect("the server reads");

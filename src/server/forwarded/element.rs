@@ -3,15 +3,15 @@
 use std::borrow::Cow;
 use std::net::{IpAddr, Ipv4Addr, Ipv6Addr};
 
-/// The addresses that the elements of one line name as `for`, in their order.
+/// The addresses of the `for` parameters in one line, in their order.
 ///
-/// `None` stands for an element that names no address, or that breaks the grammar. An empty element
-/// is none at all (RFC 9110 5.6.1).
+/// `None` stands for an element without an address or with invalid syntax. An empty element is
+/// skipped (RFC 9110 5.6.1).
 ///
-/// A quote begins or ends quoted text wherever it stands, so that a quote which a client has left
-/// open takes everything behind it into an element that breaks the grammar. Where a proxy closes
-/// that quote with one of its own, its own text stands outside of quotes: its last element then
-/// ends inside of quoted text, or has a backslash outside of it, and breaks the grammar as well.
+/// A quote toggles quoted text at any position. So a quote that a client leaves open swallows the
+/// text behind it into an element with invalid syntax. If a quote of the proxy closes the client's
+/// quote, the proxy's quoted text counts as unquoted: its last element then ends inside quoted
+/// text, or has a backslash outside it, and its syntax is invalid, too.
 pub(super) fn addresses(line: &[u8]) -> Vec<Option<IpAddr>> {
     let elements = Pieces::of(line, b',').map(<[u8]>::trim_ascii);
     elements
@@ -36,7 +36,7 @@ fn address(element: &[u8]) -> Option<IpAddr> {
     of_node(str::from_utf8(&node?).ok()?)
 }
 
-/// A name and its value, which is a token or quoted.
+/// A name and its value, which is a token or a quoted string.
 fn parameter(pair: &[u8]) -> Option<(&[u8], Cow<'_, [u8]>)> {
     let equals = pair.iter().position(|byte| *byte == b'=')?;
     let (name, value) = (&pair[..equals], &pair[equals + 1..]);
@@ -47,7 +47,7 @@ fn parameter(pair: &[u8]) -> Option<(&[u8], Cow<'_, [u8]>)> {
     is_token(name).then_some((name, value))
 }
 
-/// The text of a quoted string, given from behind its first quote: RFC 9110 5.6.4.
+/// The text of a quoted string, without its opening quote: RFC 9110 5.6.4.
 fn unquoted(quoted: &[u8]) -> Option<Vec<u8>> {
     let (last, inside) = quoted.split_last()?;
     let mut text = Vec::with_capacity(inside.len());
@@ -63,7 +63,7 @@ fn unquoted(quoted: &[u8]) -> Option<Vec<u8>> {
     (*last == b'"' && text.iter().all(is_text)).then_some(text)
 }
 
-/// RFC 9110 5.6.2.
+/// Whether the bytes are a token: RFC 9110 5.6.2.
 fn is_token(bytes: &[u8]) -> bool {
     let is_part = |byte: &u8| byte.is_ascii_alphanumeric() || b"!#$%&'*+-.^_`|~".contains(byte);
     !bytes.is_empty() && bytes.iter().all(is_part)
@@ -71,7 +71,7 @@ fn is_token(bytes: &[u8]) -> bool {
 
 /// The address of `192.0.2.1` or `[2001:db8::1]`, with or without a port: RFC 7239 6.
 ///
-/// Neither `unknown` nor an obfuscated name such as `_hidden` has one.
+/// `None` for `unknown` and for obfuscated names such as `_hidden`.
 fn of_node(node: &str) -> Option<IpAddr> {
     let (address, port) = match node.strip_prefix('[') {
         Some(rest) => {
@@ -86,7 +86,7 @@ fn of_node(node: &str) -> Option<IpAddr> {
     (port.is_empty() || is_port(port)).then_some(address)
 }
 
-/// `:8080`, or an obfuscated one such as `:_a`.
+/// Whether the text is a port, such as `:8080`, or an obfuscated port, such as `:_a`.
 fn is_port(port: &str) -> bool {
     let Some(port) = port.strip_prefix(':') else {
         return false;
@@ -100,7 +100,7 @@ fn is_port(port: &str) -> bool {
     }
 }
 
-/// What stands between the separators that are outside of quoted text.
+/// The parts between the separators outside quoted text.
 struct Pieces<'a> {
     rest: Option<&'a [u8]>,
     separator: u8,
@@ -128,7 +128,7 @@ impl<'a> Iterator for Pieces<'a> {
     }
 }
 
-/// Where the first separator outside of quoted text is.
+/// The position of the first separator outside quoted text.
 fn end(bytes: &[u8], separator: u8) -> Option<usize> {
     let (mut is_quoted, mut is_escaped) = (false, false);
     bytes.iter().position(|byte| {

@@ -4,7 +4,7 @@ use axum::http::{HeaderMap, HeaderValue, Uri, Version, header};
 
 use crate::client::host::Authority;
 
-/// The request does not name one host.
+/// The request does not name exactly one valid host.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
 pub(super) enum BadHost {
     #[error("the request names no host: send one Host, as HOST or HOST:PORT")]
@@ -15,17 +15,17 @@ pub(super) enum BadHost {
     Malformed,
 }
 
-/// The host that a request names, in its target or in `Host`; only HTTP/1.0 need not have any.
+/// The host that a request names, in its target or in `Host`; only HTTP/1.0 may omit it.
 ///
-/// RFC 9112 3.2.2 would have a target beat another `Host`; here the two must agree, as what stands
-/// in front of the server may have believed the other one.
+/// By RFC 9112 3.2.2 the target takes precedence over a different `Host`. This function requires
+/// them to agree, because a proxy before the server may have used the other.
 pub(super) fn host(
     version: Version,
     target: &Uri,
     headers: &HeaderMap,
 ) -> Result<Option<Authority>, BadHost> {
     let field = field(headers)?;
-    // In HTTP/2, which a server of somebody else may speak, the target has it.
+    // In HTTP/2, which a foreign server may speak, the target contains the host.
     if field.is_none() && version == Version::HTTP_11 {
         return Err(BadHost::Missing);
     }

@@ -1,23 +1,24 @@
-//! Which hosts a request may name, and which pages operators' listeners answer; pure.
+//! The hosts that a request may name, and the pages that operators' listeners answer; pure.
 //!
-//! A page of a foreign host whose name leads to this machine (DNS rebinding) sends an `Origin` and
-//! a `Host` that agree. The host itself gives it away: it is no address and no name of ours.
+//! A page of a foreign host whose name resolves to this machine (DNS rebinding) sends an `Origin`
+//! and a `Host` that agree. The host gives the page away: it is neither an address nor a configured
+//! name.
 
 use crate::client::host::{Authority, Host, Hosts};
 use crate::client::origin::{Origins, host_of, is_own};
 use crate::server::way::Way;
 
-/// Whom a listener is for.
+/// The audience of a listener.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(in crate::server) enum Audience {
     /// Clients of services.
     Clients,
-    /// Operators, and what collects their metrics.
+    /// Operators, and programs that collect their metrics.
     Operators,
 }
 
 impl Audience {
-    /// Its name, for people.
+    /// The name for log lines and responses.
     pub(super) fn name(self) -> &'static str {
         match self {
             Self::Clients => "clients",
@@ -26,7 +27,7 @@ impl Audience {
     }
 }
 
-/// What decides about the requests of one connection.
+/// The facts that decide about the requests of one connection.
 #[derive(Clone, Copy, Debug)]
 pub(super) struct Rule<'a> {
     pub(super) audience: Audience,
@@ -35,12 +36,12 @@ pub(super) struct Rule<'a> {
     pub(super) origins: &'a Origins,
 }
 
-/// What a request says of the page it comes from.
+/// The headers about the page that a request comes from.
 #[derive(Clone, Copy, Debug)]
 pub(super) struct Page<'a> {
-    /// Its `Origin`; the empty text where that is none, or more than one.
+    /// The `Origin`; the empty text if it is invalid or repeated.
     pub(super) origin: Option<&'a str>,
-    /// Whether its `Sec-Fetch-Site` is `cross-site`.
+    /// Whether the `Sec-Fetch-Site` is `cross-site`.
     pub(super) is_cross_site: bool,
 }
 
@@ -58,8 +59,8 @@ impl Rule<'_> {
         }
     }
 
-    /// Whether a request to operators' listeners comes from a foreign page: no page of another
-    /// origin can read what they say, but it could have all taps.
+    /// Whether a request to operators' listeners comes from a foreign page. The browser keeps
+    /// responses from pages of another origin, but such a page could occupy all taps.
     pub(super) fn is_foreign(&self, page: Page<'_>, host: Option<&Authority>) -> bool {
         let is_known = |origin: &str| {
             is_own(origin, host) || host_of(origin).is_some_and(|host| self.hosts.names(&host))

@@ -9,8 +9,8 @@ use crate::server::pipe::{Dial, pipes};
 use crate::server::{serve, serve_admin, serve_probes};
 use crate::service::echo;
 
-/// The listeners of one application: of clients and of operators, each over loopback and from
-/// elsewhere, and of probes.
+/// The listeners of one application: for clients and for operators, each over loopback and from
+/// elsewhere, and for probes.
 struct Doors {
     app: App<Tokio>,
     local: Dial,
@@ -58,7 +58,7 @@ impl Doors {
         }
     }
 
-    /// What operators see of the requests that were refused.
+    /// The refused requests that operators see.
     async fn refused(&self) -> Vec<Value> {
         let request = get("/debug/refused", "Host: localhost\r\n");
         let answer = self.operators[0].ask(&request).await;
@@ -67,7 +67,7 @@ impl Doors {
     }
 }
 
-/// A request that any route can take: an upgrade is only asked for where it is given.
+/// A request for any route; it asks for an upgrade only if the headers do.
 fn request(line: &str, headers: &str) -> String {
     format!(
         "{line}\r\n{headers}Connection: Upgrade\r\nUpgrade: websocket\r\n\
@@ -219,7 +219,7 @@ async fn a_request_that_names_no_host_or_two_or_none_that_can_be_is_a_bad_one_on
         }
     }
     assert_eq!(doors.app.counts().sessions.opened, 0, "nobody was let in");
-    // HTTP/1.0 knows no Host; a wrong one is wrong there, too.
+    // HTTP/1.0 does not require a `Host`, but refuses a wrong one.
     let old = |headers: &str| request("GET /healthz HTTP/1.0", headers);
     assert_eq!(doors.local.status(&old("")).await, 200);
     assert_eq!(doors.operators[0].status(&old("")).await, 200);
@@ -280,7 +280,7 @@ async fn operators_see_which_origin_and_which_host_were_compared() {
     assert_eq!(refused, expected);
 }
 
-/// RFC 9110 15.5.6: `Allow` lists what the resource supports.
+/// RFC 9110 15.5.6: `Allow` lists the methods that the resource supports.
 #[tokio::test(start_paused = true)]
 async fn a_method_is_listed_as_allowed_exactly_if_it_is() {
     let doors = Doors::of(&[], &[]);
@@ -296,7 +296,7 @@ async fn a_method_is_listed_as_allowed_exactly_if_it_is() {
         for method in [
             "GET", "HEAD", "POST", "PUT", "DELETE", "OPTIONS", "PATCH", "TRACE",
         ] {
-            // A tap goes on.
+            // A tap is endless.
             if (path, method) == ("/debug/tap?topic=a", "GET") {
                 continue;
             }

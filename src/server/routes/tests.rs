@@ -1,4 +1,4 @@
-//! What a route waits for, in memory and under virtual time.
+//! The waits of a route, in memory and under virtual time.
 
 use std::future::pending;
 
@@ -12,7 +12,7 @@ use crate::server::pipe::pipes;
 use crate::server::serve;
 use crate::service::echo;
 
-/// Never comes to a decision.
+/// Never decides.
 struct Undecided;
 
 impl Authorize for Undecided {
@@ -31,7 +31,7 @@ async fn a_decision_who_may_join_has_as_long_as_a_handshake() {
         token: None,
         wall: app.rt().wall(),
     };
-    // Without a deadline it would wait for ever; here that is a day.
+    // Without a deadline the route would wait forever; the test gives up after a day.
     let day = Duration::from_secs(86_400);
     let decided = tokio::time::timeout(day, authorize(&app, ask())).await;
     assert_eq!(decided, Ok(Err(Denied::UNDECIDED)));

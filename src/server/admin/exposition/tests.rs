@@ -1,4 +1,4 @@
-//! What was counted, read back from both formats: each count with a value of its own.
+//! Reads the counters back from both formats; each counter has a value of its own.
 
 use std::collections::BTreeMap;
 use std::time::Duration;
@@ -8,7 +8,7 @@ use crate::bus::{BusCounts, Generation, TopicCounts};
 use crate::metrics::{DisplaceReason, SessionCounts};
 use crate::registry::{LifecycleCounts, State};
 
-/// The first value of each reason why sessions end, and of each why clients are refused.
+/// The first value of the counters by close reason; below, by refuse and by displace reason.
 const CLOSED: u64 = 1_000;
 const REFUSED: u64 = 2_000;
 const DISPLACED: u64 = 3_000;
@@ -98,7 +98,7 @@ fn snapshot() -> Snapshot {
     }
 }
 
-/// Each line with a value, but those of the bounds of histograms.
+/// The expected lines with a value, except for the buckets of histograms.
 fn expected() -> BTreeMap<String, String> {
     let version = env!("CARGO_PKG_VERSION");
     let fixed = [
@@ -174,7 +174,7 @@ fn expected() -> BTreeMap<String, String> {
     expected
 }
 
-/// Each line with a value, but those of the bounds of histograms; none is there twice.
+/// The lines with a value, except for the buckets of histograms; asserts that no line is repeated.
 fn read(text: &str) -> BTreeMap<String, String> {
     let mut read = BTreeMap::new();
     let lines = text.lines().filter(|line| !line.starts_with('#'));

@@ -26,7 +26,7 @@ fn request(of: &str) -> String {
     format!("GET /debug/tap?{of} HTTP/1.1\r\nHost: localhost\r\n\r\n")
 }
 
-/// A tap, and the first thing it says.
+/// Opens a tap, and reads its first comment.
 async fn tapped(dial: &Dial, of: &str, bytes: usize) -> (DuplexStream, String) {
     let mut stream = dial.connect(bytes);
     let sent = stream.write_all(request(of).as_bytes()).await;
@@ -90,7 +90,7 @@ async fn a_client_that_is_not_there_is_said_at_once_and_one_that_has_left_soon()
     assert!(app.rt().now() <= began + TAP_KEEPALIVE);
 }
 
-/// Says so much on a topic that no reader has room for it.
+/// Publishes more on a topic than any reader can buffer.
 fn flood(app: &App<Tokio>, topic: &Topic) {
     let _reader = app.bus().subscribe(topic).expect("there is room");
     for _ in 0..1000 {
@@ -106,7 +106,8 @@ async fn a_reader_that_takes_nothing_loses_its_place_after_a_comment_and_a_write
     flood(&app, &"a".parse().expect("a name"));
     seconds_pass(&app, limit.as_secs() - 1).await;
     assert_eq!(app.bus().taps(), 1);
-    // The first deadline of the connection wakes it, and it takes a few events more to its buffer.
+    // The first deadline of the connection wakes the task, which then writes a few more events to
+    // its buffer.
     let first = app.limits().handshake_timeout * 2;
     seconds_pass(&app, 2 + first.as_secs()).await;
     assert_eq!(app.bus().taps(), 0);
@@ -139,7 +140,7 @@ async fn a_reader_that_is_gone_leaves_its_place_to_another_though_nothing_happen
     }
     assert_eq!(dial.status(&request("topic=a")).await, 503);
     taps.pop();
-    // What is written notices it at the latest.
+    // The write of the next comment notices the closed connection at the latest.
     seconds_pass(&app, 2 * TAP_KEEPALIVE.as_secs()).await;
     assert_eq!(app.bus().taps(), TAPS_MAX - 1);
     let (_stream, said) = tapped(&dial, "topic=a", 4096).await;

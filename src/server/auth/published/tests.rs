@@ -1,4 +1,4 @@
-//! One task that fetches and the clients that wait for it, under virtual time.
+//! One fetching task and the clients that wait for it, under virtual time.
 
 use std::cell::RefCell;
 use std::collections::VecDeque;
@@ -23,7 +23,7 @@ const SECOND: Duration = Duration::from_secs(1);
 
 type Fetched = Result<Keys, String>;
 
-/// An issuer with the outcome of each fetch, and the time at which each began.
+/// An issuer with scripted outcomes, and the times at which the fetches began.
 struct Issuer {
     rt: Tokio,
     answers: RefCell<VecDeque<BoxFuture<'static, Fetched>>>,
@@ -39,20 +39,20 @@ impl Issuer {
         }
     }
 
-    /// One more fetch has this outcome.
+    /// Adds the outcome of one more fetch.
     fn answers(&self, answer: impl Future<Output = Fetched> + Send + 'static) -> &Self {
         self.answers.borrow_mut().push_back(Box::pin(answer));
         self
     }
 
-    /// One more fetch has the outcome that is sent here.
+    /// Adds one more fetch, whose outcome the returned sender sets.
     fn answers_when_told(&self) -> oneshot::Sender<Fetched> {
         let (tell, told) = oneshot::channel();
         self.answers(async move { told.await.expect("it is told") });
         tell
     }
 
-    /// The outcome of the next fetch; a fetch that the test does not expect never ends.
+    /// The outcome of the next fetch; a fetch without a scripted outcome never ends.
     fn fetch(&self) -> BoxFuture<'static, Fetched> {
         self.asked.borrow_mut().push(self.rt.now());
         let answer = self.answers.borrow_mut().pop_front();
@@ -84,7 +84,7 @@ fn app() -> App<Tokio> {
     App::builder(Tokio::current()).build()
 }
 
-/// Runs a future beside the task that fetches.
+/// Runs a future beside the fetching task.
 async fn beside<T>(
     (published, issuer): (&Published, &Issuer),
     app: &App<Tokio>,
@@ -117,7 +117,7 @@ async fn an_unknown_key_is_fetched_once_for_all_who_ask_and_they_learn_of_it() {
         let mut second = pin!(published.news());
         assert!(poll!(&mut first).is_pending() && poll!(&mut second).is_pending());
         {
-            // A client that does not wait any longer takes nothing with it.
+            // A client that stops waiting does not affect the others.
             let mut third = pin!(published.news());
             assert!(poll!(&mut third).is_pending());
         }
