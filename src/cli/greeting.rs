@@ -1,4 +1,4 @@
-//! What the binary says once it listens: what is served and how to try it.
+//! The greeting of the binary once it listens: the services and how to try them.
 
 use busline::App;
 use busline::rt::Tokio;
@@ -7,7 +7,7 @@ use tracing::info;
 
 use crate::output;
 
-/// Tells a person what is served and how to try it.
+/// Logs the addresses, and prints the services with a way to try them.
 pub(crate) fn greet(
     config: &Config,
     app: &App<Tokio>,
@@ -20,11 +20,11 @@ pub(crate) fn greet(
     Ok(())
 }
 
-/// How a client on this machine reaches the server.
+/// The address at which a client on this machine reaches the server.
 struct Greeting {
     /// `http` or `https`, and `ws` or `wss`.
     schemes: [&'static str; 2],
-    /// None if it is reached by no address of TCP.
+    /// `None` if the server listens on no TCP address.
     host: Option<String>,
 }
 
@@ -45,7 +45,7 @@ impl Greeting {
         };
         Self {
             schemes,
-            // The port the system chose, where it was asked to.
+            // The port comes from the socket, because the operating system may have chosen it.
             host: port.map(|port| format!("{host}:{port}")),
         }
     }

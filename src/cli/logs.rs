@@ -1,4 +1,4 @@
-//! Where tracing goes: lines on standard error, and traces to a collector.
+//! The destinations of tracing: lines on standard error, and traces to a collector.
 
 use std::backtrace::{Backtrace, BacktraceStatus};
 use std::io::IsTerminal;
@@ -21,7 +21,7 @@ pub(crate) use self::untraced::Logs;
 
 use self::queue::Queue;
 
-/// Lines on standard error, written as the configuration says.
+/// The layer for lines on standard error, in the configured format.
 fn lines<S>(config: &Config, queue: &Queue) -> Box<dyn Layer<S> + Send + Sync>
 where
     S: Subscriber + for<'span> LookupSpan<'span>,
@@ -38,8 +38,8 @@ where
 
 /// Makes each panic a line of the log.
 ///
-/// The hook of the standard library writes to standard error itself: a service that panics while
-/// nobody reads there would stop the thread that serves.
+/// The hook of the standard library writes to standard error itself: if the reader of standard
+/// error has stopped, a panic of a service would block the thread that serves.
 fn log_panics() {
     std::panic::set_hook(Box::new(|panic| {
         let trace = Backtrace::capture();
@@ -53,19 +53,19 @@ fn log_panics() {
     }));
 }
 
-/// Without traces: lines only.
+/// The build without traces: lines only.
 #[cfg(not(feature = "otel"))]
 mod untraced {
     use super::*;
     use crate::Problem;
 
-    /// Lines that are on their way until this is dropped.
+    /// The log; dropping it writes the lines that are still queued.
     pub(crate) struct Logs {
         queue: Queue,
     }
 
     impl Logs {
-        /// Begins to log as the configuration says.
+        /// Starts the log with the configured format and filter.
         #[expect(clippy::unnecessary_wraps, reason = "with traces it can fail")]
         pub(crate) fn start(config: &Config, rt: &Tokio) -> Result<Self, Problem> {
             let queue = Queue::to_standard_error(config, rt);
@@ -75,18 +75,18 @@ mod untraced {
             Ok(Self { queue })
         }
 
-        /// Tells how many lines were dropped.
+        /// Returns a function that counts the dropped lines.
         pub(crate) fn dropped(&self) -> impl Fn() -> u64 + Send + Sync + use<> {
             self.queue.dropped()
         }
 
-        /// There is nothing to send.
+        /// Does nothing: this build has no traces to send.
         #[expect(clippy::unused_async, reason = "with traces it waits")]
         pub(crate) async fn finish(&self, _: Duration) {}
     }
 }
 
-/// With traces.
+/// The build with traces.
 #[cfg(feature = "otel")]
 mod traced {
     use busline::server::Traces;
@@ -98,17 +98,17 @@ mod traced {
     /// Longest time that the end of the process waits for a collector.
     const FLUSH_MAX: Duration = Duration::from_secs(5);
 
-    /// What has to be sent before the process ends, and lines that are on their way until this is
-    /// dropped.
+    /// The log and the traces. Dropping it writes the lines that are still queued;
+    /// [`finish`](Self::finish) sends the traces.
     pub(crate) struct Logs {
         traces: Option<Traces>,
         queue: Queue,
     }
 
     impl Logs {
-        /// Begins to log, and to trace, as the configuration says.
+        /// Starts the log, and the traces if they are configured.
         pub(crate) fn start(config: &Config, rt: &Tokio) -> Result<Self, Problem> {
-            // That traces are not sent we say ourselves, less often and with the reason.
+            // `Traces` reports failed exports itself, in fewer lines and with the reason.
             let not_told = filter_fn(|event| {
                 event.target() != "opentelemetry-otlp"
                     && event.name() != "BatchSpanProcessor.ExportError"
@@ -126,12 +126,12 @@ mod traced {
             Ok(Self { traces, queue })
         }
 
-        /// Tells how many lines were dropped.
+        /// Returns a function that counts the dropped lines.
         pub(crate) fn dropped(&self) -> impl Fn() -> u64 + Send + Sync + use<> {
             self.queue.dropped()
         }
 
-        /// Sends what there still is, and gives up when this time is over, or before.
+        /// Sends the remaining traces, and gives up after `left`, or earlier.
         pub(crate) async fn finish(&self, left: Duration) {
             if let Some(traces) = &self.traces {
                 traces.finish(left.min(FLUSH_MAX)).await;

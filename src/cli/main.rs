@@ -1,5 +1,5 @@
 //! The binary: arguments, then the server, until a signal.
-// These panic where their reader is gone, and wait for one that does not read: see `output`.
+// The print macros panic if their reader is gone and block if it does not read: use `output`.
 #![warn(clippy::print_stdout, clippy::print_stderr)]
 
 use std::cell::Cell;
@@ -38,10 +38,10 @@ use self::reload::Reload;
 use self::signals::Signals;
 use self::threads::Threads;
 
-/// Why the server ended other than as asked.
+/// An error that ends the process.
 type Problem = Box<dyn std::error::Error>;
 
-/// The exit code of a command line that is wrong.
+/// The exit code for an invalid command line.
 const USAGE: u8 = 2;
 
 /// The services of the binary.
@@ -50,7 +50,7 @@ const SERVICES: &[&str] = &["echo", "ping", "timenow"];
 fn main() -> ExitCode {
     let done = match command_line().try_get_matches() {
         Ok(matches) => run(&matches),
-        // The help, or the version.
+        // The help or the version, which clap reports as an error.
         Err(help) if !help.use_stderr() => output::print_help(&help),
         Err(error) => {
             output::within(output::LAST_WORDS_MAX, move || drop(error.print()));
@@ -68,12 +68,12 @@ fn main() -> ExitCode {
     }
 }
 
-/// The server's command line, and the load generator's.
+/// The command line of the server, with the load generator as a subcommand.
 fn command_line() -> Command {
     command(SERVICES).subcommand(busline_bench::command())
 }
 
-/// Does what the command line asks for.
+/// Runs the subcommand.
 fn run(matches: &ArgMatches) -> Result<(), Problem> {
     let sources = Sources::new(matches, variable, SERVICES);
     match matches.subcommand() {
@@ -103,7 +103,7 @@ fn run(matches: &ArgMatches) -> Result<(), Problem> {
     }
 }
 
-/// A variable of the environment; what is no text is not allowed anyway.
+/// Reads a variable of the environment; invalid UTF-8 is replaced by U+FFFD.
 fn variable(name: &str) -> Option<String> {
     std::env::var_os(name).map(|text| text.to_string_lossy().into_owned())
 }
@@ -112,7 +112,7 @@ fn variable(name: &str) -> Option<String> {
 ///
 /// # Errors
 ///
-/// Why there are none, or why they cannot be believed; then they are printed all the same.
+/// Why there are no figures, or why they are not reliable; unreliable figures are printed as well.
 fn bench(matches: &ArgMatches) -> Result<(), Problem> {
     let outcome = busline_bench::run(matches)?;
     let printed = output::print(&outcome.figures);
@@ -123,27 +123,28 @@ fn bench(matches: &ArgMatches) -> Result<(), Problem> {
     outcome.faults.map_or(Ok(()), Err)
 }
 
-/// What to say of variables that are no settings: a typing error is a setting without effect.
+/// Messages about unknown `BUSLINE_` variables, because a misspelt setting would have no effect.
 fn unknown_variables(sources: &Sources) -> Vec<String> {
     let names = std::env::vars_os().map(|(name, _)| name.to_string_lossy().into_owned());
     sources.unknown(names)
 }
 
-/// Names them on standard error.
+/// Reports unknown variables on standard error.
 fn name_variables(sources: &Sources) {
     let unknown = unknown_variables(sources).into_iter();
     let lines = unknown.map(|line| format!("busline: {line}\n"));
     output::complain(lines.collect());
 }
 
-/// Names them in the log.
+/// Reports unknown variables in the log.
 fn warn_of_variables(sources: &Sources) {
     for line in unknown_variables(sources) {
         warn!("{line}");
     }
 }
 
-/// Sessions for which there are no files would be clients that wait without a reason.
+/// Warns if the limit of open files is below the limit of sessions: clients would wait without a
+/// reason.
 fn warn_of_shortage(config: &Config, open_files: Option<u64>) {
     let (sessions, threads) = (config.limits().sessions, config.threads().get());
     if let Some(shortage) = open_files.and_then(|limit| shortage(sessions, threads, limit)) {
@@ -161,7 +162,8 @@ fn start(config: Config, sources: Sources) -> Result<(), Problem> {
         let remote = config.remote();
         let builder = App::builder(Tokio::current()).log_lines_dropped(logs.dropped());
         let app = app(builder, &config, remote.clone())?;
-        // Who is told that it serves may ask it to reload, which would end it before this.
+        // Catch SIGHUP before readiness is reported: until the signal is caught, it would end the
+        // process.
         let reload = Reload::new(sources, config.clone(), app.clone(), remote)?;
         let listeners = listeners(&config).await?;
         let is_open = !config.authenticates() && !config.allow_anonymous();
@@ -184,7 +186,7 @@ fn start(config: Config, sources: Sources) -> Result<(), Problem> {
     })
 }
 
-/// The sockets that systemd hands over, or else those of the configuration.
+/// The sockets that systemd passes, or else the configured ones.
 async fn listeners(config: &Config) -> Result<Listeners, Problem> {
     let listeners = match Listeners::from_systemd()? {
         Some(listeners) => listeners,
@@ -199,7 +201,8 @@ async fn listeners(config: &Config) -> Result<Listeners, Problem> {
     })
 }
 
-/// Says no to a server that anybody may use who can reach it, unless that is what is wanted.
+/// The reason to refuse a public address without authentication, unless the configuration allows
+/// it.
 const PUBLIC: &str = "others can reach this address, and clients need not say who they are: \
                       listen on localhost, configure [auth], or allow it with --allow-anonymous";
 
@@ -229,12 +232,12 @@ async fn serve_until_told(
     (logs, notify): (&Logs, &Notify),
     reload: Reload,
 ) -> Result<(), Problem> {
-    // When everything must have come to its end, once that is known.
+    // The deadline of the drain, once it has begun.
     let until = Cell::new(Instant::ZERO);
     let operators = pin!(operators.serve(app.clone()));
     let (drain, drained) = futures::channel::oneshot::channel::<()>();
     let serve = pin!(async {
-        // A sender that is gone is a signal as well.
+        // A dropped sender also starts the drain.
         let told = async { drained.await.unwrap_or_default() };
         let served = server.serve(listeners, told).await;
         logs.finish(until.get().saturating_since(app.rt().now()))

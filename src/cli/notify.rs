@@ -1,28 +1,28 @@
-//! Tells systemd where the server is in its life (`Type=notify-reload`), if it listens.
+//! Reports the state of the server to systemd (`Type=notify-reload`), if systemd asks for it.
 
 use std::cell::Cell;
 
 use tracing::warn;
 
-/// What is told.
+/// A state of the server.
 #[derive(Clone, Copy, Debug)]
 pub(crate) enum State {
-    /// It serves.
+    /// The server serves clients.
     Ready,
-    /// It reads its settings again; [`Ready`](Self::Ready) follows, whatever comes of it.
+    /// The server reloads its settings; [`Ready`](Self::Ready) follows, also if the reload fails.
     Reloading,
-    /// It drains.
+    /// The server drains.
     Stopping,
 }
 
-/// What systemd was told so far: a server that stops says nothing else any more.
+/// The connection to systemd; after [`State::Stopping`], no further state is reported.
 #[derive(Debug, Default)]
 pub(crate) struct Notify {
     is_stopping: Cell<bool>,
 }
 
 impl Notify {
-    /// Tells it to whom `NOTIFY_SOCKET` names.
+    /// Sends the state to the socket in `NOTIFY_SOCKET`.
     pub(crate) fn tell(&self, state: State) {
         let Some(word) = self.word(state) else {
             return;
@@ -35,7 +35,8 @@ impl Notify {
         }
     }
 
-    /// How this is told; after `STOPPING=1` systemd would take any of it for a server that serves.
+    /// The message for a state; `None` after `STOPPING=1`, because systemd would take a further
+    /// message for a server that runs.
     fn word(&self, state: State) -> Option<String> {
         match state {
             State::Stopping => {
@@ -49,14 +50,14 @@ impl Notify {
     }
 }
 
-/// The system's monotonic clock, by which systemd orders what it is told.
+/// The system's monotonic clock, by which systemd orders messages.
 #[cfg(target_os = "linux")]
 fn microseconds() -> i64 {
     let now = rustix::time::clock_gettime(rustix::time::ClockId::Monotonic);
     now.tv_sec * 1_000_000 + now.tv_nsec / 1000
 }
 
-/// Nobody asks for it.
+/// Zero: systems without systemd do not use the value.
 #[cfg(not(target_os = "linux"))]
 fn microseconds() -> i64 {
     0
@@ -75,7 +76,7 @@ fn send(socket: &std::ffi::OsStr, word: &[u8]) -> std::io::Result<()> {
     Ok(())
 }
 
-/// There is no systemd.
+/// Does nothing on systems without systemd.
 #[cfg(not(target_os = "linux"))]
 fn send(_: &std::ffi::OsStr, _: &[u8]) -> std::io::Result<()> {
     Ok(())

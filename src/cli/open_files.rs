@@ -1,12 +1,13 @@
-//! The limit of open files: a process takes what it may have, and says where that is too little.
+//! The limit of open files: raises it, and warns if it is too low.
 
-/// Files that are no client's: standard streams, sockets that listen, what is read of the disk.
+/// Open files besides clients: standard streams, listening sockets, files that are read.
 const OTHERS: u64 = 32;
 
-/// Files of each thread: its sockets that listen, and what tells it of its sockets and wakes it.
+/// Open files of each thread: its listening sockets, its reactor and its waker.
 const OF_EACH_THREAD: u64 = 16;
 
-/// Raises the soft limit of this process to the hard one; what the limit is then, if there is any.
+/// Raises the soft limit of this process to the hard limit, and returns the limit that then
+/// applies; `None` if there is no limit.
 #[cfg(unix)]
 pub(crate) fn raise() -> Option<u64> {
     use rustix::process::{Resource, Rlimit, getrlimit, setrlimit};
@@ -16,20 +17,21 @@ pub(crate) fn raise() -> Option<u64> {
         current: limit.maximum,
         maximum: limit.maximum,
     };
-    // A system may allow less than its hard limit says: then the limit stays as it was.
+    // Some systems refuse to raise the limit to their hard limit: the soft limit then stays as it
+    // was.
     match setrlimit(Resource::Nofile, raised) {
         Ok(()) => limit.maximum,
         Err(_errno) => Some(current),
     }
 }
 
-/// Does nothing: this system has no such limit, or none that could be raised.
+/// Does nothing: this system has no such limit, or none that can be raised.
 #[cfg(not(unix))]
 pub(crate) fn raise() -> Option<u64> {
     None
 }
 
-/// What to say where so many sessions on so many threads need more files than this.
+/// The warning if the limit is too low for this many sessions on this many threads.
 pub(crate) fn shortage(sessions: usize, threads: usize, limit: u64) -> Option<String> {
     let others = OTHERS + OF_EACH_THREAD * threads as u64;
     let left = limit.saturating_sub(others);

@@ -1,4 +1,4 @@
-//! The listeners of operators and of probes: where they are, unless they are off.
+//! The listeners for operators and for probes, unless they are off.
 
 use std::convert::Infallible;
 use std::future::pending;
@@ -12,14 +12,14 @@ use busline::server::{
 use futures::future::{Either, select};
 use tracing::{info, warn};
 
-/// What listens beside the listeners of clients.
+/// The listeners besides the ones for clients.
 pub(crate) struct Operators {
     admin: Option<Listeners>,
     probes: Option<Listeners>,
 }
 
 impl Operators {
-    /// Listens where the settings say.
+    /// Listens on the configured addresses.
     pub(crate) async fn listen(config: &Config) -> Result<Self, BindError> {
         let options = config.bind_options();
         let admin = Place {
@@ -27,7 +27,7 @@ impl Operators {
             flag: "--admin",
         };
         let admin = admin.listen(config.admin(), &options).await?;
-        // Where that is unknown, a warning costs less than none.
+        // If the address is unknown, warn: a needless warning costs less than a missing one.
         if admin
             .as_ref()
             .is_some_and(|admin| admin.is_public().unwrap_or(true))
@@ -46,7 +46,7 @@ impl Operators {
         Ok(Self { admin, probes })
     }
 
-    /// Serves both for ever.
+    /// Serves both listeners forever.
     pub(crate) async fn serve(self, app: App<Tokio>) -> Infallible {
         let (watched, probed) = (app.clone(), app);
         let admin = pin!(async {
@@ -67,10 +67,10 @@ impl Operators {
     }
 }
 
-/// A listener, as the log names it.
+/// The name of a listener in the log.
 struct Place {
     what: &'static str,
-    /// The flag that chooses its address.
+    /// The flag that sets its address.
     flag: &'static str,
 }
 
@@ -84,7 +84,8 @@ impl Place {
         let listeners = match at {
             Admin::Off => return Ok(None),
             Admin::At(address) => options.bind_all([address]).await?,
-            // Nobody has asked for it: a second server on the machine need not fail for it.
+            // A default address may be taken: a second server on the machine must not fail because
+            // of it.
             Admin::IfFree(address) => match options.bind_all([address]).await {
                 Ok(listeners) => listeners,
                 Err(error) => {
@@ -93,7 +94,7 @@ impl Place {
                 }
             },
         };
-        // Where that is unknown, it listens all the same.
+        // If the addresses are unknown, the listener works all the same.
         let addresses = listeners.addresses().unwrap_or_default();
         info!(?addresses, "{what}");
         Ok(Some(listeners))

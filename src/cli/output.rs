@@ -1,5 +1,5 @@
-//! What the binary writes besides its log: no reader that is gone, or does not read, can end it or
-//! hold it.
+//! Output of the binary besides its log. A reader that is gone or does not read can neither end nor
+//! block the process.
 
 use std::io::{self, ErrorKind, Write};
 use std::thread::{self, Builder};
@@ -9,17 +9,17 @@ use futures::channel::oneshot;
 
 use crate::Problem;
 
-/// Longest time that the end of the process waits for a reader of its reason.
+/// Longest time that the end of the process waits for a reader of its error.
 pub(crate) const LAST_WORDS_MAX: Duration = Duration::from_secs(1);
 
-/// Into how many parts a wait is cut, as a thread that waits may be woken for something else.
+/// The number of parts of a wait, because a parked thread may wake up early.
 const PARTS: u32 = 64;
 
-/// Writes to standard output what a command was asked for.
+/// Writes the output of a command to standard output.
 ///
 /// # Errors
 ///
-/// When it cannot be written; a reader that is gone has read enough.
+/// When the output cannot be written; a closed pipe is not an error, as its reader has read enough.
 pub(crate) fn print(text: &str) -> Result<(), Problem> {
     write_to(&mut io::stdout().lock(), text)
 }
@@ -29,11 +29,11 @@ fn write_to(output: &mut impl Write, text: &str) -> Result<(), Problem> {
     is_read(written.and_then(|()| output.flush()))
 }
 
-/// Writes the help to standard output, or the version, with the colours that a terminal has.
+/// Writes the help or the version to standard output, with colours on a terminal.
 ///
 /// # Errors
 ///
-/// As those of [`print`].
+/// The errors of [`print`].
 pub(crate) fn print_help(help: &clap::Error) -> Result<(), Problem> {
     is_read(help.print().and_then(|()| io::stdout().flush()))
 }
@@ -47,12 +47,12 @@ fn is_read(written: io::Result<()>) -> Result<(), Problem> {
     }
 }
 
-/// Writes to standard output, for whoever reads it: nobody need.
+/// Writes to standard output without waiting for a reader.
 pub(crate) fn greet(text: String) {
     let _unread = apart(move || drop(write_to(&mut io::stdout(), &text)));
 }
 
-/// Writes to standard error, and waits a moment for whoever reads it.
+/// Writes to standard error, and waits for its reader for a moment.
 pub(crate) fn complain(text: String) {
     if text.is_empty() {
         return;
@@ -62,10 +62,10 @@ pub(crate) fn complain(text: String) {
     });
 }
 
-/// Runs a task on a thread of its own, and waits for its end, but no longer than this.
+/// Runs a task on a thread of its own, and waits for its end, at most for `limit`.
 ///
-/// A task that writes may be held for ever by a reader that does not read; the end of the process
-/// ends it.
+/// A task that writes may be blocked forever by a reader that does not read; the end of the process
+/// ends the task.
 pub(crate) fn within(limit: Duration, task: impl FnOnce() + Send + 'static) {
     let mut end = apart(task);
     for _ in 0..PARTS {
@@ -76,11 +76,11 @@ pub(crate) fn within(limit: Duration, task: impl FnOnce() + Send + 'static) {
     }
 }
 
-/// Runs a task on a thread of its own; the end of the channel is the end of the task.
+/// Runs a task on a thread of its own; the channel closes when the task ends.
 fn apart(task: impl FnOnce() + Send + 'static) -> oneshot::Receiver<()> {
     let (running, end) = oneshot::channel();
     let waiting = thread::current();
-    // Where there is no thread to be had nobody reads it: the channel has its end at once.
+    // If no thread can be spawned, the text is lost and the channel closes at once.
     let _started = Builder::new()
         .name("busline-output".to_owned())
         .spawn(move || {
@@ -91,7 +91,7 @@ fn apart(task: impl FnOnce() + Send + 'static) -> oneshot::Receiver<()> {
     end
 }
 
-/// Standard error, also where it is set not to wait: then its room is waited for.
+/// Standard error. If it is non-blocking, a write waits until it is writable.
 pub(crate) struct StandardError;
 
 impl Write for StandardError {
@@ -117,7 +117,7 @@ fn until_writable() -> io::Result<()> {
     Ok(())
 }
 
-/// There is no such setting.
+/// On other systems standard error is never non-blocking.
 #[cfg(not(unix))]
 fn until_writable() -> io::Result<()> {
     Err(ErrorKind::WouldBlock.into())
@@ -158,7 +158,7 @@ mod tests {
         });
         assert_eq!(is_done.try_recv(), Ok(Some(())));
         let (_held, hold) = std::sync::mpsc::channel::<()>();
-        // A wait for ever is the failure.
+        // The test fails by waiting forever.
         within(Duration::from_millis(1), move || {
             let _held = hold.recv();
         });

@@ -1,4 +1,4 @@
-//! What changes while the server runs: settings at SIGHUP, and keys that somebody publishes.
+//! Changes while the server runs: settings at SIGHUP, certificates, and published keys.
 
 use std::convert::Infallible;
 use std::pin::pin;
@@ -15,23 +15,23 @@ use tracing::{error, info};
 
 use crate::notify::{Notify, State};
 
-/// Time between two looks at the files of the certificate.
+/// Time between two checks of the certificate's files.
 const LOOK_EVERY: Duration = Duration::from_secs(60);
 
-/// The settings of the running server and where they come from.
+/// The settings of the running server and their sources.
 pub(crate) struct Reload {
     sources: Sources,
     config: Config,
     app: App<Tokio>,
     /// Keys that an issuer publishes.
     remote: Option<Remote>,
-    /// The certificate that is served, whatever was read since.
+    /// The certificate in use; a reload of the settings does not replace it.
     tls: Option<Tls>,
     hangup: Hangup,
 }
 
 impl Reload {
-    /// Catches the signal.
+    /// Installs the handler of SIGHUP.
     pub(crate) fn new(
         sources: Sources,
         config: Config,
@@ -48,7 +48,7 @@ impl Reload {
         })
     }
 
-    /// Keeps the server up to date for ever.
+    /// Keeps the settings, the certificate and the published keys up to date forever.
     pub(crate) async fn run(self, notify: &Notify) -> Infallible {
         let (remote, app) = (self.remote.clone(), self.app.clone());
         let fetch = pin!(async move {
@@ -81,11 +81,11 @@ impl Reload {
         }
     }
 
-    /// Reloads; settings that are wrong are logged and stay as they were, and keep neither the
-    /// certificate nor the published keys from being renewed.
+    /// Reloads. Invalid settings are logged, and the old settings stay; the certificate and the
+    /// published keys are renewed nevertheless.
     fn hung_up(&mut self) {
         renew(self.tls.as_ref());
-        // Also where the settings are wrong: the keys are the issuer's.
+        // Fetch the keys even if the settings are invalid: the keys belong to the issuer.
         if let Some(remote) = &self.remote {
             remote.fetch_again();
         }
@@ -102,7 +102,8 @@ impl Reload {
 
     fn reload(&mut self) -> Result<Changes, Problems> {
         let (config, changes) = self.config.reloaded(&self.sources.read()?)?;
-        // Whether clients must show who they are cannot change: the addresses were chosen by it.
+        // Whether clients must authenticate cannot change, because the choice of addresses depends
+        // on it.
         config.must_authenticate_as(&self.config)?;
         let mut policies = (*self.app.policies()).clone();
         policies.limits = config.limits().into();
@@ -122,7 +123,7 @@ impl Reload {
     }
 }
 
-/// Serves the certificate as it is now in its file.
+/// Loads the certificate again if its files have changed.
 fn renew(tls: Option<&Tls>) {
     match tls.map(Tls::reload) {
         Some(Ok(Reloaded::Changed)) => info!("the certificate is renewed"),
@@ -149,7 +150,7 @@ impl Hangup {
     }
 }
 
-/// There is none.
+/// Systems other than Unix have no such signal.
 #[cfg(not(unix))]
 struct Hangup;
 

@@ -38,7 +38,7 @@ impl Signals {
     }
 
     pub(crate) async fn next(&mut self) {
-        // Where Ctrl-C cannot be caught, nothing asks the server to stop.
+        // If Ctrl-C cannot be caught, no signal stops the server.
         if tokio::signal::ctrl_c().await.is_err() {
             std::future::pending::<()>().await;
         }

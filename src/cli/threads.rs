@@ -1,4 +1,4 @@
-//! The binary's threads: each accepts connections of its own, and serves who is placed there.
+//! The binary's threads: each accepts connections, and serves the sessions that are placed on it.
 
 use std::io;
 use std::num::NonZeroUsize;
@@ -11,16 +11,18 @@ use futures::channel::oneshot;
 use futures::future::select;
 use tokio::runtime::{self, Runtime};
 
-/// Threads beside the first one; dropping it drops all that they serve.
+/// The threads besides the first; dropping the value drops everything that they serve.
 ///
-/// Nobody waits for them: one that a service blocks would keep the server from its end.
+/// Dropping does not join the threads: a thread that a service blocks would keep the server from
+/// exiting.
 pub(crate) struct Threads {
     _alive: Vec<oneshot::Sender<()>>,
 }
 
 /// A runtime for one thread.
 ///
-/// One thread keeps together what becomes ready together: fewer and larger writes.
+/// A runtime of a single thread serves together the sockets that become ready together, with fewer
+/// and larger writes.
 pub(crate) fn runtime() -> io::Result<Runtime> {
     runtime::Builder::new_current_thread()
         .enable_all()
@@ -29,7 +31,7 @@ pub(crate) fn runtime() -> io::Result<Runtime> {
 }
 
 impl Threads {
-    /// Starts as many as are missing to `count`, each with listeners like these.
+    /// Starts the threads that are missing to `count`, each with its own copy of the listeners.
     pub(crate) async fn start(
         count: NonZeroUsize,
         listeners: &Listeners,
@@ -50,7 +52,7 @@ impl Threads {
                 runtime.block_on(async {
                     let gathered = Tokio::gather();
                     let is_gathered = gathered.is_ok();
-                    // The first thread waits for it.
+                    // The first thread waits for the message.
                     let _told = tell.send(gathered);
                     if is_gathered {
                         drop(select(accept, end).await);

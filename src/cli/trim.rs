@@ -1,7 +1,7 @@
-//! Gives the memory of sessions that are gone back to the system (the binary's only `unsafe`).
+//! Returns the memory of closed sessions to the operating system (the binary's only `unsafe`).
 //!
-//! glibc keeps what was freed below a block that is still in use, for ever: after 10,000 sessions
-//! 35 MB of the 36 MB they took. One call gives them back.
+//! glibc keeps freed memory below a block that is still in use, for the life of the process: after
+//! 10,000 sessions 35 MB of the 36 MB they took. One call of `malloc_trim` returns it.
 
 use std::convert::Infallible;
 use std::time::Duration;
@@ -9,10 +9,10 @@ use std::time::Duration;
 use busline::App;
 use busline::rt::{Clock, Tokio};
 
-/// Time between two looks.
+/// Time between two checks.
 const INTERVAL: Duration = Duration::from_secs(5);
 
-/// Sessions that must have closed since the last time to make it worth the milliseconds it takes.
+/// The number of closed sessions since the last trim that is worth a call of some milliseconds.
 const CLOSED_MIN: u64 = 1_000;
 
 /// Trims after many sessions have closed, more than are open.
@@ -30,7 +30,7 @@ pub(crate) async fn after_sessions(app: &App<Tokio>) -> Infallible {
 
 #[cfg(all(target_os = "linux", target_env = "gnu"))]
 fn trim() {
-    // SAFETY: it takes the allocator's own locks and moves nothing that is in use.
+    // SAFETY: `malloc_trim` takes the allocator's own locks and moves no memory that is in use.
     let released = unsafe { libc::malloc_trim(0) };
     tracing::debug!(released = released == 1, "memory trimmed");
 }

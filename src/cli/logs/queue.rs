@@ -1,4 +1,4 @@
-//! Lines of the log on their way to standard error: whoever serves never waits for their reader.
+//! The queue of log lines for standard error: a thread that serves never waits for their reader.
 
 use std::io::{self, Write};
 use std::time::Duration;
@@ -17,26 +17,26 @@ use crate::output::{StandardError, within};
 /// Longest time that the end of the process waits for a reader of the last lines.
 const FLUSH_MAX: Duration = Duration::from_secs(2);
 
-/// How it is told that lines were dropped.
+/// The message that reports dropped lines.
 const DROPPED: &str = "lines of the log were dropped: whoever reads them is too slow, or cannot";
 
 /// A bounded queue of lines, and the thread that writes them.
 ///
-/// A line for which there is no room is dropped and counted.
+/// A line that does not fit is dropped and counted.
 pub(super) struct Queue {
     lines: NonBlocking,
     losses: Losses,
     guard: Option<WorkerGuard>,
 }
 
-/// How many lines there may be, and how they are written.
+/// The capacity of the queue, and the format of its lines.
 struct Shape {
     lines_max: usize,
     format: LogFormat,
 }
 
 impl Queue {
-    /// Lines for standard error, as the configuration says.
+    /// Creates a queue for standard error, with the configured capacity and format.
     pub(super) fn to_standard_error(config: &Config, rt: &Tokio) -> Self {
         let shape = Shape {
             lines_max: config.log_lines(),
@@ -68,7 +68,8 @@ impl Queue {
             });
         let full = lines.error_counter();
         let losses = Losses { full, unwritten };
-        // The thread is there as long as its guard, and there is no line yet.
+        // The receiver is in the writing thread, which lives as long as its guard; no line is
+        // queued yet.
         let _told = tell.send(losses.clone());
         Self {
             lines,
@@ -77,12 +78,12 @@ impl Queue {
         }
     }
 
-    /// Where lines are written to.
+    /// A writer that puts lines into the queue.
     pub(super) fn writer(&self) -> NonBlocking {
         self.lines.clone()
     }
 
-    /// Tells how many lines were dropped.
+    /// Returns a function that counts the dropped lines.
     pub(super) fn dropped(&self) -> impl Fn() -> u64 + Send + Sync + use<> {
         let losses = self.losses.clone();
         move || losses.total()
@@ -92,18 +93,18 @@ impl Queue {
 impl Drop for Queue {
     fn drop(&mut self) {
         let guard = self.guard.take();
-        // It waits for the reader for a second, and complains on standard output where it has found
-        // no room: on a thread of its own nothing of that can hold the end of the process.
+        // Dropping the guard waits up to a second for the reader, and prints to standard output if
+        // the queue is full. On a thread of its own the drop cannot block the end of the process.
         within(FLUSH_MAX, move || drop(guard));
     }
 }
 
-/// How many lines were dropped.
+/// The number of dropped lines.
 #[derive(Clone)]
 struct Losses {
-    /// Those for which there was no room.
+    /// Lines that did not fit into the queue.
     full: ErrorCounter,
-    /// Those that could not be written.
+    /// Lines that could not be written.
     unwritten: Counter,
 }
 
@@ -113,7 +114,7 @@ impl Losses {
     }
 }
 
-/// The counts of a queue, which is there only after what writes its lines.
+/// The losses of a queue. The queue sends them to its writing thread, which exists before they do.
 enum Known {
     Later(oneshot::Receiver<Losses>),
     Now(Losses),
@@ -133,7 +134,7 @@ impl Known {
     }
 }
 
-/// Writes lines, and now and then beside them how many were dropped.
+/// Writes lines, and a rate-limited line about dropped lines.
 struct Lines<W, N> {
     output: W,
     format: LogFormat,
@@ -141,7 +142,7 @@ struct Lines<W, N> {
     unwritten: Counter,
     losses: Known,
     complaint: Complaint,
-    /// How many the complaint knows of.
+    /// The number of dropped lines that the complaint has counted.
     told: u64,
 }
 
@@ -165,9 +166,9 @@ impl<W: Write, N: Fn() -> Instant> Lines<W, N> {
 }
 
 impl<W: Write, N: Fn() -> Instant> Write for Lines<W, N> {
-    /// Takes a whole line, as its queue hands it over.
+    /// Writes a whole line, as the queue passes it.
     fn write(&mut self, line: &[u8]) -> io::Result<usize> {
-        // The reader is there.
+        // The write has shown that there is a reader, who can read about dropped lines.
         if self.line(line) {
             self.complain();
         }
@@ -179,11 +180,10 @@ impl<W: Write, N: Fn() -> Instant> Write for Lines<W, N> {
     }
 }
 
-/// The line that tells of lines that were dropped: it takes no place in the queue, and no filter
-/// keeps it back.
+/// The line that reports dropped lines; written past the queue and the filter.
 fn notice(format: LogFormat, lines: u64) -> String {
     let mut time = String::new();
-    // A line without its time tells what it is for.
+    // If the time cannot be formatted, the line is still useful.
     let _formatted = SystemTime.format_time(&mut Writer::new(&mut time));
     match format {
         LogFormat::Json => {
@@ -201,7 +201,7 @@ mod tests {
 
     use super::*;
 
-    /// A reader that takes a line only when it is told to, and one that is gone.
+    /// A reader that takes a line only on request, and fails once the test has dropped its channel.
     struct Reader {
         takes: Receiver<()>,
         taken: Sender<String>,
@@ -212,7 +212,7 @@ mod tests {
             let gone = |_| io::Error::from(io::ErrorKind::BrokenPipe);
             self.takes.recv().map_err(gone)?;
             let text = String::from_utf8_lossy(line).into_owned();
-            // Who has seen enough has no use for it.
+            // The test may have stopped receiving.
             drop(self.taken.send(text));
             Ok(line.len())
         }
@@ -222,7 +222,7 @@ mod tests {
         }
     }
 
-    /// A queue of two lines, what lets its reader take one, and what that has taken.
+    /// A queue of two lines, the sender that lets its reader take a line, and the lines taken.
     fn queue(format: LogFormat) -> (Queue, Sender<()>, Receiver<String>) {
         let (take, takes) = channel();
         let (taken, read) = channel();
@@ -243,7 +243,7 @@ mod tests {
     fn lines_without_room_are_dropped_and_told_once_the_reader_is_back() {
         let (queue, take, read) = queue(LogFormat::Text);
         let dropped = queue.dropped();
-        // The thread that writes holds the first one, sooner or later.
+        // The writing thread holds the first line sooner or later, in addition to the queue.
         let mut said = 0;
         while dropped() < 3 {
             said += 1;
@@ -304,7 +304,7 @@ mod tests {
         while dropped() < 1 {
             say(&stalled, "nobody reads it\n");
         }
-        // A wait for ever is the failure.
+        // The test fails by waiting forever.
         drop(stalled);
     }
 }
