@@ -1,4 +1,4 @@
-//! The workload `broadcast`: every client sends, everybody gets everything.
+//! The workload `broadcast`: every client sends, and all clients receive every message.
 
 use std::time::Instant;
 
@@ -6,8 +6,8 @@ use super::clock::now;
 use super::crowd::Course;
 use super::workload::Workload;
 
-/// A client sends again once it has got as many messages as there are clients: a round. Latency is
-/// that of a round.
+/// Each client sends again once it has received as many messages as there are clients: a round. The
+/// latency is the duration of a round.
 #[derive(Debug)]
 pub(super) struct Broadcast {
     rounds: Vec<Round>,
@@ -17,7 +17,7 @@ pub(super) struct Broadcast {
 #[derive(Clone, Debug)]
 struct Round {
     began: Instant,
-    /// Messages received with which it ends.
+    /// The number of received messages at which the round ends.
     ends_with: u64,
 }
 
@@ -33,7 +33,7 @@ impl Broadcast {
         }
     }
 
-    /// Ends as many rounds of a client as it has got the messages for.
+    /// Ends the rounds for which the client has received enough messages.
     fn end_rounds(&mut self, client: usize, course: &mut Course) {
         let round = &mut self.rounds[client];
         while self.open > 0 && course.ledger.received(client) >= round.ends_with {
@@ -61,7 +61,7 @@ impl Workload for Broadcast {
     fn left(&mut self, _client: usize, course: &mut Course) {
         self.open -= 1;
         for client in 0..self.rounds.len() {
-            // Nobody waits for a message that may never come.
+            // The client that left sends no more messages, so each round needs one message less.
             self.rounds[client].ends_with -= 1;
             self.end_rounds(client, course);
         }

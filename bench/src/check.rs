@@ -1,44 +1,44 @@
-//! Whether each message is what was sent, in order, and came once.
+//! Checks that each message is unchanged, in order, and received once.
 
 use super::frames::{MARK_BYTES, filler, read_mark};
 use super::ledger::Reach;
 
-/// Checks what every client receives.
+/// Checks the messages that every client receives.
 #[derive(Debug)]
 pub(super) struct Check {
     size: usize,
     senders: Senders,
-    /// The next number of each sender, one row a receiver.
+    /// The next expected number of each sender, a row for each receiver.
     next: Vec<u32>,
     found: Found,
 }
 
-/// What a check has found.
+/// The result of a check.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub(super) struct Found {
-    /// Messages that were what was sent.
+    /// Messages that were received as sent.
     pub(super) good: u64,
-    /// Messages that nobody sent, or not to this client.
+    /// Messages that no client sent, or that were not for this client.
     pub(super) foreign: u64,
-    /// Numbers that were left out.
+    /// Numbers that were skipped.
     pub(super) skipped: u64,
-    /// Messages that came again, or after a later one.
+    /// Messages that were repeated, or came after a later message.
     pub(super) repeated: u64,
 }
 
-/// Whose messages a client receives.
+/// The senders of a client's messages.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) enum Senders {
-    /// Its own.
+    /// The client itself.
     Itself,
-    /// One client's.
+    /// One publisher, with this index.
     One(usize),
-    /// Those of all clients.
+    /// All clients, of this number.
     All(usize),
 }
 
 impl Senders {
-    /// Who sends, where messages reach this far.
+    /// The senders for a reach; `publisher` is the only sender if there is one.
     pub(super) fn of(reach: Reach, clients: usize, publisher: Option<usize>) -> Self {
         match (reach, publisher) {
             (Reach::Sender, _) => Self::Itself,
@@ -47,7 +47,7 @@ impl Senders {
         }
     }
 
-    /// Numbers that are remembered for each receiver.
+    /// The number of senders for each receiver.
     pub(super) fn width(self) -> usize {
         match self {
             Self::Itself | Self::One(_) => 1,
@@ -65,7 +65,7 @@ impl Senders {
 }
 
 impl Check {
-    /// For messages of `size` bytes to so many receivers.
+    /// A check of messages of `size` bytes to `receivers` receivers.
     pub(super) fn new(size: usize, receivers: usize, senders: Senders) -> Self {
         Self {
             size,
@@ -75,12 +75,12 @@ impl Check {
         }
     }
 
-    /// What was found so far.
+    /// The result so far.
     pub(super) fn found(&self) -> Found {
         self.found
     }
 
-    /// Looks at a message; those of a client that only publishes do not count.
+    /// Checks a message; messages of a client that only publishes do not count.
     pub(super) fn message(&mut self, receiver: usize, payload: &[u8]) {
         if receiver * self.senders.width() >= self.next.len() {
             return;
@@ -91,7 +91,7 @@ impl Check {
         }
     }
 
-    /// Where the next number of this message's sender is, and the message's own.
+    /// The index of the next expected number of the message's sender, and the message's own number.
     fn place(&self, receiver: usize, payload: &[u8]) -> Option<(usize, u32)> {
         let (sender, number) = read_mark(payload)?;
         let column = self.senders.column(receiver, sender)?;
@@ -102,7 +102,8 @@ impl Check {
         is_whole.then_some((place, number))
     }
 
-    /// Numbers wrap, so what is less than half of them ahead is later.
+    /// Counts a number. Numbers wrap, so a number that is less than half the range ahead counts as
+    /// later.
     fn number(&mut self, place: usize, number: u32) {
         let ahead = number.wrapping_sub(self.next[place]);
         if ahead > u32::MAX / 2 {

@@ -1,4 +1,4 @@
-//! The real time: the only file of the load generator that reads it.
+//! The real clock; no other file of the load generator reads it.
 #![expect(
     clippy::disallowed_methods,
     reason = "a measurement reads the real clock"
@@ -6,19 +6,19 @@
 
 use std::time::{Duration, Instant};
 
-/// The present.
+/// The current time.
 pub(super) fn now() -> Instant {
     Instant::now()
 }
 
-/// What this thread has used of its core so far; `None` where the system does not tell.
+/// The processor time of this thread; `None` if the system does not report it.
 #[cfg(unix)]
 pub(super) fn own_cpu() -> Option<Duration> {
     use rustix::time::{ClockId, clock_gettime};
     Duration::try_from(clock_gettime(ClockId::ThreadCPUTime)).ok()
 }
 
-/// What this thread has used of its core so far; `None` where the system does not tell.
+/// The processor time of this thread; `None` if the system does not report it.
 #[cfg(not(unix))]
 pub(super) fn own_cpu() -> Option<Duration> {
     None

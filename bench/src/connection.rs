@@ -1,4 +1,4 @@
-//! One client's connection, once it is open: what it may send, and what it has received.
+//! The open connection of one client: sends the granted messages, and counts the received ones.
 
 use std::io::{self, ErrorKind, Read, Write};
 
@@ -7,7 +7,7 @@ use mio::net::TcpStream;
 use super::frames::{Frames, masked};
 use super::incoming::{Event, Incoming, Keep};
 
-/// A close frame with 1000, as a client sends it.
+/// The close code of a client: 1000.
 const BYE: u16 = 1000;
 
 /// An open connection.
@@ -15,11 +15,11 @@ const BYE: u16 = 1000;
 pub(super) struct Connection {
     stream: TcpStream,
     incoming: Incoming,
-    /// Messages it may send in all.
+    /// The number of messages that the client may send in total.
     granted: u64,
-    /// Bytes of its messages that are sent.
+    /// Bytes of messages that were written.
     written: u64,
-    /// Answers to pings, and what is sent of them.
+    /// Pongs to be written, and how many bytes of them were written.
     pongs: Vec<u8>,
     pongs_written: usize,
     end: Option<End>,
@@ -28,11 +28,11 @@ pub(super) struct Connection {
 /// How a connection ended.
 #[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord)]
 pub(super) enum End {
-    /// The server closed it, with this code.
+    /// The server closed the connection, with this code.
     Closed(Option<u16>),
-    /// It broke.
+    /// The connection broke.
     Broken(String),
-    /// The server said what no server says.
+    /// The server violated the protocol.
     Violated(String),
 }
 
@@ -41,7 +41,7 @@ impl End {
         Self::Broken(error.to_string())
     }
 
-    /// A sentence, with what to do.
+    /// A sentence for the report, with advice.
     pub(super) fn text(&self) -> String {
         let advice = match self {
             Self::Closed(Some(1001 | 1012)) => "the server stops",
@@ -61,7 +61,7 @@ impl End {
 }
 
 impl Connection {
-    /// A connection whose upgrade is done, with what came behind the server's answer.
+    /// A connection after its upgrade; `behind` are the bytes that followed the server's response.
     pub(super) fn new(stream: TcpStream, behind: &[u8]) -> Self {
         let mut connection = Self {
             stream,
@@ -72,22 +72,23 @@ impl Connection {
             pongs_written: 0,
             end: None,
         };
-        // What a service says before a run begins is not measured.
+        // Messages that a service sends before the run begins are not measured.
         connection.take(behind, Keep::Nothing, &mut |_message| ());
         connection
     }
 
-    /// How it ended, if it did.
+    /// How the connection ended, if it did.
     pub(super) fn end(&self) -> Option<&End> {
         self.end.as_ref()
     }
 
-    /// Lets it send further messages.
+    /// Allows the client to send `count` further messages.
     pub(super) fn grant(&mut self, count: u64) {
         self.granted += count;
     }
 
-    /// Reads all there is; returns the number of messages, and shows each that is kept.
+    /// Reads until the socket is empty; returns the number of messages, and passes each kept
+    /// message to `show`.
     pub(super) fn read(
         &mut self,
         buffer: &mut [u8],
@@ -100,7 +101,7 @@ impl Connection {
                 Ok(0) => self.end = Some(End::Broken("end of the stream".to_owned())),
                 Ok(len) => {
                     count += self.take(&buffer[..len], keep, &mut show);
-                    // What comes after a short read is told by a new event.
+                    // Bytes that arrive after a short read cause a new event.
                     if cfg!(unix) && len < buffer.len() {
                         break;
                     }
@@ -131,7 +132,7 @@ impl Connection {
         count
     }
 
-    /// Sends what it may, as far as the socket takes it.
+    /// Writes granted messages and pongs, until the socket accepts no more.
     pub(super) fn write(&mut self, client: usize, frames: &mut Frames) {
         while self.end.is_none() {
             let at_border = self.written.is_multiple_of(frames.frame_bytes());
@@ -164,10 +165,10 @@ impl Connection {
         }
     }
 
-    /// Says goodbye, if the socket takes it.
+    /// Sends a close frame, if the socket accepts it at once.
     pub(super) fn bye(&mut self) {
         if self.end.is_none() {
-            // A server that does not hear it sees the end of the stream.
+            // A server that does not receive the close frame notices the end of the stream.
             let _written = self.stream.write(&masked(0x88, &BYE.to_be_bytes()));
         }
     }

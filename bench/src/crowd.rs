@@ -1,4 +1,4 @@
-//! All clients of a run: one thread turns around their sockets and their workload.
+//! The event loop for all clients of a run: one thread serves their sockets and the workload.
 
 use std::collections::BTreeMap;
 use std::io::ErrorKind;
@@ -16,13 +16,13 @@ use super::ledger::Ledger;
 use super::problem::Problem;
 use super::workload::Workload;
 
-/// Bytes that are read at once, in one buffer for all.
+/// Size of the read buffer that all connections share.
 const READ_BYTES: usize = 256 * 1024;
 
-/// Sockets that one turn tells about.
+/// Maximum number of events in one iteration.
 const EVENTS: usize = 8192;
 
-/// Connected clients.
+/// The connected clients.
 pub(super) struct Crowd {
     poll: Poll,
     events: Events,
@@ -30,21 +30,21 @@ pub(super) struct Crowd {
     frames: Frames,
     check: Option<Check>,
     buffer: Vec<u8>,
-    /// Time without anything to do.
+    /// Time without events.
     idle: Duration,
 }
 
-/// What a workload changes: who may send, and what took how long.
+/// The state that a workload changes: the permissions to send, and the latencies.
 #[derive(Debug)]
 pub(super) struct Course {
     pub(super) ledger: Ledger,
     pub(super) latencies: Latencies,
-    /// Who may send how much more, in the order it was said.
+    /// Clients with the number of messages that they may now send, in the order of the calls.
     grants: Vec<(usize, u64)>,
 }
 
 impl Course {
-    /// Nothing sent yet.
+    /// The state before the first message.
     pub(super) fn new(ledger: Ledger) -> Self {
         Self {
             ledger,
@@ -53,7 +53,7 @@ impl Course {
         }
     }
 
-    /// Lets a client send at once; returns how many messages, see [`Ledger::send`].
+    /// Allows a client to send at once; returns the number of messages, see [`Ledger::send`].
     pub(super) fn send(&mut self, client: usize, wanted: u64) -> u64 {
         let count = self.ledger.send(client, wanted);
         if count > 0 {
@@ -63,7 +63,7 @@ impl Course {
     }
 }
 
-/// Whether something happened in a turn.
+/// Whether an iteration received messages.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) enum Turn {
     Received,
@@ -71,7 +71,7 @@ pub(super) enum Turn {
 }
 
 impl Crowd {
-    /// Clients that send these frames over these connections, registered with this poll.
+    /// Clients that send these frames over these connections, which are registered with this poll.
     pub(super) fn new(
         poll: Poll,
         connections: Vec<Connection>,
@@ -89,14 +89,14 @@ impl Crowd {
         }
     }
 
-    /// Lets the workload begin.
+    /// Starts the workload.
     pub(super) fn begin(&mut self, workload: &mut dyn Workload, course: &mut Course) {
         workload.begin(course);
         self.write(course);
     }
 
-    /// Reads what there is, lets the workload answer, and sends; waits for so long if there is
-    /// nothing.
+    /// Reads the available messages, lets the workload react, and writes; waits for up to `wait` if
+    /// there are no events.
     pub(super) fn turn(
         &mut self,
         wait: Duration,
@@ -118,7 +118,7 @@ impl Crowd {
         })
     }
 
-    /// Waits for events, and counts the time as idle unless there were some at once.
+    /// Waits for events, and counts the time as idle, except when events were already pending.
     fn wait(&mut self, wait: Duration) -> Result<(), Problem> {
         let start = now();
         match self.poll.poll(&mut self.events, Some(wait)) {
@@ -132,7 +132,7 @@ impl Crowd {
         Ok(())
     }
 
-    /// Reads from one client, and sends what follows from that.
+    /// Reads from one client, and sends the messages that the workload grants in return.
     fn serve(&mut self, client: usize, workload: &mut dyn Workload, course: &mut Course) {
         let connection = &mut self.connections[client];
         let count = match &mut self.check {
@@ -146,7 +146,7 @@ impl Crowd {
             workload.received(client, count, course);
         }
         self.write(course);
-        // A pong, or what the socket did not take before.
+        // Write pongs, and bytes that the socket did not accept before.
         self.connections[client].write(client, &mut self.frames);
         self.look_after(client, workload, course);
     }
@@ -167,17 +167,17 @@ impl Crowd {
         }
     }
 
-    /// Time without anything to do.
+    /// Time without events.
     pub(super) fn idle(&self) -> Duration {
         self.idle
     }
 
-    /// What checks each message, if anything does.
+    /// The check of the messages, with `--verify`.
     pub(super) fn check(&self) -> Option<&Check> {
         self.check.as_ref()
     }
 
-    /// Connections that are lost, by how they ended.
+    /// The number of lost connections, by how they ended.
     pub(super) fn lost(&self) -> BTreeMap<String, usize> {
         let mut lost = BTreeMap::new();
         for end in self.connections.iter().filter_map(Connection::end) {

@@ -1,15 +1,15 @@
-//! Open files: as many as the clients need, as far as the system allows.
+//! Raises the limit of open files to the need of the clients, as far as the system allows.
 
 use super::problem::Problem;
 
-/// Open files beside those of clients: standard streams, the poll, what is read of /proc.
+/// Open files besides clients: standard streams, the poll, files in /proc.
 const OTHERS: u64 = 32;
 
-/// Raises the limit of this process to what so many clients need, if it is lower.
+/// Raises the limit of this process to the need of `clients` clients, if it is lower.
 ///
 /// # Errors
 ///
-/// [`Problem::Descriptors`] if it may not be raised so far.
+/// [`Problem::Descriptors`] if the limit must not be raised that far.
 #[cfg(unix)]
 pub(super) fn raise(clients: usize) -> Result<(), Problem> {
     use rustix::process::{Resource, Rlimit, getrlimit, setrlimit};
@@ -20,7 +20,7 @@ pub(super) fn raise(clients: usize) -> Result<(), Problem> {
     };
     let raised = Rlimit {
         current: Some(need),
-        // Root may raise the hard limit; for other users this is the limit that they have.
+        // Root may raise the hard limit; for other users `max` leaves it or makes the call fail.
         maximum: maximum.map(|hard| hard.max(need)),
     };
     setrlimit(Resource::Nofile, raised).map_err(|_errno| Problem::Descriptors {
@@ -30,7 +30,7 @@ pub(super) fn raise(clients: usize) -> Result<(), Problem> {
     })
 }
 
-/// Does nothing: this system has no such limit, or none that could be raised.
+/// Does nothing: this system has no such limit, or none that can be raised.
 #[cfg(not(unix))]
 pub(super) fn raise(_clients: usize) -> Result<(), Problem> {
     Ok(())

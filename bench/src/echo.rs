@@ -7,11 +7,12 @@ use super::clock::now;
 use super::crowd::Course;
 use super::workload::Workload;
 
-/// Latency is from sending a message to its own return.
+/// Each client keeps `in_flight` messages in flight. The latency of a message is the time until it
+/// returns.
 #[derive(Debug)]
 pub(super) struct Echo {
     in_flight: usize,
-    /// When each message that is in flight was sent, by client.
+    /// When each message in flight was sent, by client.
     sent: Vec<VecDeque<Instant>>,
 }
 

@@ -8,16 +8,17 @@ use super::crowd::Course;
 use super::ledger::Ledger;
 use super::workload::Workload;
 
-/// Latency is from sending a message until the last subscriber has got it.
+/// One client publishes. The latency of a message is the time until the last subscriber has
+/// received it.
 #[derive(Debug)]
 pub(super) struct FanOut {
     publisher: usize,
     window: usize,
-    /// Messages that everybody has got.
+    /// The number of messages that all subscribers have received.
     complete: u64,
-    /// Subscribers that have not got more than these.
+    /// The number of subscribers that have received no more than the complete messages.
     behind: usize,
-    /// When each message that is not complete was sent.
+    /// When each incomplete message was sent.
     sent: VecDeque<Instant>,
 }
 
@@ -38,7 +39,8 @@ impl FanOut {
         }
     }
 
-    /// Finds out anew what everybody has got: seldom, as all must have got something since.
+    /// Counts the complete messages anew; called only after every subscriber has received
+    /// something.
     fn recount(&mut self, ledger: &Ledger) {
         let subscribers = (0..ledger.receivers()).filter(|client| ledger.is_open(*client));
         let received = subscribers.map(|client| ledger.received(client));
@@ -92,7 +94,7 @@ mod tests {
     use super::super::ledger::Reach;
     use super::*;
 
-    /// Two subscribers, and a publisher of its own.
+    /// Two subscribers, and a publisher that does not subscribe.
     fn begun(window: usize) -> (FanOut, Course) {
         let mut course = Course::new(Ledger::new(Reach::Everybody, 3, 2, u64::MAX));
         let mut workload = FanOut::new(2, window);
@@ -100,7 +102,8 @@ mod tests {
         (workload, course)
     }
 
-    /// Both subscribers get something in one turn; returns how many messages were ever sent.
+    /// Both subscribers receive messages in one iteration; returns the total number of messages
+    /// sent.
     fn turn(workload: &mut FanOut, counts: [u64; 2], course: &mut Course) -> u64 {
         for (client, count) in counts.into_iter().enumerate() {
             if count > 0 {

@@ -1,29 +1,29 @@
-//! The messages a client sends, masked beforehand: one stream of equal frames, never stored.
+//! The messages of a client as one stream of equal frames, masked in advance and never stored.
 
 use std::io::Write;
 
-/// The masking key of every frame; a generator has no caches to protect from itself.
+/// The masking key of every frame; a load generator needs no protection from cache poisoning.
 const KEY: [u8; 4] = [0x37, 0xfa, 0x21, 0x3d];
 
-/// Bytes of a numbered message's mark: the client and the message's number, in hexadecimal.
+/// Length of the mark of a numbered message: the client and the number, in hexadecimal.
 pub(super) const MARK_BYTES: usize = 16;
 
-/// Bytes that are sent in one write, at most; one frame at least.
+/// Maximum number of bytes in one write, but at least one frame.
 const STRETCH_BYTES: usize = 64 * 1024;
 
-/// The header of a client's longest frame.
+/// The longest header of a client's frame.
 const HEADER_BYTES_MAX: usize = 14;
 
-/// Whether messages of one size can be told apart.
+/// Whether messages carry a mark.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) enum Marks {
-    /// Each starts with its client and its number.
+    /// Each message begins with its client and its number.
     Numbered,
-    /// All are the same.
+    /// All messages are equal.
     None,
 }
 
-/// Frames of one size, as many as one write takes.
+/// Equal frames, as many as fit into one write.
 #[derive(Debug)]
 pub(super) struct Frames {
     marks: Marks,
@@ -37,7 +37,7 @@ impl Frames {
     ///
     /// # Panics
     ///
-    /// When numbered messages have no room for their mark.
+    /// When numbered messages are too short for their mark.
     pub(super) fn new(size: usize, marks: Marks) -> Self {
         assert!(marks == Marks::None || size >= MARK_BYTES, "no room");
         let payload: Vec<u8> = (0..size).map(filler).collect();
@@ -51,12 +51,12 @@ impl Frames {
         }
     }
 
-    /// Bytes of one frame.
+    /// The length of one frame in bytes.
     pub(super) fn frame_bytes(&self) -> u64 {
         self.frame_bytes as u64
     }
 
-    /// The bytes of a client's stream from `from` on, up to `to` or to what one write takes.
+    /// The bytes of a client's stream from `from` on, up to `to` or to the length of one write.
     pub(super) fn stretch(&mut self, client: usize, from: u64, to: u64) -> &[u8] {
         let skip = usize::try_from(from % self.frame_bytes()).expect("less than a frame");
         let left = usize::try_from(to.saturating_sub(from)).unwrap_or(usize::MAX);
@@ -70,7 +70,7 @@ impl Frames {
         &self.stretch[skip..skip + len]
     }
 
-    /// Marks the frames that begin in the first `bytes` with their numbers from `first` on.
+    /// Writes marks into the frames that begin in the first `bytes`, with numbers from `first` on.
     fn number(&mut self, client: usize, first: u64, bytes: usize) {
         let frames = self.stretch[..].chunks_exact_mut(self.frame_bytes);
         let count = bytes.div_ceil(self.frame_bytes);
@@ -84,12 +84,12 @@ impl Frames {
     }
 }
 
-/// What a message has at this place, unless its mark is there.
+/// The byte of a message at an index behind its mark.
 pub(super) fn filler(index: usize) -> u8 {
     b"abcdefghijklmnopqrstuvwxyz"[index % 26]
 }
 
-/// The start of a client's message of this number; numbers wrap after 32 bits.
+/// The mark of a client's message with this number; numbers wrap after 32 bits.
 fn mark(client: usize, number: u64) -> [u8; MARK_BYTES] {
     let mut mark = [0; MARK_BYTES];
     let (client, number) = (client & 0xffff_ffff, number & 0xffff_ffff);
@@ -97,7 +97,7 @@ fn mark(client: usize, number: u64) -> [u8; MARK_BYTES] {
     mark
 }
 
-/// The client and the number that a mark names.
+/// Parses the client and the number from a mark.
 pub(super) fn read_mark(payload: &[u8]) -> Option<(usize, u32)> {
     let mark = std::str::from_utf8(payload.get(..MARK_BYTES)?).ok()?;
     let (client, number) = mark.split_at(MARK_BYTES / 2);
@@ -106,7 +106,7 @@ pub(super) fn read_mark(payload: &[u8]) -> Option<(usize, u32)> {
     Some((usize::try_from(client).ok()?, number))
 }
 
-/// One frame of a client, with this first byte.
+/// One masked frame of a client, with this first byte.
 pub(super) fn masked(first: u8, payload: &[u8]) -> Vec<u8> {
     let mut frame = Vec::with_capacity(HEADER_BYTES_MAX + payload.len());
     frame.push(first);
@@ -133,7 +133,7 @@ mod tests {
 
     use super::*;
 
-    /// What the server's decoder makes of it.
+    /// The messages that the server's decoder reads from these bytes.
     fn decoded(mut bytes: &[u8]) -> Vec<Vec<u8>> {
         let mut decoder = Decoder::new(1 << 20);
         let mut messages = Vec::new();
@@ -146,7 +146,7 @@ mod tests {
         messages
     }
 
-    /// A client's stream, sent in writes of at most this many bytes.
+    /// The stream of a client, sent in writes of at most `write` bytes.
     fn stream(frames: &mut Frames, client: usize, messages: u64, write: usize) -> Vec<u8> {
         let end = messages * frames.frame_bytes();
         let mut bytes = Vec::new();

@@ -1,8 +1,9 @@
-//! What a server sends, in chunks cut anywhere: counted, and kept only to be looked at.
+//! Decodes a server's stream from chunks of any size; counts messages, and keeps them only for
+//! checks.
 
 use thiserror::Error;
 
-/// The longest message that is kept to be checked.
+/// The longest message that is kept for a check.
 const KEPT_BYTES_MAX: u64 = 64 * 1024 * 1024;
 
 /// The longest payload of a control frame (RFC 6455 5.5).
@@ -11,18 +12,18 @@ const CONTROL_BYTES_MAX: u64 = 125;
 /// The longest header of a server's frame.
 const HEADER_BYTES_MAX: usize = 10;
 
-/// What the server said.
+/// An event in the server's stream.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) enum Event<'a> {
     /// A whole message; empty unless messages are kept.
     Message(&'a [u8]),
-    /// A ping, which wants the same bytes back.
+    /// A ping, to be answered with the same bytes.
     Ping(&'a [u8]),
-    /// A close frame, and nothing after it.
+    /// A close frame.
     Close(Option<u16>),
 }
 
-/// A frame that no server sends.
+/// A frame that a server must not send.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Error)]
 pub(super) enum Violation {
     #[error("it masked a frame")]
@@ -37,22 +38,22 @@ pub(super) enum Violation {
     TooLong,
 }
 
-/// Whether messages are looked at or only counted.
+/// Whether messages are kept or only counted.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) enum Keep {
     Messages,
     Nothing,
 }
 
-/// Where one connection is in its server's stream.
+/// The position in the stream of one connection.
 #[derive(Debug, Default)]
 pub(super) struct Incoming {
-    /// The first bytes of a header that has not arrived in full.
+    /// The first bytes of an incomplete header.
     header: [u8; HEADER_BYTES_MAX],
     header_bytes: usize,
-    /// The frame whose payload arrives.
+    /// The frame whose payload is arriving.
     frame: Option<Frame>,
-    /// What has arrived of a message that is kept.
+    /// The kept parts of an incomplete message.
     message: Vec<u8>,
     control: Vec<u8>,
 }
@@ -73,11 +74,11 @@ enum Kind {
 }
 
 impl Incoming {
-    /// Takes a chunk and tells each event in it.
+    /// Decodes a chunk, and passes each event in it to `tell`.
     ///
     /// # Errors
     ///
-    /// The first [`Violation`]; what follows it means nothing.
+    /// The first [`Violation`]; the bytes behind it are not decoded.
     pub(super) fn take(
         &mut self,
         mut input: &[u8],
@@ -106,7 +107,7 @@ impl Incoming {
         }
     }
 
-    /// The next frame's header, if all of it is there.
+    /// The header of the next frame, if it is complete.
     fn begin(&mut self, input: &mut &[u8]) -> Result<Option<Frame>, Violation> {
         if self.header_bytes == 0
             && let Some((frame, size)) = parse(input)?
@@ -126,7 +127,7 @@ impl Incoming {
         Ok(None)
     }
 
-    /// Keeps a part of a payload, if anybody looks at it later.
+    /// Keeps a part of a payload, if it is needed.
     fn keep(&mut self, kind: Kind, part: &[u8], keep: Keep) -> Result<(), Violation> {
         match (kind, keep) {
             (Kind::Data, Keep::Nothing) => {}
@@ -178,7 +179,8 @@ impl Incoming {
     }
 }
 
-/// The frame that begins here, with the size of its header; `None` if the header goes on.
+/// Parses the frame that begins here, with the length of its header; `None` if the header is
+/// incomplete.
 fn parse(bytes: &[u8]) -> Result<Option<(Frame, usize)>, Violation> {
     let Some((&[first, second], rest)) = bytes.split_first_chunk() else {
         return Ok(None);
@@ -228,7 +230,7 @@ mod tests {
 
     use super::*;
 
-    /// What is told of a stream that comes in chunks of this size.
+    /// The events in a stream that arrives in chunks of this size.
     fn told(bytes: &[u8], chunk: usize, keep: Keep) -> Result<Vec<String>, Violation> {
         let mut incoming = Incoming::default();
         let mut told = Vec::new();

@@ -1,4 +1,4 @@
-//! How long messages took, with percentiles.
+//! The latencies of messages, as percentiles.
 
 use std::time::{Duration, Instant};
 
@@ -7,22 +7,22 @@ use serde::Serialize;
 
 use super::clock::now;
 
-/// The longest duration that is told apart from longer ones.
+/// Longer durations than this limit are recorded as the limit.
 const LONGEST: Duration = Duration::from_secs(3600);
 
-/// Digits that count.
+/// Significant digits of the histogram.
 const DIGITS: u8 = 3;
 
-/// Durations of messages that began after a moment.
+/// Durations of messages that were sent after the warm-up.
 #[derive(Debug)]
 pub(super) struct Latencies {
     histogram: Histogram<u64>,
     since: Instant,
-    /// How late a message that had a time to be sent at was sent.
+    /// The longest delay between a message's scheduled time and its sending.
     late: Duration,
 }
 
-/// In microseconds.
+/// Percentiles in microseconds.
 #[derive(Clone, Copy, Debug, PartialEq, Serialize)]
 pub(super) struct Percentiles {
     pub(super) p50: f64,
@@ -33,7 +33,7 @@ pub(super) struct Percentiles {
 }
 
 impl Latencies {
-    /// None yet.
+    /// An empty histogram.
     pub(super) fn new() -> Self {
         let longest = u64::try_from(LONGEST.as_nanos()).expect("an hour");
         let histogram = Histogram::new_with_bounds(1, longest, DIGITS);
@@ -44,14 +44,14 @@ impl Latencies {
         }
     }
 
-    /// Forgets all there was: the warm-up is over.
+    /// Discards all durations, at the end of the warm-up.
     pub(super) fn reset(&mut self) {
         self.histogram.reset();
         self.since = now();
         self.late = Duration::ZERO;
     }
 
-    /// Counts so many messages that took from one moment to another.
+    /// Adds `count` messages that took from `from` to `to`.
     pub(super) fn add(&mut self, from: Instant, to: Instant, count: u64) {
         if from >= self.since {
             let nanos = to.saturating_duration_since(from).as_nanos();
@@ -60,17 +60,17 @@ impl Latencies {
         }
     }
 
-    /// Remembers that a message was sent this long after it was due.
+    /// Notes that a message was sent this long after its scheduled time.
     pub(super) fn late(&mut self, late: Duration) {
         self.late = self.late.max(late);
     }
 
-    /// The longest time by which a message was sent too late.
+    /// The longest delay between a message's scheduled time and its sending.
     pub(super) fn latest(&self) -> Duration {
         self.late
     }
 
-    /// `None` if there was no message.
+    /// The percentiles; `None` without messages.
     pub(super) fn percentiles(&self) -> Option<Percentiles> {
         let at = |quantile| micros(self.histogram.value_at_quantile(quantile));
         (!self.histogram.is_empty()).then(|| Percentiles {
@@ -83,7 +83,7 @@ impl Latencies {
     }
 }
 
-/// To a tenth: nobody reads more.
+/// Converts to microseconds, with a precision of a tenth.
 fn micros(nanos: u64) -> f64 {
     (nanos / 100) as f64 / 10.0
 }

@@ -1,4 +1,4 @@
-//! The workload `latency`: an open loop, in which messages are due at fixed times whatever happens.
+//! The workload `latency`: an open loop, with messages at fixed times whatever the server does.
 
 use std::time::{Duration, Instant};
 
@@ -6,20 +6,21 @@ use super::clock::now;
 use super::crowd::Course;
 use super::workload::Workload;
 
-/// Messages that one turn sends, at most: replies are read in between.
+/// Maximum number of messages sent in one iteration, so that replies are read in between.
 const BURST: u64 = 256;
 
-/// Message `k` is due `k / rate` after the start, at client `k` modulo their number. Latency is
-/// from that moment, not from when it was sent: a server that stalls delays what was due meanwhile,
-/// and this must show.
+/// Message `k` is due `k / rate` after the start, at client `k` modulo the number of clients. The
+/// latency is counted from the due time, not from the sending: a server that stalls delays the
+/// messages that are due meanwhile, and their latency must show the delay.
 #[derive(Debug)]
 pub(super) struct Latency {
     clients: u64,
     rate: f64,
     start: Instant,
-    /// Messages that were due and have been sent, or left out as their client was gone.
+    /// The number of messages that were due and were sent, or skipped because their client was
+    /// gone.
     begun: u64,
-    /// Messages that have returned, by client.
+    /// The number of messages that have returned, by client.
     returned: Vec<u64>,
 }
 
@@ -51,7 +52,7 @@ impl Latency {
         }
     }
 
-    /// The next message of this client is back.
+    /// Records the latency of the client's next message, which has returned.
     fn returned(&mut self, client: usize, now: Instant, course: &mut Course) {
         let message = self.returned[client] * self.clients + client as u64;
         self.returned[client] += 1;
@@ -111,7 +112,7 @@ mod tests {
         let (mut workload, mut course) = begun(10);
         course.latencies.reset();
         workload.start = now();
-        // Nothing is sent for 9 ms, and then everything at once.
+        // No message is sent for 9 ms, and then all are sent at once.
         let end = workload.start + Duration::from_millis(9);
         workload.send(end, &mut course);
         assert_eq!(course.ledger.sent(), 10);

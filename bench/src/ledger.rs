@@ -1,26 +1,26 @@
-//! What was sent, what has come back, and what is still owed.
+//! Counts the messages that were sent, received, and are still owed.
 
-/// Whom a message reaches.
+/// The receivers of a message.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) enum Reach {
-    /// Its sender alone.
+    /// Only its sender.
     Sender,
     /// Every receiver.
     Everybody,
 }
 
-/// Counts messages for each client.
+/// The counts of messages for each client.
 #[derive(Debug)]
 pub(super) struct Ledger {
     reach: Reach,
     accounts: Vec<Account>,
-    /// Clients that receive; one after them only publishes.
+    /// The number of receiving clients; a client behind them only publishes.
     receivers: usize,
     sent: u64,
     delivered: u64,
-    /// How many may be sent in all.
+    /// Maximum number of messages to send in total.
     sent_max: u64,
-    /// What clients that are gone will never get.
+    /// The number of messages owed to clients that are gone.
     forgone: u64,
 }
 
@@ -32,7 +32,8 @@ struct Account {
 }
 
 impl Ledger {
-    /// For so many clients, the first of which receive, and at most `sent_max` messages.
+    /// A ledger for `clients` clients, of which the first `receivers` receive, and for at most
+    /// `sent_max` messages.
     pub(super) fn new(reach: Reach, clients: usize, receivers: usize, sent_max: u64) -> Self {
         let account = Account {
             sent: 0,
@@ -50,8 +51,8 @@ impl Ledger {
         }
     }
 
-    /// Lets a client send, and returns how many messages: fewer than wanted at the end of a run,
-    /// none once the client is gone.
+    /// Allows a client to send, and returns the number of messages: fewer than wanted at the end of
+    /// a run, none once the client is gone.
     pub(super) fn send(&mut self, client: usize, wanted: u64) -> u64 {
         let account = &mut self.accounts[client];
         if !account.is_open {
@@ -63,17 +64,17 @@ impl Ledger {
         count
     }
 
-    /// Lets nobody send any more.
+    /// Stops all sending.
     pub(super) fn stop(&mut self) {
         self.sent_max = self.sent;
     }
 
-    /// Whether nobody may send any more.
+    /// Whether the maximum number of messages was sent.
     pub(super) fn is_stopped(&self) -> bool {
         self.sent == self.sent_max
     }
 
-    /// Counts messages that a client got.
+    /// Counts messages that a client has received.
     pub(super) fn receive(&mut self, client: usize, count: u64) {
         self.accounts[client].received += count;
         if client < self.receivers {
@@ -81,65 +82,66 @@ impl Ledger {
         }
     }
 
-    /// Writes off what is owed to a client that is gone.
+    /// Writes off the messages owed to a client that is gone.
     pub(super) fn leave(&mut self, client: usize) {
         self.forgone += self.owed(client);
         self.accounts[client].is_open = false;
     }
 
-    /// Messages that were sent, by all clients.
+    /// The number of messages sent, by all clients.
     pub(super) fn sent(&self) -> u64 {
         self.sent
     }
 
-    /// Messages that receivers got, in all.
+    /// The number of messages received, by all receivers.
     pub(super) fn delivered(&self) -> u64 {
         self.delivered
     }
 
-    /// Messages that this client got.
+    /// The number of messages that this client has received.
     pub(super) fn received(&self, client: usize) -> u64 {
         self.accounts[client].received
     }
 
-    /// Clients that receive, gone or not.
+    /// The number of receiving clients, including clients that are gone.
     pub(super) fn receivers(&self) -> usize {
         self.receivers
     }
 
-    /// Whether the client is still there.
+    /// Whether the client is connected.
     pub(super) fn is_open(&self, client: usize) -> bool {
         self.accounts[client].is_open
     }
 
-    /// Whether any client is still there.
+    /// Whether any client is connected.
     pub(super) fn has_open(&self) -> bool {
         self.accounts.iter().any(|account| account.is_open)
     }
 
-    /// Whether as much has come as was sent: nothing is under way, where a message reaches one.
+    /// Whether as many messages were received as sent: where a message reaches one client, none is
+    /// in flight.
     pub(super) fn is_even(&self) -> bool {
         self.delivered >= self.sent
     }
 
-    /// Whether nobody who is still there is owed anything.
+    /// Whether no connected client is owed a message.
     pub(super) fn is_settled(&self) -> bool {
         (0..self.accounts.len()).all(|client| self.owed(client) == 0)
     }
 
-    /// What did not come, to those who are still there and to those who are gone.
+    /// The number of missing messages, for connected clients and for clients that are gone.
     pub(super) fn missing(&self) -> u64 {
         let owed = (0..self.accounts.len()).map(|client| self.owed(client));
         self.forgone + owed.sum::<u64>()
     }
 
-    /// What receivers got although nobody had sent it.
+    /// The number of messages received that no client had sent.
     pub(super) fn excess(&self) -> u64 {
         let excess = |client| self.received(client).saturating_sub(self.due(client));
         (0..self.receivers).map(excess).sum()
     }
 
-    /// What a client that is still there has not got yet.
+    /// The number of messages owed to a connected client.
     fn owed(&self, client: usize) -> u64 {
         let account = &self.accounts[client];
         match account.is_open {

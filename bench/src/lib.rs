@@ -1,14 +1,14 @@
-//! The load generator: what a message costs a server, how long it takes, what a client holds.
+//! The load generator: the cost of a message for a server, its latency, and the memory of a client.
 //!
-//! One thread turns around all sockets. It sends frames that were masked beforehand, and skips what
-//! it receives unless it is to be checked, so that it is seldom what limits a run; when it is, it
-//! says so.
+//! One thread serves all sockets. The thread sends frames that were masked in advance, and skips
+//! the payloads it receives unless they are checked, so that the generator seldom limits a run. If
+//! it does limit a run, a warning says so.
 //!
-//! - `options`, `target`, `token`: what is asked for. `problem`: why it cannot be had.
+//! - `options`, `target`, `token`: the parameters of a run. `problem`: why a run is not possible.
 //! - `frames`, `incoming`, `upgrade`, `check`, `ledger`, `latencies`, `patience`: pure.
 //! - `opening`, `connection`, `crowd`: the sockets.
-//! - `workload`: what clients do; `echo`, `fan_out`, `broadcast`, `latency`.
-//! - `run` and `report`: one run and its figures; `process`: the server's.
+//! - `workload`: the behaviour of clients; `echo`, `fan_out`, `broadcast`, `latency`.
+//! - `run` and `report`: one run and its figures; `process`: the figures of the server.
 
 mod options;
 mod problem;
@@ -48,18 +48,18 @@ use self::options::Options;
 pub use self::options::command;
 use self::problem::Problem;
 
-/// What a workload has shown.
+/// The result of a workload.
 #[derive(Debug)]
 pub struct Outcome {
-    /// The figures, as lines for people or as one line of JSON.
+    /// The figures, as lines of text or as one line of JSON.
     pub figures: String,
-    /// Why a reader should doubt some of the figures, each in one line.
+    /// Reasons to doubt some of the figures, each in one line.
     pub warnings: Vec<&'static str>,
-    /// Why the figures cannot be believed, if they cannot.
+    /// Why the figures are not reliable, if they are not.
     pub faults: Option<Box<dyn Error>>,
 }
 
-/// Runs the workload that these arguments of [`command`] name.
+/// Runs the workload in these arguments of [`command`].
 ///
 /// # Errors
 ///

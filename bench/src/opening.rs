@@ -1,4 +1,4 @@
-//! Opens all connections, many at once, and tells the first thing that goes wrong.
+//! Opens all connections, many at a time, and reports the first failure.
 
 use std::io::{self, ErrorKind, Read, Write};
 use std::net::{IpAddr, SocketAddr};
@@ -14,32 +14,32 @@ use super::problem::Problem;
 use super::progress::Progress;
 use super::upgrade::accepted;
 
-/// Connections that are being opened at once; a server has a bound for these of one address.
+/// Maximum number of connections being opened at a time; a server bounds these for each address.
 const AT_ONCE: usize = 128;
 
-/// Bytes of an answer that are read at once.
+/// Size of the read buffer for responses.
 const READ_BYTES: usize = 4096;
 
-/// Connections that are asked for.
+/// The connections to open.
 #[derive(Debug)]
 pub(super) struct Opening {
     pub(super) server: SocketAddr,
-    /// Where they come from, in turn; nowhere in particular if empty.
+    /// Local addresses for the connections, used in turn; if empty, the system chooses.
     pub(super) sources: Vec<IpAddr>,
-    /// The request of each.
+    /// The different requests.
     pub(super) requests: Vec<Vec<u8>>,
-    /// Which of the requests each connection makes.
+    /// The index of each connection's request.
     pub(super) request_of: Vec<usize>,
-    /// Longest time without any progress.
+    /// Longest time without progress.
     pub(super) timeout: Duration,
 }
 
-/// A connection on its way.
+/// A connection that is being opened.
 #[derive(Debug)]
 enum Door {
-    /// Not yet begun.
+    /// Not begun.
     Closed,
-    /// What is sent of the request, and what has come of the answer.
+    /// Connected: the number of request bytes sent, and the bytes of the response received.
     Ajar {
         stream: TcpStream,
         sent: usize,
@@ -49,11 +49,11 @@ enum Door {
 }
 
 impl Opening {
-    /// Opens them all, registered with the poll under their number.
+    /// Opens all connections, registered with the poll under their index.
     ///
     /// # Errors
     ///
-    /// The first connection that fails, or that nothing happens until the timeout is over.
+    /// The first failed connection, or a timeout without progress.
     pub(super) fn open(
         &self,
         poll: &mut Poll,
@@ -82,7 +82,7 @@ impl Opening {
         Ok(doors.into_iter().map(connection).collect())
     }
 
-    /// Waits until something happens.
+    /// Waits until there are events.
     fn wait(&self, poll: &mut Poll, events: &mut Events, open: usize) -> Result<(), Problem> {
         let start = now();
         while start.elapsed() < self.timeout {
@@ -131,7 +131,7 @@ impl Opening {
         Ok(TcpStream::from_std(socket.into()))
     }
 
-    /// Goes on with a connection, and returns whether it has become open.
+    /// Continues a connection; returns whether it has become open.
     fn push(&self, client: usize, door: &mut Door) -> Result<bool, Problem> {
         let Door::Ajar {
             stream,
@@ -173,7 +173,7 @@ impl Opening {
     }
 }
 
-/// Whether a connect goes on in the background.
+/// Whether a connect continues in the background.
 fn is_under_way(error: &io::Error) -> bool {
     #[cfg(unix)]
     if error.raw_os_error() == Some(rustix::io::Errno::INPROGRESS.raw_os_error()) {
@@ -182,7 +182,7 @@ fn is_under_way(error: &io::Error) -> bool {
     error.kind() == ErrorKind::WouldBlock
 }
 
-/// Sends the rest of the request, as far as the socket takes it.
+/// Sends the rest of the request, until the socket accepts no more.
 fn ask(stream: &mut TcpStream, request: &[u8], sent: &mut usize) -> io::Result<()> {
     while *sent < request.len() {
         match stream.write(&request[*sent..]) {
@@ -195,7 +195,7 @@ fn ask(stream: &mut TcpStream, request: &[u8], sent: &mut usize) -> io::Result<(
     Ok(())
 }
 
-/// Reads what there is of the answer; returns whether that is its end.
+/// Reads the available bytes of the response; returns whether the stream has ended.
 fn hear(stream: &mut TcpStream, answer: &mut Vec<u8>) -> io::Result<bool> {
     let mut chunk = [0; READ_BYTES];
     loop {

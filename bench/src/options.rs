@@ -1,4 +1,4 @@
-//! What is to be measured, from the command line.
+//! The parameters of a run, from the command line.
 
 use std::path::PathBuf;
 use std::time::Duration;
@@ -12,26 +12,26 @@ mod command;
 
 pub use self::command::command;
 
-/// Everything that a run is told.
+/// All parameters of a run.
 #[derive(Clone, Debug)]
 pub(super) struct Options {
     pub(super) kind: Kind,
     pub(super) target: Target,
-    /// Where the clients connect to.
+    /// The path that the clients connect to.
     pub(super) path: String,
     pub(super) clients: usize,
-    /// Bytes of a message.
+    /// The size of a message in bytes.
     pub(super) size: usize,
     pub(super) span: Span,
-    /// Longest time without any progress while clients connect.
+    /// Longest time without progress while clients connect.
     pub(super) connect_timeout: Duration,
-    /// Longest time without any message while one is awaited.
+    /// Longest time without a message while messages are awaited.
     pub(super) patience: Duration,
     pub(super) pid: Option<u32>,
     pub(super) token_file: Option<PathBuf>,
     pub(super) verify: bool,
     pub(super) json: bool,
-    /// Whether to sleep when there is nothing to do.
+    /// Whether to sleep while there are no events.
     pub(super) wait: bool,
 }
 
@@ -52,20 +52,20 @@ pub(super) enum Kind {
     Idle,
 }
 
-/// How long a run is.
+/// The length of a run.
 #[derive(Clone, Copy, Debug, PartialEq)]
 pub(super) enum Span {
-    /// So long, after a warm-up.
+    /// A time, after a warm-up.
     Time {
         warm_up: Duration,
         measured: Duration,
     },
-    /// Until so many messages were sent and delivered.
+    /// Until this number of messages was sent and delivered.
     Messages(u64),
 }
 
 impl Options {
-    /// The client that publishes, if it is one alone: the first, or one behind all others.
+    /// The index of the only publisher, if there is one: the first client, or an additional one.
     pub(super) fn publisher(&self) -> Option<usize> {
         match &self.kind {
             Kind::FanOut {
@@ -79,7 +79,7 @@ impl Options {
         }
     }
 
-    /// Connections in all.
+    /// The number of connections.
     pub(super) fn connections(&self) -> usize {
         let separate = self
             .publisher()
@@ -91,7 +91,7 @@ impl Options {
     ///
     /// # Errors
     ///
-    /// What only the values together, or a closer look at one, show to be wrong.
+    /// Values that are invalid in combination, or that clap does not check.
     pub(super) fn read(matches: &ArgMatches) -> Result<Self, Problem> {
         let (name, matches) = matches.subcommand().expect("one is required");
         let kind = kind(name, matches);
@@ -155,7 +155,7 @@ fn span(kind: &Kind, matches: &ArgMatches) -> Span {
 }
 
 impl Kind {
-    /// Whether there are messages.
+    /// Whether the workload sends messages.
     pub(super) fn sends(&self) -> bool {
         match self {
             Self::Echo { .. } | Self::FanOut { .. } | Self::Broadcast | Self::Latency { .. } => {
@@ -165,7 +165,7 @@ impl Kind {
         }
     }
 
-    /// The path that a URL without one stands for.
+    /// The default path.
     fn path(&self) -> &'static str {
         match self {
             Self::Echo { .. } | Self::Latency { .. } | Self::Idle => "/ws/echo",

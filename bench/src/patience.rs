@@ -1,32 +1,32 @@
-//! How long a run goes on although nothing comes.
+//! The longest time that a run continues without messages.
 
 use std::time::{Duration, Instant};
 
-/// Runs out while something is awaited and does not come.
+/// A timeout that runs while messages are awaited and none arrive.
 #[derive(Clone, Copy, Debug)]
 pub(super) struct Patience {
     limit: Duration,
     since: Instant,
 }
 
-/// What a run is doing.
+/// The activity of a run.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) enum Pace {
-    /// Something came.
+    /// Messages arrived.
     Moving,
-    /// Something should come.
+    /// Messages are awaited.
     Awaiting,
-    /// Nothing is under way, and what follows has a time of its own.
+    /// No message is in flight, and the next one is sent at a fixed time.
     Resting,
 }
 
 impl Patience {
-    /// Full, for so long.
+    /// Starts the timeout at `now`.
     pub(super) fn new(limit: Duration, now: Instant) -> Self {
         Self { limit, since: now }
     }
 
-    /// Takes notice of what a run does.
+    /// Restarts the timeout, unless messages are awaited.
     pub(super) fn see(&mut self, pace: Pace, at: Instant) {
         match pace {
             Pace::Moving | Pace::Resting => self.since = at,
@@ -34,7 +34,7 @@ impl Patience {
         }
     }
 
-    /// Whether it has run out.
+    /// Whether the timeout has passed.
     pub(super) fn is_over(&self, at: Instant) -> bool {
         at - self.since > self.limit
     }

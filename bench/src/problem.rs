@@ -1,4 +1,4 @@
-//! Why there is no measurement, and what to do about it.
+//! Why there is no measurement, and advice.
 
 use std::io;
 
@@ -6,7 +6,7 @@ use thiserror::Error;
 
 use super::upgrade::Refusal;
 
-/// Why a run did not begin, or cannot be believed.
+/// Why a run did not begin, or is not reliable.
 #[derive(Debug, Error)]
 pub(super) enum Problem {
     #[error(

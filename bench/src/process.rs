@@ -1,4 +1,4 @@
-//! The server's process as Linux shows it: what it has used of the processor, and its memory.
+//! The server's process on Linux: its processor time and its memory.
 
 use std::fs;
 use std::net::SocketAddr;
@@ -6,7 +6,7 @@ use std::time::Duration;
 
 use super::problem::Problem;
 
-/// The state of a socket that listens, in /proc/net/tcp.
+/// The state of a listening socket in /proc/net/tcp.
 const LISTENING: &str = "0A";
 
 /// A process of this machine.
@@ -16,12 +16,12 @@ pub(super) struct Process {
 }
 
 impl Process {
-    /// The process with this number, or else the one that listens where the clients connect to, if
-    /// it is on this machine and may be looked at.
+    /// The process with this number, or else the process that listens on the server's port, if it
+    /// runs on this machine and its files are readable.
     ///
     /// # Errors
     ///
-    /// [`Problem::NoProcess`] if the number is wrong.
+    /// [`Problem::NoProcess`] if there is no process with this number.
     pub(super) fn find(pid: Option<u32>, server: SocketAddr) -> Result<Option<Self>, Problem> {
         match pid {
             Some(pid) => {
@@ -57,12 +57,12 @@ impl Process {
         targets.any(|target| links.iter().any(|link| target.as_os_str() == link.as_str()))
     }
 
-    /// Its number.
+    /// The process ID.
     pub(super) fn pid(self) -> u32 {
         self.pid
     }
 
-    /// What its threads have used of the processor; a thread that has ended no longer counts.
+    /// The processor time of the threads; a thread that has ended does not count.
     pub(super) fn cpu(self) -> Option<Duration> {
         let threads = fs::read_dir(format!("/proc/{}/task", self.pid)).ok()?;
         let nanos = threads.filter_map(|thread| {
@@ -74,7 +74,7 @@ impl Process {
         (!nanos.is_empty()).then(|| Duration::from_nanos(nanos.iter().sum()))
     }
 
-    /// Its resident memory.
+    /// The resident memory.
     pub(super) fn resident_bytes(self) -> Option<u64> {
         let status = fs::read_to_string(format!("/proc/{}/status", self.pid)).ok()?;
         let line = status
@@ -85,7 +85,7 @@ impl Process {
     }
 }
 
-/// The sockets of a table that listen on a port.
+/// The inodes of the sockets in a table that listen on a port.
 fn inodes(table: &str, port: u16) -> Vec<String> {
     let port = format!(":{port:04X}");
     table

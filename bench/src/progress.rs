@@ -1,17 +1,17 @@
-//! How far a run is: one line on standard error, if a person looks at it.
+//! The progress of a run: one line on standard error, if it is a terminal.
 
 use std::io::{IsTerminal, Write, stderr};
 use std::time::{Duration, Instant};
 
 use super::clock::now;
 
-/// Time between two lines.
+/// Time between two updates.
 const INTERVAL: Duration = Duration::from_millis(100);
 
-/// Signs of a full bar.
+/// Length of a full bar in characters.
 const BAR: usize = 30;
 
-/// The line.
+/// The line with the progress.
 #[derive(Debug)]
 pub(super) struct Progress {
     is_shown: bool,
@@ -19,7 +19,7 @@ pub(super) struct Progress {
 }
 
 impl Progress {
-    /// Shown if standard error is a terminal.
+    /// A line that is shown if standard error is a terminal.
     pub(super) fn new() -> Self {
         Self {
             is_shown: stderr().is_terminal(),
@@ -27,7 +27,7 @@ impl Progress {
         }
     }
 
-    /// So many connections are open.
+    /// Shows how many connections are open.
     pub(super) fn opening(&mut self, open: usize, clients: usize) {
         if self.is_due(now()) {
             let share = open as f64 / clients.max(1) as f64;
@@ -38,14 +38,14 @@ impl Progress {
         }
     }
 
-    /// The run is so far, and so much was delivered.
+    /// Shows the share of the run that has passed, and the number of delivered messages.
     pub(super) fn running(&mut self, at: Instant, share: f64, delivered: u64) {
         if self.is_due(at) {
             self.show(&format!("{} {delivered} messages", bar(share)));
         }
     }
 
-    /// Takes the line away.
+    /// Clears the line.
     pub(super) fn clear(&mut self) {
         if self.is_shown {
             self.show("");
@@ -61,7 +61,7 @@ impl Progress {
     }
 
     fn show(&self, line: &str) {
-        // A terminal that is gone is no reason to stop measuring.
+        // A closed terminal does not stop the measurement.
         let _written = write!(stderr(), "\r\x1b[K{line}");
     }
 }

@@ -1,4 +1,4 @@
-//! What a run has shown, for people and as JSON.
+//! The results of a run, as text and as JSON.
 
 use std::collections::BTreeMap;
 use std::time::{Duration, Instant};
@@ -13,16 +13,16 @@ use super::process::Process;
 
 mod text;
 
-/// Share of its time from which on the generator may have been what was measured.
+/// Share of busy time from which on the generator may have limited the run.
 const SATURATED: f64 = 0.95;
 
-/// Share of a core below which a generator that never sleeps was kept from running.
+/// Share of a core below which other programs have disturbed a generator that never sleeps.
 const DISTURBED: f64 = 0.9;
 
-/// A shorter run, such as one that broke off, shows nothing of the generator.
+/// Shortest run that says something about the generator; an aborted run may be shorter.
 const MEASURED_MIN: Duration = Duration::from_millis(10);
 
-/// What is known at one moment.
+/// The counters at one moment.
 #[derive(Clone, Copy, Debug)]
 pub(super) struct Sample {
     pub(super) at: Instant,
@@ -32,7 +32,7 @@ pub(super) struct Sample {
     pub(super) idle: Duration,
 }
 
-/// What a server has used and holds.
+/// The processor time and the memory of a server.
 #[derive(Clone, Copy, Debug)]
 pub(super) struct Held {
     cpu: Option<Duration>,
@@ -41,7 +41,7 @@ pub(super) struct Held {
 }
 
 impl Held {
-    /// What it has used and holds at present.
+    /// The present values of the server's process.
     pub(super) fn now(process: Option<Process>) -> Self {
         Self {
             cpu: process.and_then(Process::cpu),
@@ -50,7 +50,8 @@ impl Held {
         }
     }
 
-    /// With so many connections in between: what it used for them, and what it held before.
+    /// Combines two values, before and after `connections` were opened: the processor time in
+    /// between, and the memory before.
     pub(super) fn until(self, after: Self, connections: usize) -> Self {
         let cpu = after.cpu.zip(self.cpu);
         Self {
@@ -74,12 +75,12 @@ pub(super) struct Report {
     window: Option<usize>,
     #[serde(skip_serializing_if = "Option::is_none")]
     rate: Option<f64>,
-    /// Time that was measured.
+    /// The measured time.
     seconds: f64,
-    /// Deliveries in this time.
+    /// Deliveries in the measured time.
     messages: u64,
     messages_per_second: f64,
-    /// In the whole run, warm-up and end included.
+    /// Messages in the whole run, including warm-up and end.
     sent: u64,
     delivered: u64,
     missing: u64,
@@ -88,7 +89,7 @@ pub(super) struct Report {
     server: Option<Server>,
     generator: Generator,
     verified: Option<Verified>,
-    /// By how they ended.
+    /// The number of lost connections, by how they ended.
     pub(super) connections_lost: BTreeMap<String, usize>,
 }
 
@@ -97,30 +98,30 @@ pub(super) struct Report {
 struct Server {
     pid: u32,
     cpu_us_per_message: Option<f64>,
-    /// Of one core.
+    /// Share of one core.
     cpu_share: Option<f64>,
     resident_bytes: Option<u64>,
     resident_bytes_per_connection: Option<f64>,
     cpu_us_per_connection: Option<f64>,
 }
 
-/// This process.
+/// The generator's process.
 #[derive(Clone, Debug, Serialize)]
 struct Generator {
-    /// Share of the time in which it had something to do.
+    /// Share of the time in which the generator was busy.
     busy: f64,
-    /// Share of a core that it got.
+    /// Share of one core that the generator used.
     cpu_share: Option<f64>,
-    /// Whether it had something to do nearly all the time.
+    /// Whether the generator was busy nearly all the time.
     saturated: bool,
-    /// Whether others kept it from running.
+    /// Whether other programs kept the generator from running.
     disturbed: bool,
-    /// How late it sent a message that was due, at the most.
+    /// The longest delay between a message's scheduled time and its sending.
     #[serde(skip_serializing_if = "Option::is_none")]
     late_us_max: Option<f64>,
 }
 
-/// What `--verify` found.
+/// The result of `--verify`.
 #[derive(Clone, Copy, Debug, Serialize)]
 struct Verified {
     good: u64,
@@ -130,7 +131,7 @@ struct Verified {
 }
 
 impl Report {
-    /// What the course shows of the time between two samples.
+    /// The figures of the time between two samples.
     pub(super) fn new(options: &Options, course: &Course, (first, last): (Sample, Sample)) -> Self {
         let seconds = (last.at - first.at).as_secs_f64();
         let messages = last.delivered - first.delivered;
@@ -165,7 +166,7 @@ impl Report {
         report
     }
 
-    /// Adds what the server's process used.
+    /// Adds the figures of the server's process.
     pub(super) fn serve(
         &mut self,
         process: Option<Process>,
@@ -196,7 +197,7 @@ impl Report {
         });
     }
 
-    /// Adds what the messages' check found.
+    /// Adds the result of the check.
     pub(super) fn checked(&mut self, found: Option<Found>) {
         self.verified = found.map(|found| Verified {
             good: found.good,
@@ -206,7 +207,7 @@ impl Report {
         });
     }
 
-    /// What was wrong with the run, a sentence each.
+    /// The faults of the run, a sentence each.
     pub(super) fn faults(&self) -> Vec<String> {
         let mut faults = Vec::new();
         let lost = self.connections_lost.iter();
@@ -239,7 +240,7 @@ impl Report {
         faults
     }
 
-    /// What makes the figures worth less, a sentence each.
+    /// Reasons to doubt some of the figures, a sentence each.
     pub(super) fn warnings(&self) -> Vec<&'static str> {
         let mut warnings = Vec::new();
         if self.generator.saturated {
@@ -302,7 +303,7 @@ impl Generator {
     }
 }
 
-/// To four digits behind the point.
+/// Rounds to four digits behind the point.
 fn rounded(value: f64) -> f64 {
     (value * 1e4).round() / 1e4
 }

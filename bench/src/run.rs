@@ -1,4 +1,4 @@
-//! One run: connect, warm up, measure, wait for what is still on its way.
+//! One run: connect, warm up, measure, wait for the messages in flight.
 
 use std::time::{Duration, Instant};
 
@@ -22,17 +22,17 @@ use super::token::Token;
 use super::upgrade::request;
 use super::workload::{Workload, workload};
 
-/// Numbers that `--verify` remembers, at most: 256 MiB of them.
+/// Maximum number of message numbers for `--verify`: 256 MiB of memory.
 const NUMBERS_MAX: usize = 64 * 1024 * 1024;
 
-/// The longest sleep with `--wait`: what is due in time is looked after by then.
+/// The longest sleep with `--wait`, so that the end of the measured time is noticed.
 const SLEEP: Duration = Duration::from_millis(20);
 
-/// Measures what was asked for.
+/// Runs a workload and measures it.
 ///
 /// # Errors
 ///
-/// Why nothing could be measured. What went wrong in a run is in its report.
+/// Why the run was not possible. Faults during the run are in its report.
 pub(super) fn run(options: &Options) -> Result<Report, Problem> {
     let check = check(options)?;
     descriptors::raise(options.connections())?;
@@ -59,7 +59,7 @@ pub(super) fn run(options: &Options) -> Result<Report, Problem> {
     Ok(run.report(options, before.until(after, options.connections())))
 }
 
-/// What checks the messages, if they are to be checked.
+/// The check of messages, with `--verify`.
 fn check(options: &Options) -> Result<Option<Check>, Problem> {
     if !options.verify {
         return Ok(None);
@@ -96,7 +96,7 @@ fn opening(options: &Options, server: std::net::SocketAddr, token: Option<&Token
     }
 }
 
-/// A run under way.
+/// A run in progress.
 struct Run {
     crowd: Crowd,
     course: Course,
@@ -138,7 +138,7 @@ impl Run {
     fn go(&mut self, progress: &mut Progress) -> Result<(), Problem> {
         self.start = now();
         self.patience.see(Pace::Resting, self.start);
-        // Without a warm-up the very first message counts.
+        // Without a warm-up the first message counts.
         self.measure(self.start);
         self.crowd.begin(self.workload.as_mut(), &mut self.course);
         loop {
@@ -156,11 +156,11 @@ impl Run {
         }
     }
 
-    /// No longer than until the next moment that something is to be done.
+    /// The longest time to wait for events: until the workload's next due message, if there is one.
     fn wait(&self) -> Duration {
         match (self.workload.next_due(), self.course.ledger.is_stopped()) {
             (Some(due), false) => {
-                // Sleeps are rounded up to a millisecond.
+                // The poll rounds its timeout up to a millisecond.
                 let left = due.saturating_duration_since(now());
                 self.wait.min(left.saturating_sub(Duration::from_millis(2)))
             }
@@ -168,7 +168,7 @@ impl Run {
         }
     }
 
-    /// Begins and ends the measurement when it is time.
+    /// Begins and ends the measurement at the right times.
     fn measure(&mut self, at: Instant) {
         let (warm_up, end) = match self.span {
             Span::Time { warm_up, measured } => (warm_up, Some(warm_up + measured)),
@@ -194,7 +194,7 @@ impl Run {
         }
     }
 
-    /// Whether all has come, or nobody is left to get it.
+    /// Whether all messages have arrived, or no client is left.
     fn is_over(&self) -> bool {
         let ledger = &self.course.ledger;
         let is_done = ledger.is_stopped() && ledger.is_settled();
@@ -218,7 +218,7 @@ impl Run {
         }
     }
 
-    /// How much of it is over.
+    /// The share of the run that has passed.
     fn share(&self, at: Instant) -> f64 {
         match self.span {
             Span::Time { warm_up, measured } => {

@@ -1,4 +1,4 @@
-//! Which server is measured: its URL, its address, and the addresses that clients come from.
+//! The server to measure: its URL, its address, and the local addresses of the clients.
 
 use std::io;
 use std::net::{IpAddr, Ipv4Addr, SocketAddr, TcpStream, ToSocketAddrs};
@@ -6,10 +6,10 @@ use std::time::Duration;
 
 use super::problem::Problem;
 
-/// Connections from one address of ours to one port: fewer than a system has ports to give.
+/// Connections from one local address to one port: fewer than the system has ephemeral ports.
 const CONNECTIONS_PER_SOURCE: usize = 10_000;
 
-/// A server, as a URL names it.
+/// A server, from a URL.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub(super) struct Target {
     host: String,
@@ -18,11 +18,11 @@ pub(super) struct Target {
 }
 
 impl Target {
-    /// Reads `ws://host[:port][/path]`.
+    /// Parses `ws://host[:port][/path]`.
     ///
     /// # Errors
     ///
-    /// What is wrong with it.
+    /// Why the URL is invalid.
     pub(super) fn parse(url: &str) -> Result<Self, Problem> {
         let wrong = |why| Problem::Url(url.to_owned(), why);
         if url.starts_with("wss://") {
@@ -56,17 +56,17 @@ impl Target {
         self.path.as_deref()
     }
 
-    /// Host and port, as a request names them.
+    /// Host and port, for the `Host` header.
     pub(super) fn authority(&self) -> String {
         format!("{}:{}", self.host, self.port)
     }
 
-    /// The first of its addresses that accepts a connection; IPv4 is tried first, because there one
-    /// machine has many loopback addresses to connect from. Each address has `timeout` to accept.
+    /// The first address of the host that accepts a connection. IPv4 is tried first, because it has
+    /// many loopback addresses to connect from. Each address has `timeout` to accept.
     ///
     /// # Errors
     ///
-    /// [`Problem::Unreachable`] if none does.
+    /// [`Problem::Unreachable`] if no address accepts.
     pub(super) fn reach(&self, timeout: Duration) -> Result<SocketAddr, Problem> {
         let unreachable = |error| Problem::Unreachable(self.authority(), error);
         let host = self.host.trim_start_matches('[').trim_end_matches(']');
@@ -84,7 +84,7 @@ impl Target {
     }
 }
 
-/// Port 80 if there is none; `None` if it is no number.
+/// Splits host and port; the default is port 80, and `None` means an invalid port.
 fn split_port(authority: &str) -> Option<(&str, u16)> {
     match authority.rsplit_once(':') {
         Some((host, port)) if !port.contains(']') => Some((host, port.parse().ok()?)),
@@ -92,10 +92,10 @@ fn split_port(authority: &str) -> Option<(&str, u16)> {
     }
 }
 
-/// The addresses that so many clients come from; none leaves the choice to the system.
+/// The local addresses for `clients` clients; if empty, the system chooses.
 ///
-/// They begin at the server's own: what measures another server, at another address, takes no ports
-/// from this one.
+/// The addresses begin at the server's own address, so that two generators that measure servers at
+/// different addresses do not take each other's ports.
 pub(super) fn sources(server: SocketAddr, clients: usize) -> Vec<IpAddr> {
     let count = clients.div_ceil(CONNECTIONS_PER_SOURCE);
     let first = match server.ip() {

@@ -1,11 +1,11 @@
-//! The bearer token that clients show, which is never printed.
+//! The bearer token of the clients, which is never printed.
 
 use std::fmt;
 use std::path::Path;
 
 use super::problem::Problem;
 
-/// The variable of the environment that has it.
+/// The environment variable with the token.
 pub(super) const VARIABLE: &str = "BENCH_TOKEN";
 
 /// A token.
@@ -19,11 +19,11 @@ impl fmt::Debug for Token {
 }
 
 impl Token {
-    /// The token of a file, else that of the environment, else none.
+    /// The token from a file, or else from the environment, or else none.
     ///
     /// # Errors
     ///
-    /// A file that cannot be read, and what is no token.
+    /// When the file cannot be read, or the text is not a token.
     pub(super) fn find(file: Option<&Path>) -> Result<Option<Self>, Problem> {
         let (place, text) = match file {
             Some(file) => {
@@ -40,14 +40,14 @@ impl Token {
         Self::parse(&text).map(Some).ok_or(Problem::Token(place))
     }
 
-    /// What stands between spaces, if it can stand in a header.
+    /// Trims the text; returns a token if it can be part of a header.
     fn parse(text: &str) -> Option<Self> {
         let text = text.trim();
         let is_token = !text.is_empty() && text.bytes().all(|byte| byte.is_ascii_graphic());
         is_token.then(|| Self(text.to_owned()))
     }
 
-    /// The token itself, for the request.
+    /// The text of the token, for the request.
     pub(super) fn reveal(&self) -> &str {
         &self.0
     }

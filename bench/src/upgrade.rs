@@ -1,4 +1,4 @@
-//! The upgrade to WebSocket as a client asks for it, and what the server answers.
+//! The upgrade to WebSocket: the client's request and the server's response.
 
 use std::fmt;
 
@@ -6,16 +6,17 @@ use thiserror::Error;
 
 use super::target::Target;
 
-/// The key of RFC 6455 1.3: no cache sits between a generator and what it measures.
+/// The key of RFC 6455 1.3; a constant is enough, because there is no cache between generator and
+/// server.
 const KEY: &str = "dGhlIHNhbXBsZSBub25jZQ==";
 
-/// What a server that understood the key answers.
+/// The response of a server to this key.
 const ACCEPT: &str = "s3pPLMBiTxaQ9kYGzzhZRbK+xOo=";
 
-/// The longest head of an answer that is read, in bytes.
+/// The longest head of a response that is read, in bytes.
 const HEAD_BYTES_MAX: usize = 16 * 1024;
 
-/// The longest text of an answer that is shown.
+/// The longest text of a response that is shown, in characters.
 const SAID_CHARS_MAX: usize = 200;
 
 /// The request for `path`.
@@ -30,18 +31,18 @@ pub(super) fn request(target: &Target, path: &str, token: Option<&str>) -> Vec<u
     .into_bytes()
 }
 
-/// Why there is no WebSocket.
+/// Why the upgrade failed.
 #[derive(Clone, Debug, PartialEq, Eq, Error)]
 pub(super) enum Refusal {
-    /// The server's own answer.
+    /// The server's response with another status.
     #[error("{0}")]
     Answer(Answer),
-    /// It speaks something else.
+    /// The peer does not speak HTTP or WebSocket.
     #[error("what answers there is no WebSocket server")]
     Foreign,
 }
 
-/// An answer that is not 101.
+/// A response with another status than 101.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub(super) struct Answer {
     status: u16,
@@ -65,7 +66,7 @@ impl fmt::Display for Answer {
 }
 
 impl Answer {
-    /// What to do.
+    /// Advice for the status.
     fn advice(&self) -> &'static str {
         match self.status {
             401 => "give a token with --token-file or the variable BENCH_TOKEN",
@@ -82,11 +83,11 @@ impl Answer {
     }
 }
 
-/// Reads an answer; returns the length of the head of a 101, or `None` if it goes on.
+/// Parses a response; returns the length of the head of a 101, or `None` if the head is incomplete.
 ///
 /// # Errors
 ///
-/// What else the server answered.
+/// Any other response of the server.
 pub(super) fn accepted(answer: &[u8]) -> Result<Option<usize>, Refusal> {
     let Some(end) = answer.windows(4).position(|four| four == b"\r\n\r\n") else {
         let start = &b"HTTP/1.1 "[..answer.len().min(9)];
@@ -125,13 +126,13 @@ fn status(line: &str) -> Option<(u16, &str)> {
     Some((status.parse().ok()?, reason))
 }
 
-/// The first line of an answer's text, as far as it came with the head.
+/// The first line of a response's body, as far as it came with the head.
 fn said(body: &[u8]) -> &str {
     let line = body.split(|byte| *byte == b'\n').next().unwrap_or_default();
     std::str::from_utf8(line).unwrap_or_default().trim()
 }
 
-/// A server's words, fit for a terminal.
+/// A text of the server, made safe for a terminal.
 fn plain(text: &str) -> String {
     let visible = text.chars().filter(|c| !c.is_control());
     visible.take(SAID_CHARS_MAX).collect()

@@ -1,4 +1,4 @@
-//! What clients do: when each may send, and what a message's latency is.
+//! The behaviour of clients: when each client may send, and what counts as latency.
 
 use std::time::Instant;
 
@@ -12,30 +12,30 @@ use super::options::{Kind, Options};
 
 /// A rule by which clients send.
 pub(super) trait Workload {
-    /// All clients are connected.
+    /// Called when all clients are connected.
     fn begin(&mut self, course: &mut Course);
 
-    /// A client has got so many messages, which are counted already.
+    /// Called when a client has received `count` messages, which are already counted.
     fn received(&mut self, client: usize, count: u64, course: &mut Course);
 
-    /// All that was there to be read has been read.
+    /// Called when all available messages were read.
     fn turned(&mut self, _course: &mut Course) {}
 
-    /// Whether each message waits for an earlier one, so that silence means that something is lost.
+    /// Whether each message waits for an earlier one, so that silence means a lost message.
     fn is_closed(&self) -> bool {
         true
     }
 
-    /// When the next message is to be sent whatever happens.
+    /// The scheduled time of the next message, if it does not depend on other messages.
     fn next_due(&self) -> Option<Instant> {
         None
     }
 
-    /// A client's connection has ended.
+    /// Called when a client's connection has ended.
     fn left(&mut self, _client: usize, _course: &mut Course) {}
 }
 
-/// Nobody says anything.
+/// A workload without messages.
 struct Idle;
 
 impl Workload for Idle {
@@ -48,7 +48,7 @@ impl Workload for Idle {
     }
 }
 
-/// The workload that was asked for.
+/// Creates the workload.
 pub(super) fn workload(options: &Options) -> Box<dyn Workload> {
     let clients = options.clients;
     match &options.kind {
@@ -64,7 +64,7 @@ pub(super) fn workload(options: &Options) -> Box<dyn Workload> {
 }
 
 impl Kind {
-    /// Whom a message reaches.
+    /// The receivers of a message.
     pub(super) fn reach(&self) -> Reach {
         match self {
             Self::Echo { .. } | Self::Latency { .. } | Self::Idle => Reach::Sender,

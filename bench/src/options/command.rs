@@ -28,7 +28,7 @@ pub fn command() -> Command {
         .after_help(EXAMPLES)
         .subcommand_required(true)
         .arg_required_else_help(true)
-        // That of the server, which means nothing here.
+        // The server's option, which has no meaning here.
         .arg(
             Arg::new("config")
                 .long("config")
@@ -87,7 +87,7 @@ fn idle() -> Command {
         .arg(seconds)
 }
 
-/// A workload that sends.
+/// The arguments of a workload that sends.
 fn sending(name: &'static str, clients: &'static str, size: &'static str) -> Command {
     let messages = Arg::new("messages")
         .long("messages")
@@ -179,7 +179,7 @@ fn time(name: &'static str, default: &'static str) -> Arg {
         .value_parser(duration)
 }
 
-/// What can stand in a request.
+/// Checks a word that can be part of a request.
 fn word(text: &str) -> Result<String, String> {
     match !text.is_empty() && text.bytes().all(|byte| byte.is_ascii_graphic()) {
         true => Ok(text.to_owned()),
@@ -204,7 +204,7 @@ fn duration(text: &str) -> Result<Duration, String> {
     }
 }
 
-/// A duration in which something can happen.
+/// Parses a duration greater than zero.
 fn timeout(text: &str) -> Result<Duration, String> {
     match duration(text)? {
         Duration::ZERO => Err("more than 0 and at most 86400 seconds are allowed".to_owned()),

@@ -1,10 +1,10 @@
-//! A report as a person reads it.
+//! A report as text.
 
 use std::fmt::{self, Write};
 
 use super::{Report, Server};
 
-/// A whole number, its thousands apart.
+/// A whole number with thousands separators.
 fn thousands(count: u64) -> String {
     let digits = count.to_string();
     let mut text = String::new();
@@ -61,7 +61,7 @@ impl fmt::Display for Report {
 }
 
 impl Report {
-    /// What the workload was, in numbers.
+    /// The parameters of the workload.
     fn shape(&self) -> Result<String, fmt::Error> {
         let mut text = format!("{} clients", thousands(self.clients as u64));
         if let Some(in_flight) = self.in_flight {
