@@ -1,11 +1,11 @@
-//! Addresses that cannot be listened on beside each other.
+//! Detects addresses that are given twice.
 
 use super::admin::Admin;
 use super::problem::Problem;
 use super::schema::ServerKeys;
 use crate::server::Address;
 
-/// Adds each address that is given twice to the problems.
+/// Adds a problem for each address that is given twice.
 pub(super) fn check(server: &ServerKeys, problems: &mut Vec<Problem>) {
     let listen = server.listen.0.iter().map(|address| &address.0);
     let admin = match &server.admin.0 {
@@ -23,7 +23,8 @@ pub(super) fn check(server: &ServerKeys, problems: &mut Vec<Problem>) {
     }
 }
 
-/// Where one listens there, as far as its text alone tells; nowhere yet if the system chooses.
+/// The sockets that an address stands for, as far as its text tells; none if the system chooses the
+/// port.
 fn places(address: &Address) -> Vec<String> {
     match address {
         Address::Tcp { port: 0, .. } => Vec::new(),

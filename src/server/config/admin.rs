@@ -1,25 +1,26 @@
-//! Where operators listen, and how lines of the log are written.
+//! The settings of operators' listeners, and the format of the log.
 
 use std::str::FromStr;
 
 use super::value::Described;
 use crate::server::{Address, BindError};
 
-/// Where operators listen.
+/// The address of an operators' listener.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum Admin {
-    /// There.
+    /// Listens at this address.
     At(Address),
-    /// There, unless another program does.
+    /// Listens at this address, unless another program does.
     IfFree(Address),
-    /// Nowhere.
+    /// Does not listen.
     Off,
 }
 
 impl FromStr for Admin {
     type Err = BindError;
 
-    /// Reads `off`, an address, or an address with `?` behind it for where it is free.
+    /// Parses `off`, an address, or an address followed by `?`, which applies only if the address
+    /// is free.
     fn from_str(text: &str) -> Result<Self, BindError> {
         match text.strip_suffix('?') {
             _ if text == "off" => Ok(Self::Off),
@@ -34,10 +35,10 @@ impl Described for Admin {
     const ALLOWED: &'static str = "HOST:PORT, HOST:PORT? for only if it is free, or off";
 }
 
-/// How lines of the log are written.
+/// The format of log lines.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub enum LogFormat {
-    /// One JSON object a line.
+    /// One JSON object for each line.
     Json,
     /// Text.
     #[default]

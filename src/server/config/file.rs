@@ -1,4 +1,4 @@
-//! The file: TOML, of which each value keeps its line.
+//! Reads the configuration file: TOML, with the line of each value.
 
 use toml::Spanned;
 use toml::de::{DeTable, DeValue};
@@ -9,7 +9,7 @@ use super::schema::{GONE, Gone, SECTIONS, SERVICE, keys_of};
 use super::source::{Given, Layer, Place, Source};
 use super::value::Kind;
 
-/// A file as it was read, with the names of the services there are.
+/// The content of a file, with the names of the known services.
 #[derive(Clone, Copy, Debug)]
 pub(super) struct File<'a> {
     pub(super) path: &'a str,
@@ -18,7 +18,7 @@ pub(super) struct File<'a> {
 }
 
 impl File<'_> {
-    /// What it gives; what is wrong is added to the problems.
+    /// The values of the file; errors are added to the problems.
     pub(super) fn layer(self, problems: &mut Vec<Problem>) -> Layer {
         let (table, errors) = DeTable::parse_recoverable(self.text);
         let broken = !errors.is_empty();
@@ -42,7 +42,7 @@ impl File<'_> {
 /// A name in the file.
 type Name<'a> = Spanned<std::borrow::Cow<'a, str>>;
 
-/// A file that is being read.
+/// The state while a file is read.
 struct Reading<'a> {
     file: File<'a>,
     layer: Layer,
@@ -109,7 +109,7 @@ impl Reading<'_> {
         self.problems.push(Problem::Unknown { at, name, there });
     }
 
-    /// The line of a byte.
+    /// The line that contains a byte.
     fn at(&self, offset: usize) -> Source {
         let before = self.file.text.bytes().take(offset);
         Source::File {
@@ -136,7 +136,7 @@ fn wrong_type(key: &Key, place: Place, at: Source, value: &DeValue<'_>) -> Probl
     }
 }
 
-/// The text of a value, as it would be in the environment, if it is written as this kind.
+/// The text of a value, as in an environment variable; `None` if the value has another TOML type.
 fn text(kind: Kind, value: &DeValue<'_>) -> Option<String> {
     match (kind, value) {
         (Kind::List, DeValue::Array(items)) => {

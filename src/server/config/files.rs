@@ -1,4 +1,5 @@
-//! The files that the configuration names: keys that sign tokens, certificates, whom to trust.
+//! Reads the files named in the configuration: keys that sign tokens, certificates, root
+//! certificates.
 
 use std::collections::BTreeMap;
 use std::hash::{DefaultHasher, Hasher};
@@ -12,16 +13,16 @@ use super::value::Parsed;
 use crate::server::auth::Keys;
 use crate::server::{Roots, RootsError, Tls, Url};
 
-/// What was in the files that settings name, as far as a change of it can be noticed.
+/// Hashes of the contents of the files that settings name, to detect changes.
 ///
-/// The certificate of the server is not among them: that is looked at apart from the settings.
+/// The server's certificate is not included, because it is reloaded independently of the settings.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub(super) struct Files(BTreeMap<Place, u64>);
 
 impl Files {
-    /// Reads a file for the setting at this place.
+    /// Reads the file of a setting.
     fn read(&mut self, place: Place, path: &Path) -> io::Result<Vec<u8>> {
-        // Once: of a pipe there is no second time.
+        // Read the file once only: a pipe can be read only once.
         let content = std::fs::read(path)?;
         let mut hasher = DefaultHasher::new();
         hasher.write(&content);
@@ -29,7 +30,7 @@ impl Files {
         Ok(content)
     }
 
-    /// The places whose files were read here and there, with other content.
+    /// The settings whose files were read both times, with different content.
     pub(super) fn changed<'a>(&'a self, newer: &'a Self) -> impl Iterator<Item = &'a Place> {
         self.0.iter().filter_map(|(place, old)| {
             let new = newer.0.get(place)?;
@@ -37,7 +38,7 @@ impl Files {
         })
     }
 
-    /// Forgets what was read for this place in favour of what an older configuration has read.
+    /// Replaces the hash for a setting by the hash of an older configuration.
     pub(super) fn keep(&mut self, place: &Place, older: &Self) {
         if let Some(content) = older.0.get(place) {
             self.0.insert(place.clone(), *content);
@@ -45,7 +46,7 @@ impl Files {
     }
 }
 
-/// Reads the keys; what is wrong with them is added to the problems.
+/// Reads the keys; errors are added to the problems.
 pub(super) fn keys(auth: &AuthKeys, files: &mut Files, problems: &mut Vec<Problem>) -> Keys {
     let secret = auth.secret.as_ref();
     let secret = secret.and_then(|secret| Keys::secret(secret.0.as_bytes()).ok());
@@ -66,7 +67,7 @@ pub(super) fn keys(auth: &AuthKeys, files: &mut Files, problems: &mut Vec<Proble
     }
 }
 
-/// Reads the certificate and its key; what is wrong with them is added to the problems.
+/// Reads the certificate and its key; errors are added to the problems.
 pub(super) fn tls(keys: &TlsKeys, problems: &mut Vec<Problem>) -> Option<Tls> {
     match (&keys.certificate, &keys.key) {
         (Some(certificate), Some(key)) => {
@@ -82,10 +83,10 @@ pub(super) fn tls(keys: &TlsKeys, problems: &mut Vec<Problem>) -> Option<Tls> {
     }
 }
 
-/// A file of authorities, if it is set, and where.
+/// The setting for a file of root certificates, and its value, if it is set.
 pub(super) type Authorities<'a> = (Place, Option<&'a PathBuf>);
 
-/// The authorities that a URL needs; what is wrong with them is added to the problems.
+/// The root certificates for a URL; errors are added to the problems.
 pub(super) fn roots(
     url: Option<&Parsed<Url>>,
     (place, file): Authorities<'_>,

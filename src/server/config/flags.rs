@@ -34,7 +34,7 @@ const EXAMPLES: &str = "Try it:
   busline                                   in one terminal
   websocat ws://localhost:8080/ws/ping      in two others; what you type in one appears in both";
 
-/// The command line of a server of these services.
+/// The command line of a server with these services.
 pub fn command(services: &[&'static str]) -> Command {
     let config = Arg::new("config")
         .long("config")
@@ -77,7 +77,7 @@ pub fn command(services: &[&'static str]) -> Command {
         .subcommand(Command::new("man").about("Prints the manual page"))
 }
 
-/// The settings, those that are gone, and what other programs call some of them.
+/// The arguments for settings, for removed settings, and for misleading names from other programs.
 fn args(services: &[&'static str]) -> impl Iterator<Item = Arg> {
     let settings = settings(services).map(|(section, key)| arg(&section, key));
     let refused = GONE.iter().map(gone_arg);
@@ -86,10 +86,10 @@ fn args(services: &[&'static str]) -> impl Iterator<Item = Arg> {
         .chain(ADDRESSES.iter().map(misnamed))
 }
 
-/// What other programs call the address that they listen on, or a part of it.
+/// Names that other programs use for the address to listen on, or for a part of it.
 const ADDRESSES: &[&str] = &["addr", "address", "bind", "host", "port"];
 
-/// An argument that there is not, with the one that there is.
+/// An argument that is rejected with a suggestion.
 fn misnamed(name: &&'static str) -> Arg {
     let example = "write `--listen HOST:PORT`, such as `--listen localhost:8080`";
     let parser = UnknownArgumentValueParser::suggest_arg("--listen").and_suggest(example);
@@ -101,7 +101,7 @@ fn misnamed(name: &&'static str) -> Arg {
         .hide(true)
 }
 
-/// All keys there are, each with its section.
+/// All keys, each with its section.
 fn settings(services: &[&'static str]) -> impl Iterator<Item = (String, &'static Key)> {
     let all = SECTIONS
         .iter()
@@ -116,7 +116,8 @@ fn arg(section: &str, key: &'static Key) -> Arg {
         .long(flag(section, key.name))
         .help(help(section, key))
         .value_name(key.placeholder)
-        // The help says once that each key of a service is one for a single service as well.
+        // Hidden, because the help explains once that each key of a service exists for every single
+        // service.
         .hide(section.starts_with(SERVICE));
     match key.kind {
         Kind::List => arg.action(ArgAction::Append),
@@ -128,7 +129,7 @@ fn arg(section: &str, key: &'static Key) -> Arg {
     }
 }
 
-/// One that is taken to be refused with a hint.
+/// An argument for a removed setting, which is accepted only to be rejected with a hint.
 fn gone_arg(gone: &Gone) -> Arg {
     Arg::new(id(gone.section, gone.name))
         .long(flag(gone.section, gone.name))
@@ -165,7 +166,7 @@ fn variable(section: &str, name: &str) -> String {
     format!("BUSLINE_{}", words.to_uppercase())
 }
 
-/// What the environment and the flags give that there is not any more.
+/// Problems for removed settings in the environment and in the flags.
 pub(super) fn gone(
     matches: &ArgMatches,
     variables: impl Fn(&str) -> Option<String>,
@@ -190,7 +191,7 @@ pub(super) fn gone(
     problems
 }
 
-/// What the flags give, those before and those behind the word `config`.
+/// The values of the flags, before and after the word `config`.
 pub(super) fn given(matches: &ArgMatches, services: &[&'static str]) -> Layer {
     let before = flags(matches, services);
     match matches.subcommand() {
@@ -214,14 +215,14 @@ fn flags(matches: &ArgMatches, services: &[&'static str]) -> Layer {
     layer
 }
 
-/// What to say of those of these variables that start like ours and are no setting.
+/// Messages about variables that begin with our prefix and are not settings.
 pub(super) fn unknown(
     names: impl Iterator<Item = String>,
     services: &[&'static str],
 ) -> Vec<String> {
     let known: Vec<_> = settings(services)
         .map(|(section, key)| variable(&section, key.name))
-        // These are refused and not ignored.
+        // Variables of removed settings are rejected elsewhere, not ignored.
         .chain(GONE.iter().map(|gone| variable(gone.section, gone.name)))
         .chain(["BUSLINE_CONFIG".to_owned()])
         .collect();
@@ -232,7 +233,7 @@ pub(super) fn unknown(
     unknown.map(said).collect()
 }
 
-/// What the environment gives.
+/// The values of the environment.
 pub(super) fn environment(
     variables: impl Fn(&str) -> Option<String>,
     services: &[&'static str],

@@ -1,4 +1,4 @@
-//! A key: all that is known of it, declared in one line with the field that holds its value.
+//! A key of the configuration, declared in one line together with the field for its value.
 
 use super::problem::Problem;
 use super::source::{Given, Layer, Place, Source};
@@ -19,9 +19,9 @@ pub(super) struct Key {
 /// When a changed value takes effect, and whether it may be shown.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) enum Change {
-    /// At once, for what comes after.
+    /// At once, for later events.
     Live,
-    /// At once; it is never shown.
+    /// At once; the value is never shown.
     Secret,
     /// At the next start of the server.
     Start,
@@ -31,13 +31,13 @@ pub(super) enum Change {
 pub(super) trait Keys: Sized {
     const KEYS: &'static [Key];
 
-    /// Reads all of them; what is wrong is remembered by the reader.
+    /// Reads all keys; the reader collects the errors.
     fn read(reader: &mut Reader<'_>) -> Self;
 }
 
 /// Declares a struct and the table of its keys.
 ///
-/// A line is the help, the name, the type, the default, and when a change takes effect.
+/// A line consists of the help, the name, the type, the default, and when a change takes effect.
 macro_rules! keys {
     (
         $(#[$meta:meta])*
@@ -77,7 +77,7 @@ pub(super) use keys;
 #[derive(Debug)]
 pub(super) struct Reader<'a> {
     layer: &'a Layer,
-    /// The section, and the one that stands in where it says nothing.
+    /// The section, and below it the section for keys that are missing in the first.
     section: &'a str,
     otherwise: Option<&'a str>,
     problems: &'a mut Vec<Problem>,
@@ -93,19 +93,19 @@ impl<'a> Reader<'a> {
         }
     }
 
-    /// The same, where what is not said here is said in another section.
+    /// Reads values that this section lacks from another section.
     pub(super) fn or(self, section: &'a str) -> Self {
         let otherwise = Some(section);
         Self { otherwise, ..self }
     }
 
-    /// The value of a key; one that is wrong is remembered and its default takes its place.
+    /// Reads the value of a key; for an invalid value, adds a problem and returns the default.
     pub(super) fn read<T: Value>(&mut self, key: &'static str, default: &'static str) -> T {
         let given = self.given(key);
         let text = given.map_or(default, |given| given.text.as_str());
         match T::read(text) {
             Ok(value) => value,
-            // What is wrong in the other section is said there.
+            // The other section reports its own invalid values.
             Err(_) if !self.is_own(key) => T::read(default).unwrap_or_else(|_| bad_default(key)),
             Err(error) => {
                 let at = given.map_or(Source::Default, |given| given.source.clone());
@@ -121,7 +121,7 @@ impl<'a> Reader<'a> {
         }
     }
 
-    /// Whether nothing but this section is to blame for the value of a key.
+    /// Whether the value of a key comes from this section, or from no section.
     fn is_own(&self, key: &'static str) -> bool {
         self.otherwise.is_none() || self.layer.get(&Place::new(self.section, key)).is_some()
     }

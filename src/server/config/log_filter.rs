@@ -1,4 +1,5 @@
-//! What to log: levels, for all or by module. A word that names neither would log nothing.
+//! The filter for log lines: levels, for all modules or for single ones. Unknown words are
+//! rejected, because such a filter would log nothing.
 
 use std::str::FromStr;
 
@@ -7,10 +8,10 @@ use tracing_subscriber::filter::{LevelFilter, Targets};
 use super::problem::near;
 use super::value::Described;
 
-/// The levels there are.
+/// The names of the levels.
 const LEVELS: &[&str] = &["error", "warn", "info", "debug", "trace", "off"];
 
-/// The name of this program, with which the names of all its modules begin.
+/// The name of this program, which is the first part of the names of all its modules.
 const PROGRAM: &str = "busline";
 
 /// The modules of the library and of the binary.
@@ -47,26 +48,26 @@ const MODULES: &[&str] = &[
     "wire",
 ];
 
-/// What to log.
+/// A filter for log lines.
 #[derive(Clone, Debug, PartialEq)]
 pub(crate) struct LogFilter(pub(crate) Targets);
 
-/// Why a text does not say what to log.
+/// Why a text is not a filter.
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
 pub(crate) enum LogFilterError {
-    /// A word alone, or behind a `=`, is no level.
+    /// A single word, or a word after `=`, is not a level.
     #[error("`{0}` is no level{near}", near = near(.0, LEVELS))]
     Level(String),
-    /// It is a module without a level.
+    /// A module has no level.
     #[error("a module needs a level: write `{0}=debug`")]
     NoLevel(String),
-    /// There is no such module of ours.
+    /// The program has no module with this name.
     #[error("there is no module `{PROGRAM}::{0}`{near}", near = near(.0, MODULES))]
     Module(String),
-    /// It is not how a module of anybody is named.
+    /// The text cannot be the name of a module.
     #[error("`{0}` is no module")]
     Name(String),
-    /// It is nearly our own name.
+    /// The text is nearly the program's name.
     #[error("there is nothing named `{0}`, did you mean `{PROGRAM}`?")]
     Program(String),
 }
@@ -84,7 +85,8 @@ impl FromStr for LogFilter {
     }
 }
 
-/// A part of a filter without the spaces around its words, which would be a part of a name.
+/// Parses a part of a filter, and removes the spaces around its words, which would become part of a
+/// name.
 fn directive(text: &str) -> Result<String, LogFilterError> {
     let Some((target, word)) = text.split_once('=') else {
         let word = text.trim();
@@ -95,20 +97,21 @@ fn directive(text: &str) -> Result<String, LogFilterError> {
         };
     };
     let target = target.trim();
-    // Behind the name of the module may stand fields of its spans.
+    // The name of a module may be followed by fields of its spans.
     module(target.split('[').next().unwrap_or(target))?;
     Ok(format!("{target}={}", level(word.trim())?))
 }
 
 fn level(word: &str) -> Result<&str, LogFilterError> {
-    // An empty one would be read as that of errors.
+    // An empty level would be parsed as `error`.
     let is_level = !word.is_empty() && word.parse::<LevelFilter>().is_ok();
     is_level
         .then_some(word)
         .ok_or_else(|| LogFilterError::Level(word.to_owned()))
 }
 
-/// Checks that a module may be there: one of ours must, others are not known here.
+/// Checks the name of a module: a module of this program must exist, other programs are not
+/// checked.
 fn module(name: &str) -> Result<(), LogFilterError> {
     let is_plain = |c: char| c.is_ascii_alphanumeric() || "_-:.".contains(c);
     if name.is_empty() || !name.chars().all(is_plain) {
@@ -203,7 +206,7 @@ mod tests {
             let line = line.strip_prefix("pub ").unwrap_or(line);
             line.strip_prefix("mod ")?.strip_suffix(';')
         });
-        // What is compiled for tests alone logs nothing.
+        // Modules for tests do not log.
         let mut modules: Vec<_> = declared
             .filter(|name| !["cases", "wakes"].contains(name))
             .collect();

@@ -1,4 +1,4 @@
-//! The configuration: one typed value out of a file, the environment and flags.
+//! The configuration: one typed value from a file, the environment and flags.
 
 use std::collections::BTreeMap;
 use std::num::NonZeroUsize;
@@ -49,7 +49,7 @@ use crate::server::{Address, BindOptions, Roots, Tls};
 /// The settings of the binary.
 #[derive(Clone, Debug)]
 pub struct Config {
-    /// What all sources say together.
+    /// The combined values of all sources.
     layer: Layer,
     names: &'static [&'static str],
     server: ServerKeys,
@@ -57,28 +57,28 @@ pub struct Config {
     auth: AuthKeys,
     tls: Option<Tls>,
     traces: Option<TracePolicy>,
-    /// Read once, so that a file that is replaced meanwhile is seen only at the next reload.
+    /// Read once, so that a replaced file takes effect only with the next reload.
     keys: Keyring,
-    /// What was in the files that settings name.
+    /// Hashes of the files that settings name.
     files: Files,
-    /// Who vouches for the server that publishes keys.
+    /// The root certificates for the server that publishes keys.
     roots: Option<Roots>,
     service: ServiceKeys,
     services: BTreeMap<&'static str, ServiceKeys>,
 }
 
-/// Where the settings of one process come from; they can be read again while it runs.
+/// The sources of a process's settings, which can be read again while it runs.
 #[derive(Clone, Debug)]
 pub struct Sources {
     file: Option<String>,
     over: Layer,
-    /// What the environment and the flags give that there is not any more.
+    /// Problems for removed settings in the environment and in the flags.
     gone: Vec<Problem>,
     services: &'static [&'static str],
 }
 
 impl Sources {
-    /// The sources of a command line, with this environment, for a server of these services.
+    /// The sources of a command line, with this environment, for a server with these services.
     pub fn new(
         matches: &ArgMatches,
         variables: impl Fn(&str) -> Option<String>,
@@ -93,12 +93,12 @@ impl Sources {
         }
     }
 
-    /// What to say of those of these variables that start like a setting and are none.
+    /// Messages about variables that begin with our prefix and are not settings.
     pub fn unknown(&self, names: impl Iterator<Item = String>) -> Vec<String> {
         flags::unknown(names, self.services)
     }
 
-    /// A file and nothing else.
+    /// A file as the only source.
     pub fn file(path: &str, services: &'static [&'static str]) -> Self {
         Self {
             file: Some(path.to_owned()),
@@ -108,11 +108,11 @@ impl Sources {
         }
     }
 
-    /// Reads the file and puts it below the environment and the flags.
+    /// Reads the file, and combines it with the environment and the flags, which take precedence.
     ///
     /// # Errors
     ///
-    /// All that is wrong, each with its place and with what is allowed there.
+    /// All problems, each with its place and the allowed values.
     pub fn read(&self) -> Result<Config, Problems> {
         let Some(path) = &self.file else {
             return self.with_file("", "");
@@ -124,7 +124,7 @@ impl Sources {
         self.with_file(path, &text)
     }
 
-    /// The configuration if this were the text of the file, whose name is for what is said.
+    /// The configuration for a file with this text; `path` is the file's name in messages.
     ///
     /// # Errors
     ///
@@ -184,7 +184,7 @@ impl Config {
         }
     }
 
-    /// All settings as a file, each with where its value came from; no secret is in it.
+    /// All settings as a file, each with its source; contains no secret.
     pub fn print(&self) -> String {
         print::print(&self.layer)
     }
@@ -194,7 +194,7 @@ impl Config {
         self.server.listen.0.iter().map(|address| &address.0)
     }
 
-    /// How sockets are made.
+    /// The options for sockets.
     pub fn bind_options(&self) -> BindOptions {
         let group = self.server.unix_group.as_ref();
         BindOptions {
@@ -203,7 +203,7 @@ impl Config {
         }
     }
 
-    /// Whether clients without a token may come from anywhere.
+    /// Whether clients without a token are allowed on public addresses.
     pub fn allow_anonymous(&self) -> bool {
         self.server.allow_anonymous
     }
@@ -220,21 +220,21 @@ impl Config {
         Hosts::new(patterns.map(|pattern| pattern.0.clone()).collect())
     }
 
-    /// TLS, if it is asked for.
+    /// The TLS settings, if TLS is configured.
     pub fn tls(&self) -> Option<&Tls> {
         self.tls.as_ref()
     }
 
-    /// Whether clients must show who they are.
+    /// Whether clients must authenticate.
     pub fn authenticates(&self) -> bool {
         !self.keys.is_empty() || self.auth.jwks_url.is_some()
     }
 
-    /// Checks that clients must show who they are exactly if they must by a running configuration.
+    /// Checks that authentication is required exactly if a running configuration requires it.
     ///
     /// # Errors
     ///
-    /// When one asks for it and the other does not.
+    /// When one of the two configurations requires authentication and the other does not.
     pub fn must_authenticate_as(&self, running: &Self) -> Result<(), Problems> {
         match (running.authenticates(), self.authenticates()) {
             (true, false) => Err(Problem::Conflict(
@@ -249,7 +249,7 @@ impl Config {
         }
     }
 
-    /// What decides about clients, with these published keys.
+    /// The authorizer of clients, with these published keys.
     pub fn jwt(&self, remote: Option<Remote>) -> Jwt {
         let jwt = Jwt::new(self.keys.clone(), self.jwt_policy());
         match remote {
@@ -258,7 +258,7 @@ impl Config {
         }
     }
 
-    /// What a token must be.
+    /// The requirements for a token.
     fn jwt_policy(&self) -> JwtPolicy {
         let services = self.services.iter();
         let joins = services.map(|(name, keys)| ((*name).to_owned(), keys.join));
@@ -270,7 +270,7 @@ impl Config {
         }
     }
 
-    /// Keys that an issuer publishes, to be fetched.
+    /// The published keys to fetch, if their URL is configured.
     pub fn remote(&self) -> Option<Remote> {
         let policy = FetchPolicy {
             refresh: self.auth.jwks_refresh.get(),
@@ -284,43 +284,43 @@ impl Config {
         })
     }
 
-    /// Where traces go, if anywhere.
+    /// The export of traces, if it is configured.
     pub fn traces(&self) -> Option<&TracePolicy> {
         self.traces.as_ref()
     }
 
-    /// What to log.
+    /// The filter for log lines.
     pub fn log(&self) -> &Targets {
         &self.server.log.0.0
     }
 
-    /// How to log.
+    /// The format of log lines.
     pub fn log_format(&self) -> LogFormat {
         self.server.log_format
     }
 
-    /// Most lines of the log that wait to be written.
+    /// Maximum number of log lines that wait to be written.
     pub fn log_lines(&self) -> usize {
         self.server.log_lines.size()
     }
 
-    /// How many threads serve clients.
+    /// The number of threads that serve clients.
     pub fn threads(&self) -> NonZeroUsize {
         let asked = NonZeroUsize::new(self.server.threads.size());
         asked.unwrap_or_else(|| available_parallelism().unwrap_or(NonZeroUsize::MIN))
     }
 
-    /// Where operators listen.
+    /// The address of the operators' listener.
     pub fn admin(&self) -> &Admin {
         &self.server.admin.0
     }
 
-    /// Where what shows that the server is well is listened for.
+    /// The address of the listener for probes.
     pub fn probes(&self) -> &Admin {
         &self.server.probes.0
     }
 
-    /// The bounds it asks for.
+    /// The configured limits.
     pub fn limits(&self) -> Limits {
         let keys = &self.limits;
         Limits {
@@ -362,7 +362,7 @@ impl Config {
         }
     }
 
-    /// What it asks for a service.
+    /// The configured policy of a service.
     pub fn policy(&self, service: &str) -> ServicePolicy {
         policy(self.services.get(service).unwrap_or(&self.service))
     }
@@ -393,7 +393,7 @@ fn inbound(keys: &ServiceKeys) -> InboundPolicy {
 fn window(keys: &ServiceKeys) -> Window {
     Window {
         messages: keys.window.nonzero(),
-        // One that cannot hold the largest message would keep no second one beside it.
+        // A window smaller than the largest message could not keep a second message beside it.
         bytes: keys.window_bytes.size().max(keys.max_message_bytes.size()),
     }
 }
@@ -419,7 +419,7 @@ mod tests {
         assert_eq!(policy.inbound, Some(Limits::default().inbound));
     }
 
-    /// A value of the file that is not the default.
+    /// A valid value in the file that is not the default.
     fn another(name: &str, default: &str) -> String {
         match (name, default.parse::<u64>()) {
             ("drain_code", _) => "\"1012\"".to_owned(),

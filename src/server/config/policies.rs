@@ -1,4 +1,4 @@
-//! How the core's policies are written: rates, and the choices between a few words.
+//! The syntax of the core's policies: rates, and choices between words.
 
 use super::admin::LogFormat;
 use super::value::{Described, Kind, Value};
@@ -35,7 +35,7 @@ impl Described for Network {
     const ALLOWED: &'static str = "an address or a network, such as 10.0.0.0/8 or fd00::/8";
 }
 
-/// Declares how a choice is written.
+/// Declares the words of a choice.
 macro_rules! choice {
     ($type:ty, $placeholder:literal, $($word:literal = $value:ident ($meaning:literal)),+) => {
         impl Value for $type {

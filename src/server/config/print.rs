@@ -1,4 +1,4 @@
-//! The effective configuration as a file, each value with where it came from.
+//! Prints the effective configuration as a file, each value with its source.
 
 use std::fmt::Write;
 
@@ -7,7 +7,7 @@ use super::schema::{SECTIONS, SERVICE_KEYS};
 use super::source::{Given, Layer, Place, Source};
 use super::value::Kind;
 
-/// A file that says the same as all sources together.
+/// The text of a file with the combined values of all sources.
 pub(super) fn print(layer: &Layer) -> String {
     let mut text = String::new();
     let mut last = "";
@@ -55,7 +55,7 @@ fn line(text: &mut String, key: &Key, given: Option<&Given>) {
     writeln!(text, "{line:<40} # {source}").expect("a string takes everything");
 }
 
-/// The value as it is written in a file; none is left out.
+/// The value in TOML syntax; `None` for an unset value.
 fn written(kind: Kind, value: &str) -> Option<String> {
     match kind {
         Kind::List => {
@@ -65,13 +65,13 @@ fn written(kind: Kind, value: &str) -> Option<String> {
         }
         Kind::Real | Kind::Switch | Kind::Text | Kind::Whole if value.is_empty() => None,
         Kind::Switch => Some(value.to_owned()),
-        // As TOML has it, which knows neither `1e-3` without a point nor `.5`.
+        // TOML has neither `1e-3` without a point nor `.5`.
         Kind::Real => Some(
             value
                 .parse::<f64>()
                 .map_or_else(|_| value.to_owned(), |number| format!("{number:?}")),
         ),
-        // Without zeros in front, which the file may not have.
+        // TOML does not allow leading zeros.
         Kind::Whole => Some(
             value
                 .parse::<u64>()

@@ -1,74 +1,74 @@
-//! What is wrong with a configuration: each with its place and with what is allowed there.
+//! The problems of a configuration, each with its place and the allowed values.
 
 use super::source::{Place, Source};
 use crate::server::{RootsError, TlsError};
 
-/// One thing that is wrong.
+/// One problem.
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
 pub(crate) enum Problem {
-    /// Two values do not go together, or a running server cannot change them.
+    /// Two values contradict each other, or a running server cannot change them.
     #[error("{0}")]
     Conflict(&'static str),
-    /// There is no such key any more.
+    /// The key was removed.
     #[error("{at}: `{place}` is gone: {hint}")]
     Gone {
-        /// Where it is.
+        /// The source of the value.
         at: Source,
         /// The key.
         place: Place,
-        /// What to do instead.
+        /// The setting to use instead.
         hint: &'static str,
     },
     /// The file cannot be read.
     #[error("cannot use {path}: {error}")]
     Read {
-        /// The file as it was given.
+        /// The path as it was given.
         path: String,
-        /// What the system said.
+        /// The error.
         error: String,
     },
-    /// Whom to trust.
+    /// The root certificates are not usable.
     #[error(transparent)]
     Roots(RootsError),
-    /// The file is no TOML.
+    /// The file is not valid TOML.
     #[error("{at}: {error}")]
     Syntax {
-        /// Where reading stopped.
+        /// The position of the error.
         at: Source,
-        /// What is wrong there.
+        /// The error.
         error: String,
     },
-    /// The certificate or its key.
+    /// The certificate or its key is not usable.
     #[error(transparent)]
     Tls(TlsError),
-    /// It would be listened on twice.
+    /// An address is given twice.
     #[error("`{address}` is given twice, in `listen` or as `admin`: listen once on each address")]
     Twice {
-        /// The second one.
+        /// The second address.
         address: String,
     },
-    /// There is no such key or section.
+    /// The key or the section does not exist.
     #[error("{at}: there is no `{name}` here{}; there is {}", near(name, there), there.join(", "))]
     Unknown {
-        /// Where it is.
+        /// The position of the name.
         at: Source,
-        /// What was written.
+        /// The name in the file.
         name: String,
-        /// What there is.
+        /// The names that exist.
         there: Vec<&'static str>,
     },
-    /// The value is not written as it should be.
+    /// The value has the wrong TOML type.
     #[error("{at}: `{place}` is {found}, but it is {allowed}, written as {written}")]
     Type {
         /// The key.
         place: Place,
-        /// Where it is.
+        /// The source of the value.
         at: Source,
-        /// What was written: a kind.
+        /// The type of the value.
         found: &'static str,
-        /// What is allowed.
+        /// The allowed values.
         allowed: String,
-        /// What should have been written: a kind.
+        /// The expected type.
         written: &'static str,
     },
     /// The value is not allowed.
@@ -76,22 +76,22 @@ pub(crate) enum Problem {
     Value {
         /// The key.
         place: Place,
-        /// Where its value is from.
+        /// The source of the value.
         at: Source,
-        /// What is allowed.
+        /// The allowed values.
         allowed: String,
-        /// What is wrong, or nothing more than that.
+        /// Details, or the empty text.
         error: String,
     },
 }
 
-/// All that is wrong, a line each.
+/// All problems, a line each.
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
 #[error("{}", lines(.0))]
 pub struct Problems(pub(super) Vec<Problem>);
 
 impl Problems {
-    /// Each of them, as a line.
+    /// The problems, each as a line.
     pub fn iter(&self) -> impl Iterator<Item = String> {
         self.0.iter().map(ToString::to_string)
     }
@@ -116,7 +116,7 @@ fn said(error: &str) -> String {
     }
 }
 
-/// The one of those there are that was probably meant.
+/// A suggestion for a misspelt name; empty if no known name is similar.
 pub(super) fn near(name: &str, there: &[&str]) -> String {
     let nearest = there.iter().min_by_key(|known| distance(name, known));
     match nearest {
@@ -125,7 +125,7 @@ pub(super) fn near(name: &str, there: &[&str]) -> String {
     }
 }
 
-/// How many letters one must add, take away or replace to make one word of the other.
+/// The edit distance of two words: the number of letters to insert, delete or replace.
 fn distance(a: &str, b: &str) -> usize {
     let b: Vec<char> = b.chars().collect();
     let mut row: Vec<usize> = (0..=b.len()).collect();

@@ -1,4 +1,4 @@
-//! A configuration read anew: what of it a running server takes over, and what waits for a start.
+//! Reloads a configuration: which changes a running server applies, and which wait for a start.
 
 use std::collections::BTreeSet;
 use std::fmt;
@@ -9,21 +9,21 @@ use super::problem::Problems;
 use super::schema::keys_of;
 use super::source::{Layer, Place};
 
-/// What differs between two configurations.
+/// The differences between two configurations.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct Changes {
-    /// Taken over, each as `key: old -> new`.
+    /// The changes that were applied, each as `key: old -> new`.
     pub live: Vec<String>,
-    /// Left as it was until the server starts again.
+    /// The changes that wait for the next start of the server.
     pub start: Vec<String>,
 }
 
 impl Config {
-    /// This configuration with all that a running server can take over from a newer one.
+    /// This configuration with all changes of a newer one that a running server can apply.
     ///
     /// # Errors
     ///
-    /// When the two together contradict each other; this one stays as it is.
+    /// When the combination is contradictory; the running configuration then stays as it is.
     pub fn reloaded(&self, newer: &Self) -> Result<(Self, Changes), Problems> {
         let mut layer = newer.layer.clone();
         let mut changes = Changes::default();
@@ -63,7 +63,7 @@ impl Config {
         Ok((config, changes))
     }
 
-    /// Tells of files whose content has changed though the setting that names them has not.
+    /// Reports files whose content has changed although the setting that names them has not.
     fn compare_files(&self, newer: &mut Self, changes: &mut Changes) {
         let changed: Vec<_> = self.files.changed(&newer.files).cloned().collect();
         for place in changed {
@@ -73,7 +73,7 @@ impl Config {
                 != newer.layer.get(&place).map(|given| &given.text);
             let told = format!("{place}: the content of its file");
             match live {
-                // With the new name all is said.
+                // The change of the name is already reported.
                 true if is_renamed => {}
                 true => changes.live.push(told),
                 false => {
@@ -85,14 +85,14 @@ impl Config {
     }
 }
 
-/// The places at which either says something.
+/// The places that one of the two layers has a value for.
 fn places(old: &Layer, new: &Layer) -> BTreeSet<Place> {
     let both = old.iter().chain(new.iter());
     both.map(|(place, _)| place.clone()).collect()
 }
 
 impl Changes {
-    /// Whether nothing differs.
+    /// Whether there are no differences.
     pub fn is_empty(&self) -> bool {
         self.live.is_empty() && self.start.is_empty()
     }

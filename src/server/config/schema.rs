@@ -1,4 +1,4 @@
-//! Every key there is, a line each: help, name, type, default, and when a change takes effect.
+//! All keys, a line each: help, name, type, default, and when a change takes effect.
 
 use std::path::PathBuf;
 
@@ -23,7 +23,7 @@ const GIB: u64 = 1 << 30;
 const TIB: u64 = 1 << 40;
 
 keys! {
-    /// The server as a whole; they stand at the top of the file.
+    /// The keys of the whole server, at the top of the file.
     pub(crate) struct ServerKeys {
         /// Addresses to listen on, HOST:PORT or unix:/PATH; `localhost` is both loopback
         /// addresses, of IPv4 and of IPv6
@@ -61,7 +61,7 @@ keys! {
 }
 
 keys! {
-    /// A service; those at the top of the file are for the services whose section says nothing.
+    /// The keys of a service; values at the top of the file apply to services without their own.
     pub(crate) struct ServiceKeys {
         /// Largest message a client may send, in bytes; a longer one closes its session with 1009
         max_message_bytes: Whole<1, GIB> = "65536", Live;
@@ -146,7 +146,7 @@ keys! {
 }
 
 keys! {
-    /// Who clients are.
+    /// The authentication of clients.
     pub(crate) struct AuthKeys {
         /// Secret that is shared with the issuer of tokens, for HS256; at least 32 bytes
         secret: Option<Secret> = "", Secret;
@@ -198,14 +198,14 @@ keys! {
     }
 }
 
-/// A section of the file with the tables of its keys.
+/// A section of the file, with its keys.
 #[derive(Debug)]
 pub(super) struct Section {
     pub(super) name: &'static str,
     pub(super) keys: &'static [Key],
 }
 
-/// All sections but those of the services, in the order they are shown.
+/// All sections except for those of services, in the order in which they are shown.
 pub(super) const SECTIONS: &[Section] = &[
     Section::of::<ServerKeys>(""),
     Section::of::<ServiceKeys>(""),
@@ -215,12 +215,12 @@ pub(super) const SECTIONS: &[Section] = &[
     Section::of::<OtelKeys>("otel"),
 ];
 
-/// A key that there was.
+/// A removed key.
 #[derive(Debug)]
 pub(super) struct Gone {
     pub(super) section: &'static str,
     pub(super) name: &'static str,
-    /// What to do instead.
+    /// The setting to use instead.
     pub(super) hint: &'static str,
 }
 
@@ -234,7 +234,7 @@ impl Gone {
     }
 }
 
-/// Keys that there were: each is refused, as what it asked for would not be done.
+/// Removed keys. A configuration with such a key is rejected, because the key would have no effect.
 pub(super) const GONE: &[Gone] = &[Gone {
     section: "limits",
     name: "pings_missed_max",
@@ -244,7 +244,7 @@ pub(super) const GONE: &[Gone] = &[Gone {
 /// The keys of the section of one service.
 pub(super) const SERVICE_KEYS: &[Key] = ServiceKeys::KEYS;
 
-/// What the sections of the services start with.
+/// The prefix of the sections of services.
 pub(super) const SERVICE: &str = "service";
 
 impl Section {
@@ -256,14 +256,14 @@ impl Section {
     }
 }
 
-/// The keys of a section; of a service as well.
+/// The keys of a section, including the sections of services.
 pub(super) fn keys_of(section: &str) -> impl Iterator<Item = &'static Key> {
     let service = section.starts_with("service.").then_some(SERVICE_KEYS);
     let own = SECTIONS.iter().filter(move |own| own.name == section);
     own.map(|own| own.keys).chain(service).flatten()
 }
 
-/// A secret that is long enough.
+/// A secret of sufficient length.
 #[derive(Clone, PartialEq)]
 pub(crate) struct Secret(pub(crate) String);
 
@@ -329,7 +329,7 @@ mod tests {
     use super::*;
     use crate::server::config::key::Change;
 
-    /// The keys as the page on the configuration lists them.
+    /// The keys in the form of the documentation's table.
     fn table(section: &Section) -> String {
         let mut text =
             String::from("| key | default | reload | what |\n| --- | --- | --- | --- |\n");

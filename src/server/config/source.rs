@@ -1,23 +1,23 @@
-//! Where a value comes from, and which of several wins: flag, environment, file, default.
+//! The source of a value, and the precedence: flag, environment, file, default.
 
 use std::collections::BTreeMap;
 use std::fmt;
 
-/// Where a value was given; each beats those before it.
+/// The source of a value; later variants take precedence.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub(crate) enum Source {
-    /// Nowhere.
+    /// No source gives the value.
     Default,
-    /// On a line of the file.
+    /// From a line of the file.
     File {
-        /// The file as it was given.
+        /// The path as it was given.
         path: String,
-        /// Counted from 1.
+        /// The line number, from 1.
         line: usize,
     },
-    /// In this variable of the environment.
+    /// From an environment variable with this name.
     Environment(String),
-    /// With this flag.
+    /// From a flag with this name.
     Flag(String),
 }
 
@@ -32,7 +32,8 @@ impl fmt::Display for Source {
     }
 }
 
-/// The place of a value: `linger` in the section `service.ping`, or in none, which is "".
+/// The place of a value: its key and its section, such as `linger` in `service.ping`; the section
+/// is "" at the top of the file.
 #[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord)]
 pub(crate) struct Place {
     pub(crate) section: String,
@@ -55,14 +56,14 @@ impl fmt::Display for Place {
     }
 }
 
-/// A value as it was given.
+/// A value as text, with its source.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub(crate) struct Given {
     pub(crate) text: String,
     pub(crate) source: Source,
 }
 
-/// What one source gives, or several once they are laid over each other.
+/// The values of one source, or of several sources combined.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub(crate) struct Layer(BTreeMap<Place, Given>);
 
@@ -71,7 +72,7 @@ impl Layer {
         self.0.insert(place, given);
     }
 
-    /// Sets a value, or takes it away.
+    /// Sets a value, or removes it.
     pub(crate) fn put(&mut self, place: Place, given: Option<Given>) {
         match given {
             Some(given) => self.set(place, given),
@@ -87,7 +88,7 @@ impl Layer {
         self.0.iter()
     }
 
-    /// This layer with another one over it.
+    /// Combines this layer with another one, which takes precedence.
     pub(crate) fn under(mut self, over: Self) -> Self {
         self.0.extend(over.0);
         self

@@ -1,4 +1,4 @@
-//! Where traces go, for a busline that was built to export them.
+//! The settings for traces, for a busline that was built to export them.
 
 use super::files::{Files, roots};
 use super::problem::Problem;
@@ -7,21 +7,21 @@ use super::source::Place;
 use super::value::Ratio;
 use crate::server::{Roots, Url};
 
-/// Where traces go, and which.
+/// The collector for traces, and the sampling.
 #[derive(Clone, Debug)]
 pub struct TracePolicy {
     /// The collector; `/v1/traces` is added to a URL without a path.
     pub endpoint: Url,
-    /// Who vouches for a collector of `https://`.
+    /// The root certificates for a collector of `https://`.
     pub roots: Option<Roots>,
-    /// The name of this service; without one that of `OTEL_SERVICE_NAME`, or `busline`.
+    /// The name of this service; if `None`, the value of `OTEL_SERVICE_NAME`, or `busline`.
     pub service_name: Option<String>,
-    /// Share of the connections that is traced, from 0 to 1; without one what
-    /// `OTEL_TRACES_SAMPLER` says, or all.
+    /// Share of the connections that is traced, from 0 to 1; if `None`, the setting of
+    /// `OTEL_TRACES_SAMPLER`, or all connections.
     pub sampling: Option<f64>,
 }
 
-/// Reads it; what is wrong with it is added to the problems.
+/// Reads the settings; errors are added to the problems.
 pub(super) fn read(
     keys: OtelKeys,
     files: &mut Files,

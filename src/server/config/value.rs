@@ -1,14 +1,14 @@
-//! The types a key can have: what each allows, and how its text is read.
+//! The types of keys: the allowed values, and the parsing of their text.
 
 use std::num::{NonZeroU32, NonZeroUsize};
 use std::path::PathBuf;
 use std::str::FromStr;
 use std::time::Duration;
 
-/// How a value is written in the file.
+/// The TOML type of a value.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) enum Kind {
-    /// An array of strings; separated by commas elsewhere.
+    /// An array of strings; outside the file a comma-separated list.
     List,
     /// A number with or without a fraction.
     Real,
@@ -22,21 +22,20 @@ pub(super) enum Kind {
 
 /// The type of a key.
 pub(super) trait Value: Sized {
-    /// How it is written in the file.
+    /// The TOML type of the value.
     const KIND: Kind;
 
-    /// Stands for it in the help.
+    /// The placeholder in the help.
     const PLACEHOLDER: &'static str;
 
-    /// What is allowed, as the end of a sentence.
+    /// The allowed values, as the end of a sentence.
     fn allowed() -> String;
 
-    /// Reads it.
+    /// Parses a value.
     ///
     /// # Errors
     ///
-    /// When it is not what is [`allowed`](Self::allowed); the text adds to that what is wrong, and
-    /// may be empty.
+    /// When the text is not [`allowed`](Self::allowed); the error has details, or is empty.
     fn read(text: &str) -> Result<Self, String>;
 }
 
@@ -49,7 +48,7 @@ impl<const MIN: u64, const MAX: u64> Whole<MIN, MAX> {
         self.0
     }
 
-    /// The number in this machine's size, saturating.
+    /// The number as `usize`, saturating.
     pub(crate) fn size(self) -> usize {
         usize::try_from(self.0).unwrap_or(usize::MAX)
     }
@@ -172,16 +171,16 @@ impl Value for String {
     }
 }
 
-/// A text that another module of ours can read.
+/// A value parsed by the `FromStr` of another module's type.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub(crate) struct Parsed<T>(pub(crate) T);
 
-/// What a [`Parsed`] text is, for people.
+/// The description of a [`Parsed`] type, for messages.
 pub(crate) trait Described: FromStr<Err: std::fmt::Display> {
-    /// Stands for it in the help.
+    /// The placeholder in the help.
     const PLACEHOLDER: &'static str;
 
-    /// What is allowed, as the end of a sentence.
+    /// The allowed values, as the end of a sentence.
     const ALLOWED: &'static str;
 }
 
@@ -198,7 +197,7 @@ impl<T: Described> Value for Parsed<T> {
     }
 }
 
-/// Written as the empty text where there is none.
+/// An optional value; the empty text means `None`.
 impl<T: Value> Value for Option<T> {
     const KIND: Kind = T::KIND;
     const PLACEHOLDER: &'static str = T::PLACEHOLDER;
@@ -251,7 +250,7 @@ impl<T: Value> Value for OneOrMore<T> {
     }
 }
 
-/// Two parts of a sentence, of which the second may be missing.
+/// Joins two parts of a sentence, of which the second may be empty.
 fn join(first: &str, second: &str) -> String {
     if second.is_empty() {
         first.to_owned()
