@@ -9,7 +9,8 @@
 //! join. The other modules are the parts of these, from the ground up:
 //!
 //! - [`address`] and [`Peer`]: the clients that bounds are counted for; [`identity`]: the identity
-//!   of a client; [`host`]: the hosts that requests may name; [`origin`]: the pages that may connect.
+//!   of a client; [`host`]: the hosts that requests may name; [`origin`]: the pages that may
+//!   connect.
 //! - [`limits`]: every bound by name; [`histogram`]: durations, in classes.
 //! - [`rt`]: the core's interface to a runtime.
 //! - [`wire`]: the WebSocket protocol, bytes in and bytes out.

@@ -1,6 +1,6 @@
 //! loom models of the bus: every interleaving of a few threads, within the stated bound.
 //!
-//! Each model asks one question and names the bug it catches; CONTRIBUTING.md tells which planted
+//! Each model asks one question and names the bug it catches; docs/proofs.md tells which planted
 //! bug made it fail.
 
 use std::future::poll_fn;

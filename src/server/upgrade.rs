@@ -133,7 +133,7 @@ impl<R: Runtime> Upgrade<R> {
     }
 }
 
-/// The one span of a connection, with its client and without any message.
+/// The span of a connection, with its client and without any message.
 fn span<R: Runtime>(admission: &Admission<R>) -> Span {
     debug_span!(
         "connection",

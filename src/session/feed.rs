@@ -36,7 +36,7 @@ pub(super) struct Feed {
 /// Batches that are read under one lock.
 type Batches = SmallVec<[Batch; 4]>;
 
-/// One of the two subscriptions.
+/// A subscription of the two.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 enum Source {
     All,

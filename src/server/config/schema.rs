@@ -50,8 +50,8 @@ keys! {
         /// Hosts that requests may name beside localhost: over loopback, where those of `origins`
         /// count as well, and to operators' listeners, where every IP address does; `*` is any
         hosts: Vec<Parsed<host::Pattern>> = "", Live;
-        /// What to log, to standard error: error, warn, info, debug, trace or off, for all or by
-        /// module, such as `info,busline::server=debug`
+        /// Level of the log on standard error: error, warn, info, debug, trace or off, for all or
+        /// by module, such as `info,busline::server=debug`
         log: Parsed<LogFilter> = "info", Start;
         /// How to log
         log_format: LogFormat = "text", Start;
@@ -73,15 +73,15 @@ keys! {
         linger: Time<0, DAY> = "0s", Start;
         /// Time a service has to return once it is told to stop
         stop_grace: Time<0, HOUR> = "5s", Start;
-        /// What happens to a client that reads too slowly
+        /// Action on a client that reads too slowly
         slow_consumer: SlowConsumer = "skip", Live;
         /// Bytes a client may send, frames and pings included; any number unless it is set
         bytes: Option<Rate> = "", Live;
         /// Messages a client may send; any number unless it is set
         messages: Option<Rate> = "", Live;
-        /// What happens to a client that sends more
+        /// Action on a client that sends more
         over_rate: OverRate = "wait", Live;
-        /// Who may join where tokens are asked for
+        /// Clients that may join where tokens are asked for
         join: Join = "granted", Live;
     }
 }
