@@ -5,6 +5,7 @@ use std::time::Duration;
 use super::conns::Conn;
 use super::{Breach, Checker, History, Life};
 use crate::trace::Event;
+use crate::wild::Wild;
 use busline::limits::{LifecyclePolicy, Limits};
 
 /// After the order to shut down no connection is upgraded; each session is told 1001, unless it was
@@ -99,11 +100,15 @@ fn spread(history: &History<'_>, limits: &Limits) -> Duration {
 /// No second has more sessions that leave than may.
 ///
 /// Clients of `script` are not judged: it dozes, and a close frame follows the moment of its
-/// session by the time in which the service still answers.
+/// session by the time in which the service still answers. Nor are clients that have to wait for
+/// their rate: a session first hands over the messages that it has at its moment.
 fn paced(history: &History<'_>, drained: u64) -> Result<(), Breach> {
     let Some(most) = history.wild.as_ref().and_then(|wild| wild.drain_per_second) else {
         return Ok(());
     };
+    if history.wild.as_ref().is_some_and(Wild::makes_wait) {
+        return Ok(());
+    }
     // Whose own code is 1001 may be answered with it; and too many leave faster than that.
     let is_own = |life: &Life| life.leaving.is_some_and(|(_, code)| code == GOING_AWAY);
     let is_hurried = history.clients.len() > PACED_SECONDS * most as usize;
