@@ -151,6 +151,10 @@ impl<S, R: Runtime> Session<S, R> {
     }
 }
 
+/// The rounds of one poll before other tasks run: a deadline that stays in the past is a bug of one
+/// session, and must not stop its thread.
+const ROUNDS_MAX: u32 = 64;
+
 /// The result of polling a phase.
 enum Polled {
     Close(Cause),
@@ -179,7 +183,7 @@ where
         // calls of `follow` below join it once this session has received as much as the fan.
         this.follow();
         let mut now = this.app.rt().now();
-        loop {
+        for _ in 0..ROUNDS_MAX {
             let due = if this.timer.is_quiet(now) {
                 Due::Later
             } else {
@@ -214,6 +218,8 @@ where
             // The timer may have fired for a deadline that is later than the `now` read above.
             now = this.app.rt().now();
         }
+        cx.waker().wake_by_ref();
+        Poll::Pending
     }
 }
 

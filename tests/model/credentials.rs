@@ -69,6 +69,11 @@ fn crowd() -> Crowd {
 
 /// A client that has shown this token, in the dialect in which it can show another.
 fn join(crowd: &mut Crowd, token: &str) -> Peer {
+    join_with_room(crowd, token, ROOM)
+}
+
+/// The same, with a socket that takes so many bytes.
+fn join_with_room(crowd: &mut Crowd, token: &str, room: usize) -> Peer {
     let who = Who {
         address: None,
         identity: identity(token).expect("a good token"),
@@ -76,7 +81,7 @@ fn join(crowd: &mut Crowd, token: &str) -> Peer {
     let admission = Admission::request_as(&crowd.app, "s", who).expect("admitted");
     let session = Session::new(admission.speaking(Dialect::Json), {
         let peer = Peer::default();
-        peer.make_room(ROOM);
+        peer.make_room(room);
         crowd.peers.push(peer.clone());
         peer.socket()
     });
@@ -284,6 +289,29 @@ fn what_comes_with_a_fresh_token_is_taken_after_it_and_in_order() {
         let counts = crowd.app.counts().sessions;
         assert_eq!((counts.messages_in, counts.lost_not_taken), (4, 0));
     }
+}
+
+#[test]
+fn a_decision_that_waits_for_the_notice_of_the_one_before_has_no_deadline_meanwhile() {
+    let limits = Limits {
+        accept_timeout: Duration::from_secs(2),
+        ..Limits::default()
+    };
+    let mut crowd = Crowd::new(|app| {
+        let app = app.limits(limits).authorize(Plain);
+        app.service("s", echo).expect("a valid name")
+    });
+    let peer = join_with_room(&mut crowd, "ann 1000", 0);
+    peer.send(true, 1, br#"{"text":"a"}"#);
+    crowd.rt.settle();
+    show(&crowd, &peer, "ann 2000");
+    show(&crowd, &peer, "ann 3000");
+    crowd.wait(59_000);
+    assert_eq!(texts(&peer), [""; 0], "the socket takes nothing");
+    peer.make_room(ROOM);
+    crowd.wait(0);
+    let accepted = r#"{"token":"accepted"}"#;
+    assert_eq!(texts(&peer), [r#"{"text":"a"}"#, accepted, accepted]);
 }
 
 #[test]
