@@ -126,29 +126,16 @@ impl<R: Runtime> Closing<R> {
 
     /// The next deadline of the phase.
     pub(super) fn deadline(&self) -> Instant {
-        match &self.step {
-            Step::Finish(parting, _) => self.deadline.or_sooner(parting.deadline()),
-            Step::Await
-            | Step::Cut(_)
-            | Step::Discard
-            | Step::Done
-            | Step::Flush
-            | Step::Say(_)
-            | Step::Try(_) => self.deadline,
+        if let Step::Finish(parting, _) = &self.step {
+            return self.deadline.or_sooner(parting.deadline());
         }
+        self.deadline
     }
 
     /// Forgets which task is parked, because another task polls from now on.
     pub(super) fn moved(&mut self) {
-        match &mut self.step {
-            Step::Finish(parting, _) => parting.moved(),
-            Step::Await
-            | Step::Cut(_)
-            | Step::Discard
-            | Step::Done
-            | Step::Flush
-            | Step::Say(_)
-            | Step::Try(_) => {}
+        if let Step::Finish(parting, _) = &mut self.step {
+            parting.moved();
         }
     }
 

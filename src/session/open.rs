@@ -238,8 +238,8 @@ impl<R: Runtime> Open<R> {
         let answered = held.map(|since| since + limits.answers_timeout);
         let answered = answered.filter(|deadline| now < *deadline);
         let written = link.stuck_since.map(|since| since + limits.write_timeout);
-        // A decision that is held back behind a notice ends only once the socket accepts the notice,
-        // which `write_timeout` bounds.
+        // A decision that is held back behind a notice ends only once the socket accepts the
+        // notice, which `write_timeout` bounds.
         let renewed = self.renewal.deadline();
         let renewed = renewed.filter(|_| self.notice.is_none());
         let whole = link.inlet.deadline(limits.message_timeout);

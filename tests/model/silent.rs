@@ -128,25 +128,19 @@ fn a_machine_that_slept_gives_a_client_time_to_answer() {
 }
 
 #[test]
-fn a_machine_that_slept_before_a_session_began_asks_its_client() {
-    let mut crowd = Crowd::limited(Limits::default());
-    let peer = crowd.admit(ROOM, |admission| admission);
-    crowd.rt.pause(Duration::from_secs(3_600));
-    crowd.wait(9_999);
-    assert_eq!(peer.said(), [Said::Ping]);
-    crowd.wait(1);
-    assert_eq!(closed(&peer), Some(1011));
-}
-
-#[test]
-fn a_machine_that_slept_before_it_asked_asks_first() {
-    let mut crowd = Crowd::limited(Limits::default());
-    let peer = crowd.join(ROOM);
-    crowd.rt.pause(Duration::from_secs(3_600));
-    crowd.wait(9_999);
-    assert_eq!(peer.said(), [Said::Ping]);
-    crowd.wait(1);
-    assert_eq!(closed(&peer), Some(1011));
+fn a_machine_that_slept_before_it_asked_asks_first_also_where_the_session_had_not_begun() {
+    for has_begun in [true, false] {
+        let mut crowd = Crowd::limited(Limits::default());
+        let peer = crowd.admit(ROOM, |admission| admission);
+        if has_begun {
+            crowd.rt.settle();
+        }
+        crowd.rt.pause(Duration::from_secs(3_600));
+        crowd.wait(9_999);
+        assert_eq!(peer.said(), [Said::Ping], "has begun: {has_begun}");
+        crowd.wait(1);
+        assert_eq!(closed(&peer), Some(1011), "has begun: {has_begun}");
+    }
 }
 
 #[test]
