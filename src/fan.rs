@@ -22,7 +22,7 @@ use slab::Slab;
 
 use crate::bus::{Burst, ClientId, InMemoryMessageBus, SharedCursor, Subscription, Terms, Topic};
 use crate::metrics::Metrics;
-use crate::rt::{Home, Instant, Runtime};
+use crate::rt::{Instant, Runtime, WorkerId};
 use crate::shards::Shards;
 use crate::sync::Mutex;
 
@@ -67,7 +67,7 @@ pub(crate) fn count(burst: &Burst, writes: u64, metrics: &Metrics, now: Instant)
     burst.observe(&metrics.written_after, writes, now);
 }
 
-/// The sessions of one home that follow one topic.
+/// The sessions of one worker that follow one topic.
 pub(crate) struct Fan {
     state: Mutex<State>,
     task: AbortHandle,
@@ -123,10 +123,10 @@ pub(crate) struct Fans<R> {
     map: Arc<Mutex<Map>>,
 }
 
-/// The fans of each topic at each home.
+/// The fans of each topic on each worker.
 type Map = BTreeMap<Key, Vec<Weak<Fan>>>;
 
-type Key = (Home, Topic);
+type Key = (WorkerId, Topic);
 
 /// The values that all fans of an application use.
 #[derive(Clone)]
@@ -145,12 +145,12 @@ impl<R: Runtime> Fans<R> {
     }
 
     /// Joins a fan of the topic, which is made if necessary. Returns the loan if the session is not
-    /// bound to a home, or if the followers are at another offset at the moment.
+    /// bound to a worker, or if the followers are at another offset at the moment.
     pub(crate) fn join(&self, mut loan: Loan) -> Result<Member, Loan> {
-        let Some(home) = self.stage.rt.home() else {
+        let Some(worker) = self.stage.rt.worker() else {
             return Err(loan);
         };
-        let key = (home, loan.subscription.topic().clone());
+        let key = (worker, loan.subscription.topic().clone());
         // The newest fan first, as the older ones are mostly full.
         let mut before = usize::MAX;
         while let Some((index, fan)) = self.newest(&key, before) {

@@ -26,7 +26,7 @@ impl Place {
         let runtime = Builder::new_current_thread().enable_all().build();
         let runtime = runtime.expect("a runtime of one thread");
         let entered = runtime.enter();
-        Tokio::gather().expect("there are descriptors");
+        Tokio::start_worker().expect("there are descriptors");
         let rt = Tokio::current();
         drop(entered);
         Rc::new(Self { rt, runtime })

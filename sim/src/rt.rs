@@ -8,7 +8,7 @@ use std::sync::atomic::{AtomicBool, Ordering};
 use std::task::{Context, Poll};
 use std::time::{Duration, SystemTime};
 
-use busline::rt::{Clock, Home, Instant, Random, Sleep, Spawn, Tokio};
+use busline::rt::{Clock, Instant, Random, Sleep, Spawn, Tokio, WorkerId};
 use futures::FutureExt;
 use futures::future::BoxFuture;
 
@@ -86,9 +86,9 @@ impl Clock for SimRuntime {
 }
 
 impl Spawn for SimRuntime {
-    fn home(&self) -> Option<Home> {
+    fn worker(&self) -> Option<WorkerId> {
         // All of a run is one thread.
-        Some(Home(0))
+        Some(WorkerId(0))
     }
 
     fn spawn(&self, future: BoxFuture<'static, ()>) {

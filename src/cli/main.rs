@@ -155,7 +155,7 @@ fn warn_of_shortage(config: &Config, open_files: Option<u64>) {
 fn start(config: Config, sources: Sources) -> Result<(), Problem> {
     let open_files = open_files::raise();
     threads::runtime()?.block_on(async {
-        Tokio::gather()?;
+        Tokio::start_worker()?;
         let logs = Logs::start(&config, &Tokio::current())?;
         warn_of_variables(&sources);
         let signals = Signals::catch()?;

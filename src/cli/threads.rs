@@ -50,11 +50,11 @@ impl Threads {
             thread.spawn(move || {
                 let accept = pin!(acceptor.accept(listeners));
                 runtime.block_on(async {
-                    let gathered = Tokio::gather();
-                    let is_gathered = gathered.is_ok();
+                    let started = Tokio::start_worker();
+                    let is_worker = started.is_ok();
                     // The first thread waits for the message.
-                    let _told = tell.send(gathered);
-                    if is_gathered {
+                    let _told = tell.send(started);
+                    if is_worker {
                         drop(select(accept, end).await);
                     }
                 });

@@ -61,8 +61,8 @@ impl Spawn for Still {
         self.list.lock().push(future);
     }
 
-    fn home(&self) -> Option<Home> {
-        Some(Home(7))
+    fn worker(&self) -> Option<WorkerId> {
+        Some(WorkerId(7))
     }
 }
 

@@ -21,7 +21,7 @@ use super::placement::{Placement, Spot};
 use crate::bus::{Generation, MessageBus, ServiceName, Subscription, Topic};
 use crate::limits::BLOCKED_AFTER;
 use crate::planted::{self, Bug};
-use crate::rt::{Home, Instant, Runtime};
+use crate::rt::{Instant, Runtime, WorkerId};
 use crate::service::{Context, Seed, Service, Stop};
 use crate::sync::{Arc, AtomicU64, Mutex, Ordering, Waiters};
 
@@ -149,8 +149,8 @@ impl<R: Runtime> Entry<R> {
     }
 
     /// Chooses a home for a joined client; returns the home and the client's slot there.
-    pub(super) fn place(&self, home_clients: usize) -> Option<(Home, Spot)> {
-        let accepted = self.rt.home()?;
+    pub(super) fn place(&self, home_clients: usize) -> Option<(WorkerId, Spot)> {
+        let accepted = self.rt.worker()?;
         Some(self.slot.lock().placement.enter(accepted, home_clients))
     }
 
@@ -214,7 +214,7 @@ impl<R: Runtime> Entry<R> {
             Effect::Start(generation) => {
                 let (instance, task) = Self::start(this, generation);
                 afterwards.exited = slot.instance.replace(instance);
-                slot.placement.starts(this.rt.home());
+                slot.placement.starts(this.rt.worker());
                 afterwards.spawn.push(task);
             }
             Effect::Stop(_) => afterwards.stop = slot.instance.as_ref().map(|i| i.stop.clone()),

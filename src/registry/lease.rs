@@ -8,7 +8,7 @@ use super::lifecycle::{Event, Lifecycle, State};
 use super::placement::Spot;
 use crate::bus::{Generation, ServiceName, Topic};
 use crate::planted::{self, Bug};
-use crate::rt::{Home, Runtime};
+use crate::rt::{Runtime, WorkerId};
 use crate::sync::{Arc, Place};
 
 /// A client's share of a service: the number of live leases is the service's reference count.
@@ -88,7 +88,7 @@ impl<R: Runtime> Lease<R> {
     /// as long as that has fewer than `home_clients`.
     ///
     /// The client counts as served there until the lease is dropped or placed again.
-    pub(crate) fn place(&mut self, home_clients: usize) -> Option<Home> {
+    pub(crate) fn place(&mut self, home_clients: usize) -> Option<WorkerId> {
         self.watch.vacate();
         let (home, spot) = self.watch.entry.place(home_clients)?;
         self.watch.spot = Some(spot);

@@ -2,7 +2,7 @@
 
 use std::num::NonZeroU32;
 
-use crate::rt::Home;
+use crate::rt::WorkerId;
 
 /// The clients of a service, counted by the homes that serve them.
 ///
@@ -11,14 +11,14 @@ use crate::rt::Home;
 #[derive(Debug, Default)]
 pub(super) struct Placement {
     /// The home where the service was last started.
-    service: Option<Home>,
+    service: Option<WorkerId>,
     /// The homes so far, each at a fixed index.
     homes: Vec<Served>,
 }
 
 #[derive(Debug)]
 struct Served {
-    home: Home,
+    home: WorkerId,
     clients: usize,
 }
 
@@ -42,14 +42,14 @@ impl Spot {
 
 impl Placement {
     /// Notes the home where the service runs from now on.
-    pub(super) fn starts(&mut self, home: Option<Home>) {
+    pub(super) fn starts(&mut self, home: Option<WorkerId>) {
         self.service = home;
     }
 
     /// Chooses a home for a client that was accepted at `accepted`: the service's home while that
     /// has fewer than `home_clients`, otherwise the home with the fewest clients, in a tie the
     /// client's own.
-    pub(super) fn enter(&mut self, accepted: Home, home_clients: usize) -> (Home, Spot) {
+    pub(super) fn enter(&mut self, accepted: WorkerId, home_clients: usize) -> (WorkerId, Spot) {
         let accepted = self.index(accepted);
         let with_service = self.service.map(|home| self.index(home));
         let with_service = with_service.filter(|at| self.homes[*at].clients < home_clients);
@@ -65,7 +65,7 @@ impl Placement {
     }
 
     /// The index of a home; an unknown home is added.
-    fn index(&mut self, home: Home) -> usize {
+    fn index(&mut self, home: WorkerId) -> usize {
         let known = self.homes.iter().position(|served| served.home == home);
         known.unwrap_or_else(|| {
             self.homes.push(Served { home, clients: 0 });
@@ -90,11 +90,15 @@ mod tests {
 
     use super::*;
 
-    const HERE: Home = Home(7);
-    const THERE: Home = Home(3);
+    const HERE: WorkerId = WorkerId(7);
+    const THERE: WorkerId = WorkerId(3);
 
     /// Places clients that are accepted one after the other; returns their homes.
-    fn placed(placement: &mut Placement, accepted: &[Home], home_clients: usize) -> Vec<Home> {
+    fn placed(
+        placement: &mut Placement,
+        accepted: &[WorkerId],
+        home_clients: usize,
+    ) -> Vec<WorkerId> {
         let placed = accepted
             .iter()
             .map(|home| placement.enter(*home, home_clients).0);
@@ -142,9 +146,9 @@ mod tests {
         ) {
             let mut placement = Placement::default();
             let mut service = None;
-            let mut clients: Vec<(Home, Spot)> = Vec::new();
+            let mut clients: Vec<(WorkerId, Spot)> = Vec::new();
             for (kind, number) in steps {
-                let home = Home(number);
+                let home = WorkerId(number);
                 let served = |home| clients.iter().filter(|(at, _)| *at == home).count();
                 match kind {
                     0 => {

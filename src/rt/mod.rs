@@ -8,15 +8,15 @@ use std::time::SystemTime;
 use futures::future::BoxFuture;
 
 #[cfg(feature = "server")]
-mod crew;
+mod event_loop;
 #[cfg(feature = "server")]
-mod homes;
+mod executor;
 #[cfg(all(feature = "server", target_os = "linux"))]
 mod reactor;
 #[cfg(feature = "server")]
 mod tokio;
 #[cfg(feature = "server")]
-mod turn;
+mod workers;
 
 #[cfg(all(feature = "server", target_os = "linux"))]
 pub(crate) use self::reactor::TcpStream;
@@ -49,25 +49,25 @@ pub trait Spawn: Send + Sync + 'static {
     /// it.
     fn spawn(&self, future: BoxFuture<'static, ()>);
 
-    /// Runs the future as [`spawn`](Self::spawn) does, but on the thread of `home`; the default,
+    /// Runs the future as [`spawn`](Self::spawn) does, but on the thread of `worker`; the default,
     /// and the fallback if that thread has ended, is to run it like `spawn`.
-    fn spawn_at(&self, home: Home, future: BoxFuture<'static, ()>) {
-        let _is_one_place = home;
+    fn spawn_on(&self, worker: WorkerId, future: BoxFuture<'static, ()>) {
+        let _is_one_place = worker;
         self.spawn(future);
     }
 
-    /// The home of tasks that are spawned from here; `None`, the default, if they may run on
+    /// The worker of tasks that are spawned from here; `None`, the default, if they may run on
     /// different threads.
     ///
-    /// Tasks of one home never run at the same time.
-    fn home(&self) -> Option<Home> {
+    /// Tasks of one worker never run at the same time.
+    fn worker(&self) -> Option<WorkerId> {
         None
     }
 }
 
-/// The number of a thread as the home of its tasks.
+/// The number of a thread as a worker.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
-pub struct Home(pub u64);
+pub struct WorkerId(pub u64);
 
 /// A source of randomness, for jitter; not for secrets.
 pub trait Random: Send + Sync + 'static {

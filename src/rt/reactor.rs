@@ -68,25 +68,25 @@ impl Reactor {
             ready.clear_ready();
             self.is_due = true;
         }
-        if self.is_due { self.ask(cx) } else { 0 }
+        if self.is_due { self.poll_epoll(cx) } else { 0 }
     }
 
     /// Does what [`poll`](Self::poll) does, without asking tokio first.
-    pub(super) fn ask(&mut self, cx: &mut Context<'_>) -> usize {
+    pub(super) fn poll_epoll(&mut self, cx: &mut Context<'_>) -> usize {
         let events = &mut self.events;
         let epoll = self.epoll.get_mut();
-        let asked = epoll.poll(events, Some(Duration::ZERO));
-        let told = events.iter().count();
+        let polled = epoll.poll(events, Some(Duration::ZERO));
+        let count = events.iter().count();
         // A call interrupted by a signal, or a full buffer, may have left events.
-        self.is_due = asked.is_err() || told == events.capacity();
+        self.is_due = polled.is_err() || count == events.capacity();
         if self.is_due {
             wake_later(cx);
         }
-        self.sources.tell(events, &mut self.woken);
+        self.sources.report(events, &mut self.woken);
         for task in self.woken.drain(..) {
             task.wake();
         }
-        told
+        count
     }
 }
 

@@ -17,11 +17,11 @@ use futures::future::BoxFuture;
 use tokio::runtime::Handle;
 use tokio::task::unconstrained;
 
-use super::crew::Spawner;
+use super::event_loop::EventLoop;
+use super::executor::Spawner;
 #[cfg(target_os = "linux")]
 use super::reactor::Sources;
-use super::turn::Turn;
-use super::{Clock, Home, Instant, Random, Sleep, Spawn, homes};
+use super::{Clock, Instant, Random, Sleep, Spawn, WorkerId, workers};
 
 /// The tokio runtime of the calling thread, or if there is no such runtime, the runtime that was
 /// current when this handle was made.
@@ -50,10 +50,10 @@ impl Tokio {
 }
 
 thread_local! {
-    /// The spawner of this thread's crew, if the thread has a crew.
-    static HOME: RefCell<Option<Spawner>> = const { RefCell::new(None) };
+    /// The spawner of this thread's executor, if the thread has an executor.
+    static SPAWNER: RefCell<Option<Spawner>> = const { RefCell::new(None) };
 
-    /// The sockets of this thread's reactor, if the thread has a crew.
+    /// The sockets of this thread's reactor, if the thread has an executor.
     #[cfg(target_os = "linux")]
     static SOURCES: RefCell<Option<Arc<Sources>>> = const { RefCell::new(None) };
 }
@@ -64,32 +64,32 @@ pub(crate) fn sources() -> Option<Arc<Sources>> {
     SOURCES.with_borrow(Clone::clone)
 }
 
-/// The event loop of this thread, which is registered as a home while it exists.
-struct AtHome(Turn);
+/// The event loop of this thread, which is registered as a worker while it exists.
+struct Worker(EventLoop);
 
-impl AtHome {
-    fn new(turn: Turn) -> Self {
-        homes::open(&turn.spawner());
-        HOME.set(Some(turn.spawner()));
+impl Worker {
+    fn new(event_loop: EventLoop) -> Self {
+        workers::register(&event_loop.spawner());
+        SPAWNER.set(Some(event_loop.spawner()));
         #[cfg(target_os = "linux")]
-        SOURCES.set(Some(Arc::clone(turn.sources())));
-        Self(turn)
+        SOURCES.set(Some(Arc::clone(event_loop.sources())));
+        Self(event_loop)
     }
 }
 
-impl Drop for AtHome {
+impl Drop for Worker {
     fn drop(&mut self) {
-        homes::close(self.0.spawner().home());
+        workers::unregister(self.0.spawner().worker());
         // A thread that ends has lost its thread-local already.
-        let _gone = HOME.try_with(RefCell::take);
+        let _gone = SPAWNER.try_with(RefCell::take);
         #[cfg(target_os = "linux")]
         let _gone = SOURCES.try_with(RefCell::take);
     }
 }
 
 impl Tokio {
-    /// Makes a local executor of the calling thread: tasks spawned on the thread from now on run
-    /// together, as one task of its runtime.
+    /// Makes the calling thread a worker with an executor of its own: tasks spawned on the thread
+    /// from now on run together, as one task of its runtime.
     ///
     /// For a server whose threads have a runtime each (`current_thread`). Tasks that one thread
     /// wakes on another are then handed over all at once, without a system call for each. On Linux
@@ -103,14 +103,14 @@ impl Tokio {
     /// # Panics
     ///
     /// When called outside of a tokio runtime, or in one without I/O.
-    pub fn gather() -> io::Result<()> {
-        let mut home = AtHome::new(Turn::new()?);
-        let turns = poll_fn(move |cx| {
-            home.0.poll(cx);
+    pub fn start_worker() -> io::Result<()> {
+        let mut worker = Worker::new(EventLoop::new()?);
+        let iterations = poll_fn(move |cx| {
+            worker.0.poll(cx);
             Poll::<()>::Pending
         });
-        // tokio's budget does not apply: the crew bounds its turns itself.
-        Handle::current().spawn(unconstrained(turns));
+        // tokio's budget does not apply: the executor bounds its iterations itself.
+        Handle::current().spawn(unconstrained(iterations));
         Ok(())
     }
 }
@@ -134,8 +134,8 @@ impl Clock for Tokio {
 
 impl Spawn for Tokio {
     fn spawn(&self, future: BoxFuture<'static, ()>) {
-        if let Some(crew) = HOME.with_borrow(Clone::clone) {
-            crew.spawn(future);
+        if let Some(executor) = SPAWNER.with_borrow(Clone::clone) {
+            executor.spawn(future);
             return;
         }
         match Handle::try_current() {
@@ -145,15 +145,15 @@ impl Spawn for Tokio {
         };
     }
 
-    fn spawn_at(&self, home: Home, future: BoxFuture<'static, ()>) {
-        match homes::find(home) {
-            Some(crew) => crew.spawn(future),
+    fn spawn_on(&self, worker: WorkerId, future: BoxFuture<'static, ()>) {
+        match workers::find(worker) {
+            Some(executor) => executor.spawn(future),
             None => self.spawn(future),
         }
     }
 
-    fn home(&self) -> Option<Home> {
-        HOME.with_borrow(|crew| crew.as_ref().map(Spawner::home))
+    fn worker(&self) -> Option<WorkerId> {
+        SPAWNER.with_borrow(|executor| executor.as_ref().map(Spawner::worker))
     }
 }
 
@@ -168,18 +168,18 @@ mod tests {
     use super::*;
 
     #[test]
-    fn a_thread_whose_runtime_has_ended_has_no_home() {
+    fn a_thread_whose_runtime_has_ended_has_no_worker() {
         let runtime = tokio::runtime::Builder::new_current_thread()
             .enable_all()
             .build()
             .expect("a runtime of one thread");
         let entered = runtime.enter();
-        Tokio::gather().expect("there are descriptors");
+        Tokio::start_worker().expect("there are descriptors");
         let rt = Tokio::current();
-        assert!(rt.home().is_some());
+        assert!(rt.worker().is_some());
         drop(entered);
         drop(runtime);
-        assert!(rt.home().is_none());
+        assert!(rt.worker().is_none());
         #[cfg(target_os = "linux")]
         assert!(sources().is_none());
     }

@@ -90,15 +90,15 @@ impl Stream {
     }
 
     /// Whether a read would return something; asks the operating system.
-    fn has_news(&self) -> bool {
+    fn has_data(&self) -> bool {
         match self {
-            Self::Tcp(stream) => has_news(&SockRef::from(stream)),
+            Self::Tcp(stream) => has_data(&SockRef::from(stream)),
             #[cfg(feature = "tls")]
             Self::TlsHandshake(_) => false,
             #[cfg(feature = "tls")]
-            Self::Tls(stream) => has_news(&SockRef::from(stream.get_ref().0)),
+            Self::Tls(stream) => has_data(&SockRef::from(stream.get_ref().0)),
             #[cfg(unix)]
-            Self::Unix(stream) => has_news(&SockRef::from(stream)),
+            Self::Unix(stream) => has_data(&SockRef::from(stream)),
         }
     }
 
@@ -138,17 +138,17 @@ impl Slim {
     }
 
     /// Whether data, an end or an error is pending that the task has not been woken for yet.
-    pub(super) fn has_news(&self) -> bool {
+    pub(super) fn has_data(&self) -> bool {
         match self {
             #[cfg(target_os = "linux")]
-            Self::Tcp(stream) => stream.has_news(),
-            Self::Any(stream) => stream.has_news(),
+            Self::Tcp(stream) => stream.has_data(),
+            Self::Any(stream) => stream.has_data(),
         }
     }
 }
 
 /// Whether the operating system has something to read, whether or not it has reported readiness.
-fn has_news(socket: &Socket) -> bool {
+fn has_data(socket: &Socket) -> bool {
     let peeked = socket.peek(&mut [MaybeUninit::uninit()]);
     !peeked.is_err_and(|error| error.kind() == io::ErrorKind::WouldBlock)
 }
@@ -283,7 +283,7 @@ mod tests {
         let (slim, peer) = pair().await.expect("sockets");
         assert!(matches!(slim, Slim::Any(_)), "this thread has no turns yet");
         talk(slim, peer).await.expect("both are there");
-        Tokio::gather().expect("there are descriptors");
+        Tokio::start_worker().expect("there are descriptors");
         let (slim, peer) = pair().await.expect("sockets");
         #[cfg(target_os = "linux")]
         assert!(matches!(slim, Slim::Tcp(_)));
@@ -294,7 +294,7 @@ mod tests {
     async fn until_news(slim: &Slim) {
         let patience = Duration::from_secs(10);
         let news = async {
-            while !slim.has_news() {
+            while !slim.has_data() {
                 tokio::task::yield_now().await;
             }
         };
@@ -303,12 +303,12 @@ mod tests {
     }
 
     async fn check_news(mut slim: Slim, mut peer: impl AsyncWrite + Unpin) {
-        assert!(!slim.has_news(), "nothing was sent");
+        assert!(!slim.has_data(), "nothing was sent");
         peer.write_all(b"a").await.expect("it is connected");
         until_news(&slim).await;
-        assert!(slim.has_news(), "it was not read");
+        assert!(slim.has_data(), "it was not read");
         assert_eq!(slim.read_u8().await.expect("it was sent"), b'a');
-        assert!(!slim.has_news(), "it was read");
+        assert!(!slim.has_data(), "it was read");
         drop(peer);
         until_news(&slim).await;
     }
@@ -323,7 +323,7 @@ mod tests {
             let slim = Stream::Unix(stream).slim().expect("as it is");
             check_news(slim, peer).await;
         }
-        Tokio::gather().expect("there are descriptors");
+        Tokio::start_worker().expect("there are descriptors");
         let (slim, peer) = pair().await.expect("sockets");
         check_news(slim, peer).await;
     }

@@ -82,8 +82,8 @@ impl Socket for Tail<Slim> {
         self.ahead.is_none() && self.io.is_silent()
     }
 
-    fn has_news(&self) -> bool {
-        self.ahead.is_some() || self.io.has_news()
+    fn has_data(&self) -> bool {
+        self.ahead.is_some() || self.io.has_data()
     }
 }
 

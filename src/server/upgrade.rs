@@ -97,11 +97,14 @@ impl<R: Runtime> Upgrade<R> {
     /// Serves a connection of our own listeners, on the worker that suits it best.
     fn place(mut self, stream: Stream, ahead: impl AsRef<[u8]> + Send + 'static) {
         let rt = self.admission.app().rt().clone();
-        let home = stream.is_movable().then(|| self.admission.place());
-        match home.flatten().filter(|home| rt.home() != Some(*home)) {
-            Some(home) => {
+        let worker = stream.is_movable().then(|| self.admission.place());
+        match worker
+            .flatten()
+            .filter(|worker| rt.worker() != Some(*worker))
+        {
+            Some(worker) => {
                 let arrival = async move { self.serve_slim(stream, ahead.as_ref()) };
-                rt.spawn_at(home, Box::pin(arrival));
+                rt.spawn_on(worker, Box::pin(arrival));
             }
             None => self.serve_slim(stream, ahead.as_ref()),
         }

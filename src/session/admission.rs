@@ -18,7 +18,7 @@ use crate::client::peer::Peer;
 use crate::limits::{InboundPolicy, Limits};
 use crate::metrics::RefuseReason;
 use crate::registry::{JoinError, Lease, Refusal};
-use crate::rt::{Home, Instant, Runtime};
+use crate::rt::{Instant, Runtime, WorkerId};
 use crate::wire::{Deflate, Frames, Inflation};
 
 /// A client that may have a session: it is subscribed, and it has joined its service.
@@ -207,8 +207,8 @@ impl<R: Runtime> Admission<R> {
     /// service, as long as fewer than [`Limits::home_clients`] run there.
     ///
     /// The session counts as placed there until it ends or is placed again. `None` if tasks do not
-    /// run at one place, see [`Spawn::home`](crate::rt::Spawn::home).
-    pub fn place(&mut self) -> Option<Home> {
+    /// run at one place, see [`Spawn::worker`](crate::rt::Spawn::worker).
+    pub fn place(&mut self) -> Option<WorkerId> {
         let member = &mut self.membership;
         member.lease.place(member.limits.home_clients)
     }

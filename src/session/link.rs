@@ -87,7 +87,7 @@ impl<S: Socket + Unpin> Link<S> {
     /// message.
     pub(super) fn is_read_out(&self) -> bool {
         let is_read_out = self.is_read_out || self.stream.is_silent();
-        is_read_out && !self.inlet.is_ahead() && !self.stream.has_news()
+        is_read_out && !self.inlet.is_ahead() && !self.stream.has_data()
     }
 }
 

@@ -366,7 +366,7 @@ impl<R: Runtime> Open<R> {
         match self.keepalive.on_time(&admission.limits.keepalive, now) {
             // After a pause of the whole machine the answer may have arrived without the task being
             // woken yet.
-            Pulse::Dead if link.stream.has_news() => {
+            Pulse::Dead if link.stream.has_data() => {
                 self.keepalive.spare(now);
                 None
             }

@@ -23,7 +23,7 @@ pub trait Socket: AsyncRead + AsyncWrite {
     /// peer dead, and before it leaves on the assumption that everything the peer sent was read.
     ///
     /// The default is `false`, for a stream of which each read asks the operating system.
-    fn has_news(&self) -> bool {
+    fn has_data(&self) -> bool {
         false
     }
 }

@@ -32,7 +32,7 @@ impl Thread {
         let handle = thread::spawn(move || {
             let runtime = Builder::new_current_thread().enable_all().build();
             runtime.expect("a runtime").block_on(async {
-                Tokio::gather().expect("there are descriptors");
+                Tokio::start_worker().expect("there are descriptors");
                 let listeners = bind("127.0.0.1:0").await.expect("loopback has free ports");
                 let addresses = listeners.addresses().expect("it is bound");
                 tell.send(addresses[0]).expect("the test waits for it");

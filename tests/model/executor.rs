@@ -13,7 +13,7 @@ use std::sync::{Arc, Mutex, MutexGuard};
 use std::task::{Context, Poll, Wake, Waker};
 use std::time::{Duration, SystemTime};
 
-use busline::rt::{Clock, Home, Instant, Random, Sleep, Spawn};
+use busline::rt::{Clock, Instant, Random, Sleep, Spawn, WorkerId};
 use futures::future::BoxFuture;
 
 /// The runtime; clones are the same.
@@ -174,9 +174,9 @@ impl Clock for Manual {
 }
 
 impl Spawn for Manual {
-    fn home(&self) -> Option<Home> {
+    fn worker(&self) -> Option<WorkerId> {
         // All of a run is one thread.
-        Some(Home(0))
+        Some(WorkerId(0))
     }
 
     fn spawn(&self, future: BoxFuture<'static, ()>) {

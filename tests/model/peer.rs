@@ -202,7 +202,7 @@ impl session::Socket for Socket {
         (pipe.has_nothing() || pipe.untold) && pipe.reader.is_some()
     }
 
-    fn has_news(&self) -> bool {
+    fn has_data(&self) -> bool {
         !self.0.pipe().has_nothing()
     }
 }

@@ -26,7 +26,7 @@ const SHELL: &[&str] = &[
     "src/server/",
     "src/rt/reactor",
     "src/rt/tokio.rs",
-    "src/rt/turn.rs",
+    "src/rt/event_loop.rs",
     "src/cli/main.rs",
     "src/cli/reload.rs",
     "src/cli/signals.rs",

@@ -8,7 +8,7 @@ use std::sync::atomic::{AtomicBool, Ordering};
 use std::task::{Context, Poll, Wake, Waker};
 use std::time::{Duration, SystemTime};
 
-use busline::rt::{Clock, Home, Instant, Random, Sleep, Spawn};
+use busline::rt::{Clock, Instant, Random, Sleep, Spawn, WorkerId};
 use futures::future::BoxFuture;
 use serde::{Deserialize, Serialize};
 
@@ -290,9 +290,9 @@ impl Clock for Executor {
 }
 
 impl Spawn for Executor {
-    fn home(&self) -> Option<Home> {
+    fn worker(&self) -> Option<WorkerId> {
         // All of a run is one thread.
-        Some(Home(0))
+        Some(WorkerId(0))
     }
 
     fn spawn(&self, future: BoxFuture<'static, ()>) {

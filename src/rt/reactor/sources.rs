@@ -17,32 +17,32 @@ use crate::sync::{AtomicU64, Mutex, Ordering};
 /// threads may use them too.
 pub(crate) struct Sources {
     registry: Registry,
-    places: Mutex<Slab<Source>>,
+    slab: Mutex<Slab<Source>>,
     /// The number of reports so far; raised under the lock, before any task is woken.
-    tellings: AtomicU64,
+    reports: AtomicU64,
 }
 
 /// The number of reports at some time.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(super) struct Tellings(pub(super) u64);
+pub(super) struct ReportCount(pub(super) u64);
 
 /// The answer to the question whether a side of a socket is ready.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(super) enum Asked {
+pub(super) enum PolledReadiness {
     /// The side is closed or broken: each read or write returns at once, with the end or the error.
     Closed,
     /// A report has come since the last question. A reader stays parked and is woken by the next
     /// report.
-    Ready(Tellings),
+    Ready(ReportCount),
     /// No report has come: the task is parked, and woken by the next report.
-    Silent(Tellings),
+    Pending(ReportCount),
 }
 
 /// The readiness of one socket, and the tasks that wait for it.
 #[derive(Debug, Default)]
 struct Source {
-    read: News,
-    write: News,
+    read: Readiness,
+    write: Readiness,
     reader: Option<Waker>,
     /// Boxed, as few sockets are ever full.
     writer: Option<Box<Waker>>,
@@ -57,7 +57,7 @@ pub(super) enum Side {
 
 /// The reported readiness of one side of a socket.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
-struct News {
+struct Readiness {
     /// A report of readiness has come since the last question.
     is_ready: bool,
     /// The side is closed or broken: each read or write returns at once.
@@ -68,14 +68,14 @@ impl Sources {
     pub(super) fn new(registry: Registry) -> Self {
         Self {
             registry,
-            places: Mutex::new(Slab::new()),
-            tellings: AtomicU64::new(0),
+            slab: Mutex::new(Slab::new()),
+            reports: AtomicU64::new(0),
         }
     }
 
     /// Registers a socket for reports, and returns its key.
     pub(super) fn insert(&self, socket: &mut impl event::Source) -> io::Result<u32> {
-        let index = self.places.lock().insert(Source::default());
+        let index = self.slab.lock().insert(Source::default());
         let key = u32::try_from(index).expect("there are not as many sockets");
         let both = Interest::READABLE | Interest::WRITABLE;
         let registered = self.registry.register(socket, Token(index), both);
@@ -86,115 +86,115 @@ impl Sources {
     ///
     /// A report for the removed socket may be in the buffer of events still. If a new socket gets
     /// the key before the buffer is read, the report is taken for one of the new socket. The new
-    /// socket is then read or written in vain once; [`is_open`](Self::is_open) then clears a wrong
-    /// `is_closed`.
+    /// socket is then read or written in vain once; [`clear_closed`](Self::clear_closed) then
+    /// clears a wrong `is_closed`.
     pub(super) fn remove(&self, key: u32) {
-        let source = self.places.lock().try_remove(key as usize);
+        let source = self.slab.lock().try_remove(key as usize);
         drop(source);
     }
 
     /// The number of reports so far: as long as it does not change, a silent socket stays silent.
-    pub(super) fn tellings(&self) -> Tellings {
-        // Acquire pairs with the Release in `tell`: a task that was woken by a report sees a new
+    pub(super) fn reports(&self) -> ReportCount {
+        // Acquire pairs with the Release in `report`: a task that was woken by a report sees a new
         // number.
-        Tellings(self.tellings.load(Ordering::Acquire))
+        ReportCount(self.reports.load(Ordering::Acquire))
     }
 
     /// Takes the readiness of one side, and parks the task if it is to be woken by the next report.
-    pub(super) fn ask(&self, cx: &Context<'_>, key: u32, side: Side) -> Asked {
-        let mut places = self.places.lock();
-        let tellings = self.tellings();
-        let source = of(&mut places, key);
-        let news = source.news(side);
-        let is_ready = std::mem::take(&mut news.is_ready);
-        if news.is_closed {
-            return Asked::Closed;
+    pub(super) fn poll_readiness(&self, cx: &Context<'_>, key: u32, side: Side) -> PolledReadiness {
+        let mut slab = self.slab.lock();
+        let reports = self.reports();
+        let source = of(&mut slab, key);
+        let readiness = source.readiness(side);
+        let is_ready = std::mem::take(&mut readiness.is_ready);
+        if readiness.is_closed {
+            return PolledReadiness::Closed;
         }
         let replaced = source.park(cx.waker(), side, is_ready);
-        drop(places);
+        drop(slab);
         drop(replaced);
         if is_ready {
-            Asked::Ready(tellings)
+            PolledReadiness::Ready(reports)
         } else {
-            Asked::Silent(tellings)
+            PolledReadiness::Pending(reports)
         }
     }
 
     /// Notes that a read or write may have left something: the side stays ready.
-    pub(super) fn is_still_ready(&self, key: u32, side: Side) {
-        of(&mut self.places.lock(), key).news(side).is_ready = true;
+    pub(super) fn set_ready(&self, key: u32, side: Side) {
+        of(&mut self.slab.lock(), key).readiness(side).is_ready = true;
     }
 
     /// Notes that a read or write would block: the side is not closed.
-    pub(super) fn is_open(&self, key: u32, side: Side) {
-        let mut places = self.places.lock();
-        let news = of(&mut places, key).news(side);
+    pub(super) fn clear_closed(&self, key: u32, side: Side) {
+        let mut slab = self.slab.lock();
+        let readiness = of(&mut slab, key).readiness(side);
         // A report that came since the question is newer than the answer of the socket.
-        news.is_closed &= news.is_ready;
+        readiness.is_closed &= readiness.is_ready;
     }
 
     /// Marks this side as closed, whether it is or not.
     #[cfg(all(test, not(feature = "loom")))]
-    pub(super) fn say_closed(&self, key: u32, side: Side) {
-        of(&mut self.places.lock(), key).news(side).is_closed = true;
+    pub(super) fn set_closed(&self, key: u32, side: Side) {
+        of(&mut self.slab.lock(), key).readiness(side).is_closed = true;
     }
 
     /// Notes reported events, and adds the wakers of tasks that wait for them to `woken`.
-    pub(super) fn tell(&self, events: &Events, woken: &mut Vec<Waker>) {
-        let mut places = self.places.lock();
+    pub(super) fn report(&self, events: &Events, woken: &mut Vec<Waker>) {
+        let mut slab = self.slab.lock();
         for event in events {
-            if let Some(source) = places.get_mut(event.token().0) {
-                let [read, write] = told(event);
-                for waker in source.tell(read, write) {
+            if let Some(source) = slab.get_mut(event.token().0) {
+                let [read, write] = readiness_of(event);
+                for waker in source.report(read, write) {
                     woken.extend(waker);
                 }
             }
         }
-        // Release, under the lock and before the wakes: see `tellings`.
-        self.tellings.fetch_add(1, Ordering::Release);
+        // Release, under the lock and before the wakes: see `reports`.
+        self.reports.fetch_add(1, Ordering::Release);
     }
 }
 
-fn of(places: &mut Slab<Source>, key: u32) -> &mut Source {
-    let source = places.get_mut(key as usize);
-    source.expect("a socket has its place")
+fn of(slab: &mut Slab<Source>, key: u32) -> &mut Source {
+    let source = slab.get_mut(key as usize);
+    source.expect("a socket has its entry")
 }
 
 impl fmt::Debug for Sources {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         let mut sources = f.debug_struct("Sources");
         sources
-            .field("sockets", &self.places.lock().len())
+            .field("sockets", &self.slab.lock().len())
             .finish_non_exhaustive()
     }
 }
 
 /// The readiness in an event, of reads and of writes.
-fn told(event: &Event) -> [News; 2] {
-    let read = News {
+fn readiness_of(event: &Event) -> [Readiness; 2] {
+    let read = Readiness {
         is_ready: event.is_readable(),
         is_closed: event.is_read_closed() || event.is_error(),
     };
-    let write = News {
+    let write = Readiness {
         is_ready: event.is_writable(),
         is_closed: event.is_write_closed() || event.is_error(),
     };
     [read, write]
 }
 
-impl News {
+impl Readiness {
     fn is_any(self) -> bool {
         self.is_ready || self.is_closed
     }
 
-    fn add(&mut self, told: Self) {
-        self.is_ready |= told.is_ready;
-        self.is_closed |= told.is_closed;
+    fn add(&mut self, reported: Self) {
+        self.is_ready |= reported.is_ready;
+        self.is_closed |= reported.is_closed;
     }
 }
 
 impl Source {
-    fn news(&mut self, side: Side) -> &mut News {
+    fn readiness(&mut self, side: Side) -> &mut Readiness {
         match side {
             Side::Read => &mut self.read,
             Side::Write => &mut self.write,
@@ -205,12 +205,12 @@ impl Source {
     ///
     /// The waker of the reader stays in place, so that a reader need not ask only to be parked
     /// again. The reader is woken once until it asks: further reports tell it nothing new.
-    fn tell(&mut self, read: News, write: News) -> [Option<Waker>; 2] {
-        let is_told = self.read.is_any();
+    fn report(&mut self, read: Readiness, write: Readiness) -> [Option<Waker>; 2] {
+        let was_reported = self.read.is_any();
         self.read.add(read);
         self.write.add(write);
         let reader = self.reader.as_ref();
-        let reader = reader.filter(|_| read.is_any() && !is_told).cloned();
+        let reader = reader.filter(|_| read.is_any() && !was_reported).cloned();
         let writer = self.writer.take_if(|_| write.is_any());
         [reader, writer.map(|waker| *waker)]
     }
@@ -253,7 +253,7 @@ mod tests {
             let epoll = mio::Poll::new().expect("there are descriptors");
             let registry = epoll.registry().try_clone().expect("there are descriptors");
             let sources = Self::new(registry);
-            sources.places.lock().insert(Source::default());
+            sources.slab.lock().insert(Source::default());
             sources
         }
     }
@@ -285,19 +285,19 @@ mod tests {
 
     /// Whether the side is ready after these steps, computed from the whole list.
     fn is_ready(before: &[Step], side: Side) -> bool {
-        let mut is_told = false;
+        let mut was_reported = false;
         let mut is_closed = false;
         for step in before {
             match *step {
-                Ready(told) if told == side => is_told = true,
+                Ready(told) if told == side => was_reported = true,
                 Closed(told) if told == side => is_closed = true,
                 // The side was ready for this question, or had no readiness to lose.
-                Asked(asked) if asked == side => is_told = false,
+                Asked(asked) if asked == side => was_reported = false,
                 Open(asked) if asked == side => is_closed = false,
                 Ready(_) | Closed(_) | Asked(_) | Open(_) => {}
             }
         }
-        is_told || is_closed
+        was_reported || is_closed
     }
 
     /// Takes the steps, and checks the result of each.
@@ -309,23 +309,23 @@ mod tests {
         let mut wakes = [0; 2];
         for (count, step) in steps.iter().enumerate() {
             let before = &steps[..count];
-            let mut told = [News::default(); 2];
+            let mut told = [Readiness::default(); 2];
             match *step {
                 Ready(side) => told[side as usize].is_ready = true,
                 Closed(side) => told[side as usize].is_closed = true,
-                Open(side) => of(&mut sources.places.lock(), 0).news(side).is_closed = false,
+                Open(side) => of(&mut sources.slab.lock(), 0).readiness(side).is_closed = false,
                 Asked(side) => {
                     let cx = Context::from_waker(&tasks[side as usize].1);
-                    let asked = sources.ask(&cx, 0, side);
-                    let was_silent = matches!(asked, super::Asked::Silent(_));
+                    let asked = sources.poll_readiness(&cx, 0, side);
+                    let was_silent = matches!(asked, PolledReadiness::Pending(_));
                     assert_eq!(!was_silent, is_ready(before, side), "{steps:?}");
-                    let is_open = !matches!(asked, super::Asked::Closed);
+                    let is_open = !matches!(asked, PolledReadiness::Closed);
                     // A reader stays parked after it was ready, and is woken again once the
                     // readiness is gone.
                     waits[side as usize] |= was_silent || (side == Read && is_open);
                 }
             }
-            let woken = of(&mut sources.places.lock(), 0).tell(told[0], told[1]);
+            let woken = of(&mut sources.slab.lock(), 0).report(told[0], told[1]);
             woken.into_iter().flatten().for_each(Waker::wake);
             for side in [Read, Write] {
                 let at = side as usize;
@@ -340,7 +340,7 @@ mod tests {
     }
 
     #[test]
-    fn who_is_not_told_at_once_is_woken_when_there_is_news_and_not_before() {
+    fn a_task_that_finds_no_readiness_is_woken_by_the_next_report_and_not_before() {
         fn go(steps: &mut Vec<Step>) {
             take(steps);
             if steps.len() < 5 {
@@ -362,11 +362,11 @@ mod tests {
             assert!(source.park(&tasks[0].1, side, false).is_none());
             let before = source.park(&tasks[1].1, side, false);
             assert!(before.is_some_and(|before| before.will_wake(&tasks[0].1)));
-            let closed = News {
+            let closed = Readiness {
                 is_ready: false,
                 is_closed: true,
             };
-            let woken = source.tell(closed, closed);
+            let woken = source.report(closed, closed);
             woken.into_iter().flatten().for_each(Waker::wake);
             assert_eq!(tasks.map(|(wakes, _)| wakes.count()), [0, 1]);
         }

@@ -8,7 +8,7 @@ use std::task::{Context, Poll, ready};
 
 use tokio::io::{AsyncRead, AsyncWrite, ReadBuf};
 
-use super::sources::{Asked, Side, Sources, Tellings};
+use super::sources::{PolledReadiness, ReportCount, Side, Sources};
 
 /// A TCP stream that costs its reactor 32 bytes.
 ///
@@ -17,7 +17,7 @@ use super::sources::{Asked, Side, Sources, Tellings};
 pub(crate) struct TcpStream {
     stream: mio::net::TcpStream,
     pub(super) key: u32,
-    known: Known,
+    cached: CachedReadiness,
     sources: Arc<Sources>,
 }
 
@@ -33,7 +33,7 @@ impl TcpStream {
         Ok(Self {
             stream,
             key,
-            known: Known::NOTHING,
+            cached: CachedReadiness::UNKNOWN,
             sources: Arc::clone(sources),
         })
     }
@@ -42,38 +42,38 @@ impl TcpStream {
     /// is data.
     #[inline]
     pub(crate) fn is_silent(&self) -> bool {
-        self.known.silent_at() == self.sources.tellings().0 << 1
+        self.cached.drained_at() == self.sources.reports().0 << 1
     }
 
     /// Asks the system whether there is data to read, without the reactor's reports.
-    pub(crate) fn has_news(&self) -> bool {
+    pub(crate) fn has_data(&self) -> bool {
         let peeked = retried(|| self.stream.peek(&mut [0]));
         !peeked.is_err_and(|error| error.kind() == ErrorKind::WouldBlock)
     }
 
     fn poll_read_into(&mut self, cx: &Context<'_>, into: &mut [u8]) -> Poll<io::Result<usize>> {
         loop {
-            let told = match self.sources.ask(cx, self.key, Side::Read) {
-                Asked::Closed => None,
-                Asked::Ready(tellings) => Some(tellings),
-                Asked::Silent(tellings) => {
-                    self.known.set_silent(Some(tellings));
+            let reported = match self.sources.poll_readiness(cx, self.key, Side::Read) {
+                PolledReadiness::Closed => None,
+                PolledReadiness::Ready(reports) => Some(reports),
+                PolledReadiness::Pending(reports) => {
+                    self.cached.set_drained(Some(reports));
                     return Poll::Pending;
                 }
             };
             match retried(|| self.stream.read(into)) {
                 Err(error) if error.kind() == ErrorKind::WouldBlock => {
-                    self.sources.is_open(self.key, Side::Read);
+                    self.sources.clear_closed(self.key, Side::Read);
                 }
                 read => {
                     let bytes = read.as_ref().map_or(0, |bytes| *bytes);
                     if bytes == into.len() {
-                        self.sources.is_still_ready(self.key, Side::Read);
+                        self.sources.set_ready(self.key, Side::Read);
                     }
                     // A short read has emptied the socket; the system reports data that comes
                     // later.
                     let is_short = (1..into.len()).contains(&bytes);
-                    self.known.set_silent(told.filter(|_| is_short));
+                    self.cached.set_drained(reported.filter(|_| is_short));
                     return Poll::Ready(read);
                 }
             }
@@ -82,20 +82,21 @@ impl TcpStream {
 
     fn poll_write_from(&mut self, cx: &Context<'_>, bytes: &[u8]) -> Poll<io::Result<usize>> {
         loop {
-            if self.known.is_full()
-                && let Asked::Silent(_) = self.sources.ask(cx, self.key, Side::Write)
+            if self.cached.is_full()
+                && let PolledReadiness::Pending(_) =
+                    self.sources.poll_readiness(cx, self.key, Side::Write)
             {
                 return Poll::Pending;
             }
             match retried(|| self.stream.write(bytes)) {
                 Err(error) if error.kind() == ErrorKind::WouldBlock => {
-                    self.known.set_full(true);
-                    self.sources.is_open(self.key, Side::Write);
+                    self.cached.set_full(true);
+                    self.sources.clear_closed(self.key, Side::Write);
                 }
                 written => {
                     let is_short = written.as_ref().is_ok_and(|taken| *taken < bytes.len());
-                    if is_short || self.known.is_full() {
-                        self.known.set_full(is_short);
+                    if is_short || self.cached.is_full() {
+                        self.cached.set_full(is_short);
                     }
                     return Poll::Ready(written);
                 }
@@ -109,29 +110,29 @@ impl TcpStream {
 /// The lowest bit is set if the last write was short, so that the next write must ask for room. The
 /// other bits are the number of reports when the socket was last known to be silent.
 #[derive(Clone, Copy, Debug)]
-struct Known(u64);
+struct CachedReadiness(u64);
 
-impl Known {
+impl CachedReadiness {
     const FULL: u64 = 1;
 
     /// A state that is neither full nor silent: the number of reports never gets this large.
-    const NOTHING: Self = Self(!Self::FULL);
+    const UNKNOWN: Self = Self(!Self::FULL);
 
     fn is_full(self) -> bool {
         self.0 & Self::FULL != 0
     }
 
     fn set_full(&mut self, is_full: bool) {
-        self.0 = self.silent_at() | u64::from(is_full);
+        self.0 = self.drained_at() | u64::from(is_full);
     }
 
     /// The number of reports, shifted left by one bit.
-    fn silent_at(self) -> u64 {
+    fn drained_at(self) -> u64 {
         self.0 & !Self::FULL
     }
 
-    fn set_silent(&mut self, at: Option<Tellings>) {
-        let at = at.map_or(Self::NOTHING.0, |Tellings(count)| count << 1);
+    fn set_drained(&mut self, at: Option<ReportCount>) {
+        let at = at.map_or(Self::UNKNOWN.0, |ReportCount(count)| count << 1);
         self.0 = at | self.0 & Self::FULL;
     }
 }

@@ -67,16 +67,16 @@ fn bytes(much: usize) -> Vec<u8> {
 async fn what_has_come_is_seen_before_anybody_tells_of_it_and_until_it_is_read() {
     let mut reactor = Reactor::new().unwrap();
     let (mut stream, mut peer) = pair(&reactor).await;
-    assert!(!stream.has_news());
+    assert!(!stream.has_data());
     peer.write_all(b"ab").await.unwrap();
-    assert!(stream.has_news());
+    assert!(stream.has_data());
     for left in [true, false] {
         assert_ne!(run(&mut reactor, stream.read_u8()).await.unwrap(), 0);
-        assert_eq!(stream.has_news(), left);
+        assert_eq!(stream.has_data(), left);
     }
     drop(peer);
     assert!(run(&mut reactor, stream.read_u8()).await.is_err());
-    assert!(stream.has_news(), "an end can be read again");
+    assert!(stream.has_data(), "an end can be read again");
 }
 
 #[tokio::test]
@@ -114,7 +114,7 @@ async fn what_is_left_of_more_than_was_asked_for_is_read_without_news() {
 async fn a_socket_that_is_wrongly_said_to_be_closed_is_waited_for() {
     let mut reactor = Reactor::new().unwrap();
     let (mut stream, mut peer) = pair(&reactor).await;
-    reactor.sources().say_closed(stream.key, Side::Read);
+    reactor.sources().set_closed(stream.key, Side::Read);
     assert!(futures::poll!(pin!(stream.read_u8())).is_pending());
     let read = async {
         peer.write_u8(1).await.unwrap();
@@ -126,7 +126,7 @@ async fn a_socket_that_is_wrongly_said_to_be_closed_is_waited_for() {
     while let Poll::Ready(taken) = futures::poll!(pin!(stream.write(&content[written..]))) {
         written += taken.unwrap();
     }
-    reactor.sources().say_closed(stream.key, Side::Write);
+    reactor.sources().set_closed(stream.key, Side::Write);
     assert!(futures::poll!(pin!(stream.write(&content[written..]))).is_pending());
     let write = async {
         stream.write_all(&content[written..]).await.unwrap();
@@ -249,12 +249,12 @@ async fn who_asks_is_woken_while_there_may_be_more_and_not_after() {
     let _pairs = [(); 3].map(|()| other(&reactor));
     let (wakes, waker) = Wakes::new();
     let mut cx = Context::from_waker(&waker);
-    assert_eq!(reactor.ask(&mut cx), 2);
+    assert_eq!(reactor.poll_epoll(&mut cx), 2);
     assert_eq!(wakes.count(), 0, "tokio has its turn first");
     yield_now().await;
     assert_eq!(wakes.count(), 1);
     assert_eq!(reactor.poll(&mut cx), 1);
-    assert_eq!(reactor.ask(&mut cx), 0);
+    assert_eq!(reactor.poll_epoll(&mut cx), 0);
     yield_now().await;
     assert_eq!(wakes.count(), 1);
 }
@@ -309,7 +309,7 @@ async fn sockets_that_outlive_their_reactor_still_tell_how_they_are() {
 }
 
 /// Waits until a readiness was reported after the stream was last known to be silent.
-async fn told(reactor: &mut Reactor, stream: &TcpStream) {
+async fn next_report(reactor: &mut Reactor, stream: &TcpStream) {
     poll_fn(|cx| {
         reactor.poll(cx);
         if stream.is_silent() {
@@ -336,17 +336,17 @@ async fn a_socket_that_has_given_all_is_silent_until_there_is_news_that_its_read
     assert!(!stream.is_silent(), "nobody knows yet");
     assert!(read(&mut stream, 9).is_pending() && stream.is_silent());
     // Being writable is a report, but not one of readable data.
-    told(&mut reactor, &stream).await;
+    next_report(&mut reactor, &stream).await;
     assert!(read(&mut stream, 9).is_pending() && stream.is_silent());
     for count in 1..3 {
         peer.write_all(b"ab").await.unwrap();
-        told(&mut reactor, &stream).await;
+        next_report(&mut reactor, &stream).await;
         assert_eq!(wakes.count(), count, "though it has not asked in vain");
         assert_eq!(read(&mut stream, 9), Poll::Ready(2));
         assert!(stream.is_silent());
     }
     peer.write_all(b"cdef").await.unwrap();
-    told(&mut reactor, &stream).await;
+    next_report(&mut reactor, &stream).await;
     for _ in 0..2 {
         assert_eq!(read(&mut stream, 2), Poll::Ready(2));
         assert!(!stream.is_silent(), "there may be more");
@@ -354,7 +354,7 @@ async fn a_socket_that_has_given_all_is_silent_until_there_is_news_that_its_read
     assert!(read(&mut stream, 2).is_pending() && stream.is_silent());
     peer.write_all(b"g").await.unwrap();
     peer.shutdown().await.unwrap();
-    told(&mut reactor, &stream).await;
+    next_report(&mut reactor, &stream).await;
     assert_eq!(read(&mut stream, 9), Poll::Ready(1));
     assert!(!stream.is_silent(), "it has ended");
     assert_eq!(read(&mut stream, 9), Poll::Ready(0));

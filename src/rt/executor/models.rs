@@ -1,4 +1,4 @@
-//! loom models of crews: wakes between threads.
+//! loom models of executors: wakes between threads.
 
 use std::future::poll_fn;
 
@@ -39,17 +39,17 @@ impl Event {
     }
 }
 
-/// Runs a crew with a single task until the task has ended.
+/// Runs an executor with a single task until the task has ended.
 fn run(task: impl Future<Output = ()> + Send + 'static) {
-    let mut crew = Crew::new();
+    let mut executor = Executor::new();
     let done = StdArc::new(AtomicU64::new(0));
     let told = StdArc::clone(&done);
-    crew.spawner().spawn(Box::pin(async move {
+    executor.spawner().spawn(Box::pin(async move {
         task.await;
         told.fetch_add(1, Ordering::SeqCst);
     }));
     block_on(poll_fn(|cx| {
-        let _is_woken = crew.poll_turn(cx);
+        let _is_woken = executor.run_ready(cx);
         match done.load(Ordering::SeqCst) {
             0 => Poll::Pending,
             _ => Poll::Ready(()),
@@ -65,10 +65,10 @@ fn a_task_sees_what_was_written_before_each_wake() {
         let written = StdArc::new(AtomicU64::new(0));
         let waker = StdArc::new(Mutex::new(None));
         let (seen, bed) = (StdArc::clone(&written), StdArc::clone(&waker));
-        let mut crew = Crew::new();
+        let mut executor = Executor::new();
         let done = StdArc::new(AtomicU64::new(0));
         let told = StdArc::clone(&done);
-        crew.spawner().spawn(Box::pin(poll_fn(move |cx| {
+        executor.spawner().spawn(Box::pin(poll_fn(move |cx| {
             bed.lock().get_or_insert_with(|| cx.waker().clone());
             if seen.load(Ordering::Acquire) < 2 {
                 return Poll::Pending;
@@ -76,7 +76,7 @@ fn a_task_sees_what_was_written_before_each_wake() {
             told.fetch_add(1, Ordering::SeqCst);
             Poll::Ready(())
         })));
-        let _is_woken = crew.poll_turn(&Context::from_waker(Waker::noop()));
+        let _is_woken = executor.run_ready(&Context::from_waker(Waker::noop()));
         let waker = waker.lock().clone().expect("it was polled");
         let other = thread::spawn(move || {
             for count in 1..=2 {
@@ -85,7 +85,7 @@ fn a_task_sees_what_was_written_before_each_wake() {
             }
         });
         block_on(poll_fn(|cx| {
-            let _is_woken = crew.poll_turn(cx);
+            let _is_woken = executor.run_ready(cx);
             match done.load(Ordering::SeqCst) {
                 0 => Poll::Pending,
                 _ => Poll::Ready(()),
@@ -95,7 +95,7 @@ fn a_task_sees_what_was_written_before_each_wake() {
     });
 }
 
-/// Two threads, two events, at most three preemptions. Catches: a crew that parks after it has
+/// Two threads, two events, at most three preemptions. Catches: an executor that parks after it has
 /// unlocked, a task that is marked as not ready only after its poll.
 #[test]
 fn a_task_that_another_thread_wakes_runs_again() {
@@ -111,10 +111,10 @@ fn a_task_that_another_thread_wakes_runs_again() {
     });
 }
 
-/// Two threads, each a crew whose task raises the other's event and waits for its own, at most
-/// three preemptions. Catches: a woken task of another crew that a round does not hand over.
+/// Two threads, each an executor whose task raises the other's event and waits for its own, at most
+/// three preemptions. Catches: a woken task of another executor that a pass does not hand over.
 #[test]
-fn two_crews_wake_each_other() {
+fn two_executors_wake_each_other() {
     model(Some(3), || {
         let events = [(); 2].map(|()| Event::new());
         let [mine, yours] = events.clone();
@@ -130,22 +130,22 @@ async fn meet(mine: StdArc<Event>, yours: StdArc<Event>) {
     poll_fn(|cx| mine.poll(cx, 1)).await;
 }
 
-/// Two threads: a crew that ends while another thread wakes its task; any number of
-/// preemptions. Catches: a task that stays among the ready ones of a crew that is over.
+/// Two threads: an executor that ends while another thread wakes its task; any number of
+/// preemptions. Catches: a task that stays among the ready ones of an executor that is over.
 #[test]
-fn a_crew_that_ends_leaves_nothing_behind() {
+fn an_executor_that_ends_leaves_nothing_behind() {
     model(None, || {
         let event = Event::new();
         let raised = StdArc::clone(&event);
-        let mut crew = Crew::new();
-        let shared = StdArc::clone(&crew.shared);
+        let mut executor = Executor::new();
+        let shared = StdArc::clone(&executor.shared);
         let awaited = StdArc::clone(&event);
-        crew.spawner().spawn(Box::pin(async move {
+        executor.spawner().spawn(Box::pin(async move {
             poll_fn(|cx| awaited.poll(cx, 1)).await;
         }));
-        let _is_woken = crew.poll_turn(&Context::from_waker(Waker::noop()));
+        let _is_woken = executor.run_ready(&Context::from_waker(Waker::noop()));
         let other = thread::spawn(move || raised.raise());
-        drop(crew);
+        drop(executor);
         other.join().expect("it does not panic");
         let state = shared.0.lock();
         assert!(state.ready.is_empty() && state.spawned.is_empty());

@@ -1,4 +1,4 @@
-//! A crew whose tasks are spawned, woken, panic and end.
+//! An executor whose tasks are spawned, woken, panic and end.
 
 use std::future::{pending, poll_fn};
 use std::sync::atomic::AtomicUsize;
@@ -20,33 +20,33 @@ impl Wake for Count {
     }
 }
 
-/// A crew, and the number of its wakes.
+/// An executor, and the number of its wakes.
 struct World {
-    crew: Crew,
+    executor: Executor,
     woken: StdArc<Count>,
 }
 
 impl World {
     fn new() -> Self {
         Self {
-            crew: Crew::new(),
+            executor: Executor::new(),
             woken: StdArc::default(),
         }
     }
 
     fn spawn(&self, future: impl Future<Output = ()> + Send + 'static) {
-        self.crew.spawner().spawn(Box::pin(future));
+        self.executor.spawner().spawn(Box::pin(future));
     }
 
-    /// Runs a turn; returns whether no task is ready after it.
-    fn turn(&mut self) -> bool {
+    /// Runs ready tasks; returns whether no task is ready after it.
+    fn run(&mut self) -> bool {
         let waker = Waker::from(StdArc::clone(&self.woken));
-        let turn = self.crew.poll_turn(&Context::from_waker(&waker));
-        turn.is_ready()
+        let polled = self.executor.run_ready(&Context::from_waker(&waker));
+        polled.is_ready()
     }
 
     fn tasks(&self) -> usize {
-        self.crew.running.len()
+        self.executor.tasks.len()
     }
 }
 
@@ -68,10 +68,10 @@ fn wake(bed: &Mutex<Option<Waker>>) {
 }
 
 #[test]
-fn what_is_spawned_and_woken_in_a_turn_runs_in_it_and_a_task_that_is_done_is_gone() {
+fn a_task_spawned_or_woken_by_another_runs_at_once_and_a_task_that_is_done_is_gone() {
     let mut world = World::new();
     let polls = StdArc::<Count>::default();
-    let (spawner, counted) = (world.crew.spawner(), StdArc::clone(&polls));
+    let (spawner, counted) = (world.executor.spawner(), StdArc::clone(&polls));
     world.spawn(async move {
         let mut yielded = false;
         poll_fn(|cx| {
@@ -84,7 +84,7 @@ fn what_is_spawned_and_woken_in_a_turn_runs_in_it_and_a_task_that_is_done_is_gon
         .await;
         spawner.spawn(Box::pin(async move { counted.wake() }));
     });
-    world.turn();
+    world.run();
     assert_eq!((polls.get(), world.tasks()), (1, 0));
     assert_eq!(world.woken.get(), 0, "it was awake");
 }
@@ -95,16 +95,16 @@ fn a_task_that_is_woken_often_runs_once() {
     let polls = StdArc::default();
     let (task, bed) = sleeper(&polls);
     world.spawn(task);
-    world.turn();
+    world.run();
     wake(&bed);
     wake(&bed);
     assert_eq!(world.woken.get(), 1);
-    world.turn();
+    world.run();
     assert_eq!((polls.get(), world.tasks()), (2, 1));
 }
 
 #[test]
-fn what_is_woken_between_turns_and_gathered_is_ready_and_wakes_no_turn() {
+fn a_task_woken_between_runs_and_collected_is_ready_and_wakes_no_thread() {
     let mut world = World::new();
     let polls = StdArc::<Count>::default();
     let beds = [(); 3].map(|()| {
@@ -112,21 +112,25 @@ fn what_is_woken_between_turns_and_gathered_is_ready_and_wakes_no_turn() {
         world.spawn(future);
         bed
     });
-    world.turn();
+    world.run();
     let woken = world.woken.get();
     for bed in &beds[..2] {
-        // Two collections, one after the other: both tasks are ready in the next turn.
-        world.crew.gather(|| wake(bed));
+        // Two collections, one after the other: both tasks are ready in the next run.
+        world.executor.collect_wakes(|| wake(bed));
     }
     assert_eq!((polls.get(), world.woken.get()), (3, woken));
-    world.turn();
+    world.run();
     assert_eq!(polls.get(), 5);
     wake(&beds[2]);
-    assert_eq!(world.woken.get(), woken + 1, "nothing is gathered any more");
+    assert_eq!(
+        world.woken.get(),
+        woken + 1,
+        "nothing is collected any more"
+    );
 }
 
 #[test]
-fn a_whole_audience_of_another_crew_is_woken_at_once() {
+fn a_whole_audience_of_another_executor_is_woken_at_once() {
     let (mut here, mut there) = (World::new(), World::new());
     let polls = StdArc::default();
     let beds: Vec<_> = (0..10)
@@ -136,20 +140,20 @@ fn a_whole_audience_of_another_crew_is_woken_at_once() {
             bed
         })
         .collect();
-    there.turn();
+    there.run();
     let seen = StdArc::clone(&there.woken);
     here.spawn(async move {
         beds.iter().for_each(|bed| wake(bed));
-        assert_eq!(seen.get(), 0, "not before the end of the round");
+        assert_eq!(seen.get(), 0, "not before the end of the pass");
     });
-    here.turn();
+    here.run();
     assert_eq!(there.woken.get(), 1);
-    there.turn();
+    there.run();
     assert_eq!(polls.get(), 20);
 }
 
 #[test]
-fn a_turn_ends_even_if_a_task_is_always_ready() {
+fn run_ready_returns_even_if_a_task_is_always_ready() {
     let mut world = World::new();
     let polls = StdArc::<Count>::default();
     let counted = StdArc::clone(&polls);
@@ -158,9 +162,9 @@ fn a_turn_ends_even_if_a_task_is_always_ready() {
         cx.waker().wake_by_ref();
         Poll::Pending
     }));
-    world.turn();
+    world.run();
     assert_eq!((polls.get(), world.woken.get()), (POLLS_MAX, 1));
-    world.turn();
+    world.run();
     assert_eq!((polls.get(), world.woken.get()), (2 * POLLS_MAX, 2));
 }
 
@@ -182,24 +186,24 @@ fn a_panic_is_the_end_of_its_task_only() {
         panic!("on purpose");
     }));
     world.spawn(async move { counted.wake() });
-    world.turn();
+    world.run();
     assert_eq!((polls.get(), world.tasks()), (1, 0));
 }
 
 #[test]
-fn a_crew_that_ends_drops_its_tasks_and_takes_no_more() {
+fn an_executor_that_ends_drops_its_tasks_and_takes_no_more() {
     let mut world = World::new();
     let polls = StdArc::default();
     let (task, bed) = sleeper(&polls);
     world.spawn(task);
-    world.turn();
+    world.run();
     let held = StdArc::new(());
     let theirs = StdArc::clone(&held);
     world.spawn(async move {
         let _held = theirs;
         pending::<()>().await;
     });
-    let spawner = world.crew.spawner();
+    let spawner = world.executor.spawner();
     drop(world);
     assert_eq!(StdArc::strong_count(&held), 1);
     wake(&bed);

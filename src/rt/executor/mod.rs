@@ -1,8 +1,9 @@
 //! A local executor: the tasks of one thread, which run together.
 //!
-//! A turn polls every ready task, then the tasks that became ready meanwhile, until no task is
-//! ready. At the end of each of these rounds, the woken tasks of other threads are handed over, all
-//! tasks of a thread at once: one wake of the thread for any number of tasks.
+//! An iteration of the event loop polls every ready task, then the tasks that became ready
+//! meanwhile, until the ready list is empty. After each pass over the ready list, the woken tasks
+//! of other threads are handed over, all tasks of a thread at once: one wake of the thread for any
+//! number of tasks.
 
 use std::cell::RefCell;
 use std::fmt;
@@ -12,25 +13,25 @@ use std::task::{Context, Poll, Wake, Waker};
 
 use futures::future::BoxFuture;
 
-use self::running::Running;
-use super::Home;
+use self::task_set::TaskSet;
+use crate::rt::WorkerId;
 use crate::sync::{AtomicBool, AtomicU64, Mutex, Ordering, thread_local};
 
-/// The number of polls after which a turn ends, so that the thread can look for new events.
+/// The number of polls after which `run_ready` returns, so that the thread can look for new events.
 const POLLS_MAX: usize = 1024;
 
-/// The tasks of one thread; dropping the crew drops its tasks.
-pub(crate) struct Crew {
+/// The tasks of one thread; dropping the executor drops its tasks.
+pub(crate) struct Executor {
     shared: StdArc<Shared>,
     /// The futures of the tasks. No other thread has access, so a poll takes no lock.
-    running: Running,
-    /// The tasks of the present round.
-    round: Vec<StdArc<Task>>,
-    /// The tasks that the present round has woken, for the next round; empty between rounds.
-    next: Vec<StdArc<Task>>,
+    tasks: TaskSet,
+    /// The ready list: the tasks that the present pass polls.
+    ready: Vec<StdArc<Task>>,
+    /// The ready list of the next pass: tasks woken by the present one; empty between passes.
+    next_ready: Vec<StdArc<Task>>,
 }
 
-/// Spawns tasks into a [`Crew`], from any thread.
+/// Spawns tasks into an [`Executor`], from any thread.
 #[derive(Clone, Debug)]
 pub(crate) struct Spawner(StdArc<Shared>);
 
@@ -40,46 +41,46 @@ struct Shared(Mutex<State>);
 struct State {
     spawned: Vec<Spawned>,
     ready: Vec<StdArc<Task>>,
-    /// The waker of the task that polls the turns, while that is parked.
+    /// The waker of the task that polls the event loop, while that is parked.
     parked: Option<Waker>,
-    /// Whether the crew was dropped.
+    /// Whether the executor was dropped.
     is_over: bool,
 }
 
-/// The shared half of a task, which wakers refer to; its future belongs to the crew alone.
+/// The shared half of a task, which wakers refer to; its future belongs to the executor alone.
 struct Task {
-    /// The key of the future in `Running`, set when the crew takes the task. Only the crew's thread
-    /// reads and writes it.
+    /// The key of the future in `TaskSet`, set when the executor takes the task. Only the
+    /// executor's thread reads and writes it.
     key: AtomicU64,
-    crew: StdArc<Shared>,
+    executor: StdArc<Shared>,
     /// Whether the task is in a list of ready tasks, or on its way there.
     is_ready: AtomicBool,
 }
 
-/// A new task with its future, on the way to its crew.
+/// A new task with its future, on the way to its executor.
 type Spawned = (StdArc<Task>, BoxFuture<'static, ()>);
 
 thread_local! {
-    /// The tasks woken by the round that runs on this thread, while one runs.
-    static ROUND: RefCell<Option<Round>> = const { RefCell::new(None) };
+    /// The tasks that this thread has woken, while the thread collects them.
+    static WOKEN: RefCell<Option<Woken>> = const { RefCell::new(None) };
 
 }
 
-struct Round {
-    crew: StdArc<Shared>,
-    /// Woken tasks of this crew.
+struct Woken {
+    executor: StdArc<Shared>,
+    /// Woken tasks of this executor.
     own: Vec<StdArc<Task>>,
-    /// Woken tasks of other crews.
+    /// Woken tasks of other executors.
     foreign: Vec<StdArc<Task>>,
 }
 
-impl Crew {
+impl Executor {
     pub(crate) fn new() -> Self {
         Self {
             shared: StdArc::new(Shared(Mutex::new(State::default()))),
-            running: Running::default(),
-            round: Vec::new(),
-            next: Vec::new(),
+            tasks: TaskSet::default(),
+            ready: Vec::new(),
+            next_ready: Vec::new(),
         }
     }
 
@@ -87,79 +88,78 @@ impl Crew {
         Spawner(StdArc::clone(&self.shared))
     }
 
-    /// Runs `wake` and collects the tasks that it wakes for the next turn, without a lock.
+    /// Runs `wake` and collects the tasks that it wakes into the ready list, without a lock.
     #[cfg(any(target_os = "linux", test))]
-    pub(crate) fn gather<T>(&mut self, wake: impl FnOnce() -> T) -> T {
-        self.begin();
+    pub(crate) fn collect_wakes<T>(&mut self, wake: impl FnOnce() -> T) -> T {
+        self.begin_collecting();
         let done = wake();
-        self.end();
+        self.end_collecting();
         done
     }
 
-    /// Runs a turn. Returns `Pending`, and wakes the task, if some tasks are still ready at the
-    /// end.
-    pub(crate) fn poll_turn(&mut self, cx: &Context<'_>) -> Poll<()> {
+    /// Polls tasks until none is ready, or up to a number of polls. Returns `Pending`, and wakes
+    /// the task, if some tasks are still ready.
+    pub(crate) fn run_ready(&mut self, cx: &Context<'_>) -> Poll<()> {
         let mut polls = 0;
         while polls < POLLS_MAX {
-            let spawned = self.shared.take_ready(&mut self.round, cx);
+            let spawned = self.shared.take_ready(&mut self.ready, cx);
             for (task, future) in spawned {
-                task.key
-                    .store(self.running.insert(future), Ordering::Relaxed);
-                self.round.push(task);
+                task.key.store(self.tasks.insert(future), Ordering::Relaxed);
+                self.ready.push(task);
             }
-            if self.round.is_empty() {
+            if self.ready.is_empty() {
                 return Poll::Ready(());
             }
-            polls += self.run_round();
+            polls += self.poll_each_ready();
         }
         cx.waker().wake_by_ref();
         Poll::Pending
     }
 
-    /// Polls each task of the round once; returns the number of polls.
-    fn run_round(&mut self) -> usize {
-        self.begin();
-        let polls = self.round.len();
-        for task in self.round.drain(..) {
-            run(&mut self.running, task);
+    /// Polls each task of the ready list once; returns the number of polls.
+    fn poll_each_ready(&mut self) -> usize {
+        self.begin_collecting();
+        let polls = self.ready.len();
+        for task in self.ready.drain(..) {
+            run(&mut self.tasks, task);
         }
-        self.end();
+        self.end_collecting();
         polls
     }
 
     /// Begins to collect the tasks that this thread wakes.
-    fn begin(&mut self) {
-        let begun = Round {
-            crew: StdArc::clone(&self.shared),
-            own: std::mem::take(&mut self.next),
+    fn begin_collecting(&mut self) {
+        let begun = Woken {
+            executor: StdArc::clone(&self.shared),
+            own: std::mem::take(&mut self.next_ready),
             foreign: Vec::new(),
         };
-        ROUND.with(|round| round.replace(Some(begun)));
+        WOKEN.with(|woken| woken.replace(Some(begun)));
     }
 
-    /// Ends the collection: own tasks go to the next round, other tasks to their crews.
-    fn end(&mut self) {
-        if let Some(mut ended) = ROUND.with(RefCell::take) {
-            if self.round.is_empty() {
-                std::mem::swap(&mut self.round, &mut ended.own);
+    /// Ends the collection: own tasks go to the ready list, other tasks to their executors.
+    fn end_collecting(&mut self) {
+        if let Some(mut ended) = WOKEN.with(RefCell::take) {
+            if self.ready.is_empty() {
+                std::mem::swap(&mut self.ready, &mut ended.own);
             } else {
-                self.round.append(&mut ended.own);
+                self.ready.append(&mut ended.own);
             }
-            self.next = ended.own;
+            self.next_ready = ended.own;
             hand_over(ended.foreign);
         }
     }
 }
 
 /// Polls a task, unless it has ended.
-fn run(running: &mut Running, task: StdArc<Task>) {
+fn run(tasks: &mut TaskSet, task: StdArc<Task>) {
     // Cleared before the poll, so that a wake during the poll makes the task ready again. A swap
     // and not a store: a waker that found `is_ready` set adds no second poll, so this poll must see
     // all that the waker's thread wrote before. Only a read of the flag synchronizes with that
     // thread.
     task.is_ready.swap(false, Ordering::SeqCst);
     let key = task.key.load(Ordering::Relaxed);
-    let Some(future) = running.get_mut(key) else {
+    let Some(future) = tasks.get_mut(key) else {
         return;
     };
     let waker = Waker::from(task);
@@ -168,7 +168,7 @@ fn run(running: &mut Running, task: StdArc<Task>) {
     match polled {
         Ok(Poll::Pending) => {}
         // The panic hook has reported the panic; it ends this task only.
-        Ok(Poll::Ready(())) | Err(_) => drop_all(running.remove(key)),
+        Ok(Poll::Ready(())) | Err(_) => drop_all(tasks.remove(key)),
     }
 }
 
@@ -179,18 +179,18 @@ fn drop_all(futures: impl IntoIterator<Item = BoxFuture<'static, ()>>) {
     }
 }
 
-/// Gives each crew its woken tasks, all tasks of a crew at once.
+/// Gives each executor its woken tasks, all tasks of an executor at once.
 fn hand_over(mut woken: Vec<StdArc<Task>>) {
     while let Some(first) = woken.first() {
-        let crew = StdArc::clone(&first.crew);
-        let is_its = |task: &StdArc<Task>| StdArc::ptr_eq(&task.crew, &crew);
+        let executor = StdArc::clone(&first.executor);
+        let is_its = |task: &StdArc<Task>| StdArc::ptr_eq(&task.executor, &executor);
         let (its, others) = woken.into_iter().partition::<Vec<_>, _>(is_its);
-        crew.push(its);
+        executor.push(its);
         woken = others;
     }
 }
 
-impl Drop for Crew {
+impl Drop for Executor {
     fn drop(&mut self) {
         // `is_over` is set under the lock: a spawn or wake comes before and is taken out here, or
         // sees the flag and drops its tasks. Futures are dropped after unlocking, as they may wake
@@ -200,18 +200,18 @@ impl Drop for Crew {
         state.is_over = true;
         drop(state);
         drop_all(rest.spawned.into_iter().map(|(_, future)| future));
-        drop_all(self.running.drain());
+        drop_all(self.tasks.drain());
     }
 }
 
 impl Spawner {
-    /// The number of the crew as a home of tasks.
-    pub(crate) fn home(&self) -> Home {
-        // An address is unique while the crew exists.
-        Home(StdArc::as_ptr(&self.0) as usize as u64)
+    /// The number of the executor as a worker.
+    pub(crate) fn worker(&self) -> WorkerId {
+        // An address is unique while the executor exists.
+        WorkerId(StdArc::as_ptr(&self.0) as usize as u64)
     }
 
-    /// Runs the future from the crew's next round on; drops it if the crew was dropped.
+    /// Runs the future from the next pass of the executor on; drops it if the executor was dropped.
     pub(crate) fn spawn(&self, future: BoxFuture<'static, ()>) {
         let mut state = self.0.0.lock();
         if state.is_over {
@@ -220,7 +220,7 @@ impl Spawner {
         }
         let task = StdArc::new(Task {
             key: AtomicU64::new(0),
-            crew: StdArc::clone(&self.0),
+            executor: StdArc::clone(&self.0),
             is_ready: AtomicBool::new(true),
         });
         state.spawned.push((task, future));
@@ -234,7 +234,7 @@ impl Spawner {
 
 impl Shared {
     /// Takes ready tasks and returns new tasks. If there are neither, parks the task that polls the
-    /// turns, under the lock that `push` takes: no wake is lost in between.
+    /// event loop, under the lock that `push` takes: no wake is lost in between.
     fn take_ready(&self, into: &mut Vec<StdArc<Task>>, cx: &Context<'_>) -> Vec<Spawned> {
         let mut state = self.0.lock();
         into.append(&mut state.ready);
@@ -247,8 +247,8 @@ impl Shared {
         spawned
     }
 
-    /// Adds ready tasks and wakes the thread of the crew, or drops the tasks if the crew was
-    /// dropped.
+    /// Adds ready tasks and wakes the thread of the executor, or drops the tasks if the executor
+    /// was dropped.
     fn push(&self, tasks: impl IntoIterator<Item = StdArc<Task>>) {
         let mut state = self.0.lock();
         if state.is_over {
@@ -272,21 +272,21 @@ impl Wake for Task {
             return;
         }
         let mut here = Some(self);
-        // A thread that ends has lost its round already.
-        let _gone = ROUND.try_with(|round| {
-            if let Some(round) = &mut *round.borrow_mut() {
-                round.take(&mut here);
+        // A thread that ends has lost this thread-local already.
+        let _gone = WOKEN.try_with(|woken| {
+            if let Some(woken) = &mut *woken.borrow_mut() {
+                woken.take(&mut here);
             }
         });
         if let Some(task) = here {
-            StdArc::clone(&task.crew).push([task]);
+            StdArc::clone(&task.executor).push([task]);
         }
     }
 }
 
-impl Round {
+impl Woken {
     fn take(&mut self, woken: &mut Option<StdArc<Task>>) {
-        let is_own = |task: &StdArc<Task>| StdArc::ptr_eq(&task.crew, &self.crew);
+        let is_own = |task: &StdArc<Task>| StdArc::ptr_eq(&task.executor, &self.executor);
         if woken.as_ref().is_some_and(is_own) {
             self.own.extend(woken.take());
         } else {
@@ -295,10 +295,11 @@ impl Round {
     }
 }
 
-impl fmt::Debug for Crew {
+impl fmt::Debug for Executor {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        let mut crew = f.debug_struct("Crew");
-        crew.field("tasks", &self.running.len())
+        let mut executor = f.debug_struct("Executor");
+        executor
+            .field("tasks", &self.tasks.len())
             .finish_non_exhaustive()
     }
 }
@@ -309,7 +310,7 @@ impl fmt::Debug for Shared {
     }
 }
 
-mod running;
+mod task_set;
 
 #[cfg(all(test, feature = "loom"))]
 mod models;

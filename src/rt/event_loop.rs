@@ -3,13 +3,13 @@
 use std::io;
 use std::task::Context;
 
-use super::crew::{Crew, Spawner};
+use super::executor::{Executor, Spawner};
 #[cfg(target_os = "linux")]
 use super::reactor::{Reactor, Sources};
 
-/// The number of times that a turn asks the sockets before the thread does anything else.
+/// The number of times that an iteration asks epoll before the thread does anything else.
 #[cfg(target_os = "linux")]
-const ASKS_MAX: usize = 8;
+const EPOLL_CALLS_MAX: usize = 8;
 
 /// The number of sockets ready at once from which more are likely to be ready after their tasks
 /// have run.
@@ -17,24 +17,24 @@ const ASKS_MAX: usize = 8;
 const MANY: usize = 2;
 
 /// The tasks of a thread, and the reactor of its sockets.
-pub(super) struct Turn {
-    crew: Crew,
+pub(super) struct EventLoop {
+    executor: Executor,
     #[cfg(target_os = "linux")]
     reactor: Reactor,
 }
 
-impl Turn {
-    /// Makes a turn; on Linux the caller's runtime watches the reactor.
+impl EventLoop {
+    /// Makes an event loop; on Linux the caller's runtime watches the reactor.
     pub(super) fn new() -> io::Result<Self> {
         Ok(Self {
-            crew: Crew::new(),
+            executor: Executor::new(),
             #[cfg(target_os = "linux")]
             reactor: Reactor::new()?,
         })
     }
 
     pub(super) fn spawner(&self) -> Spawner {
-        self.crew.spawner()
+        self.executor.spawner()
     }
 
     #[cfg(target_os = "linux")]
@@ -42,31 +42,31 @@ impl Turn {
         self.reactor.sources()
     }
 
-    /// Runs a turn; the task is woken when there is more to do.
+    /// Runs an iteration; the task is woken when there is more to do.
     #[cfg(target_os = "linux")]
     pub(super) fn poll(&mut self, cx: &mut Context<'_>) {
-        let mut told = self.gather(|reactor| reactor.poll(cx));
-        for _ in 1..ASKS_MAX {
+        let mut events = self.collect_wakes(|reactor| reactor.poll(cx));
+        for _ in 1..EPOLL_CALLS_MAX {
             // With many sockets ready, more may be by now: asking epoll directly spares a pass
             // through tokio.
-            if self.crew.poll_turn(cx).is_pending() || told < MANY {
+            if self.executor.run_ready(cx).is_pending() || events < MANY {
                 return;
             }
-            told = self.gather(|reactor| reactor.ask(cx));
+            events = self.collect_wakes(|reactor| reactor.poll_epoll(cx));
         }
-        let _is_woken = self.crew.poll_turn(cx);
+        let _is_woken = self.executor.run_ready(cx);
     }
 
     /// Collects the tasks whose sockets are ready; returns the number of these sockets.
     #[cfg(target_os = "linux")]
-    fn gather(&mut self, ask: impl FnOnce(&mut Reactor) -> usize) -> usize {
-        self.crew.gather(|| ask(&mut self.reactor))
+    fn collect_wakes(&mut self, poll: impl FnOnce(&mut Reactor) -> usize) -> usize {
+        self.executor.collect_wakes(|| poll(&mut self.reactor))
     }
 
-    /// Runs a turn; the task is woken when there is more to do.
+    /// Runs an iteration; the task is woken when there is more to do.
     #[cfg(not(target_os = "linux"))]
     pub(super) fn poll(&mut self, cx: &mut Context<'_>) {
-        let _is_woken = self.crew.poll_turn(cx);
+        let _is_woken = self.executor.run_ready(cx);
     }
 }
 
@@ -97,8 +97,11 @@ mod tests {
 
     #[tokio::test]
     async fn all_else_goes_on_while_sockets_always_have_something_to_tell() {
-        Tokio::gather().expect("there are descriptors");
-        let (rt, sources) = (Tokio::current(), rt::sources().expect("they are gathered"));
+        Tokio::start_worker().expect("there are descriptors");
+        let (rt, sources) = (
+            Tokio::current(),
+            rt::sources().expect("the thread is a worker"),
+        );
         let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
         let count = Arc::new(AtomicUsize::new(0));
         for _ in 0..2 * MANY {
