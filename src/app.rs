@@ -11,7 +11,7 @@ use crate::bus::{BusCounts, ClientId, InMemoryMessageBus, MessageBus, NameError,
 use crate::client::host::Hosts;
 use crate::client::origin::Origins;
 use crate::client::peer::Peer;
-use crate::fan::Fans;
+use crate::fan_out::FanOuts;
 use crate::limits::{
     InboundPolicy, LifecyclePolicy, Limits, ON_THE_WAY, ServicePolicy, SlowConsumer,
 };
@@ -41,7 +41,7 @@ struct Inner<R: Runtime> {
     next_client: AtomicU64,
     permits: Permits,
     deflater: Arc<Mutex<Deflater>>,
-    fans: Fans<R>,
+    fan_outs: FanOuts<R>,
     #[cfg(feature = "server")]
     refusals: Refusals,
     /// The times at which sessions leave, once the application drains.
@@ -214,9 +214,9 @@ impl<R: Runtime> App<R> {
         &self.inner.deflater
     }
 
-    /// The fans that sessions follow.
-    pub(crate) fn fans(&self) -> &Fans<R> {
-        &self.inner.fans
+    /// The fan-outs that sessions follow.
+    pub(crate) fn fan_outs(&self) -> &FanOuts<R> {
+        &self.inner.fan_outs
     }
 
     /// The last requests that were refused for their host or their page.
@@ -464,14 +464,14 @@ impl<R: Runtime> Builder<R> {
         let shared: StdArc<dyn MessageBus> = StdArc::new(bus.clone());
         let registry = Registry::new(registrations, &shared, &self.rt);
         let metrics = StdArc::new(Shards::<Metrics>::default());
-        let fans = Fans::new(self.rt.clone(), bus.clone(), StdArc::clone(&metrics));
+        let fan_outs = FanOuts::new(self.rt.clone(), bus.clone(), StdArc::clone(&metrics));
         App {
             inner: Arc::new(Inner {
                 rt: self.rt,
                 bus,
                 registry,
                 metrics,
-                fans,
+                fan_outs,
                 #[cfg(feature = "server")]
                 refusals: Refusals::default(),
                 next_client: AtomicU64::new(1),

@@ -30,7 +30,7 @@ pub mod bus;
 #[cfg(test)]
 mod cases;
 mod client;
-mod fan;
+mod fan_out;
 pub mod histogram;
 mod instant;
 pub mod limits;

@@ -141,8 +141,8 @@ bugs! {
     ShortWriteRepeated,
     /// Written bytes are not flushed.
     FlushForgotten,
-    /// A session whose fan gives up on it is not woken.
-    ReleaseNotRung,
+    /// A session whose fan-out gives up on it is not woken.
+    ReleaseNotWoken,
     /// A socket that takes no bytes has no deadline.
     WriteNeverStuck,
     /// The deadline of a write is not put off by progress.

@@ -38,7 +38,7 @@ const FOUND: &[Found] = &[
     found(Bug::DeliveredTwice, 50, Some(50)),
     found(Bug::BatchEvictedWhole, 100, Some(250)),
     found(Bug::FormOfWhole, 0, Some(250)),
-    found(Bug::ReleaseNotRung, 20, Some(200)),
+    found(Bug::ReleaseNotWoken, 20, Some(200)),
     found(Bug::RoomInvented, 50, Some(250)),
     found(Bug::LeaseKept, 10, Some(10)),
     found(Bug::LeaseReleasedTwice, 10, Some(10)),

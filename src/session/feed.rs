@@ -11,7 +11,7 @@ use super::outbox::Outbox;
 use super::teller::Teller;
 use super::to_all::ToAll;
 use crate::bus::{Batch, Generation, Subscription, Terms};
-use crate::fan::{Fans, Follower};
+use crate::fan_out::{FanOuts, Sink};
 use crate::limits::SlowConsumer;
 use crate::metrics::Metrics;
 use crate::planted::{self, Bug};
@@ -191,13 +191,13 @@ impl Feed {
         Poll::Ready(())
     }
 
-    /// Lends the subscription to a fan, if there is one that fits.
-    pub(super) fn follow<R: Runtime>(&mut self, fans: &Fans<R>, follower: Arc<dyn Follower>) {
+    /// Lends the subscription to a fan-out, if there is one that fits.
+    pub(super) fn join_fan_out<R: Runtime>(&mut self, fan_outs: &FanOuts<R>, sink: Arc<dyn Sink>) {
         if let Some(terms) = self.terms()
             && !self.teller.is_tapped()
         {
             let client = self.teller.client();
-            self.to_all.follow(fans, follower, terms, client);
+            self.to_all.join_fan_out(fan_outs, sink, terms, client);
         }
     }
 

@@ -1,4 +1,4 @@
-//! A session's socket with its read and write buffers, used by the session and by its fan.
+//! A session's socket with its read and write buffers, used by the session and by its fan-out.
 
 use std::io;
 use std::sync::Arc;
@@ -10,7 +10,7 @@ use super::inlet::{Inbound, Inlet};
 use super::outbox::{Outbox, Passed};
 use super::socket::Socket;
 use crate::bus::Burst;
-use crate::fan::{Follower, Given, count};
+use crate::fan_out::{Sink, Written, count};
 use crate::metrics::Metrics;
 use crate::planted::{self, Bug};
 use crate::rt::Instant;
@@ -23,11 +23,11 @@ pub(super) struct Link<S> {
     pub(super) outbox: Outbox,
     /// Since when the socket has accepted no bytes.
     pub(super) stuck_since: Option<Instant>,
-    /// The waker of the session's task; the socket wakes it for writes of a fan, too.
+    /// The waker of the session's task; the socket wakes it for writes of a fan-out, too.
     pub(super) task: Waker,
-    /// When a fan last wrote to the socket, since the session looked.
-    pub(super) given: Option<Instant>,
-    /// Whether the fan has stopped writing to the socket, and the session has not noticed yet.
+    /// When a fan-out last wrote to the socket, since the session looked.
+    pub(super) fan_out_wrote_at: Option<Instant>,
+    /// Whether the fan-out has stopped writing to the socket, and the session has not noticed yet.
     pub(super) is_released: bool,
     /// Whether the task has tried a read, so that the socket wakes it for input.
     pub(super) is_asked: bool,
@@ -43,7 +43,7 @@ impl<S> Link<S> {
             outbox: Outbox::default(),
             stuck_since: None,
             task: Waker::noop().clone(),
-            given: None,
+            fan_out_wrote_at: None,
             is_released: false,
             is_asked: false,
             is_read_out: false,
@@ -111,23 +111,23 @@ impl<S: AsyncWrite + Unpin> Link<S> {
     }
 }
 
-impl<S: AsyncWrite + Unpin + Send> Follower for Mutex<Link<S>> {
-    fn give(&self, burst: &Arc<Burst>, metrics: &Metrics, now: Instant) -> Given {
+impl<S: AsyncWrite + Unpin + Send> Sink for Mutex<Link<S>> {
+    fn write(&self, burst: &Arc<Burst>, metrics: &Metrics, now: Instant) -> Written {
         let mut link = self.lock();
         let link = &mut *link;
-        link.given = Some(now);
+        link.fan_out_wrote_at = Some(now);
         let mut cx = Context::from_waker(&link.task);
         let (outbox, stream) = (&mut link.outbox, &mut link.stream);
         match outbox.pass(&mut cx, stream, (burst, metrics)) {
-            Passed::Flushed => return Given::Passed,
+            Passed::Flushed => return Written::Uncounted,
             Passed::Not => {}
             Passed::Written => count(burst, 1, metrics, now),
         }
         match link.poll_send(metrics, now) {
-            Poll::Ready(Ok(())) => Given::Whole,
+            Poll::Ready(Ok(())) => Written::Counted,
             // The session's own next write to this socket meets the same error, and ends the
             // session.
-            Poll::Ready(Err(_)) | Poll::Pending => Given::Behind,
+            Poll::Ready(Err(_)) | Poll::Pending => Written::Incomplete,
         }
     }
 
@@ -139,9 +139,9 @@ impl<S: AsyncWrite + Unpin + Send> Follower for Mutex<Link<S>> {
         self.lock().is_released = true;
     }
 
-    fn ring(&self) {
+    fn wake(&self) {
         let task = self.lock().task.clone();
-        if !planted::is(Bug::ReleaseNotRung) {
+        if !planted::is(Bug::ReleaseNotWoken) {
             task.wake();
         }
     }
@@ -251,21 +251,21 @@ mod tests {
         Mutex::new(link)
     }
 
-    /// The result of `give`, the messages counted by then, and the bytes left in the outbox.
-    fn give(link: &Mutex<Link<Socket>>) -> (Given, SessionCounts, usize) {
+    /// The result of `write`, the messages counted by then, and the bytes left in the outbox.
+    fn write(link: &Mutex<Link<Socket>>) -> (Written, SessionCounts, usize) {
         let metrics = Metrics::default();
-        let given = link.give(&burst(), &metrics, Instant::ZERO);
+        let written = link.write(&burst(), &metrics, Instant::ZERO);
         let link = link.lock();
-        assert_eq!(link.given, Some(Instant::ZERO));
+        assert_eq!(link.fan_out_wrote_at, Some(Instant::ZERO));
         let waits = link.outbox.len() - link.outbox.written();
-        (given, metrics.counts(), waits)
+        (written, metrics.counts(), waits)
     }
 
     #[test]
     fn what_a_socket_takes_at_once_is_for_the_fan_to_count() {
         let link = link(Some(Does::Take(6)), true, 0);
-        let (given, counts, waits) = give(&link);
-        assert_eq!((given, waits), (Given::Passed, 0));
+        let (written, counts, waits) = write(&link);
+        assert_eq!((written, waits), (Written::Uncounted, 0));
         assert_eq!((counts.messages_out, counts.bytes_out), (0, 0));
         let link = link.lock();
         assert_eq!(link.stream.taken, b"\x81\x01a\x81\x01b");
@@ -275,8 +275,8 @@ mod tests {
     #[test]
     fn what_comes_after_something_else_is_counted_with_that() {
         let link = link(Some(Does::Take(9)), true, 1);
-        let (given, counts, waits) = give(&link);
-        assert_eq!((given, waits), (Given::Whole, 0));
+        let (written, counts, waits) = write(&link);
+        assert_eq!((written, waits), (Written::Counted, 0));
         assert_eq!((counts.messages_out, counts.bytes_out), (3, 9));
         assert_eq!(link.lock().stream.taken, b"\x81\x01o\x81\x01a\x81\x01b");
     }
@@ -291,8 +291,12 @@ mod tests {
         ];
         for (does, taken) in cases {
             let link = link(does, true, 0);
-            let (given, counts, waits) = give(&link);
-            assert_eq!((given, waits), (Given::Behind, 6 - taken), "{does:?}");
+            let (written, counts, waits) = write(&link);
+            assert_eq!(
+                (written, waits),
+                (Written::Incomplete, 6 - taken),
+                "{does:?}"
+            );
             assert_eq!((counts.messages_out, counts.bytes_out), (0, taken as u64));
             let mut link = link.lock();
             link.stream.does = Some(Does::Take(6));
@@ -306,8 +310,8 @@ mod tests {
     #[test]
     fn what_is_written_and_not_flushed_is_counted_once() {
         let link = link(Some(Does::Take(6)), false, 0);
-        let (given, counts, waits) = give(&link);
-        assert_eq!((given, waits), (Given::Behind, 0));
+        let (written, counts, waits) = write(&link);
+        assert_eq!((written, waits), (Written::Incomplete, 0));
         assert_eq!((counts.messages_out, counts.bytes_out), (2, 6));
         let mut link = link.lock();
         assert!(!link.outbox.is_settled() && link.stuck_since.is_some());
@@ -323,15 +327,15 @@ mod tests {
         for before in [0, 1] {
             // The result is about this burst alone, whatever the socket accepted before.
             let link = link(Some(Does::Take(6)), true, 0);
-            assert_eq!(give(&link).0, Given::Passed);
+            assert_eq!(write(&link).0, Written::Uncounted);
             let mut broken = link.lock();
             broken.stream.does = Some(Does::Panic);
             for _ in 0..before {
                 broken.outbox.push(Frame::text("o").frames(), None);
             }
             drop(broken);
-            let given = std::panic::catch_unwind(std::panic::AssertUnwindSafe(|| give(&link)));
-            assert!(given.is_err());
+            let written = std::panic::catch_unwind(std::panic::AssertUnwindSafe(|| write(&link)));
+            assert!(written.is_err());
             link.keep(&burst());
             assert_eq!(link.lock().outbox.messages(), before as u64 + 2);
             link.keep(&burst());

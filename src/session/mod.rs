@@ -79,7 +79,8 @@ use self::timer::Timer;
 #[must_use = "a session does nothing until it is polled"]
 pub struct Session<S, R: Runtime> {
     app: App<R>,
-    /// The socket, shared with the fan; a thread that needs both locks takes the fan's lock first.
+    /// The socket, shared with the fan-out; a thread that needs both locks takes the fan-out's lock
+    /// first.
     link: Arc<Mutex<Link<S>>>,
     phase: Phase<R>,
     account: Account,
@@ -163,7 +164,7 @@ enum Polled {
     Early,
     /// Another task polled the session before: its wakers are to be replaced.
     Moved,
-    /// The fan has stopped writing to this session's socket.
+    /// The fan-out has stopped writing to this session's socket.
     Released,
     /// The earliest deadline of the phase.
     Until(Instant),
@@ -179,9 +180,10 @@ where
     fn poll(self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<Cause> {
         let this = self.get_mut();
         this.timer.is_moved = false;
-        // Joins the fan before anything is received, so that the fan writes what is pending; the
-        // calls of `follow` below join it once this session has received as much as the fan.
-        this.follow();
+        // Joins the fan-out before anything is received, so that the fan-out writes what is
+        // pending; the calls of `join_fan_out` below join it once this session has received as much
+        // as the fan-out.
+        this.join_fan_out();
         let mut now = this.app.rt().now();
         for _ in 0..ROUNDS_MAX {
             let due = if this.timer.is_quiet(now) {
@@ -204,7 +206,7 @@ where
                     continue;
                 }
                 Polled::Early => {
-                    this.follow();
+                    this.join_fan_out();
                     return Poll::Pending;
                 }
                 Polled::Until(deadline) => deadline,
@@ -212,7 +214,7 @@ where
             // A deadline that has passed meanwhile is handled by polling the phase again.
             let due = (deadline, now);
             if this.timer.poll(cx, this.app.rt(), due).is_pending() {
-                this.follow();
+                this.join_fan_out();
                 return Poll::Pending;
             }
             // The timer may have fired for a deadline that is later than the `now` read above.
@@ -271,7 +273,7 @@ impl<S, R: Runtime> Session<S, R> {
         }
     }
 
-    /// Takes the subscription back from the fan, to receive and write without it again.
+    /// Takes the subscription back from the fan-out, to receive and write without it again.
     fn take_back(&mut self) {
         match &mut self.phase {
             Phase::Closing(_) => {}
@@ -285,21 +287,21 @@ where
     S: AsyncWrite + Unpin + Send + 'static,
     R: Runtime,
 {
-    /// Lends the subscription to a fan while the session has nothing else to write.
+    /// Lends the subscription to a fan-out while the session has nothing else to write.
     #[inline]
-    fn follow(&mut self) {
+    fn join_fan_out(&mut self) {
         match &self.phase {
-            Phase::Open(open) if open.may_follow() => self.follow_now(),
+            Phase::Open(open) if open.may_join() => self.join_fan_out_if_settled(),
             Phase::Closing(_) | Phase::Open(_) => {}
         }
     }
 
     #[inline(never)]
-    fn follow_now(&mut self) {
+    fn join_fan_out_if_settled(&mut self) {
         match &mut self.phase {
             Phase::Open(open) if self.link.lock().outbox.is_settled() => {
                 let link: Arc<Mutex<Link<S>>> = Arc::clone(&self.link);
-                open.follow(link);
+                open.join_fan_out(link);
             }
             Phase::Closing(_) | Phase::Open(_) => {}
         }
@@ -311,7 +313,8 @@ impl<S, R: Runtime> Drop for Session<S, R> {
         let reason = match &mut self.phase {
             Phase::Closing(closing) => closing.cause().reason(),
             Phase::Open(open) => {
-                // Leave the fan before the unsent messages are counted: the fan could add more.
+                // Leave the fan-out before the unsent messages are counted: the fan-out could add
+                // more.
                 open.take_back();
                 open.abandon();
                 CloseReason::Dropped

@@ -21,7 +21,7 @@ use super::pongs::Pongs;
 use super::renewal::Renewal;
 use super::socket::Socket;
 use crate::admission::backlog::Account;
-use crate::fan::Follower;
+use crate::fan_out::Sink;
 use crate::limits::SlowConsumer;
 use crate::planted::{self, Bug};
 use crate::registry::Status;
@@ -85,19 +85,19 @@ impl<R: Runtime> Open<R> {
         }
     }
 
-    /// Lends the subscription to a fan, if the session has nothing else to write for a while.
-    pub(super) fn follow(&mut self, follower: Arc<dyn Follower>) {
+    /// Lends the subscription to a fan-out, if the session has nothing else to write for a while.
+    pub(super) fn join_fan_out(&mut self, sink: Arc<dyn Sink>) {
         let admission = self.admission_mut();
-        admission.feed.follow(admission.app.fans(), follower);
+        admission.feed.join_fan_out(admission.app.fan_outs(), sink);
     }
 
-    /// Whether the session qualifies for a fan.
+    /// Whether the session qualifies for a fan-out.
     #[inline]
-    pub(super) fn may_follow(&self) -> bool {
-        self.admission().feed.to_all.may_follow()
+    pub(super) fn may_join(&self) -> bool {
+        self.admission().feed.to_all.may_join()
     }
 
-    /// Takes the subscription back from the fan.
+    /// Takes the subscription back from the fan-out.
     pub(super) fn take_back(&mut self) {
         if let Some(admission) = &mut self.admission {
             admission.feed.to_all.take_back();
@@ -143,7 +143,7 @@ impl<R: Runtime> Open<R> {
         link: &mut Link<S>,
         (now, due): (Instant, Due),
     ) -> Poll<Cause> {
-        if let Some(given) = link.given.take() {
+        if let Some(given) = link.fan_out_wrote_at.take() {
             self.age.active(given);
         }
         if !self.is_status_quiet()

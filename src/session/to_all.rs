@@ -1,13 +1,13 @@
-//! How a client receives the messages to all clients: through its own task, or from a fan.
+//! How a client receives the messages to all clients: through its own task, or from a fan-out.
 
 use std::sync::Arc;
 use std::task::{Context, Poll, ready};
 
 use crate::bus::{Burst, ClientId, Subscription, Terms};
-use crate::fan::{Fans, Follower, Loan, Member};
+use crate::fan_out::{FanOuts, Membership, Sink, Subscriber};
 use crate::rt::Runtime;
 
-/// The subscription to the topic for all clients, held here or lent to a fan.
+/// The subscription to the topic for all clients, held here or lent to a fan-out.
 pub(super) struct ToAll {
     /// `None` only while the subscription moves between the two.
     held: Option<Held>,
@@ -16,14 +16,14 @@ pub(super) struct ToAll {
 }
 
 enum Held {
-    Alone(Subscription),
-    Following(Member),
+    Own(Subscription),
+    Lent(Membership),
 }
 
 impl ToAll {
     pub(super) fn new(subscription: Subscription) -> Self {
         Self {
-            held: Some(Held::Alone(subscription)),
+            held: Some(Held::Own(subscription)),
             keeps_up: false,
         }
     }
@@ -31,16 +31,16 @@ impl ToAll {
     /// The subscription, if the client receives through its own task.
     pub(super) fn alone(&self) -> Option<&Subscription> {
         match &self.held {
-            Some(Held::Alone(subscription)) => Some(subscription),
-            Some(Held::Following(_)) | None => None,
+            Some(Held::Own(subscription)) => Some(subscription),
+            Some(Held::Lent(_)) | None => None,
         }
     }
 
     /// The subscription, if the client receives through its own task.
     pub(super) fn alone_mut(&mut self) -> Option<&mut Subscription> {
         match &mut self.held {
-            Some(Held::Alone(subscription)) => Some(subscription),
-            Some(Held::Following(_)) | None => None,
+            Some(Held::Own(subscription)) => Some(subscription),
+            Some(Held::Lent(_)) | None => None,
         }
     }
 
@@ -61,42 +61,42 @@ impl ToAll {
         burst.map_or(Poll::Pending, Poll::Ready)
     }
 
-    /// Whether the client qualifies for a fan: it keeps up with others and is not in a fan.
+    /// Whether the client qualifies for a fan-out: it keeps up with others and is not in a fan-out.
     #[inline]
-    pub(super) fn may_follow(&self) -> bool {
+    pub(super) fn may_join(&self) -> bool {
         self.keeps_up && self.alone().is_some()
     }
 
-    /// Lends the subscription to a fan, if there is one that this client can join now.
-    pub(super) fn follow<R: Runtime>(
+    /// Lends the subscription to a fan-out, if there is one that this client can join now.
+    pub(super) fn join_fan_out<R: Runtime>(
         &mut self,
-        fans: &Fans<R>,
-        follower: Arc<dyn Follower>,
+        fan_outs: &FanOuts<R>,
+        sink: Arc<dyn Sink>,
         terms: Terms,
         client: ClientId,
     ) {
         self.held = match self.held.take() {
-            Some(Held::Alone(subscription)) => {
-                let loan = Loan {
+            Some(Held::Own(subscription)) => {
+                let subscriber = Subscriber {
                     client,
-                    follower,
+                    sink,
                     subscription,
                     terms,
                 };
-                Some(match fans.join(loan) {
-                    Ok(member) => Held::Following(member),
-                    Err(loan) => Held::Alone(loan.subscription),
+                Some(match fan_outs.join(subscriber) {
+                    Ok(membership) => Held::Lent(membership),
+                    Err(subscriber) => Held::Own(subscriber.subscription),
                 })
             }
-            held @ (Some(Held::Following(_)) | None) => held,
+            held @ (Some(Held::Lent(_)) | None) => held,
         };
     }
 
     /// Takes the subscription back, to receive through the client's own task again.
     pub(super) fn take_back(&mut self) {
         self.held = match self.held.take() {
-            Some(Held::Following(member)) => member.leave().map(Held::Alone),
-            held @ (Some(Held::Alone(_)) | None) => held,
+            Some(Held::Lent(membership)) => membership.leave().map(Held::Own),
+            held @ (Some(Held::Own(_)) | None) => held,
         };
     }
 

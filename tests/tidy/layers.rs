@@ -10,7 +10,7 @@ const LAYERS: &[&[&str]] = &[
     &["limits"],
     &["metrics", "refusal", "rt", "scratch", "wire"],
     &["bus"],
-    &["admission", "fan"],
+    &["admission", "fan_out"],
     &["service"],
     &["registry"],
     &["app"],

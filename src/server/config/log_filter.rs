@@ -20,7 +20,7 @@ const MODULES: &[&str] = &[
     "app",
     "bus",
     "client",
-    "fan",
+    "fan_out",
     "greeting",
     "histogram",
     "instant",

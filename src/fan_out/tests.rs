@@ -1,4 +1,4 @@
-//! Fans with sockets and a runtime that a test controls.
+//! Fan-outs with sockets and a runtime that a test controls.
 
 use std::task::Waker;
 use std::time::{Duration, SystemTime};
@@ -80,7 +80,7 @@ struct Taken {
     room: usize,
     messages: usize,
     is_released: bool,
-    rings: usize,
+    wakes: usize,
     panics: bool,
     /// Whether the socket counts its writes itself.
     counts: bool,
@@ -97,8 +97,8 @@ impl Socket {
     }
 }
 
-impl Follower for Socket {
-    fn give(&self, burst: &Arc<Burst>, _metrics: &Metrics, _now: Instant) -> Given {
+impl Sink for Socket {
+    fn write(&self, burst: &Arc<Burst>, _metrics: &Metrics, _now: Instant) -> Written {
         let mut taken = self.0.lock();
         assert!(!taken.panics, "on purpose");
         taken.messages += burst.messages();
@@ -106,12 +106,12 @@ impl Follower for Socket {
             Some(room) => {
                 taken.room = room;
                 if taken.counts {
-                    Given::Whole
+                    Written::Counted
                 } else {
-                    Given::Passed
+                    Written::Uncounted
                 }
             }
-            None => Given::Behind,
+            None => Written::Incomplete,
         }
     }
 
@@ -123,15 +123,15 @@ impl Follower for Socket {
         self.0.lock().is_released = true;
     }
 
-    fn ring(&self) {
-        self.0.lock().rings += 1;
+    fn wake(&self) {
+        self.0.lock().wakes += 1;
     }
 }
 
 struct World {
     rt: Still,
     bus: InMemoryMessageBus,
-    fans: Fans<Still>,
+    fan_outs: FanOuts<Still>,
     metrics: Arc<Shards<Metrics>>,
     /// The number of the next client.
     clients: AtomicU64,
@@ -146,40 +146,44 @@ impl World {
         let rt = Still::new();
         let bus = InMemoryMessageBus::new(Window::default(), 8);
         let metrics = Arc::<Shards<Metrics>>::default();
-        let fans = Fans::new(rt.clone(), bus.clone(), Arc::clone(&metrics));
+        let fan_outs = FanOuts::new(rt.clone(), bus.clone(), Arc::clone(&metrics));
         Self {
             rt,
             bus,
-            fans,
+            fan_outs,
             metrics,
             clients: AtomicU64::new(0),
         }
     }
 
-    /// Adds a follower whose socket takes `room` bursts.
-    fn follow(&self, room: usize) -> (Arc<Socket>, Member) {
+    /// Adds a subscriber whose socket takes `room` bursts.
+    fn follow(&self, room: usize) -> (Arc<Socket>, Membership) {
         self.follow_with(room, 100)
     }
 
-    fn follow_with(&self, room: usize, bytes_max: usize) -> (Arc<Socket>, Member) {
+    fn follow_with(&self, room: usize, bytes_max: usize) -> (Arc<Socket>, Membership) {
         self.follow_since(room, bytes_max, 2)
     }
 
-    /// Adds a follower that was admitted to generation `since`.
-    fn follow_since(&self, room: usize, bytes_max: usize, since: u64) -> (Arc<Socket>, Member) {
+    /// Adds a subscriber that was admitted to generation `since`.
+    fn follow_since(&self, room: usize, bytes_max: usize, since: u64) -> (Arc<Socket>, Membership) {
         let socket = Arc::new(Socket::of(room));
         let client = self.clients.fetch_add(1, Ordering::SeqCst);
-        let loan = Loan {
+        let subscriber = Subscriber {
             client: ClientId::new(client),
-            follower: Arc::clone(&socket) as Arc<dyn Follower>,
+            sink: Arc::clone(&socket) as Arc<dyn Sink>,
             subscription: self.bus.subscribe(&topic()).expect("there is room"),
             terms: Terms {
                 bytes_max,
                 since: Generation::new(since),
             },
         };
-        let member = self.fans.join(loan).map_err(|_| ()).expect("it may follow");
-        (socket, member)
+        let membership = self
+            .fan_outs
+            .join(subscriber)
+            .map_err(|_| ())
+            .expect("it may follow");
+        (socket, membership)
     }
 
     fn publish(&self, texts: &[&str]) {
@@ -195,7 +199,7 @@ impl World {
 
 fn taken(socket: &Socket) -> (usize, bool, usize) {
     let taken = socket.0.lock();
-    (taken.messages, taken.is_released, taken.rings)
+    (taken.messages, taken.is_released, taken.wakes)
 }
 
 /// The texts of the messages that a subscription has to receive.
@@ -246,19 +250,22 @@ fn who_is_behind_goes_on_by_itself_with_what_comes_after() {
 #[test]
 fn who_leaves_gets_what_the_others_get_after_it_by_itself() {
     let world = World::new();
-    let (socket, member) = world.follow(9);
+    let (socket, membership) = world.follow(9);
     let (_, other) = world.follow(9);
     world.publish(&["a"]);
     world.rt.turn();
     world.publish(&["b"]);
-    let mut subscription = member.leave().expect("it was lent");
+    let mut subscription = membership.leave().expect("it was lent");
     world.rt.turn();
     assert_eq!(taken(&socket), (1, false, 0));
     assert_eq!(texts(&mut subscription), ["b"]);
     drop(other);
     world.rt.turn();
-    assert_eq!(world.rt.tasks(), 0, "the last one ends the fan");
-    assert!(world.fans.map.lock().is_empty(), "nothing of it is left");
+    assert_eq!(world.rt.tasks(), 0, "the last one ends the fan-out");
+    assert!(
+        world.fan_outs.map.lock().is_empty(),
+        "nothing of it is left"
+    );
     drop(subscription);
     assert_eq!(world.bus.counts().topics, 0);
 }
@@ -266,19 +273,22 @@ fn who_leaves_gets_what_the_others_get_after_it_by_itself() {
 #[test]
 fn what_does_not_suit_all_each_receives_by_itself() {
     let world = World::new();
-    let (socket, member) = world.follow(9);
+    let (socket, membership) = world.follow(9);
     let stale = Message::text("old").from_origin(Origin::Service(Generation::new(1)));
     world.bus.publish(&topic(), stale.into());
     world.rt.turn();
     assert_eq!(taken(&socket), (0, true, 1));
     assert_eq!(world.rt.tasks(), 0);
-    assert_eq!(texts(&mut member.leave().expect("it was lent")), ["old"]);
+    assert_eq!(
+        texts(&mut membership.leave().expect("it was lent")),
+        ["old"]
+    );
 
-    let (socket, member) = world.follow_with(9, 10);
+    let (socket, membership) = world.follow_with(9, 10);
     world.publish(&["12345", "123456"]);
     world.rt.turn();
     assert_eq!(taken(&socket), (0, true, 1), "more than is written at once");
-    drop(member);
+    drop(membership);
 }
 
 #[test]
@@ -286,15 +296,15 @@ fn what_an_older_instance_says_is_given_to_nobody_once_a_newer_client_follows() 
     for (newer, given) in [(2, 1), (3, 0)] {
         let world = World::new();
         let (older, _older_member) = world.follow(9);
-        let (socket, member) = world.follow_since(9, 100, newer);
+        let (socket, membership) = world.follow_since(9, 100, newer);
         let by_older = Message::text("a").from_origin(Origin::Service(Generation::new(2)));
         world.bus.publish(&topic(), by_older.into());
         world.rt.turn();
-        // The session of each follower then decides which messages its client receives.
+        // The session of each subscriber then decides which messages its client receives.
         let is_released = given == 0;
         let expected = (given, is_released, usize::from(is_released));
         assert_eq!([&older, &socket].map(|socket| taken(socket)), [expected; 2]);
-        let mut subscription = member.leave().expect("it was lent");
+        let mut subscription = membership.leave().expect("it was lent");
         assert_eq!(texts(&mut subscription).len(), 1 - given);
     }
 }
@@ -305,25 +315,25 @@ fn who_stands_elsewhere_joins_once_it_stands_where_the_others_do() {
     let (first, _member) = world.follow(9);
     world.publish(&["a"]);
     let socket = Arc::new(Socket::of(9));
-    let loan = Loan {
+    let subscriber = Subscriber {
         client: ClientId::new(1),
-        follower: Arc::clone(&socket) as Arc<dyn Follower>,
+        sink: Arc::clone(&socket) as Arc<dyn Sink>,
         subscription: world.bus.subscribe(&topic()).expect("there is room"),
         terms: Terms {
             bytes_max: 100,
             since: Generation::new(1),
         },
     };
-    let Err(loan) = world.fans.join(loan) else {
+    let Err(subscriber) = world.fan_outs.join(subscriber) else {
         panic!("the others still have something to receive");
     };
     assert_eq!(
         world.rt.tasks(),
         1,
-        "it waits rather than follow another fan"
+        "it waits rather than follow another fan-out"
     );
     world.rt.turn();
-    let Ok(_member) = world.fans.join(loan) else {
+    let Ok(_member) = world.fan_outs.join(subscriber) else {
         panic!("all stand at one place");
     };
     world.publish(&["b"]);
@@ -334,7 +344,7 @@ fn who_stands_elsewhere_joins_once_it_stands_where_the_others_do() {
 #[test]
 fn a_client_that_is_tapped_goes_on_by_itself_and_the_others_do_not() {
     let world = World::new();
-    let [(tapped, member), (other, _other)] = [(); 2].map(|()| world.follow(9));
+    let [(tapped, membership), (other, _other)] = [(); 2].map(|()| world.follow(9));
     world.publish(&["a"]);
     world.rt.turn();
     let client = ClientId::new(0);
@@ -351,15 +361,15 @@ fn a_client_that_is_tapped_goes_on_by_itself_and_the_others_do_not() {
     world.rt.turn();
     assert_eq!(taken(&tapped), (2, true, 1));
     assert_eq!(taken(&other), (3, false, 0));
-    let mut subscription = member.leave().expect("it was lent");
+    let mut subscription = membership.leave().expect("it was lent");
     assert_eq!(texts(&mut subscription), ["c"], "its session receives it");
     drop((tap, taps));
 }
 
 #[test]
-fn a_fan_is_full_at_its_limit_and_the_next_one_has_another() {
+fn a_fan_out_is_full_at_its_limit_and_the_next_one_has_another() {
     let world = World::new();
-    let mut members: Vec<_> = (0..FOLLOWERS_MAX).map(|_| world.follow(1)).collect();
+    let mut members: Vec<_> = (0..SUBSCRIBERS_MAX).map(|_| world.follow(1)).collect();
     assert_eq!(world.rt.tasks(), 1);
     let (socket, _member) = world.follow(1);
     assert_eq!(world.rt.tasks(), 2);
@@ -370,7 +380,7 @@ fn a_fan_is_full_at_its_limit_and_the_next_one_has_another() {
         .iter()
         .all(|(socket, _)| taken(socket) == (1, false, 0));
     assert!(all);
-    let _rest: Vec<_> = (1..FOLLOWERS_MAX).map(|_| world.follow(1)).collect();
+    let _rest: Vec<_> = (1..SUBSCRIBERS_MAX).map(|_| world.follow(1)).collect();
     assert_eq!(world.rt.tasks(), 2);
     members.pop();
     let _in_its_place = world.follow(1);
@@ -380,13 +390,13 @@ fn a_fan_is_full_at_its_limit_and_the_next_one_has_another() {
 }
 
 #[test]
-fn a_fan_whose_task_is_dropped_gives_all_back() {
+fn a_fan_out_whose_task_is_dropped_gives_all_back() {
     let world = World::new();
-    let (socket, member) = world.follow(9);
+    let (socket, membership) = world.follow(9);
     drop(std::mem::take(&mut *world.rt.list.lock()));
     assert_eq!(taken(&socket), (0, true, 1));
     world.publish(&["a"]);
-    assert_eq!(texts(&mut member.leave().expect("it was lent")), ["a"]);
+    assert_eq!(texts(&mut membership.leave().expect("it was lent")), ["a"]);
     let (socket, _member) = world.follow(9);
     world.publish(&["b"]);
     world.rt.turn();
@@ -419,26 +429,26 @@ fn where_tasks_run_at_no_one_place_nobody_follows() {
         }
     }
     let bus = InMemoryMessageBus::new(Window::default(), 8);
-    let fans = Fans::new(Anywhere(Still::new()), bus.clone(), Arc::default());
-    let loan = Loan {
+    let fan_outs = FanOuts::new(Anywhere(Still::new()), bus.clone(), Arc::default());
+    let subscriber = Subscriber {
         client: ClientId::new(1),
-        follower: Arc::new(Socket::of(0)),
+        sink: Arc::new(Socket::of(0)),
         subscription: bus.subscribe(&topic()).expect("there is room"),
         terms: Terms {
             bytes_max: 100,
             since: Generation::new(1),
         },
     };
-    assert!(fans.join(loan).is_err());
+    assert!(fan_outs.join(subscriber).is_err());
 }
 
 #[test]
-fn a_fan_without_followers_takes_nobody_who_stands_behind_it() {
+fn a_fan_out_without_subscribers_takes_nobody_who_stands_behind_it() {
     let world = World::new();
     let (_socket, _member) = world.follow(0);
-    let late = Loan {
+    let late = Subscriber {
         client: ClientId::new(1),
-        follower: Arc::new(Socket::of(9)),
+        sink: Arc::new(Socket::of(9)),
         subscription: world.bus.subscribe(&topic()).expect("there is room"),
         terms: Terms {
             bytes_max: 100,
@@ -447,14 +457,15 @@ fn a_fan_without_followers_takes_nobody_who_stands_behind_it() {
     };
     world.publish(&["a"]);
     world.rt.turn();
-    // The other follower is behind, and messages that are published already wake the fan no more.
-    let Err(mut late) = world.fans.join(late) else {
+    // The other subscriber is behind, and messages that are published already wake the fan-out no
+    // more.
+    let Err(mut late) = world.fan_outs.join(late) else {
         panic!("it would wait for what comes after that");
     };
     assert_eq!(texts(&mut late.subscription), ["a"]);
     assert!(
-        world.fans.join(late).is_ok(),
-        "now it stands where the fan does"
+        world.fan_outs.join(late).is_ok(),
+        "now it stands where the fan-out does"
     );
 }
 
@@ -479,27 +490,35 @@ fn a_fan_is_forgotten_with_its_last_member_and_others_of_its_topic_are_not() {
     let first = world.follow(1);
     let other = world.follow_with(1, 50);
     assert_eq!(world.rt.tasks(), 2, "they are written different amounts");
-    let fans = || world.fans.map.lock().values().map(Vec::len).sum::<usize>();
-    assert_eq!(fans(), 2);
+    let fan_outs = || {
+        world
+            .fan_outs
+            .map
+            .lock()
+            .values()
+            .map(Vec::len)
+            .sum::<usize>()
+    };
+    assert_eq!(fan_outs(), 2);
     drop(first);
-    assert_eq!(fans(), 1);
+    assert_eq!(fan_outs(), 1);
     drop(other);
-    assert!(world.fans.map.lock().is_empty());
+    assert!(world.fan_outs.map.lock().is_empty());
 }
 
 #[test]
 fn what_has_passed_is_counted_and_nothing_twice() {
     let world = World::new();
-    let followers: Vec<_> = (0..2 * WRITES_PER_TIME + 1)
+    let slots: Vec<_> = (0..2 * WRITES_PER_TIME + 1)
         .map(|_| world.follow(1))
         .collect();
-    followers[0].0.0.lock().counts = true;
-    followers[1].0.0.lock().room = 0;
+    slots[0].0.0.lock().counts = true;
+    slots[1].0.0.lock().room = 0;
     let message = Batch::from("a").stamped(Origin::Unknown, Instant::ZERO);
     world.bus.publish(&topic(), message);
     world.rt.turn();
     let counts = world.metrics.counts();
-    let passed = followers.len() as u64 - 2;
+    let passed = slots.len() as u64 - 2;
     assert_eq!(
         (counts.messages_out, counts.bytes_out),
         (passed, 3 * passed)
