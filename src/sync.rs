@@ -52,7 +52,7 @@ mod imp {
 
 mod waiters;
 
-pub(crate) use self::waiters::{Place, Waiters, Wakers};
+pub(crate) use self::waiters::{WaiterSlot, Waiters, Wakers};
 
 /// A value that the first caller makes; a loom model sees a single step.
 pub(crate) use std::sync::OnceLock;

@@ -10,7 +10,7 @@ use std::task::{Context, Poll};
 use crate::client::address::group;
 use crate::client::peer::Peer;
 use crate::planted::{self, Bug};
-use crate::sync::{Arc, Mutex, Place, Waiters};
+use crate::sync::{Arc, Mutex, WaiterSlot, Waiters};
 
 /// A pool of permits, one for each session; clones share it.
 #[derive(Clone, Debug)]
@@ -161,7 +161,7 @@ impl Drop for Permit {
 
 struct Watch<'a> {
     permits: &'a Permits,
-    place: Option<Place>,
+    place: Option<WaiterSlot>,
 }
 
 impl Watch<'_> {

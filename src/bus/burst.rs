@@ -12,7 +12,7 @@ use crate::wire::Frames;
 pub(crate) struct Burst {
     first: u64,
     frames: Frames,
-    marks: Box<[Mark]>,
+    spans: Box<[BatchSpan]>,
     /// The times at which services published the messages, as sums.
     published: Moments,
     /// The oldest service instance among the publishers; `None` if no service published a message.
@@ -21,7 +21,7 @@ pub(crate) struct Burst {
 
 /// The position of one batch among bytes that are to be written.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(crate) struct Mark {
+pub(crate) struct BatchSpan {
     /// The position where the first frame starts.
     pub(crate) start: usize,
     /// The position where the last frame ends.
@@ -33,15 +33,15 @@ pub(crate) struct Mark {
 
 /// The conditions under which a reader accepts a burst; it reads other messages batch by batch.
 #[derive(Clone, Copy, Debug)]
-pub(crate) struct Terms {
+pub(crate) struct BurstFilter {
     /// The largest length of all frames together, in bytes.
     pub(crate) bytes_max: usize,
     /// The oldest service instance whose messages the reader accepts.
     pub(crate) since: Generation,
 }
 
-impl Mark {
-    /// Makes the mark of a batch whose frames start at `start`.
+impl BatchSpan {
+    /// Makes the span of a batch whose frames start at `start`.
     pub(crate) fn of(batch: &Batch, start: usize) -> Self {
         Self {
             start,
@@ -67,22 +67,22 @@ impl Burst {
     ) -> Option<Self> {
         let frames = Frames::join(batches.clone().map(Batch::frames))?;
         let mut end = 0;
-        let marks = batches.clone().map(|batch| {
-            let mark = Mark::of(batch, end);
-            end = mark.end;
-            mark
+        let spans = batches.clone().map(|batch| {
+            let span = BatchSpan::of(batch, end);
+            end = span.end;
+            span
         });
-        let marks: Box<[Mark]> = marks.collect();
+        let spans: Box<[BatchSpan]> = spans.collect();
         let generations = batches.filter_map(|batch| match batch.origin() {
             Origin::Service(generation) => Some(*generation),
             Origin::Client(_) | Origin::Unknown => None,
         });
         Some(Self {
             first,
-            published: marks.iter().flat_map(Mark::each_published).collect(),
+            published: spans.iter().flat_map(BatchSpan::each_published).collect(),
             frames,
             oldest: generations.min(),
-            marks,
+            spans,
         })
     }
 
@@ -107,13 +107,13 @@ impl Burst {
     }
 
     /// The positions of the batches in [`bytes`](Self::bytes).
-    pub(crate) fn marks(&self) -> &[Mark] {
-        &self.marks
+    pub(crate) fn spans(&self) -> &[BatchSpan] {
+        &self.spans
     }
 
     /// Records the time from the publish of each message to `end`, at which this many writes ended.
     pub(crate) fn observe(&self, histogram: &Histogram, writes: u64, end: Instant) {
-        let each = || self.marks.iter().flat_map(Mark::each_published);
+        let each = || self.spans.iter().flat_map(BatchSpan::each_published);
         histogram.observe_since(&self.published, each, (end, writes));
     }
 
@@ -122,7 +122,7 @@ impl Burst {
         self.oldest.is_none_or(is_fresh)
     }
 
-    pub(super) fn suits(&self, terms: Terms) -> bool {
-        self.bytes().len() <= terms.bytes_max && self.is_since(terms.since)
+    pub(super) fn suits(&self, filter: BurstFilter) -> bool {
+        self.bytes().len() <= filter.bytes_max && self.is_since(filter.since)
     }
 }

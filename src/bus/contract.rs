@@ -205,7 +205,10 @@ pub fn a_waiting_publisher_does_not_wait_for_nobody(make: &impl Make) {
     assert_eq!(publisher.offer(&mut cx, text(0)), Offered::Published(1));
     assert_eq!(publisher.offer(&mut cx, text(1)), Offered::Full(text(1)));
     drop(full);
-    assert_eq!(publisher.offer(&mut cx, text(1)), Offered::Nobody(text(1)));
+    assert_eq!(
+        publisher.offer(&mut cx, text(1)),
+        Offered::NoSubscribers(text(1))
+    );
 }
 
 fn window(messages: usize) -> Window {

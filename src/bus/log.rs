@@ -17,7 +17,7 @@ use std::collections::VecDeque;
 use std::sync::Arc;
 
 use super::batch::Batch;
-use super::burst::{Burst, Terms};
+use super::burst::{Burst, BurstFilter};
 use super::counts::TopicCounts;
 use super::message::Message;
 use crate::limits::Window;
@@ -142,7 +142,7 @@ impl Log {
         let unread = self.tail - position;
         self.counts.lost_unsubscribed += planted::none(Bug::UnreadNotCounted, unread);
         self.counts.pending -= unread;
-        self.leave(position, 1);
+        self.remove_readers(position, 1);
         self.free_read();
     }
 
@@ -176,7 +176,7 @@ impl Log {
         let mut bytes = 0;
         // The reader leaves its entry before the walk, so that an entry without other readers
         // counts none, and `take` moves its messages out instead of cloning them.
-        self.leave(cursor.0, 1);
+        self.remove_readers(cursor.0, 1);
         let start = cursor.0;
         let mut index = self.index(start);
         while let Some(entry) = self.entries.get(index) {
@@ -206,7 +206,7 @@ impl Log {
                 break;
             }
         }
-        self.stand(cursor.0, 1);
+        self.add_readers(cursor.0, 1);
         self.count_delivered(cursor.0 - start);
         self.free_burst();
         lost
@@ -251,9 +251,9 @@ impl Log {
         let superseded = newest - start;
         self.counts.lost_superseded += superseded;
         self.counts.pending -= superseded;
-        self.leave(start, 1);
+        self.remove_readers(start, 1);
         cursor.0 = self.tail;
-        self.stand(self.tail, 1);
+        self.add_readers(self.tail, 1);
         self.count_delivered(1);
         self.free_read();
         Some((missed, message))
@@ -261,48 +261,54 @@ impl Log {
 
     /// Moves readers that stand at `at` to the tail, and returns the messages in between as one
     /// burst, which is made once for all readers that stand there. Returns `None` if the readers
-    /// must read batch by batch: messages were lost, or the burst does not meet `terms`.
+    /// must read batch by batch: messages were lost, or the burst does not meet `filter`.
     pub(super) fn burst(
         &mut self,
         at: &mut u64,
         readers: usize,
-        terms: Terms,
+        filter: BurstFilter,
     ) -> Option<Arc<Burst>> {
-        let burst = self.made(*at).or_else(|| self.make(*at, terms));
-        let burst = burst.filter(|burst| burst.suits(terms))?;
-        self.leave(*at, readers);
+        let burst = self
+            .cached_burst(*at)
+            .or_else(|| self.make_burst(*at, filter));
+        let burst = burst.filter(|burst| burst.suits(filter))?;
+        self.remove_readers(*at, readers);
         self.count_delivered((self.tail - *at) * readers as u64);
         *at = self.tail;
-        self.stand(self.tail, readers);
+        self.add_readers(self.tail, readers);
         self.free_read();
         Some(burst)
     }
 
     /// Does what [`burst`](Self::burst) does, for one reader. A reader that stands alone gets
     /// `None` unless the burst is made already: only other readers would make up for its copy.
-    pub(super) fn burst_of_one(&mut self, cursor: &mut Cursor, terms: Terms) -> Option<Arc<Burst>> {
-        let is_alone = self.standing_at(cursor.0) == 1;
-        if is_alone && self.made(cursor.0).is_none() {
+    pub(super) fn burst_of_one(
+        &mut self,
+        cursor: &mut Cursor,
+        filter: BurstFilter,
+    ) -> Option<Arc<Burst>> {
+        let is_alone = self.count_readers_at(cursor.0) == 1;
+        if is_alone && self.cached_burst(cursor.0).is_none() {
             return None;
         }
-        self.burst(&mut cursor.0, 1, terms)
+        self.burst(&mut cursor.0, 1, filter)
     }
 
     /// The burst made for another reader, if it reaches from `at` to the tail.
-    fn made(&self, at: u64) -> Option<Arc<Burst>> {
-        let made = self.burst.as_ref()?;
-        let is_all = made.first() == at && made.end() == self.tail;
-        is_all.then(|| Arc::clone(made))
+    fn cached_burst(&self, at: u64) -> Option<Arc<Burst>> {
+        let burst = self.burst.as_ref()?;
+        let is_all = burst.first() == at && burst.end() == self.tail;
+        is_all.then(|| Arc::clone(burst))
     }
 
-    fn make(&mut self, at: u64, terms: Terms) -> Option<Arc<Burst>> {
+    fn make_burst(&mut self, at: u64, filter: BurstFilter) -> Option<Arc<Burst>> {
         if at < self.head() {
             return None;
         }
         let entries = self.entries.range(self.index(at)..);
         let batches = entries.map(|entry| &entry.batch);
         let bytes: usize = batches.clone().map(Batch::bytes).sum();
-        if bytes > terms.bytes_max {
+        if bytes > filter.bytes_max {
             return None;
         }
         let burst = Arc::new(Burst::of(at, batches)?);
@@ -316,7 +322,7 @@ impl Log {
     }
 
     /// The number of readers that stand at this offset; 0 before the window.
-    fn standing_at(&self, offset: u64) -> usize {
+    fn count_readers_at(&self, offset: u64) -> usize {
         if offset < self.head() {
             return 0;
         }
@@ -345,7 +351,7 @@ impl Log {
     }
 
     /// Removes this many readers from an offset.
-    fn leave(&mut self, offset: u64, readers: usize) {
+    fn remove_readers(&mut self, offset: u64, readers: usize) {
         let standing = self.readers_at(offset);
         assert!(
             *standing >= readers,
@@ -355,7 +361,7 @@ impl Log {
     }
 
     /// Adds this many readers at an offset.
-    fn stand(&mut self, offset: u64, readers: usize) {
+    fn add_readers(&mut self, offset: u64, readers: usize) {
         *self.readers_at(offset) += readers;
     }
 
@@ -405,7 +411,7 @@ impl Log {
     /// Frees the burst if no reader stands where it starts.
     fn free_burst(&mut self) {
         let first = self.burst.as_ref().map(|burst| burst.first());
-        if first.is_some_and(|first| self.standing_at(first) == 0) {
+        if first.is_some_and(|first| self.count_readers_at(first) == 0) {
             self.burst = None;
         }
     }

@@ -90,14 +90,14 @@ impl InMemoryMessageBus {
         self.topics.taps.is_topic_tapped(topic)
     }
 
-    /// The number of publishers that wait on this topic until their messages are dealt with.
+    /// The number of publishers that wait on this topic until their messages are processed.
     #[cfg(all(test, not(feature = "loom")))]
-    pub(super) fn waiting_for_turns(&self, topic: &Topic) -> usize {
+    pub(super) fn waiting_for_processed(&self, topic: &Topic) -> usize {
         let state = self.topics.find(topic).expect("it has a subscriber");
         state.lock().waiting_publishers().1
     }
 
-    /// Whether the topic exists and is marked as tapped.
+    /// Whether the topic exists and is spaned as tapped.
     #[cfg(all(test, feature = "loom"))]
     pub(super) fn is_marked(&self, topic: &Topic) -> bool {
         let state = self.topics.find(topic);

@@ -12,7 +12,7 @@ mod counts;
 
 mod log;
 
-mod turns;
+mod processed;
 
 mod state;
 
@@ -46,7 +46,7 @@ pub use self::taps::Tapped;
 pub use self::topic::{ClientId, NameError, ServiceName, Topic};
 pub use self::topics::SubscribeError;
 
-pub(crate) use self::burst::{Burst, Mark, Terms};
+pub(crate) use self::burst::{BatchSpan, Burst, BurstFilter};
 pub(crate) use self::shared_cursor::SharedCursor;
 
 /// Publishes messages by topic, and subscribes to topics.

@@ -11,8 +11,8 @@ use loom::future::block_on;
 use loom::thread;
 
 use super::{
-    Batch, Generation, InMemoryMessageBus, Message, MessageBus, Offered, Publisher, Received,
-    SharedCursor, Subscription, Terms, Topic,
+    Batch, BurstFilter, Generation, InMemoryMessageBus, Message, MessageBus, Offered, Publisher,
+    Received, SharedCursor, Subscription, Topic,
 };
 use crate::limits::Window;
 use crate::sync::{Arc, AtomicU64, Mutex, Ordering, model};
@@ -21,7 +21,7 @@ mod batches;
 mod taps;
 
 /// Conditions that each message of these models meets.
-const TERMS: Terms = Terms {
+const TERMS: BurstFilter = BurstFilter {
     bytes_max: 100,
     since: Generation::new(1),
 };
@@ -52,7 +52,7 @@ fn publish(bus: &InMemoryMessageBus, text: &str) -> usize {
 fn publish_with_room(publisher: &mut Publisher, text: &str) -> usize {
     block_on(poll_fn(|cx| match publisher.offer(cx, text.into()) {
         Offered::Full(_) => Poll::Pending,
-        Offered::Nobody(_) => Poll::Ready(0),
+        Offered::NoSubscribers(_) => Poll::Ready(0),
         Offered::Published(subscribers) => Poll::Ready(subscribers),
     }))
 }
@@ -409,7 +409,7 @@ fn a_shared_cursor_and_who_leaves_it_get_every_message_once() {
     });
 }
 
-/// A publisher waits until its messages are dealt with, against a reader that answers each message
+/// A publisher waits until its messages are processed, against a reader that answers each message
 /// before it polls for the next, or leaves after the last; preemptions unbounded.
 ///
 /// Catches: a turn that is over before the answers are published, and a reader that polls again or
@@ -437,7 +437,7 @@ fn a_turn_is_over_once_all_is_answered_and_who_waits_for_it_is_woken() {
             for text in ["a", "b"] {
                 assert_eq!(publish_with_room(&mut publisher, text), 1);
             }
-            block_on(poll_fn(|cx| publisher.poll_turn(cx)));
+            block_on(poll_fn(|cx| publisher.poll_processed(cx)));
             assert_eq!(answers.load(Ordering::SeqCst), 2);
             drop(service.join().expect("no panic"));
             assert_empty(&bus);

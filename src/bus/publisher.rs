@@ -7,7 +7,7 @@ use super::batch::Batch;
 use super::state::{Offer, TopicState};
 use super::topic::Topic;
 use super::topics::Topics;
-use crate::sync::{Arc, Place};
+use crate::sync::{Arc, WaiterSlot};
 
 /// A publisher to one topic, which remembers where the topic is and can wait for room so that no
 /// subscriber loses a message.
@@ -18,11 +18,11 @@ pub struct Publisher {
     /// The topic found by the last look-up; the bus may have removed it since.
     state: Option<Arc<TopicState>>,
     /// The slot at `state` where the task waits for room, if it waits.
-    parked: Option<Place>,
-    /// The slot at `state` where the task waits until its messages are dealt with, if it waits.
-    turn: Option<Place>,
+    parked: Option<WaiterSlot>,
+    /// The slot at `state` where the task waits until its messages are processed, if it waits.
+    processed_waiter: Option<WaiterSlot>,
     /// The offset after the last message that was offered and published at `state`.
-    said: Option<NonZeroU64>,
+    published_end: Option<NonZeroU64>,
 }
 
 /// The result of an offer of a [`Publisher`].
@@ -35,7 +35,7 @@ pub enum Offered {
     /// The task is woken once there may be room, or once there is no subscriber left to wait for.
     Full(Batch),
     /// The topic has no subscriber: no message was published.
-    Nobody(Batch),
+    NoSubscribers(Batch),
     /// All messages were published, to this many subscribers.
     Published(usize),
 }
@@ -47,8 +47,8 @@ impl Publisher {
             topic,
             state,
             parked: None,
-            turn: None,
-            said: None,
+            processed_waiter: None,
+            published_end: None,
         }
     }
 
@@ -70,7 +70,7 @@ impl Publisher {
         let told = self.topics.copy_for_taps(&batch);
         let messages = batch.len();
         let offer = self.offer_there(cx, batch);
-        self.note_said(&offer, messages);
+        self.note_published(&offer, messages);
         match offer {
             Offer::Published(published) => {
                 self.topics.tell_published(&self.topic, told, published);
@@ -86,7 +86,7 @@ impl Publisher {
                 }
                 Offered::Full(left)
             }
-            Offer::Nobody(batch) => Offered::Nobody(batch),
+            Offer::NoSubscribers(batch) => Offered::NoSubscribers(batch),
         }
     }
 
@@ -94,7 +94,7 @@ impl Publisher {
     fn offer_there(&mut self, cx: &mut Context<'_>, batch: Batch) -> Offer {
         let batch = match &self.state {
             Some(state) => match state.offer(batch, &mut self.parked, cx.waker()) {
-                Offer::Nobody(batch) => batch,
+                Offer::NoSubscribers(batch) => batch,
                 offer @ (Offer::Full(..) | Offer::Published(_)) => return offer,
             },
             None => batch,
@@ -104,62 +104,64 @@ impl Publisher {
         self.look_up();
         match &self.state {
             Some(state) => state.offer(batch, &mut self.parked, cx.waker()),
-            None => Offer::Nobody(batch),
+            None => Offer::NoSubscribers(batch),
         }
     }
 
     /// Notes the offset after the last published message of `messages` offered ones.
-    fn note_said(&mut self, offer: &Offer, messages: usize) {
+    fn note_published(&mut self, offer: &Offer, messages: usize) {
         let (published, count) = match offer {
             Offer::Published(published) => (published, messages),
             Offer::Full(left, Some(published)) => (published, messages - left.len()),
-            Offer::Full(_, None) | Offer::Nobody(_) => return,
+            Offer::Full(_, None) | Offer::NoSubscribers(_) => return,
         };
-        self.said = NonZeroU64::new(published.first + count as u64);
+        self.published_end = NonZeroU64::new(published.first + count as u64);
     }
 
     /// Looks the topic up again; gives up every wait at the topic found before.
     fn look_up(&mut self) {
         self.withdraw();
-        self.leave_turns();
-        self.said = None;
+        self.leave_processed();
+        self.published_end = None;
         self.state = self.topics.find(&self.topic);
     }
 
-    /// Polls until the messages of this publisher are dealt with: each reader of the topic has
+    /// Polls until the messages of this publisher are processed: each reader of the topic has
     /// received the last of them and has asked for more since, or has left.
     ///
     /// The task is woken at that time.
-    pub(crate) fn poll_turn(&mut self, cx: &mut Context<'_>) -> Poll<()> {
-        match (&self.state, self.said) {
-            (Some(state), Some(said)) => state.poll_turn(said, &mut self.turn, cx.waker()),
+    pub(crate) fn poll_processed(&mut self, cx: &mut Context<'_>) -> Poll<()> {
+        match (&self.state, self.published_end) {
+            (Some(state), Some(published_end)) => {
+                state.poll_processed(published_end, &mut self.processed_waiter, cx.waker())
+            }
             (Some(_) | None, _) => Poll::Ready(()),
         }
     }
 
     /// Whether a message of this publisher was published at the topic found last.
-    pub(crate) fn has_said(&self) -> bool {
-        self.said.is_some()
+    pub(crate) fn has_published(&self) -> bool {
+        self.published_end.is_some()
     }
 
     /// Treats all messages published so far, by any publisher, as messages of this publisher, for
-    /// [`poll_turn`](Self::poll_turn).
+    /// [`poll_processed`](Self::poll_processed).
     pub(crate) fn adopt(&mut self) {
         self.look_up();
         let next = self.state.as_ref().map_or(0, |state| state.next_offset());
-        self.said = NonZeroU64::new(next);
+        self.published_end = NonZeroU64::new(next);
     }
 
-    fn leave_turns(&mut self) {
-        if let (Some(state), Some(place)) = (&self.state, self.turn.take()) {
-            state.leave_turns(place);
+    fn leave_processed(&mut self) {
+        if let (Some(state), Some(waiter)) = (&self.state, self.processed_waiter.take()) {
+            state.leave_processed(waiter);
         }
     }
 
     /// Stops waiting for room, and wakes another waiting publisher if there is room.
     pub fn withdraw(&mut self) {
-        if let (Some(state), Some(place)) = (&self.state, self.parked.take()) {
-            state.leave(place);
+        if let (Some(state), Some(waiter)) = (&self.state, self.parked.take()) {
+            state.leave(waiter);
         }
     }
 }
@@ -167,6 +169,6 @@ impl Publisher {
 impl Drop for Publisher {
     fn drop(&mut self) {
         self.withdraw();
-        self.leave_turns();
+        self.leave_processed();
     }
 }

@@ -3,17 +3,17 @@
 use std::sync::Arc as StdArc;
 use std::task::{Context, Poll};
 
-use super::burst::{Burst, Terms};
+use super::burst::{Burst, BurstFilter};
 use super::state::{Read, TopicState};
 use super::subscription::Subscription;
-use crate::sync::{Arc, Place};
+use crate::sync::{Arc, WaiterSlot};
 
 /// The common position of several subscribers to one topic.
 #[derive(Debug)]
 pub(crate) struct SharedCursor {
     state: Arc<TopicState>,
     /// `None` only while the cursor is being dropped.
-    place: Option<Place>,
+    waiter: Option<WaiterSlot>,
     /// The offset of the next message for all members.
     at: u64,
     members: usize,
@@ -23,10 +23,10 @@ impl SharedCursor {
     /// Makes a cursor without members, at the position of this subscription.
     pub(crate) fn beside(subscription: &Subscription) -> Self {
         let state = Arc::clone(subscription.state());
-        let place = Some(state.lock().subscribers.enter());
+        let waiter = Some(state.lock().subscribers.enter());
         Self {
             state,
-            place,
+            waiter,
             at: subscription.next_offset(),
             members: 0,
         }
@@ -67,15 +67,15 @@ impl SharedCursor {
     pub(crate) fn poll_burst(
         &mut self,
         cx: &mut Context<'_>,
-        terms: Terms,
+        filter: BurstFilter,
     ) -> Poll<Option<StdArc<Burst>>> {
-        let place = self.place.as_ref().expect("only drop takes the place");
+        let waiter = self.waiter.as_ref().expect("only drop takes the place");
         let (at, members) = (&mut self.at, self.members);
-        let read = self.state.read(place, cx, |log| {
+        let read = self.state.read(waiter, cx, |log| {
             if *at == log.tail() {
                 return Read::None;
             }
-            match log.burst(at, members, terms) {
+            match log.burst(at, members, filter) {
                 Some(burst) => Read::All(Some(burst)),
                 None => Read::Part(None),
             }
@@ -87,8 +87,8 @@ impl SharedCursor {
 impl Drop for SharedCursor {
     fn drop(&mut self) {
         debug_assert_eq!(self.members, 0, "each member leaves");
-        if let Some(place) = self.place.take() {
-            let waker = self.state.lock().subscribers.leave(place);
+        if let Some(waiter) = self.waiter.take() {
+            let waker = self.state.lock().subscribers.leave(waiter);
             drop(waker);
         }
     }

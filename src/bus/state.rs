@@ -6,11 +6,11 @@ use std::task::{Context, Poll, Waker};
 use super::batch::Batch;
 use super::counts::TopicCounts;
 use super::log::{Cursor, Log};
+use super::processed::ProcessedWaiters;
 use super::topic::Topic;
-use super::turns::Turns;
 use crate::limits::Window;
 use crate::planted::{self, Bug};
-use crate::sync::{AtomicU64, Mutex, MutexGuard, Ordering, Place, Waiters, Wakers};
+use crate::sync::{AtomicU64, Mutex, MutexGuard, Ordering, WaiterSlot, Waiters, Wakers};
 
 /// The result of a publish.
 #[derive(Clone, Copy, Debug)]
@@ -32,7 +32,7 @@ pub(super) enum Offer {
     /// The messages before the batch were published if there is a second field.
     Full(Batch, Option<Published>),
     /// The topic has no subscribers: the bus has removed it.
-    Nobody(Batch),
+    NoSubscribers(Batch),
     /// All messages were published.
     Published(Published),
 }
@@ -97,15 +97,15 @@ pub(super) struct Guarded {
 struct Publishers {
     /// Publishers that wait for room.
     room: Waiters,
-    /// Publishers that wait until their messages are dealt with.
-    turns: Turns,
+    /// Publishers that wait until their messages are processed.
+    processed: ProcessedWaiters,
 }
 
 /// The position and the waiter slot of one subscriber.
 #[derive(Debug)]
 pub(super) struct Slot {
     pub(super) cursor: Cursor,
-    pub(super) place: Place,
+    pub(super) waiter: WaiterSlot,
     /// Whether the last read parked the task, even if a publish has woken the task since.
     pub(super) parked: bool,
 }
@@ -131,7 +131,7 @@ impl Guarded {
         let log = self.log.as_deref_mut();
         Slot {
             cursor: log.map_or(Cursor::START, Log::attach),
-            place: self.subscribers.enter(),
+            waiter: self.subscribers.enter(),
             parked: false,
         }
     }
@@ -143,7 +143,7 @@ impl Guarded {
         if let Some(log) = &mut self.log {
             log.detach(&slot.cursor);
         }
-        self.subscribers.leave(slot.place)
+        self.subscribers.leave(slot.waiter)
     }
 
     /// The log, which is made if it does not exist yet.
@@ -182,20 +182,21 @@ impl Guarded {
         waiting.unpark_some(room.saturating_sub(waiting.awake()))
     }
 
-    /// Takes out the wakers of the publishers that wait for their turn, if the first may be over.
-    pub(super) fn unpark_turns(&mut self) -> Option<Box<Wakers>> {
+    /// Takes out the wakers of the publishers that wait until their messages are processed, if
+    /// those of the first may be.
+    pub(super) fn unpark_processed(&mut self) -> Option<Box<Wakers>> {
         let publishers = self.publishers.as_deref()?;
-        let first = publishers.turns.first()?;
-        if !self.has_dealt_with(first) {
+        let first = publishers.processed.first()?;
+        if !self.has_processed(first) {
             return None;
         }
-        let turns = &mut self.publishers.as_deref_mut()?.turns;
-        Some(Box::new(turns.unpark()))
+        let processed = &mut self.publishers.as_deref_mut()?.processed;
+        Some(Box::new(processed.unpark()))
     }
 
     /// Whether each reader has received all messages before this offset and has asked for more
     /// since. A reader that has left counts as one that has.
-    fn has_dealt_with(&self, before: NonZeroU64) -> bool {
+    fn has_processed(&self, before: NonZeroU64) -> bool {
         let received = self.log().map_or(0, Log::head);
         // A reader that was woken and has not polled since may still answer the message before
         // `before`.
@@ -203,32 +204,33 @@ impl Guarded {
         self.readers == 0 || received > before.get() || (received == before.get() && asks_for_more)
     }
 
-    /// The number of publishers that wait for room, and of publishers that wait for their turn.
+    /// The number of publishers that wait for room, and of publishers that wait until their
+    /// messages are processed.
     #[cfg(all(test, not(feature = "loom")))]
     pub(super) fn waiting_publishers(&self) -> (usize, usize) {
-        self.publishers
-            .as_ref()
-            .map_or((0, 0), |waiting| (waiting.room.len(), waiting.turns.len()))
+        self.publishers.as_ref().map_or((0, 0), |waiting| {
+            (waiting.room.len(), waiting.processed.len())
+        })
     }
 
     /// Parks a publisher that waits for room.
     #[must_use = "a waker is dropped after unlocking"]
-    fn park_publisher(&mut self, place: &mut Option<Place>, waker: &Waker) -> Option<Waker> {
+    fn park_publisher(&mut self, waiter: &mut Option<WaiterSlot>, waker: &Waker) -> Option<Waker> {
         let waiting = &mut self.publishers.get_or_insert_default().room;
-        let place = place.get_or_insert_with(|| waiting.enter());
-        waiting.park(place, waker)
+        let waiter = waiter.get_or_insert_with(|| waiting.enter());
+        waiting.park(waiter, waker)
     }
 
     /// Removes a publisher that waits for room.
     #[must_use = "a waker is dropped after unlocking"]
-    fn leave_publisher(&mut self, place: &mut Option<Place>) -> Option<Waker> {
-        self.publishers.as_mut()?.room.leave(place.take()?)
+    fn leave_publisher(&mut self, waiter: &mut Option<WaiterSlot>) -> Option<Waker> {
+        self.publishers.as_mut()?.room.leave(waiter.take()?)
     }
 
     /// Removes a publisher that waits for its turn.
     #[must_use = "a waker is dropped after unlocking"]
-    fn leave_turns(&mut self, place: &mut Option<Place>) -> Option<Waker> {
-        self.publishers.as_mut()?.turns.leave(place.take()?)
+    fn leave_processed(&mut self, waiter: &mut Option<WaiterSlot>) -> Option<Waker> {
+        self.publishers.as_mut()?.processed.leave(waiter.take()?)
     }
 }
 
@@ -283,29 +285,29 @@ impl TopicState {
     }
 
     /// Publishes the first messages of a batch, as many as fit without a loss to any subscriber. If
-    /// some are left, parks the task at `place`, or at a new slot if that is `None`.
+    /// some are left, parks the task at `waiter`, or at a new slot if that is `None`.
     pub(super) fn offer(
         &self,
         mut batch: Batch,
-        place: &mut Option<Place>,
+        waiter: &mut Option<WaiterSlot>,
         waker: &Waker,
     ) -> Offer {
         let mut guarded = self.guarded.lock();
         if guarded.readers == 0 {
-            let left = guarded.leave_publisher(place);
+            let left = guarded.leave_publisher(waiter);
             drop(guarded);
             drop(left);
-            return Offer::Nobody(batch);
+            return Offer::NoSubscribers(batch);
         }
         // Look and park happen under one lock: room that comes after the look wakes this publisher.
         let fitting = guarded.log_mut().fitting(&batch);
         let (offer, replaced) = if fitting == batch.len() {
             let published = guarded.append(batch);
-            (Offer::Published(published), guarded.leave_publisher(place))
+            (Offer::Published(published), guarded.leave_publisher(waiter))
         } else {
             let front = (fitting > 0).then(|| batch.split_front(fitting));
             let published = front.map(|front| guarded.append(front));
-            let replaced = guarded.park_publisher(place, waker);
+            let replaced = guarded.park_publisher(waiter, waker);
             (Offer::Full(batch, published), replaced)
         };
         let wakers = (fitting > 0).then(|| self.announce(&mut guarded));
@@ -324,9 +326,9 @@ impl TopicState {
     }
 
     /// Removes a publisher that waits for room.
-    pub(super) fn leave(&self, place: Place) {
+    pub(super) fn leave(&self, waiter: WaiterSlot) {
         let mut guarded = self.guarded.lock();
-        let left = guarded.leave_publisher(&mut Some(place));
+        let left = guarded.leave_publisher(&mut Some(waiter));
         // A woken publisher owns a reserved slot: the slot goes to the next waiting publisher.
         let publishers = guarded.unpark_publishers();
         drop(guarded);
@@ -340,20 +342,20 @@ impl TopicState {
         self.tail.load(Ordering::Acquire)
     }
 
-    /// Polls until the messages before this offset are dealt with. Until then the task is parked at
-    /// `place`, or at a new slot if that is `None`.
-    pub(super) fn poll_turn(
+    /// Polls until the messages before this offset are processed. Until then the task is parked at
+    /// `waiter`, or at a new slot if that is `None`.
+    pub(super) fn poll_processed(
         &self,
         before: NonZeroU64,
-        place: &mut Option<Place>,
+        waiter: &mut Option<WaiterSlot>,
         waker: &Waker,
     ) -> Poll<()> {
         let mut guarded = self.guarded.lock();
-        let (poll, replaced) = if guarded.has_dealt_with(before) {
-            (Poll::Ready(()), guarded.leave_turns(place))
+        let (poll, replaced) = if guarded.has_processed(before) {
+            (Poll::Ready(()), guarded.leave_processed(waiter))
         } else {
-            let turns = &mut guarded.publishers.get_or_insert_default().turns;
-            (Poll::Pending, turns.park(before, place, waker))
+            let processed = &mut guarded.publishers.get_or_insert_default().processed;
+            (Poll::Pending, processed.park(before, waiter, waker))
         };
         drop(guarded);
         drop(replaced);
@@ -361,15 +363,15 @@ impl TopicState {
     }
 
     /// Removes a publisher that waits for its turn.
-    pub(super) fn leave_turns(&self, place: Place) {
-        let left = self.guarded.lock().leave_turns(&mut Some(place));
+    pub(super) fn leave_processed(&self, waiter: WaiterSlot) {
+        let left = self.guarded.lock().leave_processed(&mut Some(waiter));
         drop(left);
     }
 
-    /// Runs `read` on the log, and parks the task at `place` if the result says so.
+    /// Runs `read` on the log, and parks the task at `waiter` if the result says so.
     pub(super) fn read<T>(
         &self,
-        place: &Place,
+        waiter: &WaiterSlot,
         cx: &mut Context<'_>,
         read: impl FnOnce(&mut Log) -> Read<T>,
     ) -> Read<T> {
@@ -377,16 +379,16 @@ impl TopicState {
         // Read and park happen under one lock: a publish comes before both or wakes the task.
         let read = guarded.log.as_deref_mut().map_or(Read::None, read);
         let park = read.is_parked();
-        let replaced = park.then(|| guarded.subscribers.park(place, cx.waker()));
+        let replaced = park.then(|| guarded.subscribers.park(waiter, cx.waker()));
         let publishers = guarded.unpark_publishers();
-        let turns = guarded.unpark_turns();
+        let processed = guarded.unpark_processed();
         drop(guarded);
         drop(replaced);
         if !planted::is(Bug::RoomWakesNobody) {
             publishers.wake();
         }
-        if let Some(turns) = turns {
-            turns.wake();
+        if let Some(processed) = processed {
+            processed.wake();
         }
         read
     }
@@ -394,7 +396,7 @@ impl TopicState {
     /// Parks the task even if there are unread messages, and returns the kept payload bytes.
     pub(super) fn watch(&self, slot: &Slot, cx: &mut Context<'_>) -> usize {
         let mut guarded = self.guarded.lock();
-        let replaced = guarded.subscribers.park(&slot.place, cx.waker());
+        let replaced = guarded.subscribers.park(&slot.waiter, cx.waker());
         let bytes = guarded.log().map_or(0, Log::bytes);
         drop(guarded);
         drop(replaced);

@@ -5,7 +5,7 @@ use std::sync::Arc as StdArc;
 use std::task::{Context, Poll};
 
 use super::batch::Batch;
-use super::burst::{Burst, Terms};
+use super::burst::{Burst, BurstFilter};
 use super::log::{Amount, Cursor, Log};
 use super::message::Message;
 use super::state::{Read, Slot, TopicState};
@@ -60,8 +60,8 @@ impl Subscription {
 
     /// Removes the waker of the parked task, so that no message wakes the task until the next poll.
     pub(super) fn unpark(&mut self) {
-        let place = &self.slot().place;
-        let waker = self.state.lock().subscribers.unpark_one(place);
+        let waiter = &self.slot().waiter;
+        let waker = self.state.lock().subscribers.unpark_one(waiter);
         drop(waker);
         self.moved();
     }
@@ -92,13 +92,13 @@ impl Subscription {
     pub(crate) fn poll_burst(
         &mut self,
         cx: &mut Context<'_>,
-        terms: Terms,
+        filter: BurstFilter,
     ) -> Poll<Option<StdArc<Burst>>> {
         self.read(cx, |log, cursor| {
             if !log.is_ready(cursor) {
                 return Read::None;
             }
-            match log.burst_of_one(cursor, terms) {
+            match log.burst_of_one(cursor, filter) {
                 Some(burst) => Read::All(Some(burst)),
                 None => Read::Part(None),
             }
@@ -114,7 +114,7 @@ impl Subscription {
         let slot = self.slot.as_mut().expect("only drop takes the slot");
         let read = self
             .state
-            .read(&slot.place, cx, |log| read(log, &mut slot.cursor));
+            .read(&slot.waiter, cx, |log| read(log, &mut slot.cursor));
         slot.parked = read.is_parked();
         read.into_poll()
     }

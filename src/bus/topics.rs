@@ -233,7 +233,7 @@ impl Topics {
         let mut guarded = state.lock();
         let waker = guarded.leave(slot);
         let publishers = guarded.unpark_publishers();
-        let turns = guarded.unpark_turns();
+        let processed = guarded.unpark_processed();
         let is_last = guarded.readers() == 0;
         if is_last && !planted::is(Bug::CountsForgotten) {
             // Under both locks, so that the counts are seen in the topic or in `retired`, never in
@@ -246,15 +246,15 @@ impl Topics {
         drop(map);
         drop((waker, removed));
         publishers.wake();
-        if let Some(turns) = turns {
-            turns.wake();
+        if let Some(processed) = processed {
+            processed.wake();
         }
     }
 
-    /// Adds or removes a tap, and marks a tapped topic accordingly.
+    /// Adds or removes a tap, and span a tapped topic accordingly.
     ///
     /// The map's lock is held meanwhile: a topic that another thread makes at the same time is
-    /// marked by `subscribe` or here.
+    /// spaned by `subscribe` or here.
     pub(super) fn change_taps(&self, tapped: &Tapped, change: impl FnOnce(&Taps, &Tapped)) {
         let map = self.map.lock();
         change(&self.taps, tapped);

@@ -20,7 +20,9 @@ use futures::FutureExt;
 use futures::future::{AbortHandle, Abortable, BoxFuture};
 use slab::Slab;
 
-use crate::bus::{Burst, ClientId, InMemoryMessageBus, SharedCursor, Subscription, Terms, Topic};
+use crate::bus::{
+    Burst, BurstFilter, ClientId, InMemoryMessageBus, SharedCursor, Subscription, Topic,
+};
 use crate::metrics::Metrics;
 use crate::rt::{Instant, Runtime, WorkerId};
 use crate::shards::Shards;
@@ -78,7 +80,7 @@ pub(crate) struct FanOut {
 struct State {
     cursor: SharedCursor,
     slots: Slab<Slot>,
-    terms: Terms,
+    filter: BurstFilter,
     /// The version of the bus's taps at which no subscriber was tapped.
     taps_version: u64,
     /// Whether the task has ended.
@@ -114,7 +116,7 @@ pub(crate) struct Subscriber {
     pub(crate) client: ClientId,
     pub(crate) sink: Arc<dyn Sink>,
     pub(crate) subscription: Subscription,
-    pub(crate) terms: Terms,
+    pub(crate) filter: BurstFilter,
 }
 
 /// The fan-outs of an application.
@@ -194,14 +196,14 @@ impl FanOut {
     fn join(self: &Arc<Self>, mut subscriber: Subscriber) -> JoinOutcome {
         let mut state = self.state.lock();
         let is_full = state.cursor.members() >= SUBSCRIBERS_MAX;
-        let has_same_limit = state.terms.bytes_max == subscriber.terms.bytes_max;
+        let has_same_limit = state.filter.bytes_max == subscriber.filter.bytes_max;
         if state.is_over || is_full || !has_same_limit {
             return JoinOutcome::Refused(subscriber);
         }
         if !state.cursor.join(&mut subscriber.subscription) {
             return JoinOutcome::OtherOffset(subscriber);
         }
-        state.terms.since = state.terms.since.max(subscriber.terms.since);
+        state.filter.since = state.filter.since.max(subscriber.filter.since);
         let key = Some(state.slots.insert(Slot {
             client: subscriber.client,
             subscription: subscriber.subscription,
@@ -220,7 +222,7 @@ impl FanOut {
         let state = State {
             cursor: SharedCursor::beside(&subscriber.subscription),
             slots: Slab::new(),
-            terms: subscriber.terms,
+            filter: subscriber.filter,
             // No bus has this version: the first flush checks all subscribers.
             taps_version: u64::MAX,
             is_over: false,
@@ -303,7 +305,7 @@ impl State {
             return self.end();
         }
         let mut released = self.release_tapped(&shared.bus);
-        released.extend(match self.cursor.poll_burst(cx, self.terms) {
+        released.extend(match self.cursor.poll_burst(cx, self.filter) {
             Poll::Pending => Vec::new(),
             Poll::Ready(Some(burst)) => self.write(&burst, shared),
             Poll::Ready(None) => self.end(),

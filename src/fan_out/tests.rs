@@ -173,7 +173,7 @@ impl World {
             client: ClientId::new(client),
             sink: Arc::clone(&socket) as Arc<dyn Sink>,
             subscription: self.bus.subscribe(&topic()).expect("there is room"),
-            terms: Terms {
+            filter: BurstFilter {
                 bytes_max,
                 since: Generation::new(since),
             },
@@ -319,7 +319,7 @@ fn who_stands_elsewhere_joins_once_it_stands_where_the_others_do() {
         client: ClientId::new(1),
         sink: Arc::clone(&socket) as Arc<dyn Sink>,
         subscription: world.bus.subscribe(&topic()).expect("there is room"),
-        terms: Terms {
+        filter: BurstFilter {
             bytes_max: 100,
             since: Generation::new(1),
         },
@@ -434,7 +434,7 @@ fn where_tasks_run_at_no_one_place_nobody_follows() {
         client: ClientId::new(1),
         sink: Arc::new(Socket::of(0)),
         subscription: bus.subscribe(&topic()).expect("there is room"),
-        terms: Terms {
+        filter: BurstFilter {
             bytes_max: 100,
             since: Generation::new(1),
         },
@@ -450,7 +450,7 @@ fn a_fan_out_without_subscribers_takes_nobody_who_stands_behind_it() {
         client: ClientId::new(1),
         sink: Arc::new(Socket::of(9)),
         subscription: world.bus.subscribe(&topic()).expect("there is room"),
-        terms: Terms {
+        filter: BurstFilter {
             bytes_max: 100,
             since: Generation::new(1),
         },

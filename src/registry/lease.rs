@@ -9,7 +9,7 @@ use super::placement::Spot;
 use crate::bus::{Generation, ServiceName, Topic};
 use crate::planted::{self, Bug};
 use crate::rt::{Runtime, WorkerId};
-use crate::sync::{Arc, Place};
+use crate::sync::{Arc, WaiterSlot};
 
 /// A client's share of a service: the number of live leases is the service's reference count.
 ///
@@ -158,7 +158,7 @@ impl<R: Runtime> Drop for Lease<R> {
 pub(super) struct Watch<R: Runtime> {
     entry: Arc<Entry<R>>,
     /// The slot among the watchers; `None` before the first wait.
-    place: Option<Place>,
+    place: Option<WaiterSlot>,
     /// The client's slot at a home; kept here, where it takes no extra memory.
     spot: Option<Spot>,
     /// The value of `changes` when a task was parked here; `None` if no task is parked.

@@ -7,7 +7,7 @@ use futures::channel::oneshot;
 
 use super::waiting::{Bounds, Crowd, Displaced, Newcomer, Number};
 use crate::metrics::DisplaceReason;
-use crate::sync::{Arc, AtomicBool, Mutex, Ordering, Place as Turn, Waiters};
+use crate::sync::{Arc, AtomicBool, Mutex, Ordering, WaiterSlot, Waiters};
 
 /// The slots for as many connections as the bounds allow; clones share them.
 #[derive(Clone, Debug)]
@@ -123,7 +123,7 @@ impl Mark {
 struct Asking<'a> {
     places: &'a Places,
     newcomer: Newcomer,
-    turn: Option<Turn>,
+    turn: Option<WaiterSlot>,
 }
 
 impl Asking<'_> {

@@ -10,7 +10,7 @@ use super::encoding::Encoding;
 use super::outbox::Outbox;
 use super::teller::Teller;
 use super::to_all::ToAll;
-use crate::bus::{Batch, Generation, Subscription, Terms};
+use crate::bus::{Batch, BurstFilter, Generation, Subscription};
 use crate::fan_out::{FanOuts, Sink};
 use crate::limits::SlowConsumer;
 use crate::metrics::Metrics;
@@ -149,14 +149,14 @@ impl Feed {
             if let Some(notice) = self.voice.lagged(missed) {
                 outbox.push_notice(&notice);
             }
-            let mut terms = Writing {
+            let mut writer = Writing {
                 since: self.since,
                 voice: &mut self.voice,
                 encoding: &self.encoding,
             };
             let stale: u64 = batches
                 .drain(..)
-                .map(|batch| terms.push(&batch, outbox))
+                .map(|batch| writer.push(&batch, outbox))
                 .sum();
             if stale > 0 {
                 metrics.stale.add(stale);
@@ -179,10 +179,10 @@ impl Feed {
         if !self.to_one.is_quiet() {
             return Poll::Pending;
         }
-        let Some(terms) = self.terms() else {
+        let Some(filter) = self.filter() else {
             return Poll::Pending;
         };
-        let burst = ready!(self.to_all.poll_burst(cx, terms));
+        let burst = ready!(self.to_all.poll_burst(cx, filter));
         if let Some(to_all) = self.to_all.alone() {
             let messages = burst.messages();
             self.teller.queued(to_all.topic(), burst.first(), messages);
@@ -193,18 +193,18 @@ impl Feed {
 
     /// Lends the subscription to a fan-out, if there is one that fits.
     pub(super) fn join_fan_out<R: Runtime>(&mut self, fan_outs: &FanOuts<R>, sink: Arc<dyn Sink>) {
-        if let Some(terms) = self.terms()
+        if let Some(filter) = self.filter()
             && !self.teller.is_tapped()
         {
             let client = self.teller.client();
-            self.to_all.join_fan_out(fan_outs, sink, terms, client);
+            self.to_all.join_fan_out(fan_outs, sink, filter, client);
         }
     }
 
     /// The bursts that suit this client; `None` if it does not receive all messages as they are.
-    fn terms(&self) -> Option<Terms> {
+    fn filter(&self) -> Option<BurstFilter> {
         match (&self.voice, &self.encoding, Pick::from(self.slow_consumer)) {
-            (Voice::Plain, Encoding::Plain, Pick::All) => Some(Terms {
+            (Voice::Plain, Encoding::Plain, Pick::All) => Some(BurstFilter {
                 bytes_max: self.outbox_bytes as usize,
                 since: self.since,
             }),

@@ -154,7 +154,9 @@ mod tests {
     use futures::io::AsyncRead;
 
     use super::*;
-    use crate::bus::{Generation, InMemoryMessageBus, MessageBus, SharedCursor, Terms, Topic};
+    use crate::bus::{
+        BurstFilter, Generation, InMemoryMessageBus, MessageBus, SharedCursor, Topic,
+    };
     use crate::limits::Window;
     use crate::metrics::SessionCounts;
     use crate::wire::{Frame, Inflation};
@@ -225,12 +227,12 @@ mod tests {
         for text in ["a", "b"] {
             bus.publish(&topic, text.into());
         }
-        let terms = Terms {
+        let filter = BurstFilter {
             bytes_max: 100,
             since: Generation::new(1),
         };
         let mut cx = Context::from_waker(Waker::noop());
-        let Poll::Ready(Some(burst)) = cursor.poll_burst(&mut cx, terms) else {
+        let Poll::Ready(Some(burst)) = cursor.poll_burst(&mut cx, filter) else {
             panic!("there is something for everybody");
         };
         cursor.leave(&mut reader);

@@ -7,7 +7,7 @@ use std::task::{Context, Poll, ready};
 
 use futures::io::AsyncWrite;
 
-use crate::bus::{Burst, Mark};
+use crate::bus::{BatchSpan, Burst};
 use crate::metrics::Metrics;
 use crate::planted::{self, Bug};
 use crate::rt::Instant;
@@ -73,7 +73,7 @@ impl Outbox {
             self.own = Some(Box::new(Buffer {
                 bytes: burst.bytes().to_vec(),
                 written,
-                marks: burst.marks().to_vec(),
+                spans: burst.spans().to_vec(),
             }));
         }
     }
@@ -126,11 +126,13 @@ impl Outbox {
         let buffer = self.own();
         let before = buffer.bytes.len();
         buffer.bytes.extend_from_slice(burst.bytes());
-        buffer.marks.extend(burst.marks().iter().map(|mark| Mark {
-            start: before + mark.start,
-            end: before + mark.end,
-            ..*mark
-        }));
+        buffer
+            .spans
+            .extend(burst.spans().iter().map(|span| BatchSpan {
+                start: before + span.start,
+                end: before + span.end,
+                ..*span
+            }));
     }
 
     /// Adds a notice, which does not count as a message.

@@ -44,7 +44,7 @@ impl<R: Runtime> Answers<R> {
         if now >= self.until {
             return Poll::Ready(());
         }
-        self.publisher.poll_turn(cx)
+        self.publisher.poll_processed(cx)
     }
 }
 

@@ -3,7 +3,7 @@
 use std::sync::Arc;
 use std::task::{Context, Poll, ready};
 
-use crate::bus::{Burst, ClientId, Subscription, Terms};
+use crate::bus::{Burst, BurstFilter, ClientId, Subscription};
 use crate::fan_out::{FanOuts, Membership, Sink, Subscriber};
 use crate::rt::Runtime;
 
@@ -52,11 +52,15 @@ impl ToAll {
 
     /// Polls for the burst shared by all clients that keep up; `Ready` only if there is one and
     /// this client's session has to write it.
-    pub(super) fn poll_burst(&mut self, cx: &mut Context<'_>, terms: Terms) -> Poll<Arc<Burst>> {
+    pub(super) fn poll_burst(
+        &mut self,
+        cx: &mut Context<'_>,
+        filter: BurstFilter,
+    ) -> Poll<Arc<Burst>> {
         let Some(subscription) = self.alone_mut().filter(|alone| !alone.is_quiet()) else {
             return Poll::Pending;
         };
-        let burst = ready!(subscription.poll_burst(cx, terms));
+        let burst = ready!(subscription.poll_burst(cx, filter));
         self.keeps_up = burst.is_some();
         burst.map_or(Poll::Pending, Poll::Ready)
     }
@@ -72,7 +76,7 @@ impl ToAll {
         &mut self,
         fan_outs: &FanOuts<R>,
         sink: Arc<dyn Sink>,
-        terms: Terms,
+        filter: BurstFilter,
         client: ClientId,
     ) {
         self.held = match self.held.take() {
@@ -81,7 +85,7 @@ impl ToAll {
                     client,
                     sink,
                     subscription,
-                    terms,
+                    filter,
                 };
                 Some(match fan_outs.join(subscriber) {
                     Ok(membership) => Held::Lent(membership),

@@ -26,7 +26,7 @@ pub(crate) enum Waiters {
 #[derive(Debug, Default)]
 pub(crate) struct Crowd {
     /// For each waiter, the index of its waker in `parked`.
-    places: Slab<Option<usize>>,
+    slots: Slab<Option<usize>>,
     parked: Parked,
     /// The index in `parked` of the waker that is next when only some are woken.
     turn: usize,
@@ -37,12 +37,12 @@ type Parked = SmallVec<[(usize, Waker); 1]>;
 
 /// The slot of one waiter in [`Waiters`]; give it back with [`Waiters::leave`].
 #[derive(Debug)]
-pub(crate) struct Place(
+pub(crate) struct WaiterSlot(
     /// The index plus one, so that an `Option` of a slot is no larger.
     NonZeroU32,
 );
 
-impl Place {
+impl WaiterSlot {
     fn at(index: usize) -> Self {
         let index = u32::try_from(index).expect("there are not as many tasks");
         Self(NonZeroU32::MIN.saturating_add(index))
@@ -54,32 +54,32 @@ impl Place {
 }
 
 impl Waiters {
-    pub(crate) fn enter(&mut self) -> Place {
+    pub(crate) fn enter(&mut self) -> WaiterSlot {
         match self {
-            Self::Crowd(crowd) => Place::at(crowd.places.insert(None)),
+            Self::Crowd(crowd) => WaiterSlot::at(crowd.slots.insert(None)),
             Self::None => {
                 *self = Self::One(None);
-                Place::at(0)
+                WaiterSlot::at(0)
             }
             Self::One(waker) => {
                 let mut crowd = Crowd::default();
-                let first = Place::at(crowd.places.insert(None));
+                let first = WaiterSlot::at(crowd.slots.insert(None));
                 if let Some(waker) = waker.take() {
                     crowd.add(&first, waker);
                 }
-                let place = Place::at(crowd.places.insert(None));
+                let slot = WaiterSlot::at(crowd.slots.insert(None));
                 *self = Self::Crowd(Box::new(crowd));
-                place
+                slot
             }
         }
     }
 
     /// Parks the task in this slot and returns the waker it replaces, to drop after unlocking.
     #[must_use]
-    pub(crate) fn park(&mut self, place: &Place, waker: &Waker) -> Option<Waker> {
+    pub(crate) fn park(&mut self, slot: &WaiterSlot, waker: &Waker) -> Option<Waker> {
         match self {
-            Self::Crowd(crowd) => crowd.park(place, waker),
-            Self::None => unreachable!("a place is given back once"),
+            Self::Crowd(crowd) => crowd.park(slot, waker),
+            Self::None => unreachable!("a slot is given back once"),
             Self::One(Some(parked)) if parked.will_wake(waker) => None,
             Self::One(parked) => parked.replace(waker.clone()),
         }
@@ -87,16 +87,16 @@ impl Waiters {
 
     /// Gives the slot back and returns its waker, if it has one, to drop after unlocking.
     #[must_use]
-    pub(crate) fn leave(&mut self, place: Place) -> Option<Waker> {
+    pub(crate) fn leave(&mut self, slot: WaiterSlot) -> Option<Waker> {
         match self {
             Self::Crowd(crowd) => {
-                let waker = crowd.leave(&place);
-                if crowd.places.is_empty() {
+                let waker = crowd.leave(&slot);
+                if crowd.slots.is_empty() {
                     *self = Self::None;
                 }
                 waker
             }
-            Self::None => unreachable!("a place is given back once"),
+            Self::None => unreachable!("a slot is given back once"),
             Self::One(_) => match std::mem::take(self) {
                 Self::One(waker) => waker,
                 Self::Crowd(_) | Self::None => None,
@@ -106,9 +106,9 @@ impl Waiters {
 
     /// Takes the waker out of this slot, to drop after unlocking.
     #[must_use]
-    pub(crate) fn unpark_one(&mut self, place: &Place) -> Option<Waker> {
+    pub(crate) fn unpark_one(&mut self, slot: &WaiterSlot) -> Option<Waker> {
         match self {
-            Self::Crowd(crowd) => crowd.unpark_one(place),
+            Self::Crowd(crowd) => crowd.unpark_one(slot),
             Self::None => None,
             Self::One(waker) => waker.take(),
         }
@@ -136,7 +136,7 @@ impl Waiters {
     /// The number of slots without a waker: their tasks were woken and have not parked again.
     pub(crate) fn awake(&self) -> usize {
         match self {
-            Self::Crowd(crowd) => crowd.places.len() - crowd.parked.len(),
+            Self::Crowd(crowd) => crowd.slots.len() - crowd.parked.len(),
             Self::None => 0,
             Self::One(waker) => usize::from(waker.is_none()),
         }
@@ -146,7 +146,7 @@ impl Waiters {
     #[cfg(all(test, not(feature = "loom")))]
     pub(crate) fn len(&self) -> usize {
         match self {
-            Self::Crowd(crowd) => crowd.places.len(),
+            Self::Crowd(crowd) => crowd.slots.len(),
             Self::None => 0,
             Self::One(_) => 1,
         }
@@ -155,36 +155,36 @@ impl Waiters {
 
 impl Crowd {
     /// Adds a waker to a slot that has none.
-    fn add(&mut self, place: &Place, waker: Waker) {
-        self.places[place.index()] = Some(self.parked.len());
-        self.parked.push((place.index(), waker));
+    fn add(&mut self, slot: &WaiterSlot, waker: Waker) {
+        self.slots[slot.index()] = Some(self.parked.len());
+        self.parked.push((slot.index(), waker));
     }
 
-    fn park(&mut self, place: &Place, waker: &Waker) -> Option<Waker> {
-        match self.places[place.index()] {
+    fn park(&mut self, slot: &WaiterSlot, waker: &Waker) -> Option<Waker> {
+        match self.slots[slot.index()] {
             Some(index) if self.parked[index].1.will_wake(waker) => None,
             Some(index) => Some(std::mem::replace(&mut self.parked[index].1, waker.clone())),
             None => {
-                self.add(place, waker.clone());
+                self.add(slot, waker.clone());
                 None
             }
         }
     }
 
-    fn leave(&mut self, place: &Place) -> Option<Waker> {
-        let index = self.places.remove(place.index())?;
+    fn leave(&mut self, slot: &WaiterSlot) -> Option<Waker> {
+        let index = self.slots.remove(slot.index())?;
         Some(self.remove(index))
     }
 
-    fn unpark_one(&mut self, place: &Place) -> Option<Waker> {
-        let index = self.places[place.index()].take()?;
+    fn unpark_one(&mut self, slot: &WaiterSlot) -> Option<Waker> {
+        let index = self.slots[slot.index()].take()?;
         Some(self.remove(index))
     }
 
     fn remove(&mut self, index: usize) -> Waker {
         let (_, waker) = self.parked.swap_remove(index);
         if let Some((moved, _)) = self.parked.get(index) {
-            self.places[*moved] = Some(index);
+            self.slots[*moved] = Some(index);
         }
         waker
     }
@@ -202,9 +202,9 @@ impl Crowd {
                 0
             };
             self.turn = index + 1;
-            let place = self.parked[index].0;
-            self.places[place] = None;
-            wakers.push((place, self.remove(index)));
+            let slot = self.parked[index].0;
+            self.slots[slot] = None;
+            wakers.push((slot, self.remove(index)));
         }
         Wakers::Crowd(wakers)
     }
@@ -220,8 +220,8 @@ impl Crowd {
 
     fn unpark_all(&mut self) -> Wakers {
         let parked = std::mem::take(&mut self.parked);
-        for (place, _) in &parked {
-            self.places[*place] = None;
+        for (slot, _) in &parked {
+            self.slots[*slot] = None;
         }
         Wakers::Crowd(parked)
     }
@@ -284,12 +284,12 @@ mod tests {
     #[test]
     fn each_parked_task_is_woken_once() {
         let mut waiters = Waiters::default();
-        let places = [(); 3].map(|()| waiters.enter());
+        let slots = [(); 3].map(|()| waiters.enter());
         let (count, waker) = waker();
-        for place in &places {
-            assert!(waiters.park(place, &waker).is_none());
+        for slot in &slots {
+            assert!(waiters.park(slot, &waker).is_none());
             assert!(
-                waiters.park(place, &waker).is_none(),
+                waiters.park(slot, &waker).is_none(),
                 "the same task parks again"
             );
         }
@@ -297,7 +297,7 @@ mod tests {
         assert_eq!(woken(&count), 3);
         waiters.unpark().wake();
         assert_eq!(woken(&count), 3, "nobody is parked any more");
-        assert!(waiters.park(&places[1], &waker).is_none());
+        assert!(waiters.park(&slots[1], &waker).is_none());
         waiters.unpark().wake();
         assert_eq!(woken(&count), 4);
     }
@@ -305,11 +305,11 @@ mod tests {
     #[test]
     fn a_task_that_parks_in_anothers_stead_is_the_one_that_is_woken() {
         let mut waiters = Waiters::default();
-        let place = waiters.enter();
+        let slot = waiters.enter();
         let ((old, old_waker), (new, new_waker)) = (waker(), waker());
-        assert!(waiters.park(&place, &old_waker).is_none());
+        assert!(waiters.park(&slot, &old_waker).is_none());
         assert!(
-            waiters.park(&place, &new_waker).is_some(),
+            waiters.park(&slot, &new_waker).is_some(),
             "the old waker comes back"
         );
         waiters.unpark().wake();
@@ -319,16 +319,16 @@ mod tests {
     #[test]
     fn who_is_taken_out_is_not_woken_and_may_park_again() {
         let mut waiters = Waiters::default();
-        let places = [(); 3].map(|()| waiters.enter());
+        let slots = [(); 3].map(|()| waiters.enter());
         let (count, waker) = waker();
-        for place in &places {
-            assert!(waiters.park(place, &waker).is_none());
+        for slot in &slots {
+            assert!(waiters.park(slot, &waker).is_none());
         }
-        assert!(waiters.unpark_one(&places[0]).is_some());
-        assert!(waiters.unpark_one(&places[0]).is_none(), "it is out");
+        assert!(waiters.unpark_one(&slots[0]).is_some());
+        assert!(waiters.unpark_one(&slots[0]).is_none(), "it is out");
         waiters.unpark().wake();
         assert_eq!(woken(&count), 2);
-        assert!(waiters.park(&places[0], &waker).is_none());
+        assert!(waiters.park(&slots[0], &waker).is_none());
         waiters.unpark().wake();
         assert_eq!(woken(&count), 3);
     }
@@ -339,8 +339,8 @@ mod tests {
         assert_eq!(waiters.awake(), 0);
         let tasks: Vec<_> = (0..5).map(|_| (waiters.enter(), waker())).collect();
         let park = |waiters: &mut Waiters| {
-            for (place, (_, waker)) in &tasks {
-                drop(waiters.park(place, waker));
+            for (slot, (_, waker)) in &tasks {
+                drop(waiters.park(slot, waker));
             }
         };
         for turn in 1..=10 {
@@ -358,13 +358,13 @@ mod tests {
         );
         waiters.unpark_some(5).wake();
         assert_eq!(waiters.awake(), 5);
-        for (place, _) in tasks {
-            assert!(waiters.leave(place).is_none());
+        for (slot, _) in tasks {
+            assert!(waiters.leave(slot).is_none());
         }
         assert_eq!(waiters.awake(), 0);
-        let (place, (count, waker)) = (waiters.enter(), waker());
+        let (slot, (count, waker)) = (waiters.enter(), waker());
         assert_eq!(waiters.awake(), 1);
-        drop(waiters.park(&place, &waker));
+        drop(waiters.park(&slot, &waker));
         waiters.unpark_some(1).wake();
         assert_eq!((woken(&count), waiters.awake()), (1, 1));
     }
@@ -373,26 +373,26 @@ mod tests {
     fn who_leaves_takes_its_own_waker_and_nobody_elses() {
         for leaver in 0..3 {
             let mut waiters = Waiters::default();
-            let mut places: Vec<_> = (0..3).map(|_| waiters.enter()).collect();
-            let counts: Vec<_> = places
+            let mut slots: Vec<_> = (0..3).map(|_| waiters.enter()).collect();
+            let counts: Vec<_> = slots
                 .iter()
-                .map(|place| {
+                .map(|slot| {
                     let (count, waker) = waker();
-                    assert!(waiters.park(place, &waker).is_none());
+                    assert!(waiters.park(slot, &waker).is_none());
                     count
                 })
                 .collect();
-            assert!(waiters.leave(places.remove(leaver)).is_some());
+            assert!(waiters.leave(slots.remove(leaver)).is_some());
             // The other wakers are found at their new indices.
             let (count, again) = waker();
-            for place in &places {
-                assert!(waiters.park(place, &again).is_some());
+            for slot in &slots {
+                assert!(waiters.park(slot, &again).is_some());
             }
             waiters.unpark().wake();
             assert_eq!(woken(&count), 2);
             assert!(counts.iter().all(|count| woken(count) == 0));
-            for place in places {
-                assert!(waiters.leave(place).is_none(), "it was not parked");
+            for slot in slots {
+                assert!(waiters.leave(slot).is_none(), "it was not parked");
             }
             assert!(matches!(waiters, Waiters::None), "nothing stays");
         }
@@ -415,6 +415,6 @@ mod tests {
         assert!(waiters.leave(third).is_some(), "its own waker comes back");
         assert!(matches!(waiters, Waiters::None));
         assert_eq!(size_of::<Waiters>(), 24);
-        assert_eq!(size_of::<Option<Place>>(), 4);
+        assert_eq!(size_of::<Option<WaiterSlot>>(), 4);
     }
 }

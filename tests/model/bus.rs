@@ -197,7 +197,7 @@ impl World {
     fn offer(&mut self, n: u8, bytes: usize) {
         let message = self.message(bytes);
         let expected = match self.model.readers_of(n).count() {
-            0 => Offered::Nobody(message.clone().into()),
+            0 => Offered::NoSubscribers(message.clone().into()),
             _ if self.model.has_room(n, bytes) => {
                 Offered::Published(self.model.publish(n, &message))
             }
@@ -231,7 +231,7 @@ impl World {
                 assert!(has_readers, "a topic without subscribers is not full");
                 left.messages().collect()
             }
-            Offered::Nobody(left) => {
+            Offered::NoSubscribers(left) => {
                 assert!(!has_readers, "the topic has subscribers");
                 left.messages().collect()
             }

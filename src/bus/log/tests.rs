@@ -188,13 +188,13 @@ fn the_newest_is_read_whatever_came_before_and_the_rest_is_counted() {
     }
 }
 
-fn terms(bytes_max: usize, since: u64) -> Terms {
+fn filter(bytes_max: usize, since: u64) -> BurstFilter {
     let since = Generation::new(since);
-    Terms { bytes_max, since }
+    BurstFilter { bytes_max, since }
 }
 
 fn burst(log: &mut Topic, cursor: &mut Cursor) -> Option<Arc<Burst>> {
-    log.log.burst_of_one(cursor, terms(100, 1))
+    log.log.burst_of_one(cursor, filter(100, 1))
 }
 
 #[test]
@@ -247,7 +247,7 @@ fn who_lost_some_or_is_not_suited_is_given_no_burst() {
     for (bytes_max, since, suits) in [(5, 4, false), (100, 5, false), (6, 4, true)] {
         let due = log
             .log
-            .burst_of_one(&mut readers[0], terms(bytes_max, since));
+            .burst_of_one(&mut readers[0], filter(bytes_max, since));
         assert_eq!(due.is_some(), suits, "{bytes_max} {since}");
     }
     assert!(log.log.burst.is_some(), "another one stands there");
@@ -270,7 +270,7 @@ fn a_burst_suits_no_reader_that_may_not_have_all_of_it() {
         for generation in generations {
             log.append(Message::text("x").from_origin(by(generation)));
         }
-        let due = log.log.burst_of_one(&mut a, terms(100, since));
+        let due = log.log.burst_of_one(&mut a, filter(100, since));
         assert_eq!(due.is_some(), suits, "{generations:?} for {since}");
     }
 }
@@ -281,7 +281,7 @@ fn several_readers_move_at_once() {
     let cursors = [(); 3].map(|()| log.attach());
     log.append("0");
     let mut at = cursors[0].offset();
-    assert!(log.log.burst(&mut at, 3, terms(100, 1)).is_some());
+    assert!(log.log.burst(&mut at, 3, filter(100, 1)).is_some());
     assert_eq!(
         (at, log.log.counts().delivered, log.log.entries.len()),
         (1, 3, 0)

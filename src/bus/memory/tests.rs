@@ -69,7 +69,7 @@ fn a_publisher_that_waits_is_woken_by_a_read_and_by_the_last_reader_that_leaves(
             (Some(reader), Offered::Published(1))
         } else {
             drop(reader);
-            (None, Offered::Nobody(message()))
+            (None, Offered::NoSubscribers(message()))
         };
         assert_eq!(wakes.count(), 1);
         assert_eq!(offer(), offered);
@@ -114,7 +114,7 @@ impl Waiting {
         let mut cx = Context::from_waker(&self.waker);
         match self.publisher.offer(&mut cx, "y".into()) {
             Offered::Full(_) => true,
-            Offered::Nobody(_) | Offered::Published(_) => false,
+            Offered::NoSubscribers(_) | Offered::Published(_) => false,
         }
     }
 }
@@ -178,7 +178,7 @@ fn of_several_messages_as_many_are_published_as_there_is_room_for() {
         let mut cx = Context::from_waker(&waker);
         let mut offer = |batch: Batch| publisher.offer(&mut cx, batch);
         let all = joined(&["a", "b", "c", "d"]);
-        assert_eq!(offer(all.clone()), Offered::Nobody(all.clone()));
+        assert_eq!(offer(all.clone()), Offered::NoSubscribers(all.clone()));
         let mut reader = bus.subscribe(&topic).expect("there is room for the topic");
         let left = joined(&["c", "d"]);
         assert_eq!(offer(all), Offered::Full(left.clone()));

@@ -17,7 +17,7 @@ fn publish_all_with_room(publisher: &mut Publisher, batch: Batch) -> bool {
                 left = Some(rest);
                 Poll::Pending
             }
-            Offered::Nobody(_) => Poll::Ready(false),
+            Offered::NoSubscribers(_) => Poll::Ready(false),
             Offered::Published(_) => Poll::Ready(true),
         }
     }))

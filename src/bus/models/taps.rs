@@ -17,7 +17,7 @@ fn events(tap: &mut Tap) -> usize {
 /// A tap begins while another thread makes its topic; preemptions unbounded.
 ///
 /// Catches: a topic that is looked up before the tap is listed and made after the look-up, so that
-/// it is never marked as tapped.
+/// it is never spaned as tapped.
 #[test]
 fn a_tap_is_told_of_all_that_is_published_once_it_has_begun() {
     model(None, || {
@@ -37,7 +37,7 @@ fn a_tap_is_told_of_all_that_is_published_once_it_has_begun() {
 
 /// A tap ends while another tap begins on the same topic; bound 3.
 ///
-/// Catches: a topic whose mark follows the last change of a tap, not the list of taps.
+/// Catches: a topic whose span follows the last change of a tap, not the list of taps.
 #[test]
 fn a_tap_goes_on_when_another_one_ends_and_the_last_leaves_no_mark() {
     model(Some(3), || {

@@ -289,14 +289,14 @@ impl<R: Runtime> Open<R> {
                 let mut rest = batch.clone();
                 let first = rest.split_front(1);
                 return match publisher.offer(cx, first) {
-                    Offered::Full(_) | Offered::Nobody(_) => Some(batch),
+                    Offered::Full(_) | Offered::NoSubscribers(_) => Some(batch),
                     Offered::Published(_) => Some(rest),
                 };
             }
             Offers::One | Offers::All => {}
         }
         match publisher.offer(cx, batch) {
-            Offered::Full(left) | Offered::Nobody(left) => Some(left),
+            Offered::Full(left) | Offered::NoSubscribers(left) => Some(left),
             Offered::Published(_) => None,
         }
     }

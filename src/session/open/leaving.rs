@@ -101,8 +101,8 @@ impl<R: Runtime> Open<R> {
         (leaving, now): (&Leaving, Instant),
     ) -> Option<Step> {
         let step = leaving.step;
-        let has_said = self.admission().publisher.has_said();
-        let is_on_the_way = has_said && now < leaving.leave.arrived_at;
+        let has_published = self.admission().publisher.has_published();
+        let is_on_the_way = has_published && now < leaving.leave.arrived_at;
         let has_arrived = step == Step::Arriving && !is_on_the_way && self.has_arrived(link);
         let Membership {
             lease, publisher, ..
@@ -119,7 +119,10 @@ impl<R: Runtime> Open<R> {
                 publisher.adopt();
                 Some(Step::Turn)
             }
-            Step::Turn => publisher.poll_turn(cx).is_ready().then_some(Step::Ready),
+            Step::Turn => publisher
+                .poll_processed(cx)
+                .is_ready()
+                .then_some(Step::Ready),
             Step::Ready => None,
         }
     }

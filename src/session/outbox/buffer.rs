@@ -2,7 +2,7 @@
 
 use std::cell::Cell;
 
-use crate::bus::Mark;
+use crate::bus::BatchSpan;
 use crate::histogram::Histogram;
 use crate::metrics::Metrics;
 use crate::rt::Instant;
@@ -14,7 +14,7 @@ pub(super) struct Buffer {
     pub(super) bytes: Vec<u8>,
     pub(super) written: usize,
     /// The messages in `bytes`, by batch.
-    pub(super) marks: Vec<Mark>,
+    pub(super) spans: Vec<BatchSpan>,
 }
 
 /// The largest capacity, in bytes and in frames, with which an emptied buffer is kept for reuse.
@@ -37,27 +37,27 @@ impl Buffer {
 
     /// The number of messages in the buffer.
     pub(super) fn messages(&self) -> usize {
-        self.marks.iter().map(|mark| mark.messages).sum()
+        self.spans.iter().map(|span| span.messages).sum()
     }
 
     /// The number of messages of which the socket has accepted every byte.
     pub(super) fn whole_messages(&self) -> usize {
-        let whole = |mark: &Mark| {
-            if mark.end <= self.written {
-                return mark.messages;
+        let whole = |span: &BatchSpan| {
+            if span.end <= self.written {
+                return span.messages;
             }
-            let written = self.written.saturating_sub(mark.start);
-            let frames = parts(&self.bytes[mark.start..mark.end]);
+            let written = self.written.saturating_sub(span.start);
+            let frames = parts(&self.bytes[span.start..span.end]);
             frames.take_while(|part| part.end <= written).count()
         };
-        self.marks.iter().map(whole).sum()
+        self.spans.iter().map(whole).sum()
     }
 
     #[inline]
     pub(super) fn push(&mut self, frames: &Frames, published: Option<Instant>) {
         let start = self.bytes.len();
         self.bytes.extend_from_slice(frames.as_bytes());
-        self.marks.push(Mark {
+        self.spans.push(BatchSpan {
             start,
             end: self.bytes.len(),
             messages: frames.len(),
@@ -68,16 +68,16 @@ impl Buffer {
     /// Observes how long after their publish the messages were written, and keeps the memory for
     /// the next buffer of this thread.
     pub(super) fn finish(self: Box<Self>, written_after: &Histogram, now: Instant) {
-        let published = self.marks.iter().flat_map(Mark::each_published);
+        let published = self.spans.iter().flat_map(BatchSpan::each_published);
         written_after.observe_all(published.map(|at| now.nanos_since(at)), 1);
         self.spare();
     }
 
     fn spare(mut self: Box<Self>) {
         let is_small = self.bytes.capacity() <= SPARE_BYTES_MAX;
-        if is_small && self.marks.capacity() <= SPARE_FRAMES_MAX {
+        if is_small && self.spans.capacity() <= SPARE_FRAMES_MAX {
             self.bytes.clear();
-            self.marks.clear();
+            self.spans.clear();
             self.written = 0;
             // A thread that is ending has no storage left for the buffer.
             let _gone = SPARE.try_with(|spare| spare.set(Some(self)));
@@ -88,7 +88,7 @@ impl Buffer {
     pub(super) fn shrink(&mut self) {
         if self.bytes.capacity() > 2 * self.bytes.len() {
             self.bytes.shrink_to_fit();
-            self.marks.shrink_to_fit();
+            self.spans.shrink_to_fit();
         }
     }
 
@@ -100,31 +100,31 @@ impl Buffer {
             written => {
                 // A control frame that is partly written after the last message stays with the
                 // bytes that follow.
-                let Some(index) = self.marks.iter().position(|mark| mark.end >= written) else {
+                let Some(index) = self.spans.iter().position(|span| span.end >= written) else {
                     return;
                 };
-                self.marks[index] = self.cut_behind(self.marks[index], written);
+                self.spans[index] = self.cut_behind(self.spans[index], written);
                 index + 1
             }
         };
-        self.marks.truncate(begun);
-        self.marks.shrink_to_fit();
+        self.spans.truncate(begun);
+        self.spans.shrink_to_fit();
         metrics.lost_unsent.add((before - self.messages()) as u64);
         self.bytes
-            .truncate(self.marks.last().map_or(0, |mark| mark.end));
+            .truncate(self.spans.last().map_or(0, |span| span.end));
         self.bytes.shrink_to_fit();
     }
 
     /// The mark of a batch, without the frames after the one in which the written bytes end.
-    fn cut_behind(&self, mark: Mark, written: usize) -> Mark {
-        let written = written.saturating_sub(mark.start);
-        let mut frames = parts(&self.bytes[mark.start..mark.end]).enumerate();
+    fn cut_behind(&self, span: BatchSpan, written: usize) -> BatchSpan {
+        let written = written.saturating_sub(span.start);
+        let mut frames = parts(&self.bytes[span.start..span.end]).enumerate();
         let begun = frames.find(|(_, part)| part.end >= written);
         let (index, part) = begun.expect("the batch ends there or later");
-        Mark {
-            end: mark.start + part.end,
+        BatchSpan {
+            end: span.start + part.end,
             messages: index + 1,
-            ..mark
+            ..span
         }
     }
 }

@@ -176,11 +176,11 @@ fn what_was_written_leaves_its_memory_to_the_next_unless_that_is_much() {
 fn what_waits_for_the_socket_takes_no_more_memory_than_it_needs() {
     let mut outbox = Outbox::default();
     outbox.own().bytes.reserve(10_000);
-    outbox.own().marks.reserve(100);
+    outbox.own().spans.reserve(100);
     outbox.push(Frame::text("a").frames(), None);
     assert!(send(&mut outbox, 2).is_pending());
     let buffer = outbox.own();
-    assert_eq!((buffer.bytes.capacity(), buffer.marks.capacity()), (3, 1));
+    assert_eq!((buffer.bytes.capacity(), buffer.spans.capacity()), (3, 1));
     assert_eq!(buffer.written, 2);
     // Capacity up to twice the length is left as it is.
     for (reserved, capacity) in [(60, 60), (61, 30)] {

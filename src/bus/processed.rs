@@ -1,43 +1,43 @@
-//! The queue of publishers that wait until their messages are dealt with.
+//! The queue of publishers that wait until their messages are processed.
 
 use std::num::NonZeroU64;
 use std::task::Waker;
 
-use crate::sync::{Place, Waiters, Wakers};
+use crate::sync::{WaiterSlot, Waiters, Wakers};
 
-/// Parked tasks, each with an offset: the task waits until all messages before it are dealt with.
+/// Parked tasks, each with an offset: the task waits until all messages before it are processed.
 #[derive(Debug, Default)]
-pub(super) struct Turns {
+pub(super) struct ProcessedWaiters {
     waiters: Waiters,
     /// The smallest of the offsets; `None` while no task is parked.
     first: Option<NonZeroU64>,
 }
 
-impl Turns {
+impl ProcessedWaiters {
     /// The smallest offset for which a task waits.
     pub(super) fn first(&self) -> Option<NonZeroU64> {
         self.first
     }
 
-    /// Parks the task at `place`, or at a new slot if it has none, and returns the waker that was
+    /// Parks the task at `waiter`, or at a new slot if it has none, and returns the waker that was
     /// there. The caller drops it after unlocking.
     #[must_use]
     pub(super) fn park(
         &mut self,
         before: NonZeroU64,
-        place: &mut Option<Place>,
+        waiter: &mut Option<WaiterSlot>,
         waker: &Waker,
     ) -> Option<Waker> {
         let first = self.first.map_or(before, |first| first.min(before));
         self.first = Some(first);
-        let place = place.get_or_insert_with(|| self.waiters.enter());
-        self.waiters.park(place, waker)
+        let waiter = waiter.get_or_insert_with(|| self.waiters.enter());
+        self.waiters.park(waiter, waker)
     }
 
     /// Gives the slot back and returns its waker, to drop after unlocking.
     #[must_use]
-    pub(super) fn leave(&mut self, place: Place) -> Option<Waker> {
-        self.waiters.leave(place)
+    pub(super) fn leave(&mut self, waiter: WaiterSlot) -> Option<Waker> {
+        self.waiters.leave(waiter)
     }
 
     /// The number of slots in use.
@@ -89,90 +89,90 @@ mod tests {
         reader.poll_recv(&mut cx).is_ready()
     }
 
-    fn is_over(publisher: &mut Publisher) -> bool {
+    fn is_processed(publisher: &mut Publisher) -> bool {
         let mut cx = Context::from_waker(Waker::noop());
-        publisher.poll_turn(&mut cx).is_ready()
+        publisher.poll_processed(&mut cx).is_ready()
     }
 
     #[test]
-    fn a_turn_is_over_once_the_reader_asks_for_more() {
+    fn messages_are_processed_once_the_reader_asks_for_more() {
         let (_bus, mut reader, mut publisher) = world();
-        assert!(is_over(&mut publisher), "it has said nothing");
+        assert!(is_processed(&mut publisher), "it has said nothing");
         say(&mut publisher, &["a", "b"]);
         let (wakes, waker) = Wakes::new();
         let mut cx = Context::from_waker(&waker);
-        assert!(publisher.poll_turn(&mut cx).is_pending());
+        assert!(publisher.poll_processed(&mut cx).is_pending());
         for _ in 0..2 {
             assert!(receives(&mut reader));
-            assert!(!is_over(&mut publisher), "it may still answer");
+            assert!(!is_processed(&mut publisher), "it may still answer");
         }
-        assert!(publisher.poll_turn(&mut cx).is_pending());
+        assert!(publisher.poll_processed(&mut cx).is_pending());
         assert!(!receives(&mut reader));
         assert_eq!(wakes.count(), 1);
-        assert!(publisher.poll_turn(&mut cx).is_ready());
+        assert!(publisher.poll_processed(&mut cx).is_ready());
         say(&mut publisher, &["c"]);
-        assert!(!is_over(&mut publisher), "the next one is another turn");
+        assert!(!is_processed(&mut publisher), "the next one is not");
     }
 
     #[test]
-    fn a_turn_is_over_once_the_reader_has_what_others_said_after_it() {
+    fn messages_are_processed_once_the_reader_has_what_others_said_after_them() {
         let (bus, mut reader, mut publisher) = world();
         let mut other = bus.publisher(&topic());
         say(&mut publisher, &["a"]);
         say(&mut other, &["b", "c"]);
-        assert!(receives(&mut reader) && !is_over(&mut publisher));
-        assert!(receives(&mut reader) && is_over(&mut publisher));
-        assert!(!is_over(&mut other), "its last one is still there");
+        assert!(receives(&mut reader) && !is_processed(&mut publisher));
+        assert!(receives(&mut reader) && is_processed(&mut publisher));
+        assert!(!is_processed(&mut other), "its last one is still there");
     }
 
     #[test]
-    fn a_batch_is_dealt_with_once_the_next_one_is_received() {
+    fn a_batch_is_processed_once_the_next_one_is_received() {
         let (bus, mut reader, mut publisher) = world();
         say(&mut publisher, &["a", "b"]);
         say(&mut bus.publisher(&topic()), &["c"]);
         let (wakes, waker) = Wakes::new();
         let mut waits = Context::from_waker(&waker);
-        assert!(publisher.poll_turn(&mut waits).is_pending());
+        assert!(publisher.poll_processed(&mut waits).is_pending());
         let mut cx = Context::from_waker(Waker::noop());
         assert!(reader.poll_batch(&mut cx).is_ready());
-        assert_eq!((wakes.count(), is_over(&mut publisher)), (0, false));
-        assert!(publisher.poll_turn(&mut waits).is_pending());
+        assert_eq!((wakes.count(), is_processed(&mut publisher)), (0, false));
+        assert!(publisher.poll_processed(&mut waits).is_pending());
         assert!(reader.poll_batch(&mut cx).is_ready());
-        assert_eq!((wakes.count(), is_over(&mut publisher)), (1, true));
+        assert_eq!((wakes.count(), is_processed(&mut publisher)), (1, true));
     }
 
     #[test]
-    fn a_turn_is_over_with_the_last_reader() {
+    fn messages_are_processed_once_the_last_reader_has_left() {
         let (bus, reader, mut publisher) = world();
         say(&mut publisher, &["a"]);
         let (wakes, waker) = Wakes::new();
         let mut cx = Context::from_waker(&waker);
-        assert!(publisher.poll_turn(&mut cx).is_pending());
+        assert!(publisher.poll_processed(&mut cx).is_pending());
         drop(reader);
         assert_eq!(wakes.count(), 1);
         // The slot at the removed topic is not used at the new topic.
         let mut reader = bus.subscribe(&topic()).expect("there is room");
         say(&mut publisher, &["b"]);
-        assert!(publisher.poll_turn(&mut cx).is_pending());
+        assert!(publisher.poll_processed(&mut cx).is_pending());
         assert!(receives(&mut reader) && !receives(&mut reader));
         assert_eq!(wakes.count(), 2);
-        assert!(publisher.poll_turn(&mut cx).is_ready());
+        assert!(publisher.poll_processed(&mut cx).is_ready());
     }
 
     #[test]
-    fn who_adopts_what_others_said_waits_for_their_turns() {
+    fn a_publisher_that_adopts_messages_waits_until_they_are_processed() {
         let (bus, mut reader, mut publisher) = world();
         publisher.adopt();
-        assert!(is_over(&mut publisher), "nobody has said anything");
+        assert!(is_processed(&mut publisher), "nobody has said anything");
         say(&mut bus.publisher(&topic()), &["a"]);
-        assert!(is_over(&mut publisher));
+        assert!(is_processed(&mut publisher));
         publisher.adopt();
-        assert!(!is_over(&mut publisher));
+        assert!(!is_processed(&mut publisher));
         assert!(receives(&mut reader) && !receives(&mut reader));
-        assert!(is_over(&mut publisher));
+        assert!(is_processed(&mut publisher));
         drop(reader);
         publisher.adopt();
-        assert!(is_over(&mut publisher), "nobody reads any more");
+        assert!(is_processed(&mut publisher), "nobody reads any more");
     }
 
     #[test]
@@ -183,32 +183,32 @@ mod tests {
         say(&mut last, &["b"]);
         let ((of_first, waker), (of_last, last_waker)) = (Wakes::new(), Wakes::new());
         assert!(
-            last.poll_turn(&mut Context::from_waker(&last_waker))
+            last.poll_processed(&mut Context::from_waker(&last_waker))
                 .is_pending()
         );
         assert!(
             first
-                .poll_turn(&mut Context::from_waker(&waker))
+                .poll_processed(&mut Context::from_waker(&waker))
                 .is_pending()
         );
         assert!(receives(&mut reader));
         assert_eq!((of_first.count(), of_last.count()), (0, 0));
         assert!(receives(&mut reader));
         assert_eq!(of_first.count(), 1);
-        assert!(is_over(&mut first) && !is_over(&mut last));
+        assert!(is_processed(&mut first) && !is_processed(&mut last));
     }
 
     #[test]
-    fn who_leaves_is_not_woken_and_leaves_no_place_behind() {
+    fn a_publisher_that_leaves_is_not_woken_and_leaves_no_slot_behind() {
         let (bus, mut reader, mut publisher) = world();
         say(&mut publisher, &["a"]);
         let (wakes, waker) = Wakes::new();
         assert!(
             publisher
-                .poll_turn(&mut Context::from_waker(&waker))
+                .poll_processed(&mut Context::from_waker(&waker))
                 .is_pending()
         );
-        let waiting = || bus.waiting_for_turns(&topic());
+        let waiting = || bus.waiting_for_processed(&topic());
         assert_eq!(waiting(), 1);
         drop(publisher);
         assert!(receives(&mut reader) && !receives(&mut reader));
