@@ -126,7 +126,7 @@ bugs! {
     /// A closing session drops its socket without waiting for the peer's end.
     EndNotAwaited,
     /// A message that no service has taken is not counted when its session ends.
-    AtHandNotCounted,
+    PendingNotCounted,
     /// Of several messages that no service has taken at once, only the first is kept.
     GatheredLost,
     /// Of several messages that a service publishes at once, the last is left out.

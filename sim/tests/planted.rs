@@ -70,7 +70,7 @@ const FOUND: &[Found] = &[
     found(Bug::DataAfterClose, 10, Some(10)),
     found(Bug::CloseTooLong, 20, Some(10)),
     found(Bug::EndNotAwaited, 500, None),
-    found(Bug::AtHandNotCounted, 500, Some(300)),
+    found(Bug::PendingNotCounted, 500, Some(300)),
     found(Bug::GatheredLost, 500, Some(400)),
     found(Bug::PublishedShort, 20, Some(200)),
     found(Bug::PongDropped, 20, Some(100)),

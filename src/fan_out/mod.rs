@@ -2,12 +2,12 @@
 //! their sessions.
 //!
 //! ```text
-//!   topic -> SharedCursor -> FanOut -+-> link of a session that sleeps
-//!                                    +-> link of a session that sleeps
-//!                                    +-> link whose socket is full -> its session takes over
+//!   topic -> SharedCursor -> FanOut -+-> socket of a session that sleeps
+//!                                    +-> socket of a session that sleeps
+//!                                    +-> socket that is full -> its session takes over
 //! ```
 //!
-//! Lock order: a fan-out before a link, a link before a topic.
+//! Lock order: a fan-out before the I/O of a connection, and this before a topic.
 
 use std::collections::BTreeMap;
 use std::panic::{AssertUnwindSafe, catch_unwind};

@@ -8,7 +8,7 @@ use base64::engine::general_purpose::{GeneralPurpose, PAD, STANDARD as BASE64};
 use sha1::{Digest, Sha1};
 
 use super::subprotocols;
-use crate::session::Dialect;
+use crate::session::Subprotocol;
 use crate::wire::Deflate;
 
 /// The GUID that every server appends to the client's key.
@@ -29,8 +29,8 @@ const KEYS: GeneralPurpose = GeneralPurpose::new(
 pub(super) struct Handshake {
     accept: HeaderValue,
     deflate: Option<Deflate>,
-    /// The dialect that the client has requested by name.
-    named: Option<Dialect>,
+    /// The subprotocol that the client has requested by name.
+    named: Option<Subprotocol>,
 }
 
 /// Why a request for a WebSocket is invalid.
@@ -80,7 +80,7 @@ impl Handshake {
             (Some(key), None) => Ok(Self {
                 accept: accept(key.as_bytes())?,
                 deflate: offered(headers),
-                named: subprotocols::listed(headers).find_map(Dialect::named),
+                named: subprotocols::listed(headers).find_map(Subprotocol::named),
             }),
             (Some(_), Some(_)) | (None, _) => Err(HandshakeError::BadKey),
         }
@@ -91,8 +91,8 @@ impl Handshake {
         self.deflate
     }
 
-    /// The dialect to speak with the client.
-    pub(super) fn dialect(&self) -> Dialect {
+    /// The subprotocol to speak with the client.
+    pub(super) fn subprotocol(&self) -> Subprotocol {
         self.named.unwrap_or_default()
     }
 
@@ -154,8 +154,8 @@ impl IntoResponse for Handshake {
         ];
         let mut response = (StatusCode::SWITCHING_PROTOCOLS, headers).into_response();
         let headers = response.headers_mut();
-        if let Some(dialect) = self.named {
-            let name = HeaderValue::from_static(dialect.name());
+        if let Some(subprotocol) = self.named {
+            let name = HeaderValue::from_static(subprotocol.name());
             headers.insert(header::SEC_WEBSOCKET_PROTOCOL, name);
         }
         if let Some(deflate) = self.deflate {
@@ -256,8 +256,8 @@ mod tests {
             (Some("busline.v1.json, busline.v1.json"), Some(JSON)),
         ] {
             let handshake = parsed(&[("sec-websocket-protocol", offered)]).expect("valid");
-            let dialect = selected.and_then(Dialect::named).unwrap_or_default();
-            assert_eq!(handshake.dialect(), dialect, "{offered:?}");
+            let subprotocol = selected.and_then(Subprotocol::named).unwrap_or_default();
+            assert_eq!(handshake.subprotocol(), subprotocol, "{offered:?}");
             let response = handshake.into_response();
             let chosen = response.headers().get_all("sec-websocket-protocol");
             let chosen: Vec<_> = chosen.iter().collect();
@@ -279,7 +279,7 @@ mod tests {
         let handshake = Handshake::parse(Version::HTTP_11, &headers).expect("valid");
         assert_eq!(
             handshake.named,
-            Some(Dialect::Plain),
+            Some(Subprotocol::Plain),
             "the second line is no text"
         );
     }

@@ -140,7 +140,7 @@ async fn join<R: Runtime>(
         Err(error) => return refused(&shell.app, &error),
     };
     let admission = admission
-        .speaking(handshake.dialect())
+        .speaking(handshake.subprotocol())
         .compressing(handshake.deflate());
     let upgrade = hyper::upgrade::on(&mut request);
     let kind = request.extensions().get::<Kind<R>>().copied();

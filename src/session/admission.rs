@@ -2,13 +2,13 @@
 
 use std::sync::Arc;
 
-use super::author::Author;
-use super::dialect::{Dialect, Voice};
-use super::encoding::Encoding;
-use super::feed::Feed;
+use super::broadcast::Broadcast;
+use super::compression::Compression;
+use super::egress::Egress;
 use super::parting::{Answers, Parting};
-use super::teller::Teller;
-use super::to_all::ToAll;
+use super::sender::LazySender;
+use super::subprotocol::{Encoder, Subprotocol};
+use super::tap_reporter::TapReporter;
 use crate::admission::permits::{Full, Permit};
 use crate::app::App;
 use crate::bus::{
@@ -34,8 +34,8 @@ pub struct Admission<R: Runtime> {
 /// The part of an admission that its session keeps.
 pub(super) struct Membership<R: Runtime> {
     pub(super) app: App<R>,
-    pub(super) author: Author,
-    pub(super) feed: Feed,
+    pub(super) sender: LazySender,
+    pub(super) egress: Egress,
     pub(super) lease: Lease<R>,
     pub(super) publisher: Publisher,
     /// The limits in force when the client was admitted.
@@ -124,21 +124,21 @@ impl<R: Runtime> Admission<R> {
         let permit = app.permit(&peer).map_err(|full| Self::full(app, full))?;
         let client = app.next_client();
         let bus = app.bus();
-        let to_all = bus.subscribe(&Topic::from_service_to_ws(name))?;
-        let to_one = bus.subscribe(&Topic::from_service_to_client(name, client))?;
+        let broadcast = bus.subscribe(&Topic::from_service_to_ws(name))?;
+        let direct = bus.subscribe(&Topic::from_service_to_client(name, client))?;
         let lease = app.registry().join(service)?;
         let membership = Membership {
             app: app.clone(),
-            author: Author::new(peer.identity.clone()),
-            feed: Feed {
-                teller: Teller::new(bus.clone(), client),
-                to_all: ToAll::new(to_all),
-                to_one,
+            sender: LazySender::new(peer.identity.clone()),
+            egress: Egress {
+                tap_reporter: TapReporter::new(bus.clone(), client),
+                broadcast: Broadcast::new(broadcast),
+                direct,
                 since: lease.since(),
-                voice: Voice::Plain,
+                encoder: Encoder::Plain,
                 slow_consumer: policies.slow_consumer(name),
                 outbox_bytes: u32::try_from(policies.limits.outbox_bytes).unwrap_or(u32::MAX),
-                encoding: Encoding::Plain,
+                compression: Compression::Plain,
             },
             publisher: bus.publisher(lease.inbox()),
             lease,
@@ -174,10 +174,10 @@ impl<R: Runtime> Admission<R> {
         &self.membership.app
     }
 
-    /// Speaks this dialect with the client instead of [`Dialect::Plain`].
+    /// Speaks this subprotocol with the client instead of [`Subprotocol::Plain`].
     #[must_use]
-    pub fn speaking(mut self, dialect: Dialect) -> Self {
-        self.membership.feed.voice = Voice::of(dialect);
+    pub fn speaking(mut self, subprotocol: Subprotocol) -> Self {
+        self.membership.egress.encoder = Encoder::of(subprotocol);
         self
     }
 
@@ -190,16 +190,16 @@ impl<R: Runtime> Admission<R> {
     pub fn compressing(mut self, agreed: Option<Deflate>) -> Self {
         let member = &mut self.membership;
         if let (Some(deflate), Some(bytes_min)) = (agreed, member.limits.compress_bytes_min) {
-            member.feed.encoding = Encoding::new(deflate, bytes_min, member.app.deflater());
+            member.egress.compression = Compression::new(deflate, bytes_min, member.app.deflater());
         }
         self
     }
 
     /// Whether the client may compress its messages.
     pub(super) fn inflation(&self) -> Inflation {
-        match self.membership.feed.encoding {
-            Encoding::Deflated(_) => Inflation::Agreed,
-            Encoding::Plain => Inflation::None,
+        match self.membership.egress.compression {
+            Compression::Deflated(_) => Inflation::Agreed,
+            Compression::Plain => Inflation::None,
         }
     }
 
@@ -215,7 +215,7 @@ impl<R: Runtime> Admission<R> {
 
     /// The client's number.
     pub fn client(&self) -> ClientId {
-        self.membership.feed.teller.client()
+        self.membership.egress.tap_reporter.client()
     }
 
     /// The service that the client has joined.
@@ -234,16 +234,16 @@ impl<R: Runtime> Membership<R> {
     #[inline]
     pub(super) fn batch(&mut self, frames: Frames) -> Batch {
         let lens = frames.parts().map(|part| part.payload.len());
-        self.feed.teller.received(lens);
+        self.egress.tap_reporter.received(lens);
         Batch::new(frames, self.origin())
     }
 
     /// The client, as the origin of its messages.
     #[inline]
     fn origin(&mut self) -> Origin {
-        let feed = &self.feed;
-        let (client, topic) = (feed.teller.client(), feed.to_one.topic());
-        let sender = self.author.sender(client, topic);
+        let egress = &self.egress;
+        let (client, topic) = (egress.tap_reporter.client(), egress.direct.topic());
+        let sender = self.sender.get_or_create(client, topic);
         Origin::Client(sender.clone())
     }
 
@@ -261,6 +261,6 @@ impl<R: Runtime> Membership<R> {
     /// were published to the client may still be sent.
     pub(super) fn part(self, until: Option<Instant>) -> (Parting<R>, Permit) {
         let answers = until.map(|until| Answers::new(self.lease, self.publisher, until));
-        (Parting::new(self.feed, answers), self.permit)
+        (Parting::new(self.egress, answers), self.permit)
     }
 }

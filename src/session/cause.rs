@@ -13,7 +13,7 @@ use crate::wire::{CloseCode, CloseFrame, WireError};
 pub enum Cause {
     /// The session has reached its maximum age: 1001.
     Aged,
-    /// The peer sent a text that is not of the dialect it asked for: 1007.
+    /// The peer sent a text that is not of the subprotocol it asked for: 1007.
     BadEnvelope(BadEnvelope),
     /// The application stops: 1001, or 1012 if the policy says so.
     Drained,

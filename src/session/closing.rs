@@ -16,8 +16,8 @@ use std::task::{Context, Poll, ready};
 
 use super::admission::Membership;
 use super::cause::{Cause, Farewell};
-use super::inlet::Inbound;
-use super::link::Link;
+use super::connection_io::ConnectionIo;
+use super::frame_reader::Inbound;
 use super::parting::Parting;
 use super::socket::Socket;
 use crate::admission::permits::Permit;
@@ -78,8 +78,8 @@ impl Last {
 }
 
 impl<R: Runtime> Closing<R> {
-    /// Leaves the service, at once or after its answers; keeps the feed only if its messages shall
-    /// still be sent.
+    /// Leaves the service, at once or after its answers; keeps the egress only if its messages
+    /// shall still be sent.
     pub(super) fn new(cause: Cause, membership: Membership<R>, now: Instant) -> Self {
         let limits = &membership.limits;
         let timeout = planted::twice(Bug::CloseTooLong, limits.close_timeout);
@@ -143,7 +143,7 @@ impl<R: Runtime> Closing<R> {
     pub(super) fn poll<S: Socket + Unpin>(
         &mut self,
         cx: &mut Context<'_>,
-        link: &mut Link<S>,
+        io: &mut ConnectionIo<S>,
         metrics: &Metrics,
         now: Instant,
     ) -> Poll<()> {
@@ -152,7 +152,7 @@ impl<R: Runtime> Closing<R> {
         }
         loop {
             // An error of the connection completes the close.
-            match self.poll_step(cx, link, metrics, now) {
+            match self.poll_step(cx, io, metrics, now) {
                 Poll::Pending => return Poll::Pending,
                 Poll::Ready(Err(_) | Ok(Step::Done)) => return Poll::Ready(()),
                 Poll::Ready(Ok(next)) => self.step = next,
@@ -165,51 +165,51 @@ impl<R: Runtime> Closing<R> {
     fn poll_step<S: Socket + Unpin>(
         &mut self,
         cx: &mut Context<'_>,
-        link: &mut Link<S>,
+        io: &mut ConnectionIo<S>,
         metrics: &Metrics,
         now: Instant,
     ) -> Poll<io::Result<Step<R>>> {
         match &mut self.step {
             Step::Finish(parting, last) => {
                 if planted::is(Bug::DataAfterClose) {
-                    push_close(link, last.frame());
+                    push_close(io, last.frame());
                 }
-                ready!(parting.poll(cx, link, (metrics, now)))?;
-                push_close(link, last.frame());
+                ready!(parting.poll(cx, io, (metrics, now)))?;
+                push_close(io, last.frame());
                 Poll::Ready(Ok(last.next()))
             }
             Step::Await => {
                 // Write and read in the same step: the peer's close frame may come while ours is
                 // stuck.
-                let _sent_or_pending = link.poll_send(metrics, now)?;
-                ready!(poll_peer_closed(cx, link, metrics))?;
+                let _sent_or_pending = io.poll_send(metrics, now)?;
+                ready!(poll_peer_closed(cx, io, metrics))?;
                 Poll::Ready(Ok(Step::Flush))
             }
             Step::Cut(frame) => {
-                link.outbox.cut(metrics);
-                push_close(link, Some(frame));
+                io.outbox.cut(metrics);
+                push_close(io, Some(frame));
                 Poll::Ready(Ok(Step::Flush))
             }
             Step::Say(frame) => {
-                push_close(link, Some(frame));
+                push_close(io, Some(frame));
                 Poll::Ready(Ok(Step::Flush))
             }
             Step::Try(frame) => {
-                push_close(link, Some(frame));
-                if link.poll_send(metrics, now)?.is_ready() {
+                push_close(io, Some(frame));
+                if io.poll_send(metrics, now)?.is_ready() {
                     // The operating system sends accepted bytes even after the socket is dropped.
-                    let _ended_or_pending = Pin::new(&mut link.stream).poll_close(cx)?;
+                    let _ended_or_pending = Pin::new(&mut io.stream).poll_close(cx)?;
                 }
                 Poll::Ready(Ok(Step::Done))
             }
             Step::Flush => {
-                ready!(link.poll_send(metrics, now))?;
-                ready!(Pin::new(&mut link.stream).poll_close(cx))?;
+                ready!(io.poll_send(metrics, now))?;
+                ready!(Pin::new(&mut io.stream).poll_close(cx))?;
                 Poll::Ready(Ok(Step::Discard))
             }
             Step::Discard => {
                 if !planted::is(Bug::EndNotAwaited) {
-                    ready!(link.inlet.poll_discard(cx, &mut link.stream))?;
+                    ready!(io.frame_reader.poll_discard(cx, &mut io.stream))?;
                 }
                 Poll::Ready(Ok(Step::Done))
             }
@@ -218,19 +218,19 @@ impl<R: Runtime> Closing<R> {
     }
 }
 
-fn push_close<S>(link: &mut Link<S>, frame: Option<&CloseFrame>) {
+fn push_close<S>(io: &mut ConnectionIo<S>, frame: Option<&CloseFrame>) {
     let payload = frame.map_or(ControlPayload::EMPTY, CloseFrame::encode);
-    link.outbox.push_control(ControlKind::Close, &payload);
+    io.outbox.push_control(ControlKind::Close, &payload);
 }
 
 /// Reads until the peer's close frame, its end or a protocol error.
 fn poll_peer_closed<S: Socket + Unpin>(
     cx: &mut Context<'_>,
-    link: &mut Link<S>,
+    io: &mut ConnectionIo<S>,
     metrics: &Metrics,
 ) -> Poll<io::Result<()>> {
     for _ in 0..IGNORED_MAX {
-        match ready!(link.poll_next(cx, (usize::MAX, usize::MAX)))? {
+        match ready!(io.poll_next(cx, (usize::MAX, usize::MAX)))? {
             Inbound::End | Inbound::Violation(_) | Inbound::Event(Event::Close(_)) => {
                 return Poll::Ready(Ok(()));
             }

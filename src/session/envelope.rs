@@ -7,7 +7,7 @@ use serde::de::{Deserializer, IgnoredAny, MapAccess, Visitor};
 
 use smallvec::SmallVec;
 
-use super::dialect::{Command, Heard};
+use super::subprotocol::{Command, Decoded};
 use crate::client::identity::Token;
 use crate::wire::{DataKind, Frame, Frames, Payload};
 
@@ -56,7 +56,7 @@ impl BadEnvelope {
 }
 
 /// Takes messages out of their envelopes, up to the first command for the session.
-pub(super) fn open_all(frames: Frames) -> Heard {
+pub(super) fn open_all(frames: Frames) -> Decoded {
     let mut opened = SmallVec::<[Frames; 4]>::new();
     let mut command = None;
     let mut rest = Some(frames);
@@ -68,7 +68,7 @@ pub(super) fn open_all(frames: Frames) -> Heard {
             Err(found) => command = Some(found),
         }
     }
-    Heard {
+    Decoded {
         messages: Frames::join(opened.iter()),
         command,
         rest,
@@ -229,8 +229,8 @@ mod tests {
 
     #[test]
     fn a_token_is_no_message() {
-        let heard = open(Frame::text(r#"{"token":"a.b.c"}"#));
-        assert_eq!(heard, Err(Command::Token(Token::new("a.b.c"))));
+        let decoded = open(Frame::text(r#"{"token":"a.b.c"}"#));
+        assert_eq!(decoded, Err(Command::Token(Token::new("a.b.c"))));
     }
 
     #[test]

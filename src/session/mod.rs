@@ -27,33 +27,33 @@ use crate::wire::CloseCode;
 mod admission;
 mod age;
 mod arrival;
-mod at_hand;
-mod author;
+mod broadcast;
 mod cause;
 mod closing;
-mod dialect;
-mod encoding;
+mod compression;
+mod connection_io;
+mod egress;
 mod envelope;
 mod expiry;
-mod feed;
-mod inlet;
-mod intake;
+mod frame_reader;
 mod keepalive;
-mod link;
 mod open;
 mod outbox;
 mod parting;
+mod pending_inbound;
 mod pongs;
+mod rate_limits;
 mod renewal;
+mod sender;
 mod socket;
-mod teller;
+mod subprotocol;
+mod tap_reporter;
 mod timer;
-mod to_all;
 
 pub use self::admission::{Admission, AdmitError};
 pub use self::cause::Cause;
-pub use self::dialect::Dialect;
 pub use self::envelope::BadEnvelope;
+pub use self::subprotocol::Subprotocol;
 // For the simulator and the tests.
 #[doc(hidden)]
 pub use self::expiry::{Expiry, Good};
@@ -62,10 +62,10 @@ pub use self::keepalive::{Keepalive, Pulse};
 pub use self::socket::{Plain, Socket};
 
 use self::closing::Closing;
-use self::inlet::Inlet;
-use self::link::Link;
+use self::connection_io::ConnectionIo;
+use self::frame_reader::FrameReader;
 use self::open::{Due, Open};
-use self::teller::Teller;
+use self::tap_reporter::TapReporter;
 use self::timer::Timer;
 
 /// One connected client, from its admission to the end of its stream.
@@ -81,7 +81,7 @@ pub struct Session<S, R: Runtime> {
     app: App<R>,
     /// The socket, shared with the fan-out; a thread that needs both locks takes the fan-out's lock
     /// first.
-    link: Arc<Mutex<Link<S>>>,
+    io: Arc<Mutex<ConnectionIo<S>>>,
     phase: Phase<R>,
     account: Account,
     timer: Timer,
@@ -107,13 +107,13 @@ where
     pub fn new(admission: Admission<R>, stream: S) -> Self {
         let app = admission.app().clone();
         app.metrics().opened.add(1);
-        let inlet = Inlet::new(admission.message_bytes, admission.inflation());
-        let link = Link::new(stream, inlet);
+        let frame_reader = FrameReader::new(admission.message_bytes, admission.inflation());
+        let io = ConnectionIo::new(stream, frame_reader);
         Self {
             account: app.account(admission.client()),
             phase: Phase::Open(Open::new(admission)),
             app,
-            link: Arc::new(Mutex::new(link)),
+            io: Arc::new(Mutex::new(io)),
             timer: Timer::default(),
         }
     }
@@ -140,10 +140,10 @@ impl<S, R: Runtime> Session<S, R> {
     #[cold]
     fn moved(&mut self, task: &Waker) {
         self.timer.moved();
-        let mut link = self.link.lock();
-        let before = std::mem::replace(&mut link.task, task.clone());
-        link.is_asked = false;
-        drop(link);
+        let mut io = self.io.lock();
+        let before = std::mem::replace(&mut io.task, task.clone());
+        io.is_asked = false;
+        drop(io);
         drop(before);
         match &mut self.phase {
             Phase::Closing(closing) => closing.moved(),
@@ -231,32 +231,32 @@ where
     R: Runtime,
 {
     fn poll_phase(&mut self, cx: &mut Context<'_>, (now, due): (Instant, Due)) -> Polled {
-        let mut link = self.link.lock();
+        let mut io = self.io.lock();
         // Compared once in each poll only: the wakers of some executors never equal their own
         // clones.
-        if !self.timer.is_moved && !link.task.will_wake(cx.waker()) {
+        if !self.timer.is_moved && !io.task.will_wake(cx.waker()) {
             return Polled::Moved;
         }
-        if std::mem::take(&mut link.is_released) {
+        if std::mem::take(&mut io.is_released) {
             return Polled::Released;
         }
         match &mut self.phase {
             Phase::Open(open) => {
-                let held = (&mut *link, &mut self.account);
+                let held = (&mut *io, &mut self.account);
                 match open.poll_held(cx, held, (now, due)) {
                     Poll::Ready(cause) => Polled::Close(cause),
-                    Poll::Pending if open.is_early(&link, due) => Polled::Early,
-                    Poll::Pending => Polled::Until(open.deadline(&link, now)),
+                    Poll::Pending if open.is_early(&io, due) => Polled::Early,
+                    Poll::Pending => Polled::Until(open.deadline(&io, now)),
                 }
             }
             Phase::Closing(closing) => {
                 let metrics = self.app.metrics();
-                if closing.poll(cx, &mut link, metrics, now).is_ready() {
+                if closing.poll(cx, &mut io, metrics, now).is_ready() {
                     return Polled::Done(closing.cause().clone());
                 }
                 // A closing session ends anyway, so a request to shed it is ignored: this call only
                 // updates the account.
-                let _told = self.account.poll_hold(cx, link.held());
+                let _told = self.account.poll_hold(cx, io.held());
                 Polled::Until(closing.deadline())
             }
         }
@@ -299,9 +299,9 @@ where
     #[inline(never)]
     fn join_fan_out_if_settled(&mut self) {
         match &mut self.phase {
-            Phase::Open(open) if self.link.lock().outbox.is_settled() => {
-                let link: Arc<Mutex<Link<S>>> = Arc::clone(&self.link);
-                open.join_fan_out(link);
+            Phase::Open(open) if self.io.lock().outbox.is_settled() => {
+                let io: Arc<Mutex<ConnectionIo<S>>> = Arc::clone(&self.io);
+                open.join_fan_out(io);
             }
             Phase::Closing(_) | Phase::Open(_) => {}
         }
@@ -321,9 +321,10 @@ impl<S, R: Runtime> Drop for Session<S, R> {
             }
         };
         let metrics = self.app.metrics();
-        let unsent = self.link.lock().outbox.abandon(metrics);
-        let teller = Teller::new(self.app.bus().clone(), ClientId::new(self.account.client()));
-        teller.lost(unsent, "unsent");
+        let unsent = self.io.lock().outbox.abandon(metrics);
+        let tap_reporter =
+            TapReporter::new(self.app.bus().clone(), ClientId::new(self.account.client()));
+        tap_reporter.lost(unsent, "unsent");
         metrics.closed.add(reason);
     }
 }

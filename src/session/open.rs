@@ -9,15 +9,15 @@ use futures::io::AsyncWrite;
 use self::leaving::Leaving;
 use super::admission::{Admission, Membership};
 use super::age::{Age, TooOld};
-use super::at_hand::AtHand;
 use super::cause::Cause;
 use super::closing::Closing;
+use super::connection_io::ConnectionIo;
 use super::expiry::{Expiry, Good};
-use super::intake::Intake;
 use super::keepalive::{Keepalive, Pulse};
-use super::link::Link;
 use super::outbox::Outbox;
+use super::pending_inbound::PendingInbound;
 use super::pongs::Pongs;
+use super::rate_limits::RateLimits;
 use super::renewal::Renewal;
 use super::socket::Socket;
 use crate::admission::backlog::Account;
@@ -46,10 +46,10 @@ pub(super) struct Open<R: Runtime> {
     /// A notice about the client's fresh token that is not in the outbox yet.
     notice: Option<Box<Frame>>,
     age: Age,
-    intake: Intake,
+    rate_limits: RateLimits,
     /// Until when the client is not read, because it has used up its rate.
     paused: Option<Instant>,
-    at_hand: Option<Box<AtHand>>,
+    pending_inbound: Option<Box<PendingInbound>>,
     pongs: Pongs,
     /// Whether a deadline may have become earlier since the timer was armed.
     is_timed_anew: bool,
@@ -73,13 +73,13 @@ impl<R: Runtime> Open<R> {
             leaving: None,
             keepalive: Keepalive::new(now),
             age: Age::new(limits.age, now, rt),
-            intake: Intake::new(inbound, now),
-            expiry: Expiry::new(admission.author.identity(), rt.wall(), now),
+            rate_limits: RateLimits::new(inbound, now),
+            expiry: Expiry::new(admission.sender.identity(), rt.wall(), now),
             renewal: Renewal::default(),
             notice: None,
             paused: None,
             admission: Some(admission),
-            at_hand: None,
+            pending_inbound: None,
             pongs: Pongs::default(),
             is_timed_anew: true,
         }
@@ -88,26 +88,28 @@ impl<R: Runtime> Open<R> {
     /// Lends the subscription to a fan-out, if the session has nothing else to write for a while.
     pub(super) fn join_fan_out(&mut self, sink: Arc<dyn Sink>) {
         let admission = self.admission_mut();
-        admission.feed.join_fan_out(admission.app.fan_outs(), sink);
+        admission
+            .egress
+            .join_fan_out(admission.app.fan_outs(), sink);
     }
 
     /// Whether the session qualifies for a fan-out.
     #[inline]
     pub(super) fn may_join(&self) -> bool {
-        self.admission().feed.to_all.may_join()
+        self.admission().egress.broadcast.may_join()
     }
 
     /// Takes the subscription back from the fan-out.
     pub(super) fn take_back(&mut self) {
         if let Some(admission) = &mut self.admission {
-            admission.feed.to_all.take_back();
+            admission.egress.broadcast.take_back();
         }
     }
 
     /// Forgets which task is parked, because another task polls the session from now on.
     pub(super) fn moved(&mut self) {
         if let Some(admission) = &mut self.admission {
-            admission.feed.moved();
+            admission.egress.moved();
             admission.lease.moved();
         }
     }
@@ -117,22 +119,22 @@ impl<R: Runtime> Open<R> {
     pub(super) fn poll_held<S: Socket + Unpin>(
         &mut self,
         cx: &mut Context<'_>,
-        (link, account): (&mut Link<S>, &mut Account),
+        (io, account): (&mut ConnectionIo<S>, &mut Account),
         time: (Instant, Due),
     ) -> Poll<Cause> {
-        if let Poll::Ready(cause) = self.poll(cx, link, time) {
+        if let Poll::Ready(cause) = self.poll(cx, io, time) {
             return Poll::Ready(cause);
         }
-        let at_hand = self
-            .at_hand
+        let pending_inbound = self
+            .pending_inbound
             .as_ref()
-            .map_or(0, |at_hand| at_hand.batch.bytes());
+            .map_or(0, |pending_inbound| pending_inbound.batch.bytes());
         let answers = match &mut self.admission {
             // With an empty outbox no message to this client is waiting.
-            Some(admission) if !link.outbox.is_empty() => admission.feed.watch(cx),
+            Some(admission) if !io.outbox.is_empty() => admission.egress.watch(cx),
             Some(_) | None => 0,
         };
-        let held = link.held() + at_hand + answers;
+        let held = io.held() + pending_inbound + answers;
         account.poll_hold(cx, held).map(|()| Cause::Shed)
     }
 
@@ -140,10 +142,10 @@ impl<R: Runtime> Open<R> {
     fn poll<S: Socket + Unpin>(
         &mut self,
         cx: &mut Context<'_>,
-        link: &mut Link<S>,
+        io: &mut ConnectionIo<S>,
         (now, due): (Instant, Due),
     ) -> Poll<Cause> {
-        if let Some(given) = link.fan_out_wrote_at.take() {
+        if let Some(given) = io.fan_out_wrote_at.take() {
             self.age.active(given);
         }
         if !self.is_status_quiet()
@@ -151,26 +153,26 @@ impl<R: Runtime> Open<R> {
         {
             return Poll::Ready(cause);
         }
-        if self.has_something_to_send(link)
-            && let Some(cause) = self.poll_out(cx, link, now)
+        if self.has_something_to_send(io)
+            && let Some(cause) = self.poll_out(cx, io, now)
         {
             return Poll::Ready(cause);
         }
-        if let Some(cause) = self.poll_in(cx, link, now) {
+        if let Some(cause) = self.poll_in(cx, io, now) {
             return Poll::Ready(cause);
         }
-        if !link.inlet.is_empty() {
+        if !io.frame_reader.is_empty() {
             let timeout = self.admission().limits.message_timeout;
-            link.inlet.look(timeout, (now, self.hears()));
+            io.frame_reader.look(timeout, (now, self.hears()));
         }
         // Leaving comes after reading: input that has arrived by now is handed over first.
-        if let Some(cause) = self.poll_leave(cx, link, now) {
+        if let Some(cause) = self.poll_leave(cx, io, now) {
             return Poll::Ready(cause);
         }
         // Deadlines come after all input and output: when the whole machine was paused, every
         // deadline has passed, and the input that waited clears most of them.
-        if !self.is_early(link, due)
-            && let Some(cause) = self.on_time(link, now)
+        if !self.is_early(io, due)
+            && let Some(cause) = self.on_time(io, now)
         {
             return Poll::Ready(cause);
         }
@@ -178,7 +180,7 @@ impl<R: Runtime> Open<R> {
         // poll.
         let has_control = !self.pongs.is_empty() || self.notice.is_some();
         let cause = if has_control || self.keepalive.is_due() {
-            self.poll_out(cx, link, now)
+            self.poll_out(cx, io, now)
         } else {
             None
         };
@@ -190,35 +192,35 @@ impl<R: Runtime> Open<R> {
     /// Messages in either direction only move deadlines back. An answer to a ping may move the next
     /// deadline forward, and sets `is_timed_anew`.
     #[inline]
-    pub(super) fn is_early<S>(&self, link: &Link<S>, due: Due) -> bool {
-        due == Due::Later && !self.is_timed_anew && !self.is_waiting(link)
+    pub(super) fn is_early<S>(&self, io: &ConnectionIo<S>, due: Due) -> bool {
+        due == Due::Later && !self.is_timed_anew && !self.is_waiting(io)
     }
 
     /// Whether an operation with a deadline of its own is in progress.
     #[inline]
-    fn is_waiting<S>(&self, link: &Link<S>) -> bool {
-        self.at_hand.is_some()
+    fn is_waiting<S>(&self, io: &ConnectionIo<S>) -> bool {
+        self.pending_inbound.is_some()
             || self.paused.is_some()
-            || link.stuck_since.is_some()
+            || io.stuck_since.is_some()
             || self.leaving.is_some()
             || self.keepalive.is_asking()
             || !self.renewal.is_none()
-            || !link.inlet.is_empty()
+            || !io.frame_reader.is_empty()
     }
 
     /// Whether the client is being read.
     fn hears(&self) -> bool {
-        self.at_hand.is_none() && self.paused.is_none() && self.renewal.is_none()
+        self.pending_inbound.is_none() && self.paused.is_none() && self.renewal.is_none()
     }
 
     /// The next deadline of the session.
-    pub(super) fn deadline<S>(&mut self, link: &Link<S>, now: Instant) -> Instant {
+    pub(super) fn deadline<S>(&mut self, io: &ConnectionIo<S>, now: Instant) -> Instant {
         self.is_timed_anew = false;
         let first = self.keepalive.deadline(&self.admission().limits.keepalive);
         let deadlines = [self.expiry.deadline(), self.age.deadline()];
         let first = deadlines.into_iter().fold(first, Instant::or_sooner);
-        if self.is_waiting(link) {
-            self.waits_until(link, now).fold(first, Instant::or_sooner)
+        if self.is_waiting(io) {
+            self.waits_until(io, now).fold(first, Instant::or_sooner)
         } else {
             first
         }
@@ -228,21 +230,24 @@ impl<R: Runtime> Open<R> {
     #[cold]
     fn waits_until<S>(
         &self,
-        link: &Link<S>,
+        io: &ConnectionIo<S>,
         now: Instant,
     ) -> impl Iterator<Item = Option<Instant>> {
         let limits = &self.admission().limits;
-        let held = self.at_hand.as_ref().map(|at_hand| at_hand.since);
+        let held = self
+            .pending_inbound
+            .as_ref()
+            .map(|pending_inbound| pending_inbound.since);
         let taken = held.map(|since| since + limits.accept_timeout);
         // After this deadline the message waits for the service alone.
         let answered = held.map(|since| since + limits.answers_timeout);
         let answered = answered.filter(|deadline| now < *deadline);
-        let written = link.stuck_since.map(|since| since + limits.write_timeout);
+        let written = io.stuck_since.map(|since| since + limits.write_timeout);
         // A decision that is held back behind a notice ends only once the socket accepts the
         // notice, which `write_timeout` bounds.
         let renewed = self.renewal.deadline();
         let renewed = renewed.filter(|_| self.notice.is_none());
-        let whole = link.inlet.deadline(limits.message_timeout);
+        let whole = io.frame_reader.deadline(limits.message_timeout);
         let leaves = self.leaving.as_ref().map(|leaving| leaving.deadline(now));
         let own = [self.paused, leaves, whole];
         own.into_iter().chain([taken, answered, written, renewed])
@@ -250,7 +255,7 @@ impl<R: Runtime> Open<R> {
 
     /// Leaves the service and starts the close handshake.
     pub(super) fn close(&mut self, cause: Cause, now: Instant) -> Closing<R> {
-        self.admission().feed.teller.closing(&cause);
+        self.admission().egress.tap_reporter.closing(&cause);
         self.abandon();
         self.take_back();
         let admission = self.admission.take().expect("a session closes once");
@@ -259,10 +264,10 @@ impl<R: Runtime> Open<R> {
 
     /// Counts the messages at hand as lost: the service will not receive them.
     pub(super) fn abandon(&mut self) {
-        if let Some(at_hand) = self.at_hand.take()
-            && !planted::is(Bug::AtHandNotCounted)
+        if let Some(pending_inbound) = self.pending_inbound.take()
+            && !planted::is(Bug::PendingNotCounted)
         {
-            self.not_taken(at_hand.batch.len());
+            self.not_taken(pending_inbound.batch.len());
         }
     }
 
@@ -274,7 +279,10 @@ impl<R: Runtime> Open<R> {
             .metrics()
             .lost_not_taken
             .add(messages);
-        self.admission().feed.teller.lost(messages, "not_taken");
+        self.admission()
+            .egress
+            .tap_reporter
+            .lost(messages, "not_taken");
     }
 
     fn admission(&self) -> &Membership<R> {
@@ -317,27 +325,27 @@ impl<R: Runtime> Open<R> {
                     let waited = admission.app.rt().now().saturating_since(since);
                     admission.app.metrics().running_after.observe(waited);
                 }
-                admission.feed.voice.runs(generation);
+                admission.egress.encoder.runs(generation);
             }
         }
         None
     }
 
     /// Handles the deadlines that have come by `now`.
-    fn on_time<S: Socket>(&mut self, link: &Link<S>, now: Instant) -> Option<Cause> {
+    fn on_time<S: Socket>(&mut self, io: &ConnectionIo<S>, now: Instant) -> Option<Cause> {
         let limits = &self.admission().limits;
         let since = |start: Instant| now.saturating_since(start);
-        if link
+        if io
             .stuck_since
             .is_some_and(|start| since(start) >= limits.write_timeout)
         {
             return Some(Cause::Unwritable);
         }
-        if link.inlet.is_late(limits.message_timeout) {
+        if io.frame_reader.is_late(limits.message_timeout) {
             return Some(Cause::MessageTooSlow);
         }
-        if let Some(at_hand) = &self.at_hand {
-            if since(at_hand.since) >= limits.accept_timeout {
+        if let Some(pending_inbound) = &self.pending_inbound {
+            if since(pending_inbound.since) >= limits.accept_timeout {
                 return Some(Cause::Stalled);
             }
             if !planted::is(Bug::ExcuseForgotten) {
@@ -356,17 +364,17 @@ impl<R: Runtime> Open<R> {
             Good::No => return Some(Cause::Expired),
             Good::Yes => {}
         }
-        self.poll_pulse(link, now)
+        self.poll_pulse(io, now)
     }
 
     /// Returns a cause if the peer is dead; queues a ping if one is due.
-    fn poll_pulse<S: Socket>(&mut self, link: &Link<S>, now: Instant) -> Option<Cause> {
+    fn poll_pulse<S: Socket>(&mut self, io: &ConnectionIo<S>, now: Instant) -> Option<Cause> {
         let admission = self.admission.as_ref();
         let admission = admission.expect("an open session has its admission");
         match self.keepalive.on_time(&admission.limits.keepalive, now) {
             // After a pause of the whole machine the answer may have arrived without the task being
             // woken yet.
-            Pulse::Dead if link.stream.has_data() => {
+            Pulse::Dead if io.stream.has_data() => {
                 self.keepalive.spare(now);
                 None
             }
@@ -379,27 +387,27 @@ impl<R: Runtime> Open<R> {
     fn poll_out<S: AsyncWrite + Unpin>(
         &mut self,
         cx: &mut Context<'_>,
-        link: &mut Link<S>,
+        io: &mut ConnectionIo<S>,
         now: Instant,
     ) -> Option<Cause> {
         for _ in 0..SENDS_MAX {
             if self.keepalive.is_asking() {
-                self.note_ping(link, now);
+                self.note_ping(io, now);
             }
-            if !self.has_something_to_send(link) {
+            if !self.has_something_to_send(io) {
                 return None;
             }
-            if link.outbox.is_empty() {
-                self.push_control(&mut link.outbox);
-                if let Some(cause) = self.pull(cx, &mut link.outbox, now) {
+            if io.outbox.is_empty() {
+                self.push_control(&mut io.outbox);
+                if let Some(cause) = self.pull(cx, &mut io.outbox, now) {
                     return Some(cause);
                 }
             }
-            let was_empty = link.outbox.is_empty();
-            let messages = link.outbox.messages();
-            match link.poll_send(self.admission().app().metrics(), now) {
+            let was_empty = io.outbox.is_empty();
+            let messages = io.outbox.messages();
+            match io.poll_send(self.admission().app().metrics(), now) {
                 Poll::Ready(Ok(())) if was_empty => return None,
-                Poll::Ready(Ok(())) => self.admission().feed.teller.written(messages),
+                Poll::Ready(Ok(())) => self.admission().egress.tap_reporter.written(messages),
                 Poll::Ready(Err(error)) => return Some(lost(&error)),
                 Poll::Pending => return None,
             }
@@ -411,17 +419,17 @@ impl<R: Runtime> Open<R> {
     /// Whether the outbox holds bytes or a flush is due, or the client may have something to
     /// receive.
     #[inline]
-    fn has_something_to_send<S>(&self, link: &Link<S>) -> bool {
+    fn has_something_to_send<S>(&self, io: &ConnectionIo<S>) -> bool {
         let has_control =
             !self.pongs.is_empty() || self.notice.is_some() || self.keepalive.is_asking();
-        !link.outbox.is_settled() || has_control || !self.admission().feed.is_at_rest()
+        !io.outbox.is_settled() || has_control || !self.admission().egress.is_at_rest()
     }
 
     /// Starts the time for the answer to a ping when the socket has accepted the ping; until then
     /// `write_timeout` bounds the write.
     #[cold]
-    fn note_ping<S>(&mut self, link: &Link<S>, now: Instant) {
-        if link.outbox.is_settled() && self.keepalive.written(now) {
+    fn note_ping<S>(&mut self, io: &ConnectionIo<S>, now: Instant) {
+        if io.outbox.is_settled() && self.keepalive.written(now) {
             self.is_timed_anew = true;
         }
     }
@@ -443,11 +451,11 @@ impl<R: Runtime> Open<R> {
             .admission
             .as_mut()
             .expect("an open session has its admission");
-        let lost = admission.feed.pull(cx, outbox, admission.app.metrics());
+        let lost = admission.egress.pull(cx, outbox, admission.app.metrics());
         if outbox.has_messages() {
             self.age.active(now);
         }
-        match admission.feed.slow_consumer {
+        match admission.egress.slow_consumer {
             SlowConsumer::Close if planted::is(Bug::SlowConsumerKept) => None,
             SlowConsumer::Close if lost > 0 => Some(Cause::SlowConsumer(lost)),
             SlowConsumer::Close | SlowConsumer::Latest | SlowConsumer::Skip => None,

@@ -6,16 +6,16 @@ use std::task::{Context, Poll, ready};
 
 use futures::io::AsyncWrite;
 
-use super::feed::Feed;
-use super::link::Link;
+use super::connection_io::ConnectionIo;
+use super::egress::Egress;
 use crate::bus::Publisher;
 use crate::metrics::Metrics;
 use crate::registry::Lease;
 use crate::rt::{Instant, Runtime};
 
-/// The feed of a client that leaves, which stays with its service for the answers.
+/// The egress of a client that leaves, which stays with its service for the answers.
 pub(super) struct Parting<R: Runtime> {
-    feed: Feed,
+    egress: Egress,
     /// `None` once no more answers are awaited.
     answers: Option<Answers<R>>,
 }
@@ -49,13 +49,13 @@ impl<R: Runtime> Answers<R> {
 }
 
 impl<R: Runtime> Parting<R> {
-    pub(super) fn new(feed: Feed, answers: Option<Answers<R>>) -> Self {
-        Self { feed, answers }
+    pub(super) fn new(egress: Egress, answers: Option<Answers<R>>) -> Self {
+        Self { egress, answers }
     }
 
-    /// Reports to the taps the messages that the client misses because the feed is dropped.
+    /// Reports to the taps the messages that the client misses because the egress is dropped.
     pub(super) fn tell_unread(&self) {
-        self.feed.tell_unread();
+        self.egress.tell_unread();
     }
 
     /// The deadline of the answers, if they are awaited.
@@ -65,23 +65,23 @@ impl<R: Runtime> Parting<R> {
 
     /// Forgets which task is parked, because another task polls from now on.
     pub(super) fn moved(&mut self) {
-        self.feed.moved();
+        self.egress.moved();
     }
 
     /// Ready once no more messages are to come and all of them are sent.
     pub(super) fn poll<S: AsyncWrite + Unpin>(
         &mut self,
         cx: &mut Context<'_>,
-        link: &mut Link<S>,
+        io: &mut ConnectionIo<S>,
         (metrics, now): (&Metrics, Instant),
     ) -> Poll<io::Result<()>> {
-        // Poll the answers first: when they are complete, the feed below already has all of them.
+        // Poll the answers first: when they are complete, the egress below already has all of them.
         if let Some(answers) = &mut self.answers
             && answers.poll(cx, now).is_ready()
         {
             self.answers = None;
         }
-        ready!(self.poll_feed(cx, link, (metrics, now)))?;
+        ready!(self.poll_feed(cx, io, (metrics, now)))?;
         if self.answers.is_some() {
             return Poll::Pending;
         }
@@ -92,13 +92,13 @@ impl<R: Runtime> Parting<R> {
     fn poll_feed<S: AsyncWrite + Unpin>(
         &mut self,
         cx: &mut Context<'_>,
-        link: &mut Link<S>,
+        io: &mut ConnectionIo<S>,
         (metrics, now): (&Metrics, Instant),
     ) -> Poll<io::Result<()>> {
         loop {
-            ready!(link.poll_send(metrics, now))?;
-            self.feed.pull(cx, &mut link.outbox, metrics);
-            if link.outbox.is_empty() {
+            ready!(io.poll_send(metrics, now))?;
+            self.egress.pull(cx, &mut io.outbox, metrics);
+            if io.outbox.is_empty() {
                 return Poll::Ready(Ok(()));
             }
         }

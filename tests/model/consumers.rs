@@ -4,7 +4,7 @@ use std::num::NonZeroUsize;
 
 use busline::bus::{MessageBus, Received};
 use busline::limits::{ServicePolicy, SlowConsumer, Window};
-use busline::session::Dialect;
+use busline::session::Subprotocol;
 use busline::{CloseReason, Context, Limits};
 use futures::FutureExt;
 
@@ -94,7 +94,7 @@ fn answers_are_never_superseded() {
 #[test]
 fn a_client_that_asks_is_told_exactly_how_many_it_lost_and_where() {
     let mut crowd = narrow(SlowConsumer::Skip);
-    let (told, plain) = (crowd.join_speaking(Dialect::Json, 0), crowd.join(0));
+    let (told, plain) = (crowd.join_speaking(Subprotocol::Json, 0), crowd.join(0));
     publish(&crowd, 0..1);
     publish(&crowd, 1..10);
     for peer in [&told, &plain] {
@@ -119,7 +119,7 @@ fn a_client_that_asks_is_told_exactly_how_many_it_lost_and_where() {
 #[test]
 fn the_newest_comes_with_the_number_of_those_it_stands_for() {
     let mut crowd = narrow(SlowConsumer::Latest);
-    let told = crowd.join_speaking(Dialect::Json, ROOM);
+    let told = crowd.join_speaking(Subprotocol::Json, ROOM);
     publish(&crowd, 0..3);
     assert_eq!(texts(&told), ["{\"lagged\":2}", "{\"text\":\"2\"}"]);
 }
@@ -127,7 +127,7 @@ fn the_newest_comes_with_the_number_of_those_it_stands_for() {
 #[test]
 fn a_client_of_the_json_dialect_speaks_it_too_and_bytes_are_bytes() {
     let mut crowd = narrow(SlowConsumer::Skip);
-    let peer = crowd.join_speaking(Dialect::Json, ROOM);
+    let peer = crowd.join_speaking(Subprotocol::Json, ROOM);
     peer.send(true, 1, br#"{"text":"say \"hello\""}"#);
     peer.send(true, 2, &[1, 2, 3]);
     crowd.rt.settle();
@@ -157,7 +157,7 @@ async fn fragile(mut ctx: Context) -> Result<(), &'static str> {
 #[test]
 fn a_restart_is_told_before_the_first_word_of_the_new_instance_and_after_the_last_of_the_old() {
     let mut crowd = Crowd::new(|app| app.service("s", fragile).expect("a valid name"));
-    let told = crowd.join_speaking(Dialect::Json, 0);
+    let told = crowd.join_speaking(Subprotocol::Json, 0);
     let plain = crowd.join(ROOM);
     plain.send(true, 1, b"last");
     crowd.wait(1000);
@@ -184,7 +184,7 @@ fn a_restart_is_told_even_if_the_new_instance_says_nothing() {
         ctx.recv().await.map_or(Ok(()), |_| Err("as told"))
     }
     let mut crowd = Crowd::new(|app| app.service("s", silent).expect("a valid name"));
-    let told = crowd.join_speaking(Dialect::Json, ROOM);
+    let told = crowd.join_speaking(Subprotocol::Json, ROOM);
     for _ in 0..2 {
         told.send(true, 1, br#"{"text":"fail"}"#);
         crowd.wait(1000);

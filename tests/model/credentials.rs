@@ -7,7 +7,7 @@ use busline::authorize::{Ask, Authorize, Denied};
 use busline::identity::Identity;
 use busline::limits::{InboundPolicy, OverRate, Rate, TOKEN_BYTES_MAX};
 use busline::rt::Spawn;
-use busline::session::{Admission, Dialect, Session};
+use busline::session::{Admission, Session, Subprotocol};
 use busline::{CloseReason, Context, Limits, Peer as Who};
 use futures::FutureExt;
 use futures::future::{BoxFuture, pending, ready};
@@ -67,7 +67,7 @@ fn crowd() -> Crowd {
     })
 }
 
-/// A client that has shown this token, in the dialect in which it can show another.
+/// A client that has shown this token, in the subprotocol in which it can show another.
 fn join(crowd: &mut Crowd, token: &str) -> Peer {
     join_with_room(crowd, token, ROOM)
 }
@@ -79,7 +79,7 @@ fn join_with_room(crowd: &mut Crowd, token: &str, room: usize) -> Peer {
         identity: identity(token).expect("a good token"),
     };
     let admission = Admission::request_as(&crowd.app, "s", who).expect("admitted");
-    let session = Session::new(admission.speaking(Dialect::Json), {
+    let session = Session::new(admission.speaking(Subprotocol::Json), {
         let peer = Peer::default();
         peer.make_room(room);
         crowd.peers.push(peer.clone());

@@ -5,7 +5,7 @@ use std::time::Duration;
 use busline::app::{App, Builder};
 use busline::bus::{MessageBus, Topic};
 use busline::rt::Spawn;
-use busline::session::{Admission, Dialect, Session};
+use busline::session::{Admission, Session, Subprotocol};
 use busline::{Context, Limits};
 use futures::FutureExt;
 
@@ -52,11 +52,11 @@ impl Crowd {
 
     /// One more client, whose socket takes so many bytes.
     pub(crate) fn join(&mut self, room: usize) -> Peer {
-        self.join_speaking(Dialect::Plain, room)
+        self.join_speaking(Subprotocol::Plain, room)
     }
 
-    pub(crate) fn join_speaking(&mut self, dialect: Dialect, room: usize) -> Peer {
-        self.join_by(room, |admission| admission.speaking(dialect))
+    pub(crate) fn join_speaking(&mut self, subprotocol: Subprotocol, room: usize) -> Peer {
+        self.join_by(room, |admission| admission.speaking(subprotocol))
     }
 
     /// One that has agreed on something.

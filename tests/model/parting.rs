@@ -4,7 +4,7 @@ use std::time::Duration;
 
 use busline::limits::Window;
 use busline::service::{echo, ping};
-use busline::session::Dialect;
+use busline::session::Subprotocol;
 use busline::wire::Deflate;
 use busline::{CloseReason, Context, Limits};
 
@@ -52,7 +52,7 @@ fn who_closes_gets_the_answers_to_what_it_said_before_in_any_order_of_tasks() {
 #[test]
 fn the_answers_are_sent_as_was_agreed_on() {
     let mut crowd = Crowd::new(|app| app.service("s", echo).expect("a valid name"));
-    let json = crowd.join_speaking(Dialect::Json, ROOM);
+    let json = crowd.join_speaking(Subprotocol::Json, ROOM);
     say_and_close(&json, &[r#"{"text":"a"}"#.to_owned()]);
     let offer = Some("permessage-deflate");
     let packs = |admission: busline::session::Admission<_>| {

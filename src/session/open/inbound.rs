@@ -9,22 +9,22 @@ use crate::admission::authorize::Denied;
 use crate::bus::{Batch, Offered};
 use crate::planted::{self, Bug};
 use crate::rt::{Instant, Runtime};
-use crate::session::at_hand::{self, AtHand};
 use crate::session::cause::Cause;
-use crate::session::dialect::{self, Command, Heard};
+use crate::session::connection_io::ConnectionIo;
 use crate::session::envelope::BadEnvelope;
 use crate::session::expiry::Expiry;
-use crate::session::inlet::Inbound;
-use crate::session::intake::Within;
-use crate::session::link::Link;
+use crate::session::frame_reader::Inbound;
+use crate::session::pending_inbound::{self, PendingInbound};
+use crate::session::rate_limits::Within;
 use crate::session::renewal::Renewal;
 use crate::session::socket::Socket;
+use crate::session::subprotocol::{self, Command, Decoded};
 use crate::wire::{Event, Frame, Frames};
 
 /// One poll of the client's input.
 struct Intaking<'a, 'c, S> {
     cx: &'a mut Context<'c>,
-    link: &'a mut Link<S>,
+    io: &'a mut ConnectionIo<S>,
     now: Instant,
     /// Events that this poll may still handle.
     left: usize,
@@ -50,12 +50,12 @@ impl<R: Runtime> Open<R> {
     pub(super) fn poll_in<S: Socket + Unpin>(
         &mut self,
         cx: &mut Context<'_>,
-        link: &mut Link<S>,
+        io: &mut ConnectionIo<S>,
         now: Instant,
     ) -> Option<Cause> {
         let mut poll = Intaking {
             cx,
-            link,
+            io,
             now,
             left: self.admission().limits.inbound_batch.get(),
             messages: 0,
@@ -74,7 +74,7 @@ impl<R: Runtime> Open<R> {
     fn read<S: Socket + Unpin>(&mut self, poll: &mut Intaking<'_, '_, S>) -> Option<Cause> {
         let now = poll.now;
         while poll.left > 0 {
-            if poll.link.is_silent() && self.is_idle() {
+            if poll.io.is_silent() && self.is_idle() {
                 return None;
             }
             match self.poll_renewal(poll.cx, now) {
@@ -89,14 +89,18 @@ impl<R: Runtime> Open<R> {
             // Without an allowance the client is paused: there is nothing to read, and no cause to
             // close.
             let bytes_max = self.allowance(now)?;
-            let messages_max = self.intake.messages_max(now).min(poll.left);
-            let max = (bytes_max, messages_max.min(at_hand::MESSAGES_MAX));
-            let inbound = match poll.link.poll_next(poll.cx, max) {
+            let messages_max = self.rate_limits.messages_max(now).min(poll.left);
+            let max = (bytes_max, messages_max.min(pending_inbound::MESSAGES_MAX));
+            let inbound = match poll.io.poll_next(poll.cx, max) {
                 Poll::Pending => return None,
                 Poll::Ready(Err(error)) => return Some(lost(&error)),
                 Poll::Ready(Ok(inbound)) => inbound,
             };
-            if self.intake.bytes(now, poll.link.inlet.take_read()) == Within::No {
+            if self
+                .rate_limits
+                .bytes(now, poll.io.frame_reader.take_read())
+                == Within::No
+            {
                 return Some(Cause::RateExceeded);
             }
             // The next ping may be due before the present part of the answer's time ends.
@@ -106,7 +110,7 @@ impl<R: Runtime> Open<R> {
                 return Some(cause);
             }
             // The service did not accept all messages: the rest is held.
-            if self.at_hand.is_some() {
+            if self.pending_inbound.is_some() {
                 return None;
             }
         }
@@ -117,7 +121,7 @@ impl<R: Runtime> Open<R> {
     /// Whether no input is being processed and the client has no rate limits, so that no pause can
     /// begin or end.
     fn is_idle(&self) -> bool {
-        self.at_hand.is_none() && self.renewal.is_none() && self.intake.is_unbounded()
+        self.pending_inbound.is_none() && self.renewal.is_none() && self.rate_limits.is_unbounded()
     }
 
     fn on_inbound<S>(&mut self, poll: &mut Intaking<'_, '_, S>, inbound: Inbound) -> Option<Cause> {
@@ -146,15 +150,15 @@ impl<R: Runtime> Open<R> {
     /// Handles messages for the service, and the first command for the session that follows them.
     fn on_messages<S>(&mut self, poll: &mut Intaking<'_, '_, S>, frames: Frames) -> Option<Cause> {
         let count = frames.len();
-        let dialect = self.admission().feed.voice.dialect();
-        let Heard {
+        let subprotocol = self.admission().egress.encoder.subprotocol();
+        let Decoded {
             messages,
             command,
             rest,
-        } = dialect.read(frames);
+        } = subprotocol.read(frames);
         let is_bad = matches!(command, Some(Command::Bad(_)));
         let read = count - rest.as_ref().map_or(0, Frames::len) - usize::from(is_bad);
-        let within = self.intake.messages(poll.now, read);
+        let within = self.rate_limits.messages(poll.now, read);
         if let Some(frames) = messages {
             self.count_in(poll, &frames);
             if within == Within::No {
@@ -168,7 +172,7 @@ impl<R: Runtime> Open<R> {
             return Some(Cause::RateExceeded);
         }
         if let Some(rest) = rest {
-            poll.link.inlet.put_back(rest);
+            poll.io.frame_reader.put_back(rest);
         }
         match command {
             Some(Command::Token(token)) => {
@@ -198,16 +202,16 @@ impl<R: Runtime> Open<R> {
                 let wall = self.admission().app().rt().wall();
                 self.expiry = Expiry::new(&identity, wall, now);
                 self.is_timed_anew = true;
-                let author = &mut self.admission_mut().author;
+                let sender = &mut self.admission_mut().sender;
                 // A token for another subject is refused: the limits of this session are counted
                 // for the subject that it was admitted with.
-                if identity.subject != author.identity().subject {
+                if identity.subject != sender.identity().subject {
                     return Poll::Ready(Some(Cause::Denied));
                 }
-                author.renew(identity);
-                dialect::RENEWED
+                sender.renew(identity);
+                subprotocol::RENEWED
             }
-            Some(Err(Denied::Unavailable { .. })) => dialect::UNDECIDED,
+            Some(Err(Denied::Unavailable { .. })) => subprotocol::UNDECIDED,
             Some(Err(Denied::Forbidden | Denied::Unauthorized)) => {
                 return Poll::Ready(Some(Cause::Denied));
             }
@@ -220,7 +224,7 @@ impl<R: Runtime> Open<R> {
 
     fn take_ping(&mut self, now: Instant) -> Within {
         let rate = self.admission().limits.pings;
-        self.intake.ping(rate, now)
+        self.rate_limits.ping(rate, now)
     }
 
     /// Counts a text that is not an envelope as a message that was not taken.
@@ -233,7 +237,7 @@ impl<R: Runtime> Open<R> {
 
     /// Bytes that may be read now; `None` while the client has used up its rate.
     fn allowance(&mut self, now: Instant) -> Option<usize> {
-        match self.intake.allowance(now) {
+        match self.rate_limits.allowance(now) {
             Ok(bytes) => {
                 self.paused = None;
                 Some(bytes)
@@ -250,12 +254,12 @@ impl<R: Runtime> Open<R> {
 
     /// Hands the messages at hand to the service, if it runs and has capacity for them.
     fn poll_hand_over(&mut self, cx: &mut Context<'_>, now: Instant) -> Poll<()> {
-        let Some(at_hand) = self.at_hand.take() else {
+        let Some(pending_inbound) = self.pending_inbound.take() else {
             return Poll::Ready(());
         };
-        let AtHand { batch, since } = *at_hand;
+        let PendingInbound { batch, since } = *pending_inbound;
         self.hand_over(cx, batch, (since, now));
-        match self.at_hand {
+        match self.pending_inbound {
             Some(_) => Poll::Pending,
             None => Poll::Ready(()),
         }
@@ -272,7 +276,7 @@ impl<R: Runtime> Open<R> {
         if planted::is(Bug::GatheredLost) && left.len() > 1 {
             left = left.split_front(1);
         }
-        self.at_hand = Some(Box::new(AtHand { batch: left, since }));
+        self.pending_inbound = Some(Box::new(PendingInbound { batch: left, since }));
     }
 
     /// Offers a batch whose first message was held for the time `held`; returns the messages that
@@ -306,7 +310,7 @@ impl<R: Runtime> Open<R> {
         let admission = self.admission();
         if self.status.generation().is_none() {
             Offers::None
-        } else if !admission.feed.owes_answers() {
+        } else if !admission.egress.owes_answers() {
             Offers::All
         } else if held >= admission.limits.answers_timeout
             && !planted::is(Bug::AnswersTimeoutIgnored)

@@ -18,7 +18,7 @@ use crate::planted::{self, Bug};
 use crate::rt::{Instant, Runtime};
 use crate::session::admission::Membership;
 use crate::session::cause::Cause;
-use crate::session::link::Link;
+use crate::session::connection_io::ConnectionIo;
 use crate::session::socket::Socket;
 
 /// A session that is to leave, with its schedule.
@@ -75,11 +75,11 @@ impl<R: Runtime> Open<R> {
     pub(super) fn poll_leave<S: Socket + Unpin>(
         &mut self,
         cx: &mut Context<'_>,
-        link: &Link<S>,
+        io: &ConnectionIo<S>,
         now: Instant,
     ) -> Option<Cause> {
         let mut leaving = self.leaving.take()?;
-        while let Some(next) = self.next_step(cx, link, (&leaving, now)) {
+        while let Some(next) = self.next_step(cx, io, (&leaving, now)) {
             leaving.enter(next, self.admission().app(), now);
         }
         let is_late = now >= leaving.leave.arrivals_until;
@@ -89,7 +89,7 @@ impl<R: Runtime> Open<R> {
         let is_time = leaving.step == Step::Ready && now >= leaving.leave.at;
         self.leaving = Some(leaving);
         // Input that has arrived since is handed over as well, until `arrivals_until`.
-        let leaves = is_time && (is_late || self.has_arrived(link));
+        let leaves = is_time && (is_late || self.has_arrived(io));
         leaves.then_some(Cause::Drained)
     }
 
@@ -97,13 +97,13 @@ impl<R: Runtime> Open<R> {
     fn next_step<S: Socket + Unpin>(
         &mut self,
         cx: &mut Context<'_>,
-        link: &Link<S>,
+        io: &ConnectionIo<S>,
         (leaving, now): (&Leaving, Instant),
     ) -> Option<Step> {
         let step = leaving.step;
         let has_published = self.admission().publisher.has_published();
         let is_on_the_way = has_published && now < leaving.leave.arrived_at;
-        let has_arrived = step == Step::Arriving && !is_on_the_way && self.has_arrived(link);
+        let has_arrived = step == Step::Arriving && !is_on_the_way && self.has_arrived(io);
         let Membership {
             lease, publisher, ..
         } = self.admission_mut();
@@ -128,8 +128,9 @@ impl<R: Runtime> Open<R> {
     }
 
     /// Whether all input that has arrived from the client is handed over.
-    fn has_arrived<S: Socket + Unpin>(&self, link: &Link<S>) -> bool {
-        let is_held = self.at_hand.is_some() || self.paused.is_some() || !self.renewal.is_none();
-        !is_held && link.is_read_out()
+    fn has_arrived<S: Socket + Unpin>(&self, io: &ConnectionIo<S>) -> bool {
+        let is_held =
+            self.pending_inbound.is_some() || self.paused.is_some() || !self.renewal.is_none();
+        !is_held && io.is_read_out()
     }
 }

@@ -1,4 +1,5 @@
-//! The dialects: messages for one client as they are, or in envelopes that tell them from notices.
+//! The subprotocols: messages for one client as they are, or in envelopes that tell them from
+//! notices.
 
 use super::envelope::{self, BadEnvelope};
 use crate::bus::Generation;
@@ -8,7 +9,7 @@ use crate::wire::{DataKind, Frame, Frames, Part};
 
 /// The format of messages between a client and its session, as the client has requested.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
-pub enum Dialect {
+pub enum Subprotocol {
     /// `busline.v1.json`: texts are JSON, `{"text":"..."}` in both directions, and the session
     /// sends notices; binary messages are sent as they are. See `docs/subprotocol.md`.
     Json,
@@ -20,7 +21,7 @@ pub enum Dialect {
 
 /// Messages of a client, up to the first command for the session.
 #[derive(Debug, PartialEq, Eq)]
-pub(super) struct Heard {
+pub(super) struct Decoded {
     /// Messages for its service.
     pub(super) messages: Option<Frames>,
     /// The command that follows the messages.
@@ -34,7 +35,7 @@ pub(super) struct Heard {
 pub(super) enum Command {
     /// A fresh token.
     Token(Token),
-    /// A text that is not of the dialect.
+    /// A text that is not of the subprotocol.
     Bad(BadEnvelope),
 }
 
@@ -44,12 +45,12 @@ pub(super) const RENEWED: &str = "{\"token\":\"accepted\"}";
 /// The notice that no decision about a fresh token is possible now.
 pub(super) const UNDECIDED: &str = "{\"token\":\"try again\"}";
 
-impl Dialect {
-    /// The dialect's name as a WebSocket subprotocol.
+impl Subprotocol {
+    /// The subprotocol's name in the handshake.
     ///
-    /// A client that requests no subprotocol speaks [`Dialect::Plain`]. The plain dialect has a
-    /// name for browsers that pass a token as a subprotocol: a browser closes the connection unless
-    /// the server selects a name of the browser's list.
+    /// A client that requests no subprotocol speaks [`Subprotocol::Plain`]. The plain subprotocol
+    /// has a name for browsers that pass a token as a subprotocol: a browser closes the connection
+    /// unless the server selects a name of the browser's list.
     pub const fn name(self) -> &'static str {
         match self {
             Self::Json => "busline.v1.json",
@@ -57,17 +58,18 @@ impl Dialect {
         }
     }
 
-    /// The dialect with exactly this name: names of subprotocols are case-sensitive.
+    /// The subprotocol with exactly this name: names of subprotocols are case-sensitive.
     pub fn named(name: &str) -> Option<Self> {
         let all = [Self::Json, Self::Plain];
-        all.into_iter().find(|dialect| dialect.name() == name)
+        all.into_iter()
+            .find(|subprotocol| subprotocol.name() == name)
     }
 
     /// Reads the client's messages, up to the first command for the session.
     #[inline]
-    pub(super) fn read(self, frames: Frames) -> Heard {
+    pub(super) fn read(self, frames: Frames) -> Decoded {
         match self {
-            Self::Plain => Heard {
+            Self::Plain => Decoded {
                 messages: Some(frames),
                 command: None,
                 rest: None,
@@ -77,10 +79,10 @@ impl Dialect {
     }
 }
 
-/// The session's state for a dialect.
+/// The session's state for a subprotocol.
 #[derive(Debug)]
-pub(super) enum Voice {
-    /// Boxed because most clients speak the plain dialect.
+pub(super) enum Encoder {
+    /// Boxed because most clients speak the plain subprotocol.
     Json(Box<Restarts>),
     Plain,
 }
@@ -94,11 +96,11 @@ pub(super) struct Restarts {
     told: Option<Generation>,
 }
 
-impl Voice {
-    pub(super) fn of(dialect: Dialect) -> Self {
-        match dialect {
-            Dialect::Json => Self::Json(Box::default()),
-            Dialect::Plain => Self::Plain,
+impl Encoder {
+    pub(super) fn of(subprotocol: Subprotocol) -> Self {
+        match subprotocol {
+            Subprotocol::Json => Self::Json(Box::default()),
+            Subprotocol::Plain => Self::Plain,
         }
     }
 
@@ -109,7 +111,7 @@ impl Voice {
         }
     }
 
-    /// The messages in this dialect; an encoding is made once and shared by all receivers.
+    /// The messages in this subprotocol; an encoding is made once and shared by all receivers.
     #[inline]
     pub(super) fn encoded(&self, frames: &Frames) -> Frames {
         let is_text = |part: Part<'_>| part.kind == DataKind::Text;
@@ -136,11 +138,11 @@ impl Voice {
         }
     }
 
-    /// The dialect.
-    pub(super) fn dialect(&self) -> Dialect {
+    /// The subprotocol.
+    pub(super) fn subprotocol(&self) -> Subprotocol {
         match self {
-            Self::Json(_) => Dialect::Json,
-            Self::Plain => Dialect::Plain,
+            Self::Json(_) => Subprotocol::Json,
+            Self::Plain => Subprotocol::Plain,
         }
     }
 
@@ -172,27 +174,27 @@ mod tests {
     use super::*;
 
     #[test]
-    fn a_dialect_has_the_name_that_is_documented() {
-        for (dialect, name) in [
-            (Dialect::Json, "busline.v1.json"),
-            (Dialect::Plain, "busline.v1.plain"),
+    fn a_subprotocol_has_the_name_that_is_documented() {
+        for (subprotocol, name) in [
+            (Subprotocol::Json, "busline.v1.json"),
+            (Subprotocol::Plain, "busline.v1.plain"),
         ] {
-            assert_eq!(dialect.name(), name);
-            assert_eq!(Dialect::named(name), Some(dialect));
+            assert_eq!(subprotocol.name(), name);
+            assert_eq!(Subprotocol::named(name), Some(subprotocol));
             let other = [name.to_uppercase(), format!("{name} "), format!("{name}x")];
             for name in other.iter().map(String::as_str).chain(["", "plain"]) {
-                assert_eq!(Dialect::named(name), None, "{name:?}");
+                assert_eq!(Subprotocol::named(name), None, "{name:?}");
             }
         }
     }
 
     /// The result of reading these texts.
-    fn read_all(dialect: Dialect, texts: &[&str]) -> Heard {
+    fn read_all(subprotocol: Subprotocol, texts: &[&str]) -> Decoded {
         let each: Vec<Frames> = texts.iter().map(|text| Frame::text(text).into()).collect();
-        dialect.read(Frames::join(each.iter()).expect("one at least"))
+        subprotocol.read(Frames::join(each.iter()).expect("one at least"))
     }
 
-    fn heard(texts: &[&str]) -> Option<Frames> {
+    fn decoded(texts: &[&str]) -> Option<Frames> {
         let each: Vec<Frames> = texts.iter().map(|text| Frame::text(text).into()).collect();
         Frames::join(each.iter())
     }
@@ -212,12 +214,12 @@ mod tests {
                 &[],
             ),
         ] {
-            let expected = Heard {
-                messages: heard(messages),
+            let expected = Decoded {
+                messages: decoded(messages),
                 command,
-                rest: heard(rest),
+                rest: decoded(rest),
             };
-            assert_eq!(read_all(Dialect::Json, texts), expected, "{texts:?}");
+            assert_eq!(read_all(Subprotocol::Json, texts), expected, "{texts:?}");
         }
     }
 
@@ -229,35 +231,41 @@ mod tests {
             "\"quoted\" \\ \n \u{0} \u{7f} \u{1f600}",
             "{\"lagged\":3}",
         ];
-        let plain = heard(&texts).expect("some");
-        let enveloped = Voice::of(Dialect::Json).encoded(&plain);
+        let plain = decoded(&texts).expect("some");
+        let enveloped = Encoder::of(Subprotocol::Json).encoded(&plain);
         assert_ne!(enveloped, plain);
-        assert_eq!(Dialect::Json.read(enveloped).messages, Some(plain.clone()));
-        assert_eq!(Voice::Plain.encoded(&plain), plain);
+        assert_eq!(
+            Subprotocol::Json.read(enveloped).messages,
+            Some(plain.clone())
+        );
+        assert_eq!(Encoder::Plain.encoded(&plain), plain);
     }
 
     #[test]
     fn bytes_and_plain_texts_are_as_they_are() {
         let bytes = Frames::from(Frame::binary([1, 2, 3]));
-        assert_eq!(Voice::of(Dialect::Json).encoded(&bytes), bytes);
+        assert_eq!(Encoder::of(Subprotocol::Json).encoded(&bytes), bytes);
         assert_eq!(
-            Dialect::Json.read(bytes.clone()).messages,
+            Subprotocol::Json.read(bytes.clone()).messages,
             Some(bytes.clone())
         );
         let text = Frames::from(Frame::text("a"));
         let both = Frames::join([&bytes, &text].into_iter()).expect("two");
-        let enveloped: Vec<_> = Voice::of(Dialect::Json).encoded(&both).iter().collect();
+        let enveloped: Vec<_> = Encoder::of(Subprotocol::Json)
+            .encoded(&both)
+            .iter()
+            .collect();
         assert_eq!(
             enveloped,
             [Frame::binary([1, 2, 3]), Frame::text(r#"{"text":"a"}"#)]
         );
         for plain in ["{\"text\":1}", "{\"token\":\"a\"}"] {
-            let expected = Heard {
-                messages: heard(&[plain]),
+            let expected = Decoded {
+                messages: decoded(&[plain]),
                 command: None,
                 rest: None,
             };
-            assert_eq!(read_all(Dialect::Plain, &[plain]), expected);
+            assert_eq!(read_all(Subprotocol::Plain, &[plain]), expected);
         }
     }
 
@@ -265,29 +273,29 @@ mod tests {
     fn an_envelope_is_made_once_for_all_receivers() {
         let frames = Frames::from(Frame::text("hello"));
         let at = |frames: Frames| frames.as_bytes().as_ptr();
-        let voice = Voice::of(Dialect::Json);
-        assert_eq!(at(voice.encoded(&frames)), at(voice.encoded(&frames)));
+        let encoder = Encoder::of(Subprotocol::Json);
+        assert_eq!(at(encoder.encoded(&frames)), at(encoder.encoded(&frames)));
     }
 
     #[test]
     fn a_restart_is_told_once_and_the_first_start_never() {
-        let mut voice = Voice::of(Dialect::Json);
-        assert_eq!(voice.at_rest(), None, "nothing runs yet");
-        voice.runs(Generation::new(3));
-        assert_eq!(voice.at_rest(), None);
-        assert_eq!(voice.before(Generation::new(3)), None);
-        voice.runs(Generation::new(4));
+        let mut encoder = Encoder::of(Subprotocol::Json);
+        assert_eq!(encoder.at_rest(), None, "nothing runs yet");
+        encoder.runs(Generation::new(3));
+        assert_eq!(encoder.at_rest(), None);
+        assert_eq!(encoder.before(Generation::new(3)), None);
+        encoder.runs(Generation::new(4));
         assert_eq!(
-            voice.before(Generation::new(3)),
+            encoder.before(Generation::new(3)),
             None,
             "a message of the old one is left"
         );
         let notice = Frame::text(r#"{"service":"restarted","generation":4}"#);
-        assert_eq!(voice.before(Generation::new(4)), Some(notice));
-        assert_eq!(voice.at_rest(), None);
-        voice.runs(Generation::new(5));
+        assert_eq!(encoder.before(Generation::new(4)), Some(notice));
+        assert_eq!(encoder.at_rest(), None);
+        encoder.runs(Generation::new(5));
         let notice = Frame::text(r#"{"service":"restarted","generation":5}"#);
-        assert_eq!(voice.at_rest(), Some(notice));
-        assert_eq!(voice.at_rest(), None);
+        assert_eq!(encoder.at_rest(), Some(notice));
+        assert_eq!(encoder.at_rest(), None);
     }
 }

@@ -7,7 +7,7 @@ use crate::rt::Instant;
 pub(super) const MESSAGES_MAX: usize = 16;
 
 /// Messages at hand, at least one.
-pub(super) struct AtHand {
+pub(super) struct PendingInbound {
     pub(super) batch: Batch,
     /// When the first of the messages arrived.
     pub(super) since: Instant,

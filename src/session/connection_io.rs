@@ -6,7 +6,7 @@ use std::task::{Context, Poll, Waker};
 
 use futures::io::AsyncWrite;
 
-use super::inlet::{Inbound, Inlet};
+use super::frame_reader::{FrameReader, Inbound};
 use super::outbox::{Outbox, Passed};
 use super::socket::Socket;
 use crate::bus::Burst;
@@ -17,9 +17,9 @@ use crate::rt::Instant;
 use crate::sync::Mutex;
 
 /// The socket, the decoder of its input and the outbox before its output.
-pub(super) struct Link<S> {
+pub(super) struct ConnectionIo<S> {
     pub(super) stream: S,
-    pub(super) inlet: Inlet,
+    pub(super) frame_reader: FrameReader,
     pub(super) outbox: Outbox,
     /// Since when the socket has accepted no bytes.
     pub(super) stuck_since: Option<Instant>,
@@ -35,11 +35,11 @@ pub(super) struct Link<S> {
     is_read_out: bool,
 }
 
-impl<S> Link<S> {
-    pub(super) fn new(stream: S, inlet: Inlet) -> Self {
+impl<S> ConnectionIo<S> {
+    pub(super) fn new(stream: S, frame_reader: FrameReader) -> Self {
         Self {
             stream,
-            inlet,
+            frame_reader,
             outbox: Outbox::default(),
             stuck_since: None,
             task: Waker::noop().clone(),
@@ -52,11 +52,11 @@ impl<S> Link<S> {
 
     /// Bytes in the read and write buffers.
     pub(super) fn held(&self) -> usize {
-        self.inlet.held() + self.outbox.len()
+        self.frame_reader.held() + self.outbox.len()
     }
 }
 
-impl<S: Socket + Unpin> Link<S> {
+impl<S: Socket + Unpin> ConnectionIo<S> {
     /// Returns the next event from bytes that were read before, or else from one more read of at
     /// most `bytes_max` bytes; messages that are complete together are returned together, up to
     /// `messages_max`.
@@ -65,12 +65,12 @@ impl<S: Socket + Unpin> Link<S> {
         cx: &mut Context<'_>,
         (bytes_max, messages_max): (usize, usize),
     ) -> Poll<io::Result<Inbound>> {
-        match self.inlet.next(messages_max) {
+        match self.frame_reader.next(messages_max) {
             Some(inbound) => Poll::Ready(Ok(inbound)),
             None => {
                 self.is_asked = true;
                 let max = (bytes_max, messages_max);
-                let read = self.inlet.poll_read(cx, &mut self.stream, max);
+                let read = self.frame_reader.poll_read(cx, &mut self.stream, max);
                 self.is_read_out = read.is_pending();
                 read
             }
@@ -80,18 +80,18 @@ impl<S: Socket + Unpin> Link<S> {
     /// Whether there is no input, and the task is woken as soon as there is some.
     #[inline]
     pub(super) fn is_silent(&self) -> bool {
-        self.is_asked && self.inlet.is_empty() && self.stream.is_silent()
+        self.is_asked && self.frame_reader.is_empty() && self.stream.is_silent()
     }
 
     /// Whether all input that has arrived was decoded, except for the beginning of an incomplete
     /// message.
     pub(super) fn is_read_out(&self) -> bool {
         let is_read_out = self.is_read_out || self.stream.is_silent();
-        is_read_out && !self.inlet.is_ahead() && !self.stream.has_data()
+        is_read_out && !self.frame_reader.has_buffered() && !self.stream.has_data()
     }
 }
 
-impl<S: AsyncWrite + Unpin> Link<S> {
+impl<S: AsyncWrite + Unpin> ConnectionIo<S> {
     /// Writes and flushes the outbox.
     pub(super) fn poll_send(&mut self, metrics: &Metrics, now: Instant) -> Poll<io::Result<()>> {
         let before = self.outbox.written();
@@ -111,19 +111,19 @@ impl<S: AsyncWrite + Unpin> Link<S> {
     }
 }
 
-impl<S: AsyncWrite + Unpin + Send> Sink for Mutex<Link<S>> {
+impl<S: AsyncWrite + Unpin + Send> Sink for Mutex<ConnectionIo<S>> {
     fn write(&self, burst: &Arc<Burst>, metrics: &Metrics, now: Instant) -> Written {
-        let mut link = self.lock();
-        let link = &mut *link;
-        link.fan_out_wrote_at = Some(now);
-        let mut cx = Context::from_waker(&link.task);
-        let (outbox, stream) = (&mut link.outbox, &mut link.stream);
+        let mut io = self.lock();
+        let io = &mut *io;
+        io.fan_out_wrote_at = Some(now);
+        let mut cx = Context::from_waker(&io.task);
+        let (outbox, stream) = (&mut io.outbox, &mut io.stream);
         match outbox.pass(&mut cx, stream, (burst, metrics)) {
             Passed::Flushed => return Written::Uncounted,
             Passed::Not => {}
             Passed::Written => count(burst, 1, metrics, now),
         }
-        match link.poll_send(metrics, now) {
+        match io.poll_send(metrics, now) {
             Poll::Ready(Ok(())) => Written::Counted,
             // The session's own next write to this socket meets the same error, and ends the
             // session.
@@ -239,48 +239,49 @@ mod tests {
         burst
     }
 
-    /// A link to such a socket, with `own` frames of the client waiting in its outbox.
-    fn link(does: Option<Does>, flushes: bool, own: usize) -> Mutex<Link<Socket>> {
+    /// The I/O of a connection to such a socket, with `own` frames of the client waiting in its
+    /// outbox.
+    fn io(does: Option<Does>, flushes: bool, own: usize) -> Mutex<ConnectionIo<Socket>> {
         let socket = Socket {
             does,
             flushes,
             taken: Vec::new(),
         };
-        let mut link = Link::new(socket, Inlet::new(100, Inflation::None));
+        let mut io = ConnectionIo::new(socket, FrameReader::new(100, Inflation::None));
         for _ in 0..own {
-            link.outbox.push(Frame::text("o").frames(), None);
+            io.outbox.push(Frame::text("o").frames(), None);
         }
-        Mutex::new(link)
+        Mutex::new(io)
     }
 
     /// The result of `write`, the messages counted by then, and the bytes left in the outbox.
-    fn write(link: &Mutex<Link<Socket>>) -> (Written, SessionCounts, usize) {
+    fn write(io: &Mutex<ConnectionIo<Socket>>) -> (Written, SessionCounts, usize) {
         let metrics = Metrics::default();
-        let written = link.write(&burst(), &metrics, Instant::ZERO);
-        let link = link.lock();
-        assert_eq!(link.fan_out_wrote_at, Some(Instant::ZERO));
-        let waits = link.outbox.len() - link.outbox.written();
+        let written = io.write(&burst(), &metrics, Instant::ZERO);
+        let io = io.lock();
+        assert_eq!(io.fan_out_wrote_at, Some(Instant::ZERO));
+        let waits = io.outbox.len() - io.outbox.written();
         (written, metrics.counts(), waits)
     }
 
     #[test]
     fn what_a_socket_takes_at_once_is_for_the_fan_to_count() {
-        let link = link(Some(Does::Take(6)), true, 0);
-        let (written, counts, waits) = write(&link);
+        let io = io(Some(Does::Take(6)), true, 0);
+        let (written, counts, waits) = write(&io);
         assert_eq!((written, waits), (Written::Uncounted, 0));
         assert_eq!((counts.messages_out, counts.bytes_out), (0, 0));
-        let link = link.lock();
-        assert_eq!(link.stream.taken, b"\x81\x01a\x81\x01b");
-        assert!(link.outbox.is_settled() && link.stuck_since.is_none());
+        let io = io.lock();
+        assert_eq!(io.stream.taken, b"\x81\x01a\x81\x01b");
+        assert!(io.outbox.is_settled() && io.stuck_since.is_none());
     }
 
     #[test]
     fn what_comes_after_something_else_is_counted_with_that() {
-        let link = link(Some(Does::Take(9)), true, 1);
-        let (written, counts, waits) = write(&link);
+        let io = io(Some(Does::Take(9)), true, 1);
+        let (written, counts, waits) = write(&io);
         assert_eq!((written, waits), (Written::Counted, 0));
         assert_eq!((counts.messages_out, counts.bytes_out), (3, 9));
-        assert_eq!(link.lock().stream.taken, b"\x81\x01o\x81\x01a\x81\x01b");
+        assert_eq!(io.lock().stream.taken, b"\x81\x01o\x81\x01a\x81\x01b");
     }
 
     #[test]
@@ -292,35 +293,35 @@ mod tests {
             (Some(Does::Fail), 0),
         ];
         for (does, taken) in cases {
-            let link = link(does, true, 0);
-            let (written, counts, waits) = write(&link);
+            let io = io(does, true, 0);
+            let (written, counts, waits) = write(&io);
             assert_eq!(
                 (written, waits),
                 (Written::Incomplete, 6 - taken),
                 "{does:?}"
             );
             assert_eq!((counts.messages_out, counts.bytes_out), (0, taken as u64));
-            let mut link = link.lock();
-            link.stream.does = Some(Does::Take(6));
+            let mut io = io.lock();
+            io.stream.does = Some(Does::Take(6));
             let metrics = Metrics::default();
-            assert!(link.poll_send(&metrics, Instant::ZERO).is_ready());
-            assert_eq!(link.stream.taken, b"\x81\x01a\x81\x01b", "{does:?}");
+            assert!(io.poll_send(&metrics, Instant::ZERO).is_ready());
+            assert_eq!(io.stream.taken, b"\x81\x01a\x81\x01b", "{does:?}");
             assert_eq!(metrics.counts().messages_out, 2);
         }
     }
 
     #[test]
     fn what_is_written_and_not_flushed_is_counted_once() {
-        let link = link(Some(Does::Take(6)), false, 0);
-        let (written, counts, waits) = write(&link);
+        let io = io(Some(Does::Take(6)), false, 0);
+        let (written, counts, waits) = write(&io);
         assert_eq!((written, waits), (Written::Incomplete, 0));
         assert_eq!((counts.messages_out, counts.bytes_out), (2, 6));
-        let mut link = link.lock();
-        assert!(!link.outbox.is_settled() && link.stuck_since.is_some());
-        link.stream.flushes = true;
+        let mut io = io.lock();
+        assert!(!io.outbox.is_settled() && io.stuck_since.is_some());
+        io.stream.flushes = true;
         let metrics = Metrics::default();
-        assert!(link.poll_send(&metrics, Instant::ZERO).is_ready());
-        assert!(link.outbox.is_settled());
+        assert!(io.poll_send(&metrics, Instant::ZERO).is_ready());
+        assert!(io.outbox.is_settled());
         assert_eq!(metrics.counts(), SessionCounts::default());
     }
 
@@ -328,20 +329,20 @@ mod tests {
     fn a_socket_that_panics_has_not_taken_it() {
         for before in [0, 1] {
             // The result is about this burst alone, whatever the socket accepted before.
-            let link = link(Some(Does::Take(6)), true, 0);
-            assert_eq!(write(&link).0, Written::Uncounted);
-            let mut broken = link.lock();
+            let io = io(Some(Does::Take(6)), true, 0);
+            assert_eq!(write(&io).0, Written::Uncounted);
+            let mut broken = io.lock();
             broken.stream.does = Some(Does::Panic);
             for _ in 0..before {
                 broken.outbox.push(Frame::text("o").frames(), None);
             }
             drop(broken);
-            let written = std::panic::catch_unwind(std::panic::AssertUnwindSafe(|| write(&link)));
+            let written = std::panic::catch_unwind(std::panic::AssertUnwindSafe(|| write(&io)));
             assert!(written.is_err());
-            link.keep(&burst());
-            assert_eq!(link.lock().outbox.messages(), before as u64 + 2);
-            link.keep(&burst());
-            let messages = link.lock().outbox.messages();
+            io.keep(&burst());
+            assert_eq!(io.lock().outbox.messages(), before as u64 + 2);
+            io.keep(&burst());
+            let messages = io.lock().outbox.messages();
             assert_eq!(messages, before as u64 + 2, "it is kept once");
         }
     }

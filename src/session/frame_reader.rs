@@ -15,7 +15,7 @@ use crate::wire::{Decoder, Event, Frames, Inflation, WireError};
 
 /// The decoder of a session and the input it has not finished; holds no memory between messages.
 #[derive(Debug)]
-pub(super) struct Inlet {
+pub(super) struct FrameReader {
     message_bytes_max: usize,
     inflation: Inflation,
     /// Input that was read and is neither decoded nor complete.
@@ -31,7 +31,7 @@ struct Partial {
     /// Decoded messages that were given back, the next ones last.
     put_back: Vec<Frames>,
     /// Bytes that were read; the bytes from `decoded` on are not decoded yet.
-    ahead: Vec<u8>,
+    buffered: Vec<u8>,
     decoded: usize,
     /// How long the message that is being decoded has been arriving.
     arrival: Option<Arrival>,
@@ -50,7 +50,7 @@ pub(super) enum Inbound {
     Violation(WireError),
 }
 
-impl Inlet {
+impl FrameReader {
     pub(super) fn new(message_bytes_max: usize, inflation: Inflation) -> Self {
         Self {
             message_bytes_max,
@@ -64,7 +64,7 @@ impl Inlet {
     pub(super) fn held(&self) -> usize {
         self.partial.as_ref().map_or(0, |partial| {
             let put_back: usize = partial.put_back.iter().map(Frames::payload_bytes).sum();
-            partial.ahead.capacity() + partial.decoder.heap_bytes() + put_back
+            partial.buffered.capacity() + partial.decoder.heap_bytes() + put_back
         })
     }
 
@@ -75,9 +75,9 @@ impl Inlet {
     }
 
     /// Whether there are bytes that were read and not decoded, or messages that were put back.
-    pub(super) fn is_ahead(&self) -> bool {
+    pub(super) fn has_buffered(&self) -> bool {
         let partial = self.partial.as_ref();
-        partial.is_some_and(|partial| !partial.put_back.is_empty() || !partial.ahead.is_empty())
+        partial.is_some_and(|partial| !partial.put_back.is_empty() || !partial.buffered.is_empty())
     }
 
     /// Bytes read since the last call.
@@ -100,10 +100,10 @@ impl Inlet {
             }
             return Some(Inbound::Event(Event::Messages(frames)));
         }
-        if partial.ahead.is_empty() {
+        if partial.buffered.is_empty() {
             return None;
         }
-        let inbound = partial.decode_ahead(messages_max);
+        let inbound = partial.decode_buffered(messages_max);
         if partial.is_over() {
             self.partial = None;
         }
@@ -156,7 +156,7 @@ impl Inlet {
         if let Some(partial) = &mut partial
             && !planted::is(Bug::ReadAheadLost)
         {
-            partial.ahead.extend_from_slice(input);
+            partial.buffered.extend_from_slice(input);
         }
         drop(scratch);
         self.partial = partial.filter(|partial| !partial.is_over());
@@ -209,21 +209,21 @@ impl Partial {
         Self {
             decoder,
             put_back: Vec::new(),
-            ahead: Vec::new(),
+            buffered: Vec::new(),
             decoded: 0,
             arrival: None,
         }
     }
 
-    fn decode_ahead(&mut self, messages_max: usize) -> Inbound {
-        let ahead = std::mem::take(&mut self.ahead);
-        let mut input = &ahead[self.decoded..];
+    fn decode_buffered(&mut self, messages_max: usize) -> Inbound {
+        let buffered = std::mem::take(&mut self.buffered);
+        let mut input = &buffered[self.decoded..];
         let inbound = self.decode(&mut input, messages_max);
         if input.is_empty() {
             self.decoded = 0;
         } else {
-            self.decoded = ahead.len() - input.len();
-            self.ahead = ahead;
+            self.decoded = buffered.len() - input.len();
+            self.buffered = buffered;
         }
         inbound
     }
@@ -256,7 +256,7 @@ impl Partial {
 
     /// Whether the next byte is the first byte of a message.
     fn is_over(&self) -> bool {
-        self.put_back.is_empty() && self.ahead.is_empty() && self.decoder.is_idle()
+        self.put_back.is_empty() && self.buffered.is_empty() && self.decoder.is_idle()
     }
 }
 
@@ -278,8 +278,8 @@ mod tests {
     use crate::wire::Frame;
 
     /// The texts of the next messages, so many at most.
-    fn next(inlet: &mut Inlet, messages_max: usize) -> Vec<String> {
-        match inlet.next(messages_max) {
+    fn next(frame_reader: &mut FrameReader, messages_max: usize) -> Vec<String> {
+        match frame_reader.next(messages_max) {
             Some(Inbound::Event(Event::Messages(frames))) => texts(&frames),
             None => Vec::new(),
             Some(other) => panic!("{other:?}"),
@@ -301,17 +301,25 @@ mod tests {
 
     #[test]
     fn messages_that_were_put_back_are_the_next_ones_in_their_order() {
-        let mut inlet = Inlet::new(100, Inflation::default());
-        inlet.put_back(frames(&["a", "b", "c", "d"]));
-        assert_eq!(next(&mut inlet, 1), ["a"], "no more than may be taken");
+        let mut frame_reader = FrameReader::new(100, Inflation::default());
+        frame_reader.put_back(frames(&["a", "b", "c", "d"]));
+        assert_eq!(
+            next(&mut frame_reader, 1),
+            ["a"],
+            "no more than may be taken"
+        );
         let mut rest = frames(&["b", "c"]);
-        assert_eq!(next(&mut inlet, 2), texts(&rest));
+        assert_eq!(next(&mut frame_reader, 2), texts(&rest));
         let _taken = rest.split_front(1);
-        inlet.put_back(rest);
-        assert!(inlet.is_ahead());
-        assert_eq!(inlet.held(), 2, "bytes of texts");
-        assert_eq!(next(&mut inlet, 9), ["c"], "before those that were left");
-        assert_eq!(next(&mut inlet, 9), ["d"]);
-        assert!(inlet.is_empty());
+        frame_reader.put_back(rest);
+        assert!(frame_reader.has_buffered());
+        assert_eq!(frame_reader.held(), 2, "bytes of texts");
+        assert_eq!(
+            next(&mut frame_reader, 9),
+            ["c"],
+            "before those that were left"
+        );
+        assert_eq!(next(&mut frame_reader, 9), ["d"]);
+        assert!(frame_reader.is_empty());
     }
 }

@@ -10,16 +10,16 @@ const READS_PER_SECOND: u64 = 100;
 
 /// The token buckets of one client, as far as it needs any.
 #[derive(Debug)]
-pub(super) struct Intake {
+pub(super) struct RateLimits {
     /// `None` for a client without rate limits.
-    rates: Option<Box<Rates>>,
+    buckets: Option<Box<Buckets>>,
     /// The bucket for pings. The first ping creates it: a bucket that was never used is full.
     pings: Option<Box<Bucket>>,
 }
 
 /// The buckets of a client with rate limits.
 #[derive(Debug)]
-struct Rates {
+struct Buckets {
     policy: InboundPolicy,
     bytes: Option<Bucket>,
     messages: Option<Bucket>,
@@ -32,18 +32,18 @@ pub(super) enum Within {
     Yes,
 }
 
-impl Intake {
+impl RateLimits {
     pub(super) fn new(policy: InboundPolicy, now: Instant) -> Self {
         let is_bounded = policy.bytes.is_some() || policy.messages.is_some();
         Self {
-            rates: is_bounded.then(|| Box::new(Rates::new(policy, now))),
+            buckets: is_bounded.then(|| Box::new(Buckets::new(policy, now))),
             pings: None,
         }
     }
 
     /// Whether the client has no rate limits, except for pings.
     pub(super) fn is_unbounded(&self) -> bool {
-        self.rates.is_none()
+        self.buckets.is_none()
     }
 
     /// Bytes that may be read now, at least one.
@@ -53,23 +53,26 @@ impl Intake {
     /// The time from which on bytes may be read again.
     #[inline]
     pub(super) fn allowance(&mut self, now: Instant) -> Result<usize, Instant> {
-        match &mut self.rates {
-            Some(rates) => rates.allowance(now),
+        match &mut self.buckets {
+            Some(buckets) => buckets.allowance(now),
             None => Ok(usize::MAX),
         }
     }
 
     /// Takes `bytes` bytes that the client has sent.
     pub(super) fn bytes(&mut self, now: Instant, bytes: usize) -> Within {
-        let bucket = self.rates.as_mut().and_then(|rates| rates.bytes.as_mut());
+        let bucket = self
+            .buckets
+            .as_mut()
+            .and_then(|buckets| buckets.bytes.as_mut());
         take(bucket, now, bytes as u64)
     }
 
     /// Messages that may be decoded together: as many as the client may send now, but at least one,
     /// so that a client above its rate is noticed.
     pub(super) fn messages_max(&mut self, now: Instant) -> usize {
-        let rates = self.rates.as_mut();
-        let bucket = rates.and_then(|rates| rates.messages.as_mut());
+        let buckets = self.buckets.as_mut();
+        let bucket = buckets.and_then(|buckets| buckets.messages.as_mut());
         bucket.map_or(usize::MAX, |bucket| {
             usize::try_from(bucket.room(now))
                 .unwrap_or(usize::MAX)
@@ -79,8 +82,8 @@ impl Intake {
 
     /// Takes `count` messages that the client has sent.
     pub(super) fn messages(&mut self, now: Instant, count: usize) -> Within {
-        let rates = self.rates.as_mut();
-        let bucket = rates.and_then(|rates| rates.messages.as_mut());
+        let buckets = self.buckets.as_mut();
+        let bucket = buckets.and_then(|buckets| buckets.messages.as_mut());
         take(bucket, now, count as u64)
     }
 
@@ -91,7 +94,7 @@ impl Intake {
     }
 }
 
-impl Rates {
+impl Buckets {
     fn new(policy: InboundPolicy, now: Instant) -> Self {
         Self {
             policy,
@@ -148,71 +151,76 @@ mod tests {
         Instant::from_start(Duration::from_millis(millis))
     }
 
-    fn intake(bytes: Option<Rate>, messages: Option<Rate>, over: OverRate) -> Intake {
+    fn rate_limits(bytes: Option<Rate>, messages: Option<Rate>, over: OverRate) -> RateLimits {
         let policy = InboundPolicy {
             bytes,
             messages,
             over,
         };
-        Intake::new(policy, at(0))
+        RateLimits::new(policy, at(0))
     }
 
     #[test]
     fn without_rates_anything_goes() {
-        let mut intake = intake(None, None, OverRate::Wait);
-        assert_eq!(intake.allowance(at(0)), Ok(usize::MAX));
-        assert_eq!(intake.bytes(at(0), usize::MAX), Within::Yes);
-        assert_eq!(intake.messages(at(0), 1), Within::Yes);
+        let mut rate_limits = rate_limits(None, None, OverRate::Wait);
+        assert_eq!(rate_limits.allowance(at(0)), Ok(usize::MAX));
+        assert_eq!(rate_limits.bytes(at(0), usize::MAX), Within::Yes);
+        assert_eq!(rate_limits.messages(at(0), 1), Within::Yes);
     }
 
     #[test]
     fn who_waits_reads_exactly_its_bytes() {
-        let mut intake = intake(Some(Rate::new(1000, 50)), None, OverRate::Wait);
-        assert_eq!(intake.allowance(at(0)), Ok(50));
-        assert_eq!(intake.bytes(at(0), 45), Within::Yes);
+        let mut rate_limits = rate_limits(Some(Rate::new(1000, 50)), None, OverRate::Wait);
+        assert_eq!(rate_limits.allowance(at(0)), Ok(50));
+        assert_eq!(rate_limits.bytes(at(0), 45), Within::Yes);
         assert_eq!(
-            intake.allowance(at(0)),
+            rate_limits.allowance(at(0)),
             Err(at(5)),
             "a hundredth of a second's worth"
         );
-        assert_eq!(intake.allowance(at(5)), Ok(10));
-        assert_eq!(intake.bytes(at(5), 10), Within::Yes);
-        assert_eq!(intake.allowance(at(1000)), Ok(50));
+        assert_eq!(rate_limits.allowance(at(5)), Ok(10));
+        assert_eq!(rate_limits.bytes(at(5), 10), Within::Yes);
+        assert_eq!(rate_limits.allowance(at(1000)), Ok(50));
     }
 
     #[test]
     fn who_waits_reads_exactly_its_messages() {
-        let mut intake = intake(None, Some(Rate::new(10, 2)), OverRate::Wait);
+        let mut rate_limits = rate_limits(None, Some(Rate::new(10, 2)), OverRate::Wait);
         for _ in 0..2 {
-            assert_eq!(intake.allowance(at(0)), Ok(usize::MAX));
-            assert_eq!(intake.messages(at(0), 1), Within::Yes);
+            assert_eq!(rate_limits.allowance(at(0)), Ok(usize::MAX));
+            assert_eq!(rate_limits.messages(at(0), 1), Within::Yes);
         }
-        assert_eq!(intake.allowance(at(0)), Err(at(100)));
-        assert_eq!(intake.allowance(at(100)), Ok(usize::MAX));
-        assert_eq!(intake.messages(at(100), 1), Within::Yes);
-        assert_eq!(intake.allowance(at(100)), Err(at(200)));
+        assert_eq!(rate_limits.allowance(at(0)), Err(at(100)));
+        assert_eq!(rate_limits.allowance(at(100)), Ok(usize::MAX));
+        assert_eq!(rate_limits.messages(at(100), 1), Within::Yes);
+        assert_eq!(rate_limits.allowance(at(100)), Err(at(200)));
     }
 
     #[test]
     fn who_is_to_be_closed_passes_at_the_burst_and_not_one_above() {
-        let mut intake = intake(
+        let mut rate_limits = rate_limits(
             Some(Rate::new(1, 50)),
             Some(Rate::new(1, 2)),
             OverRate::Close,
         );
-        assert_eq!(intake.allowance(at(0)), Ok(usize::MAX));
-        assert_eq!(intake.bytes(at(0), 50), Within::Yes);
-        assert_eq!(intake.bytes(at(0), 1), Within::No);
-        assert_eq!(intake.messages(at(0), 1), Within::Yes);
-        assert_eq!(intake.messages(at(0), 1), Within::Yes);
-        assert_eq!(intake.messages(at(0), 1), Within::No);
-        assert_eq!(intake.messages(at(1000), 1), Within::Yes, "a second later");
+        assert_eq!(rate_limits.allowance(at(0)), Ok(usize::MAX));
+        assert_eq!(rate_limits.bytes(at(0), 50), Within::Yes);
+        assert_eq!(rate_limits.bytes(at(0), 1), Within::No);
+        assert_eq!(rate_limits.messages(at(0), 1), Within::Yes);
+        assert_eq!(rate_limits.messages(at(0), 1), Within::Yes);
+        assert_eq!(rate_limits.messages(at(0), 1), Within::No);
+        assert_eq!(
+            rate_limits.messages(at(1000), 1),
+            Within::Yes,
+            "a second later"
+        );
     }
 
     #[test]
     fn pings_have_a_rate_of_their_own() {
-        let mut intake = intake(None, None, OverRate::Wait);
-        let pings = [0, 0, 0, 1000, 1000].map(|millis| intake.ping(Rate::new(1, 2), at(millis)));
+        let mut rate_limits = rate_limits(None, None, OverRate::Wait);
+        let pings =
+            [0, 0, 0, 1000, 1000].map(|millis| rate_limits.ping(Rate::new(1, 2), at(millis)));
         let (yes, no) = (Within::Yes, Within::No);
         assert_eq!(pings, [yes, yes, no, yes, no]);
     }

@@ -7,30 +7,30 @@ use crate::wire::{Deflate, Deflater, Frames, WindowBits};
 
 /// The encoding of messages for one client; each message is encoded once for all its receivers.
 #[derive(Clone, Debug)]
-pub(super) enum Encoding {
+pub(super) enum Compression {
     /// Longer messages are compressed (RFC 7692); boxed, to keep the size of the other variant
     /// small.
-    Deflated(Box<Compression>),
+    Deflated(Box<DeflateParams>),
     /// Messages are sent as they are.
     Plain,
 }
 
 /// The parameters for compressing longer messages.
 #[derive(Clone, Debug)]
-pub(super) struct Compression {
+pub(super) struct DeflateParams {
     window: WindowBits,
     bytes_min: NonZeroUsize,
     deflater: Arc<Mutex<Deflater>>,
 }
 
-impl Encoding {
+impl Compression {
     /// The encoding for a client with this agreement on compression.
     pub(super) fn new(
         deflate: Deflate,
         bytes_min: NonZeroUsize,
         deflater: &Arc<Mutex<Deflater>>,
     ) -> Self {
-        Self::Deflated(Box::new(Compression {
+        Self::Deflated(Box::new(DeflateParams {
             window: deflate.window(),
             bytes_min,
             deflater: Arc::clone(deflater),
@@ -39,16 +39,16 @@ impl Encoding {
 
     /// Encodes messages for this client.
     #[inline]
-    pub(super) fn encode(&self, frames: Frames) -> Frames {
+    pub(super) fn compress(&self, frames: Frames) -> Frames {
         match self {
-            Self::Deflated(compression) => compression.encode(frames),
+            Self::Deflated(params) => params.compress(frames),
             Self::Plain => frames,
         }
     }
 }
 
-impl Compression {
-    fn encode(&self, frames: Frames) -> Frames {
+impl DeflateParams {
+    fn compress(&self, frames: Frames) -> Frames {
         let deflate = |all: &Frames| {
             let mut deflater = self.deflater.lock();
             deflater.frames(all, self.window, self.bytes_min)
@@ -68,20 +68,20 @@ mod tests {
         let deflate = Deflate::negotiate(["permessage-deflate"]).expect("it is spoken");
         let deflater = Arc::new(Mutex::new(Deflater::default()));
         let bytes_min = NonZeroUsize::new(100).expect("not zero");
-        let agreed = Encoding::new(deflate, bytes_min, &deflater);
+        let agreed = Compression::new(deflate, bytes_min, &deflater);
         for (bytes, is_compressed) in [(99, false), (100, true)] {
             let frames = Frames::from(Frame::text("x".repeat(bytes)));
-            let plain = Encoding::Plain.encode(frames.clone());
+            let plain = Compression::Plain.compress(frames.clone());
             assert_eq!(plain, frames);
-            let sent = agreed.encode(frames.clone());
+            let sent = agreed.compress(frames.clone());
             let is_marked = sent.as_bytes()[0] & COMPRESSED != 0;
             assert_eq!(is_marked, is_compressed, "{bytes} bytes");
             assert_eq!(
                 sent.as_bytes().len() < plain.as_bytes().len(),
                 is_compressed
             );
-            let others = Encoding::new(deflate, bytes_min, &deflater);
-            let again = others.encode(frames);
+            let others = Compression::new(deflate, bytes_min, &deflater);
+            let again = others.compress(frames);
             let at = |frames: &Frames| frames.as_bytes().as_ptr();
             assert_eq!(at(&again), at(&sent), "once for all clients");
         }

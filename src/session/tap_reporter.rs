@@ -9,7 +9,7 @@ use crate::sync::{AtomicU64, Ordering};
 /// The tap events of one client's session. Without a tap of the client, an event costs one atomic
 /// load.
 #[derive(Debug)]
-pub(super) struct Teller {
+pub(super) struct TapReporter {
     bus: InMemoryMessageBus,
     client: ClientId,
     /// The version of the bus's taps at the last look, and in the lowest bit whether the client was
@@ -17,7 +17,7 @@ pub(super) struct Teller {
     known: AtomicU64,
 }
 
-impl Teller {
+impl TapReporter {
     pub(super) fn new(bus: InMemoryMessageBus, client: ClientId) -> Self {
         // No bus has this version, so the first event looks for existing taps.
         let known = AtomicU64::new(u64::MAX);

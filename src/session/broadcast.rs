@@ -8,7 +8,7 @@ use crate::fan_out::{FanOuts, Membership, Sink, Subscriber};
 use crate::rt::Runtime;
 
 /// The subscription to the topic for all clients, held here or lent to a fan-out.
-pub(super) struct ToAll {
+pub(super) struct Broadcast {
     /// `None` only while the subscription moves between the two.
     held: Option<Held>,
     /// Whether the last poll returned a burst that is shared with other clients.
@@ -20,7 +20,7 @@ enum Held {
     Lent(Membership),
 }
 
-impl ToAll {
+impl Broadcast {
     pub(super) fn new(subscription: Subscription) -> Self {
         Self {
             held: Some(Held::Own(subscription)),
@@ -29,7 +29,7 @@ impl ToAll {
     }
 
     /// The subscription, if the client receives through its own task.
-    pub(super) fn alone(&self) -> Option<&Subscription> {
+    pub(super) fn own(&self) -> Option<&Subscription> {
         match &self.held {
             Some(Held::Own(subscription)) => Some(subscription),
             Some(Held::Lent(_)) | None => None,
@@ -37,7 +37,7 @@ impl ToAll {
     }
 
     /// The subscription, if the client receives through its own task.
-    pub(super) fn alone_mut(&mut self) -> Option<&mut Subscription> {
+    pub(super) fn own_mut(&mut self) -> Option<&mut Subscription> {
         match &mut self.held {
             Some(Held::Own(subscription)) => Some(subscription),
             Some(Held::Lent(_)) | None => None,
@@ -47,7 +47,7 @@ impl ToAll {
     /// Whether a message may be pending for the client's own task.
     #[inline]
     pub(super) fn is_due(&self) -> bool {
-        self.alone().is_some_and(|alone| !alone.is_quiet())
+        self.own().is_some_and(|own| !own.is_quiet())
     }
 
     /// Polls for the burst shared by all clients that keep up; `Ready` only if there is one and
@@ -57,7 +57,7 @@ impl ToAll {
         cx: &mut Context<'_>,
         filter: BurstFilter,
     ) -> Poll<Arc<Burst>> {
-        let Some(subscription) = self.alone_mut().filter(|alone| !alone.is_quiet()) else {
+        let Some(subscription) = self.own_mut().filter(|own| !own.is_quiet()) else {
             return Poll::Pending;
         };
         let burst = ready!(subscription.poll_burst(cx, filter));
@@ -68,7 +68,7 @@ impl ToAll {
     /// Whether the client qualifies for a fan-out: it keeps up with others and is not in a fan-out.
     #[inline]
     pub(super) fn may_join(&self) -> bool {
-        self.keeps_up && self.alone().is_some()
+        self.keeps_up && self.own().is_some()
     }
 
     /// Lends the subscription to a fan-out, if there is one that this client can join now.
@@ -106,7 +106,7 @@ impl ToAll {
 
     /// Forgets which task is parked, because another task polls from now on.
     pub(super) fn moved(&mut self) {
-        if let Some(subscription) = self.alone_mut() {
+        if let Some(subscription) = self.own_mut() {
             subscription.moved();
         }
     }

@@ -5,11 +5,11 @@ use std::task::{Context, Poll, ready};
 
 use smallvec::SmallVec;
 
-use super::dialect::Voice;
-use super::encoding::Encoding;
+use super::broadcast::Broadcast;
+use super::compression::Compression;
 use super::outbox::Outbox;
-use super::teller::Teller;
-use super::to_all::ToAll;
+use super::subprotocol::Encoder;
+use super::tap_reporter::TapReporter;
 use crate::bus::{Batch, BurstFilter, Generation, Subscription};
 use crate::fan_out::{FanOuts, Sink};
 use crate::limits::SlowConsumer;
@@ -18,19 +18,19 @@ use crate::planted::{self, Bug};
 use crate::rt::Runtime;
 
 /// The two subscriptions of one client.
-pub(super) struct Feed {
-    pub(super) to_all: ToAll,
-    pub(super) to_one: Subscription,
+pub(super) struct Egress {
+    pub(super) broadcast: Broadcast,
+    pub(super) direct: Subscription,
     /// The oldest generation that serves this client.
     pub(super) since: Generation,
-    pub(super) voice: Voice,
-    pub(super) teller: Teller,
+    pub(super) encoder: Encoder,
+    pub(super) tap_reporter: TapReporter,
     /// The policy for a client that reads too slowly.
     pub(super) slow_consumer: SlowConsumer,
     /// Maximum number of bytes gathered for one write; a `u32` to save memory, as each client has
     /// one.
     pub(super) outbox_bytes: u32,
-    pub(super) encoding: Encoding,
+    pub(super) compression: Compression,
 }
 
 /// Batches that are read under one lock.
@@ -39,8 +39,8 @@ type Batches = SmallVec<[Batch; 4]>;
 /// A subscription of the two.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 enum Source {
-    All,
-    One,
+    Broadcast,
+    Direct,
 }
 
 /// The pending messages that a read takes.
@@ -69,7 +69,7 @@ impl From<SlowConsumer> for Pick {
     }
 }
 
-impl Feed {
+impl Egress {
     /// Moves pending messages into the outbox, up to its limit, and returns how many messages were
     /// lost.
     ///
@@ -86,7 +86,7 @@ impl Feed {
             self.gather(cx, outbox, metrics)
         };
         if outbox.is_empty()
-            && let Some(notice) = self.voice.at_rest()
+            && let Some(notice) = self.encoder.at_rest()
         {
             outbox.push_notice(&notice);
         }
@@ -96,13 +96,13 @@ impl Feed {
     /// Whether a pull would find neither messages nor a notice.
     #[inline]
     pub(super) fn is_at_rest(&self) -> bool {
-        matches!(self.voice, Voice::Plain) && self.is_quiet()
+        matches!(self.encoder, Encoder::Plain) && self.is_quiet()
     }
 
     /// Whether no message is pending and the task is parked.
     #[inline]
     fn is_quiet(&self) -> bool {
-        self.to_one.is_quiet() && !self.to_all.is_due()
+        self.direct.is_quiet() && !self.broadcast.is_due()
     }
 
     fn gather(&mut self, cx: &mut Context<'_>, outbox: &mut Outbox, metrics: &Metrics) -> u64 {
@@ -110,7 +110,7 @@ impl Feed {
             return 0;
         }
         let mut lost = 0;
-        for source in [Source::One, Source::All] {
+        for source in [Source::Direct, Source::Broadcast] {
             lost += self.gather_from(source, cx, outbox, metrics);
         }
         lost
@@ -124,10 +124,10 @@ impl Feed {
         outbox: &mut Outbox,
         metrics: &Metrics,
     ) -> u64 {
-        let (subscription, pick) = match (source, self.to_all.alone_mut()) {
-            (Source::One, _) => (&mut self.to_one, Pick::All),
-            (Source::All, Some(to_all)) => (to_all, Pick::from(self.slow_consumer)),
-            (Source::All, None) => return 0,
+        let (subscription, pick) = match (source, self.broadcast.own_mut()) {
+            (Source::Direct, _) => (&mut self.direct, Pick::All),
+            (Source::Broadcast, Some(broadcast)) => (broadcast, Pick::from(self.slow_consumer)),
+            (Source::Broadcast, None) => return 0,
         };
         let mut lost = 0;
         let mut batches = Batches::new();
@@ -143,16 +143,17 @@ impl Feed {
             };
             lost += missed;
             let topic = subscription.topic();
-            self.teller.missed(topic, first, missed, pick.reason());
+            self.tap_reporter
+                .missed(topic, first, missed, pick.reason());
             let messages = batches.iter().map(Batch::len).sum();
-            self.teller.queued(topic, first + missed, messages);
-            if let Some(notice) = self.voice.lagged(missed) {
+            self.tap_reporter.queued(topic, first + missed, messages);
+            if let Some(notice) = self.encoder.lagged(missed) {
                 outbox.push_notice(&notice);
             }
             let mut writer = Writing {
                 since: self.since,
-                voice: &mut self.voice,
-                encoding: &self.encoding,
+                encoder: &mut self.encoder,
+                compression: &self.compression,
             };
             let stale: u64 = batches
                 .drain(..)
@@ -160,7 +161,7 @@ impl Feed {
                 .sum();
             if stale > 0 {
                 metrics.stale.add(stale);
-                self.teller.lost(stale, "stale");
+                self.tap_reporter.lost(stale, "stale");
             }
             if pick == Pick::Newest && !outbox.is_empty() {
                 // Stop here: after this message is sent, a newer one may be pending.
@@ -176,16 +177,17 @@ impl Feed {
     ///
     /// `Ready` only if the outbox has got something.
     pub(super) fn poll_share(&mut self, cx: &mut Context<'_>, outbox: &mut Outbox) -> Poll<()> {
-        if !self.to_one.is_quiet() {
+        if !self.direct.is_quiet() {
             return Poll::Pending;
         }
         let Some(filter) = self.filter() else {
             return Poll::Pending;
         };
-        let burst = ready!(self.to_all.poll_burst(cx, filter));
-        if let Some(to_all) = self.to_all.alone() {
+        let burst = ready!(self.broadcast.poll_burst(cx, filter));
+        if let Some(broadcast) = self.broadcast.own() {
             let messages = burst.messages();
-            self.teller.queued(to_all.topic(), burst.first(), messages);
+            self.tap_reporter
+                .queued(broadcast.topic(), burst.first(), messages);
         }
         outbox.add(&burst);
         Poll::Ready(())
@@ -194,23 +196,27 @@ impl Feed {
     /// Lends the subscription to a fan-out, if there is one that fits.
     pub(super) fn join_fan_out<R: Runtime>(&mut self, fan_outs: &FanOuts<R>, sink: Arc<dyn Sink>) {
         if let Some(filter) = self.filter()
-            && !self.teller.is_tapped()
+            && !self.tap_reporter.is_tapped()
         {
-            let client = self.teller.client();
-            self.to_all.join_fan_out(fan_outs, sink, filter, client);
+            let client = self.tap_reporter.client();
+            self.broadcast.join_fan_out(fan_outs, sink, filter, client);
         }
     }
 
     /// The bursts that suit this client; `None` if it does not receive all messages as they are.
     fn filter(&self) -> Option<BurstFilter> {
-        match (&self.voice, &self.encoding, Pick::from(self.slow_consumer)) {
-            (Voice::Plain, Encoding::Plain, Pick::All) => Some(BurstFilter {
+        match (
+            &self.encoder,
+            &self.compression,
+            Pick::from(self.slow_consumer),
+        ) {
+            (Encoder::Plain, Compression::Plain, Pick::All) => Some(BurstFilter {
                 bytes_max: self.outbox_bytes as usize,
                 since: self.since,
             }),
             (
-                Voice::Json(_) | Voice::Plain,
-                Encoding::Deflated(_) | Encoding::Plain,
+                Encoder::Json(_) | Encoder::Plain,
+                Compression::Deflated(_) | Compression::Plain,
                 Pick::All | Pick::Newest,
             ) => None,
         }
@@ -218,28 +224,28 @@ impl Feed {
 
     /// Forgets which task is parked, because another task pulls from now on.
     pub(super) fn moved(&mut self) {
-        self.to_one.moved();
-        self.to_all.moved();
+        self.direct.moved();
+        self.broadcast.moved();
     }
 
     /// Payload bytes that wait for this client alone; the task is woken when there are more.
     pub(super) fn watch(&mut self, cx: &mut Context<'_>) -> usize {
-        self.to_one.watch(cx)
+        self.direct.watch(cx)
     }
 
-    /// Reports to the taps the messages that the client misses because the feed is dropped.
+    /// Reports to the taps the messages that the client misses because the egress is dropped.
     pub(super) fn tell_unread(&self) {
-        let to_all = self.to_all.alone();
-        for subscription in to_all.into_iter().chain([&self.to_one]) {
+        let broadcast = self.broadcast.own();
+        for subscription in broadcast.into_iter().chain([&self.direct]) {
             let (topic, unread) = (subscription.topic(), subscription.pending());
             let first = subscription.next_offset();
-            self.teller.missed(topic, first, unread, "unread");
+            self.tap_reporter.missed(topic, first, unread, "unread");
         }
     }
 
     /// Whether messages to this client alone wait for its socket.
     pub(super) fn owes_answers(&self) -> bool {
-        self.to_one.pending() > 0 && !planted::is(Bug::AnswersNotAwaited)
+        self.direct.pending() > 0 && !planted::is(Bug::AnswersNotAwaited)
     }
 }
 
@@ -272,8 +278,8 @@ fn poll_batches(
 /// The writer of messages for one client.
 struct Writing<'a> {
     since: Generation,
-    voice: &'a mut Voice,
-    encoding: &'a Encoding,
+    encoder: &'a mut Encoder,
+    compression: &'a Compression,
 }
 
 impl Writing<'_> {
@@ -284,15 +290,17 @@ impl Writing<'_> {
             return batch.len() as u64;
         }
         let published = batch.published_at();
-        if let (Voice::Plain, Encoding::Plain) = (&*self.voice, self.encoding) {
+        if let (Encoder::Plain, Compression::Plain) = (&*self.encoder, self.compression) {
             outbox.push(batch.frames(), published);
             return 0;
         }
         let generation = batch.origin().generation();
-        if let Some(notice) = generation.and_then(|by| self.voice.before(by)) {
+        if let Some(notice) = generation.and_then(|by| self.encoder.before(by)) {
             outbox.push_notice(&notice);
         }
-        let frames = self.encoding.encode(self.voice.encoded(batch.frames()));
+        let frames = self
+            .compression
+            .compress(self.encoder.encoded(batch.frames()));
         outbox.push(&frames, published);
         0
     }
@@ -307,14 +315,14 @@ mod tests {
     use crate::bus::{ClientId, InMemoryMessageBus, Message, MessageBus, Origin, Topic};
     use crate::limits::Window;
     use crate::rt::Instant;
-    use crate::session::dialect::Dialect;
+    use crate::session::subprotocol::Subprotocol;
     use crate::sync::Mutex;
     use crate::wakes::Wakes;
     use crate::wire::{Deflate, Deflater};
 
     struct World {
         bus: InMemoryMessageBus,
-        feed: Feed,
+        egress: Egress,
         outbox: Outbox,
         metrics: Metrics,
     }
@@ -331,19 +339,19 @@ mod tests {
         fn with(window: Window, outbox_bytes: u32) -> Self {
             let bus = InMemoryMessageBus::new(window, 2);
             let subscribe = |name| bus.subscribe(&topic(name)).expect("there is room");
-            let feed = Feed {
-                teller: Teller::new(bus.clone(), ClientId::new(1)),
-                to_all: ToAll::new(subscribe("all")),
-                to_one: subscribe("one"),
+            let egress = Egress {
+                tap_reporter: TapReporter::new(bus.clone(), ClientId::new(1)),
+                broadcast: Broadcast::new(subscribe("all")),
+                direct: subscribe("one"),
                 since: Generation::new(1),
-                voice: Voice::Plain,
+                encoder: Encoder::Plain,
                 slow_consumer: SlowConsumer::Skip,
                 outbox_bytes,
-                encoding: Encoding::Plain,
+                compression: Compression::Plain,
             };
             Self {
                 bus,
-                feed,
+                egress,
                 outbox: Outbox::default(),
                 metrics: Metrics::default(),
             }
@@ -359,7 +367,7 @@ mod tests {
         /// Bytes in the outbox after a pull.
         fn pull(&mut self) -> usize {
             let mut cx = Context::from_waker(Waker::noop());
-            let lost = self.feed.pull(&mut cx, &mut self.outbox, &self.metrics);
+            let lost = self.egress.pull(&mut cx, &mut self.outbox, &self.metrics);
             assert_eq!(lost, 0);
             self.outbox.len()
         }
@@ -372,7 +380,7 @@ mod tests {
             let mut world = World::new(limit);
             world.publish("one", 5);
             assert_eq!(world.pull(), frames * 6, "a limit of {limit}");
-            assert_eq!(world.feed.owes_answers(), frames < 5);
+            assert_eq!(world.egress.owes_answers(), frames < 5);
         }
     }
 
@@ -388,36 +396,36 @@ mod tests {
     fn what_came_together_is_for_each_client_as_it_would_be_one_by_one() {
         const PLAIN: &[u8] = b"\x81\x01a\x81\x01b";
         const JSON: &[u8] = b"\x81\x0c{\"text\":\"a\"}\x81\x0c{\"text\":\"b\"}";
-        for (dialect, generation, written) in [
-            (Dialect::Plain, 1, PLAIN),
-            (Dialect::Plain, 0, b""),
-            (Dialect::Json, 1, JSON),
-            (Dialect::Json, 0, b""),
+        for (subprotocol, generation, written) in [
+            (Subprotocol::Plain, 1, PLAIN),
+            (Subprotocol::Plain, 0, b""),
+            (Subprotocol::Json, 1, JSON),
+            (Subprotocol::Json, 0, b""),
         ] {
             let mut world = World::new(1000);
-            world.feed.voice = Voice::of(dialect);
+            world.egress.encoder = Encoder::of(subprotocol);
             publish_together(&world.bus, generation);
             assert_eq!(world.pull(), written.len());
             let stale = if generation == 0 { 2 } else { 0 };
-            assert_eq!(world.metrics.counts().stale, stale, "{dialect:?}");
+            assert_eq!(world.metrics.counts().stale, stale, "{subprotocol:?}");
             let mut sent = Vec::new();
             let mut cx = Context::from_waker(Waker::noop());
             let done = world
                 .outbox
                 .poll_send(&mut cx, &mut sent, &world.metrics, Instant::ZERO);
             assert!(done.is_ready());
-            assert_eq!(sent, written, "{dialect:?}");
+            assert_eq!(sent, written, "{subprotocol:?}");
         }
     }
 
     #[test]
     fn what_an_older_instance_said_is_compressed_for_nobody_who_joined_later() {
-        for dialect in [Dialect::Plain, Dialect::Json] {
+        for subprotocol in [Subprotocol::Plain, Subprotocol::Json] {
             let mut world = World::new(1000);
-            world.feed.voice = Voice::of(dialect);
+            world.egress.encoder = Encoder::of(subprotocol);
             let deflate = Deflate::negotiate(["permessage-deflate"]).expect("it is spoken");
             let deflater = Arc::new(Mutex::new(Deflater::default()));
-            world.feed.encoding = Encoding::new(deflate, NonZeroUsize::MIN, &deflater);
+            world.egress.compression = Compression::new(deflate, NonZeroUsize::MIN, &deflater);
             let said = |generation, text: &str| {
                 let by = Origin::Service(Generation::new(generation));
                 Message::text(text.repeat(100)).from_origin(by)
@@ -426,13 +434,13 @@ mod tests {
             for name in ["all", "one"] {
                 world.bus.publish(&topic(name), said(0, "old").into());
             }
-            assert_eq!(world.pull(), 0, "{dialect:?}");
-            assert_eq!(world.metrics.counts().stale, 4, "{dialect:?}");
+            assert_eq!(world.pull(), 0, "{subprotocol:?}");
+            assert_eq!(world.metrics.counts().stale, 4, "{subprotocol:?}");
             world.bus.publish(&topic("one"), said(1, "new").into());
             let sent = world.pull();
-            assert!((1..100).contains(&sent), "{dialect:?}: {sent} bytes");
-            assert_eq!(world.outbox.messages(), 1, "{dialect:?}");
-            assert_eq!(world.metrics.counts().stale, 4, "{dialect:?}");
+            assert!((1..100).contains(&sent), "{subprotocol:?}: {sent} bytes");
+            assert_eq!(world.outbox.messages(), 1, "{subprotocol:?}");
+            assert_eq!(world.metrics.counts().stale, 4, "{subprotocol:?}");
         }
     }
 
@@ -440,13 +448,15 @@ mod tests {
     fn who_is_sent_nothing_waits_for_more_whatever_was_left_out() {
         for slow_consumer in [SlowConsumer::Skip, SlowConsumer::Latest] {
             let mut world = World::new(100);
-            world.feed.slow_consumer = slow_consumer;
+            world.egress.slow_consumer = slow_consumer;
             let older = Origin::Service(Generation::new(0));
             let stale = Message::text("stale").from_origin(older);
             world.bus.publish(&topic("all"), stale.into());
             let (wakes, waker) = Wakes::new();
             let mut cx = Context::from_waker(&waker);
-            let lost = world.feed.pull(&mut cx, &mut world.outbox, &world.metrics);
+            let lost = world
+                .egress
+                .pull(&mut cx, &mut world.outbox, &world.metrics);
             assert_eq!((lost, world.outbox.len()), (0, 0));
             world.publish("all", 1);
             assert_eq!(wakes.count(), 1, "{slow_consumer:?}");
@@ -459,7 +469,7 @@ mod tests {
         world.publish("all", 1);
         world.bus.publish(&topic("one"), "an answer".into());
         assert_eq!(world.pull(), 11 + 6);
-        assert!(!world.feed.owes_answers());
+        assert!(!world.egress.owes_answers());
         let mut written = Vec::new();
         let mut cx = Context::from_waker(Waker::noop());
         let mut stream = futures::io::Cursor::new(&mut written);
