@@ -7,25 +7,25 @@ use crate::limits::READ_BYTES;
 
 thread_local! {
     /// The buffer that was given back last; each thread has its own.
-    static SPARE: Cell<Box<[u8]>> = Cell::default();
+    static FREE: Cell<Box<[u8]>> = Cell::default();
 }
 
-/// A buffer on loan, of [`READ_BYTES`] bytes, which may be left over from other tasks.
+/// A scratch buffer, of [`READ_BYTES`] bytes, which may be left over from other tasks.
 ///
 /// An idle connection therefore holds no buffer, and a poll need not clear a new one.
-pub(crate) struct Lent(Box<[u8]>);
+pub(crate) struct ScratchBuffer(Box<[u8]>);
 
-/// Lends the buffer of this thread, or a new one if that is on loan already.
-pub(crate) fn lend() -> Lent {
-    let spare = SPARE.try_with(Cell::take).unwrap_or_default();
-    Lent(if spare.is_empty() {
+/// Acquires the buffer of this thread, or a new one if that is in use already.
+pub(crate) fn acquire() -> ScratchBuffer {
+    let free = FREE.try_with(Cell::take).unwrap_or_default();
+    ScratchBuffer(if free.is_empty() {
         vec![0; READ_BYTES].into_boxed_slice()
     } else {
-        spare
+        free
     })
 }
 
-impl Deref for Lent {
+impl Deref for ScratchBuffer {
     type Target = [u8];
 
     fn deref(&self) -> &[u8] {
@@ -33,17 +33,17 @@ impl Deref for Lent {
     }
 }
 
-impl DerefMut for Lent {
+impl DerefMut for ScratchBuffer {
     fn deref_mut(&mut self) -> &mut [u8] {
         &mut self.0
     }
 }
 
-impl Drop for Lent {
+impl Drop for ScratchBuffer {
     fn drop(&mut self) {
         let buffer = std::mem::take(&mut self.0);
         // A thread that ends has lost its buffer already.
-        let _gone = SPARE.try_with(|spare| spare.set(buffer));
+        let _gone = FREE.try_with(|free| free.set(buffer));
     }
 }
 
@@ -53,14 +53,14 @@ mod tests {
 
     #[test]
     fn a_buffer_is_lent_again_but_not_twice_at_once() {
-        let mut one = lend();
+        let mut one = acquire();
         one[0] = 1;
         let at = one.as_ptr();
-        let two = lend();
+        let two = acquire();
         assert_ne!(two.as_ptr(), at);
         drop(two);
         drop(one);
-        let again = lend();
+        let again = acquire();
         assert_eq!((again.as_ptr(), again[0], again.len()), (at, 1, READ_BYTES));
     }
 }

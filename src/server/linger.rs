@@ -169,7 +169,7 @@ impl<Io: AsyncRead + AsyncWrite + Unpin> AsyncWrite for Lingering<Io> {
         if until.as_mut().poll(cx).is_ready() {
             return Poll::Ready(Ok(()));
         }
-        let mut scratch = scratch::lend();
+        let mut scratch = scratch::acquire();
         let mut buffer = ReadBuf::new(&mut scratch);
         match ready!(Pin::new(&mut this.io).poll_read(cx, &mut buffer)) {
             Ok(()) if !buffer.filled().is_empty() => {

@@ -133,7 +133,7 @@ impl FrameReader {
         stream: &mut S,
         (bytes_max, messages_max): (usize, usize),
     ) -> Poll<io::Result<Inbound>> {
-        let mut scratch = scratch::lend();
+        let mut scratch = scratch::acquire();
         let room = scratch.len().min(bytes_max);
         let read = ready!(Pin::new(stream).poll_read(cx, &mut scratch[..room]))?;
         if read == 0 {
@@ -192,7 +192,7 @@ impl FrameReader {
         cx: &mut Context<'_>,
         stream: &mut S,
     ) -> Poll<io::Result<()>> {
-        let mut scratch = scratch::lend();
+        let mut scratch = scratch::acquire();
         // The deadline of the close handshake cuts off a peer that never stops sending.
         for _ in 0..DISCARDS_MAX {
             if ready!(Pin::new(&mut *stream).poll_read(cx, &mut scratch))? == 0 {

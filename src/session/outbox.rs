@@ -64,7 +64,7 @@ impl Outbox {
         if self.shared.is_some() {
             self.copy_shared();
         }
-        self.own.get_or_insert_with(Buffer::spared)
+        self.own.get_or_insert_with(Buffer::acquire)
     }
 
     #[cold]

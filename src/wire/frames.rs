@@ -2,9 +2,9 @@
 
 use std::fmt;
 
-use super::block::{self, Shared, Unique};
 use super::extension::WindowBits;
 use super::frame::{DataKind, Frame, checked, header_len, write_header};
+use super::frame_pool::{self, Shared, Unique};
 use crate::planted::{self, Bug};
 use crate::sync::OnceLock;
 
@@ -60,7 +60,7 @@ impl Builder {
     /// Makes an empty builder with room for this many bytes of frames.
     pub(super) fn with_room(bytes: usize) -> Self {
         Self {
-            block: block::alloc(bytes),
+            block: frame_pool::alloc(bytes),
             end: 0,
             count: 0,
             payload_bytes: 0,
@@ -108,7 +108,7 @@ impl Builder {
     #[inline]
     pub(super) fn finish(mut self) -> Option<Frames> {
         if self.count == 0 {
-            block::free(self.block.shareable());
+            frame_pool::free(self.block.shareable());
             return None;
         }
         let end = narrow(self.end);
@@ -332,7 +332,7 @@ fn narrow(len: usize) -> u32 {
 impl Drop for Frames {
     fn drop(&mut self) {
         if let Some(shared) = self.block.take() {
-            block::free(shared);
+            frame_pool::free(shared);
         }
     }
 }

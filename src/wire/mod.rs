@@ -10,9 +10,9 @@
 //! - `decoder`: the input of a client, as a state machine on top of `header`, `mask` and `utf8`.
 //! - `extension` and `deflate`: permessage-deflate (RFC 7692), the only extension.
 
-mod block;
 mod control;
 mod frame;
+mod frame_pool;
 mod frames;
 
 mod close;

@@ -18,21 +18,21 @@ pub(super) struct Buffer {
 }
 
 /// The largest capacity, in bytes and in frames, with which an emptied buffer is kept for reuse.
-pub(super) const SPARE_BYTES_MAX: usize = 65_536;
-const SPARE_FRAMES_MAX: usize = 1024;
+pub(super) const FREE_BYTES_MAX: usize = 65_536;
+const FREE_FRAMES_MAX: usize = 1024;
 
 thread_local! {
     /// The last buffer written on this thread, kept for reuse: most buffers are filled and written
     /// within one poll.
-    pub(super) static SPARE: Cell<Option<Box<Buffer>>> = const { Cell::new(None) };
+    pub(super) static FREE: Cell<Option<Box<Buffer>>> = const { Cell::new(None) };
 }
 
 impl Buffer {
     /// An empty buffer, which reuses the kept one's memory if there is one.
     #[inline(never)]
-    pub(super) fn spared() -> Box<Self> {
-        let spare = SPARE.try_with(Cell::take);
-        spare.ok().flatten().unwrap_or_default()
+    pub(super) fn acquire() -> Box<Self> {
+        let free = FREE.try_with(Cell::take);
+        free.ok().flatten().unwrap_or_default()
     }
 
     /// The number of messages in the buffer.
@@ -70,17 +70,17 @@ impl Buffer {
     pub(super) fn finish(self: Box<Self>, written_after: &Histogram, now: Instant) {
         let published = self.spans.iter().flat_map(BatchSpan::each_published);
         written_after.observe_all(published.map(|at| now.nanos_since(at)), 1);
-        self.spare();
+        self.free();
     }
 
-    fn spare(mut self: Box<Self>) {
-        let is_small = self.bytes.capacity() <= SPARE_BYTES_MAX;
-        if is_small && self.spans.capacity() <= SPARE_FRAMES_MAX {
+    fn free(mut self: Box<Self>) {
+        let is_small = self.bytes.capacity() <= FREE_BYTES_MAX;
+        if is_small && self.spans.capacity() <= FREE_FRAMES_MAX {
             self.bytes.clear();
             self.spans.clear();
             self.written = 0;
             // A thread that is ending has no storage left for the buffer.
-            let _gone = SPARE.try_with(|spare| spare.set(Some(self)));
+            let _gone = FREE.try_with(|free| free.set(Some(self)));
         }
     }
 

@@ -4,7 +4,7 @@ use std::task::Waker;
 
 use futures::io::{BufWriter, Cursor};
 
-use super::buffer::{SPARE, SPARE_BYTES_MAX};
+use super::buffer::{FREE, FREE_BYTES_MAX};
 use super::*;
 
 /// Joins these texts into one block of frames.
@@ -160,13 +160,13 @@ fn send(outbox: &mut Outbox, room: usize) -> Poll<io::Result<()>> {
 
 #[test]
 fn what_was_written_leaves_its_memory_to_the_next_unless_that_is_much() {
-    for (bytes, kept) in [(SPARE_BYTES_MAX, true), (SPARE_BYTES_MAX + 1, false)] {
-        SPARE.set(None);
+    for (bytes, kept) in [(FREE_BYTES_MAX, true), (FREE_BYTES_MAX + 1, false)] {
+        FREE.set(None);
         let mut outbox = Outbox::default();
         outbox.own().bytes.reserve_exact(bytes);
         outbox.push(Frame::text("a").frames(), None);
         assert!(send(&mut outbox, 3).is_ready());
-        let buffer = SPARE.take();
+        let buffer = FREE.take();
         assert_eq!(buffer.is_some(), kept, "{bytes} bytes");
         assert!(buffer.is_none_or(|buffer| buffer.bytes.is_empty() && buffer.written == 0));
     }

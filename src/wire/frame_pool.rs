@@ -43,16 +43,16 @@ const LARGE: [usize; 4] = [520, 1_032, 2_056, 4_104];
 const CLASSES: usize = SMALL + LARGE.len();
 
 thread_local! {
-    static POOL: RefCell<Pool> = const { RefCell::new(Pool::new()) };
+    static POOL: RefCell<FramePool> = const { RefCell::new(FramePool::new()) };
 }
 
 /// The free blocks of a thread, by class.
-struct Pool {
+struct FramePool {
     bytes: usize,
     free: [Vec<Unique>; CLASSES],
 }
 
-impl Pool {
+impl FramePool {
     const fn new() -> Self {
         Self {
             bytes: 0,
@@ -90,11 +90,11 @@ pub(super) fn alloc(bytes: usize) -> Unique {
 #[inline]
 pub(super) fn free(shared: Shared) {
     if let Ok(block) = Arc::try_unique(shared) {
-        keep(block);
+        recycle(block);
     }
 }
 
-fn keep(mut block: Unique) {
+fn recycle(mut block: Unique) {
     let bytes = block.slice.len();
     let Some(class) = class(bytes).filter(|class| class_bytes(*class) == bytes) else {
         return;
@@ -144,7 +144,7 @@ mod tests {
     }
 
     fn clear() {
-        POOL.replace(Pool::new());
+        POOL.replace(FramePool::new());
     }
 
     #[test]
