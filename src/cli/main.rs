@@ -19,21 +19,21 @@ use clap_mangen::Man;
 use futures::future::{Either, select};
 use tracing::warn;
 
+mod admin;
 mod greeting;
 mod logs;
 mod notify;
 mod open_files;
-mod operators;
 mod output;
 mod reload;
 mod signals;
 mod threads;
 mod trim;
 
+use self::admin::AdminListeners;
 use self::logs::Logs;
 use self::notify::{Notify, State};
 use self::open_files::shortage;
-use self::operators::Operators;
 use self::reload::Reload;
 use self::signals::Signals;
 use self::threads::Threads;
@@ -170,7 +170,7 @@ fn start(config: Config, sources: Sources) -> Result<(), Problem> {
         if listeners.is_public()? && is_open {
             return Err(PUBLIC.into());
         }
-        let operators = Operators::listen(&config).await?;
+        let admin = AdminListeners::listen(&config).await?;
         let server = Server::new(app.clone());
         let acceptor = server.acceptor();
         let threads = Threads::start(config.threads(), &listeners, &acceptor).await?;
@@ -179,7 +179,7 @@ fn start(config: Config, sources: Sources) -> Result<(), Problem> {
         let notify = Notify::default();
         notify.tell(State::Ready);
         let (serving, told) = ((server, listeners), (&logs, &notify));
-        let served = serve_until_told(serving, (app, operators), signals, told, reload);
+        let served = serve_until_told(serving, (app, admin), signals, told, reload);
         let served = Box::pin(served).await;
         drop(threads);
         served
@@ -227,14 +227,14 @@ fn app(
 /// Serves until the first signal, drains until the second.
 async fn serve_until_told(
     (server, listeners): (Server<Tokio>, Listeners),
-    (app, operators): (App<Tokio>, Operators),
+    (app, admin): (App<Tokio>, AdminListeners),
     mut signals: Signals,
     (logs, notify): (&Logs, &Notify),
     reload: Reload,
 ) -> Result<(), Problem> {
     // The deadline of the drain, once it has begun.
     let until = Cell::new(Instant::ZERO);
-    let operators = pin!(operators.serve(app.clone()));
+    let admin = pin!(admin.serve(app.clone()));
     let (drain, drained) = futures::channel::oneshot::channel::<()>();
     let serve = pin!(async {
         // A dropped sender also starts the drain.
@@ -253,12 +253,7 @@ async fn serve_until_told(
     });
     let trim = pin!(trim::after_sessions(&app));
     let reload = pin!(reload.run(notify));
-    match select(
-        select(serve, signal),
-        select(trim, select(reload, operators)),
-    )
-    .await
-    {
+    match select(select(serve, signal), select(trim, select(reload, admin))).await {
         Either::Left((Either::Left((served, _)), _)) => Ok(served?),
         Either::Left((Either::Right(((), _)), _)) => {
             Err("stopped at once by a second signal".into())

@@ -60,7 +60,7 @@ where
     L: Listener<Addr: PeerAddress>,
     R: Runtime,
 {
-    let (_alive, shell) = Shell::with_end(app);
+    let (_canceller, shell) = Shell::with_end(app);
     Connections::of(&shell, routes).accept(listener).await
 }
 

@@ -19,13 +19,13 @@ use hyper_util::rt::{TokioIo, TokioTimer};
 use hyper_util::service::TowerToHyperService;
 
 use super::address::PeerAddress;
+use super::deadline::Deadline;
 use super::linger::Lingering;
-use super::patience::Patience;
+use super::network_path::{Ends, NetworkPath};
 use super::places::{Mark, Places, Taken};
 use super::routes::Shell;
 use super::upgrade::Kind;
 use super::waiting::{Bounds, Newcomer};
-use super::way::{Ends, Way};
 use crate::admission::bucket::Bucket;
 use crate::app::App;
 use crate::rt::{Instant, Runtime};
@@ -70,10 +70,10 @@ impl<R: Runtime> Connections<R> {
     }
 
     /// The deadline by which a connection that begins now must be upgraded or have its response.
-    fn patience(&self) -> Patience {
+    fn deadline(&self) -> Deadline {
         let app = self.app();
         let limit = app.limits().handshake_timeout.saturating_mul(2);
-        Patience::until(app.rt().now() + limit)
+        Deadline::until(app.rt().now() + limit)
     }
 
     /// Accepts connections forever; the number of connections without an upgrade is bounded.
@@ -147,15 +147,15 @@ impl<R: Runtime> Connections<R> {
     where
         Io: tokio::io::AsyncRead + tokio::io::AsyncWrite + Unpin + Send + 'static,
     {
-        let patience = self.patience();
+        let deadline = self.deadline();
         let Taken {
             place, displaced, ..
         } = taken;
         let service = Addressed {
             inner: TowerToHyperService::new(self.router.clone()),
             address: ends.peer,
-            way: Way::of(&io, ends),
-            patience: patience.clone(),
+            network_path: NetworkPath::of(&io, ends),
+            deadline: deadline.clone(),
             kind: Kind::<R>::of::<Io>(),
             mark: place.mark(),
         };
@@ -164,7 +164,7 @@ impl<R: Runtime> Connections<R> {
             .http
             .serve_connection(TokioIo::new(io), service)
             .with_upgrades();
-        let over = patience.over(self.app().rt().clone());
+        let over = deadline.passed(self.app().rt().clone());
         let end = select(self.shell.end(), Box::pin(over));
         let end = select(end, displaced);
         let task = async move {
@@ -184,8 +184,8 @@ impl<R: Runtime> Connections<R> {
 struct Addressed<R: Runtime> {
     inner: TowerToHyperService<Router>,
     address: Option<SocketAddr>,
-    way: Way,
-    patience: Patience,
+    network_path: NetworkPath,
+    deadline: Deadline,
     kind: Kind<R>,
     mark: Mark,
 }
@@ -207,8 +207,8 @@ impl<R: Runtime> Service<Request<Incoming>> for Addressed<R> {
             request.extensions_mut().insert(ConnectInfo(address));
         }
         let extensions = request.extensions_mut();
-        extensions.insert(self.way);
-        extensions.insert(self.patience.clone());
+        extensions.insert(self.network_path);
+        extensions.insert(self.deadline.clone());
         extensions.insert(self.kind);
         Either::Left(self.inner.call(request))
     }

@@ -14,7 +14,7 @@ mod rule;
 pub(super) use self::rule::Audience;
 
 use self::rule::{Page, Rule};
-use super::way::Way;
+use super::network_path::NetworkPath;
 use crate::app::App;
 use crate::client::host::Authority;
 use crate::metrics::RefuseReason;
@@ -32,7 +32,7 @@ pub(super) struct Gate<R: Runtime> {
 }
 
 impl<R: Runtime> Gate<R> {
-    /// Puts a gate before these routes; the [`Way`] of a connection is an extension of its
+    /// Puts a gate before these routes; the [`NetworkPath`] of a connection is an extension of its
     /// requests.
     pub(super) fn before<S>(app: &App<R>, audience: Audience, routes: Router<S>) -> Router<S>
     where
@@ -46,10 +46,10 @@ impl<R: Runtime> Gate<R> {
     fn judge(&self, request: &Request) -> Result<(), Wrong> {
         let host = host(request);
         let policies = self.app.policies();
-        let way = request.extensions().get::<Way>().copied();
+        let network_path = request.extensions().get::<NetworkPath>().copied();
         let rule = Rule {
             audience: self.audience,
-            way: way.unwrap_or(Way::Unknown),
+            network_path: network_path.unwrap_or(NetworkPath::Unknown),
             hosts: &policies.hosts,
             origins: &policies.origins,
         };

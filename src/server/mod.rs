@@ -16,32 +16,33 @@ mod address;
 mod admin;
 pub mod auth;
 mod bind;
-mod complaint;
+mod cancel;
 #[cfg(feature = "cli")]
 mod config;
 mod connection;
+mod deadline;
 mod dial;
 mod discard;
-mod end;
 mod fetch;
 mod forwarded;
 mod gate;
 mod handshake;
+mod index_page;
 mod linger;
 mod listen_host;
 mod listener;
-mod page;
-mod patience;
+mod network_path;
 #[cfg(all(test, not(feature = "loom")))]
 mod pipe;
 mod places;
+mod rate_limited_log;
+mod rewound_stream;
 #[cfg(feature = "tls")]
 mod roots;
 mod routes;
 mod socket;
 mod stream;
 mod subprotocols;
-mod tail;
 mod tcp;
 #[cfg(feature = "tls")]
 mod tls;
@@ -50,20 +51,19 @@ mod traces;
 mod unix;
 mod upgrade;
 mod waiting;
-mod way;
 
 pub use self::address::PeerAddress;
 pub use self::admin::{admin_routes, probe_routes, serve_admin, serve_probes};
 #[cfg(unix)]
 pub use self::bind::bind_shared;
 pub use self::bind::{BindError, BindOptions, bind, bind_all};
-pub use self::complaint::Complaint;
 #[cfg(feature = "cli")]
 pub use self::config::{
     Admin, Changes, Config, LogFormat, Problems, Sources, TracePolicy, command,
 };
 pub use self::fetch::{Url, UrlError};
 pub use self::listener::{Accept, Listeners};
+pub use self::rate_limited_log::RateLimitedLog;
 #[cfg(feature = "tls")]
 pub use self::roots::{Roots, RootsError};
 pub use self::routes::routes;
@@ -75,8 +75,8 @@ pub use self::tls::{Reloaded, Tls, TlsError};
 pub use self::traces::{Traces, TracesError};
 pub use self::unix::{UnixGroup, UnixGroupError, UnixMode, UnixModeError};
 
+use self::cancel::Canceller;
 use self::connection::Connections;
-use self::end::Alive;
 use self::routes::Shell;
 
 /// Serves the application's clients until `shutdown`, and then until they are gone.
@@ -108,7 +108,7 @@ where
 /// Dropping the server drops all connections and all sessions at once.
 pub struct Server<R: Runtime> {
     connections: Connections<R>,
-    _alive: Alive,
+    _canceller: Canceller,
 }
 
 /// Accepts connections of a [`Server`] on another thread.
@@ -132,7 +132,7 @@ impl<R: Runtime> Server<R> {
         let (alive, shell) = Shell::with_end(app);
         Self {
             connections: Connections::of(&shell, shell.router()),
-            _alive: alive,
+            _canceller: alive,
         }
     }
 

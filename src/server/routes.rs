@@ -12,12 +12,12 @@ use axum::routing::get;
 use futures::future::{Either, select};
 
 use super::auth;
+use super::cancel::{Cancelled, Canceller};
 use super::discard::discard;
-use super::end::{Alive, End};
 use super::forwarded::client_address;
 use super::gate::{self, Audience, Gate};
 use super::handshake::{Handshake, HandshakeError};
-use super::page;
+use super::index_page;
 use super::upgrade::{Kind, Upgrade};
 use crate::admission::authorize::{Ask, Denied};
 use crate::app::App;
@@ -41,13 +41,13 @@ use crate::session::{Admission, AdmitError};
 /// requests for any host. If the address may be loopback, refuse requests for hosts that are not
 /// yours ([`Builder::hosts`](crate::app::Builder::hosts) says why).
 pub fn routes<R: Runtime>(app: App<R>) -> Router {
-    Shell::new(app, End::never()).router()
+    Shell::new(app, Cancelled::never()).router()
 }
 
 /// The state of the routes.
 pub(super) struct Shell<R: Runtime> {
     app: App<R>,
-    end: End,
+    end: Cancelled,
 }
 
 impl<R: Runtime> Clone for Shell<R> {
@@ -60,13 +60,13 @@ impl<R: Runtime> Clone for Shell<R> {
 }
 
 impl<R: Runtime> Shell<R> {
-    fn new(app: App<R>, end: End) -> Self {
+    fn new(app: App<R>, end: Cancelled) -> Self {
         Self { app, end }
     }
 
-    /// A shell whose connections and sessions end when the returned [`Alive`] is dropped.
-    pub(super) fn with_end(app: App<R>) -> (Alive, Self) {
-        let (alive, end) = End::new();
+    /// A shell whose connections and sessions end when the returned [`Canceller`] is dropped.
+    pub(super) fn with_end(app: App<R>) -> (Canceller, Self) {
+        let (alive, end) = Cancelled::new();
         (alive, Self::new(app, end))
     }
 
@@ -74,7 +74,7 @@ impl<R: Runtime> Shell<R> {
         &self.app
     }
 
-    pub(super) fn end(&self) -> End {
+    pub(super) fn end(&self) -> Cancelled {
         self.end.clone()
     }
 
@@ -95,7 +95,7 @@ async fn index<R: Runtime>(
     headers: HeaderMap,
 ) -> Response {
     let nest = nested.as_ref().map_or("", NestedPath::as_str);
-    page::index(shell.app.registry().names(), nest, &headers)
+    index_page::index(shell.app.registry().names(), nest, &headers)
 }
 
 async fn only_get() -> Response {

@@ -78,14 +78,14 @@ impl Stream {
     /// # Errors
     ///
     /// When the operating system cannot watch one more socket.
-    pub(super) fn slim(self) -> io::Result<Slim> {
+    pub(super) fn into_transport(self) -> io::Result<SessionTransport> {
         match self {
             #[cfg(target_os = "linux")]
             Self::Tcp(stream) => match rt::sources() {
-                Some(sources) => rt::TcpStream::new(stream, &sources).map(Slim::Tcp),
-                None => Ok(Slim::Any(Box::new(Self::Tcp(stream)))),
+                Some(sources) => rt::TcpStream::new(stream, &sources).map(SessionTransport::Tcp),
+                None => Ok(SessionTransport::Any(Box::new(Self::Tcp(stream)))),
             },
-            any => Ok(Slim::Any(Box::new(any))),
+            any => Ok(SessionTransport::Any(Box::new(any))),
         }
     }
 
@@ -117,7 +117,7 @@ impl Stream {
 }
 
 /// The transport of a session, of minimal size because every idle connection has one.
-pub(super) enum Slim {
+pub(super) enum SessionTransport {
     /// TCP without TLS, whose readiness comes from the thread's own reactor.
     #[cfg(target_os = "linux")]
     Tcp(rt::TcpStream),
@@ -125,7 +125,7 @@ pub(super) enum Slim {
     Any(Box<Stream>),
 }
 
-impl Slim {
+impl SessionTransport {
     /// Whether a read would return nothing, as far as the cached readiness tells; the task that
     /// read last is woken when this changes.
     #[inline]
@@ -194,7 +194,7 @@ impl AsyncWrite for Stream {
     }
 }
 
-impl AsyncRead for Slim {
+impl AsyncRead for SessionTransport {
     fn poll_read(
         self: Pin<&mut Self>,
         cx: &mut Context<'_>,
@@ -208,7 +208,7 @@ impl AsyncRead for Slim {
     }
 }
 
-impl AsyncWrite for Slim {
+impl AsyncWrite for SessionTransport {
     #[inline]
     fn poll_write(
         self: Pin<&mut Self>,
@@ -250,21 +250,21 @@ mod tests {
     use crate::rt::Tokio;
 
     /// A session's transport and the other end of its connection.
-    async fn pair() -> io::Result<(Slim, TcpStream)> {
+    async fn pair() -> io::Result<(SessionTransport, TcpStream)> {
         let listener = TcpListener::bind("127.0.0.1:0").await?;
         let peer = TcpStream::connect(listener.local_addr()?);
         let ((stream, _), peer) = futures::try_join!(listener.accept(), peer)?;
-        Ok((Stream::Tcp(stream).slim()?, peer))
+        Ok((Stream::Tcp(stream).into_transport()?, peer))
     }
 
     /// Writes to the peer, and reads its data to the end.
-    async fn talk(mut slim: Slim, mut peer: TcpStream) -> io::Result<()> {
+    async fn talk(mut transport: SessionTransport, mut peer: TcpStream) -> io::Result<()> {
         let ours = async {
-            slim.write_all(b"ab").await?;
-            slim.flush().await?;
-            slim.shutdown().await?;
+            transport.write_all(b"ab").await?;
+            transport.flush().await?;
+            transport.shutdown().await?;
             let mut read = Vec::new();
-            slim.read_to_end(&mut read).await?;
+            transport.read_to_end(&mut read).await?;
             assert_eq!(read, b"cd");
             Ok(())
         };
@@ -280,21 +280,24 @@ mod tests {
 
     #[tokio::test]
     async fn a_session_reads_and_writes_a_stream_whoever_tells_of_it() {
-        let (slim, peer) = pair().await.expect("sockets");
-        assert!(matches!(slim, Slim::Any(_)), "this thread has no turns yet");
-        talk(slim, peer).await.expect("both are there");
+        let (transport, peer) = pair().await.expect("sockets");
+        assert!(
+            matches!(transport, SessionTransport::Any(_)),
+            "this thread has no turns yet"
+        );
+        talk(transport, peer).await.expect("both are there");
         Tokio::start_worker().expect("there are descriptors");
-        let (slim, peer) = pair().await.expect("sockets");
+        let (transport, peer) = pair().await.expect("sockets");
         #[cfg(target_os = "linux")]
-        assert!(matches!(slim, Slim::Tcp(_)));
-        talk(slim, peer).await.expect("both are there");
+        assert!(matches!(transport, SessionTransport::Tcp(_)));
+        talk(transport, peer).await.expect("both are there");
     }
 
     /// Waits until data is readable, without waking a task.
-    async fn until_news(slim: &Slim) {
+    async fn until_news(transport: &SessionTransport) {
         let patience = Duration::from_secs(10);
         let news = async {
-            while !slim.has_data() {
+            while !transport.has_data() {
                 tokio::task::yield_now().await;
             }
         };
@@ -302,30 +305,30 @@ mod tests {
         known.expect("it was sent");
     }
 
-    async fn check_news(mut slim: Slim, mut peer: impl AsyncWrite + Unpin) {
-        assert!(!slim.has_data(), "nothing was sent");
+    async fn check_news(mut transport: SessionTransport, mut peer: impl AsyncWrite + Unpin) {
+        assert!(!transport.has_data(), "nothing was sent");
         peer.write_all(b"a").await.expect("it is connected");
-        until_news(&slim).await;
-        assert!(slim.has_data(), "it was not read");
-        assert_eq!(slim.read_u8().await.expect("it was sent"), b'a');
-        assert!(!slim.has_data(), "it was read");
+        until_news(&transport).await;
+        assert!(transport.has_data(), "it was not read");
+        assert_eq!(transport.read_u8().await.expect("it was sent"), b'a');
+        assert!(!transport.has_data(), "it was read");
         drop(peer);
-        until_news(&slim).await;
+        until_news(&transport).await;
     }
 
     #[tokio::test]
     async fn what_may_be_read_is_known_before_anybody_is_told() {
-        let (slim, peer) = pair().await.expect("sockets");
-        check_news(slim, peer).await;
+        let (transport, peer) = pair().await.expect("sockets");
+        check_news(transport, peer).await;
         #[cfg(unix)]
         {
             let (stream, peer) = UnixStream::pair().expect("sockets");
-            let slim = Stream::Unix(stream).slim().expect("as it is");
-            check_news(slim, peer).await;
+            let transport = Stream::Unix(stream).into_transport().expect("as it is");
+            check_news(transport, peer).await;
         }
         Tokio::start_worker().expect("there are descriptors");
-        let (slim, peer) = pair().await.expect("sockets");
-        check_news(slim, peer).await;
+        let (transport, peer) = pair().await.expect("sockets");
+        check_news(transport, peer).await;
     }
 
     #[cfg(target_pointer_width = "64")]
@@ -333,7 +336,7 @@ mod tests {
     fn a_session_keeps_little_of_its_stream() {
         // In test builds mio stores 8 bytes more about the registry, and the fields move
         // accordingly.
-        let bytes = size_of::<Slim>();
+        let bytes = size_of::<SessionTransport>();
         assert!(bytes <= 40, "{bytes} bytes");
     }
 }

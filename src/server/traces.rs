@@ -25,8 +25,8 @@ use tracing_subscriber::filter::Targets;
 use tracing_subscriber::registry::LookupSpan;
 
 use super::TracePolicy;
-use super::complaint::Complaint;
 use super::fetch::Endpoint;
+use super::rate_limited_log::RateLimitedLog;
 use crate::rt::{Clock, Spawn, Tokio};
 use crate::sync::Mutex;
 
@@ -70,7 +70,7 @@ impl Traces {
         let exporter = Exporter {
             inner: exporter,
             post,
-            complaint: Mutex::new(Complaint::default()),
+            dropped_log: Mutex::new(RateLimitedLog::default()),
         };
         let mut builder = SdkTracerProvider::builder()
             .with_batch_exporter(exporter)
@@ -131,7 +131,7 @@ fn resource(service_name: Option<String>) -> Resource {
 struct Exporter {
     inner: SpanExporter,
     post: Arc<Post>,
-    complaint: Mutex<Complaint>,
+    dropped_log: Mutex<RateLimitedLog>,
 }
 
 impl opentelemetry_sdk::trace::SpanExporter for Exporter {
@@ -139,7 +139,7 @@ impl opentelemetry_sdk::trace::SpanExporter for Exporter {
         let spans = batch.len() as u64;
         let sent = self.inner.export(batch).await;
         if let Err(error) = &sent {
-            let due = self.complaint.lock().due(self.post.rt.now(), spans);
+            let due = self.dropped_log.lock().due(self.post.rt.now(), spans);
             if let Some(spans) = due {
                 let failure = self.post.failure.lock().take();
                 let error = failure.unwrap_or_else(|| error.to_string());

@@ -13,10 +13,10 @@ use hyper_util::rt::TokioIo;
 use tokio::io::{AsyncRead, AsyncWrite};
 use tracing::{Instrument, Span, debug, debug_span, field, warn};
 
-use super::end::End;
+use super::cancel::Cancelled;
 use super::linger::Lingering;
+use super::rewound_stream::RewoundStream;
 use super::stream::Stream;
-use super::tail::Tail;
 use crate::rt::Runtime;
 use crate::session::{Admission, Plain, Session, Socket};
 
@@ -66,15 +66,15 @@ impl<R: Runtime> Copy for Kind<R> {}
 pub(super) struct Upgrade<R: Runtime> {
     admission: Admission<R>,
     span: Span,
-    end: End,
+    cancelled: Cancelled,
 }
 
 impl<R: Runtime> Upgrade<R> {
-    pub(super) fn new(admission: Admission<R>, end: End) -> Self {
+    pub(super) fn new(admission: Admission<R>, cancelled: Cancelled) -> Self {
         Self {
             span: span(&admission),
             admission,
-            end,
+            cancelled,
         }
     }
 
@@ -86,7 +86,8 @@ impl<R: Runtime> Upgrade<R> {
     pub(super) async fn run(self: Box<Self>, upgrade: OnUpgrade, kind: Option<Kind<R>>) {
         let upgraded = upgraded(&self.admission, upgrade).instrument(self.span.clone());
         // The first to complete decides; the other future is dropped.
-        let Either::Left((Some(upgraded), _)) = select(Box::pin(upgraded), self.end.clone()).await
+        let Either::Left((Some(upgraded), _)) =
+            select(Box::pin(upgraded), self.cancelled.clone()).await
         else {
             return;
         };
@@ -112,8 +113,8 @@ impl<R: Runtime> Upgrade<R> {
 
     /// Serves a connection on this thread, and keeps less of the stream.
     fn serve_slim(self, stream: Stream, ahead: &[u8]) {
-        match stream.slim() {
-            Ok(io) => self.serve(Tail::new(io, ahead)),
+        match stream.into_transport() {
+            Ok(io) => self.serve(RewoundStream::new(io, ahead)),
             Err(error) => warn!(%error, "cannot watch one more connection, which is dropped"),
         }
     }
@@ -123,14 +124,14 @@ impl<R: Runtime> Upgrade<R> {
     where
         Io: AsyncRead + AsyncWrite + Unpin + Send + 'static,
     {
-        self.serve(Plain(Tail::new(io, ahead)));
+        self.serve(Plain(RewoundStream::new(io, ahead)));
     }
 
     fn serve<S: Socket + Unpin + Send + 'static>(self, socket: S) {
         let rt = self.admission.app().rt().clone();
         rt.spawn(Box::pin(Serving {
             session: Session::new(self.admission, socket),
-            end: self.end,
+            cancelled: self.cancelled,
             span: (!self.span.is_disabled()).then(|| Box::new(self.span)),
         }));
     }
@@ -172,7 +173,7 @@ async fn upgraded<R: Runtime>(admission: &Admission<R>, upgrade: OnUpgrade) -> O
 /// A session in its span, until the session or the server ends.
 struct Serving<S, R: Runtime> {
     session: Session<S, R>,
-    end: End,
+    cancelled: Cancelled,
     /// `None` if the span is disabled.
     span: Option<Box<Span>>,
 }
@@ -189,7 +190,7 @@ where
         let entered = this.span.as_ref().map(|span| span.enter());
         let Poll::Ready(cause) = this.session.poll_unpin(cx) else {
             drop(entered);
-            return this.end.poll_by(cx, !this.session.is_moved());
+            return this.cancelled.poll_by(cx, !this.session.is_moved());
         };
         let code = this.session.code().map(|code| i64::from(code.get()));
         if let Some(span) = &this.span {
@@ -209,12 +210,12 @@ where
 mod tests {
     use super::*;
     use crate::rt::Tokio;
-    use crate::server::stream::Slim;
+    use crate::server::stream::SessionTransport;
 
     /// The largest part of the memory of an idle connection: rarely used fields belong into a box.
     #[test]
     fn the_task_of_a_session_stays_small() {
-        let bytes = size_of::<Serving<Tail<Slim>, Tokio>>();
+        let bytes = size_of::<Serving<RewoundStream<SessionTransport>, Tokio>>();
         assert!(bytes <= 512, "{bytes} bytes");
     }
 }

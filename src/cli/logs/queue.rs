@@ -4,7 +4,7 @@ use std::io::{self, Write};
 use std::time::Duration;
 
 use busline::rt::{Clock, Instant, Tokio};
-use busline::server::{Complaint, Config, LogFormat};
+use busline::server::{Config, LogFormat, RateLimitedLog};
 use futures::channel::oneshot;
 use prometheus_client::metrics::counter::Counter;
 use serde_json::json;
@@ -63,7 +63,7 @@ impl Queue {
                 now,
                 unwritten: unwritten.clone(),
                 losses: Known::Later(losses),
-                complaint: Complaint::default(),
+                dropped_log: RateLimitedLog::default(),
                 told: 0,
             });
         let full = lines.error_counter();
@@ -141,8 +141,8 @@ struct Lines<W, N> {
     now: N,
     unwritten: Counter,
     losses: Known,
-    complaint: Complaint,
-    /// The number of dropped lines that the complaint has counted.
+    dropped_log: RateLimitedLog,
+    /// The number of dropped lines that the rate-limited log has counted.
     told: u64,
 }
 
@@ -159,7 +159,7 @@ impl<W: Write, N: Fn() -> Instant> Lines<W, N> {
         let total = self.losses.total();
         let more = total - self.told;
         self.told = total;
-        if let Some(lines) = self.complaint.due((self.now)(), more) {
+        if let Some(lines) = self.dropped_log.due((self.now)(), more) {
             self.line(notice(self.format, lines).as_bytes());
         }
     }

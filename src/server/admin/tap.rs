@@ -16,7 +16,7 @@ use crate::app::App;
 use crate::bus::{ClientId, Tap, Tapped, Topic};
 use crate::limits::TAP_KEEPALIVE;
 use crate::rt::{Instant, Runtime};
-use crate::server::patience::Patience;
+use crate::server::deadline::Deadline;
 
 /// Maximum number of taps at a time, because each may hold a window of events.
 const TAPS_MAX: u64 = 16;
@@ -31,7 +31,7 @@ pub(super) struct Wanted {
 /// Streams the events of one client or one topic as server-sent events.
 pub(super) async fn tap<R: Runtime>(
     State(app): State<App<R>>,
-    patience: Option<Extension<Patience>>,
+    deadline: Option<Extension<Deadline>>,
     Query(wanted): Query<Wanted>,
 ) -> Response {
     let tapped = match (wanted.client, wanted.topic.map(|name| name.parse())) {
@@ -54,7 +54,7 @@ pub(super) async fn tap<R: Runtime>(
     }
     match app.bus().tap(tapped.clone()) {
         Ok(tap) => {
-            let live = Live::new(app, tapped, tap, patience.map(|Extension(given)| given));
+            let live = Live::new(app, tapped, tap, deadline.map(|Extension(given)| given));
             Sse::new(unfold(live, Live::next)).into_response()
         }
         Err(error) => (StatusCode::SERVICE_UNAVAILABLE, format!("{error}\n")).into_response(),
@@ -76,20 +76,20 @@ struct Live<R: Runtime> {
     tapped: Tapped,
     tap: Tap,
     /// The deadline of the connection, if our own accept loop serves it.
-    patience: Option<Patience>,
+    deadline: Option<Deadline>,
     /// When the next comment is due if no event happens.
     comment_at: Instant,
     is_new: bool,
 }
 
 impl<R: Runtime> Live<R> {
-    fn new(app: App<R>, tapped: Tapped, tap: Tap, patience: Option<Patience>) -> Self {
+    fn new(app: App<R>, tapped: Tapped, tap: Tap, deadline: Option<Deadline>) -> Self {
         let live = Self {
             comment_at: app.rt().now() + TAP_KEEPALIVE,
             app,
             tapped,
             tap,
-            patience,
+            deadline,
             is_new: true,
         };
         live.wait(live.comment_at);
@@ -121,8 +121,8 @@ impl<R: Runtime> Live<R> {
 
     /// Extends the reader's deadline to `until` plus the time for a write.
     fn wait(&self, until: Instant) {
-        if let Some(patience) = &self.patience {
-            patience.extend(until + self.app.limits().write_timeout);
+        if let Some(deadline) = &self.deadline {
+            deadline.extend(until + self.app.limits().write_timeout);
         }
     }
 

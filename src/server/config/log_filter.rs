@@ -16,6 +16,7 @@ const PROGRAM: &str = "busline";
 
 /// The modules of the library and of the binary.
 const MODULES: &[&str] = &[
+    "admin",
     "admission",
     "app",
     "bus",
@@ -29,7 +30,6 @@ const MODULES: &[&str] = &[
     "metrics",
     "notify",
     "open_files",
-    "operators",
     "output",
     "planted",
     "refusal",

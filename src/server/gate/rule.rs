@@ -6,7 +6,7 @@
 
 use crate::client::host::{Authority, Host, Hosts};
 use crate::client::origin::{Origins, host_of, is_own};
-use crate::server::way::Way;
+use crate::server::network_path::NetworkPath;
 
 /// The audience of a listener.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -31,7 +31,7 @@ impl Audience {
 #[derive(Clone, Copy, Debug)]
 pub(super) struct Rule<'a> {
     pub(super) audience: Audience,
-    pub(super) way: Way,
+    pub(super) network_path: NetworkPath,
     pub(super) hosts: &'a Hosts,
     pub(super) origins: &'a Origins,
 }
@@ -49,13 +49,17 @@ impl Rule<'_> {
     /// Whether a request may name this host.
     pub(super) fn takes(&self, host: &Host) -> bool {
         let is_ours = host.means_loopback() || self.hosts.allow(host);
-        match (self.audience, self.way) {
-            (Audience::Clients, Way::Loopback) => is_ours || self.origins.names(host),
-            (Audience::Operators, Way::Elsewhere | Way::Loopback | Way::Unknown) => {
-                is_ours || host.is_address()
-            }
-            (Audience::Clients, Way::Elsewhere | Way::File | Way::Unknown)
-            | (Audience::Operators, Way::File) => true,
+        match (self.audience, self.network_path) {
+            (Audience::Clients, NetworkPath::Loopback) => is_ours || self.origins.names(host),
+            (
+                Audience::Operators,
+                NetworkPath::Elsewhere | NetworkPath::Loopback | NetworkPath::Unknown,
+            ) => is_ours || host.is_address(),
+            (
+                Audience::Clients,
+                NetworkPath::Elsewhere | NetworkPath::File | NetworkPath::Unknown,
+            )
+            | (Audience::Operators, NetworkPath::File) => true,
         }
     }
 
@@ -73,7 +77,12 @@ impl Rule<'_> {
 mod tests {
     use super::*;
 
-    const WAYS: [Way; 4] = [Way::Elsewhere, Way::File, Way::Loopback, Way::Unknown];
+    const WAYS: [NetworkPath; 4] = [
+        NetworkPath::Elsewhere,
+        NetworkPath::File,
+        NetworkPath::Loopback,
+        NetworkPath::Unknown,
+    ];
 
     fn hosts(patterns: &[&str]) -> Hosts {
         let patterns = patterns.iter().map(|pattern| pattern.parse());
@@ -89,10 +98,14 @@ mod tests {
         text.parse().expect("a host")
     }
 
-    fn rule<'a>(audience: Audience, way: Way, lists: &'a (Hosts, Origins)) -> Rule<'a> {
+    fn rule<'a>(
+        audience: Audience,
+        network_path: NetworkPath,
+        lists: &'a (Hosts, Origins),
+    ) -> Rule<'a> {
         Rule {
             audience,
-            way,
+            network_path,
             hosts: &lists.0,
             origins: &lists.1,
         }
@@ -113,7 +126,7 @@ mod tests {
             hosts(&["bus.example"]),
             origins(&["https://*.app.example:81", "*", "null"]),
         );
-        let rule = rule(Audience::Clients, Way::Loopback, &lists);
+        let rule = rule(Audience::Clients, NetworkPath::Loopback, &lists);
         for text in OURS.into_iter().chain(["bus.example", "a.app.example"]) {
             assert!(rule.takes(&host(text)), "{text}");
         }
@@ -131,9 +144,13 @@ mod tests {
     #[test]
     fn clients_on_every_other_way_name_what_they_like() {
         let lists = (Hosts::default(), Origins::default());
-        for way in [Way::Elsewhere, Way::File, Way::Unknown] {
+        for network_path in [
+            NetworkPath::Elsewhere,
+            NetworkPath::File,
+            NetworkPath::Unknown,
+        ] {
             for text in ["evil.example", "10.0.0.1", "localhost"] {
-                assert!(rule(Audience::Clients, way, &lists).takes(&host(text)));
+                assert!(rule(Audience::Clients, network_path, &lists).takes(&host(text)));
             }
         }
     }
@@ -144,14 +161,18 @@ mod tests {
             hosts(&["bus.example"]),
             origins(&["https://app.example", "*"]),
         );
-        for way in WAYS {
-            let rule = rule(Audience::Operators, way, &lists);
+        for network_path in WAYS {
+            let rule = rule(Audience::Operators, network_path, &lists);
             let more = ["bus.example", "10.0.0.1", "[fd00::1]", "0.0.0.0"];
             for text in OURS.into_iter().chain(more) {
-                assert!(rule.takes(&host(text)), "{way:?} {text}");
+                assert!(rule.takes(&host(text)), "{network_path:?} {text}");
             }
             for text in ["evil.example", "app.example", "127.1"] {
-                assert_eq!(rule.takes(&host(text)), way == Way::File, "{way:?} {text}");
+                assert_eq!(
+                    rule.takes(&host(text)),
+                    network_path == NetworkPath::File,
+                    "{network_path:?} {text}"
+                );
             }
         }
     }
@@ -160,8 +181,8 @@ mod tests {
     fn a_star_in_hosts_takes_every_host() {
         let lists = (hosts(&["*"]), Origins::default());
         for audience in [Audience::Clients, Audience::Operators] {
-            for way in WAYS {
-                assert!(rule(audience, way, &lists).takes(&host("evil.example")));
+            for network_path in WAYS {
+                assert!(rule(audience, network_path, &lists).takes(&host("evil.example")));
             }
         }
     }
@@ -169,7 +190,7 @@ mod tests {
     #[test]
     fn operators_answer_their_own_pages_and_those_of_listed_hosts() {
         let lists = (hosts(&["ops.example", "*"]), origins(&["*"]));
-        let rule = rule(Audience::Operators, Way::Loopback, &lists);
+        let rule = rule(Audience::Operators, NetworkPath::Loopback, &lists);
         let foreign = |origin, host: &str, is_cross_site| {
             let page = Page {
                 origin,

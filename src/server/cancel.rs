@@ -10,8 +10,8 @@ use futures::future::{BoxFuture, Shared, pending};
 
 use crate::sync::{AtomicBool, Ordering};
 
-/// Cancels every [`End`] that was created with it, when it is dropped.
-pub(super) struct Alive {
+/// Cancels every [`Cancelled`] that was created with it, when it is dropped.
+pub(super) struct Canceller {
     is_over: Arc<AtomicBool>,
     /// Dropped after the flag is set, so that every woken task sees the flag.
     _sender: oneshot::Sender<()>,
@@ -19,25 +19,25 @@ pub(super) struct Alive {
 
 /// Completes when every task of the server is to end.
 #[derive(Clone)]
-pub(super) struct End {
+pub(super) struct Cancelled {
     ended: Shared<BoxFuture<'static, ()>>,
     is_over: Arc<AtomicBool>,
 }
 
-impl End {
-    /// Creates an end that comes when the [`Alive`] is dropped.
-    pub(super) fn new() -> (Alive, Self) {
+impl Cancelled {
+    /// Creates a cancellation that happens when the [`Canceller`] is dropped.
+    pub(super) fn new() -> (Canceller, Self) {
         let (sender, receiver) = oneshot::channel();
         let is_over = Arc::new(AtomicBool::new(false));
-        let alive = Alive {
+        let canceller = Canceller {
             is_over: Arc::clone(&is_over),
             _sender: sender,
         };
         let ended = receiver.map(drop).boxed().shared();
-        (alive, Self { ended, is_over })
+        (canceller, Self { ended, is_over })
     }
 
-    /// Creates an end that never comes.
+    /// Creates a cancellation that never happens.
     pub(super) fn never() -> Self {
         Self {
             ended: pending().boxed().shared(),
@@ -55,13 +55,13 @@ impl End {
     }
 }
 
-impl Drop for Alive {
+impl Drop for Canceller {
     fn drop(&mut self) {
         self.is_over.store(true, Ordering::SeqCst);
     }
 }
 
-impl Future for End {
+impl Future for Cancelled {
     type Output = ();
 
     fn poll(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<()> {
@@ -76,20 +76,20 @@ mod tests {
 
     #[test]
     fn all_who_wait_are_woken_and_see_it() {
-        let (alive, end) = End::new();
+        let (canceller, cancelled) = Cancelled::new();
         let (wakes, waker) = Wakes::new();
         let mut cx = Context::from_waker(&waker);
-        let mut ends = [end.clone(), end];
-        for end in &mut ends {
-            assert!(end.poll_by(&mut cx, false).is_pending());
-            assert!(end.poll_by(&mut cx, true).is_pending());
+        let mut both = [cancelled.clone(), cancelled];
+        for cancelled in &mut both {
+            assert!(cancelled.poll_by(&mut cx, false).is_pending());
+            assert!(cancelled.poll_by(&mut cx, true).is_pending());
         }
-        drop(alive);
+        drop(canceller);
         assert!(wakes.count() > 0);
-        for end in &mut ends {
-            assert!(end.poll_by(&mut cx, true).is_ready());
+        for cancelled in &mut both {
+            assert!(cancelled.poll_by(&mut cx, true).is_ready());
         }
-        let never = End::never().poll_by(&mut cx, false);
+        let never = Cancelled::never().poll_by(&mut cx, false);
         assert!(never.is_pending());
     }
 }

@@ -13,12 +13,12 @@ use futures::future::{Either, select};
 use tracing::{info, warn};
 
 /// The listeners besides the ones for clients.
-pub(crate) struct Operators {
+pub(crate) struct AdminListeners {
     admin: Option<Listeners>,
     probes: Option<Listeners>,
 }
 
-impl Operators {
+impl AdminListeners {
     /// Listens on the configured addresses.
     pub(crate) async fn listen(config: &Config) -> Result<Self, BindError> {
         let options = config.bind_options();

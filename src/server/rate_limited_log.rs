@@ -9,13 +9,13 @@ const EVERY: Duration = Duration::from_secs(60);
 
 /// The state of one rate-limited log line.
 #[derive(Debug, Default)]
-pub struct Complaint {
+pub struct RateLimitedLog {
     last: Option<Instant>,
     /// Events since the last log line.
     untold: u64,
 }
 
-impl Complaint {
+impl RateLimitedLog {
     /// Counts `more` events, and returns the number to report now; `None` if there are none, or if
     /// the last report was too recent.
     pub fn due(&mut self, now: Instant, more: u64) -> Option<u64> {
@@ -37,7 +37,7 @@ mod tests {
 
     #[test]
     fn the_first_is_told_at_once_and_the_rest_once_a_minute_together() {
-        let mut complaint = Complaint::default();
+        let mut log = RateLimitedLog::default();
         let at = |seconds| Instant::from_start(Duration::from_secs(seconds));
         for (seconds, more, told) in [
             (5, 3, Some(3)),
@@ -49,7 +49,7 @@ mod tests {
             (2000, 0, None),
             (2001, 1, Some(1)),
         ] {
-            assert_eq!(complaint.due(at(seconds), more), told, "{seconds}");
+            assert_eq!(log.due(at(seconds), more), told, "{seconds}");
         }
     }
 }

@@ -10,9 +10,9 @@ use crate::sync::Mutex;
 /// hyper lets a client take any time to read a response. A long response extends the deadline with
 /// each part that fits into the buffer, so that a client which stops reading is still dropped.
 #[derive(Clone, Debug)]
-pub(super) struct Patience(Arc<Mutex<Instant>>);
+pub(super) struct Deadline(Arc<Mutex<Instant>>);
 
-impl Patience {
+impl Deadline {
     pub(super) fn until(moment: Instant) -> Self {
         Self(Arc::new(Mutex::new(moment)))
     }
@@ -24,7 +24,7 @@ impl Patience {
     }
 
     /// Completes at the deadline.
-    pub(super) async fn over<R: Runtime>(self, rt: R) {
+    pub(super) async fn passed<R: Runtime>(self, rt: R) {
         loop {
             let until = *self.0.lock();
             if until <= rt.now() {
@@ -46,14 +46,14 @@ mod tests {
     async fn it_is_over_at_the_last_moment_it_was_put_off_to_and_never_sooner() {
         let rt = Tokio::current();
         let at = |seconds| Instant::from_start(Duration::from_secs(seconds));
-        let patience = Patience::until(at(20));
+        let deadline = Deadline::until(at(20));
         let extend = async {
             rt.sleep_until(at(19)).await;
-            patience.extend(at(90));
+            deadline.extend(at(90));
             rt.sleep_until(at(50)).await;
-            patience.extend(at(60));
+            deadline.extend(at(60));
         };
-        futures::join!(patience.clone().over(rt.clone()), extend);
+        futures::join!(deadline.clone().passed(rt.clone()), extend);
         assert_eq!(rt.now(), at(90));
     }
 }

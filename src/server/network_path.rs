@@ -12,7 +12,7 @@ use super::stream::Stream;
 
 /// The route of a connection; stored as an extension of its requests.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(super) enum Way {
+pub(super) enum NetworkPath {
     /// To an address that other machines can reach.
     Elsewhere,
     /// Through the file of a Unix socket, which no page can reach.
@@ -31,7 +31,7 @@ pub(super) struct Ends {
     pub(super) peer: Option<SocketAddr>,
 }
 
-impl Way {
+impl NetworkPath {
     /// The route of an accepted stream.
     ///
     /// The local address decides for a known type of stream. For any other type the listener's
@@ -84,20 +84,40 @@ mod tests {
     #[test]
     fn of_an_unknown_stream_the_listener_tells_it_and_else_the_peer() {
         let (io, _other): (DuplexStream, _) = tokio::io::duplex(1);
-        for (listener, peer, way) in [
-            (Some("127.0.0.1:1"), Some("10.0.0.1:2"), Way::Loopback),
-            (Some("[::1]:1"), None, Way::Loopback),
-            (Some("10.0.0.7:1"), Some("10.0.0.1:2"), Way::Elsewhere),
-            (Some("0.0.0.0:1"), Some("127.0.0.1:2"), Way::Loopback),
-            (Some("[::]:1"), Some("[::ffff:127.0.0.1]:2"), Way::Loopback),
-            (Some("0.0.0.0:1"), Some("10.0.0.1:2"), Way::Elsewhere),
-            (None, Some("[::1]:2"), Way::Loopback),
-            (Some("0.0.0.0:1"), None, Way::Unknown),
-            (None, None, Way::Unknown),
+        for (listener, peer, network_path) in [
+            (
+                Some("127.0.0.1:1"),
+                Some("10.0.0.1:2"),
+                NetworkPath::Loopback,
+            ),
+            (Some("[::1]:1"), None, NetworkPath::Loopback),
+            (
+                Some("10.0.0.7:1"),
+                Some("10.0.0.1:2"),
+                NetworkPath::Elsewhere,
+            ),
+            (
+                Some("0.0.0.0:1"),
+                Some("127.0.0.1:2"),
+                NetworkPath::Loopback,
+            ),
+            (
+                Some("[::]:1"),
+                Some("[::ffff:127.0.0.1]:2"),
+                NetworkPath::Loopback,
+            ),
+            (
+                Some("0.0.0.0:1"),
+                Some("10.0.0.1:2"),
+                NetworkPath::Elsewhere,
+            ),
+            (None, Some("[::1]:2"), NetworkPath::Loopback),
+            (Some("0.0.0.0:1"), None, NetworkPath::Unknown),
+            (None, None, NetworkPath::Unknown),
         ] {
             assert_eq!(
-                Way::of(&io, ends(listener, peer)),
-                way,
+                NetworkPath::of(&io, ends(listener, peer)),
+                network_path,
                 "{listener:?} {peer:?}"
             );
         }
@@ -112,8 +132,11 @@ mod tests {
         let connect = TcpStream::connect(("127.0.0.1", port));
         let (accepted, _peer) = futures::join!(listener.accept(), connect);
         let (accepted, _) = accepted.expect("it is connected");
-        assert_eq!(Way::of(&accepted, other), Way::Loopback);
-        assert_eq!(Way::of(&Stream::Tcp(accepted), other), Way::Loopback);
+        assert_eq!(NetworkPath::of(&accepted, other), NetworkPath::Loopback);
+        assert_eq!(
+            NetworkPath::of(&Stream::Tcp(accepted), other),
+            NetworkPath::Loopback
+        );
     }
 
     #[cfg(unix)]
@@ -121,7 +144,10 @@ mod tests {
     async fn a_unix_socket_is_a_file_whatever_else_is_known() {
         let (a, _b) = UnixStream::pair().expect("there are sockets");
         let loopback = ends(Some("127.0.0.1:1"), Some("127.0.0.1:2"));
-        assert_eq!(Way::of(&a, loopback), Way::File);
-        assert_eq!(Way::of(&Stream::Unix(a), loopback), Way::File);
+        assert_eq!(NetworkPath::of(&a, loopback), NetworkPath::File);
+        assert_eq!(
+            NetworkPath::of(&Stream::Unix(a), loopback),
+            NetworkPath::File
+        );
     }
 }

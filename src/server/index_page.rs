@@ -19,7 +19,7 @@ const PLAIN: MediaType = MediaType {
 };
 
 /// The page for a browser; `{{services}}` stands for one option for each service.
-const PAGE: &str = include_str!("page.html");
+const PAGE: &str = include_str!("index_page.html");
 
 /// A small page for a browser, plain text for other clients; `nest` is the path that the routes are
 /// nested under.

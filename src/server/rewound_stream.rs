@@ -7,20 +7,20 @@ use std::task::{Context, Poll, ready};
 use hyper::body::{Buf, Bytes};
 use tokio::io::{AsyncRead, AsyncWrite, ReadBuf};
 
-use super::stream::Slim;
+use super::stream::SessionTransport;
 use crate::session::Socket;
 
 /// A stream, preceded by bytes that arrived together with the request head.
 ///
 /// There is no further layer between a session and its socket: each layer would cost memory for
 /// every idle connection.
-pub(super) struct Tail<Io> {
+pub(super) struct RewoundStream<Io> {
     io: Io,
     /// The bytes that are not read yet; `None` for nearly every client from the beginning.
     ahead: Option<Box<Bytes>>,
 }
 
-impl<Io> Tail<Io> {
+impl<Io> RewoundStream<Io> {
     /// A stream whose first bytes, `ahead`, were already read from `io`.
     pub(super) fn new(io: Io, ahead: &[u8]) -> Self {
         // Copied, because the bytes are a small part of a large buffer that can then be freed.
@@ -29,7 +29,7 @@ impl<Io> Tail<Io> {
     }
 }
 
-impl<Io: AsyncRead + Unpin> futures::io::AsyncRead for Tail<Io> {
+impl<Io: AsyncRead + Unpin> futures::io::AsyncRead for RewoundStream<Io> {
     fn poll_read(
         mut self: Pin<&mut Self>,
         cx: &mut Context<'_>,
@@ -49,7 +49,7 @@ impl<Io: AsyncRead + Unpin> futures::io::AsyncRead for Tail<Io> {
     }
 }
 
-impl<Io: AsyncWrite + Unpin> futures::io::AsyncWrite for Tail<Io> {
+impl<Io: AsyncWrite + Unpin> futures::io::AsyncWrite for RewoundStream<Io> {
     #[inline]
     fn poll_write(
         mut self: Pin<&mut Self>,
@@ -76,7 +76,7 @@ impl<Io: AsyncWrite + Unpin> futures::io::AsyncWrite for Tail<Io> {
     }
 }
 
-impl Socket for Tail<Slim> {
+impl Socket for RewoundStream<SessionTransport> {
     #[inline]
     fn is_silent(&self) -> bool {
         self.ahead.is_none() && self.io.is_silent()
@@ -97,10 +97,10 @@ mod tests {
     #[test]
     fn what_came_with_the_head_is_read_first_in_pieces_of_any_size() {
         for room in 1..=5 {
-            let mut tail = Tail::new(&b"efg"[..], b"abcd");
+            let mut stream = RewoundStream::new(&b"efg"[..], b"abcd");
             let (mut read, mut piece) = (Vec::new(), [0; 5]);
             loop {
-                let taken = tail.read(&mut piece[..room]).now_or_never();
+                let taken = stream.read(&mut piece[..room]).now_or_never();
                 let taken = taken.expect("it is there").expect("no error");
                 if taken == 0 {
                     break;
@@ -108,22 +108,22 @@ mod tests {
                 read.extend_from_slice(&piece[..taken]);
             }
             assert_eq!(read, b"abcdefg", "{room} bytes at a time");
-            assert!(tail.ahead.is_none(), "nothing is kept");
+            assert!(stream.ahead.is_none(), "nothing is kept");
         }
     }
 
     #[test]
     fn without_bytes_ahead_nothing_is_kept_and_what_is_written_goes_through() {
-        let mut tail = Tail::new(Vec::new(), b"");
-        assert!(tail.ahead.is_none());
+        let mut stream = RewoundStream::new(Vec::new(), b"");
+        assert!(stream.ahead.is_none());
         let parts = [IoSlice::new(b"c"), IoSlice::new(b"d")];
         let written = async {
-            tail.write_all(b"ab").await?;
-            assert_eq!(tail.write_vectored(&parts).await?, 2);
-            tail.close().await
+            stream.write_all(b"ab").await?;
+            assert_eq!(stream.write_vectored(&parts).await?, 2);
+            stream.close().await
         };
         let written = written.now_or_never().expect("there is room");
         assert!(written.is_ok());
-        assert_eq!(tail.io, b"abcd");
+        assert_eq!(stream.io, b"abcd");
     }
 }
