@@ -14,12 +14,12 @@ mod rule;
 pub(super) use self::rule::Audience;
 
 use self::rule::{Page, Rule};
-use super::network_path::NetworkPath;
 use crate::app::App;
 use crate::client::host::Authority;
 use crate::metrics::RefuseReason;
 use crate::refusal::{Refusal, Wrong, printable};
 use crate::rt::Runtime;
+use crate::server::network_path::NetworkPath;
 
 /// The header in which a browser relates the site of the requesting page to the site of the server.
 const SEC_FETCH_SITE: &str = "sec-fetch-site";

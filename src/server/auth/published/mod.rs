@@ -12,11 +12,11 @@ use futures::future::select;
 use tokio::sync::{Notify, Semaphore, watch};
 use tracing::{info, warn};
 
-use super::keys::{self, Keys};
-use super::schedule::{Outcome, Schedule, Ticket, Told};
 use crate::app::App;
 use crate::limits::FetchPolicy;
 use crate::rt::{Clock, Instant, Random, Tokio};
+use crate::server::auth::keys::{self, Keys};
+use crate::server::auth::schedule::{Outcome, Schedule, Ticket, Told};
 use crate::sync::Mutex;
 
 /// When a client may try again if no task fetches keys.

@@ -2,16 +2,16 @@
 
 use std::collections::BTreeMap;
 
-use super::MessageBus;
-use super::batch::Batch;
-use super::counts::{BusCounts, TopicStatus};
-use super::log::Log;
-use super::publisher::Publisher;
-use super::subscription::Subscription;
-use super::tap::Tap;
-use super::taps::Tapped;
-use super::topic::{ClientId, ServiceName, Topic};
-use super::topics::{SubscribeError, Topics};
+use crate::bus::MessageBus;
+use crate::bus::batch::Batch;
+use crate::bus::counts::{BusCounts, TopicStatus};
+use crate::bus::log::Log;
+use crate::bus::publisher::Publisher;
+use crate::bus::subscription::Subscription;
+use crate::bus::tap::Tap;
+use crate::bus::taps::Tapped;
+use crate::bus::topic::{ClientId, ServiceName, Topic};
+use crate::bus::topics::{SubscribeError, Topics};
 use crate::limits::Window;
 use crate::sync::Arc;
 

@@ -11,14 +11,6 @@ use axum::response::{IntoResponse, Response};
 use axum::routing::get;
 use futures::future::{Either, select};
 
-use super::auth;
-use super::cancel::{Cancelled, Canceller};
-use super::discard::discard;
-use super::forwarded::client_address;
-use super::gate::{self, Audience, Gate};
-use super::handshake::{Handshake, HandshakeError};
-use super::index_page;
-use super::upgrade::{Kind, Upgrade};
 use crate::admission::authorize::{Ask, Denied};
 use crate::app::App;
 use crate::bus::ServiceName;
@@ -29,6 +21,14 @@ use crate::metrics::RefuseReason;
 use crate::refusal::Wrong;
 use crate::registry::{JoinError, Refusal};
 use crate::rt::Runtime;
+use crate::server::auth;
+use crate::server::cancel::{Cancelled, Canceller};
+use crate::server::discard::discard;
+use crate::server::forwarded::client_address;
+use crate::server::gate::{self, Audience, Gate};
+use crate::server::handshake::{Handshake, HandshakeError};
+use crate::server::index_page;
+use crate::server::upgrade::{Kind, Upgrade};
 use crate::session::{Admission, AdmitError};
 
 /// The routes of an application, for an axum server of your own.

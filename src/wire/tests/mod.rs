@@ -1,6 +1,6 @@
 //! Tests of the codec as a whole; the helpers write a client's frames byte by byte.
 
-use super::{Decoder, Event, Frame, WireError};
+use crate::wire::{Decoder, Event, Frame, WireError};
 
 mod arbitrary;
 mod deflate;

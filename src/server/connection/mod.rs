@@ -18,17 +18,17 @@ use hyper::service::Service;
 use hyper_util::rt::{TokioIo, TokioTimer};
 use hyper_util::service::TowerToHyperService;
 
-use super::address::PeerAddress;
-use super::deadline::Deadline;
-use super::linger::Lingering;
-use super::network_path::{Ends, NetworkPath};
-use super::places::{Mark, Places, Taken};
-use super::routes::Shell;
-use super::upgrade::Kind;
-use super::waiting::{Bounds, Newcomer};
 use crate::admission::bucket::Bucket;
 use crate::app::App;
 use crate::rt::{Instant, Runtime};
+use crate::server::address::PeerAddress;
+use crate::server::deadline::Deadline;
+use crate::server::linger::Lingering;
+use crate::server::network_path::{Ends, NetworkPath};
+use crate::server::places::{Mark, Places, Taken};
+use crate::server::routes::Shell;
+use crate::server::upgrade::Kind;
+use crate::server::waiting::{Bounds, Newcomer};
 use crate::sync::Mutex;
 
 /// Accepts connections and serves requests on them; clones share their bounds.

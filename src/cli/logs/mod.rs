@@ -177,7 +177,7 @@ mod tests {
             "ERROR",
             "panicked",
             "reason=\"planned\"",
-            "at=src/cli/logs.rs:",
+            "at=src/cli/logs/mod.rs:",
         ] {
             assert!(line.contains(word), "{word}: {line}");
         }

@@ -16,10 +16,10 @@
 use std::collections::VecDeque;
 use std::sync::Arc;
 
-use super::batch::Batch;
-use super::burst::{Burst, BurstFilter};
-use super::counts::TopicCounts;
-use super::message::Message;
+use crate::bus::batch::Batch;
+use crate::bus::burst::{Burst, BurstFilter};
+use crate::bus::counts::TopicCounts;
+use crate::bus::message::Message;
 use crate::limits::Window;
 use crate::planted::{self, Bug};
 

@@ -13,15 +13,15 @@ use serde::Deserialize;
 use serde_json::{Value, json};
 
 use self::exposition::Format;
-use super::PeerAddress;
-use super::connection::Connections;
-use super::gate::{Audience, Gate};
-use super::routes::Shell;
 use crate::app::App;
 use crate::bus::{ServiceName, TopicStatus};
 use crate::refusal::{Kept, Wrong};
 use crate::registry::{Crash, Registry, State as Phase};
 use crate::rt::Runtime;
+use crate::server::PeerAddress;
+use crate::server::connection::Connections;
+use crate::server::gate::{Audience, Gate};
+use crate::server::routes::Shell;
 
 mod exposition;
 mod tap;

@@ -21,7 +21,7 @@ use self::lanes::Lanes;
 use self::names::Names;
 use self::svg::{Svg, escape};
 
-const TEMPLATE: &str = include_str!("page/page.html");
+const TEMPLATE: &str = include_str!("page.html");
 
 /// What all parts of a page look at.
 struct Scene<'a> {

@@ -2,7 +2,7 @@
 
 use std::num::NonZeroU32;
 
-use super::*;
+use crate::registry::lifecycle::*;
 
 mod situations;
 mod walks;

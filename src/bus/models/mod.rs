@@ -10,7 +10,7 @@ use std::task::{Context, Poll, Waker};
 use loom::future::block_on;
 use loom::thread;
 
-use super::{
+use crate::bus::{
     Batch, BurstFilter, Generation, InMemoryMessageBus, Message, MessageBus, Offered, Publisher,
     Received, SharedCursor, Subscription, Topic,
 };
