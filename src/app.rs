@@ -250,8 +250,8 @@ impl<R: Runtime> App<R> {
         let within = limits
             .drain_timeout
             .saturating_sub(limits.close_timeout * 2);
-        let when = (self.rt().now(), within);
-        let pacing = Pacing::new(limits.drain, when, self.sessions_open(), self.rt().random());
+        let (now, seed) = (self.rt().now(), self.rt().random());
+        let pacing = Pacing::new(limits.drain, now, within, self.sessions_open(), seed);
         let mut current = self.inner.pacing.lock();
         if current.is_some() {
             return;

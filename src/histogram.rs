@@ -103,7 +103,8 @@ impl Histogram {
         &self,
         moments: &Moments,
         each: impl FnOnce() -> I,
-        (end, times): (Instant, u64),
+        end: Instant,
+        times: u64,
     ) {
         let took = |moment| end.nanos_since(moment);
         let class = class(took(moments.earliest));
@@ -230,7 +231,7 @@ mod tests {
             let end = at(end);
             let (together, one_by_one) = (Histogram::default(), Histogram::default());
             let each = || moments.iter().map(|micros| at(*micros));
-            together.observe_since(&each().collect(), each, (end, 3));
+            together.observe_since(&each().collect(), each, end, 3);
             for moment in each().chain(each()).chain(each()) {
                 one_by_one.observe(end.saturating_since(moment));
             }

@@ -18,6 +18,11 @@ pub(crate) struct ScratchBuffer(Box<[u8]>);
 /// Acquires the buffer of this thread, or a new one if that is in use already.
 pub(crate) fn acquire() -> ScratchBuffer {
     let free = FREE.try_with(Cell::take).unwrap_or_default();
+    debug_assert!(
+        free.is_empty() || free.len() == READ_BYTES,
+        "a thread keeps a free buffer of {} bytes, but a scratch buffer has {READ_BYTES}",
+        free.len(),
+    );
     ScratchBuffer(if free.is_empty() {
         vec![0; READ_BYTES].into_boxed_slice()
     } else {

@@ -231,9 +231,9 @@ impl Run {
 
     fn report(self, options: &Options, held: Held) -> Report {
         let (first, last) = (self.first, self.last);
-        let span = first.zip(last).expect("a run ends with both");
-        let mut report = Report::new(options, &self.course, span);
-        report.serve(self.process, span, held);
+        let (first, last) = first.zip(last).expect("a run ends with both");
+        let mut report = Report::new(options, &self.course, first, last);
+        report.serve(self.process, first, last, held);
         report.checked(self.crowd.check().map(Check::found));
         report.connections_lost = self.crowd.lost();
         self.crowd.close();

@@ -18,8 +18,8 @@ use crate::rt::Instant;
 #[derive(Clone, Debug)]
 pub struct Pacing {
     start: Instant,
-    /// The slot `k` begins `k * step.0 / step.1` nanoseconds after the start.
-    step: (u128, u128),
+    /// The slot `k` begins `k` steps after the start.
+    step: Step,
     order: Order,
     /// The time by which all sessions must have left.
     end: Instant,
@@ -30,6 +30,13 @@ pub struct Pacing {
     hurried: bool,
 }
 
+/// The time between two departures: `nanos / slots` nanoseconds.
+#[derive(Clone, Copy, Debug)]
+struct Step {
+    nanos: u128,
+    slots: u128,
+}
+
 impl Pacing {
     /// Plans `sessions` departures from `start` on, the last before `within` is over.
     ///
@@ -37,20 +44,21 @@ impl Pacing {
     /// not all leave in time: see [`is_hurried`](Self::is_hurried). `seed` determines the order.
     pub fn new(
         policy: DrainPolicy,
-        (start, within): (Instant, Duration),
+        start: Instant,
+        within: Duration,
         sessions: usize,
         seed: u64,
     ) -> Self {
         let count = (sessions as u128).max(1);
-        let by_rate = (1_000_000_000, u128::from(policy.per_second.get()));
-        let by_window = (policy.window.as_nanos(), count);
-        let by_deadline = (within.as_nanos(), count);
-        let wanted = if is_longer(by_window, by_rate) {
+        let by_rate = Step::new(1_000_000_000, u128::from(policy.per_second.get()));
+        let by_window = Step::new(policy.window.as_nanos(), count);
+        let by_deadline = Step::new(within.as_nanos(), count);
+        let wanted = if by_window.is_longer(by_rate) {
             by_window
         } else {
             by_rate
         };
-        let step = if is_longer(wanted, by_deadline) {
+        let step = if wanted.is_longer(by_deadline) {
             by_deadline
         } else {
             wanted
@@ -62,7 +70,7 @@ impl Pacing {
             end: start + within,
             given: 0,
             next: (sessions as u64).max(1),
-            hurried: is_longer(by_rate, by_deadline),
+            hurried: by_rate.is_longer(by_deadline),
         }
     }
 
@@ -99,7 +107,7 @@ impl Pacing {
 
     /// The time at which a slot begins.
     fn start_of(&self, slot: u64) -> Instant {
-        let nanos = u128::from(slot).saturating_mul(self.step.0) / self.step.1;
+        let nanos = u128::from(slot).saturating_mul(self.step.nanos) / self.step.slots;
         let nanos = u64::try_from(nanos).unwrap_or(u64::MAX);
         self.start + Duration::from_nanos(nanos)
     }
@@ -107,7 +115,10 @@ impl Pacing {
     /// The first slot that begins at `at` or later.
     fn slot_from(&self, at: Instant) -> u64 {
         let nanos = at.saturating_since(self.start).as_nanos();
-        let (length, slots) = self.step;
+        let Step {
+            nanos: length,
+            slots,
+        } = self.step;
         let parts = nanos.saturating_mul(slots);
         let slot = parts
             .saturating_add(length.saturating_sub(1))
@@ -121,9 +132,14 @@ impl Pacing {
     }
 }
 
-/// Whether the fraction `a` is greater than `b`; numerators are times, denominators counts.
-fn is_longer(a: (u128, u128), b: (u128, u128)) -> bool {
-    a.0.saturating_mul(b.1) > b.0.saturating_mul(a.1)
+impl Step {
+    fn new(nanos: u128, slots: u128) -> Self {
+        Self { nanos, slots }
+    }
+
+    fn is_longer(self, other: Self) -> bool {
+        self.nanos.saturating_mul(other.slots) > other.nanos.saturating_mul(self.slots)
+    }
 }
 
 /// A permutation of the numbers below a count, drawn by a seed and kept in four words.
@@ -186,7 +202,7 @@ mod tests {
     }
 
     fn moments(policy: DrainPolicy, within: Duration, sessions: usize, seed: u64) -> Vec<Instant> {
-        let mut pacing = Pacing::new(policy, (at(7), within), sessions, seed);
+        let mut pacing = Pacing::new(policy, at(7), within, sessions, seed);
         let mut moments: Vec<_> = (0..sessions).map(|_| pacing.moment()).collect();
         moments.sort_unstable();
         moments
@@ -245,7 +261,7 @@ mod tests {
     #[test]
     fn the_deadline_is_kept_even_if_the_rate_cannot_be() {
         for (sessions, hurried) in [(20, false), (21, true), (1000, true)] {
-            let pacing = Pacing::new(policy(2, FAR), (at(7), 10 * SECOND), sessions, 5);
+            let pacing = Pacing::new(policy(2, FAR), at(7), 10 * SECOND, sessions, 5);
             assert_eq!(pacing.is_hurried(), hurried, "{sessions}");
             let moments = moments(policy(2, FAR), 10 * SECOND, sessions, 5);
             assert!(moments.iter().all(|moment| *moment < at(7) + 10 * SECOND));
@@ -261,7 +277,7 @@ mod tests {
     fn who_misses_a_moment_leaves_after_all_others_and_at_the_rate() {
         for (sessions, missed) in [(10, 4), (10, 10), (1, 1)] {
             for after in [0, 1, 2, 250_000_000, 1_700_000_000, 9_000_000_000] {
-                let mut pacing = Pacing::new(policy(4, Duration::ZERO), (at(7), FAR), sessions, 3);
+                let mut pacing = Pacing::new(policy(4, Duration::ZERO), at(7), FAR, sessions, 3);
                 let now = at(7 + after);
                 let mut moments: Vec<_> = (0..sessions).map(|_| pacing.moment()).collect();
                 moments.sort_unstable();
@@ -279,7 +295,7 @@ mod tests {
 
     #[test]
     fn who_misses_a_moment_leaves_before_the_end_of_the_time_there_is() {
-        let mut pacing = Pacing::new(policy(1, FAR), (at(7), 10 * SECOND), 10, 5);
+        let mut pacing = Pacing::new(policy(1, FAR), at(7), 10 * SECOND, 10, 5);
         let moments: Vec<_> = (0..10).map(|_| pacing.moment()).collect();
         assert!(moments.iter().all(|moment| *moment < at(7) + 10 * SECOND));
         let now = at(7) + 2 * SECOND;
@@ -300,7 +316,8 @@ mod tests {
             for within in [Duration::ZERO, Duration::MAX] {
                 let mut pacing = Pacing::new(
                     policy(u32::MAX, window),
-                    (at(7), within),
+                    at(7),
+                    within,
                     usize::MAX,
                     u64::MAX,
                 );

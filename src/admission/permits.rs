@@ -79,6 +79,18 @@ impl Holder {
     }
 }
 
+impl State {
+    /// Checks the holders against the sum, in builds with debug assertions.
+    fn check(&self) {
+        let (addresses, subjects) = (self.by_address.len(), self.by_subject.len());
+        debug_assert!(
+            addresses.max(subjects) <= self.taken,
+            "{addresses} addresses and {subjects} subjects hold permits, but {} are taken",
+            self.taken,
+        );
+    }
+}
+
 impl Permits {
     pub(crate) fn new(bounds: Bounds) -> Self {
         Self(Arc::new(Pool {
@@ -110,6 +122,13 @@ impl Permits {
         if let Some(subject) = &subject {
             *state.by_subject.entry(StdArc::clone(subject)).or_default() += 1;
         }
+        debug_assert!(
+            planted::is(Bug::SessionTooMany) || state.taken <= bounds.in_all,
+            "{} permits are taken, but there are only {}",
+            state.taken,
+            bounds.in_all,
+        );
+        state.check();
         drop(state);
         Ok(Permit {
             permits: self.clone(),
@@ -136,9 +155,12 @@ fn is_full<K: Ord>(taken: &BTreeMap<K, usize>, key: Option<&K>, max: usize) -> b
 }
 
 fn give_back<K: Ord>(taken: &mut BTreeMap<K, usize>, key: Option<&K>) {
-    if let Some(key) = key
-        && let Some(count) = taken.get_mut(key)
-    {
+    let count = key.and_then(|key| taken.get_mut(key));
+    debug_assert!(
+        count.is_some() == key.is_some(),
+        "a session gives a permit back, but its holder has none"
+    );
+    if let (Some(key), Some(count)) = (key, count) {
         *count -= 1;
         if *count == 0 {
             taken.remove(key);
@@ -153,6 +175,7 @@ impl Drop for Permit {
         let (address, subject) = self.holder.names();
         give_back(&mut state.by_address, address);
         give_back(&mut state.by_subject, subject);
+        state.check();
         let watchers = (state.taken == 0).then(|| state.watchers.unpark());
         drop(state);
         watchers.unwrap_or_default().wake();

@@ -114,7 +114,7 @@ impl Burst {
     /// Records the time from the publish of each message to `end`, at which this many writes ended.
     pub(crate) fn observe(&self, histogram: &Histogram, writes: u64, end: Instant) {
         let each = || self.spans.iter().flat_map(BatchSpan::each_published);
-        histogram.observe_since(&self.published, each, (end, writes));
+        histogram.observe_since(&self.published, each, end, writes);
     }
 
     fn is_since(&self, since: Generation) -> bool {

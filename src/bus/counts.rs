@@ -27,6 +27,12 @@ pub struct TopicCounts {
 }
 
 impl TopicCounts {
+    /// The deliveries that were made, were lost or are still in the window.
+    pub(crate) fn accounted(&self) -> u64 {
+        let lost = self.lost_lagged + self.lost_superseded + self.lost_unsubscribed;
+        self.delivered + lost + self.pending
+    }
+
     /// Adds another topic's counts to these.
     pub(crate) fn add(&mut self, other: &Self) {
         self.published += other.published;

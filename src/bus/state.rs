@@ -129,21 +129,42 @@ impl Guarded {
     pub(super) fn enter(&mut self) -> Slot {
         self.readers += 1;
         let log = self.log.as_deref_mut();
-        Slot {
+        let slot = Slot {
             cursor: log.map_or(Cursor::START, Log::attach),
             waiter: self.subscribers.enter(),
             parked: false,
-        }
+        };
+        self.check();
+        slot
     }
 
     /// Removes a subscriber and returns its waker.
     #[must_use = "a waker is dropped after unlocking"]
     pub(super) fn leave(&mut self, slot: Slot) -> Option<Waker> {
+        assert!(
+            self.readers > 0,
+            "a subscriber leaves a topic that counts none"
+        );
         self.readers -= 1;
         if let Some(log) = &mut self.log {
             log.detach(&slot.cursor);
         }
-        self.subscribers.leave(slot.waiter)
+        let waker = self.subscribers.leave(slot.waiter);
+        self.check();
+        waker
+    }
+
+    /// Checks the subscribers against the log and the waiters, in builds with debug assertions.
+    fn check(&self) {
+        debug_assert!(
+            self.subscribers.len() >= self.readers(),
+            "the topic has {} subscribers, but waiter slots for only {} tasks of theirs",
+            self.readers,
+            self.subscribers.len(),
+        );
+        if let Some(log) = self.log() {
+            log.check_readers(self.readers());
+        }
     }
 
     /// The log, which is made if it does not exist yet.
@@ -161,6 +182,7 @@ impl Guarded {
         let log = self.log_mut();
         let first = log.tail();
         log.append(batch, readers);
+        self.check();
         Published {
             subscribers: readers,
             first,
@@ -259,7 +281,13 @@ impl TopicState {
     pub(super) fn is_quiet(&self, slot: &Slot) -> bool {
         // Acquire pairs with the Release in `announce`, which comes before the wakes: a task that
         // was woken for a message sees a tail past it.
-        self.tail.load(Ordering::Acquire) == slot.cursor.offset()
+        let tail = self.tail.load(Ordering::Acquire);
+        let offset = slot.cursor.offset();
+        debug_assert!(
+            offset <= tail,
+            "a subscriber stands at {offset}, past the tail of its topic at {tail}"
+        );
+        tail == offset
     }
 
     pub(super) fn lock(&self) -> MutexGuard<'_, Guarded> {
@@ -419,5 +447,17 @@ mod tests {
     fn a_topic_stays_small() {
         let bytes = size_of::<TopicState>();
         assert!(bytes <= 96, "{bytes} bytes");
+    }
+
+    #[cfg(debug_assertions)]
+    #[test]
+    #[should_panic(expected = "the topic has 2 subscribers, but its log counts 3")]
+    fn a_subscriber_that_its_log_counts_twice_trips_the_topic() {
+        let topic = "t".parse().expect("valid");
+        let state = TopicState::new(topic, Window::default(), false);
+        let mut guarded = state.lock();
+        let _slot = guarded.enter();
+        let _cursor = guarded.log_mut().attach();
+        let _other = guarded.enter();
     }
 }

@@ -178,8 +178,14 @@ fn start(config: Config, sources: Sources) -> Result<(), Problem> {
         greeting::greet(&config, &app, &listeners)?;
         let notify = Notify::default();
         notify.tell(State::Ready);
-        let (serving, told) = ((server, listeners), (&logs, &notify));
-        let served = serve_until_told(serving, (app, admin), signals, told, reload);
+        let serving = Serving {
+            app,
+            server,
+            listeners,
+            admin,
+            reload,
+        };
+        let served = serve_until_told(serving, signals, &logs, &notify);
         let served = Box::pin(served).await;
         drop(threads);
         served
@@ -224,14 +230,29 @@ fn app(
     Ok(builder.build())
 }
 
+/// The parts of a process that serves.
+struct Serving {
+    app: App<Tokio>,
+    server: Server<Tokio>,
+    listeners: Listeners,
+    admin: AdminListeners,
+    reload: Reload,
+}
+
 /// Serves until the first signal, drains until the second.
 async fn serve_until_told(
-    (server, listeners): (Server<Tokio>, Listeners),
-    (app, admin): (App<Tokio>, AdminListeners),
+    serving: Serving,
     mut signals: Signals,
-    (logs, notify): (&Logs, &Notify),
-    reload: Reload,
+    logs: &Logs,
+    notify: &Notify,
 ) -> Result<(), Problem> {
+    let Serving {
+        app,
+        server,
+        listeners,
+        admin,
+        reload,
+    } = serving;
     // The deadline of the drain, once it has begun.
     let until = Cell::new(Instant::ZERO);
     let admin = pin!(admin.serve(app.clone()));

@@ -163,8 +163,7 @@ impl<R: Runtime> FanOuts<R> {
             }
             before = index;
         }
-        let listed = (Arc::clone(&self.map), key.clone());
-        let (fan_out, task) = FanOut::new(&self.shared, &subscriber, listed);
+        let (fan_out, task) = FanOut::new(&self.shared, &subscriber, &self.map, &key);
         let weak = Arc::downgrade(&fan_out);
         self.map.lock().entry(key).or_default().push(weak);
         self.shared.rt.spawn(task);
@@ -216,7 +215,8 @@ impl FanOut {
     fn new<R: Runtime>(
         shared: &Shared<R>,
         subscriber: &Subscriber,
-        listed: (Arc<Mutex<Map>>, Key),
+        map: &Arc<Mutex<Map>>,
+        key: &Key,
     ) -> (Arc<Self>, BoxFuture<'static, ()>) {
         let (task, registration) = AbortHandle::new_pair();
         let state = State {
@@ -230,7 +230,7 @@ impl FanOut {
         let fan_out = Arc::new(Self {
             state: Mutex::new(state),
             task,
-            listed,
+            listed: (Arc::clone(map), key.clone()),
         });
         let task = Task {
             shared: shared.clone(),

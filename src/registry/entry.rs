@@ -14,11 +14,11 @@ use futures::future::{AbortHandle, Abortable, BoxFuture, FutureExt};
 use tracing::{debug, error, warn};
 
 use super::Registration;
-use super::exit::{Crash, Exit, ExitGuard, Run};
-use super::lease::Status;
+use super::exit::{Crash, Exit, Run};
 use super::lifecycle::{Effect, Event, Lifecycle, Refusal, State};
 use super::placement::{Placement, Spot};
-use crate::bus::{Generation, MessageBus, ServiceName, Subscription, Topic};
+use super::status::Status;
+use crate::bus::{Generation, MessageBus, ServiceName, SubscribeError, Subscription, Topic};
 use crate::limits::BLOCKED_AFTER;
 use crate::planted::{self, Bug};
 use crate::rt::{Instant, Runtime, WorkerId};
@@ -60,6 +60,23 @@ impl Slot {
             timer: None,
             watchers: Waiters::default(),
         }
+    }
+
+    /// Checks the instance and the timer against the lifecycle, in builds with debug assertions.
+    fn check(&self) {
+        let state = self.lifecycle.state();
+        debug_assert!(
+            self.instance.is_some() == self.lifecycle.has_instance(),
+            "the service is {state:?}, but the handle of its instance is not there, or is left over"
+        );
+        let (armed, due) = (
+            self.timer.as_ref().map(|timer| timer.at),
+            self.lifecycle.deadline(),
+        );
+        debug_assert!(
+            planted::is(Bug::TimerKept) || armed == due,
+            "the service is {state:?} until {due:?}, but its timer is set for {armed:?}"
+        );
     }
 
     /// Gives a client's slot at a home back.
@@ -179,6 +196,7 @@ impl<R: Runtime> Entry<R> {
             afterwards.exited = slot.instance.take();
         }
         Self::arm(this, &mut slot, &mut afterwards);
+        slot.check();
         let after = (
             Status::of(&slot.lifecycle),
             slot.lifecycle.have_all_arrived(),
@@ -350,5 +368,53 @@ impl<R: Runtime> Entry<R> {
             registration,
         );
         afterwards.spawn.push(timer.map(drop).boxed());
+    }
+}
+
+/// Reports the exit of an instance exactly once, after its inbox is gone: with the given exit, or
+/// as aborted if the instance's task is dropped.
+struct ExitGuard<R: Runtime> {
+    entry: Arc<Entry<R>>,
+    generation: Generation,
+    /// `None` once the instance has taken it.
+    inbox: Option<Result<Subscription, SubscribeError>>,
+    reported: bool,
+}
+
+impl<R: Runtime> ExitGuard<R> {
+    fn new(
+        entry: Arc<Entry<R>>,
+        generation: Generation,
+        inbox: Result<Subscription, SubscribeError>,
+    ) -> Self {
+        Self {
+            entry,
+            generation,
+            inbox: Some(inbox),
+            reported: false,
+        }
+    }
+
+    /// Runs the instance; to be called once.
+    async fn run(&mut self, stop: Stop) -> Run {
+        match self.inbox.take() {
+            Some(Ok(inbox)) => self.entry.run(self.generation, inbox, stop).await,
+            Some(Err(error)) => Err(error.to_string()),
+            None => Ok(()),
+        }
+    }
+
+    fn exited(&mut self, exit: &Exit) {
+        self.reported = true;
+        drop(self.inbox.take());
+        Entry::exited(&self.entry, self.generation, exit);
+    }
+}
+
+impl<R: Runtime> Drop for ExitGuard<R> {
+    fn drop(&mut self) {
+        if !self.reported && !planted::is(Bug::DroppedNotReported) {
+            self.exited(&Exit::Aborted);
+        }
     }
 }

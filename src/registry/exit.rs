@@ -1,4 +1,4 @@
-//! The exits of instances, and the guard that reports an exit in any case.
+//! The exits of instances.
 
 use std::any::Any;
 use std::fmt;
@@ -6,13 +6,8 @@ use std::time::SystemTime;
 
 use futures::future::Aborted;
 
-use super::entry::Entry;
 use super::lifecycle::ExitKind;
-use crate::bus::{Generation, SubscribeError, Subscription};
-use crate::planted::{self, Bug};
-use crate::rt::Runtime;
-use crate::service::Stop;
-use crate::sync::Arc;
+use crate::bus::Generation;
 
 /// The way in which an instance ended, with the reason.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -89,52 +84,4 @@ fn panic_text(panic: &(dyn Any + Send)) -> String {
     let text = panic.downcast_ref::<&str>().copied();
     let text = text.or_else(|| panic.downcast_ref::<String>().map(String::as_str));
     text.unwrap_or("(no text)").to_owned()
-}
-
-/// Reports the exit of an instance exactly once, after its inbox is gone: with the given exit, or
-/// as aborted if the instance's task is dropped.
-pub(crate) struct ExitGuard<R: Runtime> {
-    entry: Arc<Entry<R>>,
-    generation: Generation,
-    /// `None` once the instance has taken it.
-    inbox: Option<Result<Subscription, SubscribeError>>,
-    reported: bool,
-}
-
-impl<R: Runtime> ExitGuard<R> {
-    pub(crate) fn new(
-        entry: Arc<Entry<R>>,
-        generation: Generation,
-        inbox: Result<Subscription, SubscribeError>,
-    ) -> Self {
-        Self {
-            entry,
-            generation,
-            inbox: Some(inbox),
-            reported: false,
-        }
-    }
-
-    /// Runs the instance; to be called once.
-    pub(crate) async fn run(&mut self, stop: Stop) -> Run {
-        match self.inbox.take() {
-            Some(Ok(inbox)) => self.entry.run(self.generation, inbox, stop).await,
-            Some(Err(error)) => Err(error.to_string()),
-            None => Ok(()),
-        }
-    }
-
-    pub(crate) fn exited(&mut self, exit: &Exit) {
-        self.reported = true;
-        drop(self.inbox.take());
-        Entry::exited(&self.entry, self.generation, exit);
-    }
-}
-
-impl<R: Runtime> Drop for ExitGuard<R> {
-    fn drop(&mut self) {
-        if !self.reported && !planted::is(Bug::DroppedNotReported) {
-            self.exited(&Exit::Aborted);
-        }
-    }
 }

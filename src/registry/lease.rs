@@ -4,8 +4,9 @@ use std::num::NonZeroU64;
 use std::task::{Context, Poll};
 
 use super::entry::Entry;
-use super::lifecycle::{Event, Lifecycle, State};
+use super::lifecycle::{Event, Lifecycle};
 use super::placement::Spot;
+use super::status::Status;
 use crate::bus::{Generation, ServiceName, Topic};
 use crate::planted::{self, Bug};
 use crate::rt::{Runtime, WorkerId};
@@ -19,44 +20,6 @@ pub struct Lease<R: Runtime> {
     since: Generation,
     /// Whether the registry was told that the client has arrived.
     has_arrived: bool,
-}
-
-/// The present value of a lease.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Status {
-    /// The application stops: leave soon. Until then the instance of this generation serves the
-    /// client, if there is an instance.
-    Draining(Option<Generation>),
-    /// The service crashed for good: leave.
-    Failed,
-    /// The instance of this generation serves the client.
-    Running(Generation),
-    /// No instance serves the client yet.
-    Waiting,
-}
-
-impl Status {
-    /// The generation that serves the client, if an instance does.
-    pub fn generation(self) -> Option<Generation> {
-        match self {
-            Self::Running(generation) => Some(generation),
-            Self::Draining(generation) => generation,
-            Self::Failed | Self::Waiting => None,
-        }
-    }
-
-    pub(super) fn of(lifecycle: &Lifecycle) -> Self {
-        let generation = lifecycle.generation();
-        match lifecycle.state() {
-            State::Running | State::Lingering { .. } if lifecycle.is_draining() => {
-                Self::Draining(Some(generation))
-            }
-            _ if lifecycle.is_draining() => Self::Draining(None),
-            State::Failed { .. } => Self::Failed,
-            State::Running | State::Lingering { .. } => Self::Running(generation),
-            State::Backoff { .. } | State::Stopped | State::Stopping { .. } => Self::Waiting,
-        }
-    }
 }
 
 impl<R: Runtime> Lease<R> {

@@ -18,15 +18,17 @@ mod lifecycle;
 #[cfg(all(test, feature = "loom"))]
 mod models;
 mod placement;
+mod status;
 
 use self::entry::Entry;
 pub use self::exit::{Crash, REASON_BYTES_MAX};
+pub use self::lease::Lease;
 use self::lease::Watch;
-pub use self::lease::{Lease, Status};
 // For the simulator and the fuzzers.
 #[doc(hidden)]
 pub use self::lifecycle::{Effect, Event, ExitKind, Lifecycle};
 pub use self::lifecycle::{LifecycleCounts, Refusal, State};
+pub use self::status::Status;
 
 /// The services of an application, each started with its first client and stopped with its last.
 pub struct Registry<R: Runtime> {

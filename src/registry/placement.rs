@@ -61,7 +61,9 @@ impl Placement {
 
     /// Gives a slot back.
     pub(super) fn leave(&mut self, spot: &Spot) {
-        self.homes[spot.index()].clients -= 1;
+        let clients = &mut self.homes[spot.index()].clients;
+        assert!(*clients > 0, "a client leaves a home that counts none");
+        *clients -= 1;
     }
 
     /// The index of a home; an unknown home is added.

@@ -5,84 +5,10 @@ use std::net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr};
 
 use tokio::net::TcpListener;
 
+use super::binding::{Address, BindError, BindOptions};
 use super::listener::Listeners;
-use super::socket::{Address, Queue, Socket};
-use super::tcp::{Endpoint, overlap};
-use super::unix::{UnixGroup, UnixMode};
-
-/// Why an address could not be listened on.
-#[derive(Debug, thiserror::Error)]
-pub enum BindError {
-    /// The text is not an address.
-    #[error(
-        "`{address}` is no address to listen on: write HOST:PORT, such as localhost:8080, or \
-         unix:/PATH"
-    )]
-    BadAddress {
-        /// The text given.
-        address: String,
-    },
-    /// The file of a Unix socket could not be given to its group.
-    #[error(
-        "cannot listen on {address}: its file cannot be given to the group `{group}`: {reason}"
-    )]
-    Group {
-        /// The address given.
-        address: String,
-        /// The group given.
-        group: UnixGroup,
-        /// The cause, and what to do.
-        reason: String,
-    },
-    /// The operating system reported an error.
-    #[error("cannot listen on {address}: {}", hint(address, source))]
-    Io {
-        /// The address given.
-        address: String,
-        /// The error.
-        source: io::Error,
-    },
-    /// Another address of the same list includes this one.
-    #[error(
-        "cannot listen on {address}: {other}, which is listed as well, takes it in; leave one of \
-         them out"
-    )]
-    Listed {
-        /// The address given.
-        address: String,
-        /// The other address.
-        other: SocketAddr,
-    },
-    /// The path of a Unix socket is occupied by a file that no server has left behind.
-    #[error(
-        "cannot listen on {address}: there is {found}, and busline does not remove it; move it \
-         away, or choose another path"
-    )]
-    Occupied {
-        /// The address given.
-        address: String,
-        /// The kind of file at the path.
-        found: &'static str,
-    },
-}
-
-impl BindError {
-    pub(super) fn new(address: impl ToString, source: io::Error) -> Self {
-        let address = address.to_string();
-        Self::Io { address, source }
-    }
-}
-
-/// Options for sockets; [`bind_all`] and [`bind_shared`] use the default options.
-#[derive(Clone, Debug, Default, PartialEq, Eq)]
-pub struct BindOptions {
-    /// Permissions of the file of a Unix socket, whatever the umask. A client may connect if it may
-    /// write. Default 0660.
-    pub unix_mode: UnixMode,
-    /// Group of the file of a Unix socket. Default `None`: the group that the operating system
-    /// gives to the file, mostly the group of the server.
-    pub unix_group: Option<UnixGroup>,
-}
+use super::socket::Socket;
+use super::tcp::{Endpoint, Queue, overlap};
 
 impl BindOptions {
     /// Listens on several addresses, each as for [`bind`], and serves them as one listener.
@@ -263,24 +189,4 @@ fn is_missing_family(error: &io::Error) -> bool {
     matches!(error.kind(), io::ErrorKind::AddrNotAvailable | io::ErrorKind::Unsupported)
         // EAFNOSUPPORT, of a kernel without IPv6, has no `ErrorKind`.
         || error.raw_os_error() == Some(97)
-}
-
-fn hint(address: &str, error: &io::Error) -> String {
-    let is_file = address.starts_with("unix:");
-    let kind = error.kind();
-    if kind == io::ErrorKind::AddrInUse && is_file {
-        "another program listens there; stop it, or choose another path".into()
-    } else if kind == io::ErrorKind::AddrInUse {
-        "another program listens there; stop it, or choose another port with --listen".into()
-    } else if kind == io::ErrorKind::AddrNotAvailable {
-        "this machine does not have that address".into()
-    } else if kind == io::ErrorKind::NotFound && is_file {
-        "there is no such directory; create it".into()
-    } else if kind == io::ErrorKind::PermissionDenied && is_file {
-        "not permitted; the directory must let this user create and remove files".into()
-    } else if kind == io::ErrorKind::PermissionDenied {
-        "not permitted; ports below 1024 need a privilege, choose another with --listen".into()
-    } else {
-        error.to_string()
-    }
 }

@@ -3,15 +3,13 @@
 use std::future::poll_fn;
 use std::io;
 use std::net::SocketAddr;
-use std::task::{Context, Poll, ready};
+use std::task::{Context, Poll};
 use std::time::Duration;
 
 use axum::serve::Listener;
-use tokio::io::{AsyncRead, AsyncWrite};
-use tokio::net::{TcpListener, TcpStream};
 use tracing::warn;
 
-use super::socket::Socket;
+use super::socket::{Accept, Socket};
 #[cfg(feature = "tls")]
 use super::tls::Tls;
 
@@ -28,46 +26,6 @@ pub struct Listeners<A = Socket> {
     /// The socket that is polled first; it rotates, so that a busy socket does not starve the
     /// others.
     first: usize,
-}
-
-/// A listening socket; an error of accept may be temporary.
-pub trait Accept: Send + 'static {
-    /// An accepted connection.
-    type Io: AsyncRead + AsyncWrite + Unpin + Send + 'static;
-    /// The address of a connection's peer.
-    type Addr: Send + 'static;
-
-    /// The next connection with the address of its peer.
-    ///
-    /// # Errors
-    ///
-    /// When that connection is already gone, or the system has run out of a resource.
-    fn poll_accept(&mut self, cx: &mut Context<'_>) -> Poll<io::Result<(Self::Io, Self::Addr)>>;
-
-    /// The local address.
-    ///
-    /// # Errors
-    ///
-    /// When the system cannot tell it.
-    fn local_addr(&self) -> io::Result<Self::Addr>;
-}
-
-impl Accept for TcpListener {
-    type Io = TcpStream;
-    type Addr = SocketAddr;
-
-    fn poll_accept(&mut self, cx: &mut Context<'_>) -> Poll<io::Result<(TcpStream, SocketAddr)>> {
-        let (stream, peer) = ready!(Self::poll_accept(self, cx))?;
-        // A socket whose options cannot be set is about to fail anyway.
-        if let Err(error) = stream.set_nodelay(true) {
-            warn!(%error, "cannot set TCP_NODELAY");
-        }
-        Poll::Ready(Ok((stream, peer)))
-    }
-
-    fn local_addr(&self) -> io::Result<SocketAddr> {
-        Self::local_addr(self)
-    }
 }
 
 impl Listeners {

@@ -16,6 +16,7 @@ mod address;
 mod admin;
 pub mod auth;
 mod bind;
+mod binding;
 mod cancel;
 #[cfg(feature = "cli")]
 mod config;
@@ -49,6 +50,7 @@ mod tls;
 #[cfg(feature = "otel")]
 mod traces;
 mod unix;
+mod unix_owner;
 mod upgrade;
 mod waiting;
 
@@ -56,24 +58,25 @@ pub use self::address::PeerAddress;
 pub use self::admin::{admin_routes, probe_routes, serve_admin, serve_probes};
 #[cfg(unix)]
 pub use self::bind::bind_shared;
-pub use self::bind::{BindError, BindOptions, bind, bind_all};
+pub use self::bind::{bind, bind_all};
+pub use self::binding::{Address, BindError, BindOptions};
 #[cfg(feature = "cli")]
 pub use self::config::{
     Admin, Changes, Config, LogFormat, Problems, Sources, TracePolicy, command,
 };
 pub use self::fetch::{Url, UrlError};
-pub use self::listener::{Accept, Listeners};
+pub use self::listener::Listeners;
 pub use self::rate_limited_log::RateLimitedLog;
 #[cfg(feature = "tls")]
 pub use self::roots::{Roots, RootsError};
 pub use self::routes::routes;
-pub use self::socket::{Address, Socket};
+pub use self::socket::{Accept, Socket};
 pub use self::stream::Stream;
 #[cfg(feature = "tls")]
 pub use self::tls::{Reloaded, Tls, TlsError};
 #[cfg(feature = "otel")]
 pub use self::traces::{Traces, TracesError};
-pub use self::unix::{UnixGroup, UnixGroupError, UnixMode, UnixModeError};
+pub use self::unix_owner::{UnixGroup, UnixGroupError, UnixMode, UnixModeError};
 
 use self::cancel::Canceller;
 use self::connection::Connections;

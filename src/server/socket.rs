@@ -1,79 +1,67 @@
-//! One listening socket and its address: TCP or Unix.
+//! One listening socket: TCP or Unix.
 
-use std::fmt;
 use std::io;
 use std::net::SocketAddr;
 #[cfg(unix)]
 use std::os::fd::AsFd;
 #[cfg(unix)]
-use std::path::{Path, PathBuf};
-use std::str::FromStr;
+use std::path::Path;
 use std::task::{Context, Poll, ready};
 
-use tokio::net::TcpListener;
+use tokio::io::{AsyncRead, AsyncWrite};
 #[cfg(unix)]
 use tokio::net::UnixListener;
+use tokio::net::{TcpListener, TcpStream};
+use tracing::warn;
 
-use super::bind::BindError;
 #[cfg(unix)]
-use super::bind::BindOptions;
-use super::listen_host;
-use super::listener::Accept;
+use super::binding::{Address, BindError, BindOptions};
 use super::stream::Stream;
 #[cfg(target_os = "linux")]
 use super::tcp::Endpoint;
+use super::tcp::Queue;
 #[cfg(feature = "tls")]
 use super::tls::Tls;
 #[cfg(unix)]
 use super::unix::{self, OwnFile};
 
-/// An address in the configuration: `HOST:PORT`, or `unix:/PATH`.
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub enum Address {
-    /// A TCP address.
-    Tcp {
-        /// A name or an IP address; an IPv6 address is in brackets.
-        host: String,
-        /// The port; 0 for any free port.
-        port: u16,
-    },
-    /// A file.
-    #[cfg(unix)]
-    Unix(PathBuf),
+/// A listening socket; an error of accept may be temporary.
+pub trait Accept: Send + 'static {
+    /// An accepted connection.
+    type Io: AsyncRead + AsyncWrite + Unpin + Send + 'static;
+    /// The address of a connection's peer.
+    type Addr: Send + 'static;
+
+    /// The next connection with the address of its peer.
+    ///
+    /// # Errors
+    ///
+    /// When that connection is already gone, or the system has run out of a resource.
+    fn poll_accept(&mut self, cx: &mut Context<'_>) -> Poll<io::Result<(Self::Io, Self::Addr)>>;
+
+    /// The local address.
+    ///
+    /// # Errors
+    ///
+    /// When the system cannot tell it.
+    fn local_addr(&self) -> io::Result<Self::Addr>;
 }
 
-impl fmt::Display for Address {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        match self {
-            Self::Tcp { host, port } => write!(f, "{host}:{port}"),
-            #[cfg(unix)]
-            Self::Unix(path) => write!(f, "unix:{}", path.display()),
+impl Accept for TcpListener {
+    type Io = TcpStream;
+    type Addr = SocketAddr;
+
+    fn poll_accept(&mut self, cx: &mut Context<'_>) -> Poll<io::Result<(TcpStream, SocketAddr)>> {
+        let (stream, peer) = ready!(Self::poll_accept(self, cx))?;
+        // A socket whose options cannot be set is about to fail anyway.
+        if let Err(error) = stream.set_nodelay(true) {
+            warn!(%error, "cannot set TCP_NODELAY");
         }
+        Poll::Ready(Ok((stream, peer)))
     }
-}
 
-impl FromStr for Address {
-    type Err = BindError;
-
-    fn from_str(text: &str) -> Result<Self, BindError> {
-        let bad = || BindError::BadAddress {
-            address: text.to_owned(),
-        };
-        #[cfg(unix)]
-        if let Some(path) = text.strip_prefix("unix:") {
-            let path = PathBuf::from(path);
-            let is_file = path.has_root() && path.file_name().is_some();
-            // The operating system limits the length of a path.
-            let can_be = is_file && std::os::unix::net::SocketAddr::from_pathname(&path).is_ok();
-            return can_be.then_some(Self::Unix(path)).ok_or_else(bad);
-        }
-        let (host, port) = text.rsplit_once(':').ok_or_else(bad)?;
-        let port = port.parse().map_err(|_| bad())?;
-        if !listen_host::can_be(host) {
-            return Err(bad());
-        }
-        let host = host.to_owned();
-        Ok(Self::Tcp { host, port })
+    fn local_addr(&self) -> io::Result<SocketAddr> {
+        Self::local_addr(self)
     }
 }
 
@@ -96,17 +84,6 @@ enum Kind {
         _file: Option<OwnFile>,
         listener: UnixListener,
     },
-}
-
-/// The queue of connections that wait to be accepted by the threads of a server.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(super) enum Queue {
-    /// Each thread has a queue of its own; the kernel distributes connections over them
-    /// (`SO_REUSEPORT`).
-    #[cfg(target_os = "linux")]
-    Each,
-    /// All threads share one queue.
-    One,
 }
 
 impl Socket {

@@ -6,10 +6,19 @@ use std::net::SocketAddr;
 use socket2::SockRef;
 use tokio::net::{TcpListener, TcpSocket};
 
-use super::socket::Queue;
-
 /// Length of the queue of connections to accept; the operating system may allow less.
 pub(super) const BACKLOG: u32 = 1024;
+
+/// The queue of connections that wait to be accepted by the threads of a server.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum Queue {
+    /// Each thread has a queue of its own; the kernel distributes connections over them
+    /// (`SO_REUSEPORT`).
+    #[cfg(target_os = "linux")]
+    Each,
+    /// All threads share one queue.
+    One,
+}
 
 /// An address to listen on.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]

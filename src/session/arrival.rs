@@ -56,7 +56,7 @@ impl Arrival {
     }
 
     /// Counts the time until `now`; `is_heard` says whether the client is read from `now` on.
-    pub(super) fn look(&mut self, allowance: Allowance, (now, is_heard): (Instant, bool)) {
+    pub(super) fn look(&mut self, allowance: Allowance, now: Instant, is_heard: bool) {
         if self.is_heard {
             let gap = now.saturating_since(self.since);
             self.counted = self.counted.saturating_add(gap.min(allowance.part()));
@@ -98,7 +98,7 @@ mod tests {
         let mut arrival = Arrival::new(at(0));
         (0..5_000).find(|second| {
             let allowance = allowance(received(*second));
-            arrival.look(allowance, (at(*second), true));
+            arrival.look(allowance, at(*second), true);
             arrival.is_late(allowance)
         })
     }
@@ -122,7 +122,7 @@ mod tests {
         for second in [15, 30, 45, 60, 62] {
             assert_eq!(arrival.deadline(allowance), Some(at(second)));
             assert!(!arrival.is_late(allowance), "{second}");
-            arrival.look(allowance, (at(second), true));
+            arrival.look(allowance, at(second), true);
         }
         assert!(arrival.is_late(allowance));
     }
@@ -132,7 +132,7 @@ mod tests {
         for before in 0..60 {
             let mut arrival = Arrival::new(at(0));
             let mut look = |second| {
-                arrival.look(allowance(0), (at(second), true));
+                arrival.look(allowance(0), at(second), true);
                 arrival.is_late(allowance(0))
             };
             assert!((0..=before).all(|second| !look(second)), "{before}");
@@ -146,15 +146,15 @@ mod tests {
     #[test]
     fn the_time_in_which_the_client_is_not_heard_does_not_count() {
         let mut arrival = Arrival::new(at(0));
-        arrival.look(allowance(0), (at(10), false));
+        arrival.look(allowance(0), at(10), false);
         assert_eq!(arrival.deadline(allowance(0)), None);
-        arrival.look(allowance(0), (at(20), false));
-        arrival.look(allowance(0), (at(1_000), true));
+        arrival.look(allowance(0), at(20), false);
+        arrival.look(allowance(0), at(1_000), true);
         for second in 1_000..1_050 {
-            arrival.look(allowance(0), (at(second), true));
+            arrival.look(allowance(0), at(second), true);
             assert!(!arrival.is_late(allowance(0)), "{second}");
         }
-        arrival.look(allowance(0), (at(1_050), true));
+        arrival.look(allowance(0), at(1_050), true);
         assert!(arrival.is_late(allowance(0)));
     }
 
@@ -163,11 +163,11 @@ mod tests {
         let of = |timeout, received| Allowance { timeout, received };
         let mut arrival = Arrival::new(at(0));
         let any = of(Duration::ZERO, 0);
-        arrival.look(any, (at(1 << 30), true));
+        arrival.look(any, at(1 << 30), true);
         assert!(!arrival.is_late(any));
         assert_eq!(arrival.deadline(any), None);
         let longest = of(Duration::MAX, usize::MAX);
-        arrival.look(longest, (Instant::END, true));
+        arrival.look(longest, Instant::END, true);
         assert!(!arrival.is_late(longest));
         assert_eq!(arrival.deadline(longest), Some(Instant::END));
         for nanos in 1..9 {
@@ -176,7 +176,7 @@ mod tests {
             let mut looks = 0;
             while !arrival.is_late(shortest) {
                 let due = arrival.deadline(shortest).expect("it has a bound");
-                arrival.look(shortest, (due, true));
+                arrival.look(shortest, due, true);
                 looks += 1;
                 assert!(looks < 20, "{nanos} ns");
             }

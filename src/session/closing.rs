@@ -174,7 +174,7 @@ impl<R: Runtime> Closing<R> {
                 if planted::is(Bug::DataAfterClose) {
                     push_close(io, last.frame());
                 }
-                ready!(parting.poll(cx, io, (metrics, now)))?;
+                ready!(parting.poll(cx, io, metrics, now))?;
                 push_close(io, last.frame());
                 Poll::Ready(Ok(last.next()))
             }
@@ -230,7 +230,7 @@ fn poll_peer_closed<S: Socket + Unpin>(
     metrics: &Metrics,
 ) -> Poll<io::Result<()>> {
     for _ in 0..IGNORED_MAX {
-        match ready!(io.poll_next(cx, (usize::MAX, usize::MAX)))? {
+        match ready!(io.poll_next(cx, usize::MAX, usize::MAX))? {
             Inbound::End | Inbound::Violation(_) | Inbound::Event(Event::Close(_)) => {
                 return Poll::Ready(Ok(()));
             }

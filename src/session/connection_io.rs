@@ -63,14 +63,17 @@ impl<S: Socket + Unpin> ConnectionIo<S> {
     pub(super) fn poll_next(
         &mut self,
         cx: &mut Context<'_>,
-        (bytes_max, messages_max): (usize, usize),
+        bytes_max: usize,
+        messages_max: usize,
     ) -> Poll<io::Result<Inbound>> {
         match self.frame_reader.next(messages_max) {
             Some(inbound) => Poll::Ready(Ok(inbound)),
             None => {
                 self.is_asked = true;
-                let max = (bytes_max, messages_max);
-                let read = self.frame_reader.poll_read(cx, &mut self.stream, max);
+                let stream = &mut self.stream;
+                let read = self
+                    .frame_reader
+                    .poll_read(cx, stream, bytes_max, messages_max);
                 self.is_read_out = read.is_pending();
                 read
             }
@@ -118,7 +121,7 @@ impl<S: AsyncWrite + Unpin + Send> Sink for Mutex<ConnectionIo<S>> {
         io.fan_out_wrote_at = Some(now);
         let mut cx = Context::from_waker(&io.task);
         let (outbox, stream) = (&mut io.outbox, &mut io.stream);
-        match outbox.pass(&mut cx, stream, (burst, metrics)) {
+        match outbox.pass(&mut cx, stream, burst, metrics) {
             Passed::Flushed => return Written::Uncounted,
             Passed::Not => {}
             Passed::Written => count(burst, 1, metrics, now),

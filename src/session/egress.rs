@@ -137,7 +137,7 @@ impl Egress {
         while !subscription.is_quiet() && (outbox.is_empty() || outbox.len() < most) {
             let room = most.saturating_sub(outbox.len());
             let first = subscription.next_offset();
-            let Poll::Ready(missed) = poll_batches(subscription, pick, (cx, room), &mut batches)
+            let Poll::Ready(missed) = poll_batches(cx, subscription, pick, room, &mut batches)
             else {
                 break;
             };
@@ -250,9 +250,10 @@ impl Egress {
 }
 
 fn poll_batches(
+    cx: &mut Context<'_>,
     subscription: &mut Subscription,
     pick: Pick,
-    (cx, room): (&mut Context<'_>, usize),
+    room: usize,
     batches: &mut Batches,
 ) -> Poll<u64> {
     match pick {

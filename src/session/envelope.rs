@@ -7,7 +7,6 @@ use serde::de::{Deserializer, IgnoredAny, MapAccess, Visitor};
 
 use smallvec::SmallVec;
 
-use super::subprotocol::{Command, Decoded};
 use crate::client::identity::Token;
 use crate::wire::{DataKind, Frame, Frames, Payload};
 
@@ -17,6 +16,26 @@ use crate::wire::{DataKind, Frame, Frames, Payload};
 enum Said {
     Text(String),
     Token(String),
+}
+
+/// Messages of a client, up to the first command for the session.
+#[derive(Debug, PartialEq, Eq)]
+pub(super) struct Decoded {
+    /// Messages for its service.
+    pub(super) messages: Option<Frames>,
+    /// The command that follows the messages.
+    pub(super) command: Option<Command>,
+    /// The frames after the command, not read yet.
+    pub(super) rest: Option<Frames>,
+}
+
+/// A command of a client to its session.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub(super) enum Command {
+    /// A fresh token.
+    Token(Token),
+    /// A text that is not of the subprotocol.
+    Bad(BadEnvelope),
 }
 
 /// Why a text is not an envelope.

@@ -131,7 +131,8 @@ impl FrameReader {
         &mut self,
         cx: &mut Context<'_>,
         stream: &mut S,
-        (bytes_max, messages_max): (usize, usize),
+        bytes_max: usize,
+        messages_max: usize,
     ) -> Poll<io::Result<Inbound>> {
         let mut scratch = scratch::acquire();
         let room = scratch.len().min(bytes_max);
@@ -163,11 +164,11 @@ impl FrameReader {
         Poll::Ready(Ok(inbound))
     }
 
-    /// Counts the time that an incomplete message has been arriving; `at` is the time now, and
-    /// whether the client is read from now on.
-    pub(super) fn look(&mut self, timeout: Duration, at: (Instant, bool)) {
+    /// Counts the time that an incomplete message has been arriving; `is_heard` says whether the
+    /// client is read from `now` on.
+    pub(super) fn look(&mut self, timeout: Duration, now: Instant, is_heard: bool) {
         if let Some(partial) = &mut self.partial {
-            partial.look(timeout, at);
+            partial.look(timeout, now, is_heard);
         }
     }
 
@@ -238,13 +239,13 @@ impl Partial {
         inbound
     }
 
-    fn look(&mut self, timeout: Duration, at: (Instant, bool)) {
+    fn look(&mut self, timeout: Duration, now: Instant, is_heard: bool) {
         if self.decoder.is_idle() {
             return;
         }
         let allowance = self.allowance(timeout);
-        let arrival = self.arrival.get_or_insert_with(|| Arrival::new(at.0));
-        arrival.look(allowance, at);
+        let arrival = self.arrival.get_or_insert_with(|| Arrival::new(now));
+        arrival.look(allowance, now, is_heard);
     }
 
     fn allowance(&self, timeout: Duration) -> Allowance {

@@ -64,7 +64,7 @@ pub use self::socket::{Plain, Socket};
 use self::closing::Closing;
 use self::connection_io::ConnectionIo;
 use self::frame_reader::FrameReader;
-use self::open::{Due, Open};
+use self::open::{Due, Open, Time};
 use self::tap_reporter::TapReporter;
 use self::timer::Timer;
 
@@ -191,7 +191,7 @@ where
             } else {
                 Due::Now
             };
-            let deadline = match this.poll_phase(cx, (now, due)) {
+            let deadline = match this.poll_phase(cx, Time { now, due }) {
                 Polled::Close(cause) => {
                     this.close(cause, now);
                     continue;
@@ -212,8 +212,8 @@ where
                 Polled::Until(deadline) => deadline,
             };
             // A deadline that has passed meanwhile is handled by polling the phase again.
-            let due = (deadline, now);
-            if this.timer.poll(cx, this.app.rt(), due).is_pending() {
+            let rt = this.app.rt();
+            if this.timer.poll(cx, rt, deadline, now).is_pending() {
                 this.join_fan_out();
                 return Poll::Pending;
             }
@@ -230,7 +230,7 @@ where
     S: Socket + Unpin,
     R: Runtime,
 {
-    fn poll_phase(&mut self, cx: &mut Context<'_>, (now, due): (Instant, Due)) -> Polled {
+    fn poll_phase(&mut self, cx: &mut Context<'_>, time: Time) -> Polled {
         let mut io = self.io.lock();
         // Compared once in each poll only: the wakers of some executors never equal their own
         // clones.
@@ -241,17 +241,14 @@ where
             return Polled::Released;
         }
         match &mut self.phase {
-            Phase::Open(open) => {
-                let held = (&mut *io, &mut self.account);
-                match open.poll_held(cx, held, (now, due)) {
-                    Poll::Ready(cause) => Polled::Close(cause),
-                    Poll::Pending if open.is_early(&io, due) => Polled::Early,
-                    Poll::Pending => Polled::Until(open.deadline(&io, now)),
-                }
-            }
+            Phase::Open(open) => match open.poll_held(cx, &mut io, &mut self.account, time) {
+                Poll::Ready(cause) => Polled::Close(cause),
+                Poll::Pending if open.is_early(&io, time.due) => Polled::Early,
+                Poll::Pending => Polled::Until(open.deadline(&io, time.now)),
+            },
             Phase::Closing(closing) => {
                 let metrics = self.app.metrics();
-                if closing.poll(cx, &mut io, metrics, now).is_ready() {
+                if closing.poll(cx, &mut io, metrics, time.now).is_ready() {
                     return Polled::Done(closing.cause().clone());
                 }
                 // A closing session ends anyway, so a request to shed it is ignored: this call only

@@ -73,7 +73,8 @@ impl<R: Runtime> Parting<R> {
         &mut self,
         cx: &mut Context<'_>,
         io: &mut ConnectionIo<S>,
-        (metrics, now): (&Metrics, Instant),
+        metrics: &Metrics,
+        now: Instant,
     ) -> Poll<io::Result<()>> {
         // Poll the answers first: when they are complete, the egress below already has all of them.
         if let Some(answers) = &mut self.answers
@@ -81,7 +82,7 @@ impl<R: Runtime> Parting<R> {
         {
             self.answers = None;
         }
-        ready!(self.poll_feed(cx, io, (metrics, now)))?;
+        ready!(self.poll_feed(cx, io, metrics, now))?;
         if self.answers.is_some() {
             return Poll::Pending;
         }
@@ -93,7 +94,8 @@ impl<R: Runtime> Parting<R> {
         &mut self,
         cx: &mut Context<'_>,
         io: &mut ConnectionIo<S>,
-        (metrics, now): (&Metrics, Instant),
+        metrics: &Metrics,
+        now: Instant,
     ) -> Poll<io::Result<()>> {
         loop {
             ready!(io.poll_send(metrics, now))?;

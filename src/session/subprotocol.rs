@@ -1,9 +1,8 @@
 //! The subprotocols: messages for one client as they are, or in envelopes that tell them from
 //! notices.
 
-use super::envelope::{self, BadEnvelope};
+use super::envelope::{self, Decoded};
 use crate::bus::Generation;
-use crate::client::identity::Token;
 use crate::planted::{self, Bug};
 use crate::wire::{DataKind, Frame, Frames, Part};
 
@@ -17,26 +16,6 @@ pub enum Subprotocol {
     /// notices.
     #[default]
     Plain,
-}
-
-/// Messages of a client, up to the first command for the session.
-#[derive(Debug, PartialEq, Eq)]
-pub(super) struct Decoded {
-    /// Messages for its service.
-    pub(super) messages: Option<Frames>,
-    /// The command that follows the messages.
-    pub(super) command: Option<Command>,
-    /// The frames after the command, not read yet.
-    pub(super) rest: Option<Frames>,
-}
-
-/// A command of a client to its session.
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub(super) enum Command {
-    /// A fresh token.
-    Token(Token),
-    /// A text that is not of the subprotocol.
-    Bad(BadEnvelope),
 }
 
 /// The notice that a fresh token was accepted.
@@ -172,6 +151,8 @@ impl Restarts {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::client::identity::Token;
+    use crate::session::envelope::{BadEnvelope, Command};
 
     #[test]
     fn a_subprotocol_has_the_name_that_is_documented() {

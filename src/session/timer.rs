@@ -38,7 +38,8 @@ impl Timer {
         &mut self,
         cx: &mut Context<'_>,
         rt: &R,
-        (deadline, now): (Instant, Instant),
+        deadline: Instant,
+        now: Instant,
     ) -> Poll<()> {
         loop {
             let is_quiet = self.is_quiet(now);

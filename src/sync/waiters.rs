@@ -143,7 +143,6 @@ impl Waiters {
     }
 
     /// The number of slots in use.
-    #[cfg(all(test, not(feature = "loom")))]
     pub(crate) fn len(&self) -> usize {
         match self {
             Self::Crowd(crowd) => crowd.slots.len(),

@@ -1,71 +1,12 @@
 //! The reasons for which a connection ends, as a close frame states them (RFC 6455 5.5.1 and 7.4).
 
-use std::fmt;
-
 use crate::planted::{self, Bug};
+use crate::wire::close_code::CloseCode;
 use crate::wire::control::{CONTROL_BYTES_MAX, ControlPayload};
 use crate::wire::error::WireError;
 
 /// The longest reason of a close frame: a control payload without the code (RFC 6455 5.5.1).
 pub const CLOSE_REASON_BYTES_MAX: usize = CONTROL_BYTES_MAX - 2;
-
-/// A status code of RFC 6455 7.4 or of IANA's WebSocket close code registry.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
-pub struct CloseCode(u16);
-
-impl CloseCode {
-    /// The purpose of the connection is fulfilled.
-    pub const NORMAL: Self = Self(1000);
-    /// The endpoint leaves: a server stops, a browser navigates away.
-    pub const GOING_AWAY: Self = Self(1001);
-    /// The peer broke the protocol.
-    pub const PROTOCOL_ERROR: Self = Self(1002);
-    /// The peer sent a kind of data that this endpoint does not accept.
-    pub const UNSUPPORTED: Self = Self(1003);
-    /// The close frame had no code; never on the wire.
-    pub const NO_STATUS: Self = Self(1005);
-    /// The connection ended without a close frame; never on the wire.
-    pub const ABNORMAL: Self = Self(1006);
-    /// The peer's data did not match its kind: a text that is not UTF-8.
-    pub const INVALID_PAYLOAD: Self = Self(1007);
-    /// The peer broke a rule that is this endpoint's own.
-    pub const POLICY: Self = Self(1008);
-    /// The peer's message is longer than this endpoint accepts.
-    pub const TOO_BIG: Self = Self(1009);
-    /// The server failed.
-    pub const INTERNAL_ERROR: Self = Self(1011);
-    /// The server restarts; the client may come back after a while.
-    pub const SERVICE_RESTART: Self = Self(1012);
-    /// The server is overloaded; the client may try again later.
-    pub const TRY_AGAIN_LATER: Self = Self(1013);
-    /// The client's credentials do not suffice, or no longer: 4401, of the private range.
-    pub const UNAUTHORIZED: Self = Self(4401);
-
-    /// Makes a code of any number; see [`CloseCode::allowed_on_wire`].
-    pub const fn new(code: u16) -> Self {
-        Self(code)
-    }
-
-    /// The code's number.
-    pub const fn get(self) -> u16 {
-        self.0
-    }
-
-    /// Whether a close frame may carry this code.
-    ///
-    /// The codes 1000 to 1003 and 1007 to 1014 are allowed (RFC 6455 7.4.1 and the registry), and
-    /// 3000 to 4999, which are for libraries and applications (7.4.2). Other codes are reserved or
-    /// local.
-    pub const fn allowed_on_wire(self) -> bool {
-        matches!(self.0, 1000..=1003 | 1007..=1014 | 3000..=4999)
-    }
-}
-
-impl fmt::Display for CloseCode {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        self.0.fmt(f)
-    }
-}
 
 /// The body of a close frame, if the frame has a body (RFC 6455 5.5.1).
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -106,7 +47,7 @@ impl CloseFrame {
         let (code, reason) = match payload.as_slice() {
             [] => return Ok(None),
             [_] => return Err(WireError::CloseTooShort),
-            [high, low, reason @ ..] => (CloseCode(u16::from_be_bytes([*high, *low])), reason),
+            [high, low, reason @ ..] => (CloseCode::new(u16::from_be_bytes([*high, *low])), reason),
         };
         if !code.allowed_on_wire() && !planted::is(Bug::CloseCodeTaken) {
             return Err(WireError::BadCloseCode(code));
@@ -125,7 +66,7 @@ impl CloseFrame {
     pub fn encode(&self) -> ControlPayload {
         let mut payload = ControlPayload::EMPTY;
         if self.code.allowed_on_wire() {
-            payload.append(&self.code.0.to_be_bytes());
+            payload.append(&self.code.get().to_be_bytes());
             payload.append(self.reason.as_bytes());
         }
         payload

@@ -3,21 +3,10 @@
 use std::fmt;
 
 use crate::wire::error::WireError;
-use crate::wire::frame::{FIN, OpCode};
+use crate::wire::opcode::{ControlKind, FIN, OpCode};
 
 /// The longest payload of a control frame (RFC 6455 5.5).
 pub const CONTROL_BYTES_MAX: usize = 125;
-
-/// The three kinds of control frame (RFC 6455 5.5).
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum ControlKind {
-    /// Starts or completes the closing handshake.
-    Close,
-    /// Asks for a pong with the same payload.
-    Ping,
-    /// Answers a ping, or is sent unsolicited.
-    Pong,
-}
 
 /// The payload of a control frame, at most [`CONTROL_BYTES_MAX`] bytes, kept inline.
 #[derive(Clone, Copy)]

@@ -4,21 +4,16 @@ use std::fmt;
 
 use crate::planted::{self, Bug};
 use crate::wire::close::CloseFrame;
-use crate::wire::control::{ControlKind, ControlPayload};
+use crate::wire::control::ControlPayload;
 use crate::wire::deflate::{deflated_bytes_max, inflate};
-use crate::wire::error::WireError;
-use crate::wire::frame::{DataKind, FrameBuffer, OpCode, header_len};
+use crate::wire::error::{EMPTY_FRAGMENTS_MAX, WireError};
+use crate::wire::frame::FrameBuffer;
 use crate::wire::frames::{Builder, Frames, JOINED_BYTES_MAX};
 pub use crate::wire::header::Inflation;
 use crate::wire::header::{Coding, Header, PartialHeader, WholeHeader};
 use crate::wire::mask::Mask;
+use crate::wire::opcode::{ControlKind, DataKind, OpCode, header_len};
 use crate::wire::utf8::Utf8Validator;
-
-/// The most empty fragments of a message.
-///
-/// The limit of a message's length bounds fragments with bytes, but not empty ones, which RFC 6455
-/// 5.4 allows.
-pub const EMPTY_FRAGMENTS_MAX: u16 = 1024;
 
 /// A decoded input of a client; small, as control frames, which are rare, are boxed.
 #[derive(Clone, Debug, PartialEq, Eq)]

@@ -7,8 +7,9 @@ use flate2::{Compress, Compression, Decompress, FlushCompress, FlushDecompress, 
 use crate::planted::{self, Bug};
 use crate::wire::error::WireError;
 use crate::wire::extension::WindowBits;
-use crate::wire::frame::{DataKind, FrameBuffer, RSV1, header_len, write_header};
+use crate::wire::frame::FrameBuffer;
 use crate::wire::frames::Frames;
+use crate::wire::opcode::{DataKind, RSV1, header_len, write_header};
 
 /// The end of a flushed block, which the wire format leaves out (RFC 7692 7.2.1).
 const TAIL: [u8; 4] = [0x00, 0x00, 0xFF, 0xFF];

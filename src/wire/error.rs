@@ -3,8 +3,13 @@
 use std::error::Error;
 use std::fmt;
 
-use crate::wire::close::CloseCode;
-use crate::wire::decoder::EMPTY_FRAGMENTS_MAX;
+use crate::wire::close_code::CloseCode;
+
+/// The most empty fragments of a message.
+///
+/// The limit of a message's length bounds fragments with bytes, but not empty ones, which RFC 6455
+/// 5.4 allows.
+pub const EMPTY_FRAGMENTS_MAX: u16 = 1024;
 
 /// The reason why the decoder gave up on a client's bytes; one variant for each cause.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]

@@ -63,16 +63,41 @@ impl FramePool {
     fn take(&mut self, class: usize) -> Option<Unique> {
         let block = self.free[class].pop()?;
         self.bytes -= class_bytes(class);
+        self.check();
         Some(block)
     }
 
     /// Keeps a block for later, unless the pool is full.
     fn put(&mut self, class: usize, block: Unique) {
+        debug_assert!(
+            block.slice.len() == class_bytes(class) && block.header.forms.get().is_none(),
+            "the pool gets a block of {} bytes for its class of {}, or one with other encodings",
+            block.slice.len(),
+            class_bytes(class),
+        );
         let bytes = self.bytes + class_bytes(class);
         if bytes <= KEPT_BYTES_MAX {
             self.bytes = bytes;
             self.free[class].push(block);
         }
+        self.check();
+    }
+
+    /// Checks the bytes against the free blocks, in builds with debug assertions.
+    fn check(&self) {
+        debug_assert!(
+            self.bytes == self.free_bytes(),
+            "the pool counts {} bytes, but its free blocks have {}",
+            self.bytes,
+            self.free_bytes(),
+        );
+    }
+
+    fn free_bytes(&self) -> usize {
+        let classes = self.free.iter().enumerate();
+        classes
+            .map(|(class, blocks)| blocks.len() * class_bytes(class))
+            .sum()
     }
 }
 
@@ -145,6 +170,22 @@ mod tests {
 
     fn clear() {
         POOL.replace(FramePool::new());
+    }
+
+    #[cfg(debug_assertions)]
+    #[test]
+    #[should_panic(expected = "the pool counts 25 bytes, but its free blocks have 24")]
+    fn a_byte_too_many_trips_the_pool() {
+        let mut pool = FramePool::new();
+        pool.bytes = 1;
+        pool.put(1, fresh(class_bytes(1)));
+    }
+
+    #[cfg(debug_assertions)]
+    #[test]
+    #[should_panic(expected = "the pool gets a block of 8 bytes for its class of 24")]
+    fn a_block_that_is_too_short_for_its_class_trips_the_pool() {
+        FramePool::new().put(1, fresh(class_bytes(0)));
     }
 
     #[test]

@@ -3,8 +3,8 @@
 use std::fmt;
 
 use super::extension::WindowBits;
-use super::frame::{DataKind, Frame, checked, header_len, write_header};
 use super::frame_pool::{self, Shared, Unique};
+use super::opcode::{DataKind, header_len, write_header};
 use crate::planted::{self, Bug};
 use crate::sync::OnceLock;
 
@@ -172,21 +172,6 @@ impl Frames {
         parts(self.as_bytes())
     }
 
-    /// Iterates over the messages one by one; each shares the memory of the block.
-    pub fn iter(&self) -> impl Iterator<Item = Frame> {
-        let mut rest = Some(self.clone());
-        std::iter::from_fn(move || Self::pop_front(&mut rest))
-    }
-
-    /// Takes the first message off; with the last message, `rest` becomes `None`.
-    pub(crate) fn pop_front(rest: &mut Option<Self>) -> Option<Frame> {
-        let first = match rest {
-            Some(frames) if frames.len() > 1 => frames.split_front(1),
-            Some(_) | None => rest.take()?,
-        };
-        Some(Frame::single(first))
-    }
-
     /// Splits the first `count` messages off and returns them; the rest stays in `self`.
     ///
     /// # Panics
@@ -275,6 +260,17 @@ impl Frames {
     }
 }
 
+/// Has `fill` write a payload and return whether that is ASCII; returns whether the message is
+/// legal.
+#[inline]
+fn checked(kind: DataKind, payload: &mut [u8], fill: impl FnOnce(&mut [u8]) -> bool) -> bool {
+    let is_ascii = fill(payload);
+    match kind {
+        DataKind::Text => is_ascii || str::from_utf8(payload).is_ok(),
+        DataKind::Binary => true,
+    }
+}
+
 /// Iterates over the messages of encoded frames.
 pub(crate) fn parts(bytes: &[u8]) -> impl Iterator<Item = Part<'_>> {
     let mut start = 0;
@@ -358,6 +354,7 @@ impl fmt::Debug for Frames {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::wire::frame::Frame;
 
     fn texts(texts: &[&str]) -> Frames {
         let each: Vec<Frames> = texts.iter().map(|text| Frame::text(text).into()).collect();

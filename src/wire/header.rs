@@ -2,8 +2,8 @@
 
 use crate::wire::control::CONTROL_BYTES_MAX;
 use crate::wire::error::WireError;
-use crate::wire::frame::{DataKind, FIN, OpCode, RSV1};
 use crate::wire::mask::Mask;
+use crate::wire::opcode::{DataKind, FIN, OpCode, RSV1};
 
 /// The longest header of a client's frame: two bytes, a 64-bit length, a masking key.
 const CLIENT_HEADER_BYTES_MAX: usize = 14;

@@ -87,7 +87,7 @@ fn crate_paths(line: &str) -> Vec<&str> {
     names
 }
 
-fn first_name(path: &str) -> &str {
+pub(crate) fn first_name(path: &str) -> &str {
     let path = path.trim();
     let end = path.find(|c: char| !c.is_alphanumeric() && c != '_');
     &path[..end.unwrap_or(path.len())]

@@ -132,7 +132,7 @@ struct Verified {
 
 impl Report {
     /// The figures of the time between two samples.
-    pub(super) fn new(options: &Options, course: &Course, (first, last): (Sample, Sample)) -> Self {
+    pub(super) fn new(options: &Options, course: &Course, first: Sample, last: Sample) -> Self {
         let seconds = (last.at - first.at).as_secs_f64();
         let messages = last.delivered - first.delivered;
         let ledger = &course.ledger;
@@ -153,7 +153,7 @@ impl Report {
             excess: ledger.excess(),
             latency_us: course.latencies.percentiles(),
             server: None,
-            generator: Generator::new(options, course, (first, last)),
+            generator: Generator::new(options, course, first, last),
             verified: None,
             connections_lost: BTreeMap::new(),
         };
@@ -170,7 +170,8 @@ impl Report {
     pub(super) fn serve(
         &mut self,
         process: Option<Process>,
-        (first, last): (Sample, Sample),
+        first: Sample,
+        last: Sample,
         held: Held,
     ) {
         let Some(process) = process else {
@@ -283,7 +284,7 @@ impl Kind {
 }
 
 impl Generator {
-    fn new(options: &Options, course: &Course, (first, last): (Sample, Sample)) -> Self {
+    fn new(options: &Options, course: &Course, first: Sample, last: Sample) -> Self {
         let span = last.at - first.at;
         let is_measured = span >= MEASURED_MIN;
         let seconds = span.as_secs_f64().max(1e-9);

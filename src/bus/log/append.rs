@@ -48,8 +48,12 @@ impl Log {
     /// Appends messages for `readers`, at least one, and evicts the oldest messages that no longer
     /// fit.
     pub(in crate::bus) fn append(&mut self, batch: Batch, readers: usize) {
-        assert!(readers > 0, "a log is kept for its readers");
+        assert!(
+            readers > 0,
+            "the topic has no subscriber, but its log gets a message"
+        );
         let count = batch.len() as u64;
+        debug_assert!(count > 0, "the log gets a batch without a message");
         let owed = count * readers as u64;
         self.counts.published += count;
         self.counts.owed += owed;
@@ -66,6 +70,7 @@ impl Log {
             self.evict();
         }
         self.free_burst();
+        self.check();
     }
 
     fn overflows(&self) -> bool {

@@ -144,6 +144,7 @@ impl Log {
         self.counts.pending -= unread;
         self.remove_readers(position, 1);
         self.free_read();
+        self.check();
     }
 
     /// Whether a read would return a message or a loss.
@@ -209,6 +210,7 @@ impl Log {
         self.add_readers(cursor.0, 1);
         self.count_delivered(cursor.0 - start);
         self.free_burst();
+        self.check();
         lost
     }
 
@@ -256,6 +258,7 @@ impl Log {
         self.add_readers(self.tail, 1);
         self.count_delivered(1);
         self.free_read();
+        self.check();
         Some((missed, message))
     }
 
@@ -277,6 +280,7 @@ impl Log {
         *at = self.tail;
         self.add_readers(self.tail, readers);
         self.free_read();
+        self.check();
         Some(burst)
     }
 
@@ -332,7 +336,12 @@ impl Log {
 
     /// The offset where the log counts the cursor's reader: evictions move readers, not cursors.
     fn position(&self, cursor: &Cursor) -> u64 {
-        assert!(cursor.0 <= self.tail, "a cursor is never past the tail");
+        assert!(
+            cursor.0 <= self.tail,
+            "a reader stands at {}, past the tail of the log at {}",
+            cursor.0,
+            self.tail,
+        );
         cursor.0.max(self.head())
     }
 
@@ -355,7 +364,7 @@ impl Log {
         let standing = self.readers_at(offset);
         assert!(
             *standing >= readers,
-            "each reader is counted where it stands"
+            "the log counts {standing} readers at {offset}, but {readers} leave"
         );
         *standing -= readers;
     }
@@ -418,6 +427,7 @@ impl Log {
 }
 
 mod append;
+mod check;
 
 #[cfg(test)]
 mod tests;

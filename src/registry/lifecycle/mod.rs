@@ -291,7 +291,10 @@ impl Lifecycle {
 
     fn on_leave(&mut self, now: Instant) -> Option<Effect> {
         let Some(clients) = self.clients.checked_sub(1) else {
-            unreachable!("a leave without a client: {:?}", self.state);
+            unreachable!(
+                "a client leaves the service, but it has none: {:?}",
+                self.state
+            );
         };
         self.clients = clients;
         match self.state {
@@ -306,7 +309,7 @@ impl Lifecycle {
             State::Backoff { .. } | State::Failed { .. } | State::Running => {}
             State::Stopping { .. } => {}
             State::Lingering { .. } | State::Stopped => {
-                unreachable!("a client in a state without clients: {:?}", self.state)
+                unreachable!("a client leaves the service while it is {:?}", self.state)
             }
         }
         None
@@ -447,24 +450,6 @@ impl Lifecycle {
         }
         half + self.jitter.up_to(full - half)
     }
-
-    /// Checks the invariants, after every event.
-    fn check(&self) {
-        let alive = self.counts.starts - self.counts.exits;
-        assert!(
-            alive == u64::from(self.has_instance()),
-            "one instance or none: {self:?}"
-        );
-        match self.state {
-            State::Running => assert!(self.clients > 0, "Running without clients"),
-            State::Stopped => assert!(self.clients == 0, "Stopped with clients"),
-            State::Lingering { .. } => {
-                assert!(self.clients == 0, "Lingering with clients");
-                assert!(!self.draining, "Lingering while draining");
-            }
-            State::Backoff { .. } | State::Failed { .. } | State::Stopping { .. } => {}
-        }
-    }
 }
 
 /// A small pseudo-random generator with a seed (SplitMix64).
@@ -482,6 +467,8 @@ impl Jitter {
         Duration::from_nanos(z % nanos.saturating_add(1).max(1))
     }
 }
+
+mod check;
 
 #[cfg(test)]
 mod tests;

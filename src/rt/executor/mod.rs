@@ -8,6 +8,7 @@
 use std::cell::RefCell;
 use std::fmt;
 use std::panic::{AssertUnwindSafe, catch_unwind};
+use std::ptr;
 use std::sync::Arc as StdArc;
 use std::task::{Context, Poll, Wake, Waker};
 
@@ -134,12 +135,25 @@ impl Executor {
             own: std::mem::take(&mut self.next_ready),
             foreign: Vec::new(),
         };
-        WOKEN.with(|woken| woken.replace(Some(begun)));
+        debug_assert!(
+            begun.own.is_empty(),
+            "a collection begins with {} tasks that were woken in the one before it",
+            begun.own.len(),
+        );
+        let before = WOKEN.with(|woken| woken.replace(Some(begun)));
+        debug_assert!(
+            before.is_none(),
+            "a collection begins on a thread that is still in another one"
+        );
     }
 
     /// Ends the collection: own tasks go to the ready list, other tasks to their executors.
     fn end_collecting(&mut self) {
         if let Some(mut ended) = WOKEN.with(RefCell::take) {
+            debug_assert!(
+                StdArc::ptr_eq(&ended.executor, &self.shared),
+                "an executor ends the collection of another executor"
+            );
             if self.ready.is_empty() {
                 std::mem::swap(&mut self.ready, &mut ended.own);
             } else {
@@ -157,7 +171,8 @@ fn run(tasks: &mut TaskSet, task: StdArc<Task>) {
     // and not a store: a waker that found `is_ready` set adds no second poll, so this poll must see
     // all that the waker's thread wrote before. Only a read of the flag synchronizes with that
     // thread.
-    task.is_ready.swap(false, Ordering::SeqCst);
+    let was_ready = task.is_ready.swap(false, Ordering::SeqCst);
+    debug_assert!(was_ready, "an executor polls a task that nobody has woken");
     let key = task.key.load(Ordering::Relaxed);
     let Some(future) = tasks.get_mut(key) else {
         return;
@@ -232,11 +247,27 @@ impl Spawner {
     }
 }
 
+impl State {
+    /// Checks the lists of tasks, in builds with debug assertions.
+    fn check(&self) {
+        let waiting = self.ready.len() + self.spawned.len();
+        debug_assert!(
+            self.parked.is_none() || waiting == 0,
+            "an executor is parked, but {waiting} of its tasks wait to be polled"
+        );
+        debug_assert!(
+            !self.is_over || waiting == 0,
+            "an executor is over, but {waiting} of its tasks wait to be polled"
+        );
+    }
+}
+
 impl Shared {
     /// Takes ready tasks and returns new tasks. If there are neither, parks the task that polls the
     /// event loop, under the lock that `push` takes: no wake is lost in between.
     fn take_ready(&self, into: &mut Vec<StdArc<Task>>, cx: &Context<'_>) -> Vec<Spawned> {
         let mut state = self.0.lock();
+        state.check();
         into.append(&mut state.ready);
         let spawned = std::mem::take(&mut state.spawned);
         if into.is_empty() && spawned.is_empty() {
@@ -255,6 +286,10 @@ impl Shared {
             drop(state);
             return;
         }
+        let tasks = tasks.into_iter().inspect(|task| {
+            let is_own = ptr::eq(&*task.executor, self);
+            debug_assert!(is_own, "an executor gets a woken task of another executor");
+        });
         state.ready.extend(tasks);
         let parked = state.parked.take();
         drop(state);

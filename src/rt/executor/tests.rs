@@ -211,3 +211,32 @@ fn an_executor_that_ends_drops_its_tasks_and_takes_no_more() {
     spawner.spawn(Box::pin(async move { drop(theirs) }));
     assert_eq!((StdArc::strong_count(&held), polls.get()), (1, 1));
 }
+
+#[cfg(debug_assertions)]
+#[test]
+#[should_panic(expected = "an executor polls a task that nobody has woken")]
+fn a_task_that_is_ready_without_a_wake_trips_its_executor() {
+    let mut world = World::new();
+    let (sleeper, bed) = sleeper(&StdArc::default());
+    world.spawn(sleeper);
+    assert!(world.run());
+    wake(&bed);
+    let state = world.executor.shared.0.lock();
+    state.ready[0].is_ready.store(false, Ordering::SeqCst);
+    drop(state);
+    world.run();
+}
+
+#[cfg(debug_assertions)]
+#[test]
+#[should_panic(expected = "an executor is parked, but 1 of its tasks wait to be polled")]
+fn a_parked_waker_that_a_wake_leaves_trips_the_executor() {
+    let mut world = World::new();
+    let (sleeper, bed) = sleeper(&StdArc::default());
+    world.spawn(sleeper);
+    assert!(world.run());
+    let parked = world.executor.shared.0.lock().parked.clone();
+    wake(&bed);
+    world.executor.shared.0.lock().parked = parked;
+    world.run();
+}

@@ -84,23 +84,26 @@ pub(super) fn tls(keys: &TlsKeys, problems: &mut Vec<Problem>) -> Option<Tls> {
 }
 
 /// The setting for a file of root certificates, and its value, if it is set.
-pub(super) type Authorities<'a> = (Place, Option<&'a PathBuf>);
+pub(super) struct Authorities<'a> {
+    pub(super) place: Place,
+    pub(super) file: Option<&'a PathBuf>,
+}
 
 /// The root certificates for a URL; errors are added to the problems.
 pub(super) fn roots(
     url: Option<&Parsed<Url>>,
-    (place, file): Authorities<'_>,
+    authorities: Authorities<'_>,
     files: &mut Files,
     problems: &mut Vec<Problem>,
 ) -> Option<Roots> {
     let is_secure = url.is_some_and(|url| url.0.is_secure());
-    let roots = match file {
+    let roots = match authorities.file {
         Some(_) if !is_secure => {
             let word = "a file of authorities is for a URL of https:// and nothing else";
             problems.push(Problem::Conflict(word));
             return None;
         }
-        Some(path) => match files.read(place, path) {
+        Some(path) => match files.read(authorities.place, path) {
             Ok(content) => Roots::of_file(path, &content),
             Err(error) => Err(RootsError::file(path, &error)),
         },

@@ -38,7 +38,7 @@ pub use self::reload::Changes;
 pub use self::traces::TracePolicy;
 
 use self::file::File;
-use self::files::Files;
+use self::files::{Authorities, Files};
 use self::key::{Keys, Reader};
 use self::problem::Problem;
 use self::schema::{AuthKeys, LimitKeys, OtelKeys, SERVICE, ServerKeys, ServiceKeys, TlsKeys};
@@ -156,7 +156,10 @@ impl Config {
         let auth = AuthKeys::read(&mut Reader::new(&layer, "auth", problems));
         let mut files = Files::default();
         let keys = files::keys(&auth, &mut files, problems);
-        let ca = (Place::new("auth", "jwks_ca"), auth.jwks_ca.as_ref());
+        let ca = Authorities {
+            place: Place::new("auth", "jwks_ca"),
+            file: auth.jwks_ca.as_ref(),
+        };
         let roots = files::roots(auth.jwks_url.as_ref(), ca, &mut files, problems);
         let tls = TlsKeys::read(&mut Reader::new(&layer, "tls", problems));
         let tls = files::tls(&tls, problems);

@@ -1,6 +1,6 @@
 //! The settings for traces, for a busline that was built to export them.
 
-use super::files::{Files, roots};
+use super::files::{Authorities, Files, roots};
 use super::problem::Problem;
 use super::schema::OtelKeys;
 use super::source::Place;
@@ -27,7 +27,10 @@ pub(super) fn read(
     files: &mut Files,
     problems: &mut Vec<Problem>,
 ) -> Option<TracePolicy> {
-    let ca = (Place::new("otel", "ca"), keys.ca.as_ref());
+    let ca = Authorities {
+        place: Place::new("otel", "ca"),
+        file: keys.ca.as_ref(),
+    };
     let roots = roots(keys.endpoint.as_ref(), ca, files, problems);
     let endpoint = keys.endpoint?.0;
     if !cfg!(feature = "otel") {

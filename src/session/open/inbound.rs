@@ -11,14 +11,14 @@ use crate::planted::{self, Bug};
 use crate::rt::{Instant, Runtime};
 use crate::session::cause::Cause;
 use crate::session::connection_io::ConnectionIo;
-use crate::session::envelope::BadEnvelope;
+use crate::session::envelope::{BadEnvelope, Command, Decoded};
 use crate::session::expiry::Expiry;
 use crate::session::frame_reader::Inbound;
 use crate::session::pending_inbound::{self, PendingInbound};
 use crate::session::rate_limits::Within;
 use crate::session::renewal::Renewal;
 use crate::session::socket::Socket;
-use crate::session::subprotocol::{self, Command, Decoded};
+use crate::session::subprotocol;
 use crate::wire::{Event, Frame, Frames};
 
 /// One poll of the client's input.
@@ -90,8 +90,8 @@ impl<R: Runtime> Open<R> {
             // close.
             let bytes_max = self.allowance(now)?;
             let messages_max = self.rate_limits.messages_max(now).min(poll.left);
-            let max = (bytes_max, messages_max.min(pending_inbound::MESSAGES_MAX));
-            let inbound = match poll.io.poll_next(poll.cx, max) {
+            let messages_max = messages_max.min(pending_inbound::MESSAGES_MAX);
+            let inbound = match poll.io.poll_next(poll.cx, bytes_max, messages_max) {
                 Poll::Pending => return None,
                 Poll::Ready(Err(error)) => return Some(lost(&error)),
                 Poll::Ready(Ok(inbound)) => inbound,
@@ -166,7 +166,7 @@ impl<R: Runtime> Open<R> {
                 return Some(Cause::RateExceeded);
             }
             let batch = self.admission_mut().batch(frames);
-            self.hand_over(poll.cx, batch, (poll.now, poll.now));
+            self.hand_over(poll.cx, batch, poll.now, poll.now);
         }
         if within == Within::No {
             return Some(Cause::RateExceeded);
@@ -258,7 +258,7 @@ impl<R: Runtime> Open<R> {
             return Poll::Ready(());
         };
         let PendingInbound { batch, since } = *pending_inbound;
-        self.hand_over(cx, batch, (since, now));
+        self.hand_over(cx, batch, since, now);
         match self.pending_inbound {
             Some(_) => Poll::Pending,
             None => Poll::Ready(()),
@@ -267,7 +267,7 @@ impl<R: Runtime> Open<R> {
 
     /// Hands over a batch whose first message arrived at `since`; messages that the service does
     /// not accept are kept at hand.
-    fn hand_over(&mut self, cx: &mut Context<'_>, batch: Batch, (since, now): (Instant, Instant)) {
+    fn hand_over(&mut self, cx: &mut Context<'_>, batch: Batch, since: Instant, now: Instant) {
         let before = batch.len();
         let Some(mut left) = self.offer(cx, batch, now.saturating_since(since)) else {
             return;

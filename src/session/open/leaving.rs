@@ -79,7 +79,7 @@ impl<R: Runtime> Open<R> {
         now: Instant,
     ) -> Option<Cause> {
         let mut leaving = self.leaving.take()?;
-        while let Some(next) = self.next_step(cx, io, (&leaving, now)) {
+        while let Some(next) = self.next_step(cx, io, &leaving, now) {
             leaving.enter(next, self.admission().app(), now);
         }
         let is_late = now >= leaving.leave.arrivals_until;
@@ -98,7 +98,8 @@ impl<R: Runtime> Open<R> {
         &mut self,
         cx: &mut Context<'_>,
         io: &ConnectionIo<S>,
-        (leaving, now): (&Leaving, Instant),
+        leaving: &Leaving,
+        now: Instant,
     ) -> Option<Step> {
         let step = leaving.step;
         let has_published = self.admission().publisher.has_published();

@@ -62,6 +62,13 @@ pub(super) enum Due {
     Now,
 }
 
+/// The time of a poll.
+#[derive(Clone, Copy, Debug)]
+pub(super) struct Time {
+    pub(super) now: Instant,
+    pub(super) due: Due,
+}
+
 impl<R: Runtime> Open<R> {
     pub(super) fn new(admission: Admission<R>) -> Self {
         let inbound = admission.inbound;
@@ -119,8 +126,9 @@ impl<R: Runtime> Open<R> {
     pub(super) fn poll_held<S: Socket + Unpin>(
         &mut self,
         cx: &mut Context<'_>,
-        (io, account): (&mut ConnectionIo<S>, &mut Account),
-        time: (Instant, Due),
+        io: &mut ConnectionIo<S>,
+        account: &mut Account,
+        time: Time,
     ) -> Poll<Cause> {
         if let Poll::Ready(cause) = self.poll(cx, io, time) {
             return Poll::Ready(cause);
@@ -143,8 +151,9 @@ impl<R: Runtime> Open<R> {
         &mut self,
         cx: &mut Context<'_>,
         io: &mut ConnectionIo<S>,
-        (now, due): (Instant, Due),
+        time: Time,
     ) -> Poll<Cause> {
+        let Time { now, due } = time;
         if let Some(given) = io.fan_out_wrote_at.take() {
             self.age.active(given);
         }
@@ -163,7 +172,7 @@ impl<R: Runtime> Open<R> {
         }
         if !io.frame_reader.is_empty() {
             let timeout = self.admission().limits.message_timeout;
-            io.frame_reader.look(timeout, (now, self.hears()));
+            io.frame_reader.look(timeout, now, self.hears());
         }
         // Leaving comes after reading: input that has arrived by now is handed over first.
         if let Some(cause) = self.poll_leave(cx, io, now) {

@@ -170,7 +170,8 @@ impl Outbox {
         &mut self,
         cx: &mut Context<'_>,
         stream: &mut S,
-        (burst, metrics): (&Arc<Burst>, &Metrics),
+        burst: &Arc<Burst>,
+        metrics: &Metrics,
     ) -> Passed {
         let planted = [Bug::FlushForgotten, Bug::ShortWriteRepeated];
         if !self.is_settled() || planted.into_iter().any(planted::is) {

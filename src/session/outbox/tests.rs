@@ -93,7 +93,7 @@ fn what_came_together_is_written_as_it_is_and_counted_one_by_one() {
 }
 
 /// Cuts an outbox of three frames of three bytes after `written` bytes.
-fn assert_cut(mut outbox: Outbox, (written, kept): (usize, usize)) {
+fn assert_cut(mut outbox: Outbox, written: usize, kept: usize) {
     let metrics = Metrics::default();
     let mut space = vec![0; written];
     let mut stream = Cursor::new(space.as_mut_slice());
@@ -109,15 +109,15 @@ fn assert_cut(mut outbox: Outbox, (written, kept): (usize, usize)) {
 
 #[test]
 fn a_cut_keeps_the_frame_that_is_begun_and_nothing_after_it() {
-    for case in [(0, 0), (1, 1), (3, 1), (4, 2), (6, 2), (7, 3)] {
+    for (written, kept) in [(0, 0), (1, 1), (3, 1), (4, 2), (6, 2), (7, 3)] {
         let mut one_by_one = Outbox::default();
         for text in ["a", "b", "c"] {
             one_by_one.push(Frame::text(text).frames(), None);
         }
-        assert_cut(one_by_one, case);
+        assert_cut(one_by_one, written, kept);
         let mut together = Outbox::default();
         together.push(&joined(&["a", "b", "c"]), None);
-        assert_cut(together, case);
+        assert_cut(together, written, kept);
     }
 }
 

@@ -259,13 +259,13 @@ fn drain_stops_what_lingers_and_refuses_what_comes() {
 }
 
 #[test]
-#[should_panic(expected = "a leave without a client")]
+#[should_panic(expected = "a client leaves the service, but it has none")]
 fn a_leave_without_a_client_is_a_bug_and_says_so() {
     let _ = Lifecycle::new(policy(0), 1).on(at(0), LEAVE);
 }
 
 #[test]
-#[should_panic(expected = "Stopped with clients")]
+#[should_panic(expected = "the service is stopped, but has 1 clients")]
 fn a_broken_invariant_is_a_bug_and_says_so() {
     let mut lifecycle = Lifecycle::new(policy(0), 1);
     lifecycle.clients = 1;
@@ -289,4 +289,22 @@ fn the_jitter_is_splitmix64_within_its_maximum() {
     seen.sort_unstable();
     seen.dedup();
     assert_eq!(seen, [Duration::ZERO, one], "both ends are drawn");
+}
+
+#[test]
+#[should_panic(expected = "the service has started 2 instances and 0 have ended")]
+fn a_second_instance_trips_the_lifecycle() {
+    let mut lifecycle = Lifecycle::new(policy(0), 7);
+    let _start = lifecycle.on(at(1), Event::Join);
+    lifecycle.counts.starts += 1;
+    let _none = lifecycle.on(at(2), Event::Join);
+}
+
+#[test]
+#[should_panic(expected = "the service has 1 clients, but 2 of them have arrived")]
+fn a_client_that_arrives_twice_trips_the_lifecycle() {
+    let mut lifecycle = Lifecycle::new(policy(0), 7);
+    let _start = lifecycle.on(at(1), Event::Join);
+    lifecycle.arrived = 1;
+    let _none = lifecycle.on(at(2), Event::Arrived);
 }

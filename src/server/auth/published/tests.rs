@@ -86,7 +86,8 @@ fn app() -> App<Tokio> {
 
 /// Runs a future beside the fetching task.
 async fn beside<T>(
-    (published, issuer): (&Published, &Issuer),
+    published: &Published,
+    issuer: &Issuer,
     app: &App<Tokio>,
     future: impl Future<Output = T>,
 ) -> T {
@@ -110,7 +111,7 @@ async fn an_unknown_key_is_fetched_once_for_all_who_ask_and_they_learn_of_it() {
     let issuer = Issuer::new(app.rt());
     issuer.answers(async { some() });
     let tell = issuer.answers_when_told();
-    beside((&published, &issuer), &app, async {
+    beside(&published, &issuer, &app, async {
         pass(&app, SECOND).await;
         assert_eq!(issuer.asked(), 1, "by itself");
         let mut first = pin!(published.news());
@@ -148,7 +149,7 @@ async fn the_first_fetches_follow_each_other_with_waits_that_double() {
         issuer.answers(async { none() });
     }
     issuer.answers(async { some() });
-    beside((&published, &issuer), &app, async {
+    beside(&published, &issuer, &app, async {
         while !published.is_known() {
             pass(&app, SECOND).await;
         }
@@ -170,7 +171,7 @@ async fn a_fetch_that_fails_later_keeps_the_keys_and_is_soon_tried_again() {
     let issuer = Issuer::new(app.rt());
     issuer.answers(async { some() }).answers(async { none() });
     issuer.answers(async { some() });
-    beside((&published, &issuer), &app, async {
+    beside(&published, &issuer, &app, async {
         pass(&app, POLICY.refresh + SECOND / 2).await;
         assert_eq!(issuer.asked(), 2);
         assert_eq!(published.keys().len(), 1, "the old ones stay");
@@ -185,7 +186,7 @@ async fn who_waits_for_a_fetch_that_fails_learns_when_to_come_again() {
     let (app, published) = (app(), Published::new(POLICY));
     let issuer = Issuer::new(app.rt());
     let tell = issuer.answers_when_told();
-    beside((&published, &issuer), &app, async {
+    beside(&published, &issuer, &app, async {
         let mut news = pin!(published.news());
         while issuer.asked() == 0 {
             pass(&app, SECOND).await;
@@ -207,7 +208,7 @@ async fn an_order_is_carried_out_at_once_and_again_if_a_fetch_was_under_way() {
     issuer.answers(async { some() });
     let tell = issuer.answers_when_told();
     issuer.answers(async { some() });
-    beside((&published, &issuer), &app, async {
+    beside(&published, &issuer, &app, async {
         pass(&app, SECOND).await;
         published.order();
         pass(&app, SECOND).await;
@@ -228,7 +229,7 @@ async fn a_fetch_that_panics_has_failed_and_is_tried_again() {
     let issuer = Issuer::new(app.rt());
     issuer.answers(async { panic!("as the test wants it") });
     issuer.answers(async { some() });
-    beside((&published, &issuer), &app, async {
+    beside(&published, &issuer, &app, async {
         let news = published.news().await;
         assert!(matches!(news, News::Later { .. }), "{news:?}");
         pass(&app, SECOND).await;
@@ -244,7 +245,7 @@ async fn nobody_waits_where_nobody_fetches() {
     assert_eq!(published.news().await, away, "no task has begun");
     let issuer = Issuer::new(app.rt());
     issuer.answers(async { some() });
-    beside((&published, &issuer), &app, pass(&app, SECOND)).await;
+    beside(&published, &issuer, &app, pass(&app, SECOND)).await;
     assert_eq!(published.news().await, away, "the task is gone");
     let _never_told = issuer.answers_when_told();
     let mut news = pin!(published.news());
@@ -257,7 +258,7 @@ async fn nobody_waits_where_nobody_fetches() {
     }
     assert_eq!(news.await, away, "the task is gone");
     issuer.answers(async { some() });
-    beside((&published, &issuer), &app, pass(&app, SECOND)).await;
+    beside(&published, &issuer, &app, pass(&app, SECOND)).await;
     assert_eq!(issuer.asked(), 3, "the next task begins with it at once");
 }
 
@@ -266,10 +267,10 @@ async fn a_second_task_waits_until_the_first_is_gone() {
     let (app, published) = (app(), Published::new(POLICY));
     let issuer = Issuer::new(app.rt());
     issuer.answers(async { some() });
-    beside((&published, &issuer), &app, async {
+    beside(&published, &issuer, &app, async {
         pass(&app, SECOND).await;
         let idle = Issuer::new(app.rt());
-        beside((&published, &idle), &app, pass(&app, SECOND)).await;
+        beside(&published, &idle, &app, pass(&app, SECOND)).await;
         assert_eq!(idle.asked(), 0);
         issuer.answers(async { some() });
         assert_eq!(published.news().await, FRESH, "the first one is there");
