@@ -67,7 +67,7 @@ pub use crate::admission::bucket::Bucket;
 #[doc(hidden)]
 pub use crate::admission::pacing::Pacing;
 pub use crate::app::App;
-pub use crate::bus::Message;
+pub use crate::bus::{Client, Message};
 pub use crate::client::peer::Peer;
 pub use crate::client::{address, host, identity, origin};
 pub use crate::limits::{Limits, ServicePolicy};

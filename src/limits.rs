@@ -8,9 +8,15 @@ use crate::client::address::Network;
 /// The longest name of a topic, in bytes.
 pub const TOPIC_BYTES_MAX: usize = 255;
 
-/// The longest name of a service, in bytes; leaves room in a topic for the prefix and a client's
-/// number.
+/// The longest name of a service or of a kind of rooms, in bytes; leaves space in a topic for the
+/// prefix and a client's number.
 pub const SERVICE_NAME_BYTES_MAX: usize = 64;
+
+/// The longest key of a room, in bytes, after percent-decoding.
+pub const ROOM_KEY_BYTES_MAX: usize = 255;
+
+/// The longest channel `kind:key` of a room, in bytes.
+pub const CHANNEL_BYTES_MAX: usize = 255;
 
 /// The number of bytes that one read asks of a socket.
 pub(crate) const READ_BYTES: usize = 8_192;
@@ -60,7 +66,17 @@ pub struct Limits {
     pub sessions_per_address: usize,
     /// The most sessions at once of one subject; the next client is answered 503. Default 131,072.
     pub sessions_per_subject: usize,
-    /// The most services that an application registers. Default 65,536.
+    /// The most rooms at once; a client that would make a further room is refused. A room counts
+    /// from its first client until it is over, its linger included. Default 100,000.
+    pub rooms: usize,
+    /// The most rooms at once that clients of one address have made, IPv6 by its /64; a client that
+    /// would make a further room is refused. Default 100,000, as many as in all, because a proxy
+    /// has a single address.
+    pub rooms_per_address: usize,
+    /// The most rooms at once that clients of one subject have made; a client that would make a
+    /// further room is refused. Default 1,000.
+    pub rooms_per_subject: usize,
+    /// The most services and kinds of rooms that an application registers. Default 65,536.
     pub services: usize,
     /// The most topics with a subscriber at once. Default 1,048,576.
     pub topics: usize,
@@ -164,6 +180,9 @@ impl Default for Limits {
             sessions: 131_072,
             sessions_per_address: 131_072,
             sessions_per_subject: 131_072,
+            rooms: 100_000,
+            rooms_per_address: 100_000,
+            rooms_per_subject: 1_000,
             services: 65_536,
             topics: 1_048_576,
             compress_bytes_min: Some(nonzero(512)),
@@ -332,6 +351,9 @@ impl Default for KeepalivePolicy {
 /// The policy by which a service is started again, stopped and given up.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct LifecyclePolicy {
+    /// The most clients at once of a service or of one room; the next client is refused. Default
+    /// [`usize::MAX`], which leaves [`Limits::sessions`] as the bound.
+    pub clients_max: usize,
     /// The time that an instance is kept without a client. Default 0: it stops with its last
     /// client.
     pub linger: Duration,
@@ -352,9 +374,22 @@ pub struct LifecyclePolicy {
     pub cooldown: Duration,
 }
 
+impl LifecyclePolicy {
+    /// The default of a kind of rooms: a room lingers for 30 s, so that no reload of a page ends
+    /// it, and has at most 10,000 clients.
+    pub fn of_rooms() -> Self {
+        Self {
+            clients_max: 10_000,
+            linger: Duration::from_secs(30),
+            ..Self::default()
+        }
+    }
+}
+
 impl Default for LifecyclePolicy {
     fn default() -> Self {
         Self {
+            clients_max: usize::MAX,
             linger: Duration::ZERO,
             stop_grace: Duration::from_secs(5),
             backoff_min: Duration::from_millis(100),
@@ -408,6 +443,10 @@ pub enum SlowConsumer {
 /// The policy of one service and its clients.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct ServicePolicy {
+    /// Whether the service knows its clients: their joins and leaves
+    /// ([`Context::event`](crate::Context::event)), their addresses and queries. Costs some 200
+    /// bytes a client. Default `false`, and `true` for [rooms](ServicePolicy::of_rooms).
+    pub members: bool,
     /// The policy for start, stop and failure.
     pub lifecycle: LifecyclePolicy,
     /// The treatment of a client that reads more slowly than the service publishes.
@@ -420,6 +459,17 @@ pub struct ServicePolicy {
     pub message_bytes: Option<usize>,
     /// The rates at which each client may send. Default `None`: [`Limits::inbound`].
     pub inbound: Option<InboundPolicy>,
+}
+
+impl ServicePolicy {
+    /// The default of a kind of rooms; see [`LifecyclePolicy::of_rooms`].
+    pub fn of_rooms() -> Self {
+        Self {
+            members: true,
+            lifecycle: LifecyclePolicy::of_rooms(),
+            ..Self::default()
+        }
+    }
 }
 
 const fn nonzero(value: usize) -> NonZeroUsize {

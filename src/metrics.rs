@@ -188,6 +188,8 @@ impl CloseReason {
 /// The kind of a refusal of a client, for counters.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum RefuseReason {
+    /// The service or room has as many clients as it may.
+    Clients,
     /// The application drains.
     Draining,
     /// The service crashed too often.
@@ -198,6 +200,12 @@ pub enum RefuseReason {
     Host,
     /// The request came from a page of a foreign host.
     Origin,
+    /// All rooms are taken, and the client would make a further one.
+    Rooms,
+    /// All rooms that clients of this address may make are taken.
+    RoomsPerAddress,
+    /// All rooms that clients of this subject may make are taken.
+    RoomsPerSubject,
     /// All sessions are taken.
     Sessions,
     /// All sessions of the client's address are taken.
@@ -214,12 +222,16 @@ pub enum RefuseReason {
 
 impl RefuseReason {
     /// All reasons, in the order of [`SessionCounts::refused_by`].
-    pub const ALL: [Self; 11] = [
+    pub const ALL: [Self; 15] = [
+        Self::Clients,
         Self::Draining,
         Self::Failed,
         Self::Forbidden,
         Self::Host,
         Self::Origin,
+        Self::Rooms,
+        Self::RoomsPerAddress,
+        Self::RoomsPerSubject,
         Self::Sessions,
         Self::SessionsPerAddress,
         Self::SessionsPerSubject,
@@ -231,11 +243,15 @@ impl RefuseReason {
     /// The reason as a label.
     pub fn name(self) -> &'static str {
         match self {
+            Self::Clients => "clients",
             Self::Draining => "draining",
             Self::Failed => "failed",
             Self::Forbidden => "forbidden",
             Self::Host => "host",
             Self::Origin => "origin",
+            Self::Rooms => "rooms",
+            Self::RoomsPerAddress => "rooms_per_address",
+            Self::RoomsPerSubject => "rooms_per_subject",
             Self::Sessions => "sessions",
             Self::SessionsPerAddress => "sessions_per_address",
             Self::SessionsPerSubject => "sessions_per_subject",

@@ -15,6 +15,8 @@ mod credentials;
 mod gathered;
 #[path = "model/leaving.rs"]
 mod leaving;
+#[path = "model/members.rs"]
+mod members;
 mod model;
 #[path = "model/operator.rs"]
 mod operator;
@@ -22,6 +24,8 @@ mod operator;
 mod parting;
 #[path = "model/regressions.rs"]
 mod regressions;
+#[path = "model/rooms.rs"]
+mod rooms;
 #[path = "model/silent.rs"]
 mod silent;
 #[path = "model/situations.rs"]

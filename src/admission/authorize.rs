@@ -4,7 +4,7 @@ use std::time::{Duration, SystemTime};
 
 use futures::future::{BoxFuture, FutureExt, ready};
 
-use crate::bus::ServiceName;
+use crate::bus::{Room, ServiceName};
 use crate::client::identity::{Identity, Token};
 
 /// Decides which clients may join a service.
@@ -54,8 +54,9 @@ pub struct NotReady(pub String);
 /// The request of a client to join a service.
 #[derive(Clone, Debug)]
 pub struct Ask {
-    /// The service, which exists.
-    pub service: ServiceName,
+    /// The room to join; a service, which is a room without a key, is registered. No room need
+    /// exist: a client that may join it may also make it.
+    pub room: Room,
     /// The client's token, if it sent one; at most
     /// [`TOKEN_BYTES_MAX`](crate::limits::TOKEN_BYTES_MAX).
     pub token: Option<Token>,
@@ -87,12 +88,19 @@ impl Denied {
     };
 }
 
-/// Lets every client join every service as anonymous, with any token or none: the default.
+/// Lets every client join every service and room as anonymous, with any token or none: the default.
+///
+/// A room whose key begins with `$` needs a grant, which no client has here.
 #[derive(Clone, Copy, Debug, Default)]
 pub struct Anyone;
 
 impl Authorize for Anyone {
-    fn authorize(&self, _: Ask) -> BoxFuture<'static, Result<Identity, Denied>> {
-        ready(Ok(Identity::anonymous())).boxed()
+    fn authorize(&self, ask: Ask) -> BoxFuture<'static, Result<Identity, Denied>> {
+        let decision = if ask.room.needs_grant() {
+            Err(Denied::Forbidden)
+        } else {
+            Ok(Identity::anonymous())
+        };
+        ready(decision).boxed()
     }
 }

@@ -187,7 +187,7 @@ impl std::fmt::Debug for Batch {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::bus::message::Sender;
+    use crate::bus::message::Client;
     use crate::bus::{ClientId, Topic};
     use crate::client::identity::Identity;
 
@@ -207,7 +207,7 @@ mod tests {
     #[test]
     fn a_batch_has_the_sender_and_the_time_it_was_published_with_in_each_part() {
         let topic: Topic = "t".parse().expect("a valid name");
-        let sender = Sender::new(ClientId::new(7), Identity::default(), topic);
+        let sender = Client::new(ClientId::new(7), Identity::default(), topic);
         let batch = joined(&["a", "b", "c"]).from_origin(Origin::Client(sender.clone()));
         let generation = Origin::Service(Generation::new(3));
         let mut rest = batch.clone().stamped(generation.clone(), Instant::END);

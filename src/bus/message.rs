@@ -1,7 +1,10 @@
 //! Messages: immutable payloads, each encoded for the wire once and shared by all its receivers.
 
 use std::fmt;
+use std::hash::{Hash, Hasher};
+use std::net::IpAddr;
 use std::sync::Arc;
+use std::time::SystemTime;
 
 use super::topic::{ClientId, Topic};
 use crate::client::identity::{ANONYMOUS, Identity};
@@ -21,7 +24,7 @@ pub struct Message {
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub enum Origin {
     /// A client, through its session.
-    Client(Sender),
+    Client(Client),
     /// An instance of a service.
     Service(Generation),
     /// Any other publisher on the bus.
@@ -31,7 +34,7 @@ pub enum Origin {
 
 impl Origin {
     /// The client, if a client published the message.
-    pub fn client(&self) -> Option<&Sender> {
+    pub fn client(&self) -> Option<&Client> {
         match self {
             Self::Client(sender) => Some(sender),
             Self::Service(_) | Self::Unknown => None,
@@ -53,36 +56,83 @@ impl Origin {
     }
 }
 
-/// A client as the receivers of its messages see it; cheap to clone.
-#[derive(Clone, PartialEq, Eq)]
-pub struct Sender(Arc<Client>);
+/// A client of a room, as its service and the receivers of its messages see it; cheap to clone.
+///
+/// Two clients are equal if they are the same connection: a client that shows a fresh token stays
+/// equal to itself. A client is a key of the service's own map:
+///
+/// ```
+/// use std::collections::BTreeMap;
+///
+/// use busline::service::Event;
+/// use busline::{Client, Context};
+///
+/// async fn scores(mut ctx: Context) {
+///     let mut scores: BTreeMap<Client, u64> = BTreeMap::new();
+///     while let Some(event) = ctx.event().await {
+///         match event {
+///             Event::Joined(_) => {}
+///             Event::Message(client, _) => *scores.entry(client).or_default() += 1,
+///             Event::Left(client, _) => drop(scores.remove(&client)),
+///         }
+///     }
+/// }
+/// # fn check(_: impl busline::Service) {}
+/// # check(scores);
+/// ```
+#[derive(Clone)]
+pub struct Client(Arc<Record>);
 
-#[derive(PartialEq, Eq)]
-struct Client {
-    number: ClientId,
+struct Record {
+    id: ClientId,
     /// `None` for [`ANONYMOUS`], the usual identity where clients need no credentials.
     identity: Option<Box<Identity>>,
     topic: Topic,
+    about: Option<Box<About>>,
 }
 
-impl Sender {
+/// The facts about a client that only services are told that know their clients.
+#[derive(Clone, Debug)]
+pub(crate) struct About {
+    pub(crate) address: Option<IpAddr>,
+    pub(crate) query: Option<Arc<str>>,
+    pub(crate) since: SystemTime,
+}
+
+impl Client {
     /// Makes the client with this number and this proven identity, which alone reads `topic`.
-    pub fn new(number: ClientId, identity: Identity, topic: Topic) -> Self {
-        Self(Arc::new(Client {
-            number,
+    pub fn new(id: ClientId, identity: Identity, topic: Topic) -> Self {
+        Self::made(id, identity, topic, None)
+    }
+
+    fn made(id: ClientId, identity: Identity, topic: Topic, about: Option<Box<About>>) -> Self {
+        Self(Arc::new(Record {
+            id,
             identity: (identity != ANONYMOUS).then(|| Box::new(identity)),
             topic,
+            about,
         }))
+    }
+
+    /// Adds the facts that a service is told that knows its clients.
+    pub(crate) fn about(&self, about: About) -> Self {
+        let (identity, topic) = (self.identity().clone(), self.topic().clone());
+        Self::made(self.id(), identity, topic, Some(Box::new(about)))
     }
 
     /// Makes a copy of the client with a newer identity.
     pub(crate) fn renewed(&self, identity: Identity) -> Self {
-        Self::new(self.client(), identity, self.topic().clone())
+        Self::made(
+            self.id(),
+            identity,
+            self.topic().clone(),
+            self.0.about.clone(),
+        )
     }
 
     /// The number of the client.
-    pub fn client(&self) -> ClientId {
-        self.0.number
+    pub fn id(&self) -> ClientId {
+        self.0.id
     }
 
     /// The topic for messages to this client alone.
@@ -104,17 +154,70 @@ impl Sender {
     pub fn identity(&self) -> &Identity {
         self.0.identity.as_deref().unwrap_or(&ANONYMOUS)
     }
-}
 
-impl fmt::Display for Sender {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        self.client().fmt(f)
+    /// The address of the client, not of a proxy; `None` if it is not known, or if the service does
+    /// not know its [`members`](crate::ServicePolicy::members).
+    pub fn address(&self) -> Option<IpAddr> {
+        self.0.about.as_ref()?.address
+    }
+
+    /// The query of the client's request, such as `nick=ann` of `/ws/chat/42?nick=ann`, as it was
+    /// sent; `None` without a query, or if the service does not know its
+    /// [`members`](crate::ServicePolicy::members).
+    ///
+    /// A token in the query is part of it.
+    pub fn query(&self) -> Option<&str> {
+        self.0.about.as_ref()?.query.as_deref()
+    }
+
+    /// The date and time of the client's admission; `None` if the service does not know its
+    /// [`members`](crate::ServicePolicy::members).
+    pub fn since(&self) -> Option<SystemTime> {
+        Some(self.0.about.as_ref()?.since)
     }
 }
 
-impl fmt::Debug for Sender {
+impl PartialEq for Client {
+    fn eq(&self, other: &Self) -> bool {
+        self.key() == other.key()
+    }
+}
+
+impl Eq for Client {}
+
+impl PartialOrd for Client {
+    fn partial_cmp(&self, other: &Self) -> Option<std::cmp::Ordering> {
+        Some(self.cmp(other))
+    }
+}
+
+impl Ord for Client {
+    fn cmp(&self, other: &Self) -> std::cmp::Ordering {
+        self.key().cmp(&other.key())
+    }
+}
+
+impl Hash for Client {
+    fn hash<H: Hasher>(&self, state: &mut H) {
+        self.key().hash(state);
+    }
+}
+
+impl Client {
+    fn key(&self) -> (ClientId, &Topic) {
+        (self.id(), self.topic())
+    }
+}
+
+impl fmt::Display for Client {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        write!(f, "{:?} {:?}", self.client(), self.subject())
+        self.id().fmt(f)
+    }
+}
+
+impl fmt::Debug for Client {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "{:?} {:?}", self.id(), self.subject())
     }
 }
 
@@ -219,7 +322,7 @@ impl Message {
 
     /// The client that sent the message: its number, its subject, its claims; `None` if no client
     /// did.
-    pub fn sender(&self) -> Option<&Sender> {
+    pub fn sender(&self) -> Option<&Client> {
         self.origin.client()
     }
 
@@ -321,7 +424,7 @@ mod tests {
         assert_ne!(text, Message::text("b"));
         assert_ne!(text, Message::binary("a"));
         let topic: Topic = "to:7".parse().expect("a valid name");
-        let sender = Sender::new(ClientId::new(7), Identity::default(), topic.clone());
+        let sender = Client::new(ClientId::new(7), Identity::default(), topic.clone());
         assert_eq!(sender.topic(), &topic);
         let shown = (format!("{sender}"), format!("{sender:?}"));
         assert_eq!(shown, ("7".into(), "ClientId(7) None".into()));
@@ -330,10 +433,7 @@ mod tests {
         assert_ne!(text, from_client);
         assert_eq!((text.origin(), text.sender()), (&Origin::Unknown, None));
         assert_eq!(from_client.origin(), &client);
-        assert_eq!(
-            from_client.sender().map(Sender::client),
-            Some(ClientId::new(7))
-        );
+        assert_eq!(from_client.sender().map(Client::id), Some(ClientId::new(7)));
         let from_service = text.from_origin(Origin::Service(Generation::new(7)));
         assert_eq!(from_service.sender(), None);
         let (frame, origin) = from_client.into_parts();

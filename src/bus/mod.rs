@@ -1,5 +1,7 @@
 //! The message bus: topics are the only contract between clients and services.
 
+mod room;
+
 mod topic;
 
 mod message;
@@ -38,12 +40,14 @@ mod models;
 pub use self::batch::Batch;
 pub use self::counts::{BusCounts, TopicCounts, TopicStatus};
 pub use self::memory::InMemoryMessageBus;
-pub use self::message::{Generation, Message, Origin, Sender};
+pub(crate) use self::message::About;
+pub use self::message::{Client, Generation, Message, Origin};
 pub use self::publisher::{Offered, Publisher};
+pub use self::room::{NameError, Room, ServiceName};
 pub use self::subscription::{Received, Subscription};
 pub use self::tap::Tap;
 pub use self::taps::Tapped;
-pub use self::topic::{ClientId, NameError, ServiceName, Topic};
+pub use self::topic::{ClientId, Topic};
 pub use self::topics::SubscribeError;
 
 pub(crate) use self::burst::{BatchSpan, Burst, BurstFilter};

@@ -152,6 +152,12 @@ impl Publisher {
         self.published_end = NonZeroU64::new(next);
     }
 
+    /// The offset of the message that is published next at the topic found last; 0 if there is no
+    /// topic.
+    pub(crate) fn position(&self) -> u64 {
+        self.state.as_ref().map_or(0, |state| state.next_offset())
+    }
+
     fn leave_processed(&mut self) {
         if let (Some(state), Some(waiter)) = (&self.state, self.processed_waiter.take()) {
             state.leave_processed(waiter);

@@ -143,7 +143,7 @@ pub(super) fn published(message: &Message, offset: u64, subscribers: usize) -> S
         DataKind::Binary => "binary",
         DataKind::Text => "text",
     };
-    let client = message.sender().map(|sender| sender.client().number());
+    let client = message.sender().map(|sender| sender.id().number());
     let generation = message.origin().generation().map(Generation::number);
     // Written by hand, without a JSON value: a tap may get a million events a second.
     format!(
@@ -165,13 +165,13 @@ mod tests {
     use serde_json::{Value, json};
 
     use super::*;
-    use crate::bus::{Origin, Sender};
+    use crate::bus::{Client, Origin};
     use crate::client::identity::Identity;
 
     #[test]
     fn an_event_says_all_of_a_message_but_what_is_in_it() {
         let topic: Topic = "t".parse().expect("a valid name");
-        let sender = Sender::new(ClientId::new(7), Identity::default(), topic);
+        let sender = Client::new(ClientId::new(7), Identity::default(), topic);
         let binary = Message::binary([1, 2, 3]);
         for (origin, client, generation) in [
             (Origin::Unknown, None, None),

@@ -1,124 +1,189 @@
-//! Names of topics and services, and the topics between a service and its clients.
+//! Topics, and the numbers of clients.
 
 use std::fmt;
+use std::num::NonZeroU64;
 use std::str::FromStr;
 use std::sync::Arc;
 
-use crate::limits::{SERVICE_NAME_BYTES_MAX, TAP_WINDOW, TOPIC_BYTES_MAX, Window};
+use super::room::{NameError, Room, ServiceName, check};
+use crate::limits::{TAP_WINDOW, TOPIC_BYTES_MAX, Window};
 
 /// The first character of the text of an internal topic; a parsed text never has it.
 const INTERNAL: char = '\u{1}';
 
-/// A topic: the messages between a service and its clients in one direction, or any other name.
+/// A topic: the messages between a room or service and its clients in one direction, or any other
+/// name.
 ///
-/// Cheap to clone. The text of a topic has 1 to [`TOPIC_BYTES_MAX`] visible ASCII characters,
-/// without spaces. Two topics with equal texts are equal.
+/// Cheap to clone. The text of a topic is for people and for operators; two topics with equal texts
+/// are equal. A name of any other topic has 1 to [`TOPIC_BYTES_MAX`] visible ASCII characters,
+/// without spaces.
 #[derive(Clone, PartialEq, Eq, PartialOrd, Ord, Hash)]
-pub struct Topic(Arc<Name>);
+pub struct Topic(Name);
 
 #[derive(Clone, PartialEq, Eq, PartialOrd, Ord, Hash)]
 enum Name {
-    /// A topic between a service and its clients.
-    Between(ServiceName, Direction),
-    /// An internal topic of the bus.
-    Internal(Box<str>),
+    /// A topic between a room and its clients.
+    Between(Room, Packed),
     /// A topic with any other name.
-    Other(Box<str>),
+    Named(Arc<Named>),
 }
 
-/// The receivers of a service's topic.
-#[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash)]
+#[derive(PartialEq, Eq, PartialOrd, Ord, Hash)]
+struct Named {
+    /// Whether the topic is the bus's own.
+    is_internal: bool,
+    text: Box<str>,
+}
+
+/// The receivers of a room's topic.
+#[derive(Clone, Copy)]
 enum Direction {
     Service,
     Everyone,
     Client(ClientId),
 }
 
-const TO_SERVICE: &str = "from-ws-to-service";
-const TO_CLIENTS: &str = "from-service-to-ws";
+/// A direction in eight bytes: each client has a topic, and each topic its direction.
+#[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash)]
+struct Packed(NonZeroU64);
 
-impl Topic {
-    /// Makes the topic on which a service receives from its clients: `ping:from-ws-to-service`.
-    pub fn from_ws_to_service(service: &ServiceName) -> Self {
-        Self::between(service, Direction::Service)
+impl Packed {
+    const SERVICE: u64 = 1;
+    const EVERYONE: u64 = 2;
+    const CLIENTS: u64 = 3;
+
+    fn new(direction: Direction) -> Self {
+        let number = match direction {
+            Direction::Service => Self::SERVICE,
+            Direction::Everyone => Self::EVERYONE,
+            Direction::Client(client) => client.number().saturating_add(Self::CLIENTS),
+        };
+        Self(NonZeroU64::new(number).expect("no direction has the number 0"))
     }
 
-    /// Makes the topic on which a service reaches every client: `ping:from-service-to-ws`.
-    pub fn from_service_to_ws(service: &ServiceName) -> Self {
-        Self::between(service, Direction::Everyone)
-    }
-
-    /// Makes the topic on which a service reaches one client: `echo:from-service-to-ws:42`.
-    pub fn from_service_to_client(service: &ServiceName, client: ClientId) -> Self {
-        Self::between(service, Direction::Client(client))
-    }
-
-    fn between(service: &ServiceName, direction: Direction) -> Self {
-        Self(Arc::new(Name::Between(service.clone(), direction)))
-    }
-
-    /// Makes an internal topic of the bus, with a text that cannot be parsed.
-    pub(super) fn internal(name: &str) -> Self {
-        Self(Arc::new(Name::Internal(name.into())))
-    }
-
-    /// The service of a topic between a service and its clients.
-    pub(super) fn service(&self) -> Option<&ServiceName> {
-        match &*self.0 {
-            Name::Between(service, _direction) => Some(service),
-            Name::Internal(_) | Name::Other(_) => None,
-        }
-    }
-
-    /// Whether the topic reaches a single client.
-    pub(super) fn is_of_client(&self) -> bool {
-        matches!(&*self.0, Name::Between(_, Direction::Client(_)))
-    }
-
-    /// The fixed window of an internal topic; `None` for other topics.
-    pub(super) fn own_window(&self) -> Option<Window> {
-        match &*self.0 {
-            Name::Internal(_) => Some(TAP_WINDOW),
-            Name::Between(..) | Name::Other(_) => None,
+    fn direction(self) -> Direction {
+        match self.0.get() {
+            Self::SERVICE => Direction::Service,
+            Self::EVERYONE => Direction::Everyone,
+            number => Direction::Client(ClientId::new(number - Self::CLIENTS)),
         }
     }
 }
 
-/// Parses the topic of a service; `None` for any other text.
-fn of_service(text: &str) -> Option<Topic> {
-    let (service, direction) = text.split_once(':')?;
-    let direction = match direction.split_once(':') {
-        None if direction == TO_SERVICE => Direction::Service,
-        None if direction == TO_CLIENTS => Direction::Everyone,
-        Some((TO_CLIENTS, client)) => Direction::Client(ClientId::new(client.parse().ok()?)),
-        None | Some(_) => return None,
+const TO_SERVICE: &str = "from-ws-to-service";
+const TO_CLIENTS: &str = "from-service-to-ws";
+
+impl Topic {
+    /// Makes the topic on which a room or service receives from its clients:
+    /// `ping:from-ws-to-service`, `chat:42:from-ws-to-service`.
+    pub fn from_ws_to_service(room: impl Into<Room>) -> Self {
+        Self::between(room, Direction::Service)
+    }
+
+    /// Makes the topic on which a room or service reaches every client: `ping:from-service-to-ws`.
+    pub fn from_service_to_ws(room: impl Into<Room>) -> Self {
+        Self::between(room, Direction::Everyone)
+    }
+
+    /// Makes the topic on which a room or service reaches one client:
+    /// `echo:from-service-to-ws:42`.
+    pub fn from_service_to_client(room: impl Into<Room>, client: ClientId) -> Self {
+        Self::between(room, Direction::Client(client))
+    }
+
+    fn between(room: impl Into<Room>, direction: Direction) -> Self {
+        Self(Name::Between(room.into(), Packed::new(direction)))
+    }
+
+    fn named(text: &str, is_internal: bool) -> Self {
+        let text = text.into();
+        Self(Name::Named(Arc::new(Named { is_internal, text })))
+    }
+
+    /// Makes an internal topic of the bus, with a text that cannot be parsed.
+    pub(super) fn internal(name: &str) -> Self {
+        Self::named(name, true)
+    }
+
+    /// The room of a topic between a room and its clients.
+    pub(super) fn room(&self) -> Option<&Room> {
+        match &self.0 {
+            Name::Between(room, _direction) => Some(room),
+            Name::Named(_) => None,
+        }
+    }
+
+    /// The client that the topic reaches alone.
+    pub(super) fn client(&self) -> Option<ClientId> {
+        match &self.0 {
+            Name::Between(_, packed) => match packed.direction() {
+                Direction::Client(client) => Some(client),
+                Direction::Service | Direction::Everyone => None,
+            },
+            Name::Named(_) => None,
+        }
+    }
+
+    /// The fixed window of an internal topic; `None` for other topics.
+    pub(super) fn own_window(&self) -> Option<Window> {
+        match &self.0 {
+            Name::Named(named) => named.is_internal.then_some(TAP_WINDOW),
+            Name::Between(..) => None,
+        }
+    }
+}
+
+/// Parses the topic of a room or service; `None` for any other text.
+fn of_room(text: &str) -> Option<Topic> {
+    let (kind, rest) = text.split_once(':')?;
+    let (before, direction) = split_direction(rest)?;
+    let kind: ServiceName = kind.parse().ok()?;
+    let room = match before {
+        "" => Room::from(&kind),
+        before => Room::new(&kind, before.strip_suffix(':')?).ok()?,
     };
-    let topic = Topic::between(&service.parse().ok()?, direction);
+    let topic = Topic::between(room, direction);
     // `7` and `07` are one number, but only `7` is the text of a topic.
     (topic.to_string() == text).then_some(topic)
+}
+
+/// Splits the direction off the end of a text. A key may look like a direction, so only the end
+/// counts.
+fn split_direction(text: &str) -> Option<(&str, Direction)> {
+    if let Some(before) = text.strip_suffix(TO_SERVICE) {
+        return Some((before, Direction::Service));
+    }
+    if let Some(before) = text.strip_suffix(TO_CLIENTS) {
+        return Some((before, Direction::Everyone));
+    }
+    let (before, client) = text.rsplit_once(':')?;
+    let client = ClientId::new(client.parse().ok()?);
+    Some((before.strip_suffix(TO_CLIENTS)?, Direction::Client(client)))
 }
 
 impl FromStr for Topic {
     type Err = NameError;
 
-    /// Parses a topic, for example from a configuration.
+    /// Parses a topic, for example from a configuration or an operator's request.
     fn from_str(text: &str) -> Result<Self, NameError> {
+        if let Some(topic) = of_room(text) {
+            return Ok(topic);
+        }
         check(text, TOPIC_BYTES_MAX, u8::is_ascii_graphic)?;
-        let other = || Self(Arc::new(Name::Other(text.into())));
-        Ok(of_service(text).unwrap_or_else(other))
+        Ok(Self::named(text, false))
     }
 }
 
 impl fmt::Display for Topic {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        match &*self.0 {
-            Name::Between(service, Direction::Service) => write!(f, "{service}:{TO_SERVICE}"),
-            Name::Between(service, Direction::Everyone) => write!(f, "{service}:{TO_CLIENTS}"),
-            Name::Between(service, Direction::Client(client)) => {
-                write!(f, "{service}:{TO_CLIENTS}:{client}")
-            }
-            Name::Internal(name) => write!(f, "{INTERNAL}{name}"),
-            Name::Other(name) => f.write_str(name),
+        match &self.0 {
+            Name::Between(room, packed) => match packed.direction() {
+                Direction::Service => write!(f, "{room}:{TO_SERVICE}"),
+                Direction::Everyone => write!(f, "{room}:{TO_CLIENTS}"),
+                Direction::Client(client) => write!(f, "{room}:{TO_CLIENTS}:{client}"),
+            },
+            Name::Named(named) if named.is_internal => write!(f, "{INTERNAL}{}", named.text),
+            Name::Named(named) => f.write_str(&named.text),
         }
     }
 }
@@ -129,53 +194,8 @@ impl fmt::Debug for Topic {
     }
 }
 
-/// The name of a service: 1 to [`SERVICE_NAME_BYTES_MAX`] of `a-z 0-9 . _ -`, the first a letter or
-/// digit. A name needs no escape in a path or a topic.
-#[derive(Clone, PartialEq, Eq, PartialOrd, Ord, Hash)]
-pub struct ServiceName(Arc<str>);
-
-impl ServiceName {
-    /// The text of the name.
-    pub fn as_str(&self) -> &str {
-        &self.0
-    }
-}
-
-impl FromStr for ServiceName {
-    type Err = NameError;
-
-    fn from_str(name: &str) -> Result<Self, NameError> {
-        check(
-            name,
-            SERVICE_NAME_BYTES_MAX,
-            |byte| matches!(byte, b'a'..=b'z' | b'0'..=b'9' | b'.' | b'_' | b'-'),
-        )?;
-        match name.as_bytes()[0] {
-            first if first.is_ascii_alphanumeric() => Ok(Self(name.into())),
-            _ => Err(NameError::BadByte { at: 0 }),
-        }
-    }
-}
-
-impl fmt::Display for ServiceName {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.write_str(&self.0)
-    }
-}
-
-impl fmt::Debug for ServiceName {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        fmt::Debug::fmt(&self.0, f)
-    }
-}
-
-impl std::borrow::Borrow<str> for ServiceName {
-    fn borrow(&self) -> &str {
-        &self.0
-    }
-}
-
-/// The number of one connected client, unique within one running application.
+/// The number of one connected client, unique within one running application; at most
+/// `u64::MAX - 3`.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub struct ClientId(u64);
 
@@ -194,42 +214,6 @@ impl ClientId {
 impl fmt::Display for ClientId {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         self.0.fmt(f)
-    }
-}
-
-/// The reason why a text is no name of a topic or service.
-#[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
-pub enum NameError {
-    /// The byte at this position is not allowed there.
-    #[error("the character at byte {at} is not allowed there")]
-    BadByte {
-        /// The position of the first such byte.
-        at: usize,
-    },
-    /// The text is empty.
-    #[error("a name needs at least one character")]
-    Empty,
-    /// The text is too long.
-    #[error("the name has {bytes} bytes, {max} are allowed")]
-    TooLong {
-        /// The length of the text in bytes.
-        bytes: usize,
-        /// The largest allowed length in bytes.
-        max: usize,
-    },
-}
-
-fn check(name: &str, max: usize, allowed: impl Fn(&u8) -> bool) -> Result<(), NameError> {
-    if name.is_empty() {
-        return Err(NameError::Empty);
-    }
-    if name.len() > max {
-        let bytes = name.len();
-        return Err(NameError::TooLong { bytes, max });
-    }
-    match name.bytes().position(|byte| !allowed(&byte)) {
-        Some(at) => Err(NameError::BadByte { at }),
-        None => Ok(()),
     }
 }
 
@@ -260,34 +244,9 @@ mod tests {
     }
 
     #[test]
-    fn service_name_is_lower_case_and_starts_with_a_letter_or_digit() {
-        for good in ["a", "0", "time-now_2.b", &"z".repeat(64)] {
-            assert_eq!(
-                good.parse::<ServiceName>().map(|t| t.to_string()),
-                Ok(good.to_owned())
-            );
-        }
-        for (bad, at) in [
-            ("Ping", 0),
-            (".", 0),
-            ("..", 0),
-            ("-a", 0),
-            ("a/b", 1),
-            ("a:b", 1),
-        ] {
-            assert_eq!(
-                bad.parse::<ServiceName>(),
-                Err(NameError::BadByte { at }),
-                "{bad}"
-            );
-        }
-        assert!("z".repeat(65).parse::<ServiceName>().is_err());
-    }
-
-    #[test]
     fn every_topic_of_the_longest_service_is_a_valid_topic() {
         let service: ServiceName = "z".repeat(64).parse().expect("valid");
-        let client = ClientId::new(u64::MAX);
+        let client = ClientId::new(u64::MAX - 3);
         for topic in [
             Topic::from_ws_to_service(&service),
             Topic::from_service_to_ws(&service),
@@ -302,12 +261,6 @@ mod tests {
         let topic: Topic = "a:b".parse().expect("valid");
         assert_eq!(topic.to_string(), "a:b");
         assert_eq!(format!("{topic:?}"), r#""a:b""#);
-        let service: ServiceName = "ping".parse().expect("valid");
-        assert_eq!(
-            (service.as_str(), format!("{service}")),
-            ("ping", "ping".into())
-        );
-        assert_eq!(format!("{service:?}"), r#""ping""#);
     }
 
     #[test]
@@ -344,8 +297,39 @@ mod tests {
             "ping",
         ] {
             let topic: Topic = near.parse().expect("a valid name");
-            assert_eq!((topic.to_string().as_str(), topic.service()), (near, None));
+            assert_eq!((topic.to_string().as_str(), topic.room()), (near, None));
             assert_eq!(topic, near.parse().expect("a valid name"));
+        }
+    }
+
+    /// Keys that look like a part of a topic's text.
+    const KEYS: [&str; 9] = [
+        "a",
+        "a b:c",
+        ":",
+        "7",
+        TO_CLIENTS,
+        TO_SERVICE,
+        "from-service-to-ws:7",
+        ":from-service-to-ws",
+        "from-service-to-ws:",
+    ];
+
+    #[test]
+    fn every_topic_of_a_room_comes_back_from_its_text_and_no_two_have_the_same() {
+        let kind: ServiceName = "chat".parse().expect("valid");
+        let rooms = KEYS.map(|key| Room::new(&kind, key).expect("valid"));
+        let mut texts = std::collections::BTreeSet::new();
+        for room in rooms.into_iter().chain([Room::from(&kind)]) {
+            for topic in [
+                Topic::from_ws_to_service(&room),
+                Topic::from_service_to_ws(&room),
+                Topic::from_service_to_client(&room, ClientId::new(7)),
+            ] {
+                assert_eq!(topic.to_string().parse(), Ok(topic.clone()));
+                assert_eq!(topic.room(), Some(&room));
+                assert!(texts.insert(topic.to_string()), "{topic} twice");
+            }
         }
     }
 

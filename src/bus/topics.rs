@@ -11,9 +11,10 @@ use foldhash::quality::RandomState;
 
 use super::batch::Batch;
 use super::counts::TopicCounts;
+use super::room::ServiceName;
 use super::state::{Published, Slot, TopicState};
 use super::taps::{Tapped, Taps, published};
-use super::topic::{ServiceName, Topic};
+use super::topic::Topic;
 use crate::limits::Window;
 use crate::planted::{self, Bug};
 use crate::sync::{Arc, Mutex, MutexGuard};
@@ -186,7 +187,7 @@ impl Topics {
     fn unheard(&self, topic: &Topic, messages: usize) -> usize {
         let retired = &mut self.map.lock().retired;
         retired.published += messages as u64;
-        if topic.is_of_client() {
+        if topic.client().is_some() {
             retired.lost_gone += messages as u64;
         }
         0
@@ -219,7 +220,7 @@ impl Topics {
 
     /// The window of a topic.
     fn window(&self, topic: &Topic) -> Window {
-        let of_service = || self.windows.get(topic.service()?).copied();
+        let of_service = || self.windows.get(topic.room()?.kind()).copied();
         let own = topic.own_window().or_else(of_service);
         own.unwrap_or(self.window)
     }

@@ -56,8 +56,8 @@ impl Greeting {
         let Some(host) = &self.host else {
             return format!("busline {version} serves Unix sockets\n\nCtrl-C stops it.\n");
         };
-        let names = app.registry().names();
-        let lines = names.map(|name| format!("  websocat {ws}://{host}/ws/{name}\n"));
+        let paths = app.registry().paths("lobby");
+        let lines = paths.map(|path| format!("  websocat {ws}://{host}/ws/{path}\n"));
         let lines = lines.collect::<String>();
         format!("busline {version} serves {http}://{host}/\n\n{lines}\nCtrl-C stops it.\n")
     }

@@ -11,6 +11,8 @@ pub struct Peer {
     /// The address of the client, not of a proxy; `None` without an address, such as on a Unix
     /// socket, or if the embedding program does not provide one.
     pub address: Option<IpAddr>,
+    /// The query of the client's request without its token; `None` without a query.
+    pub query: Option<Arc<str>>,
     /// The proven identity.
     pub identity: Identity,
 }

@@ -1,6 +1,6 @@
-//! A service: applies events to its [`Lifecycle`] and carries out the effects.
+//! A room or service: applies events to its [`Lifecycle`] and carries out the effects.
 //!
-//! An event is applied, and an instance is prepared, under the service's lock. Spawning, aborting
+//! An event is applied, and an instance is prepared, under the room's lock. Spawning, aborting
 //! and waking happen after the lock is released, so the effects of two events may be carried out in
 //! any order. An instance may therefore be told to stop before its task is spawned; no instance can
 //! exit before that, as its task reports the exit.
@@ -9,56 +9,60 @@ use std::future::poll_fn;
 use std::num::NonZeroU64;
 use std::panic::AssertUnwindSafe;
 use std::sync::Arc as StdArc;
+use std::task::Waker;
 
 use futures::future::{AbortHandle, Abortable, BoxFuture, FutureExt};
 use tracing::{debug, error, warn};
 
-use super::Registration;
 use super::exit::{Crash, Exit, Run};
+use super::kind::{Kind, RoomPermit};
 use super::lifecycle::{Effect, Event, Lifecycle, Refusal, State};
 use super::placement::{Placement, Spot};
-use super::status::Status;
-use crate::bus::{Generation, MessageBus, ServiceName, SubscribeError, Subscription, Topic};
+use super::seen::Seen;
+use crate::bus::{Client, Generation, Room, SubscribeError, Subscription, Topic};
 use crate::limits::BLOCKED_AFTER;
 use crate::planted::{self, Bug};
 use crate::rt::{Instant, Runtime, WorkerId};
-use crate::service::{Context, Seed, Service, Stop};
+use crate::service::{Context, Members, Seed, Stop};
 use crate::sync::{Arc, AtomicU64, Mutex, Ordering, Waiters};
 
-/// A registered service.
+/// A room of a kind, or a registered service.
 pub(crate) struct Entry<R: Runtime> {
-    pub(super) name: ServiceName,
+    pub(super) room: Room,
     pub(super) inbox: Topic,
-    service: StdArc<dyn Service>,
-    bus: StdArc<dyn MessageBus>,
-    rt: R,
-    /// The number of polls that kept the thread from other tasks for too long.
-    pub(super) blocked: AtomicU64,
+    pub(super) kind: Arc<Kind<R>>,
     /// The number of times that the watchers were woken, plus one; raised under the lock, before
     /// the watchers are woken.
     changes: AtomicU64,
+    /// The clients as the instance knows them; `None` if it does not. Its lock is taken after that
+    /// of the slot.
+    pub(super) members: Option<Arc<Members>>,
     pub(super) slot: Mutex<Slot>,
 }
 
-/// The data behind the lock of a service.
+/// The data behind the lock of a room.
 pub(super) struct Slot {
     pub(super) lifecycle: Lifecycle,
     placement: Placement,
-    pub(super) last_crash: Option<Crash>,
     instance: Option<Instance>,
     timer: Option<Timer>,
     pub(super) watchers: Waiters,
+    /// The room's share of the bounded number of rooms; `None` for a service.
+    permit: Option<RoomPermit>,
+    /// Whether the room is over: it is removed from its kind, and takes no client.
+    is_gone: bool,
 }
 
 impl Slot {
-    fn new(lifecycle: Lifecycle) -> Self {
+    fn new(lifecycle: Lifecycle, permit: Option<RoomPermit>) -> Self {
         Self {
             lifecycle,
             placement: Placement::default(),
-            last_crash: None,
             instance: None,
             timer: None,
             watchers: Waiters::default(),
+            permit,
+            is_gone: false,
         }
     }
 
@@ -101,8 +105,16 @@ struct Timer {
 pub(super) struct Turn {
     /// The oldest generation that serves a client which joined with the event.
     since: Generation,
-    /// The reason of a refusal; only a join can be refused.
-    refused: Option<Refusal>,
+    /// The reason why a client has not joined; only a join can be rejected.
+    rejected: Option<Rejection>,
+}
+
+/// The reason why a client has not joined a room.
+pub(super) enum Rejection {
+    /// The room is over; a new one may be made.
+    Gone,
+    /// The room takes no clients now.
+    Refused(Refusal),
 }
 
 /// The consequences of an event, to be carried out once the lock is released.
@@ -113,6 +125,10 @@ struct Afterwards {
     stop: Option<Stop>,
     spawn: Vec<BoxFuture<'static, ()>>,
     exited: Option<Instance>,
+    /// The instance, which is to be told of a join.
+    told: Option<Waker>,
+    /// The permit of a room that is over.
+    over: Option<RoomPermit>,
 }
 
 impl Afterwards {
@@ -128,27 +144,30 @@ impl Afterwards {
         for task in self.spawn {
             rt.spawn(task);
         }
-        drop(self.exited);
+        if let Some(told) = self.told {
+            told.wake();
+        }
+        drop((self.exited, self.over));
     }
 }
 
 impl<R: Runtime> Entry<R> {
+    /// Makes a room whose generations begin after `last`.
     pub(super) fn new(
-        name: ServiceName,
-        registration: Registration,
-        bus: &StdArc<dyn MessageBus>,
-        rt: &R,
+        kind: &Arc<Kind<R>>,
+        room: Room,
+        last: Generation,
+        permit: Option<RoomPermit>,
     ) -> Self {
-        let Registration { service, policy } = registration;
+        let policy = StdArc::clone(&kind.policy);
+        let lifecycle = Lifecycle::new(policy, kind.rt.random()).after(last);
         Self {
-            inbox: Topic::from_ws_to_service(&name),
-            name,
-            service,
-            bus: StdArc::clone(bus),
-            blocked: AtomicU64::new(0),
+            inbox: Topic::from_ws_to_service(&room),
+            room,
+            kind: Arc::clone(kind),
             changes: AtomicU64::new(1),
-            slot: Mutex::new(Slot::new(Lifecycle::new(policy, rt.random()))),
-            rt: rt.clone(),
+            members: kind.has_members.then(Arc::default),
+            slot: Mutex::new(Slot::new(lifecycle, permit)),
         }
     }
 
@@ -160,48 +179,56 @@ impl<R: Runtime> Entry<R> {
     }
 
     /// Joins a client; returns the oldest generation that serves it.
-    pub(super) fn join(this: &Arc<Self>) -> Result<Generation, Refusal> {
-        let turn = Self::on(this, Event::Join);
-        turn.refused.map_or(Ok(turn.since), Err)
+    pub(super) fn join(this: &Arc<Self>, client: Option<&Client>) -> Result<Generation, Rejection> {
+        let turn = Self::apply(this, Event::Join, client);
+        turn.rejected.map_or(Ok(turn.since), Err)
     }
 
     /// Chooses a home for a joined client; returns the home and the client's slot there.
     pub(super) fn place(&self, home_clients: usize) -> Option<(WorkerId, Spot)> {
-        let accepted = self.rt.worker()?;
+        let accepted = self.kind.rt.worker()?;
         Some(self.slot.lock().placement.enter(accepted, home_clients))
     }
 
     /// Applies an event and carries out its effect.
     pub(super) fn on(this: &Arc<Self>, event: Event) -> Turn {
-        let now = this.rt.now();
+        Self::apply(this, event, None)
+    }
+
+    /// Applies an event, which is a join if there is a client, and carries out its effect.
+    fn apply(this: &Arc<Self>, event: Event, client: Option<&Client>) -> Turn {
+        let now = this.kind.rt.now();
         let mut slot = this.slot.lock();
-        let before = (
-            Status::of(&slot.lifecycle),
-            slot.lifecycle.have_all_arrived(),
-        );
-        let state = slot.lifecycle.state();
-        let generation = slot.lifecycle.generation();
         let since = slot.lifecycle.next_to_serve();
+        if slot.is_gone {
+            let rejected = Some(Rejection::Gone);
+            return Turn { since, rejected };
+        }
+        let before = Seen::of(&slot.lifecycle);
         let effect = slot.lifecycle.on(now, event);
         let mut afterwards = Afterwards::default();
-        let refused = match effect {
-            Some(Effect::Refuse(refusal)) => Some(refusal),
+        let rejected = match effect {
+            Some(Effect::Refuse(refusal)) => Some(Rejection::Refused(refusal)),
             Some(effect) => {
+                afterwards.told = this.enter(client);
                 Self::prepare(this, &mut slot, effect, &mut afterwards);
                 None
             }
-            None => None,
+            None => {
+                afterwards.told = this.enter(client);
+                None
+            }
         };
         if !slot.lifecycle.has_instance() {
             afterwards.exited = slot.instance.take();
+            this.members.iter().for_each(|members| members.end());
         }
         Self::arm(this, &mut slot, &mut afterwards);
         slot.check();
-        let after = (
-            Status::of(&slot.lifecycle),
-            slot.lifecycle.have_all_arrived(),
-        );
-        let changed = after != before || slot.lifecycle.is_idle();
+        let is_over = this.end(&mut slot, &mut afterwards);
+        let after = Seen::of(&slot.lifecycle);
+        this.kind.totals.add(before.figures, after.figures);
+        let changed = after.differs(&before) || slot.lifecycle.is_idle();
         let changed = planted::none(Bug::StatusWakesNobody, changed);
         let watchers = changed.then(|| {
             // Under the lock, and before the wakes: a watcher that parks reads `changes` under the
@@ -209,18 +236,36 @@ impl<R: Runtime> Entry<R> {
             this.changes.fetch_add(1, Ordering::SeqCst);
             slot.watchers.unpark()
         });
-        let (state_now, generation_now) = (slot.lifecycle.state(), slot.lifecycle.generation());
         drop(slot);
-        if (state_now, generation_now) != (state, generation) {
-            // A client that joins a lingering service starts nothing, which is not worth a line.
-            if (state_now, generation_now) != (State::Running, generation) {
-                this.log(state_now, generation_now);
-            }
+        this.log_change(&before, &after);
+        if is_over {
+            this.kind.forget(this);
         }
         // With no lock held: wakers and tasks are foreign code, which may come back for the lock.
         watchers.unwrap_or_default().wake();
-        afterwards.carry_out(&this.rt);
-        Turn { since, refused }
+        afterwards.carry_out(&this.kind.rt);
+        Turn { since, rejected }
+    }
+
+    /// Adds a joined client to those that the instance knows. Before an instance is started for it,
+    /// so that the client is there at its start.
+    fn enter(&self, client: Option<&Client>) -> Option<Waker> {
+        let (members, client) = (self.members.as_ref()?, client?);
+        members.join(client.clone(), self.position())
+    }
+
+    /// The position of the inbox behind the last message so far.
+    pub(super) fn position(&self) -> u64 {
+        self.kind.bus.publisher(&self.inbox).position()
+    }
+
+    /// Notes that a room without clients and without an instance is over; a service never is.
+    fn end(&self, slot: &mut Slot, afterwards: &mut Afterwards) -> bool {
+        slot.is_gone = self.kind.has_rooms() && slot.lifecycle.is_over();
+        if slot.is_gone {
+            afterwards.over = slot.permit.take();
+        }
+        slot.is_gone
     }
 
     fn prepare(this: &Arc<Self>, slot: &mut Slot, effect: Effect, afterwards: &mut Afterwards) {
@@ -230,9 +275,11 @@ impl<R: Runtime> Entry<R> {
             }
             Effect::Refuse(_) => {}
             Effect::Start(generation) => {
+                this.kind.started(generation);
+                this.members.iter().for_each(|members| members.begin());
                 let (instance, task) = Self::start(this, generation);
                 afterwards.exited = slot.instance.replace(instance);
-                slot.placement.starts(this.rt.worker());
+                slot.placement.starts(this.kind.rt.worker());
                 afterwards.spawn.push(task);
             }
             Effect::Stop(_) => afterwards.stop = slot.instance.as_ref().map(|i| i.stop.clone()),
@@ -245,7 +292,7 @@ impl<R: Runtime> Entry<R> {
         let (abort, registration) = AbortHandle::new_pair();
         // Subscribed here, not in the task: the inbox exists before a client learns of the
         // instance.
-        let inbox = this.bus.subscribe(&this.inbox);
+        let inbox = this.kind.bus.subscribe(&this.inbox);
         let mut guard = ExitGuard::new(Arc::clone(this), generation, inbox);
         let instance = Instance {
             stop: stop.clone(),
@@ -262,27 +309,27 @@ impl<R: Runtime> Entry<R> {
     /// Runs an instance to its end.
     pub(super) async fn run(&self, generation: Generation, inbox: Subscription, stop: Stop) -> Run {
         let seed = Seed {
-            service: self.name.clone(),
+            room: self.room.clone(),
             generation,
             inbox,
+            members: self.members.clone(),
             stop,
         };
-        let clock = StdArc::new(self.rt.clone());
-        let context = Context::new(seed, StdArc::clone(&self.bus), clock);
-        self.run_polls(self.service.run(context)).await
+        let clock = StdArc::new(self.kind.rt.clone());
+        let context = Context::new(seed, StdArc::clone(&self.kind.bus), clock);
+        self.run_polls(self.kind.service.run(context)).await
     }
 
     /// Polls an instance; warns if a poll blocks the thread, which the system cannot detect.
     async fn run_polls(&self, mut run: BoxFuture<'static, Run>) -> Run {
         poll_fn(|cx| {
-            let begun = self.rt.now();
+            let begun = self.kind.rt.now();
             let polled = run.as_mut().poll(cx);
-            let took = self.rt.now().saturating_since(begun);
+            let took = self.kind.rt.now().saturating_since(begun);
             if took >= BLOCKED_AFTER {
-                self.blocked.fetch_add(1, Ordering::Relaxed);
-                let service = self.name.as_str();
+                self.kind.totals.blocked.fetch_add(1, Ordering::Relaxed);
                 warn!(
-                    service,
+                    service = %self.room,
                     ?took,
                     "blocks its thread, and all who share it: spawn_blocking"
                 );
@@ -293,13 +340,14 @@ impl<R: Runtime> Entry<R> {
     }
 
     pub(super) fn exited(this: &Arc<Self>, generation: Generation, exit: &Exit) {
-        let service = this.name.as_str();
+        let service = &this.room;
         match exit {
-            Exit::Returned => debug!(service, %generation, "instance returned"),
+            Exit::Returned => debug!(%service, %generation, "instance returned"),
             Exit::Aborted | Exit::Error(_) | Exit::Panicked(_) => {
-                warn!(service, %generation, reason = %exit, "instance ended");
-                let crash = Crash::new(generation, exit, this.rt.wall());
-                this.slot.lock().last_crash = Some(crash);
+                warn!(%service, %generation, reason = %exit, "instance ended");
+                let crash = Crash::new(service, generation, exit, this.kind.rt.wall());
+                let before = this.kind.last_crash.lock().replace(crash);
+                drop(before);
             }
         }
         let exit = exit.kind();
@@ -316,32 +364,41 @@ impl<R: Runtime> Entry<R> {
         Self::on(this, Event::Timer);
     }
 
-    /// Logs the new state of the service.
+    /// Logs the new state of the room, if an event has changed it.
+    fn log_change(&self, before: &Seen, after: &Seen) {
+        let is_same = (after.state, after.generation) == (before.state, before.generation);
+        // A client that joins a lingering service starts nothing, which is not worth a line.
+        let goes_on = (after.state, after.generation) == (State::Running, before.generation);
+        if !is_same && !goes_on {
+            self.log(after.state, after.generation);
+        }
+    }
+
     fn log(&self, state: State, generation: Generation) {
-        let service = self.name.as_str();
+        let service = &self.room;
         match state {
             State::Backoff { until } => {
-                let wait = until.saturating_since(self.rt.now());
+                let wait = until.saturating_since(self.kind.rt.now());
                 warn!(
-                    service,
+                    %service,
                     ?wait,
                     "service crashed, it is started again after a wait"
                 );
             }
             State::Failed { until } => {
-                let wait = until.saturating_since(self.rt.now());
+                let wait = until.saturating_since(self.kind.rt.now());
                 error!(
-                    service,
+                    %service,
                     ?wait,
                     "service failed, it takes no clients for a while"
                 );
             }
-            State::Lingering { .. } => debug!(service, %generation, "service lingers"),
-            State::Running => debug!(service, %generation, "service started"),
-            State::Stopped => debug!(service, %generation, "service stopped"),
-            State::Stopping { until: Some(_) } => debug!(service, %generation, "service stops"),
+            State::Lingering { .. } => debug!(%service, %generation, "service lingers"),
+            State::Running => debug!(%service, %generation, "service started"),
+            State::Stopped => debug!(%service, %generation, "service stopped"),
+            State::Stopping { until: Some(_) } => debug!(%service, %generation, "service stops"),
             State::Stopping { until: None } => {
-                warn!(service, %generation, "service did not return in its grace, it is aborted");
+                warn!(%service, %generation, "service did not return in its grace, it is aborted");
             }
         }
     }
@@ -362,7 +419,7 @@ impl<R: Runtime> Entry<R> {
         let entry = Arc::clone(this);
         let timer = Abortable::new(
             async move {
-                entry.rt.sleep_until(at).await;
+                entry.kind.rt.sleep_until(at).await;
                 Self::fired(&entry, at);
             },
             registration,

@@ -7,7 +7,7 @@ use std::time::SystemTime;
 use futures::future::Aborted;
 
 use super::lifecycle::ExitKind;
-use crate::bus::Generation;
+use crate::bus::{Generation, Room};
 
 /// The way in which an instance ended, with the reason.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -21,6 +21,8 @@ pub(crate) enum Exit {
 /// The record of an instance that ended abnormally.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Crash {
+    /// The room or service of the instance.
+    pub room: Room,
     /// The generation of the instance.
     pub generation: Generation,
     /// The reason, cut to [`REASON_BYTES_MAX`] bytes.
@@ -33,10 +35,11 @@ pub struct Crash {
 pub const REASON_BYTES_MAX: usize = 1024;
 
 impl Crash {
-    pub(super) fn new(generation: Generation, exit: &Exit, at: SystemTime) -> Self {
+    pub(super) fn new(room: &Room, generation: Generation, exit: &Exit, at: SystemTime) -> Self {
         let mut reason = exit.to_string();
         reason.truncate(reason.floor_char_boundary(REASON_BYTES_MAX));
         Self {
+            room: room.clone(),
             generation,
             reason,
             at,

@@ -7,9 +7,11 @@ use super::entry::Entry;
 use super::lifecycle::{Event, Lifecycle};
 use super::placement::Spot;
 use super::status::Status;
-use crate::bus::{Generation, ServiceName, Topic};
+use crate::bus::{Client, ClientId, Generation, Room, ServiceName, Topic};
+use crate::metrics::CloseReason;
 use crate::planted::{self, Bug};
 use crate::rt::{Runtime, WorkerId};
+use crate::service::Leaving;
 use crate::sync::{Arc, WaiterSlot};
 
 /// A client's share of a service: the number of live leases is the service's reference count.
@@ -20,20 +22,65 @@ pub struct Lease<R: Runtime> {
     since: Generation,
     /// Whether the registry was told that the client has arrived.
     has_arrived: bool,
+    /// Whether the client has handed a message to its service.
+    has_published: bool,
+    /// The reason why the client leaves.
+    reason: CloseReason,
+    /// The client, if its service knows it.
+    member: Option<ClientId>,
 }
 
 impl<R: Runtime> Lease<R> {
-    pub(super) fn new(watch: Watch<R>, since: Generation) -> Self {
+    pub(super) fn new(watch: Watch<R>, since: Generation, member: Option<ClientId>) -> Self {
         Self {
             watch,
             since,
             has_arrived: false,
+            has_published: false,
+            reason: CloseReason::Dropped,
+            member,
         }
     }
 
-    /// The name of the service.
+    /// Notes that the client hands a message to its service.
+    #[inline]
+    pub(crate) fn publishes(&mut self) {
+        self.has_published = true;
+    }
+
+    /// Sets the reason that the service is told once the lease is dropped; by default that the
+    /// session was dropped.
+    pub(crate) fn ends(&mut self, reason: CloseReason) {
+        self.reason = reason;
+    }
+
+    /// Replaces the record of the client, if its service knows it.
+    pub(crate) fn renew(&self, client: &Client) {
+        if let Some(members) = &self.watch.entry.members {
+            members.renew(client);
+        }
+    }
+
+    /// Tells the service that the client has left.
+    fn leave_members(&self) {
+        let entry = &self.watch.entry;
+        let (Some(members), Some(member)) = (&entry.members, self.member) else {
+            return;
+        };
+        // The session has handed over its last message: that is before this position.
+        let behind = self.has_published.then(|| entry.position());
+        let reason = self.reason;
+        members.leave(member, Leaving { behind, reason });
+    }
+
+    /// The room, or the service as a room.
+    pub fn room(&self) -> &Room {
+        &self.watch.entry.room
+    }
+
+    /// The name of the service or of the kind of rooms.
     pub fn service(&self) -> &ServiceName {
-        &self.watch.entry.name
+        self.room().kind()
     }
 
     /// The topic on which the service receives the messages of its clients.
@@ -105,8 +152,10 @@ impl<R: Runtime> Drop for Lease<R> {
         if planted::is(Bug::LeaseKept) {
             return;
         }
-        // Before the leave: a client that joins after the leave may get the slot.
+        // Before the leave: a client that joins after the leave may get the slot, and the instance
+        // is told of the leave before it is told to stop.
         self.watch.vacate();
+        self.leave_members();
         let has_arrived = self.has_arrived;
         Entry::on(&self.watch.entry, Event::Leave { has_arrived });
         let clients = || self.watch.entry.slot.lock().lifecycle.clients();

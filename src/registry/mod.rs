@@ -1,11 +1,13 @@
-//! The registry: the services of an application, and the leases of their clients.
+//! The registry: the services and rooms of an application, and the leases of their clients.
 
 use std::collections::BTreeMap;
 use std::future::poll_fn;
 use std::sync::Arc as StdArc;
 
-use crate::bus::{Generation, MessageBus, ServiceName};
-use crate::limits::LifecyclePolicy;
+use crate::admission::permits::{Bounds, Full, Permits};
+use crate::bus::{Client, Generation, MessageBus, NameError, Room, ServiceName};
+use crate::client::peer::Peer;
+use crate::limits::{LifecyclePolicy, Limits};
 use crate::planted::{self, Bug};
 use crate::rt::Runtime;
 use crate::service::Service;
@@ -13,15 +15,19 @@ use crate::sync::{Arc, Ordering};
 
 mod entry;
 mod exit;
+mod kind;
 mod lease;
 mod lifecycle;
 #[cfg(all(test, feature = "loom"))]
 mod models;
 mod placement;
+mod seen;
 mod status;
+mod totals;
 
-use self::entry::Entry;
 pub use self::exit::{Crash, REASON_BYTES_MAX};
+pub use self::kind::Page;
+use self::kind::{Kind, Shared};
 pub use self::lease::Lease;
 use self::lease::Watch;
 // For the simulator and the fuzzers.
@@ -30,25 +36,45 @@ pub use self::lifecycle::{Effect, Event, ExitKind, Lifecycle};
 pub use self::lifecycle::{LifecycleCounts, Refusal, State};
 pub use self::status::Status;
 
-/// The services of an application, each started with its first client and stopped with its last.
+/// The services and rooms of an application, each started with its first client and stopped with
+/// its last.
 pub struct Registry<R: Runtime> {
-    services: StdArc<BTreeMap<ServiceName, Arc<Entry<R>>>>,
+    kinds: StdArc<Kinds<R>>,
+}
+
+/// The registered services and kinds of rooms, by name.
+struct Kinds<R: Runtime> {
+    by_name: BTreeMap<ServiceName, Arc<Kind<R>>>,
+    rooms: Permits,
+}
+
+impl<R: Runtime> Drop for Kinds<R> {
+    fn drop(&mut self) {
+        // A room refers to its kind, and the kind to its rooms.
+        for kind in self.by_name.values() {
+            kind.clear();
+        }
+    }
 }
 
 impl<R: Runtime> Clone for Registry<R> {
     fn clone(&self) -> Self {
-        let services = StdArc::clone(&self.services);
-        Self { services }
+        let kinds = StdArc::clone(&self.kinds);
+        Self { kinds }
     }
 }
 
-/// A service as it was registered.
+/// A service or a kind of rooms as it was registered.
 pub(crate) struct Registration {
     pub(crate) service: StdArc<dyn Service>,
     pub(crate) policy: LifecyclePolicy,
+    /// Whether each key has an instance of its own.
+    pub(crate) has_rooms: bool,
+    /// Whether the service knows its clients.
+    pub(crate) has_members: bool,
 }
 
-/// The state of a service.
+/// The state of a service or of one room.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct ServiceStatus {
     /// The state of the lifecycle.
@@ -59,8 +85,29 @@ pub struct ServiceStatus {
     pub clients: usize,
     /// The totals of the lifecycle.
     pub counts: LifecycleCounts,
+    /// The number of polls that took [`BLOCKED_AFTER`](crate::limits::BLOCKED_AFTER) or longer; of
+    /// a room, those of all rooms of its kind.
+    pub blocked: u64,
+}
+
+/// The figures of all rooms of a kind together; a service counts as one room.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct KindStatus {
+    /// The number of rooms at present.
+    pub rooms: usize,
+    /// The number of clients of all rooms.
+    pub clients: u64,
+    /// The totals of all rooms, also of rooms that are over.
+    pub counts: LifecycleCounts,
     /// The number of polls that took [`BLOCKED_AFTER`](crate::limits::BLOCKED_AFTER) or longer.
     pub blocked: u64,
+}
+
+impl KindStatus {
+    /// Whether neither an instance nor a client is left.
+    pub fn is_idle(&self) -> bool {
+        self.clients == 0 && self.counts.starts == self.counts.exits
+    }
 }
 
 impl ServiceStatus {
@@ -73,59 +120,186 @@ impl ServiceStatus {
 /// The reason why a client did not get a lease.
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
 pub enum JoinError {
-    /// The service, or the whole application, takes no clients now.
+    /// The key of the room is no key.
+    #[error("this is no key of a room: {0}")]
+    BadKey(NameError),
+    /// The client named a kind of rooms without a key.
+    #[error("this service has rooms, so name one: /ws/{0}/<key>")]
+    KeyMissing(ServiceName),
+    /// The service, the room, or the whole application takes no clients now.
     #[error("the service takes no clients now: {0:?}")]
     Refused(Refusal),
-    /// No service of this name is registered.
+    /// A bound of the number of rooms is reached.
+    #[error(transparent)]
+    RoomsFull(#[from] RoomsFull),
+    /// No service and no kind of rooms has this name.
     #[error("there is no service of this name")]
     Unknown,
+    /// The client named a room of a service that has none.
+    #[error("this service has no rooms: use /ws/{0}")]
+    WithoutRooms(ServiceName),
+}
+
+/// The bound of the number of rooms that is reached; a room that exists can still be joined.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
+pub enum RoomsFull {
+    /// The bound of the application.
+    #[error("all {max} rooms are taken")]
+    InAll {
+        /// The limit.
+        max: usize,
+    },
+    /// The bound of the client's address.
+    #[error("clients of your address have made all {max} rooms that they may")]
+    OfAddress {
+        /// The limit.
+        max: usize,
+    },
+    /// The bound of the client's subject.
+    #[error("you have made all {max} rooms that you may")]
+    OfSubject {
+        /// The limit.
+        max: usize,
+    },
+}
+
+/// The bounds of the number of rooms at once.
+#[derive(Clone, Copy, Debug)]
+pub(crate) struct RoomBounds(Bounds);
+
+impl RoomBounds {
+    /// The bounds of these limits.
+    pub(crate) fn of(limits: &Limits) -> Self {
+        Self(Bounds {
+            in_all: limits.rooms,
+            per_address: limits.rooms_per_address,
+            per_subject: limits.rooms_per_subject,
+        })
+    }
+
+    fn error(self, full: Full) -> RoomsFull {
+        let bounds = self.0;
+        match full {
+            Full::InAll => RoomsFull::InAll { max: bounds.in_all },
+            Full::Address => RoomsFull::OfAddress {
+                max: bounds.per_address,
+            },
+            Full::Subject => RoomsFull::OfSubject {
+                max: bounds.per_subject,
+            },
+        }
+    }
 }
 
 impl<R: Runtime> Registry<R> {
     pub(crate) fn new(
         registrations: BTreeMap<ServiceName, Registration>,
+        bounds: RoomBounds,
         bus: &StdArc<dyn MessageBus>,
         rt: &R,
     ) -> Self {
-        let entry = |(name, registration): (ServiceName, Registration)| {
-            let entry = Entry::new(name.clone(), registration, bus, rt);
-            (name, Arc::new(entry))
+        let rooms = Permits::new(bounds.0);
+        let shared = Shared::new(rooms.clone(), bounds);
+        let kind = |(name, registration): (ServiceName, Registration)| {
+            let kind = Kind::new(name.clone(), registration, &shared, bus, rt);
+            (name, kind)
         };
-        let services = registrations.into_iter().map(entry).collect();
+        let by_name = registrations.into_iter().map(kind).collect();
         Self {
-            services: StdArc::new(services),
+            kinds: StdArc::new(Kinds { by_name, rooms }),
         }
     }
 
-    /// Joins a client to a service; the first client starts the service.
+    /// Joins a client of which nothing is known to a service; see
+    /// [`join_room`](Self::join_room).
+    ///
+    /// # Errors
+    ///
+    /// The errors of [`join_room`](Self::join_room).
+    pub fn join(&self, service: &str) -> Result<Lease<R>, JoinError> {
+        let room = self.room(service, None)?;
+        self.join_room(&room, &Peer::default(), None)
+    }
+
+    /// Joins a client to a service or room; the first client makes the room and starts an instance.
+    ///
+    /// A service that knows its clients is told of `client`, if one is given.
     ///
     /// The lease counts at once; [`Lease::poll_status`] tells whether an instance serves it yet.
     ///
     /// # Errors
     ///
-    /// When there is no such service, or the service takes no clients now.
-    pub fn join(&self, service: &str) -> Result<Lease<R>, JoinError> {
-        let entry = self.services.get(service).ok_or(JoinError::Unknown)?;
-        let since = Entry::join(entry).map_err(JoinError::Refused)?;
-        Ok(Lease::new(Watch::new(Arc::clone(entry)), since))
+    /// When there is no such service or kind of rooms, the service takes no clients now, or the
+    /// client would make one room too many.
+    pub fn join_room(
+        &self,
+        room: &Room,
+        peer: &Peer,
+        client: Option<&Client>,
+    ) -> Result<Lease<R>, JoinError> {
+        let kind = self.kind(room.kind().as_str()).ok_or(JoinError::Unknown)?;
+        Kind::join(kind, room, peer, client)
     }
 
-    /// The registered name equal to `service`, if there is such a service.
-    pub fn name(&self, service: &str) -> Option<&ServiceName> {
-        self.services.get_key_value(service).map(|(name, _)| name)
+    /// Whether the services of this name know their clients.
+    pub(crate) fn has_members(&self, name: &str) -> bool {
+        self.kind(name).is_some_and(|kind| kind.has_members)
     }
 
-    /// The names of the services, in order.
+    /// The room of this kind with this key, or the service of this name without a key. The room
+    /// need not exist.
+    ///
+    /// # Errors
+    ///
+    /// When there is no such service or kind, or the key is no key, missing, or one too many.
+    pub fn room(&self, name: &str, key: Option<&str>) -> Result<Room, JoinError> {
+        let kind = self.kind(name).ok_or(JoinError::Unknown)?;
+        match key {
+            None | Some("") if kind.has_rooms() => Err(JoinError::KeyMissing(kind.name.clone())),
+            Some(_) if !kind.has_rooms() => Err(JoinError::WithoutRooms(kind.name.clone())),
+            // The room of a service exists: its name is stored once.
+            None => kind
+                .find("")
+                .map(|entry| entry.room.clone())
+                .ok_or(JoinError::Unknown),
+            Some(key) => Room::new(&kind.name, key).map_err(JoinError::BadKey),
+        }
+    }
+
+    fn kind(&self, name: &str) -> Option<&Arc<Kind<R>>> {
+        self.kinds.by_name.get(name)
+    }
+
+    /// The registered name equal to `name`, of a service or of a kind of rooms.
+    pub fn name(&self, name: &str) -> Option<&ServiceName> {
+        self.kind(name).map(|kind| &kind.name)
+    }
+
+    /// The names of the services and kinds of rooms, in order.
     pub fn names(&self) -> impl Iterator<Item = &ServiceName> {
-        self.services.keys()
+        self.kinds.by_name.keys()
+    }
+
+    /// Whether this is the name of a kind of rooms.
+    pub fn has_rooms(&self, name: &str) -> bool {
+        self.kind(name).is_some_and(|kind| kind.has_rooms())
     }
 
     /// The state of a service; `None` if there is no such service.
     pub fn status(&self, service: &str) -> Option<ServiceStatus> {
-        let entry = self.services.get(service)?;
+        self.status_of(self.kind(service)?, "")
+    }
+
+    /// The state of a room; `None` if it does not exist at present.
+    pub fn room_status(&self, room: &Room) -> Option<ServiceStatus> {
+        self.status_of(self.kind(room.kind().as_str())?, room.key())
+    }
+
+    fn status_of(&self, kind: &Kind<R>, key: &str) -> Option<ServiceStatus> {
+        let entry = kind.find(key)?;
         let slot = entry.slot.lock();
         Some(ServiceStatus {
-            blocked: entry.blocked.load(Ordering::Relaxed),
+            blocked: kind.totals.blocked.load(Ordering::Relaxed),
             state: slot.lifecycle.state(),
             generation: slot.lifecycle.generation(),
             clients: slot.lifecycle.clients(),
@@ -133,16 +307,54 @@ impl<R: Runtime> Registry<R> {
         })
     }
 
-    /// The last abnormal end of an instance of a service, if there was one.
-    pub fn last_crash(&self, service: &str) -> Option<Crash> {
-        self.services.get(service)?.slot.lock().last_crash.clone()
+    /// The figures of all rooms of a kind, in constant time; `None` if there is no such kind.
+    pub fn kind_status(&self, name: &str) -> Option<KindStatus> {
+        let kind = self.kind(name)?;
+        Some(KindStatus {
+            rooms: kind.len(),
+            clients: kind.totals.clients(),
+            counts: kind.totals.counts(),
+            blocked: kind.totals.blocked.load(Ordering::Relaxed),
+        })
+    }
+
+    /// The rooms of a page with their numbers of clients; none if there is no such kind.
+    ///
+    /// Takes time in proportion to the page, however many rooms there are.
+    pub fn rooms(&self, name: &str, page: &Page<'_>) -> Vec<(Room, usize)> {
+        let page = self.kind(name).map(|kind| kind.page(page));
+        let rooms = page.unwrap_or_default().into_iter();
+        rooms
+            .map(|entry| (entry.room.clone(), entry.slot.lock().lifecycle.clients()))
+            .collect()
+    }
+
+    /// The paths below `/ws/` of the services, and of a room with this key of each kind.
+    pub fn paths(&self, key: &str) -> impl Iterator<Item = String> {
+        self.kinds.by_name.values().map(move |kind| {
+            if kind.has_rooms() {
+                format!("{}/{key}", kind.name)
+            } else {
+                kind.name.to_string()
+            }
+        })
+    }
+
+    /// The number of rooms of all kinds at present; services do not count.
+    pub fn rooms_open(&self) -> usize {
+        self.kinds.rooms.taken()
+    }
+
+    /// The last abnormal end of an instance of a service or of a kind of rooms, if there was one.
+    pub fn last_crash(&self, name: &str) -> Option<Crash> {
+        self.kind(name)?.last_crash.lock().clone()
     }
 
     /// Refuses every further client and asks the present clients to leave.
     pub fn drain(&self) {
         let forgotten = planted::one_more(Bug::DrainForgetsService, 0);
-        for entry in self.services.values().skip(forgotten) {
-            Entry::on(entry, Event::Drain);
+        for kind in self.kinds.by_name.values().skip(forgotten) {
+            kind.drain();
         }
     }
 
@@ -152,9 +364,12 @@ impl<R: Runtime> Registry<R> {
     ///
     /// Dropping the future stops the waiting and nothing else.
     pub async fn drained(&self) {
-        for entry in self.services.values() {
-            let mut watch = Watch::new(Arc::clone(entry));
-            poll_fn(|cx| watch.poll(cx, |lifecycle| lifecycle.is_idle().then_some(()))).await;
+        for kind in self.kinds.by_name.values() {
+            // No room is made once the drain has begun.
+            for entry in kind.page(&Page::ALL) {
+                let mut watch = Watch::new(entry);
+                poll_fn(|cx| watch.poll(cx, |lifecycle| lifecycle.is_idle().then_some(()))).await;
+            }
         }
     }
 }

@@ -221,9 +221,12 @@ impl World {
                 linger,
                 ..LifecyclePolicy::default()
             },
+            has_rooms: false,
+            has_members: false,
         };
         let name: ServiceName = "s".parse().expect("a valid name");
-        let registry = Registry::new(BTreeMap::from([(name, registration)]), &bus, &rt);
+        let bounds = RoomBounds::of(&limits);
+        let registry = Registry::new(BTreeMap::from([(name, registration)]), bounds, &bus, &rt);
         Self {
             rt,
             registry,

@@ -4,7 +4,8 @@ use axum::http::{HeaderMap, header};
 use axum::response::{Html, IntoResponse, Response};
 
 use super::accept::{MediaType, prefers};
-use crate::bus::ServiceName;
+use crate::registry::Registry;
+use crate::rt::Runtime;
 
 const HTML: MediaType = MediaType {
     of: "text",
@@ -18,30 +19,34 @@ const PLAIN: MediaType = MediaType {
     version: None,
 };
 
+/// The key of the room that is shown as an example of its kind.
+const KEY: &str = "lobby";
+
 /// The page for a browser; `{{services}}` stands for one option for each service.
 const PAGE: &str = include_str!("index_page.html");
 
 /// A small page for a browser, plain text for other clients; `nest` is the path that the routes are
 /// nested under.
-pub(super) fn index<'a>(
-    services: impl Iterator<Item = &'a ServiceName>,
+pub(super) fn index<R: Runtime>(
+    registry: &Registry<R>,
     nest: &str,
     headers: &HeaderMap,
 ) -> Response {
+    let paths = registry.paths(KEY);
     if prefers(headers, HTML, PLAIN) {
-        let options = services.map(|name| format!("<option>{name}</option>"));
+        let options = paths.map(|path| format!("<option>{path}</option>"));
         let page = PAGE.replace("{{services}}", &options.collect::<String>());
         let policy = "default-src 'none'; style-src 'unsafe-inline'; script-src 'unsafe-inline'; \
                       connect-src 'self' ws: wss:; frame-ancestors 'none'";
         ([(header::CONTENT_SECURITY_POLICY, policy)], Html(page)).into_response()
     } else {
-        text(services, &format!("{}{nest}", host(headers))).into_response()
+        text(paths, &format!("{}{nest}", host(headers))).into_response()
     }
 }
 
 /// The list of services, with a command line to try each.
-fn text<'a>(services: impl Iterator<Item = &'a ServiceName>, host: &str) -> String {
-    let lines = services.map(|name| format!("  websocat ws://{host}/ws/{name}\n"));
+fn text(paths: impl Iterator<Item = String>, host: &str) -> String {
+    let lines = paths.map(|path| format!("  websocat ws://{host}/ws/{path}\n"));
     format!(
         "busline: services on a message bus. Try one:\n\n{}",
         lines.collect::<String>()

@@ -207,9 +207,8 @@ async fn drain<R: Runtime>(app: &App<R>) -> Result<(), Undrained> {
     }
     let registry = app.registry();
     let left = |name: &&crate::bus::ServiceName| {
-        registry
-            .status(name.as_str())
-            .is_some_and(|status| !status.is_idle())
+        let status = registry.kind_status(name.as_str());
+        status.is_some_and(|status| !status.is_idle())
     };
     Err(Undrained {
         sessions: app.sessions_open(),

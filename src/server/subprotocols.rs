@@ -1,4 +1,4 @@
-//! The subprotocols that a client lists: names of dialects, and possibly its token.
+//! The subprotocols that a client lists: names of message formats, and possibly its token.
 
 use axum::http::{HeaderMap, header};
 

@@ -141,7 +141,7 @@ impl<R: Runtime> Upgrade<R> {
 fn span<R: Runtime>(admission: &Admission<R>) -> Span {
     debug_span!(
         "connection",
-        service = admission.service().as_str(),
+        service = %admission.room(),
         client = %admission.client(),
         address = admission.peer().address.map(field::display),
         subject = admission.peer().subject().map(|subject| &**subject),

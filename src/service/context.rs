@@ -1,27 +1,34 @@
 //! The interface of a running service to its surroundings.
 
 use std::future::poll_fn;
-use std::sync::Arc;
+use std::sync::Arc as StdArc;
 use std::task::Poll;
 use std::time::{Duration, SystemTime};
 
 use super::Stop;
+use super::event::{Event, NextEvent};
+use super::members::Members;
 use crate::bus::{
-    Batch, Generation, Message, MessageBus, Origin, Publisher, Received, Sender, ServiceName,
+    Batch, Client, Generation, Message, MessageBus, Origin, Publisher, Received, Room, ServiceName,
     Subscription, Topic,
 };
 use crate::planted::{self, Bug};
 use crate::rt::{Clock, Instant};
+use crate::sync::Arc;
 
 /// A run of a service: its inbox, its clients' topics, and time.
 pub struct Context {
-    service: ServiceName,
+    room: Room,
     generation: Generation,
     inbox: Subscription,
+    /// A message that is received and not delivered yet, because events came before it.
+    held: Option<Held>,
+    /// `None` in a service that does not know its clients.
+    members: Option<Arc<Members>>,
     to_all: Publisher,
     stop: Stop,
-    bus: Arc<dyn MessageBus>,
-    clock: Arc<dyn Clock>,
+    bus: StdArc<dyn MessageBus>,
+    clock: StdArc<dyn Clock>,
     lost: u64,
 }
 
@@ -36,21 +43,30 @@ pub enum Next {
     Stopped,
 }
 
+/// A message with its offset in the inbox.
+struct Held {
+    offset: u64,
+    message: Message,
+}
+
 /// The values from which the registry makes an instance's [`Context`].
 pub(crate) struct Seed {
-    pub(crate) service: ServiceName,
+    pub(crate) room: Room,
     pub(crate) generation: Generation,
     pub(crate) inbox: Subscription,
+    pub(crate) members: Option<Arc<Members>>,
     pub(crate) stop: Stop,
 }
 
 impl Context {
-    pub(crate) fn new(seed: Seed, bus: Arc<dyn MessageBus>, clock: Arc<dyn Clock>) -> Self {
+    pub(crate) fn new(seed: Seed, bus: StdArc<dyn MessageBus>, clock: StdArc<dyn Clock>) -> Self {
         Self {
-            to_all: bus.publisher(&Topic::from_service_to_ws(&seed.service)),
-            service: seed.service,
+            to_all: bus.publisher(&Topic::from_service_to_ws(&seed.room)),
+            room: seed.room,
             generation: seed.generation,
             inbox: seed.inbox,
+            held: None,
+            members: seed.members,
             stop: seed.stop,
             bus,
             clock,
@@ -58,12 +74,23 @@ impl Context {
         }
     }
 
-    /// The name under which the service runs.
+    /// The name of the service, or of the kind of the room.
     pub fn service(&self) -> &ServiceName {
-        &self.service
+        self.room.kind()
     }
 
-    /// The number of this run of the service: 1 for the first.
+    /// The room that this run serves; a service is a room without a key.
+    pub fn room(&self) -> &Room {
+        &self.room
+    }
+
+    /// The key of the room: `42` of `/ws/chat/42`; empty for a service.
+    pub fn key(&self) -> &str {
+        self.room.key()
+    }
+
+    /// The number of this run: 1 for the first of a service. The numbers of the runs of one room
+    /// rise, also over the room's removal and return, but may leave some out.
     pub fn generation(&self) -> Generation {
         self.generation
     }
@@ -101,6 +128,57 @@ impl Context {
     /// Dropping the future loses no message.
     pub async fn recv_batch(&mut self) -> Option<Batch> {
         poll_fn(|cx| self.poll_recv_batch(cx)).await
+    }
+
+    /// Waits for the next event of the room: a client has come, sent a message, or left. Returns
+    /// `None` when [`recv`](Self::recv) does, once all events are received.
+    ///
+    /// Events and messages are in one order. A client's [`Event::Joined`] comes before its first
+    /// message, its [`Event::Left`] after its last, and each at most once in a run:
+    ///
+    /// - A client that was there at the start of the run has no `Joined`, also after a crash of the
+    ///   run before: [`clients`](Self::clients) lists it. The first client of a room, which starts
+    ///   the run, is there at its start.
+    /// - A client that came and left before this run was told of it has neither, unless a message
+    ///   of it waits.
+    ///
+    /// Rooms know their clients by default, services if
+    /// [`ServicePolicy::members`](crate::ServicePolicy::members) says so; the events of others are
+    /// their messages alone. A call of another method that receives leaves out the joins and leaves
+    /// that come before the message that it returns. A message that no client sent, but another
+    /// publisher on the bus, is no event, and is counted by [`lost`](Self::lost).
+    ///
+    /// # Cancel safety
+    ///
+    /// Dropping the future loses no event.
+    pub async fn event(&mut self) -> Option<Event> {
+        poll_fn(|cx| self.poll_event(cx)).await
+    }
+
+    /// Waits for the next [`event`](Self::event), or for the time `at`: for loops with a tick.
+    ///
+    /// A deadline that has passed comes before a waiting event.
+    ///
+    /// # Cancel safety
+    ///
+    /// Dropping the future loses no event.
+    pub async fn event_until(&mut self, at: Instant) -> NextEvent {
+        let mut sleep = self.clock.sleep_until(at);
+        poll_fn(|cx| match sleep.as_mut().poll(cx) {
+            Poll::Ready(()) => Poll::Ready(NextEvent::Elapsed),
+            Poll::Pending => self
+                .poll_event(cx)
+                .map(|event| event.map_or(NextEvent::Stopped, NextEvent::Event)),
+        })
+        .await
+    }
+
+    /// The clients that are there, in the order of their admission, as far as the events received
+    /// so far tell: those that were there at the start of the run, and those that have joined
+    /// since, without those that have left. Empty in a service that does not know its clients.
+    pub fn clients(&self) -> Vec<Client> {
+        let members = self.members.as_ref();
+        members.map(|members| members.clients()).unwrap_or_default()
     }
 
     /// Waits for the next message of a client, or for the time `at`.
@@ -155,10 +233,10 @@ impl Context {
     }
 
     /// Sends a message or a batch to one client, over a topic of its own. A service that answers
-    /// later keeps a [`Sender`], which takes less memory than a message.
+    /// later keeps a [`Client`], which takes less memory than a message.
     ///
     /// Returns the number of subscribers that got it: 0 if the client has left.
-    pub fn send_to(&self, to: &Sender, messages: impl Into<Batch>) -> usize {
+    pub fn send_to(&self, to: &Client, messages: impl Into<Batch>) -> usize {
         self.bus.publish(to.topic(), self.stamped(messages.into()))
     }
 
@@ -186,7 +264,57 @@ impl Context {
         batch.stamped(Origin::Service(self.generation), self.clock.now())
     }
 
+    fn poll_event(&mut self, cx: &mut std::task::Context<'_>) -> Poll<Option<Event>> {
+        loop {
+            // Before each message: its sender may have joined since the last look.
+            if let Some(event) = self.next_change() {
+                return Poll::Ready(Some(event));
+            }
+            if let Some(held) = self.held.take() {
+                match held.message.sender().cloned() {
+                    Some(client) => return Poll::Ready(Some(Event::Message(client, held.message))),
+                    None => self.lost += 1,
+                }
+                continue;
+            }
+            match self.inbox.poll_recv(cx) {
+                Poll::Ready(Received::Message(message)) => {
+                    let offset = self.inbox.next_offset() - 1;
+                    self.held = Some(Held { offset, message });
+                }
+                Poll::Ready(Received::Lagged(lost)) => self.lost += lost,
+                Poll::Pending => return self.poll_change(cx),
+            }
+        }
+    }
+
+    /// The position up to which the inbox is delivered.
+    fn received(&self) -> u64 {
+        let held = self.held.as_ref().map(|held| held.offset);
+        held.unwrap_or_else(|| self.inbox.next_offset())
+    }
+
+    /// The next join or leave that comes before the next message.
+    fn next_change(&self) -> Option<Event> {
+        let told = self.members.as_ref()?.next(self.received());
+        told.map(Event::from)
+    }
+
+    /// Polls for a join, a leave or the stop, once the inbox is empty.
+    fn poll_change(&mut self, cx: &mut std::task::Context<'_>) -> Poll<Option<Event>> {
+        if let Some(members) = &self.members
+            && let Poll::Ready(told) = members.poll_next(cx, self.received())
+        {
+            return Poll::Ready(Some(told.into()));
+        }
+        self.stop.poll_raised(cx).map(|()| None)
+    }
+
     fn poll_recv(&mut self, cx: &mut std::task::Context<'_>) -> Poll<Option<Message>> {
+        while self.next_change().is_some() {}
+        if let Some(held) = self.held.take() {
+            return Poll::Ready(Some(held.message));
+        }
         self.poll_inbox(cx, |inbox, cx| {
             inbox.poll_recv(cx).map(|received| match received {
                 Received::Message(message) => Ok(message),
@@ -196,6 +324,10 @@ impl Context {
     }
 
     fn poll_recv_batch(&mut self, cx: &mut std::task::Context<'_>) -> Poll<Option<Batch>> {
+        while self.next_change().is_some() {}
+        if let Some(held) = self.held.take() {
+            return Poll::Ready(Some(held.message.into()));
+        }
         self.poll_inbox(cx, Subscription::poll_batch)
     }
 

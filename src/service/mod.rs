@@ -5,14 +5,20 @@ use futures::future::{BoxFuture, FutureExt};
 
 mod context;
 mod echo;
+mod event;
+mod members;
 mod ping;
+mod roster;
 mod stop;
 mod timenow;
 
 pub(crate) use self::context::Seed;
 pub use self::context::{Context, Next};
 pub use self::echo::echo;
+pub use self::event::{Event, LeaveReason, NextEvent};
+pub(crate) use self::members::Members;
 pub use self::ping::ping;
+pub(crate) use self::roster::Leaving;
 pub(crate) use self::stop::Stop;
 pub use self::timenow::timenow;
 

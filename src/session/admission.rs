@@ -12,12 +12,13 @@ use super::tap_reporter::TapReporter;
 use crate::admission::permits::{Full, Permit};
 use crate::app::App;
 use crate::bus::{
-    Batch, ClientId, MessageBus, Origin, Publisher, ServiceName, SubscribeError, Topic,
+    About, Batch, ClientId, MessageBus, Origin, Publisher, Room, ServiceName, SubscribeError, Topic,
 };
+use crate::client::identity::Identity;
 use crate::client::peer::Peer;
 use crate::limits::{InboundPolicy, Limits};
-use crate::metrics::RefuseReason;
-use crate::registry::{JoinError, Lease, Refusal};
+use crate::metrics::{CloseReason, RefuseReason};
+use crate::registry::{JoinError, Lease, Refusal, RoomsFull};
 use crate::rt::{Instant, Runtime, WorkerId};
 use crate::wire::{Deflate, Frames, Inflation};
 
@@ -75,17 +76,34 @@ pub enum AdmitError {
 }
 
 impl AdmitError {
-    /// The reason by which the refusal is counted; `None` for an unknown service, which is not
-    /// counted as a refusal.
+    /// The reason by which the refusal is counted; `None` for a name of no service and no room,
+    /// which is not counted as a refusal.
     fn reason(&self) -> Option<RefuseReason> {
         match self {
-            Self::Join(JoinError::Unknown) => None,
-            Self::Join(JoinError::Refused(Refusal::Draining)) => Some(RefuseReason::Draining),
-            Self::Join(JoinError::Refused(Refusal::Failed { .. })) => Some(RefuseReason::Failed),
+            Self::Join(error) => Self::reason_of_join(error),
             Self::Subscribe(_) => Some(RefuseReason::Topics),
             Self::TooManySessions { .. } => Some(RefuseReason::Sessions),
             Self::TooManyOfAddress { .. } => Some(RefuseReason::SessionsPerAddress),
             Self::TooManyOfSubject { .. } => Some(RefuseReason::SessionsPerSubject),
+        }
+    }
+
+    fn reason_of_join(error: &JoinError) -> Option<RefuseReason> {
+        match error {
+            JoinError::BadKey(_)
+            | JoinError::KeyMissing(_)
+            | JoinError::Unknown
+            | JoinError::WithoutRooms(_) => None,
+            JoinError::Refused(Refusal::Draining) => Some(RefuseReason::Draining),
+            JoinError::Refused(Refusal::Failed { .. }) => Some(RefuseReason::Failed),
+            JoinError::Refused(Refusal::Full { .. }) => Some(RefuseReason::Clients),
+            JoinError::RoomsFull(RoomsFull::InAll { .. }) => Some(RefuseReason::Rooms),
+            JoinError::RoomsFull(RoomsFull::OfAddress { .. }) => {
+                Some(RefuseReason::RoomsPerAddress)
+            }
+            JoinError::RoomsFull(RoomsFull::OfSubject { .. }) => {
+                Some(RefuseReason::RoomsPerSubject)
+            }
         }
     }
 }
@@ -101,7 +119,17 @@ impl<R: Runtime> Admission<R> {
         Self::request_as(app, service, Peer::default())
     }
 
-    /// Admits a client to a service.
+    /// Admits a client to a service; see [`request_room`](Self::request_room).
+    ///
+    /// # Errors
+    ///
+    /// The errors of [`request_room`](Self::request_room).
+    pub fn request_as(app: &App<R>, service: &str, peer: Peer) -> Result<Self, AdmitError> {
+        let room = app.registry().room(service, None)?;
+        Self::request_room(app, &room, peer)
+    }
+
+    /// Admits a client to a service or room.
     ///
     /// The client is subscribed before it joins, and so before its service starts: it misses no
     /// message.
@@ -110,33 +138,43 @@ impl<R: Runtime> Admission<R> {
     ///
     /// When the service is unknown or takes no clients, or a limit is reached; the failed request
     /// then leaves nothing behind.
-    pub fn request_as(app: &App<R>, service: &str, peer: Peer) -> Result<Self, AdmitError> {
-        let admitted = Self::admit(app, service, peer);
+    pub fn request_room(app: &App<R>, room: &Room, peer: Peer) -> Result<Self, AdmitError> {
+        let admitted = Self::admit(app, room, peer);
         if let Some(reason) = admitted.as_ref().err().and_then(AdmitError::reason) {
             app.metrics().refused.add(reason);
         }
         admitted
     }
 
-    fn admit(app: &App<R>, service: &str, peer: Peer) -> Result<Self, AdmitError> {
-        let name = app.registry().name(service).ok_or(JoinError::Unknown)?;
+    fn admit(app: &App<R>, room: &Room, peer: Peer) -> Result<Self, AdmitError> {
         let policies = app.policies();
         let permit = app.permit(&peer).map_err(|full| Self::full(app, full))?;
         let client = app.next_client();
         let bus = app.bus();
-        let broadcast = bus.subscribe(&Topic::from_service_to_ws(name))?;
-        let direct = bus.subscribe(&Topic::from_service_to_client(name, client))?;
-        let lease = app.registry().join(service)?;
+        let broadcast = bus.subscribe(&Topic::from_service_to_ws(room))?;
+        let direct = bus.subscribe(&Topic::from_service_to_client(room, client))?;
+        let kind = room.kind();
+        let mut sender = LazySender::new(peer.identity.clone());
+        let has_members = app.registry().has_members(kind.as_str());
+        let member = has_members.then(|| {
+            let about = About {
+                address: peer.address,
+                query: peer.query.clone(),
+                since: app.rt().wall(),
+            };
+            sender.introduce(client, direct.topic(), about)
+        });
+        let lease = app.registry().join_room(room, &peer, member.as_ref())?;
         let membership = Membership {
             app: app.clone(),
-            sender: LazySender::new(peer.identity.clone()),
+            sender,
             egress: Egress {
                 tap_reporter: TapReporter::new(bus.clone(), client),
                 broadcast: Broadcast::new(broadcast),
                 direct,
                 since: lease.since(),
                 encoder: Encoder::Plain,
-                slow_consumer: policies.slow_consumer(name),
+                slow_consumer: policies.slow_consumer(kind),
                 outbox_bytes: u32::try_from(policies.limits.outbox_bytes).unwrap_or(u32::MAX),
                 compression: Compression::Plain,
             },
@@ -148,8 +186,8 @@ impl<R: Runtime> Admission<R> {
         };
         Ok(Self {
             membership,
-            message_bytes: policies.message_bytes(name),
-            inbound: policies.inbound(name),
+            message_bytes: policies.message_bytes(kind),
+            inbound: policies.inbound(kind),
             peer,
         })
     }
@@ -218,9 +256,14 @@ impl<R: Runtime> Admission<R> {
         self.membership.egress.tap_reporter.client()
     }
 
-    /// The service that the client has joined.
+    /// The service, or the kind of the room, that the client has joined.
     pub fn service(&self) -> &ServiceName {
-        self.membership.service()
+        self.membership.room().kind()
+    }
+
+    /// The room that the client has joined; a service is a room without a key.
+    pub fn room(&self) -> &Room {
+        self.membership.room()
     }
 
     /// The known facts about the client.
@@ -241,10 +284,19 @@ impl<R: Runtime> Membership<R> {
     /// The client, as the origin of its messages.
     #[inline]
     fn origin(&mut self) -> Origin {
+        self.lease.publishes();
         let egress = &self.egress;
         let (client, topic) = (egress.tap_reporter.client(), egress.direct.topic());
         let sender = self.sender.get_or_create(client, topic);
         Origin::Client(sender.clone())
+    }
+
+    /// Replaces the identity after the client has shown a fresh token.
+    pub(super) fn renew(&mut self, identity: Identity) {
+        self.sender.renew(identity);
+        if let Some(client) = self.sender.known() {
+            self.lease.renew(client);
+        }
     }
 
     /// The application that admitted the client.
@@ -252,14 +304,19 @@ impl<R: Runtime> Membership<R> {
         &self.app
     }
 
-    /// The service that the client has joined.
-    pub(super) fn service(&self) -> &ServiceName {
-        self.lease.service()
+    /// The room that the client has joined.
+    pub(super) fn room(&self) -> &Room {
+        self.lease.room()
     }
 
     /// Leaves the service, at once or after its answers, at `until` at the latest; messages that
     /// were published to the client may still be sent.
-    pub(super) fn part(self, until: Option<Instant>) -> (Parting<R>, Permit) {
+    pub(super) fn part(
+        mut self,
+        reason: CloseReason,
+        until: Option<Instant>,
+    ) -> (Parting<R>, Permit) {
+        self.lease.ends(reason);
         let answers = until.map(|until| Answers::new(self.lease, self.publisher, until));
         (Parting::new(self.egress, answers), self.permit)
     }

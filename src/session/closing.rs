@@ -85,7 +85,7 @@ impl<R: Runtime> Closing<R> {
         let timeout = planted::twice(Bug::CloseTooLong, limits.close_timeout);
         let (deadline, drain) = (now + timeout, limits.drain.code);
         let until = cause.is_heard_out().then(|| now + limits.turn_timeout());
-        let (parting, permit) = membership.part(until);
+        let (parting, permit) = membership.part(cause.reason(), until);
         let step = match cause.farewell(drain) {
             Farewell::Cut(frame) => {
                 parting.tell_unread();

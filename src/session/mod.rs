@@ -1,9 +1,9 @@
 //! A session: one client's socket, bridged to the bus by one task.
 //!
 //! ```text
-//!   socket -> Inlet -> messages at hand -> Publisher -> service:from-ws-to-service
-//!   socket <- Outbox <- Feed <-+- this client's <--------- service:from-service-to-ws:42
-//!                              +- all clients' <---------- service:from-service-to-ws
+//!   socket -> FrameReader -> PendingInbound -> Publisher -> service:from-ws-to-service
+//!   socket <- Outbox <- Egress <-+- direct <--------------- service:from-service-to-ws:42
+//!                                +- broadcast <------------ service:from-service-to-ws
 //! ```
 //!
 //! One poll serves both directions, and each wait has a deadline. The directions are independent,

@@ -82,7 +82,7 @@ impl<R: Runtime> Parting<R> {
         {
             self.answers = None;
         }
-        ready!(self.poll_feed(cx, io, metrics, now))?;
+        ready!(self.poll_egress(cx, io, metrics, now))?;
         if self.answers.is_some() {
             return Poll::Pending;
         }
@@ -90,7 +90,7 @@ impl<R: Runtime> Parting<R> {
     }
 
     /// Sends the messages published to the client.
-    fn poll_feed<S: AsyncWrite + Unpin>(
+    fn poll_egress<S: AsyncWrite + Unpin>(
         &mut self,
         cx: &mut Context<'_>,
         io: &mut ConnectionIo<S>,

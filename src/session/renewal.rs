@@ -30,7 +30,7 @@ impl Renewal {
         }
         let app = member.app();
         let ask = Ask {
-            service: member.service().clone(),
+            room: member.room().clone(),
             token: Some(token),
             wall: app.rt().wall(),
         };

@@ -1,6 +1,6 @@
 //! A client as the sender of messages.
 
-use crate::bus::{ClientId, Sender, Topic};
+use crate::bus::{About, Client, ClientId, Topic};
 use crate::client::identity::{ANONYMOUS, Identity};
 
 /// The identity of a client, and the sender record that its messages share; the first message
@@ -9,7 +9,8 @@ use crate::client::identity::{ANONYMOUS, Identity};
 pub(super) enum LazySender {
     /// The client has sent nothing yet; `None` if it is anonymous.
     Unsent(Option<Box<Identity>>),
-    Created(Sender),
+    /// The client has sent a message, or its service knows it.
+    Created(Client),
 }
 
 impl LazySender {
@@ -17,11 +18,26 @@ impl LazySender {
         Self::Unsent((identity != ANONYMOUS).then(|| Box::new(identity)))
     }
 
+    /// Creates the sender record before the first message, for a service that knows its clients.
+    pub(super) fn introduce(&mut self, id: ClientId, topic: &Topic, about: About) -> Client {
+        let client = Client::new(id, self.identity().clone(), topic.clone()).about(about);
+        *self = Self::Created(client.clone());
+        client
+    }
+
     /// The client's identity, from the credentials it has shown.
     pub(super) fn identity(&self) -> &Identity {
         match self {
             Self::Unsent(identity) => identity.as_deref().unwrap_or(&ANONYMOUS),
             Self::Created(sender) => sender.identity(),
+        }
+    }
+
+    /// The sender record, if there is one already.
+    pub(super) fn known(&self) -> Option<&Client> {
+        match self {
+            Self::Unsent(_) => None,
+            Self::Created(client) => Some(client),
         }
     }
 
@@ -36,7 +52,7 @@ impl LazySender {
     /// The sender record of the client's messages: its number and the topic that this client alone
     /// reads.
     #[inline]
-    pub(super) fn get_or_create(&mut self, client: ClientId, topic: &Topic) -> &Sender {
+    pub(super) fn get_or_create(&mut self, client: ClientId, topic: &Topic) -> &Client {
         loop {
             match self {
                 Self::Unsent(_) => self.create(client, topic),
@@ -48,7 +64,7 @@ impl LazySender {
     /// Creates the sender record, at the first message.
     #[cold]
     fn create(&mut self, client: ClientId, topic: &Topic) {
-        *self = Self::Created(Sender::new(client, self.identity().clone(), topic.clone()));
+        *self = Self::Created(Client::new(client, self.identity().clone(), topic.clone()));
     }
 }
 
@@ -71,7 +87,7 @@ mod tests {
         sender.renew(named("alice"));
         assert_eq!(sender.identity(), &named("alice"));
         let first = sender.get_or_create(ClientId::new(7), &topic).clone();
-        assert_eq!((first.client(), first.topic()), (ClientId::new(7), &topic));
+        assert_eq!((first.id(), first.topic()), (ClientId::new(7), &topic));
         assert_eq!(first.subject(), Some("alice"));
         assert_eq!(sender.get_or_create(ClientId::new(7), &topic), &first);
         sender.renew(named("bob"));

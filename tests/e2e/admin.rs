@@ -6,6 +6,7 @@ use std::process::Stdio;
 
 use busline::Context;
 use busline::server::{bind, serve_admin};
+use busline::service::echo;
 use serde_json::Value;
 use tokio::io::AsyncWriteExt;
 use tokio::process::Command;
@@ -106,7 +107,7 @@ fn exposed(text: &str) -> Families {
 
 #[tokio::test]
 async fn the_metrics_are_those_of_the_table() {
-    let server = Server::standard().await;
+    let server = Server::start(|app| app.service("echo", echo)?.room("chat", echo)).await;
     let operators = Operators::of(&server).await;
     let mut client = Client::connect(&server, "echo").await;
     client.round_trip("hello").await;

@@ -16,6 +16,7 @@ mod raw;
 
 mod http;
 
+mod rooms;
 mod services;
 
 mod deflate;

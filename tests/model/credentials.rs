@@ -76,6 +76,7 @@ fn join(crowd: &mut Crowd, token: &str) -> Peer {
 fn join_with_room(crowd: &mut Crowd, token: &str, room: usize) -> Peer {
     let who = Who {
         address: None,
+        query: None,
         identity: identity(token).expect("a good token"),
     };
     let admission = Admission::request_as(&crowd.app, "s", who).expect("admitted");

@@ -244,7 +244,7 @@ impl World {
             }
             Err(JoinError::Refused(Refusal::Draining)) => assert!(self.draining),
             Err(JoinError::Refused(Refusal::Failed { .. })) => assert!(failed && !self.draining),
-            Err(JoinError::Unknown) => panic!("the service is registered"),
+            Err(error) => panic!("the service has no other reason: {error}"),
         }
     }
 

@@ -5,7 +5,7 @@ use std::sync::atomic::{AtomicUsize, Ordering};
 use std::time::Duration;
 
 use busline::app::{App, RegisterError};
-use busline::bus::{ClientId, Message, MessageBus, Sender, Topic};
+use busline::bus::{Client, ClientId, Message, MessageBus, Topic};
 use busline::limits::LifecyclePolicy;
 use busline::limits::{SlowConsumer, Window};
 use busline::registry::{State, Status};
@@ -397,7 +397,7 @@ fn a_service_is_told_how_many_it_reaches_and_how_much_it_has_lost() {
 
 /// Tells the first client what others say, as long as it is there.
 async fn tells_the_first(mut ctx: Context) {
-    let mut first: Option<Sender> = None;
+    let mut first: Option<Client> = None;
     while let Some(message) = ctx.recv().await {
         let sender = message.sender().expect("a client's").clone();
         let reached = ctx.send_to(first.get_or_insert(sender), &message);

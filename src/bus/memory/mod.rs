@@ -7,10 +7,11 @@ use crate::bus::batch::Batch;
 use crate::bus::counts::{BusCounts, TopicStatus};
 use crate::bus::log::Log;
 use crate::bus::publisher::Publisher;
+use crate::bus::room::ServiceName;
 use crate::bus::subscription::Subscription;
 use crate::bus::tap::Tap;
 use crate::bus::taps::Tapped;
-use crate::bus::topic::{ClientId, ServiceName, Topic};
+use crate::bus::topic::{ClientId, Topic};
 use crate::bus::topics::{SubscribeError, Topics};
 use crate::limits::Window;
 use crate::sync::Arc;
@@ -131,6 +132,14 @@ impl InMemoryMessageBus {
         drop(map);
         topics.sort_by_cached_key(|status| status.topic.to_string());
         topics
+    }
+
+    /// The topic that only this client reads, while it is connected; takes time in proportion to
+    /// the number of topics.
+    pub(crate) fn topic_of_client(&self, client: ClientId) -> Option<Topic> {
+        let map = self.topics.lock();
+        let mut topics = map.states().map(|state| state.topic());
+        topics.find(|topic| topic.client() == Some(client)).cloned()
     }
 
     /// The number of subscribers of a topic.

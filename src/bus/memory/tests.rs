@@ -226,7 +226,7 @@ fn no_message_overtakes_one_for_which_there_is_no_room() {
 #[test]
 fn a_message_to_a_client_that_has_left_is_counted_as_gone_and_no_other_is() {
     let bus = InMemoryMessageBus::new(Window::default(), 3);
-    let service = "s".parse().expect("a valid name");
+    let service: ServiceName = "s".parse().expect("a valid name");
     let topic = Topic::from_service_to_client(&service, ClientId::new(7));
     let reader = bus.subscribe(&topic).expect("there is room");
     let publisher = bus.publisher(&topic);

@@ -4,8 +4,9 @@ use super::{Lifecycle, State};
 use crate::planted::{self, Bug};
 
 impl Lifecycle {
-    pub(super) fn check(&self) {
-        self.check_instances();
+    /// Checks the lifecycle after an event; `numbered_after` is the value from before the event.
+    pub(super) fn check(&self, numbered_after: u64) {
+        self.check_instances(numbered_after);
         self.check_clients();
         let max = self.policy.crashes_max.get() as usize;
         assert!(
@@ -15,7 +16,13 @@ impl Lifecycle {
         );
     }
 
-    fn check_instances(&self) {
+    /// The number of the last instance before this lifecycle's first one: 0, or that of an earlier
+    /// room.
+    pub(super) fn numbered_after(&self) -> u64 {
+        self.generation.number().wrapping_sub(self.counts.starts)
+    }
+
+    fn check_instances(&self, numbered_after: u64) {
         let counts = &self.counts;
         assert!(
             counts.starts == counts.exits + u64::from(self.has_instance()),
@@ -25,8 +32,9 @@ impl Lifecycle {
             self.state,
         );
         assert!(
-            counts.starts == self.generation.number(),
-            "the service has started {} instances, but the last one has number {}",
+            numbered_after.wrapping_add(counts.starts) == self.generation.number(),
+            "the service has started {} instances after number {numbered_after}, but the last one \
+             has number {}",
             counts.starts,
             self.generation,
         );

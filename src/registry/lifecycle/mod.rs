@@ -21,6 +21,7 @@
 //! says when the next [`Event::Timer`] is due.
 
 use std::collections::VecDeque;
+use std::sync::Arc;
 use std::time::Duration;
 
 use crate::bus::Generation;
@@ -31,7 +32,7 @@ use crate::rt::Instant;
 /// The state machine of one service.
 #[derive(Clone, Debug)]
 pub struct Lifecycle {
-    policy: LifecyclePolicy,
+    policy: Arc<LifecyclePolicy>,
     state: State,
     generation: Generation,
     clients: usize,
@@ -135,6 +136,11 @@ pub enum Effect {
 pub enum Refusal {
     /// The application stops.
     Draining,
+    /// The service has as many clients as it may.
+    Full {
+        /// The limit.
+        max: usize,
+    },
     /// The service crashed too often.
     Failed {
         /// The time after which the next start may be tried.
@@ -161,9 +167,9 @@ pub struct LifecycleCounts {
 
 impl Lifecycle {
     /// Makes a stopped service; `seed` feeds the jitter of its backoff.
-    pub fn new(policy: LifecyclePolicy, seed: u64) -> Self {
+    pub fn new(policy: impl Into<Arc<LifecyclePolicy>>, seed: u64) -> Self {
         Self {
-            policy,
+            policy: policy.into(),
             state: State::Stopped,
             generation: Generation::default(),
             clients: 0,
@@ -178,12 +184,20 @@ impl Lifecycle {
         }
     }
 
+    /// Numbers the instances from the one after `last`.
+    #[must_use]
+    pub fn after(mut self, last: Generation) -> Self {
+        self.generation = last;
+        self
+    }
+
     /// Applies an event at time `now` and returns the required action, if there is one.
     ///
     /// # Panics
     ///
     /// On an [`Event::Leave`] without a client, which a move-only lease cannot produce.
     pub fn on(&mut self, now: Instant, event: Event) -> Option<Effect> {
+        let numbered_after = self.numbered_after();
         let effect = match event {
             Event::Arrived => {
                 self.arrived += 1;
@@ -199,7 +213,7 @@ impl Lifecycle {
             Event::Timer => self.on_timer(now),
         };
         self.settle();
-        self.check();
+        self.check(numbered_after);
         effect
     }
 
@@ -213,7 +227,8 @@ impl Lifecycle {
         self.clients
     }
 
-    /// The generation of the last start; 0 before the first.
+    /// The generation of the last start; before the first start, 0 or the value given to
+    /// [`after`](Self::after).
     pub fn generation(&self) -> Generation {
         self.generation
     }
@@ -253,6 +268,11 @@ impl Lifecycle {
         !self.has_instance() && self.clients == 0
     }
 
+    /// Whether nothing is left to remember: no instance, no client, and no crash that bars a start.
+    pub fn is_over(&self) -> bool {
+        self.state == State::Stopped
+    }
+
     /// The time at which the next [`Event::Timer`] is due; `None` if no timer is needed.
     pub fn deadline(&self) -> Option<Instant> {
         match self.state {
@@ -272,6 +292,10 @@ impl Lifecycle {
     fn on_join(&mut self, now: Instant) -> Option<Effect> {
         if self.draining && !planted::is(Bug::DrainAdmits) {
             return self.refuse(Refusal::Draining);
+        }
+        let max = self.policy.clients_max;
+        if self.clients >= max {
+            return self.refuse(Refusal::Full { max });
         }
         match self.state {
             State::Failed { until } => {

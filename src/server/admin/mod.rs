@@ -14,9 +14,8 @@ use serde_json::{Value, json};
 
 use self::exposition::Format;
 use crate::app::App;
-use crate::bus::{ServiceName, TopicStatus};
+use crate::bus::TopicStatus;
 use crate::refusal::{Kept, Wrong};
-use crate::registry::{Crash, Registry, State as Phase};
 use crate::rt::Runtime;
 use crate::server::PeerAddress;
 use crate::server::connection::Connections;
@@ -24,6 +23,7 @@ use crate::server::gate::{Audience, Gate};
 use crate::server::routes::Shell;
 
 mod exposition;
+mod services;
 mod tap;
 
 /// Maximum number of topics in one response.
@@ -70,7 +70,7 @@ where
 /// [`hosts`](crate::app::Builder::hosts) of the application, and refuse pages of other sites.
 pub fn admin_routes<R: Runtime>(app: App<R>) -> Router {
     let routes = probes()
-        .route("/debug/services", get(services::<R>))
+        .route("/debug/services", get(services::services::<R>))
         .route("/debug/topics", get(topics::<R>))
         .route("/debug/tap", get(tap::tap::<R>))
         .route("/debug/refused", get(refused::<R>))
@@ -113,49 +113,6 @@ async fn metrics<R: Runtime>(State(app): State<App<R>>, headers: HeaderMap) -> R
     let format = Format::accepted(&headers);
     let media_type = [(header::CONTENT_TYPE, format.media_type())];
     (media_type, exposition::text(&app, format)).into_response()
-}
-
-async fn services<R: Runtime>(State(app): State<App<R>>) -> Response {
-    let registry = app.registry();
-    let services = registry.names().map(|name| service(&app, registry, name));
-    in_json(&Value::from_iter(services))
-}
-
-fn service<R: Runtime>(app: &App<R>, registry: &Registry<R>, name: &ServiceName) -> Value {
-    let Some(status) = registry.status(name.as_str()) else {
-        return Value::Null;
-    };
-    let now = app.rt().now();
-    let until = |until| f64_seconds(crate::rt::Instant::saturating_since(until, now));
-    let (state, seconds_left) = match status.state {
-        Phase::Backoff { until: at } => ("backoff", Some(until(at))),
-        Phase::Failed { until: at } => ("failed", Some(until(at))),
-        Phase::Lingering { until: at } => ("lingering", Some(until(at))),
-        Phase::Running => ("running", None),
-        Phase::Stopped => ("stopped", None),
-        Phase::Stopping { until: at } => ("stopping", at.map(until)),
-    };
-    json!({
-        "service": name.as_str(),
-        "state": state,
-        "seconds_left": seconds_left,
-        "generation": status.generation.number(),
-        "clients": status.clients,
-        "starts": status.counts.starts,
-        "restarts": status.counts.crashes,
-        "aborts": status.counts.aborts,
-        "refused": status.counts.refused,
-        "blocked": status.blocked,
-        "last_crash": registry.last_crash(name.as_str()).map(|crash| last_crash(&crash)),
-    })
-}
-
-fn last_crash(crash: &Crash) -> Value {
-    json!({
-        "generation": crash.generation.number(),
-        "reason": crash.reason,
-        "unix_seconds": unix_seconds(crash.at),
-    })
 }
 
 fn unix_seconds(at: SystemTime) -> Option<f64> {

@@ -2,9 +2,12 @@
 
 use std::time::{Duration, SystemTime};
 
+use percent_encoding::percent_decode_str;
 use serde_json::{Map, Value};
 
-/// Maximum number of names in `services` that are compared.
+use crate::bus::Room;
+
+/// Maximum number of names in `services`, and in `rooms`, that are compared.
 const GRANTS_MAX: usize = 256;
 
 /// The claims of a token.
@@ -18,6 +21,8 @@ pub(super) struct Claims {
     expires: SystemTime,
     /// Names of services, or prefixes of names followed by `*`.
     services: Vec<String>,
+    /// Channels of rooms with percent-encoded keys, or `kind:*`.
+    rooms: Vec<String>,
 }
 
 /// The required claims.
@@ -61,6 +66,7 @@ impl Claims {
             // A token without an end could never be revoked.
             expires: date(&claims, "exp")?.ok_or(ClaimError::Malformed("exp"))?,
             services: texts(&claims, "services")?,
+            rooms: texts(&claims, "rooms")?,
         })
     }
 
@@ -96,14 +102,33 @@ impl Claims {
         Ok(end)
     }
 
+    /// Whether the token grants this service or room; the claim for the one never grants the other.
+    pub(super) fn grant(&self, room: &Room) -> bool {
+        if room.key().is_empty() {
+            self.grant_service(room.kind().as_str())
+        } else {
+            let mut rooms = self.rooms.iter().take(GRANTS_MAX);
+            rooms.any(|granted| is_room(granted, room))
+        }
+    }
+
     /// Whether the token grants this service, by its name or by a prefix followed by `*`.
-    pub(super) fn grant(&self, service: &str) -> bool {
+    fn grant_service(&self, service: &str) -> bool {
         let mut services = self.services.iter().take(GRANTS_MAX);
         services.any(|granted| match granted.strip_suffix('*') {
             Some(start) => service.starts_with(start),
             None => granted == service,
         })
     }
+}
+
+/// Whether a name of the claim `rooms` is this room, or `kind:*` of its kind.
+fn is_room(granted: &str, room: &Room) -> bool {
+    let Some((kind, key)) = granted.split_once(':') else {
+        return false;
+    };
+    // A `*` that belongs to a key is encoded as `%2A`.
+    kind == room.kind().as_str() && (key == "*" || percent_decode_str(key).eq(room.key().bytes()))
 }
 
 fn text(claims: &Map<String, Value>, name: &'static str) -> Result<Option<String>, ClaimError> {
@@ -232,8 +257,10 @@ mod tests {
     #[test]
     fn a_token_grants_what_it_names_and_what_starts_as_it_says() {
         let grant = |services: &str, service: &str| {
-            let json = format!(r#"{{"exp":1,"services":{services}}}"#);
-            Claims::parse(&json).expect("claims").grant(service)
+            let json = format!(r#"{{"exp":1,"services":{services},"rooms":"*"}}"#);
+            Claims::parse(&json)
+                .expect("claims")
+                .grant(&room(service, ""))
         };
         let some = r#"["chat","room-*"]"#;
         for service in ["chat", "room-1", "room-"] {
@@ -244,6 +271,40 @@ mod tests {
         }
         assert!(grant(r#""*""#, "anything"));
         assert!(!grant("[]", "chat"));
-        assert!(!Claims::parse(r#"{"exp":1}"#).expect("claims").grant("chat"));
+        let none = Claims::parse(r#"{"exp":1}"#).expect("claims");
+        assert!(!none.grant(&room("chat", "")));
+    }
+
+    fn room(kind: &str, key: &str) -> Room {
+        let kind = kind.parse().expect("a name");
+        if key.is_empty() {
+            return Room::from(&kind);
+        }
+        Room::new(&kind, key).expect("a key")
+    }
+
+    #[test]
+    fn a_token_grants_the_rooms_that_it_names_and_those_of_a_kind() {
+        let json = r#"{"exp":1,"services":"*","rooms":
+            ["chat:42","chat:a%2Ab","chat:a%20b","chat:c%3Ad","chat:100%25","game:*","x","y:b*"]}"#;
+        let claims = Claims::parse(json).expect("claims");
+        let granted = ["42", "a*b", "a b", "c:d", "100%"].map(|key| ("chat", key));
+        for (kind, key) in granted.into_iter().chain([("game", "any"), ("game", "$x")]) {
+            assert!(claims.grant(&room(kind, key)), "{kind}:{key}");
+        }
+        for (kind, key) in [
+            ("chat", "4"),
+            ("chat", "421"),
+            ("chat", "a%2Ab"),
+            ("chat", "axb"),
+            ("games", "any"),
+            ("x", "1"),
+            ("y", "bc"),
+        ] {
+            assert!(!claims.grant(&room(kind, key)), "{kind}:{key}");
+        }
+        let services = Claims::parse(r#"{"exp":1,"services":"*"}"#).expect("claims");
+        assert!(!services.grant(&room("chat", "42")));
+        assert!(!claims.grant(&room("chat", "")) || services.grant(&room("chat", "")));
     }
 }

@@ -30,16 +30,17 @@ pub use self::keys::{KeyError, Keys};
 use self::parts::Parts;
 use self::published::News;
 pub use self::remote::Remote;
-pub(super) use self::token::find;
+pub(super) use self::token::{find, query_without_token};
 
-/// The clients that may join a service.
+/// The clients that may join a service or a room; a room whose key begins with `$` needs a grant in
+/// any case.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub enum Join {
     /// Any client; a token that the client shows is checked nevertheless.
     Anyone,
     /// Clients with a valid token.
     Authenticated,
-    /// Clients whose token names the service in its `services`.
+    /// Clients whose token names the service in its `services`, or the room in its `rooms`.
     #[default]
     Granted,
 }
@@ -187,18 +188,22 @@ impl Jwt {
     }
 
     fn decide(&self, ask: &Ask) -> Decision {
-        let join = self.join(&ask.service);
+        let room = &ask.room;
+        let join = if room.needs_grant() {
+            Join::Granted
+        } else {
+            self.join(room.kind())
+        };
         let Some(token) = &ask.token else {
             return Decision::Made(match join {
                 Join::Anyone => Ok(Identity::anonymous()),
                 Join::Authenticated | Join::Granted => Err(Denied::Unauthorized),
             });
         };
-        let service = ask.service.as_str();
         let checked = match self.check(token.reveal(), ask.wall) {
             Ok(checked) => checked,
             Err(error) => {
-                debug!(service, %error, "a token is not believed");
+                debug!(service = %room, %error, "a token is not believed");
                 return match (error, &self.remote) {
                     (TokenError::UnknownKey, Some(remote)) => Decision::NeedsKeys(remote.clone()),
                     _ => Decision::Made(Err(Denied::Unauthorized)),
@@ -206,7 +211,7 @@ impl Jwt {
             }
         };
         Decision::Made(match join {
-            Join::Granted if !checked.claims.grant(service) => Err(Denied::Forbidden),
+            Join::Granted if !checked.claims.grant(room) => Err(Denied::Forbidden),
             Join::Anyone | Join::Authenticated | Join::Granted => Ok(checked.identity),
         })
     }

@@ -9,6 +9,7 @@ use jsonwebtoken::{Algorithm, EncodingKey};
 
 use super::keys::SECRET_BYTES_MIN;
 use super::*;
+use crate::bus::Room;
 use crate::limits::TOKEN_KEYS_MAX;
 
 const SECRET: &[u8] = b"0123456789abcdef0123456789abcdef";
@@ -258,14 +259,11 @@ fn what_is_no_public_key_is_named() {
 }
 
 fn ask(jwt: &Jwt, service: &str, token: Option<&str>) -> Result<Identity, Denied> {
-    let service = service.parse().expect("a name");
+    let service: ServiceName = service.parse().expect("a name");
+    let room = Room::from(&service);
     let token = token.map(crate::client::identity::Token::new);
     let wall = wall();
-    let ask = Ask {
-        service,
-        token,
-        wall,
-    };
+    let ask = Ask { room, token, wall };
     match jwt.decide(&ask) {
         Decision::Made(decision) => decision,
         Decision::NeedsKeys(remote) => panic!("nothing is fetched from {}", remote.url()),

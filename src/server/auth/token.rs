@@ -8,6 +8,9 @@ use crate::server::subprotocols;
 /// The prefix of a subprotocol that carries a token, which a browser can send.
 const SUBPROTOCOL: &str = "bearer.";
 
+/// The beginning of the pair in a query that carries a token.
+const IN_QUERY: &str = "token=";
+
 /// The token of a request: from `Authorization: Bearer`, or the subprotocol `bearer.<token>`, or
 /// `?token=`, in this order.
 pub(in crate::server) fn find(headers: &HeaderMap, uri: &Uri) -> Option<Token> {
@@ -16,12 +19,19 @@ pub(in crate::server) fn find(headers: &HeaderMap, uri: &Uri) -> Option<Token> {
     let subprotocol =
         || subprotocols::listed(headers).find_map(|name| name.strip_prefix(SUBPROTOCOL));
     let query = || {
-        uri.query()?
-            .split('&')
-            .find_map(|pair| pair.strip_prefix("token="))
+        let mut pairs = uri.query()?.split('&');
+        pairs.find_map(|pair| pair.strip_prefix(IN_QUERY))
     };
     let token = header.or_else(subprotocol).or_else(query)?;
     Some(Token::new(token))
+}
+
+/// The query of a request without its token, which is a secret; `None` if nothing else is in it.
+pub(in crate::server) fn query_without_token(uri: &Uri) -> Option<String> {
+    let pairs = uri.query()?.split('&');
+    let others: Vec<_> = pairs.filter(|pair| !pair.starts_with(IN_QUERY)).collect();
+    let query = others.join("&");
+    (!query.is_empty()).then_some(query)
 }
 
 /// The token in a value of `Authorization`; the scheme is case-insensitive.

@@ -373,6 +373,7 @@ impl Config {
 
 fn policy(keys: &ServiceKeys) -> ServicePolicy {
     ServicePolicy {
+        members: false,
         lifecycle: LifecyclePolicy {
             linger: keys.linger.get(),
             stop_grace: keys.stop_grace.get(),

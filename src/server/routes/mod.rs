@@ -1,4 +1,4 @@
-//! The routes: `/`, `/healthz`, `/ws/{service}`.
+//! The routes: `/`, `/healthz`, `/ws/{service}`, `/ws/{kind}/{key}`.
 
 use std::net::SocketAddr;
 use std::time::Duration;
@@ -6,14 +6,15 @@ use std::time::Duration;
 use axum::Router;
 use axum::extract::rejection::{NestedPathRejection, PathRejection};
 use axum::extract::{ConnectInfo, NestedPath, Path, Request, State};
+use axum::handler::Handler;
 use axum::http::{HeaderMap, StatusCode, header};
 use axum::response::{IntoResponse, Response};
-use axum::routing::get;
+use axum::routing::{MethodRouter, get};
 use futures::future::{Either, select};
 
 use crate::admission::authorize::{Ask, Denied};
 use crate::app::App;
-use crate::bus::ServiceName;
+use crate::bus::Room;
 use crate::client::identity::Identity;
 use crate::client::peer::Peer;
 use crate::limits::TOKEN_BYTES_MAX;
@@ -83,7 +84,9 @@ impl<R: Runtime> Shell<R> {
             .route("/", get(index))
             .route("/healthz", get(async || "ok\n"))
             // axum would answer HEAD like GET without the body, but an upgrade has no body.
-            .route("/ws/{service}", get(join).head(only_get).fallback(only_get))
+            .route("/ws/{service}", upgrade(join_service))
+            .route("/ws/{kind}/", upgrade(join_no_key))
+            .route("/ws/{kind}/{key}", upgrade(join_room))
             .fallback(not_found);
         Gate::before(&self.app, Audience::Clients, routes).with_state(self.clone())
     }
@@ -95,7 +98,7 @@ async fn index<R: Runtime>(
     headers: HeaderMap,
 ) -> Response {
     let nest = nested.as_ref().map_or("", NestedPath::as_str);
-    index_page::index(shell.app.registry().names(), nest, &headers)
+    index_page::index(shell.app.registry(), nest, &headers)
 }
 
 async fn only_get() -> Response {
@@ -107,18 +110,63 @@ async fn not_found() -> Response {
     (StatusCode::NOT_FOUND, text).into_response()
 }
 
-/// Admits a client to a service and upgrades its connection.
-async fn join<R: Runtime>(
+/// Serves GET by this handler, and refuses other methods.
+fn upgrade<R, H, T>(join: H) -> MethodRouter<Shell<R>>
+where
+    R: Runtime,
+    H: Handler<T, Shell<R>>,
+    T: 'static,
+{
+    // axum would answer HEAD like GET without the body, but an upgrade has no body.
+    get(join).head(only_get).fallback(only_get)
+}
+
+/// Admits a client to a service.
+async fn join_service<R: Runtime>(
     State(shell): State<Shell<R>>,
     service: Result<Path<String>, PathRejection>,
-    mut request: Request,
+    request: Request,
 ) -> Response {
     // A path that is not UTF-8 names no service.
-    let Ok(Path(service)) = service else {
-        return unknown(&shell.app);
-    };
-    let Some(service) = shell.app.registry().name(&service).cloned() else {
-        return unknown(&shell.app);
+    let service = service.map_err(|_| JoinError::Unknown);
+    let registry = shell.app.registry();
+    let room = service.and_then(|Path(service)| registry.room(&service, None));
+    join(shell, room, request).await
+}
+
+/// Refuses a client whose path has an empty key.
+async fn join_no_key<R: Runtime>(
+    State(shell): State<Shell<R>>,
+    kind: Result<Path<String>, PathRejection>,
+    request: Request,
+) -> Response {
+    let kind = kind.map_err(|_| JoinError::Unknown);
+    let registry = shell.app.registry();
+    let room = kind.and_then(|Path(kind)| registry.room(&kind, Some("")));
+    join(shell, room, request).await
+}
+
+/// Admits a client to a room.
+async fn join_room<R: Runtime>(
+    State(shell): State<Shell<R>>,
+    path: Result<Path<(String, String)>, PathRejection>,
+    request: Request,
+) -> Response {
+    let path = path.map_err(|_| JoinError::Unknown);
+    let registry = shell.app.registry();
+    let room = path.and_then(|Path((kind, key))| registry.room(&kind, Some(&key)));
+    join(shell, room, request).await
+}
+
+/// Admits a client and upgrades its connection.
+async fn join<R: Runtime>(
+    shell: Shell<R>,
+    room: Result<Room, JoinError>,
+    mut request: Request,
+) -> Response {
+    let room = match room {
+        Ok(room) => room,
+        Err(error) => return refused(&shell.app, &error.into()),
     };
     if !is_allowed(&shell.app, &request) {
         shell.app.metrics().refused.add(RefuseReason::Origin);
@@ -130,12 +178,12 @@ async fn join<R: Runtime>(
         Ok(handshake) => handshake.without_extensions(),
         Err(error) => return no_handshake(&shell.app, error, request),
     };
-    let identity = match authorize(&shell.app, ask(&shell.app, &service, &request)).await {
+    let identity = match authorize(&shell.app, ask(&shell.app, &room, &request)).await {
         Ok(identity) => identity,
         Err(denied) => return not_authorized(&shell.app, denied),
     };
     let peer = peer(&shell.app, &request, identity);
-    let admission = match Admission::request_as(&shell.app, service.as_str(), peer) {
+    let admission = match Admission::request_room(&shell.app, &room, peer) {
         Ok(admission) => admission,
         Err(error) => return refused(&shell.app, &error),
     };
@@ -158,10 +206,10 @@ fn no_handshake<R: Runtime>(app: &App<R>, error: HandshakeError, request: Reques
     error.into_response()
 }
 
-/// The client's request for a decision: the service and the token.
-fn ask<R: Runtime>(app: &App<R>, service: &ServiceName, request: &Request) -> Ask {
+/// The client's request for a decision: the room and the token.
+fn ask<R: Runtime>(app: &App<R>, room: &Room, request: &Request) -> Ask {
     Ask {
-        service: service.clone(),
+        room: room.clone(),
         token: auth::find(request.headers(), request.uri()),
         wall: app.rt().wall(),
     }
@@ -217,37 +265,56 @@ fn peer<R: Runtime>(app: &App<R>, request: &Request, identity: Identity) -> Peer
     let connection = connection.map(|ConnectInfo(address)| address.ip());
     Peer {
         address: client_address(connection, request.headers(), &app.limits().proxies),
+        query: auth::query_without_token(request.uri()).map(Into::into),
         identity,
     }
 }
 
 fn unknown<R: Runtime>(app: &App<R>) -> Response {
-    let names: Vec<_> = app.registry().names().map(ServiceName::as_str).collect();
-    let text = format!(
-        "there is no such service; there are: {}\n",
-        names.join(", ")
-    );
-    (StatusCode::NOT_FOUND, text).into_response()
+    let paths: Vec<_> = app.registry().paths("<key>").collect();
+    not_there(&format!(
+        "there is no such service; there are: {}",
+        paths.join(", ")
+    ))
+}
+
+fn not_there(text: &str) -> Response {
+    (StatusCode::NOT_FOUND, format!("{text}\n")).into_response()
 }
 
 fn refused<R: Runtime>(app: &App<R>, error: &AdmitError) -> Response {
+    let second = Duration::from_secs(1);
     let (text, retry_after) = match error {
         AdmitError::Join(JoinError::Unknown) => return unknown(app),
-        AdmitError::Join(JoinError::Refused(Refusal::Draining)) => (
-            "the server is going away".to_owned(),
-            Duration::from_secs(1),
-        ),
+        AdmitError::Join(error @ JoinError::BadKey(_)) => {
+            return not_there(&format!("{error}; {KEYS}"));
+        }
+        AdmitError::Join(error @ (JoinError::KeyMissing(_) | JoinError::WithoutRooms(_))) => {
+            return not_there(&error.to_string());
+        }
+        AdmitError::Join(JoinError::Refused(Refusal::Draining)) => {
+            ("the server is going away".to_owned(), second)
+        }
         AdmitError::Join(JoinError::Refused(Refusal::Failed { retry_after })) => (
             "the service failed and takes no clients for a while".to_owned(),
             *retry_after,
         ),
-        AdmitError::Subscribe(_)
+        AdmitError::Join(JoinError::Refused(Refusal::Full { max })) => {
+            (format!("all {max} places here are taken"), second)
+        }
+        AdmitError::Join(JoinError::RoomsFull(_))
+        | AdmitError::Subscribe(_)
         | AdmitError::TooManySessions { .. }
         | AdmitError::TooManyOfAddress { .. }
-        | AdmitError::TooManyOfSubject { .. } => (error.to_string(), Duration::from_secs(1)),
+        | AdmitError::TooManyOfSubject { .. } => (error.to_string(), second),
     };
     unavailable(retry_after, format!("{text}\n"))
 }
+
+/// The rule for keys, for a client that broke it.
+const KEYS: &str = "a key is one part of the path, 1 to 255 characters from space to `~` \
+                    (255 together with the name before it and a `:`), percent-encoded: \
+                    `a/b` is `a%2Fb`";
 
 /// Asks the client to retry, after whole seconds, rounded up, at least one.
 fn unavailable(retry_after: Duration, text: String) -> Response {

@@ -25,9 +25,9 @@ impl Authorize for Undecided {
 async fn a_decision_who_may_join_has_as_long_as_a_handshake() {
     let app = App::builder(Tokio::current()).authorize(Undecided);
     let app = app.service("echo", echo).expect("it is valid").build();
-    let name = app.registry().name("echo").cloned();
+    let room = app.registry().room("echo", None).expect("it is there");
     let ask = || Ask {
-        service: name.clone().expect("it is there"),
+        room: room.clone(),
         token: None,
         wall: app.rt().wall(),
     };

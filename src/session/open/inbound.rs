@@ -202,13 +202,13 @@ impl<R: Runtime> Open<R> {
                 let wall = self.admission().app().rt().wall();
                 self.expiry = Expiry::new(&identity, wall, now);
                 self.is_timed_anew = true;
-                let sender = &mut self.admission_mut().sender;
+                let member = self.admission_mut();
                 // A token for another subject is refused: the limits of this session are counted
                 // for the subject that it was admitted with.
-                if identity.subject != sender.identity().subject {
+                if identity.subject != member.sender.identity().subject {
                     return Poll::Ready(Some(Cause::Denied));
                 }
-                sender.renew(identity);
+                member.renew(identity);
                 subprotocol::RENEWED
             }
             Some(Err(Denied::Unavailable { .. })) => subprotocol::UNDECIDED,

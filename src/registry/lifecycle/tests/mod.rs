@@ -10,12 +10,16 @@ mod walks;
 /// A client leaves that had not reported its arrival.
 const LEAVE: Event = Event::Leave { has_arrived: false };
 
+/// Few enough for the enumeration to reach.
+const CLIENTS_MAX: usize = 3;
+
 fn at(millis: u64) -> Instant {
     Instant::from_start(Duration::from_millis(millis))
 }
 
 fn policy(linger: u64) -> LifecyclePolicy {
     LifecyclePolicy {
+        clients_max: CLIENTS_MAX,
         linger: Duration::from_millis(linger),
         stop_grace: Duration::from_millis(50),
         backoff_min: Duration::from_millis(10),

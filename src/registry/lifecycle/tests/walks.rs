@@ -207,6 +207,9 @@ impl World {
                         let state = self.lifecycle.state();
                         assert_eq!(state, State::Failed { until: due });
                     }
+                    Refusal::Full { max } => {
+                        assert_eq!((self.leases, max), (CLIENTS_MAX, CLIENTS_MAX));
+                    }
                 }
             }
         }
@@ -216,6 +219,9 @@ impl World {
     fn check(&self) {
         let lifecycle = &self.lifecycle;
         assert_eq!(lifecycle.clients(), self.leases, "the leases are the count");
+        assert!(self.leases <= CLIENTS_MAX, "one client too many");
+        let is_over = self.leases == 0 && lifecycle.deadline().is_none() && self.instance.is_none();
+        assert_eq!(lifecycle.is_over(), is_over);
         assert_eq!(lifecycle.has_instance(), self.instance.is_some());
         assert_eq!(lifecycle.generation(), self.generation);
         assert_eq!(lifecycle.is_draining(), self.draining);
@@ -289,6 +295,7 @@ fn edges() -> impl Strategy<Value = LifecyclePolicy> {
     let crashes_max = prop::sample::select(vec![1, 2, u32::MAX]);
     let times = prop::array::uniform6(prop::sample::select(times.to_vec()));
     (times, crashes_max).prop_map(|(times, crashes_max)| LifecyclePolicy {
+        clients_max: CLIENTS_MAX,
         linger: times[0],
         stop_grace: times[1],
         backoff_min: times[2],

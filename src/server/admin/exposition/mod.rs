@@ -11,7 +11,7 @@ use prometheus_client::registry::Registry;
 use crate::app::{App, Counts};
 use crate::histogram::{BOUNDS, HistogramCounts, bound};
 use crate::metrics::{CloseReason, DisplaceReason, RefuseReason};
-use crate::registry::ServiceStatus;
+use crate::registry::KindStatus;
 use crate::rt::Runtime;
 use crate::server::accept::{MediaType, prefers};
 
@@ -103,7 +103,8 @@ fn plain(open_metrics: &str) -> String {
 #[derive(Debug)]
 struct Snapshot {
     counts: Counts,
-    services: Vec<(String, ServiceStatus)>,
+    services: Vec<(String, KindStatus)>,
+    rooms: Labelled,
     is_draining: bool,
 }
 
@@ -130,12 +131,16 @@ impl Snapshot {
     fn of<R: Runtime>(app: &App<R>) -> Self {
         let registry = app.registry();
         let status = |name: &crate::bus::ServiceName| {
-            let status = registry.status(name.as_str())?;
+            let status = registry.kind_status(name.as_str())?;
             Some((name.to_string(), status))
         };
+        let services: Vec<_> = registry.names().filter_map(status).collect();
+        let kinds = services.iter().filter(|(name, _)| registry.has_rooms(name));
+        let rooms = kinds.map(|(name, status)| (name.clone(), status.rooms as u64));
         Self {
             counts: app.counts(),
-            services: registry.names().filter_map(status).collect(),
+            rooms: rooms.collect(),
+            services,
             is_draining: app.is_draining(),
         }
     }
@@ -330,20 +335,21 @@ impl Snapshot {
     }
 
     fn services(&self) -> Vec<Family> {
-        let each = |value: fn(&ServiceStatus) -> u64| -> Labelled {
+        let each = |value: fn(&KindStatus) -> u64| -> Labelled {
             let services = self.services.iter();
             services
                 .map(|(name, status)| (name.clone(), value(status)))
                 .collect()
         };
+        let rooms = self.rooms.clone();
+        let rooms = gauges("rooms", "Rooms of a kind at present", "service", rooms);
         let gauges = |name, help, value| gauges(name, help, "service", each(value));
         let counters = |name, help, value| counters(name, help, "service", each(value));
         vec![
-            gauges("service_clients", "Clients of a service", |s| {
-                s.clients as u64
-            }),
-            gauges("service_running", "1 while an instance exists", |s| {
-                s.counts.starts - s.counts.exits
+            rooms,
+            gauges("service_clients", "Clients of a service", |s| s.clients),
+            gauges("service_running", "Instances that exist", |s| {
+                s.counts.starts.saturating_sub(s.counts.exits)
             }),
             counters("service_starts", "Instances started", |s| s.counts.starts),
             counters("service_crashes", "Instances crashed", |s| s.counts.crashes),

@@ -4,9 +4,9 @@ use std::collections::BTreeMap;
 use std::time::Duration;
 
 use super::*;
-use crate::bus::{BusCounts, Generation, TopicCounts};
+use crate::bus::{BusCounts, TopicCounts};
 use crate::metrics::{DisplaceReason, SessionCounts};
-use crate::registry::{LifecycleCounts, State};
+use crate::registry::LifecycleCounts;
 
 /// The first value of the counters by close reason; below, by refuse and by displace reason.
 const CLOSED: u64 = 1_000;
@@ -67,10 +67,9 @@ fn bus() -> BusCounts {
     }
 }
 
-fn service() -> ServiceStatus {
-    ServiceStatus {
-        state: State::Running,
-        generation: Generation::new(300),
+fn service() -> KindStatus {
+    KindStatus {
+        rooms: 1,
         clients: 301,
         counts: LifecycleCounts {
             starts: 302,
@@ -94,6 +93,7 @@ fn snapshot() -> Snapshot {
             log_lines_dropped: 403,
         },
         services: vec![("echo".to_owned(), service())],
+        rooms: vec![("chat".to_owned(), 309)],
         is_draining: true,
     }
 }
@@ -129,6 +129,7 @@ fn expected() -> BTreeMap<String, String> {
         ("read_pauses_total", 112),
         ("received_bytes_total", 105),
         ("sent_bytes_total", 107),
+        ("rooms{service=\"chat\"}", 309),
         ("service_aborts_total{service=\"echo\"}", 305),
         ("service_blocked_total{service=\"echo\"}", 308),
         ("service_clients{service=\"echo\"}", 301),

@@ -42,38 +42,37 @@ pub(super) async fn tap<R: Runtime>(
             return (StatusCode::BAD_REQUEST, text).into_response();
         }
     };
-    if let Tapped::Client(client) = tapped
-        && !is_connected(&app, client)
-    {
-        let text = format!("no client {client} is connected\n");
-        return (StatusCode::NOT_FOUND, text).into_response();
-    }
+    let watched = match &tapped {
+        Tapped::Client(client) => app.bus().topic_of_client(*client).ok_or(client),
+        Tapped::Topic(topic) => Ok(topic.clone()),
+    };
+    let watched = match watched {
+        Ok(topic) => topic,
+        Err(client) => {
+            let text = format!("no client {client} is connected\n");
+            return (StatusCode::NOT_FOUND, text).into_response();
+        }
+    };
     if app.bus().taps() >= TAPS_MAX {
         let text = "there are as many taps as there may be\n";
         return (StatusCode::SERVICE_UNAVAILABLE, text).into_response();
     }
     match app.bus().tap(tapped.clone()) {
         Ok(tap) => {
-            let live = Live::new(app, tapped, tap, deadline.map(|Extension(given)| given));
+            let deadline = deadline.map(|Extension(given)| given);
+            let live = Live::new(app, tapped, watched, tap, deadline);
             Sse::new(unfold(live, Live::next)).into_response()
         }
         Err(error) => (StatusCode::SERVICE_UNAVAILABLE, format!("{error}\n")).into_response(),
     }
 }
 
-/// Whether a client has a session, or is about to have one.
-fn is_connected<R: Runtime>(app: &App<R>, client: ClientId) -> bool {
-    let mut services = app.registry().names();
-    services.any(|name| {
-        let own = Topic::from_service_to_client(name, client);
-        app.bus().subscribers(&own) > 0
-    })
-}
-
 /// A tap as a response; its reader may be gone or may have stopped reading.
 struct Live<R: Runtime> {
     app: App<R>,
     tapped: Tapped,
+    /// The tapped topic, or the topic that the tapped client alone reads.
+    watched: Topic,
     tap: Tap,
     /// The deadline of the connection, if our own accept loop serves it.
     deadline: Option<Deadline>,
@@ -83,11 +82,18 @@ struct Live<R: Runtime> {
 }
 
 impl<R: Runtime> Live<R> {
-    fn new(app: App<R>, tapped: Tapped, tap: Tap, deadline: Option<Deadline>) -> Self {
+    fn new(
+        app: App<R>,
+        tapped: Tapped,
+        watched: Topic,
+        tap: Tap,
+        deadline: Option<Deadline>,
+    ) -> Self {
         let live = Self {
             comment_at: app.rt().now() + TAP_KEEPALIVE,
             app,
             tapped,
+            watched,
             tap,
             deadline,
             is_new: true,
@@ -128,16 +134,13 @@ impl<R: Runtime> Live<R> {
 
     /// The text of a comment: the tapped client or topic, and whether it is connected.
     fn comment(&self) -> String {
+        let is_read = self.app.bus().subscribers(&self.watched) > 0;
         match &self.tapped {
-            Tapped::Client(client) if is_connected(&self.app, *client) => {
-                format!("tapping client {client}")
-            }
+            Tapped::Client(client) if is_read => format!("tapping client {client}"),
             Tapped::Client(client) => format!("client {client} is not connected any more"),
-            Tapped::Topic(topic) if self.app.bus().subscribers(topic) > 0 => {
-                format!("tapping topic {topic}")
-            }
+            Tapped::Topic(topic) if is_read => format!("tapping topic {topic}"),
             Tapped::Topic(topic) => {
-                format!("tapping topic {topic}, to which nobody is subscribed yet")
+                format!("tapping topic {topic}, which has no subscriber yet")
             }
         }
     }

@@ -48,7 +48,7 @@ async fn a_tap_goes_on_and_says_what_it_is_at_once_and_every_15_s() {
     let began = app.rt().now();
     let (mut stream, said) = tapped(&dial, "topic=a", 4096).await;
     assert!(
-        said.contains(": tapping topic a, to which nobody is subscribed yet"),
+        said.contains(": tapping topic a, which has no subscriber yet"),
         "{said}"
     );
     assert_eq!(app.rt().now(), began, "at once");
@@ -124,7 +124,7 @@ async fn a_reader_that_reads_again_in_time_keeps_its_place() {
         seconds_pass(&app, limit.as_secs() - 1).await;
         until(
             &mut stream,
-            ": tapping topic a, to which nobody is subscribed yet\n\n",
+            ": tapping topic a, which has no subscriber yet\n\n",
         )
         .await;
     }
