@@ -40,7 +40,7 @@ use busline::rt::Instant;
 use busline::session::{Keepalive, Pulse};
 use proptest::prelude::*;
 
-use model::{bus, names, registry, session, wire};
+use model::{bus, lobby, names, registry, session, wire};
 
 /// A thousand cases, or `PROPS_CASES` for a longer or shorter run.
 fn config() -> ProptestConfig {
@@ -71,6 +71,21 @@ fn bus_op() -> impl Strategy<Value = bus::Op> {
         2 => any::<u8>().prop_map(|subscription| Op::Recv { subscription }),
         2 => any::<u8>().prop_map(|topic| Op::Subscribe { topic }),
         1 => any::<u8>().prop_map(|subscription| Op::Unsubscribe { subscription }),
+    ]
+}
+
+fn lobby_op() -> impl Strategy<Value = lobby::Op> {
+    use lobby::{Op, Way, Word};
+    let ways = prop::sample::select(vec![Way::Close, Way::Drop, Way::Reset]);
+    let words = vec![Word::Hello, Word::Hello, Word::Rest, Word::Crash];
+    let words = prop::sample::select(words);
+    prop_oneof![
+        2 => any::<u8>().prop_map(Op::Advance),
+        6 => any::<u8>().prop_map(Op::Enter),
+        4 => (any::<u8>(), ways).prop_map(|(client, way)| Op::Go(client, way)),
+        6 => any::<u8>().prop_map(Op::Run),
+        6 => (any::<u8>(), words).prop_map(|(client, word)| Op::Say(client, word)),
+        3 => any::<u8>().prop_map(Op::Settle),
     ]
 }
 
@@ -111,6 +126,18 @@ fn session_op() -> impl Strategy<Value = session::Op> {
 
 proptest! {
     #![proptest_config(config())]
+
+    #[test]
+    fn each_room_is_told_who_is_there_and_is_gone_once_it_is_over(
+        ops in prop::collection::vec(lobby_op(), 0..120),
+        drain_at in prop::option::of(0..120_usize),
+    ) {
+        let mut ops = ops;
+        if let Some(at) = drain_at.filter(|at| *at < ops.len()) {
+            ops.insert(at, lobby::Op::Drain);
+        }
+        lobby::run(&ops);
+    }
 
     #[test]
     fn the_bus_does_what_topics_as_vectors_do(
@@ -290,6 +317,7 @@ fn the_corpus_of_each_fuzz_target_passes() {
     #[cfg(feature = "cli")]
     replay("config", config::fuzz);
     replay("names", names::fuzz);
+    replay("lobby", lobby::fuzz);
     replay("registry", registry::fuzz);
     replay("session", session::fuzz);
     replay("wire", wire::fuzz);

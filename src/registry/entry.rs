@@ -315,8 +315,8 @@ impl<R: Runtime> Entry<R> {
             members: self.members.clone(),
             stop,
         };
-        let clock = StdArc::new(self.kind.rt.clone());
-        let context = Context::new(seed, StdArc::clone(&self.kind.bus), clock);
+        let rt = StdArc::new(self.kind.rt.clone());
+        let context = Context::new(seed, StdArc::clone(&self.kind.bus), rt);
         self.run_polls(self.kind.service.run(context)).await
     }
 

@@ -1,7 +1,7 @@
 //! The totals of all rooms of a kind, over their removal.
 
 use super::lifecycle::{Lifecycle, LifecycleCounts};
-use crate::sync::{AtomicU64, Ordering};
+use crate::sync::{Ordering, Sum};
 
 /// Sums of the counts of all rooms of a kind, present and removed.
 ///
@@ -9,15 +9,15 @@ use crate::sync::{AtomicU64, Ordering};
 /// change meanwhile.
 #[derive(Debug, Default)]
 pub(super) struct Totals {
-    clients: AtomicU64,
-    starts: AtomicU64,
-    exits: AtomicU64,
-    crashes: AtomicU64,
-    aborts: AtomicU64,
-    stale: AtomicU64,
-    refused: AtomicU64,
+    clients: Sum,
+    starts: Sum,
+    exits: Sum,
+    crashes: Sum,
+    aborts: Sum,
+    stale: Sum,
+    refused: Sum,
     /// The number of polls that kept the thread from other tasks for too long.
-    pub(super) blocked: AtomicU64,
+    pub(super) blocked: Sum,
 }
 
 /// The figures of one lifecycle at one time.
@@ -36,7 +36,7 @@ impl Figures {
     }
 }
 
-fn add(total: &AtomicU64, before: u64, after: u64) {
+fn add(total: &Sum, before: u64, after: u64) {
     if before != after {
         // A smaller value wraps around, which adds a negative difference.
         total.fetch_add(after.wrapping_sub(before), Ordering::Relaxed);
@@ -66,7 +66,7 @@ impl Totals {
     }
 
     pub(super) fn counts(&self) -> LifecycleCounts {
-        let load = |total: &AtomicU64| total.load(Ordering::Relaxed);
+        let load = |total: &Sum| total.load(Ordering::Relaxed);
         LifecycleCounts {
             starts: load(&self.starts),
             exits: load(&self.exits),

@@ -13,7 +13,7 @@ use crate::bus::{
     Subscription, Topic,
 };
 use crate::planted::{self, Bug};
-use crate::rt::{Clock, Instant};
+use crate::rt::{Clock, Instant, Random};
 use crate::sync::Arc;
 
 /// A run of a service: its inbox, its clients' topics, and time.
@@ -28,7 +28,7 @@ pub struct Context {
     to_all: Publisher,
     stop: Stop,
     bus: StdArc<dyn MessageBus>,
-    clock: StdArc<dyn Clock>,
+    rt: StdArc<dyn ServiceRuntime>,
     lost: u64,
 }
 
@@ -42,6 +42,11 @@ pub enum Next {
     /// The last client has left and all messages are received: return soon.
     Stopped,
 }
+
+/// The part of a runtime that a service uses.
+pub(crate) trait ServiceRuntime: Clock + Random {}
+
+impl<R: Clock + Random> ServiceRuntime for R {}
 
 /// A message with its offset in the inbox.
 struct Held {
@@ -59,7 +64,11 @@ pub(crate) struct Seed {
 }
 
 impl Context {
-    pub(crate) fn new(seed: Seed, bus: StdArc<dyn MessageBus>, clock: StdArc<dyn Clock>) -> Self {
+    pub(crate) fn new(
+        seed: Seed,
+        bus: StdArc<dyn MessageBus>,
+        rt: StdArc<dyn ServiceRuntime>,
+    ) -> Self {
         Self {
             to_all: bus.publisher(&Topic::from_service_to_ws(&seed.room)),
             room: seed.room,
@@ -69,7 +78,7 @@ impl Context {
             members: seed.members,
             stop: seed.stop,
             bus,
-            clock,
+            rt,
             lost: 0,
         }
     }
@@ -163,7 +172,7 @@ impl Context {
     ///
     /// Dropping the future loses no event.
     pub async fn event_until(&mut self, at: Instant) -> NextEvent {
-        let mut sleep = self.clock.sleep_until(at);
+        let mut sleep = self.rt.sleep_until(at);
         poll_fn(|cx| match sleep.as_mut().poll(cx) {
             Poll::Ready(()) => Poll::Ready(NextEvent::Elapsed),
             Poll::Pending => self
@@ -190,7 +199,7 @@ impl Context {
     ///
     /// Dropping the future loses no message.
     pub async fn next_until(&mut self, at: Instant) -> Next {
-        let mut sleep = self.clock.sleep_until(at);
+        let mut sleep = self.rt.sleep_until(at);
         poll_fn(|cx| match sleep.as_mut().poll(cx) {
             Poll::Ready(()) => Poll::Ready(Next::Elapsed),
             Poll::Pending => self
@@ -206,7 +215,7 @@ impl Context {
     /// Messages that clients send meanwhile wait in the inbox; when the inbox is full, the clients'
     /// sockets are not read.
     pub async fn sleep(&mut self, wait: Duration) -> Option<()> {
-        let mut sleep = self.clock.sleep_until(self.now() + wait);
+        let mut sleep = self.rt.sleep_until(self.now() + wait);
         poll_fn(|cx| match self.stop.poll_raised(cx) {
             Poll::Ready(()) => Poll::Ready(None),
             Poll::Pending => sleep.as_mut().poll(cx).map(Some),
@@ -242,12 +251,18 @@ impl Context {
 
     /// The present instant of the runtime's clock, for deadlines.
     pub fn now(&self) -> Instant {
-        self.clock.now()
+        self.rt.now()
     }
 
     /// The present date and time.
     pub fn wall(&self) -> SystemTime {
-        self.clock.wall()
+        self.rt.wall()
+    }
+
+    /// A random number, drawn evenly: in the simulator from the seed of the run, so that the run
+    /// can be repeated.
+    pub fn random(&self) -> u64 {
+        self.rt.random()
     }
 
     /// The number of messages that this run has lost, because a publisher on its inbox did not wait
@@ -261,7 +276,7 @@ impl Context {
         if planted::is(Bug::PublishedShort) && batch.len() > 1 {
             batch = batch.split_front(batch.len() - 1);
         }
-        batch.stamped(Origin::Service(self.generation), self.clock.now())
+        batch.stamped(Origin::Service(self.generation), self.rt.now())
     }
 
     fn poll_event(&mut self, cx: &mut std::task::Context<'_>) -> Poll<Option<Event>> {

@@ -54,6 +54,9 @@ mod waiters;
 
 pub(crate) use self::waiters::{WaiterSlot, Waiters, Wakers};
 
+/// A sum on which no decision depends, so that loom need not see it.
+pub(crate) use std::sync::atomic::AtomicU64 as Sum;
+
 /// A value that the first caller makes; a loom model sees a single step.
 pub(crate) use std::sync::OnceLock;
 

@@ -71,5 +71,6 @@ mod families;
 mod embed;
 
 mod bench;
+mod node;
 
 mod abuse;

@@ -293,3 +293,38 @@ fn a_loop_with_a_tick_sees_ticks_and_events() {
     crowd.rt.settle();
     assert_eq!(crowd.app.registry().rooms_open(), 0, "it has ended");
 }
+
+#[derive(serde::Deserialize, serde::Serialize)]
+struct Move {
+    x: i32,
+}
+
+/// Doubles what clients send as JSON, and refuses what is none.
+async fn doubles(mut ctx: Context) -> Result<(), serde_json::Error> {
+    while let Some(received) = ctx.recv_json::<Move>().await {
+        match received {
+            Ok((client, Move { x })) => drop(ctx.send_json(&client, &Move { x: 2 * x })?),
+            Err(bad) => drop(ctx.refuse_json(&bad)),
+        }
+    }
+    Ok(())
+}
+
+#[test]
+fn json_is_read_as_a_value_and_what_is_none_is_refused_by_name() {
+    let crowd = Crowd::new(|app| app.room("chat", doubles).expect("a valid name"));
+    let ann = enter(&crowd);
+    say(&crowd, &ann, r#"{"x":21}"#);
+    say(&crowd, &ann, r#"{"x":"a"}"#);
+    say(&crowd, &ann, "x");
+    ann.send(true, 2, br#"{"x":4}"#);
+    crowd.rt.settle();
+    let texts = texts(&ann);
+    assert_eq!(texts[0], r#"{"x":42}"#);
+    assert!(texts[1].starts_with(r#"{"error":{"code":"json","reason":"invalid type"#));
+    assert!(
+        texts[2].contains("expected value at line 1 column 1"),
+        "{texts:?}"
+    );
+    assert_eq!(texts[3], r#"{"x":8}"#, "bytes may be JSON, too");
+}

@@ -1,0 +1,115 @@
+//! The board, by itself: `examples/whiteboard.rs` serves it with its page.
+
+use std::collections::BTreeMap;
+
+use busline::service::Event;
+use busline::{Client, Context};
+use serde::{Deserialize, Serialize};
+
+/// The most strokes of a board; the oldest give way.
+const STROKES_MAX: usize = 5_000;
+
+/// The most points of a stroke.
+const POINTS_MAX: usize = 500;
+
+/// The most characters of a name.
+const NAME_MAX: usize = 40;
+
+/// What a page says.
+#[derive(Deserialize)]
+#[serde(rename_all = "lowercase")]
+enum Said {
+    Clear,
+    Name(String),
+    Stroke(Stroke),
+}
+
+#[derive(Clone, Deserialize, Serialize)]
+struct Stroke {
+    color: String,
+    points: Vec<(f32, f32)>,
+}
+
+/// What a page is told.
+#[derive(Serialize)]
+#[serde(rename_all = "lowercase")]
+enum Told<'a> {
+    /// The whole board, for a page that has come.
+    Board(&'a [Stroke]),
+    Clear,
+    /// The names of those who are there.
+    People(Vec<&'a str>),
+    Stroke(&'a Stroke),
+}
+
+#[derive(Default)]
+struct Board {
+    strokes: Vec<Stroke>,
+    people: BTreeMap<Client, String>,
+}
+
+/// Keeps the strokes of a board, shows them to those who come, and says who is there.
+pub(crate) async fn whiteboard(mut ctx: Context) -> Result<(), serde_json::Error> {
+    let mut board = Board::default();
+    // The page that opened the board is there before the board is.
+    for client in ctx.clients() {
+        board.welcome(&ctx, client)?;
+    }
+    while let Some(event) = ctx.event().await {
+        match event {
+            Event::Joined(client) => board.welcome(&ctx, client)?,
+            Event::Left(client, _reason) => {
+                board.people.remove(&client);
+                board.tell_people(&ctx)?;
+            }
+            Event::Message(client, message) => match message.json() {
+                Ok(said) => board.hear(&ctx, client, said)?,
+                Err(error) => {
+                    ctx.send_to(
+                        &client,
+                        serde_json::json!({ "error": error.to_string() }).to_string(),
+                    );
+                }
+            },
+        }
+    }
+    Ok(())
+}
+
+impl Board {
+    fn welcome(&mut self, ctx: &Context, client: Client) -> Result<(), serde_json::Error> {
+        ctx.send_json(&client, &Told::Board(&self.strokes))?;
+        let name = format!("guest {client}");
+        self.people.insert(client, name);
+        self.tell_people(ctx)
+    }
+
+    fn tell_people(&self, ctx: &Context) -> Result<(), serde_json::Error> {
+        let names = self.people.values().map(String::as_str).collect();
+        ctx.publish_json(&Told::People(names))?;
+        Ok(())
+    }
+
+    fn hear(&mut self, ctx: &Context, client: Client, said: Said) -> Result<(), serde_json::Error> {
+        match said {
+            Said::Clear => {
+                self.strokes.clear();
+                ctx.publish_json(&Told::Clear)?;
+            }
+            Said::Name(name) => {
+                let name = name.chars().take(NAME_MAX).collect();
+                self.people.insert(client, name);
+                self.tell_people(ctx)?;
+            }
+            Said::Stroke(mut stroke) => {
+                stroke.points.truncate(POINTS_MAX);
+                if self.strokes.len() >= STROKES_MAX {
+                    self.strokes.remove(0);
+                }
+                ctx.publish_json(&Told::Stroke(&stroke))?;
+                self.strokes.push(stroke);
+            }
+        }
+        Ok(())
+    }
+}

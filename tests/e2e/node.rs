@@ -1,0 +1,120 @@
+//! Stock clients of browsers and Node, unchanged: npm `partysocket`, and the whiteboard's page in a
+//! headless Chromium. Skipped with a message where Node, npm or Chromium is missing.
+
+use std::path::PathBuf;
+use std::process::{Command as Blocking, Stdio};
+use std::sync::OnceLock;
+
+use axum::Router;
+use axum::response::Html;
+use axum::routing::get;
+use busline::rt::Tokio;
+use busline::server::{Listeners, bind, routes};
+use busline::service::ping;
+use busline::{App, Context};
+use tokio::io::{AsyncBufReadExt, BufReader};
+use tokio::net::TcpListener;
+use tokio::process::{Child, Command};
+use tokio::time::timeout;
+
+use crate::server::{Server, soon};
+
+#[path = "../../examples/whiteboard/service.rs"]
+mod whiteboard;
+
+/// Chromium takes longer to start than anything else here takes.
+const PATIENCE: std::time::Duration = std::time::Duration::from_secs(120);
+
+/// The folder with the scripts and, once, with the packages of their lock file; `None` where there
+/// is no Node.
+fn scripts() -> Option<&'static PathBuf> {
+    static SCRIPTS: OnceLock<Option<PathBuf>> = OnceLock::new();
+    let installed = || {
+        let folder = PathBuf::from(env!("CARGO_MANIFEST_DIR")).join("tests/node");
+        let mut npm = Blocking::new("npm");
+        npm.args(["ci", "--no-audit", "--no-fund", "--loglevel=error"]);
+        let done = npm.current_dir(&folder).status().ok()?;
+        done.success().then_some(folder)
+    };
+    SCRIPTS.get_or_init(installed).as_ref()
+}
+
+/// The path of Chromium, if it is installed.
+fn chromium() -> Option<String> {
+    let names = ["chromium", "chromium-browser", "google-chrome"];
+    names.into_iter().map(str::to_owned).find_map(|name| {
+        let found = Blocking::new("which").arg(name).output().ok()?;
+        let path = String::from_utf8(found.stdout).ok()?;
+        found.status.success().then(|| path.trim().to_owned())
+    })
+}
+
+fn node(script: &str, arguments: &[String]) -> Option<Child> {
+    let folder = scripts()?;
+    let mut node = Command::new("node");
+    node.arg(folder.join(script)).args(arguments);
+    node.stdout(Stdio::piped()).kill_on_drop(true);
+    node.spawn().ok()
+}
+
+async fn chat(mut ctx: Context) {
+    while let Some(message) = ctx.recv().await {
+        ctx.publish(message);
+    }
+}
+
+fn serve_chat(listeners: Listeners) -> Server {
+    Server::start_on(listeners, |app| {
+        app.room("chat", chat)?.service("ping", ping)
+    })
+}
+
+#[tokio::test]
+async fn partysocket_talks_and_comes_back_after_a_restart() {
+    let listeners = bind("localhost:0").await.expect("loopback has free ports");
+    let mut server = serve_chat(listeners);
+    let port = server.address().port();
+    let Some(mut client) = node("partysocket.mjs", &[port.to_string()]) else {
+        eprintln!("skipped: there is no Node with npm here, or its packages cannot be had");
+        return;
+    };
+    let stdout = client.stdout.take().expect("it is piped");
+    let mut lines = BufReader::new(stdout).lines();
+    let next = timeout(PATIENCE, lines.next_line()).await;
+    let line = next.expect("in time").expect("it is read");
+    assert_eq!(line.as_deref(), Some("ready"));
+    server.drain();
+    assert_eq!(server.ended().await, Ok(()));
+    let again = bind(&format!("localhost:{port}")).await;
+    let _server = serve_chat(again.expect("the port is free again"));
+    let next = timeout(PATIENCE, lines.next_line()).await;
+    let line = next.expect("in time").expect("it is read");
+    assert_eq!(line.as_deref(), Some("back"));
+    assert!(soon(client.wait()).await.expect("it ends").success());
+}
+
+#[tokio::test]
+async fn pages_of_the_whiteboard_see_each_other_draw_and_leave() {
+    let Some(chromium) = chromium() else {
+        eprintln!("skipped: there is no Chromium here");
+        return;
+    };
+    let listener = TcpListener::bind("localhost:0").await.expect("free ports");
+    let address = listener.local_addr().expect("it is bound");
+    let app = App::builder(Tokio::current()).room("board", whiteboard::whiteboard);
+    let app = app.expect("a valid name").build();
+    let page = include_str!("../../examples/whiteboard/page.html");
+    let site = Router::new()
+        .route("/", get(async move || Html(page)))
+        .nest("/live", routes(app));
+    let _serving = tokio::spawn(async move { axum::serve(listener, site).await });
+    let url = format!("http://localhost:{}/#tea", address.port());
+    let Some(pages) = node("whiteboard.mjs", &[url, chromium]) else {
+        eprintln!("skipped: there is no Node with npm here, or its packages cannot be had");
+        return;
+    };
+    let output = timeout(PATIENCE, pages.wait_with_output()).await;
+    let output = output.expect("in time").expect("it ends");
+    let said = String::from_utf8_lossy(&output.stdout);
+    assert!(output.status.success() && said == "ok\n", "{said}");
+}
