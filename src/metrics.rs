@@ -17,6 +17,7 @@ pub(crate) struct Metrics {
     pub(crate) lost_not_taken: Counter,
     pub(crate) lost_unsent: Counter,
     pub(crate) stale: Counter,
+    pub(crate) excluded: Counter,
     pub(crate) pings: Counter,
     pub(crate) pauses: Counter,
     pub(crate) written_after: Histogram,
@@ -87,6 +88,8 @@ pub enum CloseReason {
     Aged,
     /// The client sent a text that is not of the subprotocol it asked for.
     BadEnvelope,
+    /// The service closed the session.
+    Closed,
     /// The client sent a fresh token that is not valid.
     Denied,
     /// The session's task was dropped: the server stopped without waiting for it.
@@ -131,9 +134,10 @@ pub enum CloseReason {
 
 impl CloseReason {
     /// All reasons, in the order of [`SessionCounts::closed_by`].
-    pub const ALL: [Self; 22] = [
+    pub const ALL: [Self; 23] = [
         Self::Aged,
         Self::BadEnvelope,
+        Self::Closed,
         Self::Denied,
         Self::Dropped,
         Self::Drained,
@@ -161,6 +165,7 @@ impl CloseReason {
         match self {
             Self::Aged => "aged",
             Self::BadEnvelope => "bad_envelope",
+            Self::Closed => "closed",
             Self::Denied => "denied",
             Self::Dropped => "dropped",
             Self::Drained => "drained",
@@ -288,7 +293,7 @@ impl DisplaceReason {
 ///
 /// Two laws hold. For messages from clients, `messages_in = taken by the bus + lost_not_taken +
 /// pending in the sessions`. For messages from subscriptions, `delivered = messages_out +
-/// lost_unsent + stale + in the sessions' write buffers`.
+/// lost_unsent + stale + excluded + in the sessions' write buffers`.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub struct SessionCounts {
     /// Sessions that were opened.
@@ -317,6 +322,8 @@ pub struct SessionCounts {
     /// Messages to clients, left out because their instance was told to stop before the client
     /// joined.
     pub stale: u64,
+    /// Messages to all clients but one, left out for that one; and closes by a service.
+    pub excluded: u64,
     /// Pings that were sent, or about to be sent when their session was cut off.
     pub pings: u64,
     /// The number of times that a client's socket was not read because the client reached its rate.
@@ -376,6 +383,7 @@ impl SessionCounts {
         self.lost_not_taken += other.lost_not_taken;
         self.lost_unsent += other.lost_unsent;
         self.stale += other.stale;
+        self.excluded += other.excluded;
         self.pings += other.pings;
         self.pauses += other.pauses;
         self.written_after.add(&other.written_after);
@@ -417,6 +425,7 @@ impl Metrics {
             lost_not_taken: self.lost_not_taken.value(),
             lost_unsent: self.lost_unsent.value(),
             stale: self.stale.value(),
+            excluded: self.excluded.value(),
             pings: self.pings.value(),
             pauses: self.pauses.value(),
             written_after: self.written_after.counts(),
@@ -470,6 +479,7 @@ mod tests {
             lost_not_taken: 54 * of,
             lost_unsent: 55 * of,
             stale: 56 * of,
+            excluded: 74 * of,
             pings: 57 * of,
             pauses: 58 * of,
             written_after: histogram(60),

@@ -20,6 +20,8 @@ mod members;
 mod model;
 #[path = "model/operator.rs"]
 mod operator;
+#[path = "model/order.rs"]
+mod order;
 #[path = "model/parting.rs"]
 mod parting;
 #[path = "model/regressions.rs"]

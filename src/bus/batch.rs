@@ -1,5 +1,6 @@
 //! The record batch, the unit of the bus: messages of one sender in one block of memory.
 
+use super::delivery::Delivery;
 use super::message::{Generation, Message, Origin};
 use crate::instant::Instant;
 use crate::wire::Frames;
@@ -15,6 +16,7 @@ pub struct Batch {
     origin: Origin,
     /// When a service published the messages, on the clock of the service's runtime.
     published: Option<Instant>,
+    delivery: Delivery,
 }
 
 impl Batch {
@@ -25,6 +27,7 @@ impl Batch {
             frames,
             origin,
             published: None,
+            delivery: Delivery::Everyone,
         }
     }
 
@@ -96,7 +99,19 @@ impl Batch {
             frames: self.frames,
             origin,
             published: Some(at),
+            delivery: self.delivery,
         }
+    }
+
+    /// Sets the receivers of the messages.
+    pub(crate) fn delivered(self, delivery: Delivery) -> Self {
+        Self { delivery, ..self }
+    }
+
+    /// The receivers of the messages.
+    #[inline]
+    pub(crate) fn delivery(&self) -> &Delivery {
+        &self.delivery
     }
 
     /// Splits the first `count` messages off and returns them; the rest stays in `self`.
@@ -110,6 +125,7 @@ impl Batch {
             frames: self.frames.split_front(count),
             origin: self.origin.clone(),
             published: self.published,
+            delivery: self.delivery.clone(),
         }
     }
 
@@ -152,6 +168,7 @@ impl From<Message> for Batch {
             frames: frame.into(),
             origin,
             published,
+            delivery: Delivery::Everyone,
         }
     }
 }

@@ -4,6 +4,8 @@ mod room;
 
 mod topic;
 
+mod delivery;
+
 mod message;
 
 mod batch;
@@ -51,6 +53,7 @@ pub use self::topic::{ClientId, Topic};
 pub use self::topics::SubscribeError;
 
 pub(crate) use self::burst::{BatchSpan, Burst, BurstFilter};
+pub(crate) use self::delivery::Delivery;
 pub(crate) use self::shared_cursor::SharedCursor;
 
 /// Publishes messages by topic, and subscribes to topics.

@@ -152,6 +152,15 @@ impl Publisher {
         self.published_end = NonZeroU64::new(next);
     }
 
+    /// The offset of the message that is published next on the topic, which is looked up if the bus
+    /// has removed the topic found before; 0 if there is no topic.
+    pub(crate) fn tail(&self) -> u64 {
+        let found = self.state.clone();
+        let found = found.filter(|state| state.lock().readers() > 0);
+        let found = found.or_else(|| self.topics.find(&self.topic));
+        found.map_or(0, |state| state.next_offset())
+    }
+
     /// The offset of the message that is published next at the topic found last; 0 if there is no
     /// topic.
     pub(crate) fn position(&self) -> u64 {

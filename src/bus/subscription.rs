@@ -182,6 +182,43 @@ impl Subscription {
         })
     }
 
+    /// Polls as [`poll_batches`](Self::poll_batches) does, for the batches before `offset`; at once
+    /// ready if there are none.
+    pub(crate) fn poll_batches_before(
+        &mut self,
+        cx: &mut Context<'_>,
+        offset: u64,
+        bytes: usize,
+        sink: impl FnMut(Batch),
+    ) -> Poll<u64> {
+        self.read(cx, |log, cursor| {
+            let amount = Amount::Before { offset, bytes };
+            Read::Part(log.read(cursor, amount, sink))
+        })
+    }
+
+    /// Polls until there is a message to receive, or a loss to be told of; parks the task meanwhile.
+    pub(crate) fn poll_ready(&mut self, cx: &mut Context<'_>) -> Poll<()> {
+        self.read(cx, |log, cursor| match log.is_ready(cursor) {
+            true => Read::Part(()),
+            false => Read::None,
+        })
+    }
+
+    /// The offset of the next message to be published on the topic.
+    pub(crate) fn tail(&self) -> u64 {
+        self.state.next_offset()
+    }
+
+    /// The offset of messages to all clients before which the next message is not due; `None`
+    /// without a next message.
+    pub(crate) fn next_due(&self) -> Option<u64> {
+        let slot = self.slot();
+        let guarded = self.state.lock();
+        let next = guarded.log()?.peek(&slot.cursor)?;
+        Some(next.delivery().after())
+    }
+
     /// The offset of the next message to receive if no message is lost; a topic counts its messages
     /// from 0, beginning with its first subscriber.
     pub fn next_offset(&self) -> u64 {

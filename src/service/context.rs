@@ -9,12 +9,13 @@ use super::Stop;
 use super::event::{Event, NextEvent};
 use super::members::Members;
 use crate::bus::{
-    Batch, Client, Generation, Message, MessageBus, Origin, Publisher, Received, Room, ServiceName,
-    Subscription, Topic,
+    Batch, Client, Delivery, Generation, Message, MessageBus, Origin, Publisher, Received, Room,
+    ServiceName, Subscription, Topic,
 };
 use crate::planted::{self, Bug};
 use crate::rt::{Clock, Instant, Random};
 use crate::sync::Arc;
+use crate::wire::{CloseCode, CloseFrame};
 
 /// A run of a service: its inbox, its clients' topics, and time.
 pub struct Context {
@@ -245,8 +246,50 @@ impl Context {
     /// later keeps a [`Client`], which takes less memory than a message.
     ///
     /// Returns the number of subscribers that got it: 0 if the client has left.
+    ///
+    /// In a room, and in any service that knows its [`members`](crate::ServicePolicy::members), a
+    /// client receives what is sent to it and what is published to all in the order in which the
+    /// service said it.
     pub fn send_to(&self, to: &Client, messages: impl Into<Batch>) -> usize {
-        self.bus.publish(to.topic(), self.stamped(messages.into()))
+        let delivery = Delivery::After(self.said_to_all());
+        let batch = self.stamped(messages.into()).delivered(delivery);
+        self.bus.publish(to.topic(), batch)
+    }
+
+    /// Sends a message or a batch to every client of this service but one, such as the one that
+    /// said it, and returns the number of clients, the one included.
+    pub fn publish_except(&self, client: &Client, messages: impl Into<Batch>) -> usize {
+        let delivery = Delivery::Except(client.id());
+        let batch = self.stamped(messages.into()).delivered(delivery);
+        self.to_all.publish(batch)
+    }
+
+    /// Closes the session of a client with this code and this reason, of at most 123 bytes; longer
+    /// reasons are cut. What was said to the client before arrives first.
+    ///
+    /// Codes from 3000 to 4999 are for services; 1000 is a normal end, and stands for a code that no
+    /// close frame may carry (RFC 6455, section 7.4). The client counts as there until [`Event::Left`] tells of its end. Returns whether the client was still there.
+    pub fn close(&self, client: &Client, code: u16, reason: &str) -> bool {
+        let code = CloseCode::new(code);
+        let code = if code.allowed_on_wire() {
+            code
+        } else {
+            CloseCode::NORMAL
+        };
+        let frame = CloseFrame::new(code, reason);
+        let delivery = Delivery::Close(self.said_to_all(), StdArc::new(frame));
+        // An entry of a topic has a message, which is not sent.
+        let batch = self.stamped(Batch::from("")).delivered(delivery);
+        self.bus.publish(client.topic(), batch) > 0
+    }
+
+    /// The offset behind what was published to all so far; 0 where the order of messages to one
+    /// client and to all is not kept.
+    fn said_to_all(&self) -> u64 {
+        match self.members {
+            Some(_) => self.to_all.tail(),
+            None => 0,
+        }
     }
 
     /// The present instant of the runtime's clock, for deadlines.

@@ -177,6 +177,8 @@ impl<R: Runtime> Admission<R> {
                 slow_consumer: policies.slow_consumer(kind),
                 outbox_bytes: u32::try_from(policies.limits.outbox_bytes).unwrap_or(u32::MAX),
                 compression: Compression::Plain,
+                is_ordered: has_members,
+                close: None,
             },
             publisher: bus.publisher(lease.inbox()),
             lease,

@@ -1,5 +1,6 @@
 //! Why a session ended, and the close frame for its peer.
 
+use std::sync::Arc;
 use std::{fmt, io};
 
 use super::envelope::BadEnvelope;
@@ -15,6 +16,8 @@ pub enum Cause {
     Aged,
     /// The peer sent a text that is not of the subprotocol it asked for: 1007.
     BadEnvelope(BadEnvelope),
+    /// The service closed the session, with this frame.
+    Closed(Arc<CloseFrame>),
     /// The application stops: 1001, or 1012 if the policy says so.
     Drained,
     /// The client's credentials expired, and it showed no fresh ones: 4401.
@@ -86,6 +89,7 @@ impl Cause {
             }
             Self::Aged => finish(CloseCode::GOING_AWAY, "the session is old: connect again"),
             Self::BadEnvelope(bad) => now(CloseCode::INVALID_PAYLOAD, bad.reason()),
+            Self::Closed(frame) => Farewell::Now(CloseFrame::clone(frame)),
             Self::Denied => now(CloseCode::UNAUTHORIZED, "the token is not good"),
             Self::Drained => match drain {
                 DrainCode::GoingAway => finish(CloseCode::GOING_AWAY, "the server is going away"),
@@ -125,6 +129,7 @@ impl Cause {
             Self::Drained => true,
             Self::Aged
             | Self::BadEnvelope(_)
+            | Self::Closed(_)
             | Self::Denied
             | Self::Expired
             | Self::Failed
@@ -159,6 +164,7 @@ impl Cause {
         match self {
             Self::Aged => CloseReason::Aged,
             Self::BadEnvelope(_) => CloseReason::BadEnvelope,
+            Self::Closed(_) => CloseReason::Closed,
             Self::Drained => CloseReason::Drained,
             Self::Denied => CloseReason::Denied,
             Self::Expired => CloseReason::Expired,
@@ -206,6 +212,7 @@ impl fmt::Display for Cause {
             Self::Lost(kind) => write!(f, " ({kind})"),
             Self::Protocol(error) => write!(f, " ({error})"),
             Self::SlowConsumer(lost) => write!(f, " ({lost} messages lost)"),
+            Self::Closed(frame) => write!(f, " ({})", frame.code().get()),
             Self::Aged
             | Self::Drained
             | Self::Expired
@@ -238,6 +245,11 @@ mod tests {
                 Some(1007),
                 "bad_envelope (an escape is half of a surrogate pair: \
                  write both halves or \\ufffd)",
+            ),
+            (
+                Cause::Closed(Arc::new(own.clone())),
+                Some(3000),
+                "closed (3000)",
             ),
             (Cause::MessageTooSlow, Some(1008), "message_too_slow"),
             (Cause::Drained, Some(1001), "drained"),

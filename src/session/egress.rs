@@ -10,12 +10,13 @@ use super::compression::Compression;
 use super::outbox::Outbox;
 use super::subprotocol::Encoder;
 use super::tap_reporter::TapReporter;
-use crate::bus::{Batch, BurstFilter, Generation, Subscription};
+use crate::bus::{Batch, BurstFilter, Delivery, Generation, Subscription};
 use crate::fan_out::{FanOuts, Sink};
 use crate::limits::SlowConsumer;
 use crate::metrics::Metrics;
 use crate::planted::{self, Bug};
 use crate::rt::Runtime;
+use crate::wire::CloseFrame;
 
 /// The two subscriptions of one client.
 pub(super) struct Egress {
@@ -31,10 +32,25 @@ pub(super) struct Egress {
     /// one.
     pub(super) outbox_bytes: u32,
     pub(super) compression: Compression,
+    /// Whether messages to this client and to all are sent in the order in which they were said.
+    pub(super) is_ordered: bool,
+    /// The service's close of this session, once everything said before it is in the outbox.
+    pub(super) close: Option<Arc<CloseFrame>>,
 }
 
 /// Batches that are read under one lock.
 type Batches = SmallVec<[Batch; 4]>;
+
+/// Messages that were read together.
+struct Read {
+    source: Source,
+    pick: Pick,
+    /// The offset at which the read began.
+    first: u64,
+    /// The number of messages that are missing from there.
+    missed: u64,
+    batches: Batches,
+}
 
 /// A subscription of the two.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -106,6 +122,9 @@ impl Egress {
     }
 
     fn gather(&mut self, cx: &mut Context<'_>, outbox: &mut Outbox, metrics: &Metrics) -> u64 {
+        if self.is_in_order() {
+            return self.gather_in_order(cx, outbox, metrics);
+        }
         if outbox.is_empty() && self.poll_share(cx, outbox).is_ready() {
             return 0;
         }
@@ -116,6 +135,63 @@ impl Egress {
         lost
     }
 
+    /// Whether messages are sent in the order in which the service said them. A client that gets the
+    /// newest message alone gets it at once.
+    fn is_in_order(&self) -> bool {
+        self.is_ordered && Pick::from(self.slow_consumer) == Pick::All
+    }
+
+    /// Moves pending messages into the outbox in the order in which they were said: a message to
+    /// this client says how many messages to all came before it.
+    ///
+    /// Parks the task on both subscriptions, unless the outbox is full or the session is closed.
+    fn gather_in_order(
+        &mut self,
+        cx: &mut Context<'_>,
+        outbox: &mut Outbox,
+        metrics: &Metrics,
+    ) -> u64 {
+        let mut lost = 0;
+        while outbox.is_empty() || outbox.len() < self.most() {
+            let Some(broadcast) = self.broadcast.own() else {
+                return lost;
+            };
+            // The tail first: a message to this client that was said before a message to all is
+            // there when the message to all is.
+            let tail = broadcast.tail();
+            let due = self.direct.next_due();
+            let until = due.unwrap_or(tail).min(tail);
+            let source = if broadcast.next_offset() < until {
+                Source::Broadcast
+            } else if due.is_some() {
+                Source::Direct
+            } else if self.poll_ready(cx).is_pending() {
+                return lost;
+            } else {
+                continue;
+            };
+            if let Some(read) = self.read_in_order(source, until, cx, outbox.len()) {
+                lost += read.missed;
+                self.deliver(read, outbox, metrics);
+            }
+        }
+        lost
+    }
+
+    /// Polls until one of the subscriptions has something; parks the task on both meanwhile.
+    fn poll_ready(&mut self, cx: &mut Context<'_>) -> Poll<()> {
+        let direct = self.direct.poll_ready(cx);
+        let broadcast = self.broadcast.own_mut();
+        let broadcast = broadcast.map_or(Poll::Pending, |own| own.poll_ready(cx));
+        if direct.is_ready() { direct } else { broadcast }
+    }
+
+    /// The bytes of the outbox at which no further message is gathered.
+    fn most(&self) -> usize {
+        self.outbox_bytes as usize
+    }
+
+    /// Moves messages of one subscription into the outbox, and returns how many were lost.
     #[inline]
     fn gather_from(
         &mut self,
@@ -124,51 +200,157 @@ impl Egress {
         outbox: &mut Outbox,
         metrics: &Metrics,
     ) -> u64 {
-        let (subscription, pick) = match (source, self.broadcast.own_mut()) {
-            (Source::Direct, _) => (&mut self.direct, Pick::All),
-            (Source::Broadcast, Some(broadcast)) => (broadcast, Pick::from(self.slow_consumer)),
-            (Source::Broadcast, None) => return 0,
-        };
         let mut lost = 0;
-        let mut batches = Batches::new();
         // The loop must not end at messages that are left out, because they fill nothing: the task
         // would not be parked, and nothing would wake it for the messages behind them.
-        let most = self.outbox_bytes as usize;
-        while !subscription.is_quiet() && (outbox.is_empty() || outbox.len() < most) {
-            let room = most.saturating_sub(outbox.len());
-            let first = subscription.next_offset();
-            let Poll::Ready(missed) = poll_batches(cx, subscription, pick, room, &mut batches)
-            else {
-                break;
-            };
-            lost += missed;
-            let topic = subscription.topic();
-            self.tap_reporter
-                .missed(topic, first, missed, pick.reason());
-            let messages = batches.iter().map(Batch::len).sum();
-            self.tap_reporter.queued(topic, first + missed, messages);
-            if let Some(notice) = self.encoder.lagged(missed) {
-                outbox.push_notice(&notice);
-            }
-            let mut writer = Writing {
-                since: self.since,
-                encoder: &mut self.encoder,
-                compression: &self.compression,
-            };
-            let stale: u64 = batches
-                .drain(..)
-                .map(|batch| writer.push(&batch, outbox))
-                .sum();
-            if stale > 0 {
-                metrics.stale.add(stale);
-                self.tap_reporter.lost(stale, "stale");
-            }
-            if pick == Pick::Newest && !outbox.is_empty() {
+        while (outbox.is_empty() || outbox.len() < self.most())
+            && let Some(read) = self.read(source, cx, outbox.len())
+        {
+            lost += read.missed;
+            let is_newest = read.pick == Pick::Newest;
+            self.deliver(read, outbox, metrics);
+            if is_newest && !outbox.is_empty() {
                 // Stop here: after this message is sent, a newer one may be pending.
                 break;
             }
         }
         lost
+    }
+
+    /// The subscription of this source and the messages that it is read for; `None` while a fan-out
+    /// has it.
+    #[inline]
+    fn subscription(&mut self, source: Source) -> Option<(&mut Subscription, Pick)> {
+        let pick = Pick::from(self.slow_consumer);
+        match source {
+            Source::Direct => Some((&mut self.direct, Pick::All)),
+            Source::Broadcast => self.broadcast.own_mut().map(|own| (own, pick)),
+        }
+    }
+
+    /// Reads the next messages, as many as fit into the outbox beside `filled` bytes; `None` once
+    /// the task is parked.
+    #[inline]
+    fn read(&mut self, source: Source, cx: &mut Context<'_>, filled: usize) -> Option<Read> {
+        let room = self.most().saturating_sub(filled);
+        let (subscription, pick) = self.subscription(source)?;
+        if subscription.is_quiet() {
+            return None;
+        }
+        let first = subscription.next_offset();
+        let mut batches = Batches::new();
+        let Poll::Ready(missed) = poll_batches(cx, subscription, pick, room, &mut batches) else {
+            return None;
+        };
+        Some(Read {
+            source,
+            pick,
+            first,
+            missed,
+            batches,
+        })
+    }
+
+    /// Reads in the order in which messages were said: the messages to all before an offset, or one
+    /// batch to this client.
+    fn read_in_order(
+        &mut self,
+        source: Source,
+        until: u64,
+        cx: &mut Context<'_>,
+        filled: usize,
+    ) -> Option<Read> {
+        let room = self.most().saturating_sub(filled);
+        let (subscription, pick) = self.subscription(source)?;
+        let first = subscription.next_offset();
+        let mut batches = Batches::new();
+        let polled = match source {
+            Source::Broadcast => {
+                subscription.poll_batches_before(cx, until, room, |batch| batches.push(batch))
+            }
+            Source::Direct => subscription.poll_batch(cx).map(|next| match next {
+                Ok(batch) => {
+                    batches.push(batch);
+                    0
+                }
+                Err(lost) => lost,
+            }),
+        };
+        let Poll::Ready(missed) = polled else {
+            return None;
+        };
+        Some(Read {
+            source,
+            pick,
+            first,
+            missed,
+            batches,
+        })
+    }
+
+    /// Moves read messages into the outbox, with the notices that come before them.
+    #[inline]
+    fn deliver(&mut self, read: Read, outbox: &mut Outbox, metrics: &Metrics) {
+        let topic = match (read.source, self.broadcast.own()) {
+            (Source::Broadcast, Some(broadcast)) => broadcast.topic(),
+            (Source::Broadcast, None) | (Source::Direct, _) => self.direct.topic(),
+        };
+        let reporter = &self.tap_reporter;
+        reporter.missed(topic, read.first, read.missed, read.pick.reason());
+        let messages = read.batches.iter().map(Batch::len).sum();
+        reporter.queued(topic, read.first + read.missed, messages);
+        if let Some(notice) = self.encoder.lagged(read.missed) {
+            outbox.push_notice(&notice);
+        }
+        let (mut stale, mut excluded) = (0, 0);
+        for batch in read.batches {
+            let count = batch.len() as u64;
+            if batch.is_before(self.since) && !planted::is(Bug::StaleDelivered) {
+                stale += count;
+            } else if self.leaves_out(&batch) {
+                excluded += count;
+            } else {
+                self.write(&batch, outbox);
+            }
+        }
+        if stale > 0 {
+            metrics.stale.add(stale);
+            self.tap_reporter.lost(stale, "stale");
+        }
+        if excluded > 0 {
+            metrics.excluded.add(excluded);
+        }
+    }
+
+    /// Whether a batch is not to be sent to this client; notes a close by the service.
+    #[inline]
+    fn leaves_out(&mut self, batch: &Batch) -> bool {
+        match batch.delivery() {
+            Delivery::After(_) | Delivery::Everyone => false,
+            Delivery::Except(client) => *client == self.tap_reporter.client(),
+            Delivery::Close(_, frame) => {
+                self.close.get_or_insert_with(|| Arc::clone(frame));
+                true
+            }
+        }
+    }
+
+    /// Moves a batch into the outbox as this client reads it.
+    #[inline]
+    fn write(&mut self, batch: &Batch, outbox: &mut Outbox) {
+        let published = batch.published_at();
+        if let (Encoder::Plain, Compression::Plain) = (&self.encoder, &self.compression) {
+            outbox.push(batch.frames(), published);
+            return;
+        }
+        let generation = batch.origin().generation();
+        if let Some(notice) = generation.and_then(|by| self.encoder.before(by)) {
+            outbox.push_notice(&notice);
+        }
+        let frames = self
+            .compression
+            .compress(self.encoder.encoded(batch.frames()));
+        outbox.push(&frames, published);
     }
 
     /// Moves the burst shared by all clients that keep up into an empty outbox, if nothing else is
@@ -205,6 +387,9 @@ impl Egress {
 
     /// The bursts that suit this client; `None` if it does not receive all messages as they are.
     fn filter(&self) -> Option<BurstFilter> {
+        if self.is_in_order() {
+            return None;
+        }
         match (
             &self.encoder,
             &self.compression,
@@ -276,37 +461,6 @@ fn poll_batches(
     }
 }
 
-/// The writer of messages for one client.
-struct Writing<'a> {
-    since: Generation,
-    encoder: &'a mut Encoder,
-    compression: &'a Compression,
-}
-
-impl Writing<'_> {
-    /// Moves a batch into the outbox, unless an older instance than the one this client joined
-    /// published it; returns the number of messages left out.
-    fn push(&mut self, batch: &Batch, outbox: &mut Outbox) -> u64 {
-        if batch.is_before(self.since) && !planted::is(Bug::StaleDelivered) {
-            return batch.len() as u64;
-        }
-        let published = batch.published_at();
-        if let (Encoder::Plain, Compression::Plain) = (&*self.encoder, self.compression) {
-            outbox.push(batch.frames(), published);
-            return 0;
-        }
-        let generation = batch.origin().generation();
-        if let Some(notice) = generation.and_then(|by| self.encoder.before(by)) {
-            outbox.push_notice(&notice);
-        }
-        let frames = self
-            .compression
-            .compress(self.encoder.encoded(batch.frames()));
-        outbox.push(&frames, published);
-        0
-    }
-}
-
 #[cfg(all(test, not(feature = "loom")))]
 mod tests {
     use std::num::NonZeroUsize;
@@ -349,6 +503,8 @@ mod tests {
                 slow_consumer: SlowConsumer::Skip,
                 outbox_bytes,
                 compression: Compression::Plain,
+                is_ordered: false,
+                close: None,
             };
             Self {
                 bus,

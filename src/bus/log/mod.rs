@@ -65,6 +65,13 @@ pub(super) enum Amount {
     Batch,
     /// Messages with at most this many payload bytes together.
     Bytes(usize),
+    /// The same, of the entries before an offset; none if there is none.
+    Before {
+        /// The offset.
+        offset: u64,
+        /// The most payload bytes.
+        bytes: usize,
+    },
     /// A single message, at most.
     Message,
 }
@@ -185,7 +192,8 @@ impl Log {
                 Amount::Batch if cursor.0 == start => entry.batch.len(),
                 Amount::Message if cursor.0 == start => 1,
                 Amount::Batch | Amount::Message => 0,
-                Amount::Bytes(max) => {
+                Amount::Before { offset, .. } if cursor.0 >= offset => break,
+                Amount::Bytes(max) | Amount::Before { bytes: max, .. } => {
                     let room = max.checked_sub(bytes);
                     room.map_or(0, |room| entry.batch.fitting(room))
                 }
@@ -240,6 +248,12 @@ impl Log {
         let batch = self.entries[*index].batch.clone();
         *index += 1;
         batch
+    }
+
+    /// The batch that is read next, if it is still kept.
+    pub(super) fn peek(&self, cursor: &Cursor) -> Option<&Batch> {
+        let index = self.index(self.position(cursor));
+        self.entries.get(index).map(|entry| &entry.batch)
     }
 
     /// Returns the newest message, and how many messages before it were lost or are skipped now;
@@ -312,7 +326,8 @@ impl Log {
         let entries = self.entries.range(self.index(at)..);
         let batches = entries.map(|entry| &entry.batch);
         let bytes: usize = batches.clone().map(Batch::bytes).sum();
-        if bytes > filter.bytes_max {
+        let is_partial = batches.clone().any(|batch| batch.delivery().is_partial());
+        if bytes > filter.bytes_max || is_partial {
             return None;
         }
         let burst = Arc::new(Burst::of(at, batches)?);

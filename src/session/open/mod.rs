@@ -411,6 +411,9 @@ impl<R: Runtime> Open<R> {
                 if let Some(cause) = self.pull(cx, &mut io.outbox, now) {
                     return Some(cause);
                 }
+                if let Some(frame) = self.admission_mut().egress.close.take() {
+                    return Some(Cause::Closed(frame));
+                }
             }
             let was_empty = io.outbox.is_empty();
             let messages = io.outbox.messages();

@@ -1,0 +1,35 @@
+//! The receivers of a batch among the readers of its topic, and its place in what they are told.
+
+use std::sync::Arc;
+
+use super::topic::ClientId;
+use crate::wire::CloseFrame;
+
+/// How a service addressed a batch.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub(crate) enum Delivery {
+    /// To one client, after the messages to all clients before this offset.
+    After(u64),
+    /// To one client, like [`After`](Self::After): no message, but the end of its session.
+    Close(u64, Arc<CloseFrame>),
+    /// To every reader of the topic but this client.
+    Except(ClientId),
+    /// To every reader of the topic.
+    #[default]
+    Everyone,
+}
+
+impl Delivery {
+    /// The offset of the messages to all clients before which the batch is not due.
+    pub(crate) fn after(&self) -> u64 {
+        match self {
+            Self::After(offset) | Self::Close(offset, _) => *offset,
+            Self::Except(_) | Self::Everyone => 0,
+        }
+    }
+
+    /// Whether the batch keeps a reader of the topic out.
+    pub(super) fn is_partial(&self) -> bool {
+        matches!(self, Self::Except(_))
+    }
+}
