@@ -440,9 +440,68 @@ pub enum SlowConsumer {
     Skip,
 }
 
+/// A kind of rooms without a service: the messages of a client go to all clients of its room.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct RelayPolicy {
+    /// The clients whose messages are passed on. Default [`Publish::Nobody`].
+    pub publish: Publish,
+    /// Whether a client gets its own messages, too. Default `true`.
+    pub echo: bool,
+    /// The messages that are passed on. Default [`Payload::Any`].
+    pub payload: Payload,
+}
+
+impl Default for RelayPolicy {
+    fn default() -> Self {
+        Self {
+            publish: Publish::Nobody,
+            echo: true,
+            payload: Payload::Any,
+        }
+    }
+}
+
+/// The clients that may publish in a relay.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub enum Publish {
+    /// Every client of the room.
+    Members,
+    /// No client: only the program that embeds busline publishes.
+    #[default]
+    Nobody,
+}
+
+/// The messages that a relay takes.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub enum Payload {
+    /// Texts and binary messages.
+    #[default]
+    Any,
+    /// Binary messages.
+    Binary,
+    /// Texts that are JSON.
+    Json,
+    /// Texts.
+    Text,
+}
+
+impl Payload {
+    /// The name, as in a configuration.
+    pub fn name(self) -> &'static str {
+        match self {
+            Self::Any => "any",
+            Self::Binary => "binary",
+            Self::Json => "json",
+            Self::Text => "text",
+        }
+    }
+}
+
 /// The policy of one service and its clients.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct ServicePolicy {
+    /// The rules of a relay; `None` for a kind that runs a service.
+    pub relay: Option<RelayPolicy>,
     /// Whether the service knows its clients: their joins and leaves
     /// ([`Context::event`](crate::Context::event)), their addresses and queries. Costs some 200
     /// bytes a client. Default `false`, and `true` for [rooms](ServicePolicy::of_rooms).
@@ -468,6 +527,15 @@ impl ServicePolicy {
             members: true,
             lifecycle: LifecyclePolicy::of_rooms(),
             ..Self::default()
+        }
+    }
+
+    /// The policy of a relay with these rules.
+    pub fn of_relay(relay: RelayPolicy) -> Self {
+        Self {
+            relay: Some(relay),
+            members: false,
+            ..Self::of_rooms()
         }
     }
 }

@@ -108,6 +108,8 @@ pub enum CloseReason {
     MessageTooBig,
     /// A message took longer to arrive than it may.
     MessageTooSlow,
+    /// The client published in a relay where clients may not.
+    NotAllowed,
     /// The client sent a text that is not UTF-8.
     NotUtf8,
     /// The client closed the connection.
@@ -128,13 +130,15 @@ pub enum CloseReason {
     Stalled,
     /// The client sent a message in too many empty fragments.
     TooManyFragments,
+    /// The client sent a message that its relay does not pass on.
+    Unfit,
     /// The client took no byte for the time allowed.
     Unwritable,
 }
 
 impl CloseReason {
     /// All reasons, in the order of [`SessionCounts::closed_by`].
-    pub const ALL: [Self; 23] = [
+    pub const ALL: [Self; 25] = [
         Self::Aged,
         Self::BadEnvelope,
         Self::Closed,
@@ -147,6 +151,7 @@ impl CloseReason {
         Self::Lost,
         Self::MessageTooBig,
         Self::MessageTooSlow,
+        Self::NotAllowed,
         Self::NotUtf8,
         Self::PeerClosed,
         Self::PingFlood,
@@ -157,6 +162,7 @@ impl CloseReason {
         Self::SlowConsumer,
         Self::Stalled,
         Self::TooManyFragments,
+        Self::Unfit,
         Self::Unwritable,
     ];
 
@@ -175,6 +181,7 @@ impl CloseReason {
             Self::Lost => "lost",
             Self::MessageTooBig => "message_too_big",
             Self::MessageTooSlow => "message_too_slow",
+            Self::NotAllowed => "not_allowed",
             Self::NotUtf8 => "not_utf8",
             Self::PeerClosed => "peer_closed",
             Self::PingFlood => "ping_flood",
@@ -185,6 +192,7 @@ impl CloseReason {
             Self::SlowConsumer => "slow_consumer",
             Self::Stalled => "stalled",
             Self::TooManyFragments => "too_many_fragments",
+            Self::Unfit => "unfit",
             Self::Unwritable => "unwritable",
         }
     }

@@ -11,7 +11,7 @@ use crate::bus::{InMemoryMessageBus, MessageBus, NameError, ServiceName};
 use crate::client::host::Hosts;
 use crate::client::origin::Origins;
 use crate::fan_out::FanOuts;
-use crate::limits::{LifecyclePolicy, Limits, ServicePolicy, SlowConsumer};
+use crate::limits::{LifecyclePolicy, Limits, RelayPolicy, ServicePolicy, SlowConsumer};
 use crate::metrics::Metrics;
 #[cfg(feature = "server")]
 use crate::refusal::Refusals;
@@ -37,7 +37,8 @@ pub struct Builder<R: Runtime> {
 
 /// A service or a kind of rooms, before the application is built.
 struct Registered {
-    service: StdArc<dyn Service>,
+    /// `None` for a relay.
+    service: Option<StdArc<dyn Service>>,
     /// `None` for the default policy.
     policy: Option<ServicePolicy>,
     has_rooms: bool,
@@ -85,11 +86,14 @@ impl<R: Runtime> Builder<R> {
     ///
     /// When the name is no [`ServiceName`] or is taken, or there are too many services.
     pub fn service(self, name: &str, service: impl Service) -> Result<Self, RegisterError> {
-        self.register(name, service, |service| Registered {
-            service,
-            policy: None,
-            has_rooms: false,
-        })
+        self.register(
+            name,
+            Registered {
+                service: Some(StdArc::new(service)),
+                policy: None,
+                has_rooms: false,
+            },
+        )
     }
 
     /// Registers a service at `/ws/<name>`, with a policy of its own.
@@ -103,11 +107,14 @@ impl<R: Runtime> Builder<R> {
         service: impl Service,
         policy: ServicePolicy,
     ) -> Result<Self, RegisterError> {
-        self.register(name, service, |service| Registered {
-            service,
-            policy: Some(policy),
-            has_rooms: false,
-        })
+        self.register(
+            name,
+            Registered {
+                service: Some(StdArc::new(service)),
+                policy: Some(policy),
+                has_rooms: false,
+            },
+        )
     }
 
     /// Registers a kind of rooms: clients reach the room `<key>` at `/ws/<name>/<key>`, and each
@@ -119,7 +126,8 @@ impl<R: Runtime> Builder<R> {
     /// [`Context::key`](crate::Context::key).
     ///
     /// ```
-    /// use busline::{App, Context, TokioRuntime};
+    /// use busline::rt::Tokio;
+    /// use busline::{App, Context};
     ///
     /// async fn chat(mut ctx: Context) {
     ///     while let Some(message) = ctx.recv().await {
@@ -127,8 +135,8 @@ impl<R: Runtime> Builder<R> {
     ///     }
     /// }
     ///
-    /// # fn main() -> Result<(), Box<dyn std::error::Error>> {
-    /// let app = App::builder(TokioRuntime::new()).room("chat", chat)?.build();
+    /// # fn check() -> Result<(), Box<dyn std::error::Error>> {
+    /// let app = App::builder(Tokio::current()).room("chat", chat)?.build();
     /// # Ok(())
     /// # }
     /// ```
@@ -151,19 +159,50 @@ impl<R: Runtime> Builder<R> {
         service: impl Service,
         policy: ServicePolicy,
     ) -> Result<Self, RegisterError> {
-        self.register(name, service, |service| Registered {
-            service,
-            policy: Some(policy),
-            has_rooms: true,
-        })
+        self.register(
+            name,
+            Registered {
+                service: Some(StdArc::new(service)),
+                policy: Some(policy),
+                has_rooms: true,
+            },
+        )
     }
 
-    fn register(
-        mut self,
+    /// Registers a kind of rooms without a service: the messages of each client go to all clients of
+    /// its room, by these rules. [`App::room`](super::App::room) reaches them, too.
+    ///
+    /// # Errors
+    ///
+    /// The errors of [`service`](Self::service).
+    pub fn relay(self, name: &str, relay: RelayPolicy) -> Result<Self, RegisterError> {
+        self.relay_with(name, relay, ServicePolicy::of_relay(relay))
+    }
+
+    /// Registers a relay with a policy of its own; see [`relay`](Self::relay).
+    ///
+    /// # Errors
+    ///
+    /// The errors of [`service`](Self::service).
+    pub fn relay_with(
+        self,
         name: &str,
-        service: impl Service,
-        registered: impl FnOnce(StdArc<dyn Service>) -> Registered,
+        relay: RelayPolicy,
+        policy: ServicePolicy,
     ) -> Result<Self, RegisterError> {
+        let relay = Some(relay);
+        let policy = Some(ServicePolicy { relay, ..policy });
+        self.register(
+            name,
+            Registered {
+                service: None,
+                policy,
+                has_rooms: true,
+            },
+        )
+    }
+
+    fn register(mut self, name: &str, registered: Registered) -> Result<Self, RegisterError> {
         let parsed = name.parse().map_err(|error| {
             let name = name.to_owned();
             RegisterError::BadName { name, error }
@@ -176,7 +215,7 @@ impl<R: Runtime> Builder<R> {
         if self.services.len() >= max {
             return Err(RegisterError::TooMany { max });
         }
-        self.services.insert(name, registered(StdArc::new(service)));
+        self.services.insert(name, registered);
         Ok(self)
     }
 

@@ -12,7 +12,7 @@ use crate::client::host::Hosts;
 use crate::client::origin::Origins;
 use crate::client::peer::Peer;
 use crate::fan_out::FanOuts;
-use crate::limits::{InboundPolicy, Limits, ON_THE_WAY, ServicePolicy, SlowConsumer};
+use crate::limits::{InboundPolicy, Limits, ON_THE_WAY, RelayPolicy, ServicePolicy, SlowConsumer};
 use crate::metrics::{Metrics, SessionCounts};
 use crate::planted::{self, Bug};
 #[cfg(feature = "server")]
@@ -24,8 +24,10 @@ use crate::sync::{Arc, AtomicU64, Mutex, Ordering};
 use crate::wire::Deflater;
 
 mod builder;
+mod room;
 
 pub use self::builder::{Builder, RegisterError};
+pub use self::room::RoomHandle;
 
 /// Services on a bus, ready to take clients; clones are handles on one application.
 pub struct App<R: Runtime> {
@@ -284,6 +286,11 @@ impl Policies {
     pub(crate) fn slow_consumer(&self, service: &ServiceName) -> SlowConsumer {
         let own = self.services.get(service);
         own.map(|policy| policy.slow_consumer).unwrap_or_default()
+    }
+
+    /// The rules of a relay; `None` for a kind that runs a service.
+    pub(crate) fn relay(&self, kind: &ServiceName) -> Option<RelayPolicy> {
+        self.services.get(kind)?.relay
     }
 
     /// The rates at which a client may send to a service.

@@ -16,7 +16,7 @@ use tracing::{debug, error, warn};
 
 use super::exit::{Crash, Exit, Run};
 use super::kind::{Kind, RoomPermit};
-use super::lifecycle::{Effect, Event, Lifecycle, Refusal, State};
+use super::lifecycle::{Effect, Event, ExitKind, Lifecycle, Refusal, State};
 use super::placement::{Placement, Spot};
 use super::seen::Seen;
 use crate::bus::{Client, Generation, Room, SubscribeError, Subscription, Topic};
@@ -67,10 +67,10 @@ impl Slot {
     }
 
     /// Checks the instance and the timer against the lifecycle, in builds with debug assertions.
-    fn check(&self) {
+    fn check(&self, has_instances: bool) {
         let state = self.lifecycle.state();
         debug_assert!(
-            self.instance.is_some() == self.lifecycle.has_instance(),
+            self.instance.is_some() == (has_instances && self.lifecycle.has_instance()),
             "the service is {state:?}, but the handle of its instance is not there, or is left over"
         );
         let (armed, due) = (
@@ -206,6 +206,10 @@ impl<R: Runtime> Entry<R> {
         }
         let before = Seen::of(&slot.lifecycle);
         let effect = slot.lifecycle.on(now, event);
+        let effect = match this.kind.service {
+            Some(_) => effect,
+            None => this.without_instance(&mut slot.lifecycle, effect),
+        };
         let mut afterwards = Afterwards::default();
         let rejected = match effect {
             Some(Effect::Refuse(refusal)) => Some(Rejection::Refused(refusal)),
@@ -224,7 +228,7 @@ impl<R: Runtime> Entry<R> {
             this.members.iter().for_each(|members| members.end());
         }
         Self::arm(this, &mut slot, &mut afterwards);
-        slot.check();
+        slot.check(this.kind.service.is_some());
         let is_over = this.end(&mut slot, &mut afterwards);
         let after = Seen::of(&slot.lifecycle);
         this.kind.totals.add(before.figures, after.figures);
@@ -245,6 +249,26 @@ impl<R: Runtime> Entry<R> {
         watchers.unwrap_or_default().wake();
         afterwards.carry_out(&this.kind.rt);
         Turn { since, rejected }
+    }
+
+    /// Carries the effect out in a relay, which runs from its first client to its last without an
+    /// instance: what would be told to stop has ended.
+    fn without_instance(
+        &self,
+        lifecycle: &mut Lifecycle,
+        effect: Option<Effect>,
+    ) -> Option<Effect> {
+        match effect? {
+            Effect::Start(generation) => self.kind.started(generation),
+            Effect::Stop(generation) => {
+                let exit = ExitKind::Returned;
+                let after = lifecycle.on(self.kind.rt.now(), Event::Exited { generation, exit });
+                debug_assert_eq!(after, None, "a relay without clients needs no instance");
+            }
+            refused @ Effect::Refuse(_) => return Some(refused),
+            Effect::Abort(_) => unreachable!("a relay that stops has ended"),
+        }
+        None
     }
 
     /// Adds a joined client to those that the instance knows. Before an instance is started for it,
@@ -317,7 +341,11 @@ impl<R: Runtime> Entry<R> {
         };
         let rt = StdArc::new(self.kind.rt.clone());
         let context = Context::new(seed, StdArc::clone(&self.kind.bus), rt);
-        self.run_polls(self.kind.service.run(context)).await
+        match &self.kind.service {
+            Some(service) => self.run_polls(service.run(context)).await,
+            // A relay starts no instance.
+            None => Ok(()),
+        }
     }
 
     /// Polls an instance; warns if a poll blocks the thread, which the system cannot detect.

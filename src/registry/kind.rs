@@ -28,7 +28,8 @@ use crate::sync::{Arc, AtomicU64, Mutex, Ordering};
 /// A registered service or kind of rooms.
 pub(crate) struct Kind<R: Runtime> {
     pub(super) name: ServiceName,
-    pub(super) service: StdArc<dyn Service>,
+    /// `None` for a relay.
+    pub(super) service: Option<StdArc<dyn Service>>,
     pub(super) policy: StdArc<LifecyclePolicy>,
     pub(super) bus: StdArc<dyn MessageBus>,
     pub(super) rt: R,

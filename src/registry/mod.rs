@@ -66,7 +66,8 @@ impl<R: Runtime> Clone for Registry<R> {
 
 /// A service or a kind of rooms as it was registered.
 pub(crate) struct Registration {
-    pub(crate) service: StdArc<dyn Service>,
+    /// `None` for a relay, which has no instance.
+    pub(crate) service: Option<StdArc<dyn Service>>,
     pub(crate) policy: LifecyclePolicy,
     /// Whether each key has an instance of its own.
     pub(crate) has_rooms: bool,
@@ -316,6 +317,15 @@ impl<R: Runtime> Registry<R> {
             counts: kind.totals.counts(),
             blocked: kind.totals.blocked.load(Ordering::Relaxed),
         })
+    }
+
+    /// The clients of a room; none if the room does not exist, or does not know them.
+    pub(crate) fn clients(&self, room: &Room) -> Vec<Client> {
+        let entry = self
+            .kind(room.kind().as_str())
+            .and_then(|kind| kind.find(room.key()));
+        let members = entry.as_ref().and_then(|entry| entry.members.as_ref());
+        members.map(|members| members.present()).unwrap_or_default()
     }
 
     /// The rooms of a page with their numbers of clients; none if there is no such kind.

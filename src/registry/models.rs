@@ -225,7 +225,7 @@ impl World {
         let bus: StdArc<dyn MessageBus> =
             StdArc::new(InMemoryMessageBus::new(limits.window, limits.topics));
         let registration = Registration {
-            service: StdArc::new(service),
+            service: Some(StdArc::new(service)),
             policy: LifecyclePolicy {
                 linger,
                 ..LifecyclePolicy::default()

@@ -60,7 +60,8 @@ impl FromStr for Address {
     }
 }
 
-/// Options for sockets; [`bind_all`] and [`bind_shared`] use the default options.
+/// Options for sockets; [`bind_all`](super::bind_all) and [`bind_shared`](super::bind_shared) use
+/// the default options.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct BindOptions {
     /// Permissions of the file of a Unix socket, whatever the umask. A client may connect if it may

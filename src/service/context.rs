@@ -270,13 +270,7 @@ impl Context {
     /// Codes from 3000 to 4999 are for services; 1000 is a normal end, and stands for a code that no
     /// close frame may carry (RFC 6455, section 7.4). The client counts as there until [`Event::Left`] tells of its end. Returns whether the client was still there.
     pub fn close(&self, client: &Client, code: u16, reason: &str) -> bool {
-        let code = CloseCode::new(code);
-        let code = if code.allowed_on_wire() {
-            code
-        } else {
-            CloseCode::NORMAL
-        };
-        let frame = CloseFrame::new(code, reason);
+        let frame = CloseFrame::new(CloseCode::new(code).or_normal(), reason);
         let delivery = Delivery::Close(self.said_to_all(), StdArc::new(frame));
         // An entry of a topic has a message, which is not sent.
         let batch = self.stamped(Batch::from("")).delivered(delivery);

@@ -80,6 +80,11 @@ impl Members {
         Poll::Pending
     }
 
+    /// The clients that are there.
+    pub(crate) fn present(&self) -> Vec<Client> {
+        self.0.lock().roster.present()
+    }
+
     /// The clients that are there as far as the instance was told.
     pub(crate) fn clients(&self) -> Vec<Client> {
         self.0.lock().roster.clients()

@@ -140,6 +140,12 @@ impl Roster {
         }
     }
 
+    /// The clients that are there, in the order of their numbers.
+    pub(crate) fn present(&self) -> Vec<Client> {
+        let present = self.members.values().filter(|member| !member.has_left);
+        present.map(|member| member.client.clone()).collect()
+    }
+
     /// The clients that are there as far as the instance was told, in the order of their numbers.
     pub(crate) fn clients(&self) -> Vec<Client> {
         let told = self.members.values().filter(|m| m.untold.is_none());

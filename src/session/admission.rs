@@ -12,11 +12,12 @@ use super::tap_reporter::TapReporter;
 use crate::admission::permits::{Full, Permit};
 use crate::app::App;
 use crate::bus::{
-    About, Batch, ClientId, MessageBus, Origin, Publisher, Room, ServiceName, SubscribeError, Topic,
+    About, Batch, ClientId, Delivery, MessageBus, Origin, Publisher, Room, ServiceName,
+    SubscribeError, Topic,
 };
 use crate::client::identity::Identity;
 use crate::client::peer::Peer;
-use crate::limits::{InboundPolicy, Limits};
+use crate::limits::{InboundPolicy, Limits, RelayPolicy};
 use crate::metrics::{CloseReason, RefuseReason};
 use crate::registry::{JoinError, Lease, Refusal, RoomsFull};
 use crate::rt::{Instant, Runtime, WorkerId};
@@ -38,7 +39,10 @@ pub(super) struct Membership<R: Runtime> {
     pub(super) sender: LazySender,
     pub(super) egress: Egress,
     pub(super) lease: Lease<R>,
+    /// To the service, or in a relay to all clients.
     pub(super) publisher: Publisher,
+    /// The rules of the relay that the client has joined; `None` for a service.
+    pub(super) relay: Option<RelayPolicy>,
     /// The limits in force when the client was admitted.
     pub(super) limits: Arc<Limits>,
     /// When the client was admitted; `None` once an instance of its service runs for it.
@@ -154,6 +158,7 @@ impl<R: Runtime> Admission<R> {
         let broadcast = bus.subscribe(&Topic::from_service_to_ws(room))?;
         let direct = bus.subscribe(&Topic::from_service_to_client(room, client))?;
         let kind = room.kind();
+        let relay = policies.relay(kind);
         let mut sender = LazySender::new(peer.identity.clone());
         let has_members = app.registry().has_members(kind.as_str());
         let member = has_members.then(|| {
@@ -178,9 +183,14 @@ impl<R: Runtime> Admission<R> {
                 outbox_bytes: u32::try_from(policies.limits.outbox_bytes).unwrap_or(u32::MAX),
                 compression: Compression::Plain,
                 is_ordered: has_members,
+                names_senders: relay.is_some(),
                 close: None,
             },
-            publisher: bus.publisher(lease.inbox()),
+            publisher: match relay {
+                Some(_) => bus.publisher(&Topic::from_service_to_ws(room)),
+                None => bus.publisher(lease.inbox()),
+            },
+            relay,
             lease,
             limits: Arc::clone(&policies.limits),
             waits_since: Some(app.rt().now()),
@@ -291,6 +301,17 @@ impl<R: Runtime> Membership<R> {
         let (client, topic) = (egress.tap_reporter.client(), egress.direct.topic());
         let sender = self.sender.get_or_create(client, topic);
         Origin::Client(sender.clone())
+    }
+
+    /// Passes messages of the client on to all clients of its relay, without waiting for a slow one.
+    pub(super) fn pass_on(&self, batch: Batch, relay: RelayPolicy) {
+        let delivery = match relay.echo {
+            true => Delivery::Everyone,
+            false => Delivery::Except(self.egress.tap_reporter.client()),
+        };
+        let origin = batch.origin().clone();
+        let batch = batch.stamped(origin, self.app.rt().now());
+        self.publisher.publish(batch.delivered(delivery));
     }
 
     /// Replaces the identity after the client has shown a fresh token.

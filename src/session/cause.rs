@@ -4,7 +4,7 @@ use std::sync::Arc;
 use std::{fmt, io};
 
 use super::envelope::BadEnvelope;
-use crate::limits::DrainCode;
+use crate::limits::{DrainCode, Payload};
 use crate::metrics::CloseReason;
 use crate::planted::{self, Bug};
 use crate::wire::{CloseCode, CloseFrame, WireError};
@@ -28,6 +28,10 @@ pub enum Cause {
     Failed,
     /// No message passed in either direction for the time allowed: 1001.
     Idle,
+    /// The client sent a message in a relay where clients may not publish: 4403.
+    NotAllowed,
+    /// The client sent a message that is not what the relay passes on: 1007.
+    Unfit(Payload),
     /// The connection broke, or ended without a close handshake.
     Lost(io::ErrorKind),
     /// A message of the peer took longer to arrive than allowed: 1008.
@@ -100,6 +104,11 @@ impl Cause {
             Self::Idle => finish(CloseCode::GOING_AWAY, "the session is idle"),
             Self::Lost(_) | Self::Unwritable => Farewell::Drop,
             Self::MessageTooSlow => now(CloseCode::POLICY, "the message took too long to arrive"),
+            Self::NotAllowed => now(CloseCode::FORBIDDEN, "clients may not publish here"),
+            Self::Unfit(payload) => {
+                let reason = format!("this room takes only messages that are {}", payload.name());
+                Farewell::Now(CloseFrame::new(CloseCode::INVALID_PAYLOAD, reason))
+            }
             Self::PeerClosed(frame) => Farewell::Echo(frame.clone()),
             Self::PingFlood => now(CloseCode::POLICY, "too many pings"),
             Self::Protocol(error) => {
@@ -136,6 +145,7 @@ impl Cause {
             | Self::Idle
             | Self::Lost(_)
             | Self::MessageTooSlow
+            | Self::NotAllowed
             | Self::PingFlood
             | Self::Protocol(_)
             | Self::RateExceeded
@@ -143,6 +153,7 @@ impl Cause {
             | Self::Silent
             | Self::SlowConsumer(_)
             | Self::Stalled
+            | Self::Unfit(_)
             | Self::Unwritable => false,
         }
     }
@@ -172,6 +183,8 @@ impl Cause {
             Self::Idle => CloseReason::Idle,
             Self::Lost(_) => CloseReason::Lost,
             Self::MessageTooSlow => CloseReason::MessageTooSlow,
+            Self::NotAllowed => CloseReason::NotAllowed,
+            Self::Unfit(_) => CloseReason::Unfit,
             Self::PeerClosed(_) => CloseReason::PeerClosed,
             Self::PingFlood => CloseReason::PingFlood,
             Self::Protocol(WireError::InvalidUtf8) => CloseReason::NotUtf8,
@@ -220,12 +233,14 @@ impl fmt::Display for Cause {
             | Self::Failed
             | Self::Idle
             | Self::MessageTooSlow
+            | Self::NotAllowed
             | Self::PeerClosed(_)
             | Self::PingFlood
             | Self::RateExceeded
             | Self::Shed
             | Self::Silent
             | Self::Stalled
+            | Self::Unfit(_)
             | Self::Unwritable => Ok(()),
         }
     }
@@ -252,6 +267,8 @@ mod tests {
                 "closed (3000)",
             ),
             (Cause::MessageTooSlow, Some(1008), "message_too_slow"),
+            (Cause::NotAllowed, Some(4403), "not_allowed"),
+            (Cause::Unfit(Payload::Json), Some(1007), "unfit"),
             (Cause::Drained, Some(1001), "drained"),
             (Cause::Expired, Some(4401), "expired"),
             (Cause::Denied, Some(4401), "denied"),

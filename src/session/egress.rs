@@ -34,6 +34,8 @@ pub(super) struct Egress {
     pub(super) compression: Compression,
     /// Whether messages to this client and to all are sent in the order in which they were said.
     pub(super) is_ordered: bool,
+    /// Whether the envelope of a message says which client sent it: in a relay.
+    pub(super) names_senders: bool,
     /// The service's close of this session, once everything said before it is in the outbox.
     pub(super) close: Option<Arc<CloseFrame>>,
 }
@@ -347,9 +349,12 @@ impl Egress {
         if let Some(notice) = generation.and_then(|by| self.encoder.before(by)) {
             outbox.push_notice(&notice);
         }
-        let frames = self
-            .compression
-            .compress(self.encoder.encoded(batch.frames()));
+        let sender = batch.origin().client().filter(|_| self.names_senders);
+        let frames = match sender {
+            Some(sender) => self.encoder.encoded_from(batch.frames(), sender),
+            None => self.encoder.encoded(batch.frames()),
+        };
+        let frames = self.compression.compress(frames);
         outbox.push(&frames, published);
     }
 
@@ -504,6 +509,7 @@ mod tests {
                 outbox_bytes,
                 compression: Compression::Plain,
                 is_ordered: false,
+                names_senders: false,
                 close: None,
             };
             Self {

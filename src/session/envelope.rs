@@ -7,6 +7,7 @@ use serde::de::{Deserializer, IgnoredAny, MapAccess, Visitor};
 
 use smallvec::SmallVec;
 
+use crate::bus::Client;
 use crate::client::identity::Token;
 use crate::wire::{DataKind, Frame, Frames, Payload};
 
@@ -118,6 +119,22 @@ pub(super) fn envelop(frames: &Frames) -> Frames {
             Payload::Binary(_) => frame.into(),
             Payload::Text(text) => {
                 let json = serde_json::json!({ "text": text });
+                Frame::text(json.to_string()).into()
+            }
+        })
+        .collect();
+    Frames::join(enveloped.iter()).expect("there is one at least")
+}
+
+/// Puts messages of a client into envelopes that name it; a binary message stays as it is.
+pub(super) fn envelop_from(frames: &Frames, sender: &Client) -> Frames {
+    let from = serde_json::json!({ "client": sender.id().number(), "subject": sender.subject() });
+    let enveloped: SmallVec<[Frames; 4]> = frames
+        .iter()
+        .map(|frame| match frame.payload() {
+            Payload::Binary(_) => frame.into(),
+            Payload::Text(text) => {
+                let json = serde_json::json!({ "text": text, "from": from });
                 Frame::text(json.to_string()).into()
             }
         })

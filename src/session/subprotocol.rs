@@ -2,7 +2,7 @@
 //! notices.
 
 use super::envelope::{self, Decoded};
-use crate::bus::Generation;
+use crate::bus::{Client, Generation};
 use crate::planted::{self, Bug};
 use crate::wire::{DataKind, Frame, Frames, Part};
 
@@ -97,6 +97,14 @@ impl Encoder {
         match self {
             Self::Json(_) if frames.parts().any(is_text) => frames.enveloped(envelope::envelop),
             Self::Json(_) | Self::Plain => frames.clone(),
+        }
+    }
+
+    /// The messages in this subprotocol, with their sender if envelopes say it.
+    pub(super) fn encoded_from(&self, frames: &Frames, sender: &Client) -> Frames {
+        match self {
+            Self::Json(_) => envelope::envelop_from(frames, sender),
+            Self::Plain => frames.clone(),
         }
     }
 

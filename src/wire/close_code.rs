@@ -31,6 +31,8 @@ impl CloseCode {
     pub const SERVICE_RESTART: Self = Self(1012);
     /// The server is overloaded; the client may try again later.
     pub const TRY_AGAIN_LATER: Self = Self(1013);
+    /// The client may not do this: 4403, of the private range.
+    pub const FORBIDDEN: Self = Self(4403);
     /// The client's credentials do not suffice, or no longer: 4401, of the private range.
     pub const UNAUTHORIZED: Self = Self(4401);
 
@@ -42,6 +44,16 @@ impl CloseCode {
     /// The code's number.
     pub const fn get(self) -> u16 {
         self.0
+    }
+
+    /// This code if a close frame may carry it, otherwise [`NORMAL`](Self::NORMAL).
+    #[must_use]
+    pub const fn or_normal(self) -> Self {
+        if self.allowed_on_wire() {
+            self
+        } else {
+            Self::NORMAL
+        }
     }
 
     /// Whether a close frame may carry this code.

@@ -104,7 +104,7 @@ impl Frame {
     }
 
     /// The encoded frame, header included, ready for any client's socket; at most
-    /// [`HEADER_BYTES_MAX`] bytes longer than the payload.
+    /// [`HEADER_BYTES_MAX`](super::HEADER_BYTES_MAX) bytes longer than the payload.
     #[inline]
     pub fn as_bytes(&self) -> &[u8] {
         self.0.as_bytes()

@@ -373,6 +373,7 @@ impl Config {
 
 fn policy(keys: &ServiceKeys) -> ServicePolicy {
     ServicePolicy {
+        relay: None,
         members: false,
         lifecycle: LifecyclePolicy {
             linger: keys.linger.get(),

@@ -4,9 +4,12 @@ use std::io;
 use std::task::{Context, Poll, ready};
 use std::time::Duration;
 
+use serde::de::IgnoredAny;
+
 use super::{Open, lost};
 use crate::admission::authorize::Denied;
 use crate::bus::{Batch, Offered};
+use crate::limits::{Payload, Publish, RelayPolicy};
 use crate::planted::{self, Bug};
 use crate::rt::{Instant, Runtime};
 use crate::session::cause::Cause;
@@ -19,7 +22,7 @@ use crate::session::rate_limits::Within;
 use crate::session::renewal::Renewal;
 use crate::session::socket::Socket;
 use crate::session::subprotocol;
-use crate::wire::{Event, Frame, Frames};
+use crate::wire::{DataKind, Event, Frame, Frames};
 
 /// One poll of the client's input.
 struct Intaking<'a, 'c, S> {
@@ -42,6 +45,24 @@ enum Offers {
     /// may be the request to stop answering, so one goes through.
     One,
     None,
+}
+
+/// The cause to close a client whose messages a relay does not pass on.
+fn refuse(relay: RelayPolicy, frames: &Frames) -> Option<Cause> {
+    let is_fit = |frame: Frame| match relay.payload {
+        Payload::Any => true,
+        Payload::Binary => frame.kind() == DataKind::Binary,
+        Payload::Text => frame.kind() == DataKind::Text,
+        Payload::Json => {
+            let json = serde_json::from_slice::<IgnoredAny>(frame.payload_bytes());
+            frame.kind() == DataKind::Text && json.is_ok()
+        }
+    };
+    if relay.publish == Publish::Nobody {
+        return Some(Cause::NotAllowed);
+    }
+    let is_unfit = !frames.iter().all(is_fit);
+    is_unfit.then_some(Cause::Unfit(relay.payload))
 }
 
 impl<R: Runtime> Open<R> {
@@ -165,6 +186,12 @@ impl<R: Runtime> Open<R> {
                 self.not_taken(frames.len());
                 return Some(Cause::RateExceeded);
             }
+            if let Some(relay) = self.admission().relay {
+                if let Some(cause) = refuse(relay, &frames) {
+                    self.not_taken(frames.len());
+                    return Some(cause);
+                }
+            }
             let batch = self.admission_mut().batch(frames);
             self.hand_over(poll.cx, batch, poll.now, poll.now);
         }
@@ -283,6 +310,12 @@ impl<R: Runtime> Open<R> {
     /// the service did not accept.
     fn offer(&mut self, cx: &mut Context<'_>, batch: Batch, held: Duration) -> Option<Batch> {
         let offers = self.offers(held);
+        if let Some(relay) = self.admission().relay
+            && !matches!(offers, Offers::None)
+        {
+            self.admission().pass_on(batch, relay);
+            return None;
+        }
         let publisher = &mut self.admission_mut().publisher;
         match offers {
             Offers::None => {

@@ -45,6 +45,8 @@ fn is_earned(world: &World, client: &Client, cause: &Cause) -> bool {
         | Cause::Shed => false,
         Cause::Drained => world.drained.is_some(),
         Cause::Failed => client.service == SCRIPT,
+        // No service of these plans closes a client, and none is a relay.
+        Cause::Closed(_) | Cause::NotAllowed | Cause::Unfit(_) => false,
         Cause::Lost(_) => conduct.broke,
         Cause::PeerClosed(_) => conduct.left,
         Cause::Protocol(_) => conduct.offended.is_some(),

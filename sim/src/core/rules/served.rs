@@ -112,6 +112,9 @@ fn told(world: &World, client: &Client) -> Found {
             | Cause::Denied
             | Cause::Drained
             | Cause::Expired
+            | Cause::Closed(_)
+            | Cause::NotAllowed
+            | Cause::Unfit(_)
             | Cause::Failed
             | Cause::Idle
             | Cause::MessageTooSlow

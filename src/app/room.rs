@@ -1,0 +1,95 @@
+//! Handles of rooms, for the program that embeds busline and for other services.
+
+use std::sync::Arc;
+
+use super::App;
+use crate::bus::{Batch, Client, Delivery, MessageBus, Room, Topic};
+use crate::registry::{JoinError, Page, ServiceStatus};
+use crate::rt::Runtime;
+use crate::wire::{CloseCode, CloseFrame};
+
+/// A room from outside: from any task, and from another service.
+///
+/// A handle neither makes a room nor keeps one. In a room that does not exist nobody is there.
+pub struct RoomHandle<R: Runtime> {
+    app: App<R>,
+    room: Room,
+}
+
+impl<R: Runtime> Clone for RoomHandle<R> {
+    fn clone(&self) -> Self {
+        Self {
+            app: self.app.clone(),
+            room: self.room.clone(),
+        }
+    }
+}
+
+impl<R: Runtime> App<R> {
+    /// The room of this kind with this key.
+    ///
+    /// # Errors
+    ///
+    /// When there is no such kind of rooms, or the key is no key.
+    pub fn room(&self, kind: &str, key: &str) -> Result<RoomHandle<R>, JoinError> {
+        Ok(RoomHandle {
+            app: self.clone(),
+            room: self.registry().room(kind, Some(key))?,
+        })
+    }
+
+    /// The rooms of a page with their numbers of clients, in the order of their keys; none if there
+    /// is no such kind. A lobby shows them.
+    pub fn rooms(&self, kind: &str, page: &Page<'_>) -> Vec<(Room, usize)> {
+        self.registry().rooms(kind, page)
+    }
+}
+
+impl<R: Runtime> RoomHandle<R> {
+    /// The kind and the key.
+    pub fn room(&self) -> &Room {
+        &self.room
+    }
+
+    /// The state of the room; `None` if it does not exist at present.
+    pub fn status(&self) -> Option<ServiceStatus> {
+        self.app.registry().room_status(&self.room)
+    }
+
+    /// The clients of the room, in the order of their admission; none in a kind that does not know
+    /// its [`members`](crate::ServicePolicy::members).
+    pub fn clients(&self) -> Vec<Client> {
+        self.app.registry().clients(&self.room)
+    }
+
+    /// Publishes a message or a batch to all clients, and returns their number. Never waits.
+    pub fn publish(&self, messages: impl Into<Batch>) -> usize {
+        self.app.bus().publish(&self.to_all(), messages.into())
+    }
+
+    /// Sends a message or a batch to one client, and returns the number of subscribers that got it:
+    /// 0 if the client has left.
+    pub fn send_to(&self, client: &Client, messages: impl Into<Batch>) -> usize {
+        let delivery = Delivery::After(self.said_to_all());
+        let batch = messages.into().delivered(delivery);
+        self.app.bus().publish(client.topic(), batch)
+    }
+
+    /// Closes the session of a client; see [`Context::close`](crate::Context::close).
+    pub fn close(&self, client: &Client, code: u16, reason: &str) -> bool {
+        let frame = CloseFrame::new(CloseCode::new(code).or_normal(), reason);
+        let delivery = Delivery::Close(self.said_to_all(), Arc::new(frame));
+        // An entry of a topic has a message, which is not sent.
+        let batch = Batch::from("").delivered(delivery);
+        self.app.bus().publish(client.topic(), batch) > 0
+    }
+
+    fn to_all(&self) -> Topic {
+        Topic::from_service_to_ws(&self.room)
+    }
+
+    /// The offset behind what was published to all so far.
+    fn said_to_all(&self) -> u64 {
+        self.app.bus().publisher(&self.to_all()).tail()
+    }
+}
