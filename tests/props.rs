@@ -26,6 +26,8 @@ mod order;
 mod parting;
 #[path = "model/regressions.rs"]
 mod regressions;
+#[path = "model/relay.rs"]
+mod relay;
 #[path = "model/rooms.rs"]
 mod rooms;
 #[path = "model/silent.rs"]

@@ -176,7 +176,7 @@ impl<R: Runtime> Builder<R> {
     ///
     /// The errors of [`service`](Self::service).
     pub fn relay(self, name: &str, relay: RelayPolicy) -> Result<Self, RegisterError> {
-        self.relay_with(name, relay, ServicePolicy::of_relay(relay))
+        self.relay_with(name, ServicePolicy::of_relay(relay))
     }
 
     /// Registers a relay with a policy of its own; see [`relay`](Self::relay).
@@ -184,13 +184,8 @@ impl<R: Runtime> Builder<R> {
     /// # Errors
     ///
     /// The errors of [`service`](Self::service).
-    pub fn relay_with(
-        self,
-        name: &str,
-        relay: RelayPolicy,
-        policy: ServicePolicy,
-    ) -> Result<Self, RegisterError> {
-        let relay = Some(relay);
+    pub fn relay_with(self, name: &str, policy: ServicePolicy) -> Result<Self, RegisterError> {
+        let relay = Some(policy.relay.unwrap_or_default());
         let policy = Some(ServicePolicy { relay, ..policy });
         self.register(
             name,

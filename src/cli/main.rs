@@ -11,7 +11,7 @@ use busline::App;
 use busline::app::{Builder, RegisterError};
 use busline::rt::{Clock, Instant, Tokio};
 use busline::server::auth::Remote;
-use busline::server::{Config, Listeners, Server, Sources, command};
+use busline::server::{Config, Listeners, Run, Server, Sources, command};
 use busline::service::{echo, ping, timenow};
 use clap::{ArgMatches, Command};
 use clap_complete::{Shell, generate};
@@ -224,6 +224,15 @@ fn app(
         .service_with("echo", echo, config.policy("echo"))?
         .service_with("ping", ping, config.policy("ping"))?
         .service_with("timenow", timenow, config.policy("timenow"))?;
+    for (kind, run) in config.rooms() {
+        let policy = config.policy(kind);
+        builder = match run {
+            Run::Echo => builder.room_with(kind, echo, policy)?,
+            Run::Ping => builder.room_with(kind, ping, policy)?,
+            Run::Relay => builder.relay_with(kind, policy)?,
+            Run::Timenow => builder.room_with(kind, timenow, policy)?,
+        };
+    }
     if config.authenticates() {
         builder = builder.authorize(config.jwt(remote));
     }

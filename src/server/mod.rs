@@ -62,7 +62,7 @@ pub use self::bind::{bind, bind_all};
 pub use self::binding::{Address, BindError, BindOptions};
 #[cfg(feature = "cli")]
 pub use self::config::{
-    Admin, Changes, Config, LogFormat, Problems, Sources, TracePolicy, command,
+    Admin, Changes, Config, LogFormat, Problems, Run, Sources, TracePolicy, command,
 };
 pub use self::fetch::{Url, UrlError};
 pub use self::listener::Listeners;

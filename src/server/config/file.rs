@@ -5,9 +5,10 @@ use toml::de::{DeTable, DeValue};
 
 use super::key::Key;
 use super::problem::Problem;
-use super::schema::{GONE, Gone, SECTIONS, SERVICE, keys_of};
+use super::schema::{GONE, Gone, RELAY, ROOM, SECTIONS, SERVICE, keys_of};
 use super::source::{Given, Layer, Place, Source};
 use super::value::Kind;
+use crate::bus::ServiceName;
 
 /// The content of a file, with the names of the known services.
 #[derive(Clone, Copy, Debug)]
@@ -56,12 +57,13 @@ impl Reading<'_> {
             match value.get_ref().as_table() {
                 None => self.key("", name, value),
                 Some(services) if name.get_ref() == SERVICE => self.services(services),
+                Some(rooms) if name.get_ref() == ROOM => self.rooms(rooms),
                 Some(keys) if sections.contains(&name.get_ref().as_ref()) => {
                     self.section(name.get_ref(), keys);
                 }
                 Some(_) => {
                     let named = sections.iter().copied().filter(|name| !name.is_empty());
-                    self.unknown(name, named.chain([SERVICE]).collect());
+                    self.unknown(name, named.chain([SERVICE, ROOM]).collect());
                 }
             }
         }
@@ -75,6 +77,43 @@ impl Reading<'_> {
                 None => self.unknown(name, self.file.services.to_vec()),
             }
         }
+    }
+
+    /// Reads the sections of kinds of rooms, which may have any name that no service has.
+    fn rooms(&mut self, table: &DeTable<'_>) {
+        for (name, value) in table {
+            let at = self.at(name.span().start);
+            let known = name.get_ref().as_ref();
+            if let Some(problem) = self.bad_kind(known, &at) {
+                self.problems.push(problem);
+                continue;
+            }
+            let Some(keys) = value.get_ref().as_table() else {
+                self.unknown(name, vec!["[room.NAME]"]);
+                continue;
+            };
+            let section = format!("{ROOM}.{known}");
+            // A section without keys is a kind of rooms, too.
+            let text = RELAY.to_owned();
+            self.layer
+                .set(Place::new(&section, "run"), Given { text, source: at });
+            self.section(&section, keys);
+        }
+    }
+
+    fn bad_kind(&self, name: &str, at: &Source) -> Option<Problem> {
+        let error = match name.parse::<ServiceName>() {
+            Err(error) => error.to_string(),
+            Ok(_) if self.file.services.contains(&name) => {
+                "the server has a service of this name".to_owned()
+            }
+            Ok(_) => return None,
+        };
+        Some(Problem::Kind {
+            at: at.clone(),
+            name: name.to_owned(),
+            error,
+        })
     }
 
     fn section(&mut self, section: &str, table: &DeTable<'_>) {

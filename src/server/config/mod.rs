@@ -11,7 +11,7 @@ use crate::client::host::Hosts;
 use crate::client::origin::Origins;
 use crate::limits::{
     AgePolicy, DrainPolicy, FetchPolicy, InboundPolicy, KeepalivePolicy, LifecyclePolicy, Limits,
-    ServicePolicy, Window,
+    RelayPolicy, ServicePolicy, Window,
 };
 
 mod addresses;
@@ -26,6 +26,7 @@ mod policies;
 mod print;
 mod problem;
 mod reload;
+mod run;
 mod schema;
 mod source;
 mod traces;
@@ -35,13 +36,16 @@ pub use self::admin::{Admin, LogFormat};
 pub use self::flags::command;
 pub use self::problem::Problems;
 pub use self::reload::Changes;
+pub use self::run::Run;
 pub use self::traces::TracePolicy;
 
 use self::file::File;
 use self::files::{Authorities, Files};
 use self::key::{Keys, Reader};
 use self::problem::Problem;
-use self::schema::{AuthKeys, LimitKeys, OtelKeys, SERVICE, ServerKeys, ServiceKeys, TlsKeys};
+use self::schema::{
+    AuthKeys, LimitKeys, OtelKeys, ROOM, RoomKeys, SERVICE, ServerKeys, ServiceKeys, TlsKeys,
+};
 use self::source::{Layer, Place};
 use crate::server::auth::{Jwt, JwtPolicy, Keys as Keyring, Remote};
 use crate::server::{Address, BindOptions, Roots, Tls};
@@ -65,6 +69,8 @@ pub struct Config {
     roots: Option<Roots>,
     service: ServiceKeys,
     services: BTreeMap<&'static str, ServiceKeys>,
+    /// The kinds of rooms, by name.
+    rooms: BTreeMap<String, RoomKeys>,
 }
 
 /// The sources of a process's settings, which can be read again while it runs.
@@ -171,7 +177,16 @@ impl Config {
             let mut reader = Reader::new(&layer, &section, problems).or("");
             own.insert(*name, ServiceKeys::read(&mut reader));
         }
+        let kinds = layer.iter().filter(|(place, _)| place.key == "run");
+        let kinds = kinds.filter_map(|(place, _)| place.section.split_once('.'));
+        let mut rooms = BTreeMap::new();
+        for (_, name) in kinds {
+            let section = format!("{ROOM}.{name}");
+            let mut reader = Reader::new(&layer, &section, problems);
+            rooms.insert(name.to_owned(), RoomKeys::read(&mut reader));
+        }
         Self {
+            rooms,
             server,
             service,
             limits,
@@ -265,6 +280,8 @@ impl Config {
     fn jwt_policy(&self) -> JwtPolicy {
         let services = self.services.iter();
         let joins = services.map(|(name, keys)| ((*name).to_owned(), keys.join));
+        let rooms = self.rooms.iter();
+        let joins = joins.chain(rooms.map(|(name, keys)| (name.clone(), keys.join)));
         JwtPolicy {
             audiences: self.auth.audiences.clone(),
             issuers: self.auth.issuers.clone(),
@@ -332,6 +349,9 @@ impl Config {
             sessions: keys.sessions.size(),
             sessions_per_address: keys.sessions_per_address.size(),
             sessions_per_subject: keys.sessions_per_subject.size(),
+            rooms: keys.rooms.size(),
+            rooms_per_address: keys.rooms_per_address.size(),
+            rooms_per_subject: keys.rooms_per_subject.size(),
             queue_bytes: keys.queue_bytes.get(),
             home_clients: keys.home_clients.size(),
             inbound: inbound(&self.service),
@@ -365,9 +385,48 @@ impl Config {
         }
     }
 
-    /// The configured policy of a service.
-    pub fn policy(&self, service: &str) -> ServicePolicy {
-        policy(self.services.get(service).unwrap_or(&self.service))
+    /// The configured policy of a service or of a kind of rooms.
+    pub fn policy(&self, name: &str) -> ServicePolicy {
+        match self.rooms.get(name) {
+            Some(keys) => room_policy(keys),
+            None => policy(self.services.get(name).unwrap_or(&self.service)),
+        }
+    }
+
+    /// The configured kinds of rooms, and what runs in each room.
+    pub fn rooms(&self) -> impl Iterator<Item = (&str, Run)> {
+        self.rooms
+            .iter()
+            .map(|(name, keys)| (name.as_str(), keys.run))
+    }
+}
+
+fn room_policy(keys: &RoomKeys) -> ServicePolicy {
+    let relay = RelayPolicy {
+        publish: keys.publish,
+        echo: keys.echo,
+        payload: keys.payload,
+    };
+    ServicePolicy {
+        relay: (keys.run == Run::Relay).then_some(relay),
+        members: false,
+        lifecycle: LifecyclePolicy {
+            clients_max: keys.clients.size(),
+            linger: keys.linger.get(),
+            stop_grace: keys.stop_grace.get(),
+            ..LifecyclePolicy::of_rooms()
+        },
+        slow_consumer: keys.slow_consumer,
+        window: Some(Window {
+            messages: keys.window.nonzero(),
+            bytes: keys.window_bytes.size(),
+        }),
+        message_bytes: Some(keys.max_message_bytes.size()),
+        inbound: Some(InboundPolicy {
+            bytes: keys.bytes,
+            messages: keys.messages,
+            over: keys.over_rate,
+        }),
     }
 }
 

@@ -1,9 +1,10 @@
 //! The syntax of the core's policies: rates, and choices between words.
 
 use super::admin::LogFormat;
+use super::run::Run;
 use super::value::{Described, Kind, Value};
 use crate::client::address::Network;
-use crate::limits::{DrainCode, OverRate, Rate, SlowConsumer};
+use crate::limits::{DrainCode, OverRate, Payload, Publish, Rate, SlowConsumer};
 use crate::server::auth::Join;
 
 impl Value for Rate {
@@ -76,6 +77,28 @@ choice!(
     "POLICY",
     "close" = Close("with 1008"),
     "wait" = Wait("its socket is not read for a while")
+);
+choice!(
+    Payload,
+    "KIND",
+    "any" = Any("texts and binary messages"),
+    "binary" = Binary("binary messages"),
+    "json" = Json("texts that are JSON"),
+    "text" = Text("texts")
+);
+choice!(
+    Publish,
+    "WHO",
+    "members" = Members("the clients of the room"),
+    "nobody" = Nobody("no client")
+);
+choice!(
+    Run,
+    "SERVICE",
+    "echo" = Echo("a client receives its own messages"),
+    "ping" = Ping("every client receives the messages of all"),
+    "relay" = Relay("no service: messages of a client go to all clients"),
+    "timenow" = Timenow("the time")
 );
 choice!(
     DrainCode,

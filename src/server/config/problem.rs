@@ -19,6 +19,16 @@ pub(crate) enum Problem {
         /// The setting to use instead.
         hint: &'static str,
     },
+    /// The name of a kind of rooms is not allowed.
+    #[error("{at}: `{name}` is no name for rooms: {error}")]
+    Kind {
+        /// The position of the name.
+        at: Source,
+        /// The name in the file.
+        name: String,
+        /// The reason.
+        error: String,
+    },
     /// The file cannot be read.
     #[error("cannot use {path}: {error}")]
     Read {

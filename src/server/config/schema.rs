@@ -6,12 +6,13 @@ use super::admin::{Admin, LogFormat};
 use super::key::{Key, Keys, keys};
 use super::log_filter::LogFilter;
 use super::problem::Problem;
+use super::run::Run;
 use super::source::{Place, Source};
 use super::value::{Described, Kind, OneOrMore, Parsed, Ratio, Time, Value, Whole};
 use crate::client::address::Network;
 use crate::client::host;
 use crate::client::origin::Pattern;
-use crate::limits::{DrainCode, OverRate, Rate, SlowConsumer};
+use crate::limits::{DrainCode, OverRate, Payload, Publish, Rate, SlowConsumer};
 use crate::server::auth::{Join, SECRET_BYTES_MIN};
 use crate::server::{Address, UnixGroup, UnixMode, Url};
 
@@ -87,6 +88,43 @@ keys! {
 }
 
 keys! {
+    /// The keys of a kind of rooms, which has no values from elsewhere.
+    pub(crate) struct RoomKeys {
+        /// The service of each room: `relay` passes the messages of a client on to all clients of its
+        /// room; `echo`, `ping` and `timenow` are those of the server
+        run: Run = "relay", Start;
+        /// Clients whose messages a relay passes on: `nobody` or `members`, the clients of the room
+        publish: Publish = "nobody", Live;
+        /// Pass a client's own messages on to it, too
+        echo: bool = "true", Live;
+        /// Messages that a relay takes; others close the session with 1007
+        payload: Payload = "any", Live;
+        /// Most clients of one room; the next client is answered 503
+        clients: Whole<1, 10_000_000> = "10000", Start;
+        /// Largest message a client may send, in bytes; a longer one closes its session with 1009
+        max_message_bytes: Whole<1, GIB> = "65536", Live;
+        /// Messages a topic keeps for its slowest reader; a reader further behind loses the oldest
+        window: Whole<1, 1_000_000> = "256", Start;
+        /// Payload bytes a topic keeps for its slowest reader, at least one message
+        window_bytes: Whole<1, GIB> = "1048576", Start;
+        /// Time a room is kept without clients
+        linger: Time<0, DAY> = "30s", Start;
+        /// Time a service has to return once it is told to stop
+        stop_grace: Time<0, HOUR> = "5s", Start;
+        /// Action on a client that reads too slowly
+        slow_consumer: SlowConsumer = "skip", Live;
+        /// Bytes a client may send, frames and pings included; any number unless it is set
+        bytes: Option<Rate> = "", Live;
+        /// Messages a client may send; any number unless it is set
+        messages: Option<Rate> = "", Live;
+        /// Action on a client that sends more
+        over_rate: OverRate = "wait", Live;
+        /// Clients that may join where tokens are asked for
+        join: Join = "granted", Live;
+    }
+}
+
+keys! {
     /// Bounds of the whole server.
     pub(crate) struct LimitKeys {
         /// Most sessions at once; the next client is answered 503
@@ -95,6 +133,12 @@ keys! {
         sessions_per_address: Whole<1, 10_000_000> = "131072", Start;
         /// Most sessions of one subject at once
         sessions_per_subject: Whole<1, 10_000_000> = "131072", Start;
+        /// Most rooms at once
+        rooms: Whole<1, 10_000_000> = "100000", Start;
+        /// Most rooms at once that clients of one address have made, IPv6 by its /64
+        rooms_per_address: Whole<1, 10_000_000> = "100000", Start;
+        /// Most rooms at once that clients of one subject have made
+        rooms_per_subject: Whole<1, 10_000_000> = "1000", Start;
         /// Most bytes that all sessions together hold for clients
         queue_bytes: Whole<1_048_576, TIB> = "1073741824", Start;
         /// Clients of a service that are served by the thread it runs on; further ones are spread
@@ -244,6 +288,15 @@ pub(super) const GONE: &[Gone] = &[Gone {
 /// The keys of the section of one service.
 pub(super) const SERVICE_KEYS: &[Key] = ServiceKeys::KEYS;
 
+/// The keys of the section of one kind of rooms.
+pub(super) const ROOM_KEYS: &[Key] = RoomKeys::KEYS;
+
+/// The default of `run`.
+pub(super) const RELAY: &str = "relay";
+
+/// The prefix of the sections of kinds of rooms.
+pub(super) const ROOM: &str = "room";
+
 /// The prefix of the sections of services.
 pub(super) const SERVICE: &str = "service";
 
@@ -256,11 +309,12 @@ impl Section {
     }
 }
 
-/// The keys of a section, including the sections of services.
+/// The keys of a section, including the sections of services and of kinds of rooms.
 pub(super) fn keys_of(section: &str) -> impl Iterator<Item = &'static Key> {
     let service = section.starts_with("service.").then_some(SERVICE_KEYS);
+    let room = section.starts_with("room.").then_some(ROOM_KEYS);
     let own = SECTIONS.iter().filter(move |own| own.name == section);
-    own.map(|own| own.keys).chain(service).flatten()
+    own.map(|own| own.keys).chain(service).chain(room).flatten()
 }
 
 /// A secret of sufficient length.

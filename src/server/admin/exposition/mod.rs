@@ -312,6 +312,11 @@ impl Snapshot {
                 bus.bytes as u64,
             ),
             counter(
+                "messages_excluded",
+                "Messages to all clients but one left out for that one, and closes by a service",
+                self.counts.sessions.excluded,
+            ),
+            counter(
                 "published",
                 "Messages published on any topic",
                 bus.messages.published,
