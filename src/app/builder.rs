@@ -169,8 +169,8 @@ impl<R: Runtime> Builder<R> {
         )
     }
 
-    /// Registers a kind of rooms without a service: the messages of each client go to all clients of
-    /// its room, by these rules. [`App::room`](super::App::room) reaches them, too.
+    /// Registers a kind of rooms without a service: the messages of each client go to all clients
+    /// of its room, by these rules. [`App::room`](super::App::room) reaches them, too.
     ///
     /// # Errors
     ///

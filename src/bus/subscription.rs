@@ -197,7 +197,8 @@ impl Subscription {
         })
     }
 
-    /// Polls until there is a message to receive, or a loss to be told of; parks the task meanwhile.
+    /// Polls until there is a message to receive, or a loss to be told of; parks the task
+    /// meanwhile.
     pub(crate) fn poll_ready(&mut self, cx: &mut Context<'_>) -> Poll<()> {
         self.read(cx, |log, cursor| match log.is_ready(cursor) {
             true => Read::Part(()),

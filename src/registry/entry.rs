@@ -12,11 +12,11 @@ use std::sync::Arc as StdArc;
 use std::task::Waker;
 
 use futures::future::{AbortHandle, Abortable, BoxFuture, FutureExt};
-use tracing::{debug, error, warn};
+use tracing::{debug, warn};
 
 use super::exit::{Crash, Exit, Run};
 use super::kind::{Kind, RoomPermit};
-use super::lifecycle::{Effect, Event, ExitKind, Lifecycle, Refusal, State};
+use super::lifecycle::{Effect, Event, ExitKind, Lifecycle, Refusal};
 use super::placement::{Placement, Spot};
 use super::seen::Seen;
 use crate::bus::{Client, Generation, Room, SubscribeError, Subscription, Topic};
@@ -241,7 +241,7 @@ impl<R: Runtime> Entry<R> {
             slot.watchers.unpark()
         });
         drop(slot);
-        this.log_change(&before, &after);
+        after.log_change(&before, &this.room, now);
         if is_over {
             this.kind.forget(this);
         }
@@ -390,45 +390,6 @@ impl<R: Runtime> Entry<R> {
         drop(slot);
         drop(timer);
         Self::on(this, Event::Timer);
-    }
-
-    /// Logs the new state of the room, if an event has changed it.
-    fn log_change(&self, before: &Seen, after: &Seen) {
-        let is_same = (after.state, after.generation) == (before.state, before.generation);
-        // A client that joins a lingering service starts nothing, which is not worth a line.
-        let goes_on = (after.state, after.generation) == (State::Running, before.generation);
-        if !is_same && !goes_on {
-            self.log(after.state, after.generation);
-        }
-    }
-
-    fn log(&self, state: State, generation: Generation) {
-        let service = &self.room;
-        match state {
-            State::Backoff { until } => {
-                let wait = until.saturating_since(self.kind.rt.now());
-                warn!(
-                    %service,
-                    ?wait,
-                    "service crashed, it is started again after a wait"
-                );
-            }
-            State::Failed { until } => {
-                let wait = until.saturating_since(self.kind.rt.now());
-                error!(
-                    %service,
-                    ?wait,
-                    "service failed, it takes no clients for a while"
-                );
-            }
-            State::Lingering { .. } => debug!(%service, %generation, "service lingers"),
-            State::Running => debug!(%service, %generation, "service started"),
-            State::Stopped => debug!(%service, %generation, "service stopped"),
-            State::Stopping { until: Some(_) } => debug!(%service, %generation, "service stops"),
-            State::Stopping { until: None } => {
-                warn!(%service, %generation, "service did not return in its grace, it is aborted");
-            }
-        }
     }
 
     /// Keeps a single timer task for the lifecycle's deadline, or no task without a deadline.

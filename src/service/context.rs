@@ -265,10 +265,11 @@ impl Context {
     }
 
     /// Closes the session of a client with this code and this reason, of at most 123 bytes; longer
-    /// reasons are cut. What was said to the client before arrives first.
+    /// reasons are cut. Messages that were said to the client before arrive first.
     ///
-    /// Codes from 3000 to 4999 are for services; 1000 is a normal end, and stands for a code that no
-    /// close frame may carry (RFC 6455, section 7.4). The client counts as there until [`Event::Left`] tells of its end. Returns whether the client was still there.
+    /// Codes from 3000 to 4999 are for services; 1000 is a normal end, and stands for a code that
+    /// no close frame may carry (RFC 6455, section 7.4). The client counts as there until
+    /// [`Event::Left`] tells of its end. Returns whether the client was still there.
     pub fn close(&self, client: &Client, code: u16, reason: &str) -> bool {
         let frame = CloseFrame::new(CloseCode::new(code).or_normal(), reason);
         let delivery = Delivery::Close(self.said_to_all(), StdArc::new(frame));

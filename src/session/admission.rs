@@ -303,7 +303,7 @@ impl<R: Runtime> Membership<R> {
         Origin::Client(sender.clone())
     }
 
-    /// Passes messages of the client on to all clients of its relay, without waiting for a slow one.
+    /// Passes messages of the client on to all clients of its relay; never waits for a slow client.
     pub(super) fn pass_on(&self, batch: Batch, relay: RelayPolicy) {
         let delivery = match relay.echo {
             true => Delivery::Everyone,

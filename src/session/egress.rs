@@ -137,8 +137,8 @@ impl Egress {
         lost
     }
 
-    /// Whether messages are sent in the order in which the service said them. A client that gets the
-    /// newest message alone gets it at once.
+    /// Whether messages are sent in the order in which the service said them. A client that gets
+    /// the newest message alone gets it at once.
     fn is_in_order(&self) -> bool {
         self.is_ordered && Pick::from(self.slow_consumer) == Pick::All
     }

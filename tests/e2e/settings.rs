@@ -6,6 +6,7 @@ use tokio::io::{AsyncReadExt, AsyncWriteExt};
 use tokio::net::TcpStream;
 
 use crate::auth::{SECRET, now, token};
+use crate::client::Client;
 use crate::process::{Process, busline, output, text};
 use crate::raw::{PING, PONG, Raw, TEXT, frame, wish};
 use crate::server::soon;
@@ -110,6 +111,56 @@ async fn a_file_that_is_wrong_is_named_line_by_line_and_nothing_starts() {
     file.write("window = 1\n");
     let valid = output(&mut busline(&["check", file.path()])).await;
     assert!(valid.status.success(), "{}", text(&valid.stderr));
+}
+
+#[tokio::test]
+async fn rooms_of_the_configuration_are_checked_printed_and_served() {
+    let wrong = Scratch::new(
+        "wrong-rooms.toml",
+        "[room.ping]\n[room.Chat]\n[room.news]\npublish = \"anyone\"\nwindw = 1\n",
+    );
+    let checked = output(&mut busline(&["check", wrong.path()])).await;
+    let error = text(&checked.stderr);
+    for (line, word) in [
+        (
+            1,
+            "`ping` is no name for rooms: the server has a service of this name",
+        ),
+        (2, "`Chat` is no name for rooms: the character at byte 0"),
+        (4, "members (the clients of the room), nobody (no client)"),
+        (5, "did you mean `window`?"),
+    ] {
+        let place = format!("{}:{line}: ", wrong.path());
+        let found = error.lines().find(|found| found.contains(&place));
+        assert!(
+            found.is_some_and(|found| found.contains(word)),
+            "{place}: {error}"
+        );
+    }
+    let file = Scratch::new(
+        "rooms.toml",
+        "[room.news]\n[room.open]\npublish = \"members\"\nlinger = \"1s\"\n",
+    );
+    let printed = output(&mut busline(&["--config", file.path(), "config"])).await;
+    let printed = text(&printed.stdout);
+    for line in ["[room.news]", "run = \"relay\"", "publish = \"members\""] {
+        assert!(printed.contains(line), "{line}: {printed}");
+    }
+    let command = busline(&["--config", file.path(), "--listen", "127.0.0.1:0"]);
+    let server = Process::start(command).await;
+    let enter = async |room: &str| {
+        let stream = TcpStream::connect(server.address)
+            .await
+            .expect("it listens");
+        Client::on(stream, room).await.expect("admitted")
+    };
+    let (mut ann, mut bob) = (enter("open/1").await, enter("open/1").await);
+    ann.round_trip("hello").await;
+    assert_eq!(bob.text().await, "hello");
+    let mut reader = enter("news/1").await;
+    reader.send("hello").await;
+    let (code, reason) = reader.closed().await;
+    assert_eq!((code, &*reason), (4403, "clients may not publish here"));
 }
 
 #[tokio::test]

@@ -1,5 +1,6 @@
 //! Relays: the messages of a client go to all clients of its room, without a service.
 
+use busline::bus::ClientId;
 use busline::limits::{Payload, Publish, RelayPolicy};
 use busline::registry::State;
 use busline::rt::Spawn;
@@ -219,7 +220,7 @@ fn a_handle_reaches_a_room_from_outside() {
     let ids: Vec<_> = clients
         .iter()
         .map(Client::id)
-        .map(|id| id.number())
+        .map(ClientId::number)
         .collect();
     assert_eq!(ids, [1, 2]);
     assert_eq!(room.publish("to all"), 2);

@@ -65,7 +65,7 @@ pub(super) enum Amount {
     Batch,
     /// Messages with at most this many payload bytes together.
     Bytes(usize),
-    /// The same, of the entries before an offset; none if there is none.
+    /// Messages of the entries before an offset, maybe none, with at most so many payload bytes.
     Before {
         /// The offset.
         offset: u64,

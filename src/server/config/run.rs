@@ -1,4 +1,4 @@
-//! What runs in each room of a kind.
+//! The service of a kind of rooms, or none.
 
 /// The service of a kind of rooms.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]

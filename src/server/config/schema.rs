@@ -90,8 +90,8 @@ keys! {
 keys! {
     /// The keys of a kind of rooms, which has no values from elsewhere.
     pub(crate) struct RoomKeys {
-        /// The service of each room: `relay` passes the messages of a client on to all clients of its
-        /// room; `echo`, `ping` and `timenow` are those of the server
+        /// The service of each room: `relay` passes the messages of a client on to all clients of
+        /// its room; `echo`, `ping` and `timenow` are those of the server
         run: Run = "relay", Start;
         /// Clients whose messages a relay passes on: `nobody` or `members`, the clients of the room
         publish: Publish = "nobody", Live;
@@ -406,7 +406,8 @@ mod tests {
     #[test]
     fn the_page_lists_every_key_as_it_is() {
         let page = include_str!("../../../docs/configuration.md");
-        for section in SECTIONS {
+        let rooms = Section::of::<RoomKeys>("room.NAME");
+        for section in SECTIONS.iter().chain([&rooms]) {
             let table = table(section);
             assert!(page.contains(&table), "put this there:\n\n{table}");
         }

@@ -186,11 +186,10 @@ impl<R: Runtime> Open<R> {
                 self.not_taken(frames.len());
                 return Some(Cause::RateExceeded);
             }
-            if let Some(relay) = self.admission().relay {
-                if let Some(cause) = refuse(relay, &frames) {
-                    self.not_taken(frames.len());
-                    return Some(cause);
-                }
+            let relay = self.admission().relay;
+            if let Some(cause) = relay.and_then(|relay| refuse(relay, &frames)) {
+                self.not_taken(frames.len());
+                return Some(cause);
             }
             let batch = self.admission_mut().batch(frames);
             self.hand_over(poll.cx, batch, poll.now, poll.now);

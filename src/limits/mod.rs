@@ -5,6 +5,10 @@ use std::time::Duration;
 
 use crate::client::address::Network;
 
+mod relay;
+
+pub use self::relay::{Payload, Publish, RelayPolicy};
+
 /// The longest name of a topic, in bytes.
 pub const TOPIC_BYTES_MAX: usize = 255;
 
@@ -438,63 +442,6 @@ pub enum SlowConsumer {
     /// The client loses the oldest unread messages and stays; the losses are counted.
     #[default]
     Skip,
-}
-
-/// A kind of rooms without a service: the messages of a client go to all clients of its room.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub struct RelayPolicy {
-    /// The clients whose messages are passed on. Default [`Publish::Nobody`].
-    pub publish: Publish,
-    /// Whether a client gets its own messages, too. Default `true`.
-    pub echo: bool,
-    /// The messages that are passed on. Default [`Payload::Any`].
-    pub payload: Payload,
-}
-
-impl Default for RelayPolicy {
-    fn default() -> Self {
-        Self {
-            publish: Publish::Nobody,
-            echo: true,
-            payload: Payload::Any,
-        }
-    }
-}
-
-/// The clients that may publish in a relay.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
-pub enum Publish {
-    /// Every client of the room.
-    Members,
-    /// No client: only the program that embeds busline publishes.
-    #[default]
-    Nobody,
-}
-
-/// The messages that a relay takes.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
-pub enum Payload {
-    /// Texts and binary messages.
-    #[default]
-    Any,
-    /// Binary messages.
-    Binary,
-    /// Texts that are JSON.
-    Json,
-    /// Texts.
-    Text,
-}
-
-impl Payload {
-    /// The name, as in a configuration.
-    pub fn name(self) -> &'static str {
-        match self {
-            Self::Any => "any",
-            Self::Binary => "binary",
-            Self::Json => "json",
-            Self::Text => "text",
-        }
-    }
 }
 
 /// The policy of one service and its clients.
