@@ -1,10 +1,12 @@
 //! The kit for users: their services are tested, their bugs are found, and a seed repeats itself.
 
+use std::collections::BTreeSet;
 use std::panic::catch_unwind;
 use std::thread;
 use std::time::Duration;
 
-use busline::{App, Context};
+use busline::service::Event;
+use busline::{App, Context, ServicePolicy};
 use sim::kit::{Breach, Client, Failure, Fault, Faults, Gone, Report, Sim};
 
 /// A service that answers with the number of the text among all it has got.
@@ -66,6 +68,76 @@ fn careless_counting() -> Sim {
     })
     .clients(2..=5, asks_twice)
     .seeds(0..500)
+}
+
+/// A room that welcomes clients that come later, and passes texts on with its key.
+async fn lounge(mut ctx: Context) {
+    let key = ctx.key().to_owned();
+    let mut there: BTreeSet<_> = ctx.clients().into_iter().collect();
+    while let Some(event) = ctx.event().await {
+        match event {
+            Event::Joined(client) => {
+                ctx.send_to(&client, format!("{key}: welcome"));
+                assert!(there.insert(client), "a client joined twice");
+            }
+            Event::Message(client, message) => {
+                assert!(there.contains(&client), "a client spoke that is not there");
+                let text = message.as_text().unwrap_or_default();
+                ctx.publish(format!("{key}: {text}"));
+            }
+            Event::Left(client, _reason) => {
+                assert!(there.remove(&client), "a client left that was not there");
+            }
+        }
+        assert!(
+            ctx.clients().iter().eq(&there),
+            "the room knows who is there"
+        );
+    }
+}
+
+/// Talks in one of two rooms, comes and goes, and hears nothing of the other room.
+async fn talks_in_a_room(client: Client) -> Result<(), Gone> {
+    for turn in 0..client.random(1..=3) {
+        let key = ["a", "b"][usize::try_from(client.random(0..=1)).expect("small")];
+        let mut socket = client.connect(&format!("lounge/{key}")).await?;
+        let own = format!("{key}: {} {turn}", client.number());
+        socket.send(format!("{} {turn}", client.number())).await?;
+        loop {
+            let heard = socket.recv().await?;
+            assert!(
+                heard.starts_with(&format!("{key}: ")),
+                "from another room: {heard}"
+            );
+            if heard == own {
+                break;
+            }
+        }
+        match client.random(0..=2) {
+            0 => socket.abort(),
+            _ => socket.close().await?,
+        }
+    }
+    Ok(())
+}
+
+#[test]
+fn rooms_are_told_who_is_there_under_every_fault() {
+    let rooms = Sim::new(|rt| {
+        let mut policy = ServicePolicy::of_rooms();
+        policy.lifecycle.linger = MILLIS_5;
+        App::builder(rt)
+            .room_with("lounge", lounge, policy)
+            .expect("a name")
+            .build()
+    });
+    let report = rooms
+        .clients(1..=6, talks_in_a_room)
+        .faults(Faults::all())
+        .seeds(0..60)
+        .run();
+    report.assert_ok();
+    assert_eq!(report.runs(), 60);
 }
 
 fn failure(report: &Report) -> Failure {

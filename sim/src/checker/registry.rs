@@ -6,8 +6,8 @@ use super::history::{History, lifecycle};
 use super::{Breach, Checker};
 use crate::trace::{Entry, Event};
 
-/// Of each service one instance at most is there at any time, each of the next generation; a
-/// service runs if and only if it has clients; and no more clients have joined than there are
+/// Of each service one instance at most is there at any time, each of the next generation, in rooms
+/// each of a later one; a service runs if and only if it has clients; and no more clients have joined than there are
 /// sessions.
 pub struct Registry;
 
@@ -46,7 +46,7 @@ impl Logs {
         };
         let instances = self.0.entry(service.to_owned()).or_default();
         let found = match message {
-            "service started" => instances.start(generation),
+            "service started" => instances.start(generation, is_room(service)),
             "instance returned" | "instance ended" => instances.end(generation),
             "service stopped" => instances.stopped(),
             _ => Ok(()),
@@ -55,8 +55,13 @@ impl Logs {
     }
 }
 
+/// Whether the log's name is the channel of a room: its generations rise, but leave numbers out.
+fn is_room(service: &str) -> bool {
+    service.contains(':')
+}
+
 impl Instances {
-    fn start(&mut self, generation: u64) -> Result<(), String> {
+    fn start(&mut self, generation: u64, is_room: bool) -> Result<(), String> {
         if self.alive == Some(generation) {
             return Ok(()); // It lingered and has clients again.
         }
@@ -64,7 +69,12 @@ impl Instances {
             return Err(format!("was started while generation {alive} is there"));
         }
         let last = std::mem::replace(&mut self.last, generation);
-        if generation != last + 1 {
+        let follows = if is_room {
+            generation > last
+        } else {
+            generation == last + 1
+        };
+        if !follows {
             return Err(format!("was started after generation {last}"));
         }
         Ok(())
