@@ -147,7 +147,7 @@ impl Afterwards {
         if let Some(told) = self.told {
             told.wake();
         }
-        drop((self.exited, self.over));
+        drop(self.exited);
     }
 }
 
@@ -244,6 +244,9 @@ impl<R: Runtime> Entry<R> {
         after.log_change(&before, &this.room, now);
         if is_over {
             this.kind.forget(this);
+            // Before the wakes: a task that waits for the end of the room finds its permit
+            // returned.
+            drop(afterwards.over.take());
         }
         // With no lock held: wakers and tasks are foreign code, which may come back for the lock.
         watchers.unwrap_or_default().wake();

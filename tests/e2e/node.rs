@@ -22,15 +22,28 @@ use crate::server::{Server, soon};
 #[path = "../../examples/whiteboard/service.rs"]
 mod whiteboard;
 
+/// The files that Node needs.
+const FILES: [&str; 4] = [
+    "package.json",
+    "package-lock.json",
+    "partysocket.mjs",
+    "whiteboard.mjs",
+];
+
 /// Chromium takes longer to start than anything else here takes.
 const PATIENCE: std::time::Duration = std::time::Duration::from_secs(120);
 
-/// The folder with the scripts and, once, with the packages of their lock file; `None` where there
-/// is no Node.
+/// A folder with the scripts and the packages of their lock file, outside of the tree; `None` where
+/// there is no Node.
 fn scripts() -> Option<&'static PathBuf> {
     static SCRIPTS: OnceLock<Option<PathBuf>> = OnceLock::new();
     let installed = || {
-        let folder = PathBuf::from(env!("CARGO_MANIFEST_DIR")).join("tests/node");
+        let tree = PathBuf::from(env!("CARGO_MANIFEST_DIR")).join("tests/node");
+        let folder = PathBuf::from(env!("CARGO_TARGET_TMPDIR")).join("node");
+        std::fs::create_dir_all(&folder).ok()?;
+        for file in FILES {
+            std::fs::copy(tree.join(file), folder.join(file)).ok()?;
+        }
         let mut npm = Blocking::new("npm");
         npm.args(["ci", "--no-audit", "--no-fund", "--loglevel=error"]);
         let done = npm.current_dir(&folder).status().ok()?;
@@ -53,7 +66,8 @@ fn node(script: &str, arguments: &[String]) -> Option<Child> {
     let folder = scripts()?;
     let mut node = Command::new("node");
     node.arg(folder.join(script)).args(arguments);
-    node.stdout(Stdio::piped()).kill_on_drop(true);
+    node.stdout(Stdio::piped());
+    node.stderr(Stdio::piped()).kill_on_drop(true);
     node.spawn().ok()
 }
 
@@ -116,5 +130,6 @@ async fn pages_of_the_whiteboard_see_each_other_draw_and_leave() {
     let output = timeout(PATIENCE, pages.wait_with_output()).await;
     let output = output.expect("in time").expect("it ends");
     let said = String::from_utf8_lossy(&output.stdout);
-    assert!(output.status.success() && said == "ok\n", "{said}");
+    let failed = String::from_utf8_lossy(&output.stderr);
+    assert!(output.status.success() && said == "ok\n", "{said}{failed}");
 }

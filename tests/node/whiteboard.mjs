@@ -7,8 +7,20 @@ import puppeteer from "puppeteer-core";
 const [url, executablePath] = process.argv.slice(2);
 const browser = await puppeteer.launch({
   executablePath,
-  args: ["--no-sandbox", "--disable-gpu", "--disable-dev-shm-usage"],
+  args: [
+    "--no-sandbox",
+    "--disable-gpu",
+    "--disable-dev-shm-usage",
+    "--disable-background-timer-throttling",
+    "--disable-backgrounding-occluded-windows",
+    "--disable-renderer-backgrounding",
+  ],
+  timeout: 90_000,
+  protocolTimeout: 90_000,
 });
+
+// A page that is not in front draws no frames, so a condition is looked at by time.
+const WAIT = { polling: 50, timeout: 90_000 };
 
 const faults = [];
 
@@ -17,7 +29,7 @@ async function open(name) {
   page.on("pageerror", (error) => faults.push(`${name}: ${error}`));
   page.on("console", (line) => line.type() === "error" && faults.push(`${name}: ${line.text()}`));
   await page.goto(url);
-  await page.waitForFunction(() => document.querySelectorAll("#people li").length > 0);
+  await page.waitForFunction(() => document.querySelectorAll("#people li").length > 0, WAIT);
   await page.type("#name", name);
   await page.keyboard.press("Enter");
   return page;
@@ -32,7 +44,7 @@ async function sees(page, names) {
       const items = [...document.querySelectorAll("#people li")];
       return JSON.stringify(items.map((item) => item.textContent).sort()) === wanted;
     },
-    {},
+    WAIT,
     JSON.stringify([...names].sort()),
   );
   assert.deepEqual(await people(page), [...names].sort());
@@ -46,7 +58,7 @@ async function draw(page, from, to) {
 }
 
 const strokes = (page, count) =>
-  page.waitForFunction((wanted) => window.strokes.length === wanted, {}, count);
+  page.waitForFunction((wanted) => window.strokes.length === wanted, WAIT, count);
 
 // The number of pixels of the canvas that something was drawn on.
 const inked = (page) =>
@@ -80,6 +92,7 @@ try {
 
   await bob.close();
   await sees(ann, ["Ann", "Cat"]);
+  await cat.bringToFront();
   await cat.click("#clear");
   await strokes(ann, 0);
   assert.equal(await inked(ann), 0);

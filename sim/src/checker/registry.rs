@@ -7,8 +7,8 @@ use super::{Breach, Checker};
 use crate::trace::{Entry, Event};
 
 /// Of each service one instance at most is there at any time, each of the next generation, in rooms
-/// each of a later one; a service runs if and only if it has clients; and no more clients have joined than there are
-/// sessions.
+/// each of a later one; a service runs if and only if it has clients; and no more clients have
+/// joined than there are sessions.
 pub struct Registry;
 
 impl Checker for Registry {
