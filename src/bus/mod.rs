@@ -28,6 +28,8 @@ mod publisher;
 
 mod subscription;
 
+mod order;
+
 mod shared_cursor;
 
 mod tap;
@@ -54,6 +56,7 @@ pub use self::topics::SubscribeError;
 
 pub(crate) use self::burst::{BatchSpan, Burst, BurstFilter};
 pub(crate) use self::delivery::Delivery;
+pub(crate) use self::order::{Due, next_in_order};
 pub(crate) use self::shared_cursor::SharedCursor;
 
 /// Publishes messages by topic, and subscribes to topics.

@@ -127,6 +127,8 @@ struct Afterwards {
     exited: Option<Instance>,
     /// The instance, which is to be told of a join.
     told: Option<Waker>,
+    /// The task of an instance that has ended, which need not be told any more.
+    ended: Option<Waker>,
     /// The permit of a room that is over.
     over: Option<RoomPermit>,
 }
@@ -147,7 +149,7 @@ impl Afterwards {
         if let Some(told) = self.told {
             told.wake();
         }
-        drop(self.exited);
+        drop((self.exited, self.ended));
     }
 }
 
@@ -225,7 +227,7 @@ impl<R: Runtime> Entry<R> {
         };
         if !slot.lifecycle.has_instance() {
             afterwards.exited = slot.instance.take();
-            this.members.iter().for_each(|members| members.end());
+            afterwards.ended = this.members.as_ref().and_then(|members| members.end());
         }
         Self::arm(this, &mut slot, &mut afterwards);
         slot.check(this.kind.service.is_some());

@@ -2,7 +2,7 @@
 
 use std::future::poll_fn;
 use std::sync::Arc as StdArc;
-use std::task::Poll;
+use std::task::{Poll, ready};
 use std::time::{Duration, SystemTime};
 
 use super::Stop;
@@ -22,8 +22,6 @@ pub struct Context {
     room: Room,
     generation: Generation,
     inbox: Subscription,
-    /// A message that is received and not delivered yet, because events came before it.
-    held: Option<Held>,
     /// `None` in a service that does not know its clients.
     members: Option<Arc<Members>>,
     to_all: Publisher,
@@ -49,12 +47,6 @@ pub(crate) trait ServiceRuntime: Clock + Random {}
 
 impl<R: Clock + Random> ServiceRuntime for R {}
 
-/// A message with its offset in the inbox.
-struct Held {
-    offset: u64,
-    message: Message,
-}
-
 /// The values from which the registry makes an instance's [`Context`].
 pub(crate) struct Seed {
     pub(crate) room: Room,
@@ -75,7 +67,6 @@ impl Context {
             room: seed.room,
             generation: seed.generation,
             inbox: seed.inbox,
-            held: None,
             members: seed.members,
             stop: seed.stop,
             bus,
@@ -318,56 +309,52 @@ impl Context {
     }
 
     fn poll_event(&mut self, cx: &mut std::task::Context<'_>) -> Poll<Option<Event>> {
+        let mut is_stopped = false;
         loop {
-            // Before each message: its sender may have joined since the last look.
-            if let Some(event) = self.next_change() {
+            // The inbox first: the join of a client is noted before its first message is there.
+            let is_empty = self.inbox.poll_ready(cx).is_pending();
+            if let Poll::Ready(event) = self.poll_change(cx) {
                 return Poll::Ready(Some(event));
             }
-            if let Some(held) = self.held.take() {
-                match held.message.sender().cloned() {
-                    Some(client) => return Poll::Ready(Some(Event::Message(client, held.message))),
-                    None => self.lost += 1,
+            if is_empty {
+                if is_stopped {
+                    return Poll::Ready(None);
                 }
+                // The last client may have said something and left since the look at inbox and
+                // roster, so both are looked at once more.
+                ready!(self.stop.poll_raised(cx));
+                is_stopped = true;
                 continue;
             }
             match self.inbox.poll_recv(cx) {
-                Poll::Ready(Received::Message(message)) => {
-                    let offset = self.inbox.next_offset() - 1;
-                    self.held = Some(Held { offset, message });
-                }
+                Poll::Ready(Received::Message(message)) => match message.sender().cloned() {
+                    Some(client) => return Poll::Ready(Some(Event::Message(client, message))),
+                    None => self.lost += 1,
+                },
                 Poll::Ready(Received::Lagged(lost)) => self.lost += lost,
-                Poll::Pending => return self.poll_change(cx),
+                Poll::Pending => {}
             }
         }
     }
 
-    /// The position up to which the inbox is delivered.
-    fn received(&self) -> u64 {
-        let held = self.held.as_ref().map(|held| held.offset);
-        held.unwrap_or_else(|| self.inbox.next_offset())
-    }
-
-    /// The next join or leave that comes before the next message.
-    fn next_change(&self) -> Option<Event> {
-        let told = self.members.as_ref()?.next(self.received());
+    /// Polls for the next join or leave that comes before the next message.
+    fn poll_change(&self, cx: &mut std::task::Context<'_>) -> Poll<Event> {
+        let Some(members) = &self.members else {
+            return Poll::Pending;
+        };
+        let told = members.poll_next(cx, self.inbox.next_offset());
         told.map(Event::from)
     }
 
-    /// Polls for a join, a leave or the stop, once the inbox is empty.
-    fn poll_change(&mut self, cx: &mut std::task::Context<'_>) -> Poll<Option<Event>> {
-        if let Some(members) = &self.members
-            && let Poll::Ready(told) = members.poll_next(cx, self.received())
-        {
-            return Poll::Ready(Some(told.into()));
+    /// Leaves out the joins and leaves that come before the next message.
+    fn skip_changes(&self) {
+        if let Some(members) = &self.members {
+            while members.next(self.inbox.next_offset()).is_some() {}
         }
-        self.stop.poll_raised(cx).map(|()| None)
     }
 
     fn poll_recv(&mut self, cx: &mut std::task::Context<'_>) -> Poll<Option<Message>> {
-        while self.next_change().is_some() {}
-        if let Some(held) = self.held.take() {
-            return Poll::Ready(Some(held.message));
-        }
+        self.skip_changes();
         self.poll_inbox(cx, |inbox, cx| {
             inbox.poll_recv(cx).map(|received| match received {
                 Received::Message(message) => Ok(message),
@@ -377,10 +364,7 @@ impl Context {
     }
 
     fn poll_recv_batch(&mut self, cx: &mut std::task::Context<'_>) -> Poll<Option<Batch>> {
-        while self.next_change().is_some() {}
-        if let Some(held) = self.held.take() {
-            return Poll::Ready(Some(held.message.into()));
-        }
+        self.skip_changes();
         self.poll_inbox(cx, Subscription::poll_batch)
     }
 
@@ -395,11 +379,17 @@ impl Context {
         if is_hasty && self.stop.poll_raised(cx).is_ready() {
             return Poll::Ready(None);
         }
+        let mut is_stopped = false;
         loop {
             match next(&mut self.inbox, cx) {
                 Poll::Ready(Ok(next)) => return Poll::Ready(Some(next)),
                 Poll::Ready(Err(lost)) => self.lost += lost,
-                Poll::Pending => return self.stop.poll_raised(cx).map(|()| None),
+                Poll::Pending if is_stopped => return Poll::Ready(None),
+                Poll::Pending => {
+                    // The last client may have said something and left since the look at the inbox.
+                    ready!(self.stop.poll_raised(cx));
+                    is_stopped = true;
+                }
             }
         }
     }

@@ -28,13 +28,12 @@ impl Members {
         self.0.lock().roster.begin();
     }
 
-    /// Ends an instance.
-    pub(crate) fn end(&self) {
+    /// Ends an instance; the returned task is to be dropped with no lock held.
+    #[must_use = "a waker is foreign code, also when it is dropped"]
+    pub(crate) fn end(&self) -> Option<Waker> {
         let mut inner = self.0.lock();
         inner.roster.end();
-        let waker = inner.waker.take();
-        drop(inner);
-        drop(waker);
+        inner.waker.take()
     }
 
     /// Adds a client, with the position of the inbox before its first message; the returned task is
@@ -88,5 +87,60 @@ impl Members {
     /// The clients that are there as far as the instance was told.
     pub(crate) fn clients(&self) -> Vec<Client> {
         self.0.lock().roster.clients()
+    }
+}
+
+#[cfg(all(test, feature = "loom"))]
+mod models {
+    use std::future::poll_fn;
+
+    use loom::future::block_on;
+    use loom::thread;
+
+    use super::*;
+    use crate::bus::Topic;
+    use crate::client::identity::Identity;
+    use crate::metrics::CloseReason;
+    use crate::sync::{Arc, model};
+
+    fn client(id: u64) -> Client {
+        let topic: Topic = "t".parse().expect("a valid name");
+        Client::new(ClientId::new(id), Identity::anonymous(), topic)
+    }
+
+    /// A client that comes and one that goes against an instance that waits for both; preemptions
+    /// unbounded.
+    ///
+    /// Catches: a change that wakes no waiting instance, and a waker that is parked under another
+    /// lock than the look at the roster.
+    #[test]
+    fn an_instance_that_waits_is_told_of_each_change() {
+        model(None, || {
+            let members = Arc::new(Members::default());
+            assert!(members.join(client(1), 0).is_none(), "no instance waits");
+            members.begin();
+            let comes = thread::spawn({
+                let members = Arc::clone(&members);
+                move || members.join(client(2), 0).into_iter().for_each(Waker::wake)
+            });
+            let goes = thread::spawn({
+                let members = Arc::clone(&members);
+                move || {
+                    let (behind, reason) = (None, CloseReason::Lost);
+                    members.leave(ClientId::new(1), Leaving { behind, reason });
+                }
+            });
+            for _ in 0..2 {
+                let told = block_on(poll_fn(|cx| members.poll_next(cx, 0)));
+                match told {
+                    Told::Joined(client) => assert_eq!(client.id(), ClientId::new(2)),
+                    Told::Left(client, _) => assert_eq!(client.id(), ClientId::new(1)),
+                }
+            }
+            for change in [comes, goes] {
+                change.join().expect("no panic");
+            }
+            assert_eq!(members.clients(), [client(2)]);
+        });
     }
 }

@@ -241,6 +241,47 @@ async fn the_services_are_told_with_their_last_crash() {
 }
 
 #[tokio::test]
+async fn the_rooms_of_a_kind_are_told_in_pages() {
+    let server = Server::start(|app| app.room("chat", echo)?.service("echo", echo)).await;
+    let operators = Operators::of(&server).await;
+    let mut clients = Vec::new();
+    for key in ["b", "a%20c", "a", "a"] {
+        clients.push(Client::connect(&server, &format!("chat/{key}")).await);
+    }
+    let services = operators.json("/debug/services").await;
+    let chat = &services[0];
+    assert_eq!(
+        (&chat["service"], &chat["rooms"]),
+        (&"chat".into(), &3.into())
+    );
+    assert_eq!((&chat["clients"], &chat["starts"]), (&4.into(), &3.into()));
+    assert_eq!(chat["state"], Value::Null, "each room has its own");
+    assert_eq!(services[1]["rooms"], Value::Null, "a service has none");
+    let keys = async |query: &str| {
+        let path = format!("/debug/services?rooms=chat{query}");
+        let listed = operators.json(&path).await;
+        assert_eq!(listed["next_after"], Value::Null, "it fits on one page");
+        let rooms = listed["rooms"].as_array().expect("a list").clone();
+        let keys = rooms
+            .iter()
+            .map(|room| room["key"].as_str().map(str::to_owned));
+        keys.collect::<Option<Vec<_>>>().expect("texts")
+    };
+    assert_eq!(keys("").await, ["a", "a c", "b"]);
+    assert_eq!(keys("&prefix=a").await, ["a", "a c"]);
+    assert_eq!(keys("&after=a%20c").await, ["b"]);
+    assert_eq!(keys("&prefix=x").await, [""; 0]);
+    let listed = operators.json("/debug/services?rooms=chat").await;
+    let room = &listed["rooms"][0];
+    assert_eq!(
+        (&room["state"], &room["clients"]),
+        (&"running".into(), &2.into())
+    );
+    let none = operators.json("/debug/services?rooms=none").await;
+    assert_eq!(none["rooms"], Value::Array(Vec::new()));
+}
+
+#[tokio::test]
 async fn the_topics_are_told_by_name_and_by_prefix() {
     let server = Server::standard().await;
     let operators = Operators::of(&server).await;

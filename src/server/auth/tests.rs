@@ -271,6 +271,44 @@ fn ask(jwt: &Jwt, service: &str, token: Option<&str>) -> Result<Identity, Denied
 }
 
 #[test]
+fn a_room_whose_key_begins_with_a_dollar_needs_a_grant_in_any_case() {
+    let joins = [("open", Join::Anyone), ("known", Join::Authenticated)];
+    let policy = JwtPolicy {
+        services: joins.map(|(name, join)| (name.to_owned(), join)).into(),
+        ..JwtPolicy::default()
+    };
+    let jwt = Jwt::new(Keys::secret(SECRET).expect("long enough"), policy);
+    let ask = |kind: &str, key, token: Option<&str>| {
+        let kind: ServiceName = kind.parse().expect("a name");
+        let ask = Ask {
+            room: Room::new(&kind, key).expect("a key"),
+            token: token.map(crate::client::identity::Token::new),
+            wall: wall(),
+        };
+        match jwt.decide(&ask) {
+            Decision::Made(decision) => decision.map(drop),
+            Decision::NeedsKeys(_) => panic!("nothing is fetched"),
+        }
+    };
+    let granted = hs256(r#"{"sub":"ann","exp":2000,"rooms":["open:$1","known:*"]}"#);
+    let other = hs256(r#"{"sub":"ann","exp":2000,"rooms":"open:2"}"#);
+    for (kind, key, token, expected) in [
+        ("open", "1", None, Ok(())),
+        ("open", "$1", None, Err(Denied::Unauthorized)),
+        ("open", "$1", Some(&other), Err(Denied::Forbidden)),
+        ("open", "$1", Some(&granted), Ok(())),
+        ("open", "$2", Some(&granted), Err(Denied::Forbidden)),
+        ("known", "1", Some(&other), Ok(())),
+        ("known", "$1", Some(&other), Err(Denied::Forbidden)),
+        ("known", "$1", Some(&granted), Ok(())),
+        ("closed", "1", Some(&granted), Err(Denied::Forbidden)),
+    ] {
+        let decision = ask(kind, key, token.map(String::as_str));
+        assert_eq!(decision, expected, "{kind}:{key}");
+    }
+}
+
+#[test]
 fn who_may_join_is_said_for_each_service() {
     let services = [("open", Join::Anyone), ("known", Join::Authenticated)];
     let services = services.map(|(name, join)| (name.to_owned(), join));

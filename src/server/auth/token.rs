@@ -58,6 +58,21 @@ mod tests {
     }
 
     #[test]
+    fn a_query_is_told_without_its_token() {
+        for (uri, expected) in [
+            ("/ws/x", None),
+            ("/ws/x?", None),
+            ("/ws/x?token=a.b.c", None),
+            ("/ws/x?nick=ann", Some("nick=ann")),
+            ("/ws/x?a=1&token=a.b.c&b=2&token=d", Some("a=1&b=2")),
+            ("/ws/x?tokens=1", Some("tokens=1")),
+        ] {
+            let query = query_without_token(&uri.parse().expect("an address"));
+            assert_eq!(query.as_deref(), expected, "{uri}");
+        }
+    }
+
+    #[test]
     fn a_token_is_found_in_each_place_and_the_header_goes_first() {
         let header = ("authorization", "Bearer a.b.c");
         let protocol = ("sec-websocket-protocol", "chat, bearer.d.e.f");

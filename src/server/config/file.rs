@@ -5,7 +5,7 @@ use toml::de::{DeTable, DeValue};
 
 use super::key::Key;
 use super::problem::Problem;
-use super::schema::{GONE, Gone, RELAY, ROOM, SECTIONS, SERVICE, keys_of};
+use super::schema::{GONE, Gone, RELAY, ROOM, ROOM_LINGER, SECTIONS, SERVICE, keys_of};
 use super::source::{Given, Layer, Place, Source};
 use super::value::Kind;
 use crate::bus::ServiceName;
@@ -93,10 +93,15 @@ impl Reading<'_> {
                 continue;
             };
             let section = format!("{ROOM}.{known}");
-            // A section without keys is a kind of rooms, too.
-            let text = RELAY.to_owned();
-            self.layer
-                .set(Place::new(&section, "run"), Given { text, source: at });
+            // A section without keys is a kind of rooms, too; and rooms linger longer than
+            // services, with which they share the key.
+            let mut set = |key, text: &str, source| {
+                let text = text.to_owned();
+                self.layer
+                    .set(Place::new(&section, key), Given { text, source });
+            };
+            set("run", RELAY, at);
+            set("linger", ROOM_LINGER, Source::Default);
             self.section(&section, keys);
         }
     }

@@ -70,7 +70,7 @@ pub struct Config {
     service: ServiceKeys,
     services: BTreeMap<&'static str, ServiceKeys>,
     /// The kinds of rooms, by name.
-    rooms: BTreeMap<String, RoomKeys>,
+    rooms: BTreeMap<String, (RoomKeys, ServiceKeys)>,
 }
 
 /// The sources of a process's settings, which can be read again while it runs.
@@ -183,7 +183,8 @@ impl Config {
         for (_, name) in kinds {
             let section = format!("{ROOM}.{name}");
             let mut reader = Reader::new(&layer, &section, problems);
-            rooms.insert(name.to_owned(), RoomKeys::read(&mut reader));
+            let keys = (RoomKeys::read(&mut reader), ServiceKeys::read(&mut reader));
+            rooms.insert(name.to_owned(), keys);
         }
         Self {
             rooms,
@@ -281,7 +282,7 @@ impl Config {
         let services = self.services.iter();
         let joins = services.map(|(name, keys)| ((*name).to_owned(), keys.join));
         let rooms = self.rooms.iter();
-        let joins = joins.chain(rooms.map(|(name, keys)| (name.clone(), keys.join)));
+        let joins = joins.chain(rooms.map(|(name, (_room, keys))| (name.clone(), keys.join)));
         JwtPolicy {
             audiences: self.auth.audiences.clone(),
             issuers: self.auth.issuers.clone(),
@@ -388,45 +389,33 @@ impl Config {
     /// The configured policy of a service or of a kind of rooms.
     pub fn policy(&self, name: &str) -> ServicePolicy {
         match self.rooms.get(name) {
-            Some(keys) => room_policy(keys),
+            Some((room, keys)) => room_policy(room, keys),
             None => policy(self.services.get(name).unwrap_or(&self.service)),
         }
     }
 
-    /// The configured kinds of rooms, and what runs in each room.
+    /// The configured kinds of rooms, in order, and what runs in each room.
     pub fn rooms(&self) -> impl Iterator<Item = (&str, Run)> {
         self.rooms
             .iter()
-            .map(|(name, keys)| (name.as_str(), keys.run))
+            .map(|(name, (room, _keys))| (name.as_str(), room.run))
     }
 }
 
-fn room_policy(keys: &RoomKeys) -> ServicePolicy {
+fn room_policy(room: &RoomKeys, keys: &ServiceKeys) -> ServicePolicy {
     let relay = RelayPolicy {
-        publish: keys.publish,
-        echo: keys.echo,
-        payload: keys.payload,
+        publish: room.publish,
+        echo: room.echo,
+        payload: room.payload,
     };
+    let policy = policy(keys);
     ServicePolicy {
-        relay: (keys.run == Run::Relay).then_some(relay),
-        members: false,
+        relay: (room.run == Run::Relay).then_some(relay),
         lifecycle: LifecyclePolicy {
-            clients_max: keys.clients.size(),
-            linger: keys.linger.get(),
-            stop_grace: keys.stop_grace.get(),
-            ..LifecyclePolicy::of_rooms()
+            clients_max: room.clients.size(),
+            ..policy.lifecycle
         },
-        slow_consumer: keys.slow_consumer,
-        window: Some(Window {
-            messages: keys.window.nonzero(),
-            bytes: keys.window_bytes.size(),
-        }),
-        message_bytes: Some(keys.max_message_bytes.size()),
-        inbound: Some(InboundPolicy {
-            bytes: keys.bytes,
-            messages: keys.messages,
-            over: keys.over_rate,
-        }),
+        ..policy
     }
 }
 

@@ -3,7 +3,7 @@
 use std::fmt::Write;
 
 use super::key::{Change, Key};
-use super::schema::{ROOM_KEYS, SECTIONS, SERVICE_KEYS};
+use super::schema::{SECTIONS, keys_of};
 use super::source::{Given, Layer, Place, Source};
 use super::value::Kind;
 
@@ -21,17 +21,17 @@ pub(super) fn print(layer: &Layer) -> String {
             line(&mut text, key, given);
         }
     }
-    for (prefix, keys) in [("room.", ROOM_KEYS), ("service.", SERVICE_KEYS)] {
-        let mut last = "";
-        let sections = layer.iter();
-        for (place, given) in sections.filter(|(place, _)| place.section.starts_with(prefix)) {
-            if place.section != last {
-                header(&mut text, &place.section);
-                last = &place.section;
-            }
-            if let Some(key) = keys.iter().find(|key| key.name == place.key) {
-                line(&mut text, key, Some(given));
-            }
+    let mut last = "";
+    let below = layer
+        .iter()
+        .filter(|(place, _)| place.section.contains('.'));
+    for (place, given) in below {
+        if place.section != last {
+            header(&mut text, &place.section);
+            last = &place.section;
+        }
+        if let Some(key) = keys_of(&place.section).find(|key| key.name == place.key) {
+            line(&mut text, key, Some(given));
         }
     }
     text

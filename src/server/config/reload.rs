@@ -119,6 +119,7 @@ impl fmt::Display for Changes {
 mod tests {
     use super::super::Sources;
     use super::*;
+    use crate::limits::Publish;
 
     fn config(text: &str) -> Config {
         let sources = Sources::file("b.toml", &["ping"]);
@@ -152,6 +153,24 @@ mod tests {
         assert!(printed.contains("linger = \"1s\""), "{printed}");
         let (_, again) = merged.reloaded(&new).expect("it is valid");
         assert_eq!((again.live.len(), again.start.len()), (0, 2));
+    }
+
+    #[test]
+    fn the_rules_of_a_relay_change_at_once_and_its_rooms_with_the_next_start() {
+        let old = config("[room.news]\npublish = \"members\"\n[room.gone]\n");
+        let new = config("[room.news]\necho = false\nclients = 3\n[room.new]\n");
+        let (merged, changes) = old.reloaded(&new).expect("it is valid");
+        let policy = merged.policy("news");
+        let relay = policy.relay.expect("it is a relay");
+        assert_eq!((relay.publish, relay.echo), (Publish::Nobody, false));
+        assert_eq!(policy.lifecycle.clients_max, 10_000);
+        let kinds: Vec<_> = merged.rooms().map(|(name, _run)| name).collect();
+        assert_eq!(kinds, ["gone", "news"]);
+        assert_eq!(changes.live.len(), 2, "{changes}");
+        let waits = changes.start.join("; ");
+        for place in ["room.gone.run", "room.new.run", "room.news.clients"] {
+            assert!(waits.contains(place), "{waits}");
+        }
     }
 
     #[test]

@@ -88,7 +88,7 @@ keys! {
 }
 
 keys! {
-    /// The keys of a kind of rooms, which has no values from elsewhere.
+    /// The keys of a kind of rooms, beside those of a service.
     pub(crate) struct RoomKeys {
         /// The service of each room: `relay` passes the messages of a client on to all clients of
         /// its room; `echo`, `ping` and `timenow` are those of the server
@@ -101,26 +101,6 @@ keys! {
         payload: Payload = "any", Live;
         /// Most clients of one room; the next client is answered 503
         clients: Whole<1, 10_000_000> = "10000", Start;
-        /// Largest message a client may send, in bytes; a longer one closes its session with 1009
-        max_message_bytes: Whole<1, GIB> = "65536", Live;
-        /// Messages a topic keeps for its slowest reader; a reader further behind loses the oldest
-        window: Whole<1, 1_000_000> = "256", Start;
-        /// Payload bytes a topic keeps for its slowest reader, at least one message
-        window_bytes: Whole<1, GIB> = "1048576", Start;
-        /// Time a room is kept without clients
-        linger: Time<0, DAY> = "30s", Start;
-        /// Time a service has to return once it is told to stop
-        stop_grace: Time<0, HOUR> = "5s", Start;
-        /// Action on a client that reads too slowly
-        slow_consumer: SlowConsumer = "skip", Live;
-        /// Bytes a client may send, frames and pings included; any number unless it is set
-        bytes: Option<Rate> = "", Live;
-        /// Messages a client may send; any number unless it is set
-        messages: Option<Rate> = "", Live;
-        /// Action on a client that sends more
-        over_rate: OverRate = "wait", Live;
-        /// Clients that may join where tokens are asked for
-        join: Join = "granted", Live;
     }
 }
 
@@ -294,6 +274,9 @@ pub(super) const ROOM_KEYS: &[Key] = RoomKeys::KEYS;
 /// The default of `run`.
 pub(super) const RELAY: &str = "relay";
 
+/// The default of `linger` of a kind of rooms.
+pub(super) const ROOM_LINGER: &str = "30s";
+
 /// The prefix of the sections of kinds of rooms.
 pub(super) const ROOM: &str = "room";
 
@@ -312,7 +295,11 @@ impl Section {
 /// The keys of a section, including the sections of services and of kinds of rooms.
 pub(super) fn keys_of(section: &str) -> impl Iterator<Item = &'static Key> {
     let service = section.starts_with("service.").then_some(SERVICE_KEYS);
-    let room = section.starts_with("room.").then_some(ROOM_KEYS);
+    let room = section.starts_with("room.");
+    let room = room
+        .then_some([ROOM_KEYS, SERVICE_KEYS])
+        .into_iter()
+        .flatten();
     let own = SECTIONS.iter().filter(move |own| own.name == section);
     own.map(|own| own.keys).chain(service).chain(room).flatten()
 }

@@ -47,9 +47,10 @@ enum Offers {
     None,
 }
 
-/// The cause to close a client whose messages a relay does not pass on.
-fn refuse(relay: RelayPolicy, frames: &Frames) -> Option<Cause> {
-    let is_fit = |frame: Frame| match relay.payload {
+/// The number of leading messages that a relay passes on, and the cause to close the client for the
+/// first of the others.
+fn pass(relay: RelayPolicy, frames: &Frames) -> (usize, Cause) {
+    let is_fit = |frame: &Frame| match relay.payload {
         Payload::Any => true,
         Payload::Binary => frame.kind() == DataKind::Binary,
         Payload::Text => frame.kind() == DataKind::Text,
@@ -58,11 +59,13 @@ fn refuse(relay: RelayPolicy, frames: &Frames) -> Option<Cause> {
             frame.kind() == DataKind::Text && json.is_ok()
         }
     };
-    if relay.publish == Publish::Nobody {
-        return Some(Cause::NotAllowed);
+    match relay.publish {
+        Publish::Members => {
+            let fit = frames.iter().take_while(is_fit).count();
+            (fit, Cause::Unfit(relay.payload))
+        }
+        Publish::Nobody => (0, Cause::NotAllowed),
     }
-    let is_unfit = !frames.iter().all(is_fit);
-    is_unfit.then_some(Cause::Unfit(relay.payload))
 }
 
 impl<R: Runtime> Open<R> {
@@ -186,13 +189,9 @@ impl<R: Runtime> Open<R> {
                 self.not_taken(frames.len());
                 return Some(Cause::RateExceeded);
             }
-            let relay = self.admission().relay;
-            if let Some(cause) = relay.and_then(|relay| refuse(relay, &frames)) {
-                self.not_taken(frames.len());
+            if let Some(cause) = self.accept(poll, frames) {
                 return Some(cause);
             }
-            let batch = self.admission_mut().batch(frames);
-            self.hand_over(poll.cx, batch, poll.now, poll.now);
         }
         if within == Within::No {
             return Some(Cause::RateExceeded);
@@ -208,6 +207,27 @@ impl<R: Runtime> Open<R> {
             Some(Command::Bad(bad)) => Some(self.refuse_envelope(bad)),
             None => None,
         }
+    }
+
+    /// Hands messages over to the service, or to the room those that its relay passes on; returns
+    /// the cause to close the client for the others.
+    fn accept<S>(&mut self, poll: &mut Intaking<'_, '_, S>, mut frames: Frames) -> Option<Cause> {
+        let refused = self.admission().relay.and_then(|relay| {
+            let (fit, cause) = pass(relay, &frames);
+            (fit < frames.len()).then_some((fit, cause))
+        });
+        if let Some((fit, _cause)) = &refused {
+            self.not_taken(frames.len() - fit);
+            if *fit > 0 {
+                frames = frames.split_front(*fit);
+            }
+        }
+        let is_any_fit = refused.as_ref().is_none_or(|(fit, _cause)| *fit > 0);
+        if is_any_fit {
+            let batch = self.admission_mut().batch(frames);
+            self.hand_over(poll.cx, batch, poll.now, poll.now);
+        }
+        refused.map(|(_fit, cause)| cause)
     }
 
     fn count_in<S>(&mut self, poll: &mut Intaking<'_, '_, S>, frames: &Frames) {

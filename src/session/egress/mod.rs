@@ -5,17 +5,17 @@ use std::task::{Context, Poll, ready};
 
 use smallvec::SmallVec;
 
-use super::broadcast::Broadcast;
-use super::compression::Compression;
-use super::outbox::Outbox;
-use super::subprotocol::Encoder;
-use super::tap_reporter::TapReporter;
-use crate::bus::{Batch, BurstFilter, Delivery, Generation, Subscription};
+use crate::bus::{Batch, BurstFilter, Delivery, Due, Generation, Subscription, next_in_order};
 use crate::fan_out::{FanOuts, Sink};
 use crate::limits::SlowConsumer;
 use crate::metrics::Metrics;
 use crate::planted::{self, Bug};
 use crate::rt::Runtime;
+use crate::session::broadcast::Broadcast;
+use crate::session::compression::Compression;
+use crate::session::outbox::Outbox;
+use crate::session::subprotocol::Encoder;
+use crate::session::tap_reporter::TapReporter;
 use crate::wire::CloseFrame;
 
 /// The two subscriptions of one client.
@@ -64,7 +64,13 @@ enum Source {
 /// The pending messages that a read takes.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 enum Pick {
+    /// All messages that fit.
     All,
+    /// The messages of the next batch.
+    Batch,
+    /// The messages before this offset that fit.
+    Before(u64),
+    /// The newest message.
     Newest,
 }
 
@@ -72,7 +78,7 @@ impl Pick {
     /// The reason why the other messages are missing.
     fn reason(self) -> &'static str {
         match self {
-            Self::All => "lagged",
+            Self::All | Self::Batch | Self::Before(_) => "lagged",
             Self::Newest => "superseded",
         }
     }
@@ -146,7 +152,7 @@ impl Egress {
     /// Moves pending messages into the outbox in the order in which they were said: a message to
     /// this client says how many messages to all came before it.
     ///
-    /// Parks the task on both subscriptions, unless the outbox is full or the session is closed.
+    /// Parks the task on both subscriptions, unless the outbox is full.
     fn gather_in_order(
         &mut self,
         cx: &mut Context<'_>,
@@ -158,21 +164,13 @@ impl Egress {
             let Some(broadcast) = self.broadcast.own() else {
                 return lost;
             };
-            // The tail first: a message to this client that was said before a message to all is
-            // there when the message to all is.
-            let tail = broadcast.tail();
-            let due = self.direct.next_due();
-            let until = due.unwrap_or(tail).min(tail);
-            let source = if broadcast.next_offset() < until {
-                Source::Broadcast
-            } else if due.is_some() {
-                Source::Direct
-            } else if self.poll_ready(cx).is_pending() {
-                return lost;
-            } else {
-                continue;
+            let (source, pick) = match next_in_order(broadcast, &self.direct) {
+                Due::Broadcast { before } => (Source::Broadcast, Pick::Before(before)),
+                Due::Direct => (Source::Direct, Pick::Batch),
+                Due::Neither if self.poll_ready(cx).is_pending() => return lost,
+                Due::Neither => continue,
             };
-            if let Some(read) = self.read_in_order(source, until, cx, outbox.len()) {
+            if let Some(read) = self.read(source, pick, cx, outbox.len()) {
                 lost += read.missed;
                 self.deliver(read, outbox, metrics);
             }
@@ -202,16 +200,19 @@ impl Egress {
         outbox: &mut Outbox,
         metrics: &Metrics,
     ) -> u64 {
+        let pick = match source {
+            Source::Broadcast => Pick::from(self.slow_consumer),
+            Source::Direct => Pick::All,
+        };
         let mut lost = 0;
         // The loop must not end at messages that are left out, because they fill nothing: the task
         // would not be parked, and nothing would wake it for the messages behind them.
         while (outbox.is_empty() || outbox.len() < self.most())
-            && let Some(read) = self.read(source, cx, outbox.len())
+            && let Some(read) = self.read(source, pick, cx, outbox.len())
         {
             lost += read.missed;
-            let is_newest = read.pick == Pick::Newest;
             self.deliver(read, outbox, metrics);
-            if is_newest && !outbox.is_empty() {
+            if pick == Pick::Newest && !outbox.is_empty() {
                 // Stop here: after this message is sent, a newer one may be pending.
                 break;
             }
@@ -219,66 +220,27 @@ impl Egress {
         lost
     }
 
-    /// The subscription of this source and the messages that it is read for; `None` while a fan-out
-    /// has it.
-    #[inline]
-    fn subscription(&mut self, source: Source) -> Option<(&mut Subscription, Pick)> {
-        let pick = Pick::from(self.slow_consumer);
-        match source {
-            Source::Direct => Some((&mut self.direct, Pick::All)),
-            Source::Broadcast => self.broadcast.own_mut().map(|own| (own, pick)),
-        }
-    }
-
     /// Reads the next messages, as many as fit into the outbox beside `filled` bytes; `None` once
-    /// the task is parked.
+    /// the task is parked, and while a fan-out has the subscription.
     #[inline]
-    fn read(&mut self, source: Source, cx: &mut Context<'_>, filled: usize) -> Option<Read> {
+    fn read(
+        &mut self,
+        source: Source,
+        pick: Pick,
+        cx: &mut Context<'_>,
+        filled: usize,
+    ) -> Option<Read> {
         let room = self.most().saturating_sub(filled);
-        let (subscription, pick) = self.subscription(source)?;
+        let subscription = match source {
+            Source::Broadcast => self.broadcast.own_mut()?,
+            Source::Direct => &mut self.direct,
+        };
         if subscription.is_quiet() {
             return None;
         }
         let first = subscription.next_offset();
         let mut batches = Batches::new();
         let Poll::Ready(missed) = poll_batches(cx, subscription, pick, room, &mut batches) else {
-            return None;
-        };
-        Some(Read {
-            source,
-            pick,
-            first,
-            missed,
-            batches,
-        })
-    }
-
-    /// Reads in the order in which messages were said: the messages to all before an offset, or one
-    /// batch to this client.
-    fn read_in_order(
-        &mut self,
-        source: Source,
-        until: u64,
-        cx: &mut Context<'_>,
-        filled: usize,
-    ) -> Option<Read> {
-        let room = self.most().saturating_sub(filled);
-        let (subscription, pick) = self.subscription(source)?;
-        let first = subscription.next_offset();
-        let mut batches = Batches::new();
-        let polled = match source {
-            Source::Broadcast => {
-                subscription.poll_batches_before(cx, until, room, |batch| batches.push(batch))
-            }
-            Source::Direct => subscription.poll_batch(cx).map(|next| match next {
-                Ok(batch) => {
-                    batches.push(batch);
-                    0
-                }
-                Err(lost) => lost,
-            }),
-        };
-        let Poll::Ready(missed) = polled else {
             return None;
         };
         Some(Read {
@@ -401,13 +363,13 @@ impl Egress {
             Pick::from(self.slow_consumer),
         ) {
             (Encoder::Plain, Compression::Plain, Pick::All) => Some(BurstFilter {
-                bytes_max: self.outbox_bytes as usize,
+                bytes_max: self.most(),
                 since: self.since,
             }),
             (
                 Encoder::Json(_) | Encoder::Plain,
                 Compression::Deflated(_) | Compression::Plain,
-                Pick::All | Pick::Newest,
+                Pick::All | Pick::Batch | Pick::Before(_) | Pick::Newest,
             ) => None,
         }
     }
@@ -458,6 +420,16 @@ fn poll_batches(
             }
             polled
         }
+        Pick::Batch => subscription.poll_batch(cx).map(|next| match next {
+            Ok(batch) => {
+                batches.push(batch);
+                0
+            }
+            Err(lost) => lost,
+        }),
+        Pick::Before(offset) => {
+            subscription.poll_batches_before(cx, offset, room, |batch| batches.push(batch))
+        }
         Pick::Newest => {
             let (missed, newest) = ready!(subscription.poll_latest(cx));
             batches.push(newest.into());
@@ -467,179 +439,4 @@ fn poll_batches(
 }
 
 #[cfg(all(test, not(feature = "loom")))]
-mod tests {
-    use std::num::NonZeroUsize;
-    use std::task::Waker;
-
-    use super::*;
-    use crate::bus::{ClientId, InMemoryMessageBus, Message, MessageBus, Origin, Topic};
-    use crate::limits::Window;
-    use crate::rt::Instant;
-    use crate::session::subprotocol::Subprotocol;
-    use crate::sync::Mutex;
-    use crate::wakes::Wakes;
-    use crate::wire::{Deflate, Deflater};
-
-    struct World {
-        bus: InMemoryMessageBus,
-        egress: Egress,
-        outbox: Outbox,
-        metrics: Metrics,
-    }
-
-    fn topic(name: &str) -> Topic {
-        name.parse().expect("a valid name")
-    }
-
-    impl World {
-        fn new(outbox_bytes: u32) -> Self {
-            Self::with(Window::default(), outbox_bytes)
-        }
-
-        fn with(window: Window, outbox_bytes: u32) -> Self {
-            let bus = InMemoryMessageBus::new(window, 2);
-            let subscribe = |name| bus.subscribe(&topic(name)).expect("there is room");
-            let egress = Egress {
-                tap_reporter: TapReporter::new(bus.clone(), ClientId::new(1)),
-                broadcast: Broadcast::new(subscribe("all")),
-                direct: subscribe("one"),
-                since: Generation::new(1),
-                encoder: Encoder::Plain,
-                slow_consumer: SlowConsumer::Skip,
-                outbox_bytes,
-                compression: Compression::Plain,
-                is_ordered: false,
-                names_senders: false,
-                close: None,
-            };
-            Self {
-                bus,
-                egress,
-                outbox: Outbox::default(),
-                metrics: Metrics::default(),
-            }
-        }
-
-        /// Publishes `count` messages, each a frame of six bytes.
-        fn publish(&self, name: &str, count: usize) {
-            for _ in 0..count {
-                self.bus.publish(&topic(name), "four".into());
-            }
-        }
-
-        /// Bytes in the outbox after a pull.
-        fn pull(&mut self) -> usize {
-            let mut cx = Context::from_waker(Waker::noop());
-            let lost = self.egress.pull(&mut cx, &mut self.outbox, &self.metrics);
-            assert_eq!(lost, 0);
-            self.outbox.len()
-        }
-    }
-
-    #[test]
-    fn a_pull_gathers_up_to_the_limit_and_takes_at_least_one() {
-        // The limit counts payload bytes while it reads, and whole frames where it stops.
-        for (limit, frames) in [(0, 1), (6, 1), (7, 2), (10, 2), (12, 3)] {
-            let mut world = World::new(limit);
-            world.publish("one", 5);
-            assert_eq!(world.pull(), frames * 6, "a limit of {limit}");
-            assert_eq!(world.egress.owes_answers(), frames < 5);
-        }
-    }
-
-    /// Publishes two messages in one batch, by this instance.
-    fn publish_together(bus: &InMemoryMessageBus, generation: u64) {
-        let batch = Batch::join(["a", "b"].map(Message::text)).expect("two");
-        let origin = Origin::Service(Generation::new(generation));
-        let batch = batch.stamped(origin, Instant::ZERO);
-        assert_eq!(bus.publish(&topic("one"), batch), 1);
-    }
-
-    #[test]
-    fn what_came_together_is_for_each_client_as_it_would_be_one_by_one() {
-        const PLAIN: &[u8] = b"\x81\x01a\x81\x01b";
-        const JSON: &[u8] = b"\x81\x0c{\"text\":\"a\"}\x81\x0c{\"text\":\"b\"}";
-        for (subprotocol, generation, written) in [
-            (Subprotocol::Plain, 1, PLAIN),
-            (Subprotocol::Plain, 0, b""),
-            (Subprotocol::Json, 1, JSON),
-            (Subprotocol::Json, 0, b""),
-        ] {
-            let mut world = World::new(1000);
-            world.egress.encoder = Encoder::of(subprotocol);
-            publish_together(&world.bus, generation);
-            assert_eq!(world.pull(), written.len());
-            let stale = if generation == 0 { 2 } else { 0 };
-            assert_eq!(world.metrics.counts().stale, stale, "{subprotocol:?}");
-            let mut sent = Vec::new();
-            let mut cx = Context::from_waker(Waker::noop());
-            let done = world
-                .outbox
-                .poll_send(&mut cx, &mut sent, &world.metrics, Instant::ZERO);
-            assert!(done.is_ready());
-            assert_eq!(sent, written, "{subprotocol:?}");
-        }
-    }
-
-    #[test]
-    fn what_an_older_instance_said_is_compressed_for_nobody_who_joined_later() {
-        for subprotocol in [Subprotocol::Plain, Subprotocol::Json] {
-            let mut world = World::new(1000);
-            world.egress.encoder = Encoder::of(subprotocol);
-            let deflate = Deflate::negotiate(["permessage-deflate"]).expect("it is spoken");
-            let deflater = Arc::new(Mutex::new(Deflater::default()));
-            world.egress.compression = Compression::new(deflate, NonZeroUsize::MIN, &deflater);
-            let said = |generation, text: &str| {
-                let by = Origin::Service(Generation::new(generation));
-                Message::text(text.repeat(100)).from_origin(by)
-            };
-            publish_together(&world.bus, 0);
-            for name in ["all", "one"] {
-                world.bus.publish(&topic(name), said(0, "old").into());
-            }
-            assert_eq!(world.pull(), 0, "{subprotocol:?}");
-            assert_eq!(world.metrics.counts().stale, 4, "{subprotocol:?}");
-            world.bus.publish(&topic("one"), said(1, "new").into());
-            let sent = world.pull();
-            assert!((1..100).contains(&sent), "{subprotocol:?}: {sent} bytes");
-            assert_eq!(world.outbox.messages(), 1, "{subprotocol:?}");
-            assert_eq!(world.metrics.counts().stale, 4, "{subprotocol:?}");
-        }
-    }
-
-    #[test]
-    fn who_is_sent_nothing_waits_for_more_whatever_was_left_out() {
-        for slow_consumer in [SlowConsumer::Skip, SlowConsumer::Latest] {
-            let mut world = World::new(100);
-            world.egress.slow_consumer = slow_consumer;
-            let older = Origin::Service(Generation::new(0));
-            let stale = Message::text("stale").from_origin(older);
-            world.bus.publish(&topic("all"), stale.into());
-            let (wakes, waker) = Wakes::new();
-            let mut cx = Context::from_waker(&waker);
-            let lost = world
-                .egress
-                .pull(&mut cx, &mut world.outbox, &world.metrics);
-            assert_eq!((lost, world.outbox.len()), (0, 0));
-            world.publish("all", 1);
-            assert_eq!(wakes.count(), 1, "{slow_consumer:?}");
-        }
-    }
-
-    #[test]
-    fn answers_come_before_what_everybody_gets_and_both_in_one_write() {
-        let mut world = World::new(1000);
-        world.publish("all", 1);
-        world.bus.publish(&topic("one"), "an answer".into());
-        assert_eq!(world.pull(), 11 + 6);
-        assert!(!world.egress.owes_answers());
-        let mut written = Vec::new();
-        let mut cx = Context::from_waker(Waker::noop());
-        let mut stream = futures::io::Cursor::new(&mut written);
-        let sent = world
-            .outbox
-            .poll_send(&mut cx, &mut stream, &world.metrics, Instant::ZERO);
-        assert!(matches!(sent, Poll::Ready(Ok(()))));
-        assert_eq!(written, b"\x81\x09an answer\x81\x04four");
-    }
-}
+mod tests;
