@@ -1,7 +1,8 @@
 //! What a room costs: `cargo bench --bench rooms`.
 //!
 //! Each room has one client: a lease and the two subscriptions of a session, without its socket.
-//! Memory is the growth of the resident set for the entry, the instance, and their topics. A life
+//! Memory is the growth of the resident set for the entry, the instance, and their topics, beside
+//! the topic that every connection has for itself. A life
 //! is the time from a join over a running instance to a room that is gone, while so many other
 //! rooms exist; a message is the time from a client's publish over the instance to the client.
 #![expect(
@@ -61,16 +62,27 @@ impl Hall {
         }
     }
 
-    async fn enter(&mut self, key: &str) -> Client {
-        let (registry, bus) = (self.app.registry(), self.app.bus());
-        let room = registry.room("chat", Some(key)).expect("a key");
+    /// The topic of one more client for itself, which is part of its connection.
+    fn connect(&mut self, key: &str) -> Subscription {
+        let room = self.app.registry().room("chat", Some(key)).expect("a key");
         self.clients += 1;
         let own = Topic::from_service_to_client(&room, ClientId::new(self.clients));
+        self.app.bus().subscribe(&own).expect("few")
+    }
+
+    async fn enter(&mut self, key: &str) -> Client {
+        let own = self.connect(key);
+        self.join(key, own).await
+    }
+
+    async fn join(&self, key: &str, own: Subscription) -> Client {
+        let (registry, bus) = (self.app.registry(), self.app.bus());
+        let room = registry.room("chat", Some(key)).expect("a key");
         let client = Client {
             all: bus
                 .subscribe(&Topic::from_service_to_ws(&room))
                 .expect("few"),
-            _own: bus.subscribe(&own).expect("few"),
+            _own: own,
             lease: registry
                 .join_room(&room, &Peer::default(), None)
                 .expect("not refused"),
@@ -123,13 +135,17 @@ async fn main() {
     println!("  rooms   bytes a room   us a life   us a message");
     for rooms in [1, 10, 1_000, 100_000] {
         let mut hall = Hall::new();
-        let before = resident();
+        let key = |number: usize| format!("room {number}");
+        let own: Vec<_> = (0..rooms).map(|room| hall.connect(&key(room))).collect();
         let mut clients = Vec::with_capacity(rooms);
-        for key in 0..rooms {
-            clients.push(hall.enter(&format!("room {key}")).await);
+        let before = resident();
+        for (room, own) in own.into_iter().enumerate() {
+            clients.push(hall.join(&key(room), own).await);
         }
         yield_now().await;
+        // The handles are part of a session.
         let bytes = resident().saturating_sub(before) / rooms;
+        let bytes = bytes.saturating_sub(size_of::<Client>());
         let (mut life, mut message) = (Duration::MAX, Duration::MAX);
         for _ in 0..ROUNDS {
             life = life.min(hall.life(rooms).await);

@@ -60,6 +60,11 @@ pub mod wire;
 #[doc = include_str!("../README.md")]
 struct Readme;
 
+/// Compiles the examples of the page about rooms.
+#[cfg(all(doctest, feature = "server"))]
+#[doc = include_str!("../docs/rooms.md")]
+struct Rooms;
+
 pub use crate::admission::authorize::{self, Authorize};
 // For the simulator and the tests.
 #[doc(hidden)]
