@@ -38,7 +38,7 @@ pub(super) enum Refusal {
     #[error("{0}")]
     Answer(Answer),
     /// The peer does not speak HTTP or WebSocket.
-    #[error("what answers there is no WebSocket server")]
+    #[error("the server there does not speak WebSocket")]
     Foreign,
 }
 

@@ -74,7 +74,7 @@ pub enum Denied {
     #[error("a valid token is needed")]
     Unauthorized,
     /// The client cannot be identified at present: 503.
-    #[error("nobody can tell now who you are")]
+    #[error("the server cannot decide now whether you may join")]
     Unavailable {
         /// The time after which the client may ask again; sent in whole seconds, rounded up.
         retry_after: Duration,

@@ -364,7 +364,7 @@ impl<R: Runtime> Entry<R> {
                 warn!(
                     service = %self.room,
                     ?took,
-                    "blocks its thread, and all who share it: spawn_blocking"
+                    "the service blocked its thread, which others share: use spawn_blocking"
                 );
             }
             polled

@@ -240,7 +240,7 @@ async fn an_address_that_others_reach_may_be_served_to_those_who_show_who_they_a
     process.signal("TERM").await;
     drop(client);
     let (_, log) = process.end().await;
-    assert!(log.contains("a token is not believed"), "{log}");
+    assert!(log.contains("a token was rejected"), "{log}");
     assert!(
         !log.contains(&good) && !log.contains(SECRET),
         "a secret is in the log"

@@ -136,6 +136,7 @@ impl InMemoryMessageBus {
 
     /// The topic that only this client reads, while it is connected; takes time in proportion to
     /// the number of topics.
+    #[cfg(feature = "server")]
     pub(crate) fn topic_of_client(&self, client: ClientId) -> Option<Topic> {
         let map = self.topics.lock();
         let mut topics = map.states().map(|state| state.topic());

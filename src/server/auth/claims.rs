@@ -37,13 +37,13 @@ pub(super) struct Expected<'a> {
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
 pub enum ClaimError {
     /// The token is for another audience.
-    #[error("its `aud` is none of ours")]
+    #[error("its `aud` is not one of this server's")]
     Audience,
     /// The token has expired.
     #[error("its `exp` is over")]
     Expired,
     /// The token is from an issuer that is not accepted.
-    #[error("its `iss` is none that is believed")]
+    #[error("its `iss` is not an accepted issuer")]
     Issuer,
     /// A claim is invalid or missing.
     #[error("its `{0}` is not what it should be")]

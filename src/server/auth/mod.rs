@@ -80,7 +80,7 @@ pub enum TokenError {
     #[error("it is no signed JSON Web Token")]
     Malformed,
     /// No known key has made the signature with the algorithm of that key.
-    #[error("no key of ours has signed it")]
+    #[error("no known key has signed it")]
     Signature,
     /// The token exceeds the maximum length.
     #[error("it is longer than {TOKEN_BYTES_MAX} bytes")]
@@ -203,7 +203,7 @@ impl Jwt {
         let checked = match self.check(token.reveal(), ask.wall) {
             Ok(checked) => checked,
             Err(error) => {
-                debug!(service = %room, %error, "a token is not believed");
+                debug!(service = %room, %error, "a token was rejected");
                 return match (error, &self.remote) {
                     (TokenError::UnknownKey, Some(remote)) => Decision::NeedsKeys(remote.clone()),
                     _ => Decision::Made(Err(Denied::Unauthorized)),

@@ -189,7 +189,7 @@ impl Snapshot {
             ),
             counter(
                 "log_lines_dropped",
-                "Lines of the log that nobody took in time",
+                "Lines of the log that were dropped because their reader was too slow",
                 self.counts.log_lines_dropped,
             ),
             counter(
@@ -289,7 +289,7 @@ impl Snapshot {
             ),
             counters(
                 "messages_lost",
-                "Messages somebody did not get",
+                "Messages that a client or a service did not get",
                 "reason",
                 lost.into(),
             ),
