@@ -24,6 +24,7 @@ mod connection;
 mod deadline;
 mod dial;
 mod discard;
+mod epilogue;
 mod fetch;
 mod forwarded;
 mod gate;

@@ -7,8 +7,8 @@
 //!   then close  frame       end ours
 //! ```
 //!
-//! One deadline bounds the whole phase. Waiting for the service's answers may take half of that
-//! time.
+//! The [close handshake](super::close_handshake) has the last three steps. One deadline bounds the
+//! whole phase. Waiting for the service's answers may take half of that time.
 
 use std::io;
 use std::pin::Pin;
@@ -16,18 +16,15 @@ use std::task::{Context, Poll, ready};
 
 use super::admission::Membership;
 use super::cause::{Cause, Farewell};
+use super::close_handshake::{CloseHandshake, push_close};
 use super::connection_io::ConnectionIo;
-use super::frame_reader::Inbound;
 use super::parting::Parting;
 use super::socket::Socket;
 use crate::admission::permits::Permit;
 use crate::metrics::Metrics;
 use crate::planted::{self, Bug};
 use crate::rt::{Instant, Runtime};
-use crate::wire::{CloseCode, CloseFrame, ControlKind, ControlPayload, Event};
-
-/// Events ignored in one poll before other tasks may run.
-const IGNORED_MAX: usize = 64;
+use crate::wire::{CloseCode, CloseFrame};
 
 pub(super) struct Closing<R: Runtime> {
     cause: Cause,
@@ -39,13 +36,12 @@ pub(super) struct Closing<R: Runtime> {
 }
 
 enum Step<R: Runtime> {
-    Await,
     /// A close frame that replaces the frames of which no byte is written.
     Cut(CloseFrame),
-    Discard,
     Done,
     Finish(Box<Parting<R>>, Last),
-    Flush,
+    /// The steps after the close frame.
+    Handshake(CloseHandshake),
     /// A close frame after which the peer's is not awaited.
     Say(CloseFrame),
     /// A close frame that is sent if the socket accepts it at once.
@@ -70,10 +66,10 @@ impl Last {
 
     /// The step after the close frame.
     fn next<R: Runtime>(&self) -> Step<R> {
-        match self {
-            Self::Answer(_) => Step::Flush,
-            Self::Word(_) => Step::Await,
-        }
+        Step::Handshake(match self {
+            Self::Answer(_) => CloseHandshake::Flush,
+            Self::Word(_) => CloseHandshake::Await,
+        })
     }
 }
 
@@ -178,21 +174,14 @@ impl<R: Runtime> Closing<R> {
                 push_close(io, last.frame());
                 Poll::Ready(Ok(last.next()))
             }
-            Step::Await => {
-                // Write and read in the same step: the peer's close frame may come while ours is
-                // stuck.
-                let _sent_or_pending = io.poll_send(metrics, now)?;
-                ready!(poll_peer_closed(cx, io, metrics))?;
-                Poll::Ready(Ok(Step::Flush))
-            }
             Step::Cut(frame) => {
                 io.outbox.cut(metrics);
                 push_close(io, Some(frame));
-                Poll::Ready(Ok(Step::Flush))
+                Poll::Ready(Ok(Step::Handshake(CloseHandshake::Flush)))
             }
             Step::Say(frame) => {
                 push_close(io, Some(frame));
-                Poll::Ready(Ok(Step::Flush))
+                Poll::Ready(Ok(Step::Handshake(CloseHandshake::Flush)))
             }
             Step::Try(frame) => {
                 push_close(io, Some(frame));
@@ -202,51 +191,11 @@ impl<R: Runtime> Closing<R> {
                 }
                 Poll::Ready(Ok(Step::Done))
             }
-            Step::Flush => {
-                ready!(io.poll_send(metrics, now))?;
-                ready!(Pin::new(&mut io.stream).poll_close(cx))?;
-                Poll::Ready(Ok(Step::Discard))
-            }
-            Step::Discard => {
-                if !planted::is(Bug::EndNotAwaited) {
-                    ready!(io.frame_reader.poll_discard(cx, &mut io.stream))?;
-                }
+            Step::Handshake(handshake) => {
+                ready!(handshake.poll(cx, io, metrics, now))?;
                 Poll::Ready(Ok(Step::Done))
             }
             Step::Done => Poll::Ready(Ok(Step::Done)),
         }
     }
-}
-
-fn push_close<S>(io: &mut ConnectionIo<S>, frame: Option<&CloseFrame>) {
-    let payload = frame.map_or(ControlPayload::EMPTY, CloseFrame::encode);
-    io.outbox.push_control(ControlKind::Close, &payload);
-}
-
-/// Reads until the peer's close frame, its end or a protocol error.
-fn poll_peer_closed<S: Socket + Unpin>(
-    cx: &mut Context<'_>,
-    io: &mut ConnectionIo<S>,
-    metrics: &Metrics,
-) -> Poll<io::Result<()>> {
-    for _ in 0..IGNORED_MAX {
-        match ready!(io.poll_next(cx, usize::MAX, usize::MAX))? {
-            Inbound::End | Inbound::Violation(_) | Inbound::Event(Event::Close(_)) => {
-                return Poll::Ready(Ok(()));
-            }
-            Inbound::Event(Event::Messages(frames)) => {
-                count_ignored(metrics, frames.len(), frames.payload_bytes());
-            }
-            Inbound::Partial | Inbound::Event(Event::Ping(_) | Event::Pong(_)) => {}
-        }
-    }
-    cx.waker().wake_by_ref();
-    Poll::Pending
-}
-
-/// Counts messages that came in and are not handed to the service.
-fn count_ignored(metrics: &Metrics, messages: usize, bytes: usize) {
-    metrics.messages_in.add(messages as u64);
-    metrics.bytes_in.add(bytes as u64);
-    metrics.lost_not_taken.add(messages as u64);
 }

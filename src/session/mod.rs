@@ -29,6 +29,7 @@ mod age;
 mod arrival;
 mod broadcast;
 mod cause;
+mod close_handshake;
 mod closing;
 mod compression;
 mod connection_io;
@@ -43,6 +44,7 @@ mod parting;
 mod pending_inbound;
 mod pongs;
 mod rate_limits;
+mod refused;
 mod renewal;
 mod sender;
 mod socket;
@@ -53,6 +55,8 @@ mod timer;
 pub use self::admission::{Admission, AdmitError};
 pub use self::cause::Cause;
 pub use self::envelope::BadEnvelope;
+#[cfg(feature = "server")]
+pub(crate) use self::refused::Refused;
 pub use self::subprotocol::Subprotocol;
 // For the simulator and the tests.
 #[doc(hidden)]

@@ -16,6 +16,7 @@ mod raw;
 
 mod http;
 
+mod refused;
 mod rooms;
 mod services;
 

@@ -23,6 +23,7 @@ use crate::app::App;
 use crate::rt::{Instant, Runtime};
 use crate::server::address::PeerAddress;
 use crate::server::deadline::Deadline;
+use crate::server::epilogue::Epilogue;
 use crate::server::linger::Lingering;
 use crate::server::network_path::{Ends, NetworkPath};
 use crate::server::places::{Mark, Places, Taken};
@@ -141,8 +142,8 @@ impl<R: Runtime> Connections<R> {
         Newcomer::of(address, address.is_some_and(is_proxy))
     }
 
-    /// Serves one connection until it is upgraded, finished or displaced, and holds its slot until
-    /// then.
+    /// Serves one connection until it is upgraded, refused, finished or displaced, and holds its
+    /// slot until then.
     fn serve<Io>(&self, io: Io, ends: Ends, taken: Taken)
     where
         Io: tokio::io::AsyncRead + tokio::io::AsyncWrite + Unpin + Send + 'static,
@@ -151,12 +152,14 @@ impl<R: Runtime> Connections<R> {
         let Taken {
             place, displaced, ..
         } = taken;
+        let epilogue = Epilogue::default();
         let service = Addressed {
             inner: TowerToHyperService::new(self.router.clone()),
             address: ends.peer,
             network_path: NetworkPath::of(&io, ends),
             deadline: deadline.clone(),
             kind: Kind::<R>::of::<Io>(),
+            epilogue: epilogue.clone(),
             mark: place.mark(),
         };
         let io = Lingering::new(io, place.mark(), self.app().limits().close_timeout);
@@ -168,11 +171,14 @@ impl<R: Runtime> Connections<R> {
         let end = select(self.shell.end(), Box::pin(over));
         let end = select(end, displaced);
         let task = async move {
-            // The result is dropped: however the connection ends, it is done. A failed handshake
-            // concerns its client, which got a response if HTTP allows one.
-            //
+            let connection = async {
+                // The result is dropped: however the connection ends, it is done. A failed
+                // handshake concerns its client, which got a response if HTTP allows one.
+                drop(connection.await);
+                epilogue.run().await;
+            };
             // `end` is polled before `connection`, which may extend the deadline when it is polled.
-            drop(select(end, connection).await);
+            drop(select(end, Box::pin(connection)).await);
             drop(place);
         };
         self.app().rt().spawn(task.boxed());
@@ -187,6 +193,7 @@ struct Addressed<R: Runtime> {
     network_path: NetworkPath,
     deadline: Deadline,
     kind: Kind<R>,
+    epilogue: Epilogue,
     mark: Mark,
 }
 
@@ -210,6 +217,7 @@ impl<R: Runtime> Service<Request<Incoming>> for Addressed<R> {
         extensions.insert(self.network_path);
         extensions.insert(self.deadline.clone());
         extensions.insert(self.kind);
+        extensions.insert(self.epilogue.clone());
         Either::Left(self.inner.call(request))
     }
 }

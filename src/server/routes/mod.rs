@@ -1,7 +1,6 @@
 //! The routes: `/`, `/healthz`, `/ws/{service}`, `/ws/{kind}/{key}`.
 
 use std::net::SocketAddr;
-use std::time::Duration;
 
 use axum::Router;
 use axum::extract::rejection::{NestedPathRejection, PathRejection};
@@ -20,7 +19,7 @@ use crate::client::peer::Peer;
 use crate::limits::TOKEN_BYTES_MAX;
 use crate::metrics::RefuseReason;
 use crate::refusal::Wrong;
-use crate::registry::{JoinError, Refusal};
+use crate::registry::JoinError;
 use crate::rt::Runtime;
 use crate::server::auth;
 use crate::server::cancel::{Cancelled, Canceller};
@@ -29,8 +28,9 @@ use crate::server::forwarded::client_address;
 use crate::server::gate::{self, Audience, Gate};
 use crate::server::handshake::{Handshake, HandshakeError};
 use crate::server::index_page;
+use crate::server::routes::refusal::Refusal;
 use crate::server::upgrade::{Kind, Upgrade};
-use crate::session::{Admission, AdmitError};
+use crate::session::Admission;
 
 /// The routes of an application, for an axum server of your own.
 ///
@@ -164,28 +164,30 @@ async fn join<R: Runtime>(
     room: Result<Room, JoinError>,
     mut request: Request,
 ) -> Response {
+    let is_foreign = !is_allowed(&shell.app, &request);
+    let handshake = Handshake::parse(request.version(), request.headers());
     let room = match room {
         Ok(room) => room,
-        Err(error) => return refused(&shell.app, &error.into()),
+        Err(error) => {
+            let refusal = Refusal::of_admission(&shell.app, &error.into());
+            let handshake = handshake.ok().filter(|_| !is_foreign);
+            return refusal.answer(&shell.app, handshake, request);
+        }
     };
-    if !is_allowed(&shell.app, &request) {
+    if is_foreign {
         shell.app.metrics().refused.add(RefuseReason::Origin);
         gate::tell(&shell.app, Audience::Clients, Wrong::Origin, &request);
         return (StatusCode::FORBIDDEN, FOREIGN).into_response();
     }
-    let handshake = match Handshake::parse(request.version(), request.headers()) {
+    let handshake = match handshake {
         Ok(handshake) if shell.app.limits().compress_bytes_min.is_some() => handshake,
         Ok(handshake) => handshake.without_extensions(),
         Err(error) => return no_handshake(&shell.app, error, request),
     };
-    let identity = match authorize(&shell.app, ask(&shell.app, &room, &request)).await {
-        Ok(identity) => identity,
-        Err(denied) => return not_authorized(&shell.app, denied),
-    };
-    let peer = peer(&shell.app, &request, identity);
-    let admission = match Admission::request_room(&shell.app, &room, peer) {
+    let (ask, peer) = (ask(&shell.app, &room, &request), peer(&shell.app, &request));
+    let admission = match admit(&shell.app, ask, peer).await {
         Ok(admission) => admission,
-        Err(error) => return refused(&shell.app, &error),
+        Err(refusal) => return refusal.answer(&shell.app, Some(handshake), request),
     };
     let admission = admission
         .speaking(handshake.subprotocol())
@@ -195,6 +197,18 @@ async fn join<R: Runtime>(
     let task = Box::new(Upgrade::new(admission, shell.end())).run(upgrade, kind);
     shell.app.rt().spawn(Box::pin(task));
     handshake.into_response()
+}
+
+/// Asks whether the client may join, and admits it.
+async fn admit<R: Runtime>(
+    app: &App<R>,
+    ask: Ask,
+    mut peer: Peer,
+) -> Result<Admission<R>, Refusal> {
+    let room = ask.room.clone();
+    let identity = authorize(app, ask).await;
+    peer.identity = identity.map_err(|denied| Refusal::of_client(app, denied))?;
+    Admission::request_room(app, &room, peer).map_err(|error| Refusal::of_admission(app, &error))
 }
 
 /// Reports the error of a request, and discards its body, which may still be arriving.
@@ -233,23 +247,6 @@ async fn authorize<R: Runtime>(app: &App<R>, ask: Ask) -> Result<Identity, Denie
     }
 }
 
-fn not_authorized<R: Runtime>(app: &App<R>, denied: Denied) -> Response {
-    let text = format!("{denied}\n");
-    app.metrics().refused.add(match denied {
-        Denied::Forbidden => RefuseReason::Forbidden,
-        Denied::Unauthorized => RefuseReason::Unauthorized,
-        Denied::Unavailable { .. } => RefuseReason::Undecided,
-    });
-    match denied {
-        Denied::Forbidden => (StatusCode::FORBIDDEN, text).into_response(),
-        Denied::Unauthorized => {
-            let headers = [(header::WWW_AUTHENTICATE, "Bearer")];
-            (StatusCode::UNAUTHORIZED, headers, text).into_response()
-        }
-        Denied::Unavailable { retry_after } => unavailable(retry_after, text),
-    }
-}
-
 const FOREIGN: &str = "pages of this origin may not connect here: `origins` does not list it\n";
 
 /// Whether the page's origin may connect; a client that is not a browser sends no origin.
@@ -259,69 +256,18 @@ fn is_allowed<R: Runtime>(app: &App<R>, request: &Request) -> bool {
     gate::origin(request.headers()).is_none_or(|origin| origins.allow(origin, host.as_deref()))
 }
 
-/// The known facts about the client.
-fn peer<R: Runtime>(app: &App<R>, request: &Request, identity: Identity) -> Peer {
+/// The facts that the request tells about the client, without its identity.
+fn peer<R: Runtime>(app: &App<R>, request: &Request) -> Peer {
     let connection = request.extensions().get::<ConnectInfo<SocketAddr>>();
     let connection = connection.map(|ConnectInfo(address)| address.ip());
     Peer {
         address: client_address(connection, request.headers(), &app.limits().proxies),
         query: auth::query_without_token(request.uri()).map(Into::into),
-        identity,
+        identity: Identity::anonymous(),
     }
 }
 
-fn unknown<R: Runtime>(app: &App<R>) -> Response {
-    let paths: Vec<_> = app.registry().paths("<key>").collect();
-    not_there(&format!(
-        "there is no such service; there are: {}",
-        paths.join(", ")
-    ))
-}
-
-fn not_there(text: &str) -> Response {
-    (StatusCode::NOT_FOUND, format!("{text}\n")).into_response()
-}
-
-fn refused<R: Runtime>(app: &App<R>, error: &AdmitError) -> Response {
-    let second = Duration::from_secs(1);
-    let (text, retry_after) = match error {
-        AdmitError::Join(JoinError::Unknown) => return unknown(app),
-        AdmitError::Join(error @ JoinError::BadKey(_)) => {
-            return not_there(&format!("{error}; {KEYS}"));
-        }
-        AdmitError::Join(error @ (JoinError::KeyMissing(_) | JoinError::WithoutRooms(_))) => {
-            return not_there(&error.to_string());
-        }
-        AdmitError::Join(JoinError::Refused(Refusal::Draining)) => {
-            ("the server is going away".to_owned(), second)
-        }
-        AdmitError::Join(JoinError::Refused(Refusal::Failed { retry_after })) => (
-            "the service failed and takes no clients for a while".to_owned(),
-            *retry_after,
-        ),
-        AdmitError::Join(JoinError::Refused(Refusal::Full { max })) => {
-            (format!("all {max} places here are taken"), second)
-        }
-        AdmitError::Join(JoinError::RoomsFull(_))
-        | AdmitError::Subscribe(_)
-        | AdmitError::TooManySessions { .. }
-        | AdmitError::TooManyOfAddress { .. }
-        | AdmitError::TooManyOfSubject { .. } => (error.to_string(), second),
-    };
-    unavailable(retry_after, format!("{text}\n"))
-}
-
-/// The rule for keys, for a client that broke it.
-const KEYS: &str = "a key is one part of the path, 1 to 255 characters from space to `~` \
-                    (255 together with the name before it and a `:`), percent-encoded: \
-                    `a/b` is `a%2Fb`";
-
-/// Asks the client to retry, after whole seconds, rounded up, at least one.
-fn unavailable(retry_after: Duration, text: String) -> Response {
-    let seconds = retry_after.as_secs() + u64::from(retry_after.subsec_nanos() > 0);
-    let headers = [(header::RETRY_AFTER, seconds.max(1).to_string())];
-    (StatusCode::SERVICE_UNAVAILABLE, headers, text).into_response()
-}
+mod refusal;
 
 #[cfg(all(test, not(feature = "loom")))]
 mod tests;

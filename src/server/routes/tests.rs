@@ -1,14 +1,18 @@
 //! The waits of a route, in memory and under virtual time.
 
 use std::future::pending;
+use std::num::NonZeroUsize;
+use std::time::Duration;
 
 use futures::FutureExt;
 use futures::future::BoxFuture;
+use tokio::io::AsyncWriteExt;
 
 use super::*;
 use crate::admission::authorize::Authorize;
+use crate::limits::Limits;
 use crate::rt::{Clock, Spawn, Tokio};
-use crate::server::pipe::pipes;
+use crate::server::pipe::{head, pipes};
 use crate::server::serve;
 use crate::service::echo;
 
@@ -57,4 +61,30 @@ async fn a_client_whose_decision_is_late_is_told_to_come_again() {
     assert!(answer.contains("retry-after: 1\r\n"), "{answer}");
     let refused = app.counts().sessions.refused_for(RefuseReason::Undecided);
     assert_eq!(refused, 1);
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_refused_client_that_never_closes_holds_a_place_for_handshakes_and_not_forever() {
+    let limits = Limits {
+        handshakes: NonZeroUsize::MIN,
+        ..Limits::default()
+    };
+    let app = App::builder(Tokio::current()).limits(limits);
+    let app = app.service("echo", echo).expect("it is valid").build();
+    let (dial, pipes) = pipes("127.0.0.1:1");
+    let served = serve(pipes, app.clone(), pending());
+    app.rt().spawn(Box::pin(async move { drop(served.await) }));
+    let mut silent = dial.connect(1 << 16);
+    let request = "GET /ws/none HTTP/1.1\r\nHost: localhost\r\nConnection: Upgrade\r\n\
+                   Upgrade: websocket\r\nSec-WebSocket-Version: 13\r\n\
+                   Sec-WebSocket-Protocol: busline.v1.json\r\n\
+                   Sec-WebSocket-Key: dGhlIHNhbXBsZSBub25jZQ==\r\n\r\n";
+    let sent = silent.write_all(request.as_bytes()).await;
+    sent.expect("the server reads");
+    let head = head(&mut silent).await;
+    assert!(head.starts_with("HTTP/1.1 101 "), "{head}");
+    let next = dial.ask("GET /healthz HTTP/1.1\r\nHost: localhost\r\n\r\n");
+    assert!(next.await.ends_with("ok\n"));
+    let waited = app.rt().now().since_start();
+    assert_eq!(waited, app.limits().close_timeout);
 }
