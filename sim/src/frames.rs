@@ -40,7 +40,7 @@ enum State {
 /// What was read.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub(crate) enum Seen {
-    /// The status of the response.
+    /// The status of the response, and after a 101 that of a refusal by name.
     Head(u16),
     Binary(Vec<u8>),
     Close(Option<u16>),
@@ -213,6 +213,7 @@ impl Frames {
         match speech::said(&text) {
             Some(Said::Text(text)) => Ok(Some(Seen::Text(text))),
             Some(Said::Notice(notice)) => Ok(Some(Seen::Notice(notice))),
+            Some(Said::Refused(status)) => Ok(Some(Seen::Head(status))),
             None => Err(format!("a text without an envelope: {text}")),
         }
     }

@@ -442,7 +442,10 @@ impl<Io: Wire> Raw<Io> {
             }
             Seen::Binary(bytes) => format!("binary {}", Digest::of(&bytes)),
             Seen::Close(code) => {
-                self.recorder.record(Event::Closed { client, code });
+                // A client that is refused by name was never in a session.
+                if self.status == Some(101) {
+                    self.recorder.record(Event::Closed { client, code });
+                }
                 if self.ending != Ending::Closed {
                     let payload = code.map_or(Vec::new(), |code| code.to_be_bytes().to_vec());
                     self.out.extend(masked(CLOSE, &payload));

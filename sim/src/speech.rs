@@ -35,6 +35,8 @@ pub enum Notice {
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub(crate) enum Said {
     Notice(Notice),
+    /// The client is refused; the status that a client without JSON gets for it.
+    Refused(u16),
     Text(String),
 }
 
@@ -79,7 +81,18 @@ impl Speech {
 pub(crate) fn opened(envelope: &str) -> Option<String> {
     match said(envelope)? {
         Said::Text(text) => Some(text),
-        Said::Notice(_) => None,
+        Said::Notice(_) | Said::Refused(_) => None,
+    }
+}
+
+/// The status of the refusal with this close code: `docs/subprotocol.md`.
+pub(crate) fn status(code: u64) -> Option<u16> {
+    match code {
+        4401 => Some(401),
+        4403 => Some(403),
+        4404 => Some(404),
+        4429 => Some(503),
+        _ => None,
     }
 }
 
@@ -89,6 +102,10 @@ pub(crate) fn said(text: &str) -> Option<Said> {
         return None;
     };
     let number = |field: &str| map.get(field).and_then(Value::as_u64);
+    if let (1, Some(refused)) = (map.len(), map.get("refused")) {
+        let code = refused.get("code").and_then(Value::as_u64);
+        return code.and_then(status).map(Said::Refused);
+    }
     match (map.len(), map.get("text"), map.get("service")) {
         (1, Some(Value::String(text)), None) => Some(Said::Text(text.clone())),
         (1, None, None) => number("lagged")
@@ -145,7 +162,15 @@ mod tests {
         let restarted = Notice::Restarted { generation: 2 };
         let told = r#"{"service":"restarted","generation":2}"#;
         assert_eq!(said(told), Some(Said::Notice(restarted)));
-        for none in ["text", "{}", r#"{"lagged":"3"}"#, r#"{"text":"a","b":1}"#] {
+        let refused = r#"{"refused":{"code":4429,"reason":"full","retry":1000}}"#;
+        assert_eq!(said(refused), Some(Said::Refused(503)));
+        for none in [
+            "text",
+            "{}",
+            r#"{"refused":{"code":1000}}"#,
+            r#"{"lagged":"3"}"#,
+            r#"{"text":"a","b":1}"#,
+        ] {
             assert_eq!(said(none), None, "{none}");
         }
     }

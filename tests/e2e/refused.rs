@@ -1,4 +1,4 @@
-//! Clients of `busline.v1.json` that are refused by name: a notice and a close frame take the place of
+//! Clients of `busline.v1.json` that are refused by name: a notice and a close frame stand in for
 //! an HTTP status, which a page in a browser cannot read.
 
 use busline::limits::LifecyclePolicy;

@@ -1,8 +1,10 @@
-//! Codes: each close frame of the server has the code of a cause, and each cause is told.
+//! Codes: each close frame of the server has the code of a cause, and each cause is told; a refusal
+//! by name is closed with its own code.
 
 use std::collections::BTreeMap;
 
 use super::{Breach, Checker, History};
+use crate::speech::status;
 use crate::trace::Event;
 
 /// The server writes no more close frames with a code than sessions ended for a cause with it.
@@ -27,6 +29,12 @@ impl Checker for Codes {
         }
         let mut frames: BTreeMap<u16, u64> = BTreeMap::new();
         for (number, conn) in history.conns() {
+            if let (Some(named), Some((t, code))) = (conn.refused_by_name(), conn.close_frame())
+                && code.and_then(|code| status(code.into())) != Some(named)
+            {
+                let text = format!("connection {number} was refused for {named}, with {code:?}");
+                return Err(Breach::new(t, text));
+            }
             // A session that has not ended, or that was dropped, is not in the log.
             let Some((t, Some(code))) = conn.closed().filter(|_| conn.dropped.is_some()) else {
                 continue;

@@ -122,8 +122,25 @@ impl Conn<'_> {
         concat(&self.writes)
     }
 
-    /// The status of the response, as far as one was written.
+    /// The status of the response, as far as one was written; of a refusal by name, the status that
+    /// others get for it.
     pub(super) fn status(&self) -> Option<u16> {
+        let status = self.written_status()?;
+        Some(self.refused_by_name().unwrap_or(status))
+    }
+
+    /// The status of a refusal by name.
+    pub(super) fn refused_by_name(&self) -> Option<u16> {
+        if self.written_status() != Some(101) {
+            return None;
+        }
+        match self.said().seen.get(1) {
+            Some((_, Seen::Head(status))) => Some(*status),
+            _ => None,
+        }
+    }
+
+    fn written_status(&self) -> Option<u16> {
         const PREFIX: &[u8] = b"HTTP/1.1 ";
         let written = self
             .writes
@@ -174,8 +191,14 @@ impl Conn<'_> {
         said
     }
 
-    /// The server's close frame: when it was written as a whole, and its code.
+    /// The close frame of a session: when it was written as a whole, and its code.
     pub(super) fn closed(&self) -> Option<(u64, Option<u16>)> {
+        let is_session = self.refused_by_name().is_none();
+        self.close_frame().filter(|_| is_session)
+    }
+
+    /// The server's close frame: when it was written as a whole, and its code.
+    pub(super) fn close_frame(&self) -> Option<(u64, Option<u16>)> {
         self.said().seen.iter().find_map(|(t, seen)| match seen {
             Seen::Close(code) => Some((*t, *code)),
             Seen::Binary(_)

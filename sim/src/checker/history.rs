@@ -365,7 +365,12 @@ impl<'a> History<'a> {
                 self.with(*client, |life| life.told.push((n, *notice)));
             }
             Event::Refused { client, reason } => {
-                self.with(*client, |life| life.refused = Some((t, reason.clone())));
+                self.with(*client, |life| {
+                    life.refused = Some((t, reason.clone()));
+                    // A client that is refused by name was upgraded before, for that notice alone.
+                    life.connected = None;
+                    life.sent.clear();
+                });
             }
             Event::Acted { action } => self.take_action(t, action),
             Event::Held(held) => {

@@ -118,10 +118,19 @@ impl Recount {
             // Whatever it was to be told, nothing of it was written as far as to the status.
             None => self.unanswered += 1,
         }
+        let said = conn.said();
+        if conn.refused_by_name().is_some() {
+            self.bytes_out += said.bytes;
+            for whole in inbound(&conn.asked().bytes, message_bytes, said.speech) {
+                self.most.add(whole.bytes);
+            }
+            return;
+        }
         if !conn.is_upgraded() {
             return;
         }
-        let said = conn.said();
+        // A client that is refused by name may be gone before it is told.
+        self.unanswered += u64::from(said.speech.json && said.seen.len() == 1);
         self.bytes_out += said.bytes;
         let mut is_cut_short = true;
         for (_, seen) in &said.seen {
