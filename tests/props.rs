@@ -28,6 +28,8 @@ mod parting;
 mod regressions;
 #[path = "model/relay.rs"]
 mod relay;
+#[path = "model/rights.rs"]
+mod rights;
 #[path = "model/rooms.rs"]
 mod rooms;
 #[path = "model/silent.rs"]

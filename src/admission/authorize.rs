@@ -1,36 +1,65 @@
-//! The decision whether a client may join, which an embedding program can make.
+//! The decisions who a client is and what it may join, which an embedding program can make.
 
+use std::sync::Arc;
 use std::time::{Duration, SystemTime};
 
 use futures::future::{BoxFuture, FutureExt, ready};
 
 use crate::bus::{Room, ServiceName};
+pub use crate::client::grant::Grant;
 use crate::client::identity::{Identity, Token};
 
-/// Decides which clients may join a service.
+/// Decides who a client is, and which rooms it may join.
 ///
 /// ```
-/// use busline::authorize::{Ask, Authorize, Denied};
+/// use busline::authorize::{Authorize, ConnectRequest, Denied, Grant, JoinRequest};
 /// use busline::identity::Identity;
 /// use futures::FutureExt;
 /// use futures::future::{BoxFuture, ready};
 ///
+/// /// Knows one user, who may write; any other client may read.
 /// struct Password;
 ///
 /// impl Authorize for Password {
-///     fn authorize(&self, ask: Ask) -> BoxFuture<'static, Result<Identity, Denied>> {
-///         let known = ask.token.is_some_and(|token| token.reveal() == "sesame");
-///         let identity = Identity { subject: Some("ali".into()), ..Identity::default() };
-///         ready(known.then_some(identity).ok_or(Denied::Unauthorized)).boxed()
+///     fn connect(&self, request: ConnectRequest) -> BoxFuture<'static, Result<Identity, Denied>> {
+///         let identity = match request.token {
+///             None => Ok(Identity::anonymous()),
+///             Some(token) if token.reveal() == "sesame" => {
+///                 Ok(Identity { subject: Some("ali".into()), ..Identity::default() })
+///             }
+///             Some(_) => Err(Denied::Unauthorized),
+///         };
+///         ready(identity).boxed()
+///     }
+///
+///     fn join(&self, request: JoinRequest) -> BoxFuture<'static, Result<Grant, Denied>> {
+///         let grant = Grant::default();
+///         ready(Ok(match request.identity.subject {
+///             Some(_) => grant,
+///             None => grant.publishing(false),
+///         }))
+///         .boxed()
 ///     }
 /// }
 /// ```
 pub trait Authorize: Send + Sync + 'static {
-    /// Decides about one client.
+    /// Decides who a client is.
     ///
-    /// Called before an upgrade, and again for each fresh token that a client sends. The decision
-    /// may take time, but the client's deadlines run on, and dropping the future ends it.
-    fn authorize(&self, ask: Ask) -> BoxFuture<'static, Result<Identity, Denied>>;
+    /// Called once for each connection before its upgrade, and again for each fresh token that a
+    /// client sends. The decision may take time, but the client's deadlines run on, and dropping
+    /// the future ends it.
+    fn connect(&self, request: ConnectRequest) -> BoxFuture<'static, Result<Identity, Denied>>;
+
+    /// Decides whether a client may join a room or service, and its rights there.
+    ///
+    /// Called once for each room that a client joins, after [`connect`](Self::connect), and again
+    /// for each fresh token. The decision may take time as there. By default every client may join
+    /// every room that needs no grant.
+    fn join(&self, request: JoinRequest) -> BoxFuture<'static, Result<Grant, Denied>> {
+        let may_join = !request.needs_grant;
+        let decision = may_join.then(Grant::default).ok_or(Denied::Forbidden);
+        ready(decision).boxed()
+    }
 
     /// Whether a decision about clients of this service is possible at present; by default always.
     ///
@@ -51,17 +80,65 @@ pub trait Authorize: Send + Sync + 'static {
 #[error("{0}")]
 pub struct NotReady(pub String);
 
-/// The request of a client to join a service.
+/// The request of a client to connect.
 #[derive(Clone, Debug)]
-pub struct Ask {
-    /// The room to join; a service, which is a room without a key, is registered. No room need
-    /// exist: a client that may join it may also make it.
-    pub room: Room,
+#[non_exhaustive]
+pub struct ConnectRequest {
     /// The client's token, if it sent one; at most
     /// [`TOKEN_BYTES_MAX`](crate::limits::TOKEN_BYTES_MAX).
     pub token: Option<Token>,
     /// The present date and time.
     pub wall: SystemTime,
+}
+
+/// The request of a connected client to join a room.
+#[derive(Clone, Debug)]
+#[non_exhaustive]
+pub struct JoinRequest {
+    /// The client's identity.
+    pub identity: Identity,
+    /// The room to join; a service, which is a room without a key, is registered. No room need
+    /// exist: a client that may join it may also make it.
+    pub room: Room,
+    /// Whether only a client with a grant for this very room may join, whatever else holds: the
+    /// room's key begins with `$`, or names users and this client is none of them.
+    pub needs_grant: bool,
+}
+
+/// A client that may join a room.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub(crate) struct Admitted {
+    pub(crate) identity: Identity,
+    pub(crate) grant: Grant,
+}
+
+/// The room that a client wants to join, and its credentials.
+#[derive(Clone, Debug)]
+pub(crate) struct Ask {
+    pub(crate) room: Room,
+    /// Whether the key of a room may name the only users that join without a grant.
+    pub(crate) is_user_limited: bool,
+    /// The client's token, if it sent one; at most
+    /// [`TOKEN_BYTES_MAX`](crate::limits::TOKEN_BYTES_MAX).
+    pub(crate) token: Option<Token>,
+    /// The present date and time.
+    pub(crate) wall: SystemTime,
+}
+
+/// Asks both questions about a client.
+pub(crate) async fn admit(authorize: Arc<dyn Authorize>, ask: Ask) -> Result<Admitted, Denied> {
+    let Ask {
+        room, token, wall, ..
+    } = ask;
+    let identity = authorize.connect(ConnectRequest { token, wall }).await?;
+    let is_listed = room.lists(identity.subject.as_deref());
+    let request = JoinRequest {
+        identity: identity.clone(),
+        needs_grant: room.needs_grant() || (ask.is_user_limited && !is_listed),
+        room,
+    };
+    let grant = authorize.join(request).await?;
+    Ok(Admitted { identity, grant })
 }
 
 /// The reason why a client may not join.
@@ -95,12 +172,7 @@ impl Denied {
 pub struct Anyone;
 
 impl Authorize for Anyone {
-    fn authorize(&self, ask: Ask) -> BoxFuture<'static, Result<Identity, Denied>> {
-        let decision = if ask.room.needs_grant() {
-            Err(Denied::Forbidden)
-        } else {
-            Ok(Identity::anonymous())
-        };
-        ready(decision).boxed()
+    fn connect(&self, _: ConnectRequest) -> BoxFuture<'static, Result<Identity, Denied>> {
+        ready(Ok(Identity::anonymous())).boxed()
     }
 }

@@ -261,12 +261,12 @@ mod tests {
 
     fn peer(address: Option<&str>, subject: Option<&str>) -> Peer {
         Peer {
-            query: None,
             address: address.map(|address| address.parse().expect("an address")),
             identity: Identity {
                 subject: subject.map(StdArc::from),
                 ..Identity::default()
             },
+            ..Peer::default()
         }
     }
 

@@ -3,16 +3,20 @@
 use std::collections::BTreeMap;
 use std::sync::Arc as StdArc;
 
-use crate::admission::authorize::{Authorize, NotReady};
+use futures::FutureExt;
+use futures::future::BoxFuture;
+
+use crate::admission::authorize::{self, Admitted, Ask, Authorize, Denied, NotReady};
 use crate::admission::backlog::{Account, Backlog};
 use crate::admission::pacing::Pacing;
 use crate::admission::permits::{Full, Permit, Permits};
-use crate::bus::{BusCounts, ClientId, InMemoryMessageBus, ServiceName};
+use crate::bus::{BusCounts, ClientId, InMemoryMessageBus, Room, ServiceName};
 use crate::client::host::Hosts;
+use crate::client::identity::Token;
 use crate::client::origin::Origins;
 use crate::client::peer::Peer;
 use crate::fan_out::FanOuts;
-use crate::limits::{InboundPolicy, Limits, ON_THE_WAY, RelayPolicy, ServicePolicy, SlowConsumer};
+use crate::limits::{InboundPolicy, Limits, ON_THE_WAY, ServicePolicy, SlowConsumer};
 use crate::metrics::{Metrics, SessionCounts};
 use crate::planted::{self, Bug};
 #[cfg(feature = "server")]
@@ -133,6 +137,23 @@ impl<R: Runtime> App<R> {
         let policies = StdArc::new(policies);
         let before = std::mem::replace(&mut *self.inner.policies.lock(), policies);
         drop(before);
+    }
+
+    /// Asks who a client is, by its token, and whether it may join a room.
+    pub(crate) fn admit(
+        &self,
+        room: &Room,
+        token: Option<Token>,
+    ) -> BoxFuture<'static, Result<Admitted, Denied>> {
+        let policies = self.policies();
+        let kind = policies.service(room.kind());
+        let ask = Ask {
+            room: room.clone(),
+            is_user_limited: kind.is_some_and(|kind| kind.user_limited),
+            token,
+            wall: self.rt().wall(),
+        };
+        authorize::admit(StdArc::clone(&policies.authorize), ask).boxed()
     }
 
     /// The runtime of the application.
@@ -288,9 +309,9 @@ impl Policies {
         own.map(|policy| policy.slow_consumer).unwrap_or_default()
     }
 
-    /// The rules of a relay; `None` for a kind that runs a service.
-    pub(crate) fn relay(&self, kind: &ServiceName) -> Option<RelayPolicy> {
-        self.services.get(kind)?.relay
+    /// The policy of a service or of a kind of rooms.
+    pub(crate) fn service(&self, kind: &ServiceName) -> Option<&ServicePolicy> {
+        self.services.get(kind)
     }
 
     /// The rates at which a client may send to a service.

@@ -102,6 +102,15 @@ impl Room {
     pub fn needs_grant(&self) -> bool {
         self.key().starts_with('$')
     }
+
+    /// Whether the key allows this subject: users follow the last `#` of a key, with commas
+    /// between them, and a key without a `#` allows every client.
+    pub fn lists(&self, subject: Option<&str>) -> bool {
+        match self.key().rsplit_once('#') {
+            Some((_, users)) => users.split(',').any(|user| Some(user) == subject),
+            None => true,
+        }
+    }
 }
 
 impl From<&ServiceName> for Room {

@@ -3,6 +3,7 @@
 use std::net::IpAddr;
 use std::sync::Arc;
 
+use crate::client::grant::Grant;
 use crate::client::identity::Identity;
 
 /// A client before its admission: its address and its proven identity.
@@ -15,6 +16,8 @@ pub struct Peer {
     pub query: Option<Arc<str>>,
     /// The proven identity.
     pub identity: Identity,
+    /// The rights of the client in the room that it joins.
+    pub grant: Grant,
 }
 
 impl Peer {

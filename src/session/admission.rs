@@ -6,9 +6,11 @@ use super::broadcast::Broadcast;
 use super::compression::Compression;
 use super::egress::Egress;
 use super::parting::{Answers, Parting};
+use super::rules::Rules;
 use super::sender::LazySender;
 use super::subprotocol::{Encoder, Subprotocol};
 use super::tap_reporter::TapReporter;
+use crate::admission::authorize::Grant;
 use crate::admission::permits::{Full, Permit};
 use crate::app::App;
 use crate::bus::{
@@ -17,7 +19,7 @@ use crate::bus::{
 };
 use crate::client::identity::Identity;
 use crate::client::peer::Peer;
-use crate::limits::{InboundPolicy, Limits, RelayPolicy};
+use crate::limits::{InboundPolicy, Limits, Relay};
 use crate::metrics::{CloseReason, RefuseReason};
 use crate::registry::{JoinError, Lease, Refusal, RoomsFull};
 use crate::rt::{Instant, Runtime, WorkerId};
@@ -41,8 +43,7 @@ pub(super) struct Membership<R: Runtime> {
     pub(super) lease: Lease<R>,
     /// To the service, or in a relay to all clients.
     pub(super) publisher: Publisher,
-    /// The rules of the relay that the client has joined; `None` for a service.
-    pub(super) relay: Option<RelayPolicy>,
+    pub(super) rules: Rules,
     /// The limits in force when the client was admitted.
     pub(super) limits: Arc<Limits>,
     /// When the client was admitted; `None` once an instance of its service runs for it.
@@ -158,7 +159,7 @@ impl<R: Runtime> Admission<R> {
         let broadcast = bus.subscribe(&Topic::from_service_to_ws(room))?;
         let direct = bus.subscribe(&Topic::from_service_to_client(room, client))?;
         let kind = room.kind();
-        let relay = policies.relay(kind);
+        let rules = Rules::new(policies.service(kind), peer.grant);
         let mut sender = LazySender::new(peer.identity.clone());
         let has_members = app.registry().has_members(kind.as_str());
         let member = has_members.then(|| {
@@ -183,14 +184,14 @@ impl<R: Runtime> Admission<R> {
                 outbox_bytes: u32::try_from(policies.limits.outbox_bytes).unwrap_or(u32::MAX),
                 compression: Compression::Plain,
                 is_ordered: has_members,
-                names_senders: relay.is_some(),
+                names_senders: rules.relay.is_some(),
                 close: None,
             },
-            publisher: match relay {
+            publisher: match rules.relay {
                 Some(_) => bus.publisher(&Topic::from_service_to_ws(room)),
                 None => bus.publisher(lease.inbox()),
             },
-            relay,
+            rules,
             lease,
             limits: Arc::clone(&policies.limits),
             waits_since: Some(app.rt().now()),
@@ -304,7 +305,7 @@ impl<R: Runtime> Membership<R> {
     }
 
     /// Passes messages of the client on to all clients of its relay; never waits for a slow client.
-    pub(super) fn pass_on(&self, batch: Batch, relay: RelayPolicy) {
+    pub(super) fn pass_on(&self, batch: Batch, relay: Relay) {
         let delivery = match relay.echo {
             true => Delivery::Everyone,
             false => Delivery::Except(self.egress.tap_reporter.client()),
@@ -314,8 +315,9 @@ impl<R: Runtime> Membership<R> {
         self.publisher.publish(batch.delivered(delivery));
     }
 
-    /// Replaces the identity after the client has shown a fresh token.
-    pub(super) fn renew(&mut self, identity: Identity) {
+    /// Replaces identity and rights after the client has shown a fresh token.
+    pub(super) fn renew(&mut self, identity: Identity, grant: Grant) {
+        self.rules.renew(grant);
         self.sender.renew(identity);
         if let Some(client) = self.sender.known() {
             self.lease.renew(client);

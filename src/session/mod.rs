@@ -46,6 +46,7 @@ mod pongs;
 mod rate_limits;
 mod refused;
 mod renewal;
+mod rules;
 mod sender;
 mod socket;
 mod subprotocol;

@@ -6,8 +6,8 @@ use futures::FutureExt;
 use futures::future::{BoxFuture, ready};
 
 use super::admission::Membership;
-use crate::admission::authorize::{Ask, Denied};
-use crate::client::identity::{Identity, Token};
+use crate::admission::authorize::{Admitted, Denied};
+use crate::client::identity::Token;
 use crate::limits::TOKEN_BYTES_MAX;
 use crate::rt::{Instant, Runtime};
 
@@ -16,7 +16,7 @@ use crate::rt::{Instant, Runtime};
 pub(super) struct Renewal(Option<Box<Asked>>);
 
 /// A pending decision and its deadline; boxed because few sessions have one.
-type Asked = (BoxFuture<'static, Result<Identity, Denied>>, Instant);
+type Asked = (BoxFuture<'static, Result<Admitted, Denied>>, Instant);
 
 impl Renewal {
     /// Asks the policy whether the client may stay with the token it shows now.
@@ -29,15 +29,8 @@ impl Renewal {
             ))));
         }
         let app = member.app();
-        let ask = Ask {
-            room: member.room().clone(),
-            token: Some(token),
-            wall: app.rt().wall(),
-        };
-        Self(Some(Box::new((
-            app.policies().authorize.authorize(ask),
-            deadline,
-        ))))
+        let decision = app.admit(member.room(), Some(token));
+        Self(Some(Box::new((decision, deadline))))
     }
 
     /// Whether no decision is pending.
@@ -57,7 +50,7 @@ impl Renewal {
         &mut self,
         cx: &mut Context<'_>,
         now: Instant,
-    ) -> Poll<Option<Result<Identity, Denied>>> {
+    ) -> Poll<Option<Result<Admitted, Denied>>> {
         match self.0 {
             Some(_) => self.poll_asked(cx, now),
             None => Poll::Ready(None),
@@ -69,7 +62,7 @@ impl Renewal {
         &mut self,
         cx: &mut Context<'_>,
         now: Instant,
-    ) -> Poll<Option<Result<Identity, Denied>>> {
+    ) -> Poll<Option<Result<Admitted, Denied>>> {
         let Some((decision, deadline)) = self.0.as_deref_mut() else {
             return Poll::Ready(None);
         };

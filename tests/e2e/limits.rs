@@ -5,7 +5,7 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicUsize, Ordering};
 use std::time::Duration;
 
-use busline::authorize::{Ask, Authorize, Denied};
+use busline::authorize::{Authorize, ConnectRequest, Denied};
 use busline::identity::Identity;
 use busline::limits::{KeepalivePolicy, Rate};
 use busline::service::echo;
@@ -183,7 +183,7 @@ struct Gate {
 }
 
 impl Authorize for Gate {
-    fn authorize(&self, _: Ask) -> BoxFuture<'static, Result<Identity, Denied>> {
+    fn connect(&self, _: ConnectRequest) -> BoxFuture<'static, Result<Identity, Denied>> {
         self.asked.fetch_add(1, Ordering::SeqCst);
         let opened = self.opened.clone();
         async {

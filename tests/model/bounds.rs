@@ -353,11 +353,11 @@ fn each_bound_on_sessions_is_counted_with_its_own_reason() {
     let crowd = Crowd::limited(limits);
     let who = |address: &str, subject: Option<&str>| Who {
         address: Some(address.parse().expect("an address")),
-        query: None,
         identity: Identity {
             subject: subject.map(Into::into),
             ..Identity::default()
         },
+        ..Who::default()
     };
     let admit = |who| Admission::request_as(&crowd.app, "s", who).expect("below the bound");
     let ann = admit(who("192.0.2.1", Some("ann")));

@@ -3,7 +3,7 @@
 use std::num::NonZeroUsize;
 use std::time::{Duration, SystemTime};
 
-use busline::authorize::{Ask, Authorize, Denied};
+use busline::authorize::{Authorize, ConnectRequest, Denied};
 use busline::identity::Identity;
 use busline::limits::{InboundPolicy, OverRate, Rate, TOKEN_BYTES_MAX};
 use busline::rt::Spawn;
@@ -21,8 +21,8 @@ const ROOM: usize = 1 << 20;
 struct Plain;
 
 impl Authorize for Plain {
-    fn authorize(&self, ask: Ask) -> BoxFuture<'static, Result<Identity, Denied>> {
-        let token = ask.token.expect("a client shows one");
+    fn connect(&self, request: ConnectRequest) -> BoxFuture<'static, Result<Identity, Denied>> {
+        let token = request.token.expect("a client shows one");
         match token.reveal() {
             "later" => ready(Err(Denied::Unavailable {
                 retry_after: Duration::from_secs(1),
@@ -75,9 +75,8 @@ fn join(crowd: &mut Crowd, token: &str) -> Peer {
 /// The same, with a socket that takes so many bytes.
 fn join_with_room(crowd: &mut Crowd, token: &str, room: usize) -> Peer {
     let who = Who {
-        address: None,
-        query: None,
         identity: identity(token).expect("a good token"),
+        ..Who::default()
     };
     let admission = Admission::request_as(&crowd.app, "s", who).expect("admitted");
     let session = Session::new(admission.speaking(Subprotocol::Json), {

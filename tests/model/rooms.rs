@@ -208,11 +208,11 @@ fn a_room_that_failed_stays_until_it_may_start_again() {
 fn who(address: &str, subject: Option<&str>) -> Who {
     Who {
         address: Some(address.parse().expect("an address")),
-        query: None,
         identity: Identity {
             subject: subject.map(Into::into),
             ..Identity::default()
         },
+        ..Who::default()
     }
 }
 

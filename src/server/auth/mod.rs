@@ -9,9 +9,11 @@ use futures::future::{BoxFuture, ready};
 use jsonwebtoken::crypto::verify;
 use tracing::debug;
 
-use crate::admission::authorize::{Ask, Authorize, Denied, NotReady};
+use crate::admission::authorize::{
+    Authorize, ConnectRequest, Denied, Grant, JoinRequest, NotReady,
+};
 use crate::bus::ServiceName;
-use crate::client::identity::Identity;
+use crate::client::identity::{Identity, Token};
 use crate::limits::TOKEN_BYTES_MAX;
 
 mod claims;
@@ -45,6 +47,17 @@ pub enum Join {
     Granted,
 }
 
+/// The rights of clients without a token.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Anonymous {
+    /// Such a client may join as if it had a token, unless a room needs a grant.
+    All,
+    /// Such a client may join likewise, and may send no message.
+    Listen,
+    /// Such a client may not join.
+    No,
+}
+
 /// The requirements for a token.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct JwtPolicy {
@@ -56,6 +69,9 @@ pub struct JwtPolicy {
     pub leeway: Duration,
     /// The clients that may join each service; [`Join::Granted`] for a service that is not listed.
     pub services: BTreeMap<String, Join>,
+    /// The rights of clients without a token in each service; for a service that is not listed,
+    /// [`Anonymous::All`] where [`Join::Anyone`] may join, else [`Anonymous::No`].
+    pub anonymous: BTreeMap<String, Anonymous>,
 }
 
 /// Authorizes clients by a JSON Web Token.
@@ -178,49 +194,66 @@ impl Jwt {
                 claims: Some(json.into()),
                 expires: Some(expires),
             },
-            claims,
         })
     }
 
-    fn join(&self, service: &ServiceName) -> Join {
+    fn rule(&self, service: &ServiceName) -> Join {
         let join = self.policy.services.get(service.as_str()).copied();
         join.unwrap_or_default()
     }
 
-    fn decide(&self, ask: &Ask) -> Decision {
-        let room = &ask.room;
-        let join = if room.needs_grant() {
-            Join::Granted
-        } else {
-            self.join(room.kind())
+    fn anonymous(&self, service: &ServiceName) -> Anonymous {
+        let anonymous = self.policy.anonymous.get(service.as_str()).copied();
+        let by_rule = || match self.rule(service) {
+            Join::Anyone => Anonymous::All,
+            Join::Authenticated | Join::Granted => Anonymous::No,
         };
-        let Some(token) = &ask.token else {
-            return Decision::Made(match join {
-                Join::Anyone => Ok(Identity::anonymous()),
-                Join::Authenticated | Join::Granted => Err(Denied::Unauthorized),
-            });
+        anonymous.unwrap_or_else(by_rule)
+    }
+
+    /// Decides who a client with this token is.
+    fn identify(&self, token: &Token, wall: SystemTime) -> Decision {
+        let error = match self.check(token.reveal(), wall) {
+            Ok(checked) => return Decision::Made(Ok(checked.identity)),
+            Err(error) => error,
         };
-        let checked = match self.check(token.reveal(), ask.wall) {
-            Ok(checked) => checked,
-            Err(error) => {
-                debug!(service = %room, %error, "a token was rejected");
-                return match (error, &self.remote) {
-                    (TokenError::UnknownKey, Some(remote)) => Decision::NeedsKeys(remote.clone()),
-                    _ => Decision::Made(Err(Denied::Unauthorized)),
-                };
-            }
+        debug!(%error, "a token was rejected");
+        match (error, &self.remote) {
+            (TokenError::UnknownKey, Some(remote)) => Decision::NeedsKeys(remote.clone()),
+            _ => Decision::Made(Err(Denied::Unauthorized)),
+        }
+    }
+
+    /// Decides whether a client may join a room.
+    fn decide(&self, request: &JoinRequest) -> Result<Grant, Denied> {
+        let kind = request.room.kind();
+        let Some(json) = &request.identity.claims else {
+            return match self.anonymous(kind) {
+                _ if request.needs_grant => Err(Denied::Unauthorized),
+                Anonymous::No => Err(Denied::Unauthorized),
+                Anonymous::Listen => Ok(Grant::default().publishing(false)),
+                Anonymous::All => Ok(Grant::default()),
+            };
         };
-        Decision::Made(match join {
-            Join::Granted if !checked.claims.grant(room) => Err(Denied::Forbidden),
-            Join::Anyone | Join::Authenticated | Join::Granted => Ok(checked.identity),
-        })
+        let needs_grant = request.needs_grant || self.rule(kind) == Join::Granted;
+        // The claims were read before, when the token was checked.
+        let is_granted = || Claims::parse(json).is_ok_and(|claims| claims.grant(&request.room));
+        if needs_grant && !is_granted() {
+            return Err(Denied::Forbidden);
+        }
+        Ok(Grant::default())
     }
 
     /// Waits for newer keys and decides, or returns when to try again.
-    async fn decide_anew(self, ask: Ask, remote: Remote) -> Result<Identity, Denied> {
+    async fn identify_anew(
+        self,
+        token: Token,
+        wall: SystemTime,
+        remote: Remote,
+    ) -> Result<Identity, Denied> {
         loop {
             let news = remote.news().await;
-            if let Decision::Made(decision) = self.decide(&ask) {
+            if let Decision::Made(decision) = self.identify(&token, wall) {
                 return decision;
             }
             match news {
@@ -238,20 +271,27 @@ impl Jwt {
 pub struct Checked {
     /// The client's identity.
     pub identity: Identity,
-    claims: Claims,
 }
 
 impl Authorize for Jwt {
-    fn authorize(&self, ask: Ask) -> BoxFuture<'static, Result<Identity, Denied>> {
-        match self.decide(&ask) {
+    fn connect(&self, request: ConnectRequest) -> BoxFuture<'static, Result<Identity, Denied>> {
+        let ConnectRequest { token, wall } = request;
+        let Some(token) = token else {
+            return ready(Ok(Identity::anonymous())).boxed();
+        };
+        match self.identify(&token, wall) {
             Decision::Made(decision) => ready(decision).boxed(),
-            Decision::NeedsKeys(remote) => self.clone().decide_anew(ask, remote).boxed(),
+            Decision::NeedsKeys(remote) => self.clone().identify_anew(token, wall, remote).boxed(),
         }
+    }
+
+    fn join(&self, request: JoinRequest) -> BoxFuture<'static, Result<Grant, Denied>> {
+        ready(self.decide(&request)).boxed()
     }
 
     fn readiness(&self, service: &ServiceName) -> Result<(), NotReady> {
         let unknown = self.remote.as_ref().filter(|remote| !remote.is_known());
-        let needs_token = self.join(service) != Join::Anyone;
+        let needs_token = self.anonymous(service) == Anonymous::No;
         match unknown {
             Some(remote) if needs_token && self.keys.is_empty() => Err(NotReady(format!(
                 "no published keys yet: none could be fetched from {} so far, and without them no \

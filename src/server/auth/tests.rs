@@ -9,6 +9,7 @@ use jsonwebtoken::{Algorithm, EncodingKey};
 
 use super::keys::SECRET_BYTES_MIN;
 use super::*;
+use crate::admission::authorize::{self, Admitted, Ask};
 use crate::bus::Room;
 use crate::limits::TOKEN_KEYS_MAX;
 
@@ -260,14 +261,24 @@ fn what_is_no_public_key_is_named() {
 
 fn ask(jwt: &Jwt, service: &str, token: Option<&str>) -> Result<Identity, Denied> {
     let service: ServiceName = service.parse().expect("a name");
-    let room = Room::from(&service);
-    let token = token.map(crate::client::identity::Token::new);
-    let wall = wall();
-    let ask = Ask { room, token, wall };
-    match jwt.decide(&ask) {
-        Decision::Made(decision) => decision,
-        Decision::NeedsKeys(remote) => panic!("nothing is fetched from {}", remote.url()),
-    }
+    asked(jwt, Room::from(&service), token).map(|admitted| admitted.identity)
+}
+
+/// The decision about a client of a room whose kind limits its users.
+fn asked(jwt: &Jwt, room: Room, token: Option<&str>) -> Result<Admitted, Denied> {
+    let ask = Ask {
+        room,
+        is_user_limited: true,
+        token: token.map(Token::new),
+        wall: wall(),
+    };
+    let decided = authorize::admit(Arc::new(jwt.clone()), ask).now_or_never();
+    decided.expect("nothing is fetched")
+}
+
+fn room(kind: &str, key: &str) -> Room {
+    let kind: ServiceName = kind.parse().expect("a name");
+    Room::new(&kind, key).expect("a key")
 }
 
 #[test]
@@ -278,18 +289,7 @@ fn a_room_whose_key_begins_with_a_dollar_needs_a_grant_in_any_case() {
         ..JwtPolicy::default()
     };
     let jwt = Jwt::new(Keys::secret(SECRET).expect("long enough"), policy);
-    let ask = |kind: &str, key, token: Option<&str>| {
-        let kind: ServiceName = kind.parse().expect("a name");
-        let ask = Ask {
-            room: Room::new(&kind, key).expect("a key"),
-            token: token.map(crate::client::identity::Token::new),
-            wall: wall(),
-        };
-        match jwt.decide(&ask) {
-            Decision::Made(decision) => decision.map(drop),
-            Decision::NeedsKeys(_) => panic!("nothing is fetched"),
-        }
-    };
+    let ask = |kind, key, token| asked(&jwt, room(kind, key), token).map(drop);
     let granted = hs256(r#"{"sub":"ann","exp":2000,"rooms":["open:$1","known:*"]}"#);
     let other = hs256(r#"{"sub":"ann","exp":2000,"rooms":"open:2"}"#);
     for (kind, key, token, expected) in [
@@ -305,6 +305,65 @@ fn a_room_whose_key_begins_with_a_dollar_needs_a_grant_in_any_case() {
     ] {
         let decision = ask(kind, key, token.map(String::as_str));
         assert_eq!(decision, expected, "{kind}:{key}");
+    }
+}
+
+#[test]
+fn a_key_that_names_users_lets_them_in_and_others_with_a_grant() {
+    let policy = JwtPolicy {
+        services: [("open".to_owned(), Join::Anyone)].into(),
+        ..JwtPolicy::default()
+    };
+    let jwt = Jwt::new(Keys::secret(SECRET).expect("long enough"), policy);
+    let ann = hs256(r#"{"sub":"ann","exp":2000}"#);
+    let granted = hs256(r#"{"sub":"eve","exp":2000,"rooms":"open:a%23bob"}"#);
+    for (key, token, expected) in [
+        ("a#ann", Some(&ann), Ok(())),
+        ("a#bob,ann", Some(&ann), Ok(())),
+        ("a#bob#ann", Some(&ann), Ok(())),
+        ("a", Some(&ann), Ok(())),
+        ("a", None, Ok(())),
+        ("a#ann#bob", Some(&ann), Err(Denied::Forbidden)),
+        ("a#anna", Some(&ann), Err(Denied::Forbidden)),
+        ("a#", Some(&ann), Err(Denied::Forbidden)),
+        ("$a#ann", Some(&ann), Err(Denied::Forbidden)),
+        ("a#ann", None, Err(Denied::Unauthorized)),
+        ("a#", None, Err(Denied::Unauthorized)),
+        ("a#bob", Some(&granted), Ok(())),
+        ("a#ann", Some(&granted), Err(Denied::Forbidden)),
+    ] {
+        let decided = asked(&jwt, room("open", key), token.map(String::as_str));
+        assert_eq!(decided.map(drop), expected, "{key} {token:?}");
+    }
+}
+
+#[test]
+fn a_client_without_a_token_has_the_rights_of_its_kind() {
+    let joins = [("open", Join::Anyone), ("known", Join::Authenticated)];
+    let token = hs256(r#"{"sub":"ann","exp":2000}"#);
+    for (kind, anonymous, expected) in [
+        ("open", None, Ok(None)),
+        ("open", Some(Anonymous::All), Ok(None)),
+        ("open", Some(Anonymous::Listen), Ok(Some(false))),
+        ("open", Some(Anonymous::No), Err(Denied::Unauthorized)),
+        ("known", None, Err(Denied::Unauthorized)),
+        ("known", Some(Anonymous::Listen), Ok(Some(false))),
+        ("known", Some(Anonymous::All), Ok(None)),
+    ] {
+        let policy = JwtPolicy {
+            services: joins.map(|(name, join)| (name.to_owned(), join)).into(),
+            anonymous: anonymous
+                .map(|it| (kind.to_owned(), it))
+                .into_iter()
+                .collect(),
+            ..JwtPolicy::default()
+        };
+        let jwt = Jwt::new(Keys::secret(SECRET).expect("long enough"), policy);
+        let publish = |token| asked(&jwt, room(kind, "1"), token).map(|it| it.grant.publish);
+        assert_eq!(publish(None), expected, "{kind} {anonymous:?}");
+        assert_eq!(publish(Some(&token)), Ok(None), "{kind} with a token");
+        let secret = asked(&jwt, room(kind, "$1"), None).map(drop);
+        assert_eq!(secret, Err(Denied::Unauthorized), "{kind} {anonymous:?}");
     }
 }
 

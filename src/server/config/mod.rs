@@ -11,7 +11,7 @@ use crate::client::host::Hosts;
 use crate::client::origin::Origins;
 use crate::limits::{
     AgePolicy, DrainPolicy, FetchPolicy, InboundPolicy, KeepalivePolicy, LifecyclePolicy, Limits,
-    RelayPolicy, ServicePolicy, Window,
+    Publish, Relay, ServicePolicy, Window,
 };
 
 mod addresses;
@@ -280,10 +280,15 @@ impl Config {
     /// The requirements for a token.
     fn jwt_policy(&self) -> JwtPolicy {
         let services = self.services.iter();
-        let joins = services.map(|(name, keys)| ((*name).to_owned(), keys.join));
+        let services = services.map(|(name, keys)| ((*name).to_owned(), keys));
         let rooms = self.rooms.iter();
-        let joins = joins.chain(rooms.map(|(name, (_room, keys))| (name.clone(), keys.join)));
+        let rooms = rooms.map(|(name, (_room, keys))| (name.clone(), keys));
+        let kinds: Vec<_> = services.chain(rooms).collect();
+        let joins = kinds.iter().map(|(name, keys)| (name.clone(), keys.join));
+        let anonymous = kinds.iter();
+        let anonymous = anonymous.filter_map(|(name, keys)| Some((name.clone(), keys.anonymous?)));
         JwtPolicy {
+            anonymous: anonymous.collect(),
             audiences: self.auth.audiences.clone(),
             issuers: self.auth.issuers.clone(),
             leeway: self.auth.leeway.get(),
@@ -403,14 +408,18 @@ impl Config {
 }
 
 fn room_policy(room: &RoomKeys, keys: &ServiceKeys) -> ServicePolicy {
-    let relay = RelayPolicy {
-        publish: room.publish,
-        echo: room.echo,
-        payload: room.payload,
+    let is_relay = room.run == Run::Relay;
+    let by_default = if is_relay {
+        Publish::Nobody
+    } else {
+        Publish::Members
     };
     let policy = policy(keys);
     ServicePolicy {
-        relay: (room.run == Run::Relay).then_some(relay),
+        relay: is_relay.then_some(Relay { echo: room.echo }),
+        publish: room.publish.unwrap_or(by_default),
+        payload: room.payload,
+        user_limited: room.user_limited,
         lifecycle: LifecyclePolicy {
             clients_max: room.clients.size(),
             ..policy.lifecycle
@@ -421,8 +430,6 @@ fn room_policy(room: &RoomKeys, keys: &ServiceKeys) -> ServicePolicy {
 
 fn policy(keys: &ServiceKeys) -> ServicePolicy {
     ServicePolicy {
-        relay: None,
-        members: false,
         lifecycle: LifecyclePolicy {
             linger: keys.linger.get(),
             stop_grace: keys.stop_grace.get(),
@@ -432,6 +439,7 @@ fn policy(keys: &ServiceKeys) -> ServicePolicy {
         window: Some(window(keys)),
         message_bytes: Some(keys.max_message_bytes.size()),
         inbound: Some(inbound(keys)),
+        ..ServicePolicy::default()
     }
 }
 
@@ -564,6 +572,7 @@ mod tests {
         let policy = config.expect("valid").jwt_policy();
         let joins = [("echo", Join::Authenticated), ("ping", Join::Granted)];
         let expected = JwtPolicy {
+            anonymous: BTreeMap::new(),
             audiences: vec!["a".to_owned(), "b".to_owned()],
             issuers: vec!["c".to_owned()],
             leeway: Duration::from_secs(7),

@@ -5,7 +5,7 @@ use super::run::Run;
 use super::value::{Described, Kind, Value};
 use crate::client::address::Network;
 use crate::limits::{DrainCode, OverRate, Payload, Publish, Rate, SlowConsumer};
-use crate::server::auth::Join;
+use crate::server::auth::{Anonymous, Join};
 
 impl Value for Rate {
     const KIND: Kind = Kind::Text;
@@ -73,6 +73,13 @@ choice!(
     "granted" = Granted("whose token names the service")
 );
 choice!(
+    Anonymous,
+    "RIGHTS",
+    "all" = All("those of a client with a token"),
+    "listen" = Listen("it may join and send nothing"),
+    "no" = No("it may not join")
+);
+choice!(
     OverRate,
     "POLICY",
     "close" = Close("with 1008"),
@@ -89,6 +96,7 @@ choice!(
 choice!(
     Publish,
     "WHO",
+    "all" = All("clients that are let in, also without joining"),
     "members" = Members("the clients of the room"),
     "nobody" = Nobody("no client")
 );

@@ -13,7 +13,7 @@ use crate::client::address::Network;
 use crate::client::host;
 use crate::client::origin::Pattern;
 use crate::limits::{DrainCode, OverRate, Payload, Publish, Rate, SlowConsumer};
-use crate::server::auth::{Join, SECRET_BYTES_MIN};
+use crate::server::auth::{Anonymous, Join, SECRET_BYTES_MIN};
 use crate::server::{Address, UnixGroup, UnixMode, Url};
 
 const SECOND: u64 = 1000;
@@ -84,6 +84,9 @@ keys! {
         over_rate: OverRate = "wait", Live;
         /// Clients that may join where tokens are asked for
         join: Join = "granted", Live;
+        /// Rights of clients without a token where tokens are asked for; `all` where `join` is
+        /// `anyone` and `no` elsewhere unless it is set
+        anonymous: Option<Anonymous> = "", Live;
     }
 }
 
@@ -93,12 +96,16 @@ keys! {
         /// The service of each room: `relay` passes the messages of a client on to all clients of
         /// its room; `echo`, `ping` and `timenow` are those of the server
         run: Run = "relay", Start;
-        /// Clients whose messages a relay passes on: `nobody` or `members`, the clients of the room
-        publish: Publish = "nobody", Live;
+        /// Clients that may send messages; `nobody` for a relay and `members` for a service unless
+        /// it is set
+        publish: Option<Publish> = "", Live;
         /// Pass a client's own messages on to it, too
         echo: bool = "true", Live;
-        /// Messages that a relay takes; others close the session with 1007
+        /// Messages that the room takes; others close the session with 1007
         payload: Payload = "any", Live;
+        /// Only users that a key names after its last `#`, as in `talk#ann,bob`, join it without a
+        /// grant
+        user_limited: bool = "false", Live;
         /// Most clients of one room; the next client is answered 503
         clients: Whole<1, 10_000_000> = "10000", Start;
     }

@@ -11,10 +11,10 @@ use axum::response::{IntoResponse, Response};
 use axum::routing::{MethodRouter, get};
 use futures::future::{Either, select};
 
-use crate::admission::authorize::{Ask, Denied};
+use crate::admission::authorize::{Admitted, Denied};
 use crate::app::App;
 use crate::bus::Room;
-use crate::client::identity::Identity;
+use crate::client::identity::Token;
 use crate::client::peer::Peer;
 use crate::limits::TOKEN_BYTES_MAX;
 use crate::metrics::RefuseReason;
@@ -184,8 +184,9 @@ async fn join<R: Runtime>(
         Ok(handshake) => handshake.without_extensions(),
         Err(error) => return no_handshake(&shell.app, error, request),
     };
-    let (ask, peer) = (ask(&shell.app, &room, &request), peer(&shell.app, &request));
-    let admission = match admit(&shell.app, ask, peer).await {
+    let token = auth::find(request.headers(), request.uri());
+    let peer = peer(&shell.app, &request);
+    let admission = match admit(&shell.app, &room, token, peer).await {
         Ok(admission) => admission,
         Err(refusal) => return refusal.answer(&shell.app, Some(handshake), request),
     };
@@ -202,13 +203,14 @@ async fn join<R: Runtime>(
 /// Asks whether the client may join, and admits it.
 async fn admit<R: Runtime>(
     app: &App<R>,
-    ask: Ask,
+    room: &Room,
+    token: Option<Token>,
     mut peer: Peer,
 ) -> Result<Admission<R>, Refusal> {
-    let room = ask.room.clone();
-    let identity = authorize(app, ask).await;
-    peer.identity = identity.map_err(|denied| Refusal::of_client(app, denied))?;
-    Admission::request_room(app, &room, peer).map_err(|error| Refusal::of_admission(app, &error))
+    let admitted = authorize(app, room, token).await;
+    let admitted = admitted.map_err(|denied| Refusal::of_client(app, denied))?;
+    (peer.identity, peer.grant) = (admitted.identity, admitted.grant);
+    Admission::request_room(app, room, peer).map_err(|error| Refusal::of_admission(app, &error))
 }
 
 /// Reports the error of a request, and discards its body, which may still be arriving.
@@ -220,28 +222,18 @@ fn no_handshake<R: Runtime>(app: &App<R>, error: HandshakeError, request: Reques
     error.into_response()
 }
 
-/// The client's request for a decision: the room and the token.
-fn ask<R: Runtime>(app: &App<R>, room: &Room, request: &Request) -> Ask {
-    Ask {
-        room: room.clone(),
-        token: auth::find(request.headers(), request.uri()),
-        wall: app.rt().wall(),
-    }
-}
-
 /// Asks the application whether the client may join.
-async fn authorize<R: Runtime>(app: &App<R>, ask: Ask) -> Result<Identity, Denied> {
-    let policies = app.policies();
-    if ask
-        .token
-        .as_ref()
-        .is_some_and(|token| token.reveal().len() > TOKEN_BYTES_MAX)
-    {
+async fn authorize<R: Runtime>(
+    app: &App<R>,
+    room: &Room,
+    token: Option<Token>,
+) -> Result<Admitted, Denied> {
+    let is_long = |token: &Token| token.reveal().len() > TOKEN_BYTES_MAX;
+    if token.as_ref().is_some_and(is_long) {
         return Err(Denied::Unauthorized);
     }
-    let deadline = app.rt().now() + policies.limits.handshake_timeout;
-    let decision = policies.authorize.authorize(ask);
-    match select(decision, app.rt().sleep_until(deadline)).await {
+    let deadline = app.rt().now() + app.limits().handshake_timeout;
+    match select(app.admit(room, token), app.rt().sleep_until(deadline)).await {
         Either::Left((decision, _)) => decision,
         Either::Right(((), _)) => Err(Denied::UNDECIDED),
     }
@@ -256,14 +248,14 @@ fn is_allowed<R: Runtime>(app: &App<R>, request: &Request) -> bool {
     gate::origin(request.headers()).is_none_or(|origin| origins.allow(origin, host.as_deref()))
 }
 
-/// The facts that the request tells about the client, without its identity.
+/// The facts that the request tells about the client, without its identity and its rights.
 fn peer<R: Runtime>(app: &App<R>, request: &Request) -> Peer {
     let connection = request.extensions().get::<ConnectInfo<SocketAddr>>();
     let connection = connection.map(|ConnectInfo(address)| address.ip());
     Peer {
         address: client_address(connection, request.headers(), &app.limits().proxies),
         query: auth::query_without_token(request.uri()).map(Into::into),
-        identity: Identity::anonymous(),
+        ..Peer::default()
     }
 }
 

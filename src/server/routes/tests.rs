@@ -9,7 +9,8 @@ use futures::future::BoxFuture;
 use tokio::io::AsyncWriteExt;
 
 use super::*;
-use crate::admission::authorize::Authorize;
+use crate::admission::authorize::{Authorize, ConnectRequest};
+use crate::client::identity::Identity;
 use crate::limits::Limits;
 use crate::rt::{Clock, Spawn, Tokio};
 use crate::server::pipe::{head, pipes};
@@ -20,7 +21,7 @@ use crate::service::echo;
 struct Undecided;
 
 impl Authorize for Undecided {
-    fn authorize(&self, _: Ask) -> BoxFuture<'static, Result<Identity, Denied>> {
+    fn connect(&self, _: ConnectRequest) -> BoxFuture<'static, Result<Identity, Denied>> {
         pending().boxed()
     }
 }
@@ -30,14 +31,9 @@ async fn a_decision_who_may_join_has_as_long_as_a_handshake() {
     let app = App::builder(Tokio::current()).authorize(Undecided);
     let app = app.service("echo", echo).expect("it is valid").build();
     let room = app.registry().room("echo", None).expect("it is there");
-    let ask = || Ask {
-        room: room.clone(),
-        token: None,
-        wall: app.rt().wall(),
-    };
     // Without a deadline the route would wait forever; the test gives up after a day.
     let day = Duration::from_secs(86_400);
-    let decided = tokio::time::timeout(day, authorize(&app, ask())).await;
+    let decided = tokio::time::timeout(day, authorize(&app, &room, None)).await;
     assert_eq!(decided, Ok(Err(Denied::UNDECIDED)));
     let limit = app.limits().handshake_timeout;
     assert_eq!(app.rt().now().since_start(), limit);

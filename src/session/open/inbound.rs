@@ -4,12 +4,9 @@ use std::io;
 use std::task::{Context, Poll, ready};
 use std::time::Duration;
 
-use serde::de::IgnoredAny;
-
 use super::{Open, lost};
-use crate::admission::authorize::Denied;
+use crate::admission::authorize::{Admitted, Denied};
 use crate::bus::{Batch, Offered};
-use crate::limits::{Payload, Publish, RelayPolicy};
 use crate::planted::{self, Bug};
 use crate::rt::{Instant, Runtime};
 use crate::session::cause::Cause;
@@ -22,7 +19,7 @@ use crate::session::rate_limits::Within;
 use crate::session::renewal::Renewal;
 use crate::session::socket::Socket;
 use crate::session::subprotocol;
-use crate::wire::{DataKind, Event, Frame, Frames};
+use crate::wire::{Event, Frame, Frames};
 
 /// One poll of the client's input.
 struct Intaking<'a, 'c, S> {
@@ -45,27 +42,6 @@ enum Offers {
     /// may be the request to stop answering, so one goes through.
     One,
     None,
-}
-
-/// The number of leading messages that a relay passes on, and the cause to close the client for the
-/// first of the others.
-fn pass(relay: RelayPolicy, frames: &Frames) -> (usize, Cause) {
-    let is_fit = |frame: &Frame| match relay.payload {
-        Payload::Any => true,
-        Payload::Binary => frame.kind() == DataKind::Binary,
-        Payload::Text => frame.kind() == DataKind::Text,
-        Payload::Json => {
-            let json = serde_json::from_slice::<IgnoredAny>(frame.payload_bytes());
-            frame.kind() == DataKind::Text && json.is_ok()
-        }
-    };
-    match relay.publish {
-        Publish::Members => {
-            let fit = frames.iter().take_while(is_fit).count();
-            (fit, Cause::Unfit(relay.payload))
-        }
-        Publish::Nobody => (0, Cause::NotAllowed),
-    }
 }
 
 impl<R: Runtime> Open<R> {
@@ -209,13 +185,10 @@ impl<R: Runtime> Open<R> {
         }
     }
 
-    /// Hands messages over to the service, or to the room those that its relay passes on; returns
-    /// the cause to close the client for the others.
+    /// Hands messages over to the service, or to the room if that is a relay; returns the cause to
+    /// close the client for the messages that the rules refuse.
     fn accept<S>(&mut self, poll: &mut Intaking<'_, '_, S>, mut frames: Frames) -> Option<Cause> {
-        let refused = self.admission().relay.and_then(|relay| {
-            let (fit, cause) = pass(relay, &frames);
-            (fit < frames.len()).then_some((fit, cause))
-        });
+        let refused = self.admission().rules.refuse(&frames);
         if let Some((fit, _cause)) = &refused {
             self.not_taken(frames.len() - fit);
             if *fit > 0 {
@@ -244,7 +217,7 @@ impl<R: Runtime> Open<R> {
         }
         let notice = match ready!(self.renewal.poll(cx, now)) {
             None => return Poll::Ready(None),
-            Some(Ok(identity)) => {
+            Some(Ok(Admitted { identity, grant })) => {
                 let wall = self.admission().app().rt().wall();
                 self.expiry = Expiry::new(&identity, wall, now);
                 self.is_timed_anew = true;
@@ -254,7 +227,7 @@ impl<R: Runtime> Open<R> {
                 if identity.subject != member.sender.identity().subject {
                     return Poll::Ready(Some(Cause::Denied));
                 }
-                member.renew(identity);
+                member.renew(identity, grant);
                 subprotocol::RENEWED
             }
             Some(Err(Denied::Unavailable { .. })) => subprotocol::UNDECIDED,
@@ -329,7 +302,7 @@ impl<R: Runtime> Open<R> {
     /// the service did not accept.
     fn offer(&mut self, cx: &mut Context<'_>, batch: Batch, held: Duration) -> Option<Batch> {
         let offers = self.offers(held);
-        if let Some(relay) = self.admission().relay
+        if let Some(relay) = self.admission().rules.relay
             && !matches!(offers, Offers::None)
         {
             self.admission().pass_on(batch, relay);
