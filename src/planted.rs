@@ -59,6 +59,18 @@ bugs! {
     FormOfWhole,
     /// A waiting publisher takes a window that is full for one with room.
     RoomInvented,
+    /// A history gives a message the offset after the next one.
+    OffsetSkipped,
+    /// A recovery leaves the newest message out.
+    HoleAtSeam,
+    /// A recovery brings the first message after it, too, which is read a second time.
+    DuplicateAtSeam,
+    /// A history serves messages that have expired.
+    ExpiredServed,
+    /// A history keeps more messages and bytes than it may.
+    HistoryBoundForgotten,
+    /// A history gets another epoch while its room has no subscriber.
+    EpochChangedOnShelf,
 
     // Of the registry.
     /// A client that leaves is not counted as gone.

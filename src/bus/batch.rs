@@ -17,6 +17,29 @@ pub struct Batch {
     /// When a service published the messages, on the clock of the service's runtime.
     published: Option<Instant>,
     delivery: Delivery,
+    record: Record,
+}
+
+/// The place of a batch in a history: the offset of its first message, or the reason for none.
+#[derive(Clone, Copy, PartialEq, Eq)]
+struct Record(u64);
+
+impl Record {
+    /// The batch is in no history; one that it is published into takes it.
+    const NONE: Self = Self(0);
+    /// No history takes the batch. No history counts as far as this number.
+    const LIVE: Self = Self(u64::MAX);
+
+    fn offset(self) -> Option<u64> {
+        let is_offset = self != Self::NONE && self != Self::LIVE;
+        is_offset.then_some(self.0)
+    }
+
+    /// The place of the message that follows this many others.
+    fn after(self, messages: usize) -> Self {
+        let offset = self.offset().map(|offset| Self(offset + messages as u64));
+        offset.unwrap_or(self)
+    }
 }
 
 impl Batch {
@@ -28,6 +51,7 @@ impl Batch {
             origin,
             published: None,
             delivery: Delivery::Everyone,
+            record: Record::NONE,
         }
     }
 
@@ -58,10 +82,68 @@ impl Batch {
     /// Iterates over the messages one by one, the oldest first; each shares the memory of the
     /// batch.
     pub fn messages(&self) -> impl Iterator<Item = Message> {
-        let (origin, published) = (self.origin.clone(), self.published);
-        self.frames
-            .iter()
-            .map(move |frame| Message::made(frame, origin.clone(), published))
+        let (origin, published, record) = (self.origin.clone(), self.published, self.record);
+        self.frames.iter().enumerate().map(move |(n, frame)| {
+            let message = Message::made(frame, origin.clone(), published);
+            message.recorded(record.after(n).offset())
+        })
+    }
+
+    /// Keeps the messages out of every history: they take no offset, and no client recovers them.
+    /// Subscribers receive them in their order.
+    #[must_use]
+    pub fn live(self) -> Self {
+        let record = Record::LIVE;
+        Self { record, ..self }
+    }
+
+    /// Whether no history takes the messages.
+    pub(super) fn is_live(&self) -> bool {
+        self.record == Record::LIVE
+    }
+
+    /// The offset of the first message in the history of its room, counted from 1; `None` for
+    /// messages that no history has taken.
+    pub fn offset(&self) -> Option<u64> {
+        self.record.offset()
+    }
+
+    /// Sets the offset of the first message: a history takes the messages.
+    pub(super) fn set_offset(&mut self, first: u64) {
+        self.record = Record(first);
+    }
+
+    /// Forgets the offset in a history that the messages come from; returns no position.
+    #[inline]
+    pub(super) fn forget_offset<T>(&mut self) -> Option<T> {
+        if self.record.offset().is_some() {
+            self.record = Record::NONE;
+        }
+        None
+    }
+
+    /// Returns the batch as a history keeps it: without the time of publishing, which is on the
+    /// clock of a runtime.
+    pub(super) fn kept(&self, origin: Origin) -> Self {
+        Self {
+            frames: self.frames.clone(),
+            origin,
+            published: None,
+            delivery: self.delivery.clone(),
+            record: self.record,
+        }
+    }
+
+    /// Returns the messages from index `from` on, at most `count` and at least one of them.
+    pub(super) fn slice(&self, from: usize, count: usize) -> Self {
+        let mut part = self.clone();
+        if from > 0 {
+            drop(part.split_front(from));
+        }
+        if count < part.len() {
+            part = part.split_front(count);
+        }
+        part
     }
 
     /// The sender of the messages.
@@ -100,6 +182,7 @@ impl Batch {
             origin,
             published: Some(at),
             delivery: self.delivery,
+            record: self.record,
         }
     }
 
@@ -121,11 +204,14 @@ impl Batch {
     /// If `count` is 0 or not less than [`len`](Self::len).
     #[must_use = "what is taken off is in it"]
     pub(crate) fn split_front(&mut self, count: usize) -> Self {
+        let record = self.record;
+        self.record = record.after(count);
         Self {
             frames: self.frames.split_front(count),
             origin: self.origin.clone(),
             published: self.published,
             delivery: self.delivery.clone(),
+            record,
         }
     }
 
@@ -142,7 +228,8 @@ impl Batch {
     pub(super) fn into_message(self) -> Message {
         let frame = self.frames.iter().next();
         let frame = frame.expect("a batch has one message at least");
-        Message::made(frame, self.origin, self.published)
+        let message = Message::made(frame, self.origin, self.published);
+        message.recorded(self.record.offset())
     }
 
     /// The number of leading messages whose payloads have at most `bytes_max` bytes together.
@@ -169,6 +256,7 @@ impl From<Message> for Batch {
             origin,
             published,
             delivery: Delivery::Everyone,
+            record: Record::NONE,
         }
     }
 }

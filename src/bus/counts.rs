@@ -10,9 +10,10 @@ use super::topic::Topic;
 pub struct TopicCounts {
     /// Messages published.
     pub published: u64,
-    /// Deliveries due: for each message published, the subscribers it then had.
+    /// Deliveries due: for each message published, the subscribers it then had, and the later
+    /// subscribers that were to recover it.
     pub owed: u64,
-    /// Deliveries made.
+    /// Deliveries made, messages read from a history included.
     pub delivered: u64,
     /// Deliveries lost because the subscriber fell out of the window.
     pub lost_lagged: u64,
@@ -22,7 +23,8 @@ pub struct TopicCounts {
     pub lost_unsubscribed: u64,
     /// Replies to a client that had left. The topic had no subscriber, so these are not in `owed`.
     pub lost_gone: u64,
-    /// Deliveries still in the window.
+    /// Deliveries still in the window. With a history also deliveries out of the window of which
+    /// the subscriber has neither read the message nor been told the loss.
     pub pending: u64,
 }
 

@@ -3,6 +3,7 @@
 use std::fmt;
 use std::hash::{Hash, Hasher};
 use std::net::IpAddr;
+use std::num::NonZeroU64;
 use std::sync::Arc;
 use std::time::SystemTime;
 
@@ -18,6 +19,8 @@ pub struct Message {
     origin: Origin,
     /// When a service published the message, on the clock of the service's runtime.
     published: Option<Instant>,
+    /// The offset in the history of the room, counted from 1.
+    offset: Option<NonZeroU64>,
 }
 
 /// The publisher of a message.
@@ -128,6 +131,17 @@ impl Client {
             self.topic().clone(),
             self.0.about.clone(),
         )
+    }
+
+    /// Returns the client as others remember it: its number, its subject and its topic, without
+    /// its claims, address and query.
+    pub(super) fn remembered(&self) -> Self {
+        let subject = self.identity().subject.clone();
+        let identity = Identity {
+            subject,
+            ..Identity::default()
+        };
+        Self::new(self.id(), identity, self.topic().clone())
     }
 
     /// The number of the client.
@@ -261,7 +275,20 @@ impl Message {
             frame,
             origin,
             published,
+            offset: None,
         }
+    }
+
+    /// Sets the offset in the history of the room.
+    pub(super) fn recorded(self, offset: Option<u64>) -> Self {
+        let offset = offset.and_then(NonZeroU64::new);
+        Self { offset, ..self }
+    }
+
+    /// The offset of a received message in the history of its room, counted from 1; `None` without
+    /// a history, or if the history did not take the message.
+    pub fn offset(&self) -> Option<u64> {
+        self.offset.map(NonZeroU64::get)
     }
 
     /// Makes a text message of unknown origin.

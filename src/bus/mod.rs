@@ -12,11 +12,15 @@ mod batch;
 
 mod burst;
 
+mod history;
+
 mod counts;
 
 mod log;
 
 mod processed;
+
+mod reader;
 
 mod state;
 
@@ -43,16 +47,21 @@ mod models;
 
 pub use self::batch::Batch;
 pub use self::counts::{BusCounts, TopicCounts, TopicStatus};
+pub use self::history::{
+    Cause, Dropped, Epoch, Histories, HistoryCounts, HistoryError, Maker, Moment, Page, Position,
+    PositionError, Reading, Recorded, Saved, SavedBatch, Since, Why,
+};
 pub use self::memory::InMemoryMessageBus;
 pub(crate) use self::message::About;
 pub use self::message::{Client, Generation, Message, Origin};
 pub use self::publisher::{Offered, Publisher};
+pub use self::reader::{Joined, Joining, Start};
 pub use self::room::{NameError, Room, ServiceName};
 pub use self::subscription::{Received, Subscription};
 pub use self::tap::Tap;
 pub use self::taps::Tapped;
 pub use self::topic::{ClientId, Topic};
-pub use self::topics::SubscribeError;
+pub use self::topics::{Published, SubscribeError};
 
 pub(crate) use self::burst::{BatchSpan, Burst, BurstFilter};
 pub(crate) use self::delivery::Delivery;

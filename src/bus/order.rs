@@ -20,6 +20,12 @@ pub(crate) enum Due {
 /// order in which they were published: a message to this client says how many messages to all were
 /// published before it.
 pub(crate) fn next_in_order(broadcast: &Subscription, direct: &Subscription) -> Due {
+    // The messages that a subscription recovers are older than all to this client alone. They are
+    // read whatever the bound says.
+    if broadcast.catches_up() {
+        let before = broadcast.next_offset();
+        return Due::Broadcast { before };
+    }
     // Without a message to this client, the tail must be older than the look for one: each message
     // to this client that was published before a message to all below the tail is found then.
     let tail = broadcast.tail();

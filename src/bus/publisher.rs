@@ -4,9 +4,10 @@ use std::num::NonZeroU64;
 use std::task::{Context, Poll};
 
 use super::batch::Batch;
+use super::history::Maker;
 use super::state::{Offer, TopicState};
 use super::topic::Topic;
-use super::topics::Topics;
+use super::topics::{Published, Topics};
 use crate::sync::{Arc, WaiterSlot};
 
 /// A publisher to one topic, which remembers where the topic is and can wait for room so that no
@@ -58,8 +59,14 @@ impl Publisher {
     /// Does what [`MessageBus::publish`](super::MessageBus::publish) does on the topic, but looks
     /// the topic up only if the bus has removed the one found before.
     pub fn publish(&self, batch: Batch) -> usize {
+        self.publish_by(batch, &Maker::default()).subscribers
+    }
+
+    /// Publishes as [`publish`](Self::publish) does, and returns also the position that the
+    /// messages have in the history of the topic, which `maker` makes if there is none.
+    pub fn publish_by(&self, batch: Batch, maker: &Maker) -> Published {
         let found = self.state.as_deref();
-        self.topics.publish_on(found, &self.topic, batch)
+        self.topics.publish_on(found, &self.topic, batch, maker)
     }
 
     /// Publishes the first messages of a batch, as many as fit without a loss to any subscriber.
@@ -93,17 +100,23 @@ impl Publisher {
     /// Offers at the topic found last; if that topic has no readers, looks up the current topic.
     fn offer_there(&mut self, cx: &mut Context<'_>, batch: Batch) -> Offer {
         let batch = match &self.state {
-            Some(state) => match state.offer(batch, &mut self.parked, cx.waker()) {
-                Offer::NoSubscribers(batch) => batch,
-                offer @ (Offer::Full(..) | Offer::Published(_)) => return offer,
-            },
+            Some(state) => {
+                let now = self.topics.now_of(state);
+                match state.offer(batch, now, &mut self.parked, cx.waker()) {
+                    Offer::NoSubscribers(batch) => batch,
+                    offer @ (Offer::Full(..) | Offer::Published(_)) => return offer,
+                }
+            }
             None => batch,
         };
         // A topic that lost its last subscriber was removed for good; a new topic may have its
         // name.
         self.look_up();
         match &self.state {
-            Some(state) => state.offer(batch, &mut self.parked, cx.waker()),
+            Some(state) => {
+                let now = self.topics.now_of(state);
+                state.offer(batch, now, &mut self.parked, cx.waker())
+            }
             None => Offer::NoSubscribers(batch),
         }
     }

@@ -46,7 +46,8 @@ impl SharedCursor {
     #[must_use]
     pub(crate) fn join(&mut self, subscription: &mut Subscription) -> bool {
         let is_here = Arc::ptr_eq(subscription.state(), &self.state);
-        if !is_here || subscription.next_offset() != self.at {
+        let is_at = subscription.next_offset() == self.at && !subscription.catches_up();
+        if !is_here || !is_at {
             return false;
         }
         self.members += 1;
@@ -71,7 +72,8 @@ impl SharedCursor {
     ) -> Poll<Option<StdArc<Burst>>> {
         let waiter = self.waiter.as_ref().expect("only drop takes the place");
         let (at, members) = (&mut self.at, self.members);
-        let read = self.state.read(waiter, cx, |log| {
+        let read = self.state.read(waiter, cx, None, |source| {
+            let log = &mut *source.log;
             if *at == log.tail() {
                 return Read::None;
             }

@@ -6,8 +6,9 @@ use std::task::{Context, Poll};
 
 use super::batch::Batch;
 use super::burst::{Burst, BurstFilter};
-use super::log::{Amount, Cursor, Log};
+use super::log::Amount;
 use super::message::Message;
+use super::reader::{Reader, Source};
 use super::state::{Read, Slot, TopicState};
 use super::topic::Topic;
 use super::topics::Topics;
@@ -68,7 +69,7 @@ impl Subscription {
 
     /// Sets the cursor to the offset to which a shared cursor has moved this reader.
     pub(super) fn seek(&mut self, at: u64) {
-        self.slot_mut().cursor.seek(at);
+        self.slot_mut().reader.cursor.seek(at);
         self.moved();
     }
 
@@ -94,11 +95,14 @@ impl Subscription {
         cx: &mut Context<'_>,
         filter: BurstFilter,
     ) -> Poll<Option<StdArc<Burst>>> {
-        self.read(cx, |log, cursor| {
-            if !log.is_ready(cursor) {
+        self.read(cx, |source, reader| {
+            if !source.is_ready(reader) {
                 return Read::None;
             }
-            match log.burst_of_one(cursor, filter) {
+            if reader.catches_up() {
+                return Read::Part(None);
+            }
+            match source.log.burst_of_one(&mut reader.cursor, filter) {
                 Some(burst) => Read::All(Some(burst)),
                 None => Read::Part(None),
             }
@@ -109,14 +113,29 @@ impl Subscription {
     fn read<T>(
         &mut self,
         cx: &mut Context<'_>,
-        read: impl FnOnce(&mut Log, &mut Cursor) -> Read<T>,
+        read: impl FnOnce(&mut Source<'_>, &mut Reader) -> Read<T>,
     ) -> Poll<T> {
+        let now = self.topics.now_of(&self.state);
         let slot = self.slot.as_mut().expect("only drop takes the slot");
-        let read = self
-            .state
-            .read(&slot.waiter, cx, |log| read(log, &mut slot.cursor));
+        let read = self.state.read(&slot.waiter, cx, now, |source| {
+            read(source, &mut slot.reader)
+        });
         slot.parked = read.is_parked();
         read.into_poll()
+    }
+
+    /// Whether the subscription still reads messages from the history that were published before
+    /// it, or while it read such messages.
+    ///
+    /// Meanwhile there is no burst for it, and it joins no shared cursor.
+    pub fn catches_up(&self) -> bool {
+        self.slot().reader.catches_up()
+    }
+
+    /// Sets whether messages that fall out of the window are read from the history, as long as they
+    /// are there; of no effect on a topic without a history.
+    pub fn set_recovers(&mut self, recovers: bool) {
+        self.slot_mut().reader.recovers = recovers;
     }
 
     /// The subscribed topic.
@@ -147,13 +166,13 @@ impl Subscription {
     }
 
     fn poll_one(&mut self, cx: &mut Context<'_>, amount: Amount) -> Poll<Result<Batch, u64>> {
-        self.read(cx, |log, cursor| {
-            let lost = log.skip_lost(cursor);
+        self.read(cx, |source, reader| {
+            let lost = source.skip_lost(reader, amount);
             if lost > 0 {
                 return Read::Part(Err(lost));
             }
             let mut next = None;
-            log.read(cursor, amount, |batch| next = Some(batch));
+            source.read(reader, amount, |batch| next = Some(batch));
             next.map_or(Read::None, |batch| Read::Part(Ok(batch)))
         })
     }
@@ -169,12 +188,12 @@ impl Subscription {
         bytes_max: usize,
         sink: impl FnMut(Batch),
     ) -> Poll<u64> {
-        self.read(cx, |log, cursor| {
-            if !log.is_ready(cursor) {
+        self.read(cx, |source, reader| {
+            if !source.is_ready(reader) {
                 return Read::None;
             }
-            let lost = log.read(cursor, Amount::Bytes(bytes_max), sink);
-            if log.is_ready(cursor) {
+            let lost = source.read(reader, Amount::Bytes(bytes_max), sink);
+            if source.is_ready(reader) {
                 Read::Part(lost)
             } else {
                 Read::All(lost)
@@ -191,16 +210,16 @@ impl Subscription {
         bytes: usize,
         sink: impl FnMut(Batch),
     ) -> Poll<u64> {
-        self.read(cx, |log, cursor| {
+        self.read(cx, |source, reader| {
             let amount = Amount::Before { offset, bytes };
-            Read::Part(log.read(cursor, amount, sink))
+            Read::Part(source.read(reader, amount, sink))
         })
     }
 
     /// Polls until there is a message to receive, or a loss to be told of; parks the task
     /// meanwhile.
     pub(crate) fn poll_ready(&mut self, cx: &mut Context<'_>) -> Poll<()> {
-        self.read(cx, |log, cursor| match log.is_ready(cursor) {
+        self.read(cx, |source, reader| match source.is_ready(reader) {
             true => Read::Part(()),
             false => Read::None,
         })
@@ -216,21 +235,21 @@ impl Subscription {
     pub(crate) fn next_due(&self) -> Option<u64> {
         let slot = self.slot();
         let guarded = self.state.lock();
-        let next = guarded.log()?.peek(&slot.cursor)?;
+        let next = guarded.log()?.peek(&slot.reader.cursor)?;
         Some(next.delivery().after())
     }
 
     /// The offset of the next message to receive if no message is lost; a topic counts its messages
     /// from 0, beginning with its first subscriber.
     pub fn next_offset(&self) -> u64 {
-        self.slot().cursor.offset()
+        self.slot().reader.cursor.offset()
     }
 
     /// Polls for the newest message; returns it with the number of messages before it that were
     /// lost or are skipped.
     pub fn poll_latest(&mut self, cx: &mut Context<'_>) -> Poll<(u64, Message)> {
-        self.read(cx, |log, cursor| {
-            log.latest(cursor).map_or(Read::None, Read::Part)
+        self.read(cx, |source, reader| {
+            source.latest(reader).map_or(Read::None, Read::Part)
         })
     }
 
@@ -243,7 +262,7 @@ impl Subscription {
     /// The number of messages that wait to be received.
     pub fn pending(&self) -> u64 {
         let slot = self.slot();
-        if self.state.is_quiet(slot) {
+        if !slot.reader.catches_up() && self.state.is_quiet(slot) {
             return 0;
         }
         self.state.unread(slot)

@@ -113,6 +113,18 @@ impl Topic {
         }
     }
 
+    /// The room whose clients all read the topic; `None` for other topics. Only such a topic may
+    /// have a history.
+    pub(super) fn room_of_all(&self) -> Option<&Room> {
+        match &self.0 {
+            Name::Between(room, packed) => match packed.direction() {
+                Direction::Everyone => Some(room),
+                Direction::Client(_) | Direction::Service => None,
+            },
+            Name::Named(_) => None,
+        }
+    }
+
     /// The client that the topic reaches alone.
     pub(super) fn client(&self) -> Option<ClientId> {
         match &self.0 {

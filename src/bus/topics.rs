@@ -1,7 +1,7 @@
 //! The topics of a bus, found by name.
 //!
-//! Lock order: the map of topics before the log of one topic. No thread holds a lock while it wakes
-//! a task.
+//! Lock order: the map of topics, with the shelf of histories, before the log of one topic. No
+//! thread holds a lock while it wakes a task.
 
 use std::borrow::Borrow;
 use std::collections::{BTreeMap, HashMap};
@@ -11,8 +11,10 @@ use foldhash::quality::RandomState;
 
 use super::batch::Batch;
 use super::counts::TopicCounts;
+use super::history::{Archive, Histories, Kept, Maker, Moment, Position, Shelf};
+use super::reader::{Joined, Joining};
 use super::room::ServiceName;
-use super::state::{Published, Slot, TopicState};
+use super::state::{Appended, Slot, TopicState};
 use super::taps::{Tapped, Taps, published};
 use super::topic::Topic;
 use crate::limits::Window;
@@ -30,6 +32,25 @@ pub enum SubscribeError {
     },
 }
 
+/// The result of a publish.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct Published {
+    /// The number of subscribers.
+    pub subscribers: usize,
+    /// The position of the last message in the history of the topic; `None` without a history, or
+    /// for messages that it does not take.
+    pub position: Option<Position>,
+}
+
+impl From<Appended> for Published {
+    fn from(appended: Appended) -> Self {
+        Self {
+            subscribers: appended.subscribers,
+            position: appended.position,
+        }
+    }
+}
+
 /// The topics of one bus, and its taps.
 #[derive(Debug)]
 pub(super) struct Topics {
@@ -37,6 +58,8 @@ pub(super) struct Topics {
     windows: BTreeMap<ServiceName, Window>,
     max: usize,
     pub(super) taps: Taps,
+    /// `None` for a bus without histories.
+    pub(super) archive: Option<Archive>,
     map: Mutex<Map>,
 }
 
@@ -48,6 +71,9 @@ pub(super) struct Map {
     states: HashMap<Named, (), RandomState>,
     /// The totals of removed topics, and of messages to topics that did not exist.
     pub(super) retired: TopicCounts,
+    /// The histories of topics without subscribers, and a note for each other history; `None` for a
+    /// bus without histories.
+    pub(super) shelf: Option<Shelf<Arc<TopicState>>>,
 }
 
 /// A topic, hashed and compared by its name.
@@ -85,7 +111,7 @@ impl Map {
         self.states.keys().map(|Named(state)| state)
     }
 
-    fn get(&self, topic: &Topic) -> Option<&Arc<TopicState>> {
+    pub(super) fn get(&self, topic: &Topic) -> Option<&Arc<TopicState>> {
         let (Named(state), ()) = self.states.get_key_value(topic)?;
         Some(state)
     }
@@ -98,8 +124,30 @@ impl Topics {
             windows,
             max,
             taps: Taps::default(),
+            archive: None,
             map: Mutex::new(Map::default()),
         }
+    }
+
+    /// Gives a new bus histories.
+    pub(super) fn with_histories(self, histories: Histories) -> Self {
+        let archive = Archive::new(histories);
+        let map = Map {
+            shelf: Some(Shelf::new(*archive.limits())),
+            ..Map::default()
+        };
+        Self {
+            archive: Some(archive),
+            map: Mutex::new(map),
+            ..self
+        }
+    }
+
+    /// The present moment, if the topic has a history.
+    #[inline]
+    pub(super) fn now_of(&self, state: &TopicState) -> Option<Moment> {
+        let archive = self.archive.as_ref().filter(|_| state.is_recorded());
+        archive.map(Archive::now)
     }
 
     pub(super) fn lock(&self) -> MutexGuard<'_, Map> {
@@ -110,12 +158,21 @@ impl Topics {
         self.map.lock().get(topic).cloned()
     }
 
-    /// Publishes to the topic's subscribers, and returns their number.
-    pub(super) fn publish(&self, topic: &Topic, batch: Batch) -> usize {
-        let messages = batch.len();
-        let found = self.find(topic);
-        let subscribers = found.and_then(|state| self.publish_at(&state, batch).ok());
-        subscribers.unwrap_or_else(|| self.unheard(topic, messages))
+    /// Publishes to the topic's subscribers, or else into the history of the topic.
+    pub(super) fn publish(&self, topic: &Topic, mut batch: Batch, maker: &Maker) -> Published {
+        loop {
+            if let Some(state) = self.find(topic) {
+                match self.publish_at(&state, batch, maker) {
+                    Ok(published) => return published,
+                    Err(back) => batch = back,
+                }
+            }
+            match self.publish_unheard(topic, batch, maker) {
+                Ok(published) => return published,
+                // A subscriber has come meanwhile.
+                Err(back) => batch = back,
+            }
+        }
     }
 
     /// Publishes to the topic that an earlier look-up found, if it did; looks the topic up
@@ -126,23 +183,32 @@ impl Topics {
         found: Option<&TopicState>,
         topic: &Topic,
         batch: Batch,
-    ) -> usize {
+        maker: &Maker,
+    ) -> Published {
         let published = match found {
-            Some(state) => self.publish_at(state, batch),
+            Some(state) => self.publish_at(state, batch, maker),
             None => Err(batch),
         };
         // A topic that lost its last subscriber was removed for good; a new topic may have its
         // name.
-        published.unwrap_or_else(|batch| self.publish(topic, batch))
+        published.unwrap_or_else(|batch| self.publish(topic, batch, maker))
     }
 
     /// Publishes at a found topic; returns the batch as the error if the topic has no subscribers.
     #[inline]
-    fn publish_at(&self, state: &TopicState, batch: Batch) -> Result<usize, Batch> {
+    fn publish_at(
+        &self,
+        state: &TopicState,
+        batch: Batch,
+        maker: &Maker,
+    ) -> Result<Published, Batch> {
         let told = self.copy_for_taps(&batch);
-        let published = state.publish(batch)?;
+        let published = state.publish(batch, self.now_of(state))?;
         self.tell_published(state.topic(), told, published);
-        Ok(published.subscribers)
+        if published.position.is_some() {
+            self.make_room(state.topic(), maker);
+        }
+        Ok(published.into())
     }
 
     /// Clones the batch before a publish consumes it, if at least one topic has a tap.
@@ -153,7 +219,7 @@ impl Topics {
 
     /// Tells the taps of a topic which of the first messages of this batch were published.
     #[inline]
-    pub(super) fn tell_published(&self, topic: &Topic, told: Option<Batch>, published: Published) {
+    pub(super) fn tell_published(&self, topic: &Topic, told: Option<Batch>, published: Appended) {
         if let Some(batch) = told
             && published.is_tapped
         {
@@ -162,7 +228,7 @@ impl Topics {
     }
 
     #[cold]
-    fn tell_each(&self, topic: &Topic, batch: &Batch, result: Published) {
+    fn tell_each(&self, topic: &Topic, batch: &Batch, result: Appended) {
         let tapped = Tapped::Topic(topic.clone());
         let messages = batch.messages().zip(result.first..);
         let events = messages
@@ -176,21 +242,75 @@ impl Topics {
             && let Some(events) = events()
         {
             // A tap that has ended meanwhile gets no events.
-            let _told = state.publish(events);
+            let _told = state.publish(events, None);
         }
     }
 
-    /// Counts messages without subscribers here, as there is no topic that could count them.
+    /// Publishes without subscribers: counts the messages here, as there is no topic that could
+    /// count them, and appends them to the history on the shelf. Returns the batch as the error if
+    /// the topic has a history and a subscriber.
     ///
     /// A client is subscribed to its own topic while it is connected: a message there without a
     /// subscriber was for a client that has left.
-    fn unheard(&self, topic: &Topic, messages: usize) -> usize {
-        let retired = &mut self.map.lock().retired;
-        retired.published += messages as u64;
-        if topic.client().is_some() {
-            retired.lost_gone += messages as u64;
+    fn publish_unheard(
+        &self,
+        topic: &Topic,
+        mut batch: Batch,
+        maker: &Maker,
+    ) -> Result<Published, Batch> {
+        let archive = self.archive.as_ref();
+        let archive = archive.filter(|archive| archive.records(topic));
+        let now = archive.map(Archive::now);
+        let mut map = self.map.lock();
+        let has_readers = |state: &Arc<TopicState>| state.lock().readers() > 0;
+        if archive.is_some() && map.get(topic).is_some_and(has_readers) {
+            return Err(batch);
         }
-        0
+        let messages = batch.len() as u64;
+        map.retired.published += messages;
+        if topic.client().is_some() {
+            map.retired.lost_gone += messages;
+        }
+        let (Some(archive), Some(now), Some(shelf)) = (archive, now, &mut map.shelf) else {
+            return Ok(Published::default());
+        };
+        if batch.is_live() {
+            return Ok(Published::default());
+        }
+        let kept = shelf.take(topic);
+        let kept = kept.or_else(|| archive.make(topic, maker, now));
+        let Some(mut kept) = kept else {
+            return Ok(Published::default());
+        };
+        let position = kept.append(&mut batch, 0, now);
+        shelf.put(topic, kept, now.at);
+        shelf.make_room(maker, || archive.is_over());
+        Ok(Published {
+            subscribers: 0,
+            position,
+        })
+    }
+
+    /// Drops messages of histories until all together keep no more bytes than they may: the oldest
+    /// on the shelf, first of this maker, then the oldest of this topic.
+    #[inline]
+    fn make_room(&self, topic: &Topic, maker: &Maker) {
+        if self.archive.as_ref().is_some_and(Archive::is_over) {
+            self.drop_oldest(topic, maker);
+        }
+    }
+
+    #[cold]
+    fn drop_oldest(&self, topic: &Topic, maker: &Maker) {
+        let mut map = self.map.lock();
+        if let (Some(archive), Some(shelf)) = (&self.archive, &mut map.shelf) {
+            shelf.make_room(maker, || archive.is_over());
+        }
+        if let Some(state) = map.get(topic)
+            && let Some(kept) = state.lock().history_mut()
+        {
+            kept.make_room();
+        }
     }
 
     /// Adds a reader. The map's lock is held meanwhile, so that no other thread removes the topic
@@ -198,7 +318,11 @@ impl Topics {
     pub(super) fn subscribe(
         &self,
         topic: &Topic,
-    ) -> Result<(Arc<TopicState>, Slot), SubscribeError> {
+        joining: &Joining,
+    ) -> Result<(Arc<TopicState>, Slot, Joined), SubscribeError> {
+        let archive = self.archive.as_ref();
+        let archive = archive.filter(|archive| archive.records(topic));
+        let now = archive.map(Archive::now);
         let mut map = self.map.lock();
         let state = match map.get(topic) {
             Some(state) => Arc::clone(state),
@@ -206,16 +330,36 @@ impl Topics {
                 return Err(SubscribeError::TooManyTopics { max: self.max });
             }
             None => {
-                let is_tapped = self.taps.is_topic_tapped(topic);
-                let state = TopicState::new(topic.clone(), self.window(topic), is_tapped);
-                let state = Arc::new(state);
-                map.states.insert(Named(Arc::clone(&state)), ());
-                state
+                let kept = archive.zip(now);
+                let kept = kept.and_then(|(archive, now)| {
+                    let shelved = map.shelf.as_mut()?.take(topic);
+                    shelved.or_else(|| archive.make(topic, &joining.maker, now))
+                });
+                self.insert(&mut map, topic, kept.zip(now))
             }
         };
-        let slot = state.lock().enter();
+        let (slot, joined) = state.lock().enter(joining, now);
         drop(map);
-        Ok((state, slot))
+        Ok((state, slot, joined))
+    }
+
+    /// Makes a topic, with the history that it has from this moment on.
+    fn insert(
+        &self,
+        map: &mut Map,
+        topic: &Topic,
+        history: Option<(Box<Kept>, Moment)>,
+    ) -> Arc<TopicState> {
+        let expiry = history.as_ref().map(|(kept, now)| kept.next_expiry(now.at));
+        let history = history.map(|(kept, _now)| kept);
+        let state = TopicState::new(topic.clone(), self.window(topic), history);
+        state.lock().is_tapped = self.taps.is_topic_tapped(topic);
+        let state = Arc::new(state);
+        map.states.insert(Named(Arc::clone(&state)), ());
+        if let (Some(expiry), Some(shelf)) = (expiry, &mut map.shelf) {
+            shelf.note_live(topic, Arc::clone(&state), expiry);
+        }
+        state
     }
 
     /// The window of a topic.
@@ -227,6 +371,7 @@ impl Topics {
 
     /// Removes a reader, and with the last reader the topic.
     pub(super) fn unsubscribe(&self, state: &Arc<TopicState>, slot: Slot) {
+        let now = self.now_of(state);
         // The map stays locked from before the reader leaves until the topic is removed:
         // `subscribe` would find a topic without readers otherwise, and attach a reader that no
         // publisher can find.
@@ -241,7 +386,12 @@ impl Topics {
             // both.
             map.retired.add(&guarded.counts());
         }
+        // Under both locks, too: no thread finds the room without its history.
+        let history = guarded.take_history();
         drop(guarded);
+        if let (Some(kept), Some(now), Some(shelf)) = (history, now, &mut map.shelf) {
+            shelf.shelve(state.topic(), kept, now.at);
+        }
         let is_removed = is_last && !planted::is(Bug::TopicLeaked);
         let removed = is_removed.then(|| map.states.remove_entry(state.topic()));
         drop(map);

@@ -5,9 +5,11 @@ use std::time::Duration;
 
 use crate::client::address::Network;
 
+mod history;
 mod kind;
 mod relay;
 
+pub use self::history::{HistoryLimits, Retention};
 pub use self::kind::{ServicePolicy, SlowConsumer};
 pub use self::relay::{Payload, Publish, Relay, RelayPolicy};
 

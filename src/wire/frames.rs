@@ -3,7 +3,7 @@
 use std::fmt;
 
 use super::extension::WindowBits;
-use super::frame_pool::{self, Shared, Unique};
+use super::frame_pool::{self, Head, Shared, Unique};
 use super::opcode::{DataKind, header_len, write_header};
 use crate::planted::{self, Bug};
 use crate::sync::OnceLock;
@@ -165,6 +165,21 @@ impl Frames {
     #[inline]
     pub fn payload_bytes(&self) -> usize {
         self.payload_bytes as usize
+    }
+
+    /// The bytes of memory that these messages keep: their whole block, with the other encodings
+    /// made of it so far.
+    pub(crate) fn pinned_bytes(&self) -> usize {
+        let shared = self.shared();
+        let own = size_of::<Head>() + shared.slice.len();
+        shared.header.forms.get().map_or(own, |forms| {
+            let enveloped = forms.enveloped.get();
+            let deflated = forms.deflated.get().into_iter();
+            let deflated = deflated.flat_map(|each| each.iter());
+            let deflated = deflated.filter_map(|form| form.get()?.as_ref());
+            let all = enveloped.into_iter().chain(deflated);
+            own + size_of::<Forms>() + all.map(Self::pinned_bytes).sum::<usize>()
+        })
     }
 
     /// Iterates over the messages as parts of [`as_bytes`](Self::as_bytes).

@@ -97,8 +97,14 @@ impl Log {
             }
             batch
         };
-        self.counts.lost_lagged += planted::none(Bug::LagNotCounted, lost);
-        self.counts.pending -= lost;
+        match &mut self.deferred {
+            // The readers may still read the message from the history.
+            Some(deferred) => *deferred += lost,
+            None => {
+                self.counts.lost_lagged += planted::none(Bug::LagNotCounted, lost);
+                self.counts.pending -= lost;
+            }
+        }
         self.forget(&evicted);
     }
 }

@@ -30,10 +30,10 @@ impl Log {
         debug_assert!(
             planted::is(Bug::BatchEvictedWhole)
                 || self.is_long()
-                || counts.pending == self.unread_of_all(),
+                || counts.pending == self.unread_of_all() + self.deferred.unwrap_or(0),
             "the log counts {} unread messages, but its readers still have {} to read",
             counts.pending,
-            self.unread_of_all(),
+            self.unread_of_all() + self.deferred.unwrap_or(0),
         );
         debug_assert!(
             self.is_long() || self.is_gapless(),

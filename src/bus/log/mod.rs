@@ -38,6 +38,9 @@ pub(super) struct Log {
     caught_up: usize,
     window: Window,
     counts: TopicCounts,
+    /// The deliveries out of the window, or before it, of which neither delivery nor loss is
+    /// decided; `None` for a topic without a history, whose messages are lost at once.
+    deferred: Option<u64>,
     /// The burst made last, kept while a reader stands where it starts.
     burst: Option<Arc<Burst>>,
 }
@@ -76,6 +79,35 @@ pub(super) enum Amount {
     Message,
 }
 
+impl Amount {
+    /// Whether the read takes no message at this offset or after it.
+    fn ends_at(self, at: u64) -> bool {
+        matches!(self, Self::Before { offset, .. } if at >= offset)
+    }
+
+    /// The offset before which the read ends, of the messages up to this one.
+    pub(super) fn end(self, offset: u64) -> u64 {
+        match self {
+            Self::Before { offset: own, .. } => own.min(offset),
+            Self::Batch | Self::Bytes(_) | Self::Message => offset,
+        }
+    }
+
+    /// The number of leading messages that the read takes of the next batch, after so many bytes.
+    pub(super) fn of(self, batch: &Batch, bytes: usize, is_first: bool) -> usize {
+        let count = match self {
+            Self::Batch if is_first => batch.len(),
+            Self::Message if is_first => 1,
+            Self::Batch | Self::Message => 0,
+            Self::Bytes(max) | Self::Before { bytes: max, .. } => {
+                let room = max.checked_sub(bytes);
+                room.map_or(0, |room| batch.fitting(room))
+            }
+        };
+        count.max(usize::from(is_first))
+    }
+}
+
 impl Cursor {
     /// The position of a reader that was there before the first message.
     pub(super) const START: Self = Self(0);
@@ -109,6 +141,7 @@ impl Log {
             caught_up: readers,
             window,
             counts: TopicCounts::default(),
+            deferred: None,
             burst: None,
         }
     }
@@ -169,6 +202,9 @@ impl Log {
         let position = self.position(cursor);
         let lost = position - cursor.0;
         cursor.0 = position;
+        if lost > 0 && self.deferred.is_some() {
+            self.count_lagged(lost);
+        }
         planted::one_less(Bug::LagTooLow, lost)
     }
 
@@ -188,21 +224,10 @@ impl Log {
         let start = cursor.0;
         let mut index = self.index(start);
         while let Some(entry) = self.entries.get(index) {
-            let count = match amount {
-                Amount::Batch if cursor.0 == start => entry.batch.len(),
-                Amount::Message if cursor.0 == start => 1,
-                Amount::Batch | Amount::Message => 0,
-                Amount::Before { offset, .. } if cursor.0 >= offset => break,
-                Amount::Bytes(max) | Amount::Before { bytes: max, .. } => {
-                    let room = max.checked_sub(bytes);
-                    room.map_or(0, |room| entry.batch.fitting(room))
-                }
-            };
-            let count = if cursor.0 == start {
-                count.max(1)
-            } else {
-                count
-            };
+            if amount.ends_at(cursor.0) {
+                break;
+            }
+            let count = amount.of(&entry.batch, bytes, cursor.0 == start);
             if count == 0 {
                 break;
             }
@@ -264,6 +289,7 @@ impl Log {
         let newest = self.tail.checked_sub(1).filter(|at| *at >= start)?;
         let message = self.entries.back()?.batch.last().into_message();
         let missed = newest - cursor.0;
+        self.skip_lost(cursor);
         let superseded = newest - start;
         self.counts.lost_superseded += superseded;
         self.counts.pending -= superseded;
@@ -443,6 +469,7 @@ impl Log {
 
 mod append;
 mod check;
+mod deferred;
 
 #[cfg(test)]
 mod tests;

@@ -5,14 +5,16 @@ use std::collections::BTreeMap;
 use crate::bus::MessageBus;
 use crate::bus::batch::Batch;
 use crate::bus::counts::{BusCounts, TopicStatus};
+use crate::bus::history::{Histories, Maker};
 use crate::bus::log::Log;
 use crate::bus::publisher::Publisher;
+use crate::bus::reader::{Joined, Joining};
 use crate::bus::room::ServiceName;
 use crate::bus::subscription::Subscription;
 use crate::bus::tap::Tap;
 use crate::bus::taps::Tapped;
 use crate::bus::topic::{ClientId, Topic};
-use crate::bus::topics::{SubscribeError, Topics};
+use crate::bus::topics::{Published, SubscribeError, Topics};
 use crate::limits::Window;
 use crate::sync::Arc;
 
@@ -37,6 +39,45 @@ impl InMemoryMessageBus {
         Self {
             topics: Arc::new(Topics::new(window, windows, topics_max)),
         }
+    }
+
+    /// Makes a bus that keeps histories of some services and kinds of rooms.
+    pub fn with_histories(
+        window: Window,
+        windows: BTreeMap<ServiceName, Window>,
+        topics_max: usize,
+        histories: Histories,
+    ) -> Self {
+        let topics = Topics::new(window, windows, topics_max);
+        Self {
+            topics: Arc::new(topics.with_histories(histories)),
+        }
+    }
+
+    /// Subscribes to the messages published on the topic from now on, and before them to the
+    /// messages of its history that the subscriber asks for, without a gap and without a duplicate.
+    ///
+    /// On a topic without a history, does what [`subscribe`](MessageBus::subscribe) does.
+    ///
+    /// # Errors
+    ///
+    /// When the topic is new and the bus already has as many topics as it allows.
+    pub fn subscribe_since(
+        &self,
+        topic: &Topic,
+        joining: &Joining,
+    ) -> Result<(Subscription, Joined), SubscribeError> {
+        let (state, slot, joined) = self.topics.subscribe(topic, joining)?;
+        let subscription = Subscription::new(Arc::clone(&self.topics), state, slot);
+        Ok((subscription, joined))
+    }
+
+    /// Publishes as [`publish`](MessageBus::publish) does, and returns also the position that the
+    /// messages have in the history of the topic, which `maker` makes if there is none.
+    ///
+    /// A topic with a history needs no subscriber to keep the messages.
+    pub fn publish_by(&self, topic: &Topic, batch: Batch, maker: &Maker) -> Published {
+        self.topics.publish(topic, batch, maker)
     }
 
     /// The state and the totals of the bus; takes time in proportion to the number of topics.
@@ -159,12 +200,12 @@ impl InMemoryMessageBus {
 
 impl MessageBus for InMemoryMessageBus {
     fn subscribe(&self, topic: &Topic) -> Result<Subscription, SubscribeError> {
-        let (state, slot) = self.topics.subscribe(topic)?;
-        Ok(Subscription::new(Arc::clone(&self.topics), state, slot))
+        let (subscription, _joined) = self.subscribe_since(topic, &Joining::default())?;
+        Ok(subscription)
     }
 
     fn publish(&self, topic: &Topic, batch: Batch) -> usize {
-        self.topics.publish(topic, batch)
+        self.publish_by(topic, batch, &Maker::default()).subscribers
     }
 
     fn publisher(&self, topic: &Topic) -> Publisher {
@@ -173,5 +214,9 @@ impl MessageBus for InMemoryMessageBus {
     }
 }
 
+mod histories;
+
+#[cfg(all(test, not(feature = "loom")))]
+mod recovering;
 #[cfg(all(test, not(feature = "loom")))]
 mod tests;

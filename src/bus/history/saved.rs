@@ -1,0 +1,101 @@
+//! Histories as plain data, for a file that outlives the process.
+
+use std::sync::Arc as StdArc;
+use std::time::{Duration, SystemTime};
+
+use super::History;
+use super::entry::{Entry, remembered};
+use super::maker::Maker;
+use super::moment::Moment;
+use super::position::Position;
+use super::why::Cause;
+use crate::bus::batch::Batch;
+use crate::bus::topic::Topic;
+use crate::instant::Instant;
+use crate::limits::Retention;
+
+/// A history as plain data.
+#[derive(Clone, Debug, PartialEq)]
+pub struct Saved {
+    /// The topic of the room's messages to all clients.
+    pub topic: Topic,
+    /// The epoch and the offset of the newest message ever taken.
+    pub position: Position,
+    /// The cause of the newest dropped message; of no importance if none was dropped.
+    pub cause: Cause,
+    /// The maker.
+    pub maker: Maker,
+    /// The time since the last use; zero while the room has a subscriber.
+    pub unused: Duration,
+    /// The kept messages, the oldest first; they end at the position.
+    pub batches: Vec<SavedBatch>,
+}
+
+/// A record batch of a history as plain data. Its messages have one sender, of whom a history knows
+/// the number, the subject and the topic.
+#[derive(Clone, Debug, PartialEq)]
+pub struct SavedBatch {
+    /// The messages.
+    pub batch: Batch,
+    /// The time since the publish.
+    pub age: Duration,
+    /// The date and time of the publish.
+    pub at: SystemTime,
+}
+
+impl History {
+    /// Returns the history as plain data, without messages that have expired.
+    pub(super) fn save(&self, now: Instant) -> (Cause, Vec<SavedBatch>) {
+        let (served, cause) = self.served_from(now);
+        let fresh = self.entries.iter();
+        let fresh = fresh.filter(|entry| entry.first() >= served);
+        let now = self.millis(now);
+        let batches = fresh.map(|entry| SavedBatch {
+            batch: entry.batch.clone(),
+            age: Duration::from_millis(now.saturating_sub(entry.at)),
+            at: entry.wall,
+        });
+        (cause, batches.collect())
+    }
+}
+
+impl Saved {
+    /// Makes the history again; `None` if it has more messages than its position tells.
+    ///
+    /// The ages count on from `now`: add the time since they were saved before.
+    pub(super) fn restore(&self, retention: &StdArc<Retention>, now: Moment) -> Option<History> {
+        let Position { epoch, offset: top } = self.position;
+        let mut history = History::new(epoch, retention, now.at);
+        let ages = self.batches.iter().map(|saved| super::millis(saved.age));
+        history.base = ages.max().unwrap_or(0);
+        let count: u64 = self
+            .batches
+            .iter()
+            .map(|saved| saved.batch.len() as u64)
+            .sum();
+        let mut first = top.checked_sub(count)? + 1;
+        for saved in &self.batches {
+            let last = history.entries.back();
+            let last_at = last.map_or(0, |entry| entry.at);
+            let last = last.map(|entry| entry.batch.origin());
+            let origin = remembered(saved.batch.origin(), last);
+            let mut batch = saved.batch.kept(origin);
+            batch.set_offset(first);
+            let mut entry = Entry {
+                batch,
+                place: 0,
+                at: (history.base - super::millis(saved.age)).max(last_at),
+                wall: saved.at,
+                bytes: 0,
+            };
+            entry.bytes = entry.pinned_bytes();
+            first = entry.end();
+            history.bytes += entry.bytes;
+            history.entries.push_back(entry);
+        }
+        (history.top, history.cause) = (top, self.cause);
+        history.leave_topic();
+        history.trim(now.at);
+        Some(history)
+    }
+}
