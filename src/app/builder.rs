@@ -3,11 +3,12 @@
 use std::collections::BTreeMap;
 use std::sync::Arc as StdArc;
 
+use super::histories;
 use super::{App, Figure, Inner, Policies};
 use crate::admission::authorize::{Anyone, Authorize};
 use crate::admission::backlog::Backlog;
 use crate::admission::permits::{Bounds, Permits};
-use crate::bus::{InMemoryMessageBus, MessageBus, NameError, ServiceName};
+use crate::bus::{MessageBus, NameError, ServiceName};
 use crate::client::host::Hosts;
 use crate::client::origin::Origins;
 use crate::fan_out::FanOuts;
@@ -54,6 +55,14 @@ pub enum RegisterError {
         name: String,
         /// The fault of the name.
         error: NameError,
+    },
+    /// The policy contradicts itself.
+    #[error("the policy of `{name}` has a fault: {fault}")]
+    BadPolicy {
+        /// The name of the service.
+        name: ServiceName,
+        /// The fault.
+        fault: &'static str,
     },
     /// The application already has a service of this name.
     #[error("there already is a service `{0}`")]
@@ -204,6 +213,10 @@ impl<R: Runtime> Builder<R> {
         });
         let name: ServiceName = parsed?;
         let max = self.limits.services;
+        let fault = registered.policy.as_ref().and_then(ServicePolicy::fault);
+        if let Some(fault) = fault {
+            return Err(RegisterError::BadPolicy { name, fault });
+        }
         if self.services.contains_key(&name) {
             return Err(RegisterError::Duplicate(name));
         }
@@ -281,10 +294,8 @@ impl<R: Runtime> Builder<R> {
             policies.insert(name.clone(), own);
             registrations.insert(name, registration);
         }
-        let windows = policies.iter();
-        let windows = windows.filter_map(|(name, policy)| Some((name.clone(), policy.window?)));
-        let (window, topics) = (self.limits.window, self.limits.topics);
-        let bus = InMemoryMessageBus::with_windows(window, windows.collect(), topics);
+        let bus = histories::bus(&self.rt, &self.limits, &policies);
+        let sweeper = histories::sweep(&self.rt, &bus);
         let shared: StdArc<dyn MessageBus> = StdArc::new(bus.clone());
         let bounds = RoomBounds::of(&self.limits);
         let registry = Registry::new(registrations, bounds, &shared, &self.rt);
@@ -309,6 +320,7 @@ impl<R: Runtime> Builder<R> {
                 deflater: Arc::new(Mutex::new(Deflater::default())),
                 pacing: Mutex::new(None),
                 log_lines_dropped: self.log_lines_dropped,
+                _sweeper: sweeper,
                 policies: Mutex::new(StdArc::new(Policies {
                     limits: StdArc::new(self.limits),
                     services: policies,

@@ -28,9 +28,11 @@ use crate::sync::{Arc, AtomicU64, Mutex, Ordering};
 use crate::wire::Deflater;
 
 mod builder;
+mod histories;
 mod room;
 
 pub use self::builder::{Builder, RegisterError};
+use self::histories::Sweeper;
 pub use self::room::RoomHandle;
 
 /// Services on a bus, ready to take clients; clones are handles on one application.
@@ -54,6 +56,8 @@ struct Inner<R: Runtime> {
     /// The times at which sessions leave, once the application drains.
     pacing: Mutex<Option<Pacing>>,
     log_lines_dropped: Figure,
+    /// Ends the task that frees expired histories, when the application is dropped.
+    _sweeper: Option<Sweeper>,
 }
 
 /// A figure that the program around the application counts.

@@ -26,6 +26,54 @@ impl Retention {
     }
 }
 
+/// The history of a service or of a kind of rooms, and the clients that see it.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct HistoryPolicy {
+    /// The messages that each room keeps.
+    pub retention: Retention,
+    /// The clients that get messages which were published before they came. Default
+    /// [`Recovery::Asked`].
+    pub recovery: Recovery,
+    /// The clients that may read the history. Default [`Readers::Members`].
+    pub read: Readers,
+}
+
+impl From<Retention> for HistoryPolicy {
+    fn from(retention: Retention) -> Self {
+        Self {
+            retention,
+            recovery: Recovery::default(),
+            read: Readers::default(),
+        }
+    }
+}
+
+/// The clients that get messages which were published before they came.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub enum Recovery {
+    /// Every client is told positions, and a client that shows one recovers from there.
+    Always,
+    /// Every client that can be told positions is told them, and recovers if it shows one.
+    #[default]
+    Asked,
+    /// Every client gets the newest message first.
+    Newest,
+    /// No client recovers, and none is told a position when it joins.
+    Off,
+}
+
+/// The clients that may read a history.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub enum Readers {
+    /// Every client that is admitted to the server, also without joining the room.
+    All,
+    /// Every client of the service or room.
+    #[default]
+    Members,
+    /// No client.
+    Nobody,
+}
+
 /// The bounds of all histories together; [`HistoryLimits::default`] has the default of each field.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct HistoryLimits {

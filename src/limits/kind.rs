@@ -1,5 +1,6 @@
 //! The policy of one service or kind of rooms.
 
+use super::history::{HistoryPolicy, Recovery};
 use super::relay::{Payload, Publish, Relay, RelayPolicy};
 use super::{InboundPolicy, LifecyclePolicy, Window};
 
@@ -11,6 +12,10 @@ pub enum SlowConsumer {
     /// The client gets the newest of the messages to all clients, never an older one; messages that
     /// a newer one has overtaken are counted as superseded. For services that publish a state.
     Latest,
+    /// The client reads messages that fell out of the window from the history of its room, as long
+    /// as they are there; lost messages are counted as with [`Skip`](Self::Skip). For kinds with
+    /// [recovery](super::Recovery).
+    Recover,
     /// The client loses the oldest unread messages and stays; the losses are counted.
     #[default]
     Skip,
@@ -38,6 +43,8 @@ pub struct ServicePolicy {
     pub lifecycle: LifecyclePolicy,
     /// The treatment of a client that reads more slowly than the service publishes.
     pub slow_consumer: SlowConsumer,
+    /// The history of the messages to all clients. Default `None`: no history.
+    pub history: Option<HistoryPolicy>,
     /// The bounds of the messages that each topic of the service keeps. Default `None`:
     /// [`Limits::window`](super::Limits::window).
     pub window: Option<Window>,
@@ -56,6 +63,41 @@ impl ServicePolicy {
             members: true,
             lifecycle: LifecyclePolicy::of_rooms(),
             ..Self::default()
+        }
+    }
+
+    /// Adds a history; slow consumers then [recover](SlowConsumer::Recover) from it.
+    #[must_use]
+    pub fn with_history(self, history: impl Into<HistoryPolicy>) -> Self {
+        let history = history.into();
+        let slow_consumer = match history.recovery {
+            Recovery::Off => self.slow_consumer,
+            Recovery::Always | Recovery::Asked | Recovery::Newest => SlowConsumer::Recover,
+        };
+        Self {
+            history: Some(history),
+            slow_consumer,
+            ..self
+        }
+    }
+
+    /// The fault of the policy, in words; `None` for a policy without a fault.
+    pub(crate) fn fault(&self) -> Option<&'static str> {
+        let history = self.history.as_ref();
+        let recovers = history.is_some_and(|history| history.recovery != Recovery::Off);
+        match self.slow_consumer {
+            SlowConsumer::Latest if recovers => Some(
+                "`slow_consumer = \"latest\"` leaves messages out, which `recovery` never does: set \
+                 `recovery = \"off\"`, or another `slow_consumer`",
+            ),
+            SlowConsumer::Recover if !recovers => Some(
+                "`slow_consumer = \"recover\"` reads from a history: set `history`, and not \
+                 `recovery = \"off\"`",
+            ),
+            SlowConsumer::Close
+            | SlowConsumer::Latest
+            | SlowConsumer::Recover
+            | SlowConsumer::Skip => None,
         }
     }
 

@@ -9,7 +9,7 @@ mod history;
 mod kind;
 mod relay;
 
-pub use self::history::{HistoryLimits, Retention};
+pub use self::history::{HistoryLimits, HistoryPolicy, Readers, Recovery, Retention};
 pub use self::kind::{ServicePolicy, SlowConsumer};
 pub use self::relay::{Payload, Publish, Relay, RelayPolicy};
 
@@ -84,6 +84,8 @@ pub struct Limits {
     /// The most rooms at once that clients of one subject have made; a client that would make a
     /// further room is refused. Default 1,000.
     pub rooms_per_subject: usize,
+    /// The bounds of all histories together.
+    pub history: HistoryLimits,
     /// The most services and kinds of rooms that an application registers. Default 65,536.
     pub services: usize,
     /// The most topics with a subscriber at once. Default 1,048,576.
@@ -191,6 +193,7 @@ impl Default for Limits {
             rooms: 100_000,
             rooms_per_address: 100_000,
             rooms_per_subject: 1_000,
+            history: HistoryLimits::default(),
             services: 65_536,
             topics: 1_048_576,
             compress_bytes_min: Some(nonzero(512)),

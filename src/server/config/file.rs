@@ -1,7 +1,7 @@
 //! Reads the configuration file: TOML, with the line of each value.
 
 use toml::Spanned;
-use toml::de::{DeTable, DeValue};
+use toml::de::{DeInteger, DeTable, DeValue};
 
 use super::key::Key;
 use super::problem::Problem;
@@ -168,6 +168,7 @@ fn wrong_type(key: &Key, place: Place, at: Source, value: &DeValue<'_>) -> Probl
         Kind::List => "an array of strings",
         Kind::Real => "a number",
         Kind::Switch => "a boolean",
+        Kind::Table => "an inline table",
         Kind::Text => "a string",
         Kind::Whole => "an integer",
     };
@@ -197,7 +198,19 @@ fn text(kind: Kind, value: &DeValue<'_>) -> Option<String> {
                 .ok()?
                 .to_string(),
         }),
-        (Kind::List | Kind::Real | Kind::Switch | Kind::Text | Kind::Whole, _) => None,
+        (Kind::Table, DeValue::Table(items)) => {
+            let items = items.iter().map(|(name, value)| {
+                let number = value.get_ref().as_integer();
+                let number = number.filter(|number| number.radix() == 10);
+                let number = number.map(DeInteger::as_str);
+                let value = number.or_else(|| value.get_ref().as_str())?;
+                Some(format!("{} = {value}", name.get_ref()))
+            });
+            Some(items.collect::<Option<Vec<_>>>()?.join(", "))
+        }
+        (Kind::List | Kind::Real | Kind::Switch | Kind::Table | Kind::Text | Kind::Whole, _) => {
+            None
+        }
     }
 }
 

@@ -125,7 +125,7 @@ fn arg(section: &str, key: &'static Key) -> Arg {
             .num_args(0..=1)
             .require_equals(true)
             .default_missing_value("true"),
-        Kind::Real | Kind::Text | Kind::Whole => arg,
+        Kind::Real | Kind::Table | Kind::Text | Kind::Whole => arg,
     }
 }
 

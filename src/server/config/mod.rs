@@ -10,8 +10,9 @@ use tracing_subscriber::filter::Targets;
 use crate::client::host::Hosts;
 use crate::client::origin::Origins;
 use crate::limits::{
-    AgePolicy, DrainPolicy, FetchPolicy, InboundPolicy, KeepalivePolicy, LifecyclePolicy, Limits,
-    Publish, Relay, ServicePolicy, Window,
+    AgePolicy, DrainPolicy, FetchPolicy, HistoryLimits, HistoryPolicy, InboundPolicy,
+    KeepalivePolicy, LifecyclePolicy, Limits, Publish, Recovery, Relay, ServicePolicy,
+    SlowConsumer, Window,
 };
 
 mod addresses;
@@ -19,6 +20,7 @@ mod admin;
 mod file;
 mod files;
 mod flags;
+mod history;
 mod key;
 mod log_filter;
 
@@ -185,6 +187,18 @@ impl Config {
             let mut reader = Reader::new(&layer, &section, problems);
             let keys = (RoomKeys::read(&mut reader), ServiceKeys::read(&mut reader));
             rooms.insert(name.to_owned(), keys);
+        }
+        let kinds = own
+            .iter()
+            .map(|(name, keys)| (SERVICE, *name, policy(keys)));
+        let policies = rooms.iter();
+        let policies =
+            policies.map(|(name, (room, keys))| (ROOM, &**name, room_policy(room, keys)));
+        for (section, name, policy) in kinds.chain(policies) {
+            if let Some(fault) = policy.fault() {
+                let section = format!("{section}.{name}");
+                problems.push(Problem::Policy { section, fault });
+            }
         }
         Self {
             rooms,
@@ -358,6 +372,12 @@ impl Config {
             rooms: keys.rooms.size(),
             rooms_per_address: keys.rooms_per_address.size(),
             rooms_per_subject: keys.rooms_per_subject.size(),
+            history: HistoryLimits {
+                history_bytes: keys.history_bytes.get(),
+                positions: keys.positions.size(),
+                position_ttl: keys.position_ttl.get(),
+                history_read_max: keys.history_read_max.size(),
+            },
             queue_bytes: keys.queue_bytes.get(),
             home_clients: keys.home_clients.size(),
             inbound: inbound(&self.service),
@@ -429,13 +449,23 @@ fn room_policy(room: &RoomKeys, keys: &ServiceKeys) -> ServicePolicy {
 }
 
 fn policy(keys: &ServiceKeys) -> ServicePolicy {
+    let history = keys.history.map(|retention| HistoryPolicy {
+        retention: retention.0,
+        recovery: keys.recovery,
+        read: keys.read_history,
+    });
+    let recovers = history.is_some() && keys.recovery != Recovery::Off;
     ServicePolicy {
         lifecycle: LifecyclePolicy {
             linger: keys.linger.get(),
             stop_grace: keys.stop_grace.get(),
             ..LifecyclePolicy::default()
         },
-        slow_consumer: keys.slow_consumer,
+        slow_consumer: keys.slow_consumer.unwrap_or(match recovers {
+            true => SlowConsumer::Recover,
+            false => SlowConsumer::Skip,
+        }),
+        history,
         window: Some(window(keys)),
         message_bytes: Some(keys.max_message_bytes.size()),
         inbound: Some(inbound(keys)),

@@ -4,7 +4,7 @@ use super::admin::LogFormat;
 use super::run::Run;
 use super::value::{Described, Kind, Value};
 use crate::client::address::Network;
-use crate::limits::{DrainCode, OverRate, Payload, Publish, Rate, SlowConsumer};
+use crate::limits::{DrainCode, OverRate, Payload, Publish, Rate, Readers, Recovery, SlowConsumer};
 use crate::server::auth::{Anonymous, Join};
 
 impl Value for Rate {
@@ -63,7 +63,23 @@ choice!(
     "POLICY",
     "close" = Close("with 1013"),
     "latest" = Latest("it gets the newest only"),
+    "recover" = Recover("it reads on from the history"),
     "skip" = Skip("it loses the oldest")
+);
+choice!(
+    Recovery,
+    "WHO",
+    "always" = Always("all, from the position that they show"),
+    "asked" = Asked("those that ask for it"),
+    "newest" = Newest("all, the newest message"),
+    "off" = Off("none")
+);
+choice!(
+    Readers,
+    "WHO",
+    "all" = All("clients that are let in, also without joining"),
+    "members" = Members("the clients of the room"),
+    "nobody" = Nobody("no client")
 );
 choice!(
     Join,

@@ -63,7 +63,23 @@ fn written(kind: Kind, value: &str) -> Option<String> {
             let items = items.filter(|item| !item.is_empty()).map(quoted);
             Some(format!("[{}]", items.collect::<Vec<_>>().join(", ")))
         }
-        Kind::Real | Kind::Switch | Kind::Text | Kind::Whole if value.is_empty() => None,
+        Kind::Real | Kind::Switch | Kind::Table | Kind::Text | Kind::Whole if value.is_empty() => {
+            None
+        }
+        Kind::Table => {
+            let items = value.split(',').filter_map(|item| item.split_once('='));
+            let items = items.map(|(name, value)| {
+                let value = value.trim();
+                let is_number = value.bytes().all(|byte| byte.is_ascii_digit());
+                let value = if is_number {
+                    value.to_owned()
+                } else {
+                    quoted(value)
+                };
+                format!("{} = {value}", name.trim())
+            });
+            Some(format!("{{ {} }}", items.collect::<Vec<_>>().join(", ")))
+        }
         Kind::Switch => Some(value.to_owned()),
         // TOML has neither `1e-3` without a point nor `.5`.
         Kind::Real => Some(

@@ -29,6 +29,14 @@ pub(crate) enum Problem {
         /// The reason.
         error: String,
     },
+    /// The policy of a service or of a kind of rooms contradicts itself.
+    #[error("[{section}]: {fault}")]
+    Policy {
+        /// The section.
+        section: String,
+        /// The fault.
+        fault: &'static str,
+    },
     /// The file cannot be read.
     #[error("cannot use {path}: {error}")]
     Read {

@@ -3,6 +3,7 @@
 use std::path::PathBuf;
 
 use super::admin::{Admin, LogFormat};
+use super::history::RetentionText;
 use super::key::{Key, Keys, keys};
 use super::log_filter::LogFilter;
 use super::problem::Problem;
@@ -12,7 +13,7 @@ use super::value::{Described, Kind, OneOrMore, Parsed, Ratio, Time, Value, Whole
 use crate::client::address::Network;
 use crate::client::host;
 use crate::client::origin::Pattern;
-use crate::limits::{DrainCode, OverRate, Payload, Publish, Rate, SlowConsumer};
+use crate::limits::{DrainCode, OverRate, Payload, Publish, Rate, Readers, Recovery, SlowConsumer};
 use crate::server::auth::{Anonymous, Join, SECRET_BYTES_MIN};
 use crate::server::{Address, UnixGroup, UnixMode, Url};
 
@@ -74,8 +75,16 @@ keys! {
         linger: Time<0, DAY> = "0s", Start;
         /// Time a service has to return once it is told to stop
         stop_grace: Time<0, HOUR> = "5s", Start;
-        /// Action on a client that reads too slowly
-        slow_consumer: SlowConsumer = "skip", Live;
+        /// Action on a client that reads too slowly; `recover` where there is recovery and `skip`
+        /// elsewhere unless it is set
+        slow_consumer: Option<SlowConsumer> = "", Live;
+        /// Messages to all that are kept for clients that come, or come back: `messages`, `bytes`
+        /// and `ttl`, each a bound; none unless it is set
+        history: Option<RetentionText> = "", Start;
+        /// Clients that get messages of the history when they join
+        recovery: Recovery = "asked", Live;
+        /// Clients that may read the history
+        read_history: Readers = "members", Live;
         /// Bytes a client may send, frames and pings included; any number unless it is set
         bytes: Option<Rate> = "", Live;
         /// Messages a client may send; any number unless it is set
@@ -126,6 +135,15 @@ keys! {
         rooms_per_address: Whole<1, 10_000_000> = "100000", Start;
         /// Most rooms at once that clients of one subject have made
         rooms_per_subject: Whole<1, 10_000_000> = "1000", Start;
+        /// Most bytes that the messages of all histories hold; above it the oldest go, first those
+        /// of rooms without clients
+        history_bytes: Whole<1_048_576, TIB> = "1073741824", Start;
+        /// Most histories of rooms without clients; above it the oldest are forgotten
+        positions: Whole<1, 100_000_000> = "1000000", Start;
+        /// Time after which the history of a room without clients and messages is forgotten
+        position_ttl: Time<SECOND, YEAR> = "1d", Start;
+        /// Most messages that one reading of a history returns
+        history_read_max: Whole<1, 1_000_000> = "1000", Start;
         /// Most bytes that all sessions together hold for clients
         queue_bytes: Whole<1_048_576, TIB> = "1073741824", Start;
         /// Clients of a service that are served by the thread it runs on; further ones are spread

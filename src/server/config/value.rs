@@ -14,6 +14,8 @@ pub(super) enum Kind {
     Real,
     /// `true` or `false`.
     Switch,
+    /// An inline table; outside the file `key = value` with commas between.
+    Table,
     /// A string.
     Text,
     /// A whole number.

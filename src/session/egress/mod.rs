@@ -87,7 +87,7 @@ impl Pick {
 impl From<SlowConsumer> for Pick {
     fn from(policy: SlowConsumer) -> Self {
         match policy {
-            SlowConsumer::Close | SlowConsumer::Skip => Self::All,
+            SlowConsumer::Close | SlowConsumer::Recover | SlowConsumer::Skip => Self::All,
             SlowConsumer::Latest => Self::Newest,
         }
     }

@@ -470,7 +470,10 @@ impl<R: Runtime> Open<R> {
         match admission.egress.slow_consumer {
             SlowConsumer::Close if planted::is(Bug::SlowConsumerKept) => None,
             SlowConsumer::Close if lost > 0 => Some(Cause::SlowConsumer(lost)),
-            SlowConsumer::Close | SlowConsumer::Latest | SlowConsumer::Skip => None,
+            SlowConsumer::Close
+            | SlowConsumer::Latest
+            | SlowConsumer::Recover
+            | SlowConsumer::Skip => None,
         }
     }
 }
