@@ -8,7 +8,10 @@ use futures::FutureExt;
 use futures::channel::oneshot;
 use futures::future::{Either, select};
 
-use crate::bus::{Histories, InMemoryMessageBus, Moment, ServiceName};
+use super::App;
+use crate::bus::{
+    Histories, HistoryError, InMemoryMessageBus, Moment, Page, Reading, Room, ServiceName, Topic,
+};
 use crate::limits::{Limits, ServicePolicy};
 use crate::rt::Runtime;
 
@@ -21,6 +24,14 @@ const ROUND: Duration = Duration::from_secs(1);
 
 /// The longest wait: a history that is made meanwhile may expire sooner than all before it.
 const ROUND_MAX: Duration = Duration::from_secs(10);
+
+impl<R: Runtime> App<R> {
+    /// Reads from the history of a room.
+    pub(crate) fn history(&self, room: &Room, reading: &Reading) -> Result<Page, HistoryError> {
+        self.bus()
+            .history(&Topic::from_service_to_ws(room), reading)
+    }
+}
 
 /// Ends the task that frees what is over, when dropped.
 pub(super) type Sweeper = oneshot::Sender<()>;

@@ -3,7 +3,9 @@
 use std::sync::Arc;
 
 use super::App;
-use crate::bus::{Batch, Client, Delivery, MessageBus, Room, Topic};
+use crate::bus::{
+    self, Batch, Client, Delivery, HistoryError, Maker, MessageBus, Position, Reading, Room, Topic,
+};
 use crate::registry::{JoinError, Page, ServiceStatus};
 use crate::rt::Runtime;
 use crate::wire::{CloseCode, CloseFrame};
@@ -65,6 +67,41 @@ impl<R: Runtime> RoomHandle<R> {
     /// Publishes a message or a batch to all clients, and returns their number. Never waits.
     pub fn publish(&self, messages: impl Into<Batch>) -> usize {
         self.app.bus().publish(&self.to_all(), messages.into())
+    }
+
+    /// Publishes a message or a batch as [`publish`](Self::publish) does, and returns the position
+    /// of the last message in the history of the room; `None` without a history.
+    ///
+    /// A room needs no client to keep the messages. The program itself counts as the maker of a
+    /// history that begins with them.
+    pub fn record(&self, messages: impl Into<Batch>) -> Option<Position> {
+        let maker = Maker::default();
+        let published = self
+            .app
+            .bus()
+            .publish_by(&self.to_all(), messages.into(), &maker);
+        published.position
+    }
+
+    /// Reads from the history of the room; the history of a room that is not known is empty.
+    ///
+    /// # Errors
+    ///
+    /// When the kind has no history, or the reading wants another epoch.
+    pub fn history(&self, reading: &Reading) -> Result<bus::Page, HistoryError> {
+        self.app.history(&self.room, reading)
+    }
+
+    /// The position of the room's history: its epoch, and the offset of its newest message; `None`
+    /// if the kind has no history.
+    pub fn position(&self) -> Option<Position> {
+        self.app.bus().position(&self.to_all())
+    }
+
+    /// Removes all messages from the history of the room, and returns its position, which stays;
+    /// `None` if the kind has no history.
+    pub fn remove_history(&self) -> Option<Position> {
+        self.app.bus().remove_history(&self.to_all())
     }
 
     /// Sends a message or a batch to one client, and returns the number of subscribers that got it:

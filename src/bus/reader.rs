@@ -28,6 +28,8 @@ use crate::planted::{self, Bug};
 pub enum Start {
     /// With the messages after this position, all of them or none.
     After(Since),
+    /// With so many of the newest messages, as far as they are still there.
+    Last(u64),
     /// With the newest message, if it is still there.
     Newest,
     /// With the next message.
@@ -120,6 +122,10 @@ impl Past<'_> {
         match start {
             Start::Next => Owed {
                 backlog: none,
+                joined: Joined::Present(position),
+            },
+            Start::Last(messages) => Owed {
+                backlog: self.history.last(*messages, self.now),
                 joined: Joined::Present(position),
             },
             Start::Newest => {

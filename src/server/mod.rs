@@ -54,6 +54,7 @@ mod unix;
 mod unix_owner;
 mod upgrade;
 mod waiting;
+mod wish;
 
 pub use self::address::PeerAddress;
 pub use self::admin::{admin_routes, probe_routes, serve_admin, serve_probes};

@@ -6,20 +6,23 @@ use super::broadcast::Broadcast;
 use super::compression::Compression;
 use super::egress::Egress;
 use super::parting::{Answers, Parting};
+use super::replies::Replies;
 use super::rules::Rules;
 use super::sender::LazySender;
 use super::subprotocol::{Encoder, Subprotocol};
 use super::tap_reporter::TapReporter;
+use super::wish::Wish;
 use crate::admission::authorize::Grant;
 use crate::admission::permits::{Full, Permit};
 use crate::app::App;
 use crate::bus::{
-    About, Batch, ClientId, Delivery, MessageBus, Origin, Publisher, Room, ServiceName,
-    SubscribeError, Topic,
+    About, Batch, ClientId, Delivery, Generation, Joined, Joining, Maker, MessageBus, Origin,
+    Position, Publisher, Room, ServiceName, SubscribeError, Topic,
 };
+use crate::client::address;
 use crate::client::identity::Identity;
 use crate::client::peer::Peer;
-use crate::limits::{InboundPolicy, Limits, Relay};
+use crate::limits::{InboundPolicy, Limits, Recovery, Relay, SlowConsumer};
 use crate::metrics::{CloseReason, RefuseReason};
 use crate::registry::{JoinError, Lease, Refusal, RoomsFull};
 use crate::rt::{Instant, Runtime, WorkerId};
@@ -32,6 +35,9 @@ pub struct Admission<R: Runtime> {
     pub(super) membership: Membership<R>,
     pub(super) message_bytes: usize,
     pub(super) inbound: InboundPolicy,
+    /// The beginning of the subscription to the messages for all clients.
+    joined: Joined,
+    recovery: Recovery,
     peer: Peer,
 }
 
@@ -44,6 +50,8 @@ pub(super) struct Membership<R: Runtime> {
     /// To the service, or in a relay to all clients.
     pub(super) publisher: Publisher,
     pub(super) rules: Rules,
+    /// The maker of the histories that the client makes; `None` without a history.
+    pub(super) maker: Option<Box<Maker>>,
     /// The limits in force when the client was admitted.
     pub(super) limits: Arc<Limits>,
     /// When the client was admitted; `None` once an instance of its service runs for it.
@@ -60,6 +68,9 @@ pub enum AdmitError {
     /// The bus refused a subscription.
     #[error(transparent)]
     Subscribe(#[from] SubscribeError),
+    /// The client may not read the history, and wants to.
+    #[error("you may not read the history here")]
+    HistoryForbidden,
     /// The limit of sessions is reached.
     #[error("all {max} sessions are taken")]
     TooManySessions {
@@ -85,6 +96,7 @@ impl AdmitError {
     /// which is not counted as a refusal.
     fn reason(&self) -> Option<RefuseReason> {
         match self {
+            Self::HistoryForbidden => Some(RefuseReason::Forbidden),
             Self::Join(error) => Self::reason_of_join(error),
             Self::Subscribe(_) => Some(RefuseReason::Topics),
             Self::TooManySessions { .. } => Some(RefuseReason::Sessions),
@@ -110,6 +122,23 @@ impl AdmitError {
                 Some(RefuseReason::RoomsPerSubject)
             }
         }
+    }
+}
+
+/// The subprotocol of a client, and its wish for messages of the history.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct Asking {
+    /// The subprotocol to speak with the client.
+    pub subprotocol: Subprotocol,
+    /// The messages that the client wants first.
+    pub wish: Wish,
+}
+
+/// The maker of the histories that a client makes.
+fn maker(peer: &Peer) -> Maker {
+    Maker {
+        address: peer.address.map(address::group),
+        subject: peer.identity.subject.clone(),
     }
 }
 
@@ -144,19 +173,49 @@ impl<R: Runtime> Admission<R> {
     /// When the service is unknown or takes no clients, or a limit is reached; the failed request
     /// then leaves nothing behind.
     pub fn request_room(app: &App<R>, room: &Room, peer: Peer) -> Result<Self, AdmitError> {
-        let admitted = Self::admit(app, room, peer);
+        Self::request_wishing(app, room, peer, Asking::default())
+    }
+
+    /// Admits a client to a service or room, with its subprotocol and its wish for messages of the
+    /// history; see [`request_room`](Self::request_room).
+    ///
+    /// # Errors
+    ///
+    /// The errors of [`request_room`](Self::request_room), and when the client wants to read a
+    /// history that it may not read.
+    pub fn request_wishing(
+        app: &App<R>,
+        room: &Room,
+        peer: Peer,
+        asking: Asking,
+    ) -> Result<Self, AdmitError> {
+        let admitted = Self::admit(app, room, peer, asking);
         if let Some(reason) = admitted.as_ref().err().and_then(AdmitError::reason) {
             app.metrics().refused.add(reason);
         }
         admitted
     }
 
-    fn admit(app: &App<R>, room: &Room, peer: Peer) -> Result<Self, AdmitError> {
+    fn admit(app: &App<R>, room: &Room, peer: Peer, asking: Asking) -> Result<Self, AdmitError> {
         let policies = app.policies();
+        let history = policies.service(room.kind()).and_then(|kind| kind.history);
+        let history = history.as_ref();
+        if asking.wish.is_forbidden(history) {
+            return Err(AdmitError::HistoryForbidden);
+        }
         let permit = app.permit(&peer).map_err(|full| Self::full(app, full))?;
         let client = app.next_client();
         let bus = app.bus();
-        let broadcast = bus.subscribe(&Topic::from_service_to_ws(room))?;
+        let read_max = policies.limits.history.history_read_max;
+        let slow_consumer = policies.slow_consumer(room.kind());
+        let joining = Joining {
+            start: asking.wish.start(history, asking.subprotocol, read_max),
+            recovers: slow_consumer == SlowConsumer::Recover,
+            maker: maker(&peer),
+        };
+        let (broadcast, joined) =
+            bus.subscribe_since(&Topic::from_service_to_ws(room), &joining)?;
+        let recovery = history.map_or(Recovery::Off, |history| history.recovery);
         let direct = bus.subscribe(&Topic::from_service_to_client(room, client))?;
         let kind = room.kind();
         let rules = Rules::new(policies.service(kind), peer.grant);
@@ -178,13 +237,20 @@ impl<R: Runtime> Admission<R> {
                 tap_reporter: TapReporter::new(bus.clone(), client),
                 broadcast: Broadcast::new(broadcast),
                 direct,
-                since: lease.since(),
+                // With a history every message is for every client, whichever instance said it.
+                since: match joined {
+                    Joined::Unrecorded => lease.since(),
+                    Joined::NotRecovered { .. } | Joined::Present(_) | Joined::Recovered { .. } => {
+                        Generation::default()
+                    }
+                },
                 encoder: Encoder::Plain,
-                slow_consumer: policies.slow_consumer(kind),
+                slow_consumer,
                 outbox_bytes: u32::try_from(policies.limits.outbox_bytes).unwrap_or(u32::MAX),
                 compression: Compression::Plain,
                 is_ordered: has_members,
                 names_senders: rules.relay.is_some(),
+                replies: Replies::default(),
                 close: None,
             },
             publisher: match rules.relay {
@@ -192,17 +258,21 @@ impl<R: Runtime> Admission<R> {
                 None => bus.publisher(lease.inbox()),
             },
             rules,
+            maker: history.map(|_| Box::new(joining.maker)),
             lease,
             limits: Arc::clone(&policies.limits),
             waits_since: Some(app.rt().now()),
             permit,
         };
-        Ok(Self {
+        let admission = Self {
             membership,
             message_bytes: policies.message_bytes(kind),
             inbound: policies.inbound(kind),
+            joined,
+            recovery,
             peer,
-        })
+        };
+        Ok(admission.speaking(asking.subprotocol))
     }
 
     fn full(app: &App<R>, full: Full) -> AdmitError {
@@ -228,7 +298,9 @@ impl<R: Runtime> Admission<R> {
     /// Speaks this subprotocol with the client instead of [`Subprotocol::Plain`].
     #[must_use]
     pub fn speaking(mut self, subprotocol: Subprotocol) -> Self {
-        self.membership.egress.encoder = Encoder::of(subprotocol);
+        let encoder = &mut self.membership.egress.encoder;
+        *encoder = Encoder::of(subprotocol);
+        encoder.greet(self.joined, self.recovery);
         self
     }
 
@@ -305,14 +377,23 @@ impl<R: Runtime> Membership<R> {
     }
 
     /// Passes messages of the client on to all clients of its relay; never waits for a slow client.
-    pub(super) fn pass_on(&self, batch: Batch, relay: Relay) {
+    ///
+    /// Returns the position of the last of them in the history of the room, if there is one.
+    pub(super) fn pass_on(&self, batch: Batch, relay: Relay) -> Option<Position> {
         let delivery = match relay.echo {
             true => Delivery::Everyone,
             false => Delivery::Except(self.egress.tap_reporter.client()),
         };
         let origin = batch.origin().clone();
         let batch = batch.stamped(origin, self.app.rt().now());
-        self.publisher.publish(batch.delivered(delivery));
+        let batch = batch.delivered(delivery);
+        match self.maker.as_deref() {
+            Some(maker) => self.publisher.publish_by(batch, maker).position,
+            None => {
+                self.publisher.publish(batch);
+                None
+            }
+        }
     }
 
     /// Replaces identity and rights after the client has shown a fresh token.

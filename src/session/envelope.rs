@@ -7,6 +7,7 @@ use serde::de::{Deserializer, IgnoredAny, MapAccess, Visitor};
 
 use smallvec::SmallVec;
 
+use super::request::Request;
 use crate::bus::Client;
 use crate::client::identity::Token;
 use crate::wire::{DataKind, Frame, Frames, Payload};
@@ -33,6 +34,8 @@ pub(super) struct Decoded {
 /// A command of a client to its session.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub(super) enum Command {
+    /// A request with a number for its reply.
+    Request(Request),
     /// A fresh token.
     Token(Token),
     /// A text that is not of the subprotocol.
@@ -106,7 +109,10 @@ fn open(frame: Frame) -> Result<Frame, Command> {
         DataKind::Text => match serde_json::from_slice(frame.payload_bytes()) {
             Ok(Said::Text(text)) => Ok(Frame::text(text)),
             Ok(Said::Token(token)) => Err(Command::Token(Token::new(&token))),
-            Err(_) => Err(Command::Bad(judge(frame.payload_bytes()))),
+            Err(_) => Err(match Request::parse(frame.payload_bytes()) {
+                Some(request) => Command::Request(request),
+                None => Command::Bad(judge(frame.payload_bytes())),
+            }),
         },
     }
 }
@@ -126,20 +132,58 @@ pub(super) fn envelop(frames: &Frames) -> Frames {
     Frames::join(enveloped.iter()).expect("there is one at least")
 }
 
-/// Puts messages of a client into envelopes that name it; a binary message stays as it is.
-pub(super) fn envelop_from(frames: &Frames, sender: &Client) -> Frames {
-    let from = serde_json::json!({ "client": sender.id().number(), "subject": sender.subject() });
+/// The facts about messages that their envelopes tell.
+#[derive(Clone, Copy, Debug, Default)]
+pub(super) struct About<'a> {
+    /// The client that sent the messages.
+    pub(super) from: Option<&'a Client>,
+    /// The offset of the first of the messages.
+    pub(super) offset: Option<u64>,
+}
+
+impl About<'_> {
+    pub(super) fn is_empty(&self) -> bool {
+        self.from.is_none() && self.offset.is_none()
+    }
+
+    /// Adds the facts about the message with this index to an object.
+    fn tell(&self, index: usize, json: &mut serde_json::Value) {
+        if let Some(first) = self.offset {
+            json["offset"] = (first + index as u64).into();
+        }
+        if let Some(sender) = self.from {
+            json["from"] = from(sender);
+        }
+    }
+}
+
+/// A client as receivers of its messages see it.
+pub(super) fn from(sender: &Client) -> serde_json::Value {
+    serde_json::json!({ "client": sender.id().number(), "subject": sender.subject() })
+}
+
+/// Puts messages into envelopes with more than their texts; a binary message stays as it is.
+pub(super) fn envelop_with(frames: &Frames, about: About<'_>) -> Frames {
     let enveloped: SmallVec<[Frames; 4]> = frames
         .iter()
-        .map(|frame| match frame.payload() {
+        .enumerate()
+        .map(|(index, frame)| match frame.payload() {
             Payload::Binary(_) => frame.into(),
             Payload::Text(text) => {
-                let json = serde_json::json!({ "text": text, "from": from });
+                let mut json = serde_json::json!({ "text": text });
+                about.tell(index, &mut json);
                 Frame::text(json.to_string()).into()
             }
         })
         .collect();
     Frames::join(enveloped.iter()).expect("there is one at least")
+}
+
+/// The notice before a binary message.
+pub(super) fn of_binary(about: About<'_>) -> Frame {
+    let mut facts = serde_json::json!({});
+    about.tell(0, &mut facts);
+    Frame::text(serde_json::json!({ "binary": facts }).to_string())
 }
 
 /// Finds out why a text is not an envelope.
@@ -245,7 +289,7 @@ mod tests {
                 Payload::Binary(_) => panic!("{text} is a text"),
             },
             Err(Command::Bad(bad)) => Err(bad),
-            Err(Command::Token(_)) => panic!("{text} is a message"),
+            Err(Command::Request(_) | Command::Token(_)) => panic!("{text} is a message"),
         }
     }
 

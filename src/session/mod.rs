@@ -46,19 +46,23 @@ mod pongs;
 mod rate_limits;
 mod refused;
 mod renewal;
+mod replies;
+mod request;
 mod rules;
 mod sender;
 mod socket;
 mod subprotocol;
 mod tap_reporter;
 mod timer;
+mod wish;
 
-pub use self::admission::{Admission, AdmitError};
+pub use self::admission::{Admission, AdmitError, Asking};
 pub use self::cause::Cause;
 pub use self::envelope::BadEnvelope;
 #[cfg(feature = "server")]
 pub(crate) use self::refused::Refused;
 pub use self::subprotocol::Subprotocol;
+pub use self::wish::Wish;
 // For the simulator and the tests.
 #[doc(hidden)]
 pub use self::expiry::{Expiry, Good};

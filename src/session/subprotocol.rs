@@ -1,8 +1,10 @@
 //! The subprotocols: messages for one client as they are, or in envelopes that tell them from
 //! notices.
 
-use super::envelope::{self, Decoded};
-use crate::bus::{Client, Generation};
+use super::envelope::{self, About, Decoded};
+use super::request;
+use crate::bus::{Epoch, Generation, Joined, Position, Why};
+use crate::limits::Recovery;
 use crate::planted::{self, Bug};
 use crate::wire::{DataKind, Frame, Frames, Part};
 
@@ -62,8 +64,18 @@ impl Subprotocol {
 #[derive(Debug)]
 pub(super) enum Encoder {
     /// Boxed because most clients speak the plain subprotocol.
-    Json(Box<Restarts>),
+    Json(Box<Json>),
     Plain,
+}
+
+/// The facts that a client of [`Subprotocol::Json`] is told beside its messages.
+#[derive(Debug, Default)]
+pub(super) struct Json {
+    restarts: Restarts,
+    /// The first notice: whether the client has recovered, or where it stands.
+    greeting: Option<Frame>,
+    /// The epoch of the room's history; `None` without a history.
+    epoch: Option<Epoch>,
 }
 
 /// The instances of its service that a client knows of.
@@ -85,8 +97,8 @@ impl Encoder {
 
     /// Notes that an instance runs.
     pub(super) fn runs(&mut self, generation: Generation) {
-        if let Self::Json(restarts) = self {
-            restarts.running = Some(generation);
+        if let Self::Json(json) = self {
+            json.restarts.running = Some(generation);
         }
     }
 
@@ -100,12 +112,60 @@ impl Encoder {
         }
     }
 
-    /// The messages in this subprotocol, with their sender if envelopes say it.
-    pub(super) fn encoded_from(&self, frames: &Frames, sender: &Client) -> Frames {
+    /// The messages in this subprotocol, with more than their texts: their sender if envelopes say
+    /// it, and the offset of the first of them if a history has it.
+    pub(super) fn encoded_with(&self, frames: &Frames, about: About<'_>) -> Frames {
         match self {
-            Self::Json(_) => envelope::envelop_from(frames, sender),
+            Self::Json(_) => envelope::envelop_with(frames, about),
             Self::Plain => frames.clone(),
         }
+    }
+
+    /// The notice before a binary message, which has no envelope for what is said about it.
+    pub(super) fn before_binary(&self, about: About<'_>) -> Option<Frame> {
+        match self {
+            Self::Json(_) if !about.is_empty() => Some(envelope::of_binary(about)),
+            Self::Json(_) | Self::Plain => None,
+        }
+    }
+
+    /// Sets the first notice and the epoch of the room's history.
+    pub(super) fn greet(&mut self, joined: Joined, recovery: Recovery) {
+        let Self::Json(json) = self else {
+            return;
+        };
+        let (position, notice) = match joined {
+            Joined::Unrecorded => return,
+            Joined::Present(position) => (
+                position,
+                serde_json::json!({ "position": request::at(position) }),
+            ),
+            Joined::Recovered { position, .. } => (position, recovered(position, None)),
+            Joined::NotRecovered { why, position } => (position, recovered(position, Some(why))),
+        };
+        json.epoch = Some(position.epoch);
+        let is_told = recovery != Recovery::Off;
+        json.greeting = is_told.then(|| Frame::text(notice.to_string()));
+    }
+
+    /// The first notice, once.
+    pub(super) fn greeting(&mut self) -> Option<Frame> {
+        match self {
+            Self::Json(json) => json.greeting.take(),
+            Self::Plain => None,
+        }
+    }
+
+    /// The notice that the position has risen to `offset` without a message for this client.
+    pub(super) fn passed_over(&self, offset: u64) -> Option<Frame> {
+        let Self::Json(json) = self else {
+            return None;
+        };
+        let epoch = json.epoch?;
+        let position = request::at(Position { epoch, offset });
+        Some(Frame::text(
+            serde_json::json!({ "position": position }).to_string(),
+        ))
     }
 
     /// The notice about `lost` messages, sent before the first message after them.
@@ -120,7 +180,7 @@ impl Encoder {
     /// The notice sent before the first message of a new instance.
     pub(super) fn before(&mut self, generation: Generation) -> Option<Frame> {
         match self {
-            Self::Json(restarts) => restarts.tell(generation),
+            Self::Json(json) => json.restarts.tell(generation),
             Self::Plain => None,
         }
     }
@@ -136,10 +196,23 @@ impl Encoder {
     /// The notice of a new instance, sent once no message of an older one is left.
     pub(super) fn at_rest(&mut self) -> Option<Frame> {
         match self {
-            Self::Json(restarts) => restarts.running.and_then(|running| restarts.tell(running)),
+            Self::Json(json) => {
+                let restarts = &mut json.restarts;
+                restarts.running.and_then(|running| restarts.tell(running))
+            }
             Self::Plain => None,
         }
     }
+}
+
+/// The notice whether a client has recovered.
+fn recovered(position: Position, why: Option<Why>) -> serde_json::Value {
+    let mut notice = request::at(position);
+    notice["recovered"] = why.is_none().into();
+    if let Some(why) = why {
+        notice["why"] = why.name().into();
+    }
+    notice
 }
 
 impl Restarts {

@@ -317,6 +317,13 @@ impl History {
         (served <= self.top).then_some(self.top)
     }
 
+    /// The offsets of so many of the newest messages, as far as they can be served.
+    pub(super) fn last(&self, messages: u64, now: Instant) -> Range<u64> {
+        let (served, _cause) = self.served_from(now);
+        let end = self.top + 1;
+        served.max(end.saturating_sub(messages)).min(end)..end
+    }
+
     /// The next messages of a span, as far as the history has them.
     pub(super) fn next_of(&self, span: &Span, now: Instant) -> Next {
         let (served, _cause) = self.served_from(now);

@@ -30,7 +30,8 @@ use crate::server::handshake::{Handshake, HandshakeError};
 use crate::server::index_page;
 use crate::server::routes::refusal::Refusal;
 use crate::server::upgrade::{Kind, Upgrade};
-use crate::session::Admission;
+use crate::server::wish;
+use crate::session::{Admission, Asking};
 
 /// The routes of an application, for an axum server of your own.
 ///
@@ -184,15 +185,23 @@ async fn join<R: Runtime>(
         Ok(handshake) => handshake.without_extensions(),
         Err(error) => return no_handshake(&shell.app, error, request),
     };
-    let token = auth::find(request.headers(), request.uri());
-    let peer = peer(&shell.app, &request);
-    let admission = match admit(&shell.app, &room, token, peer).await {
+    let wish = match wish::read(request.uri().query().unwrap_or_default()) {
+        Ok(wish) => wish,
+        Err(error) => return (StatusCode::BAD_REQUEST, format!("{error}\n")).into_response(),
+    };
+    let client = Newcomer {
+        token: auth::find(request.headers(), request.uri()),
+        peer: peer(&shell.app, &request),
+        asking: Asking {
+            subprotocol: handshake.subprotocol(),
+            wish,
+        },
+    };
+    let admission = match admit(&shell.app, &room, client).await {
         Ok(admission) => admission,
         Err(refusal) => return refusal.answer(&shell.app, Some(handshake), request),
     };
-    let admission = admission
-        .speaking(handshake.subprotocol())
-        .compressing(handshake.deflate());
+    let admission = admission.compressing(handshake.deflate());
     let upgrade = hyper::upgrade::on(&mut request);
     let kind = request.extensions().get::<Kind<R>>().copied();
     let task = Box::new(Upgrade::new(admission, shell.end())).run(upgrade, kind);
@@ -200,17 +209,29 @@ async fn join<R: Runtime>(
     handshake.into_response()
 }
 
+/// A client before its admission.
+struct Newcomer {
+    token: Option<Token>,
+    peer: Peer,
+    asking: Asking,
+}
+
 /// Asks whether the client may join, and admits it.
 async fn admit<R: Runtime>(
     app: &App<R>,
     room: &Room,
-    token: Option<Token>,
-    mut peer: Peer,
+    client: Newcomer,
 ) -> Result<Admission<R>, Refusal> {
+    let Newcomer {
+        token,
+        mut peer,
+        asking,
+    } = client;
     let admitted = authorize(app, room, token).await;
     let admitted = admitted.map_err(|denied| Refusal::of_client(app, denied))?;
     (peer.identity, peer.grant) = (admitted.identity, admitted.grant);
-    Admission::request_room(app, room, peer).map_err(|error| Refusal::of_admission(app, &error))
+    let admitted = Admission::request_wishing(app, room, peer, asking);
+    admitted.map_err(|error| Refusal::of_admission(app, &error))
 }
 
 /// Reports the error of a request, and discards its body, which may still be arriving.

@@ -51,6 +51,12 @@ impl Refusal {
             AdmitError::Join(error @ (JoinError::KeyMissing(_) | JoinError::WithoutRooms(_))) => {
                 Self::not_there(error.to_string())
             }
+            AdmitError::HistoryForbidden => Self {
+                status: StatusCode::FORBIDDEN,
+                reason: error.to_string(),
+                retry: None,
+                code: Some(CloseCode::FORBIDDEN),
+            },
             AdmitError::Join(JoinError::Refused(refusal)) => Self::of_service(refusal),
             AdmitError::Join(JoinError::RoomsFull(_))
             | AdmitError::Subscribe(_)

@@ -13,10 +13,12 @@ use crate::planted::{self, Bug};
 use crate::rt::Runtime;
 use crate::session::broadcast::Broadcast;
 use crate::session::compression::Compression;
+use crate::session::envelope::About;
 use crate::session::outbox::Outbox;
+use crate::session::replies::Replies;
 use crate::session::subprotocol::Encoder;
 use crate::session::tap_reporter::TapReporter;
-use crate::wire::CloseFrame;
+use crate::wire::{CloseFrame, DataKind, Frames, Part};
 
 /// The two subscriptions of one client.
 pub(super) struct Egress {
@@ -36,6 +38,8 @@ pub(super) struct Egress {
     pub(super) is_ordered: bool,
     /// Whether the envelope of a message says which client sent it: in a relay.
     pub(super) names_senders: bool,
+    /// Replies to requests of the client.
+    pub(super) replies: Replies,
     /// The service's close of this session, once everything said before it is in the outbox.
     pub(super) close: Option<Arc<CloseFrame>>,
 }
@@ -104,11 +108,19 @@ impl Egress {
         outbox: &mut Outbox,
         metrics: &Metrics,
     ) -> u64 {
+        if let Some(greeting) = self.encoder.greeting() {
+            outbox.push_notice(&greeting);
+        }
         let lost = if self.is_quiet() {
             0
         } else {
             self.gather(cx, outbox, metrics)
         };
+        if !self.replies.is_empty()
+            && let Some(broadcast) = self.broadcast.own()
+        {
+            self.replies.pull(broadcast, outbox);
+        }
         if outbox.is_empty()
             && let Some(notice) = self.encoder.at_rest()
         {
@@ -273,6 +285,7 @@ impl Egress {
                 stale += count;
             } else if self.leaves_out(&batch) {
                 excluded += count;
+                self.tell_passed(&batch, outbox);
             } else {
                 self.write(&batch, outbox);
             }
@@ -299,6 +312,15 @@ impl Egress {
         }
     }
 
+    /// Tells the client that its position rises over messages that it is not sent.
+    fn tell_passed(&self, batch: &Batch, outbox: &mut Outbox) {
+        if let Some(first) = batch.offset()
+            && let Some(notice) = self.encoder.passed_over(first + batch.len() as u64 - 1)
+        {
+            outbox.push_notice(&notice);
+        }
+    }
+
     /// Moves a batch into the outbox as this client reads it.
     #[inline]
     fn write(&mut self, batch: &Batch, outbox: &mut Outbox) {
@@ -311,13 +333,37 @@ impl Egress {
         if let Some(notice) = generation.and_then(|by| self.encoder.before(by)) {
             outbox.push_notice(&notice);
         }
-        let sender = batch.origin().client().filter(|_| self.names_senders);
-        let frames = match sender {
-            Some(sender) => self.encoder.encoded_from(batch.frames(), sender),
-            None => self.encoder.encoded(batch.frames()),
+        let about = About {
+            from: batch.origin().client().filter(|_| self.names_senders),
+            offset: batch.offset(),
         };
+        if about.is_empty() {
+            let frames = self.encoder.encoded(batch.frames());
+            let frames = self.compression.compress(frames);
+            return outbox.push(&frames, published);
+        }
+        let is_binary = |part: Part<'_>| part.kind == DataKind::Binary;
+        if batch.frames().parts().any(is_binary) {
+            return self.write_each(batch.frames(), about, outbox);
+        }
+        let frames = self.encoder.encoded_with(batch.frames(), about);
         let frames = self.compression.compress(frames);
         outbox.push(&frames, published);
+    }
+
+    /// Moves messages into the outbox one by one: a notice comes before each binary message.
+    fn write_each(&mut self, frames: &Frames, about: About<'_>, outbox: &mut Outbox) {
+        for (index, frame) in frames.iter().enumerate() {
+            let offset = about.offset.map(|first| first + index as u64);
+            let about = About { offset, ..about };
+            if frame.kind() == DataKind::Binary
+                && let Some(notice) = self.encoder.before_binary(about)
+            {
+                outbox.push_notice(&notice);
+            }
+            let encoded = self.encoder.encoded_with(&frame.into(), about);
+            outbox.push(&self.compression.compress(encoded), None);
+        }
     }
 
     /// Moves the burst shared by all clients that keep up into an empty outbox, if nothing else is
@@ -354,7 +400,8 @@ impl Egress {
 
     /// The bursts that suit this client; `None` if it does not receive all messages as they are.
     fn filter(&self) -> Option<BurstFilter> {
-        if self.is_in_order() {
+        // A client that recovers reads messages that fell out of the window, which no fan-out does.
+        if self.is_in_order() || self.slow_consumer == SlowConsumer::Recover {
             return None;
         }
         match (

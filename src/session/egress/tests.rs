@@ -42,6 +42,7 @@ impl World {
             compression: Compression::Plain,
             is_ordered: false,
             names_senders: false,
+            replies: Replies::default(),
             close: None,
         };
         Self {

@@ -86,6 +86,10 @@ impl<R: Runtime> Open<R> {
                 Poll::Pending => return None,
                 Poll::Ready(()) => {}
             }
+            // A client that does not take its replies is not asked for more requests.
+            if self.admission().egress.replies.is_full() {
+                return None;
+            }
             // Without an allowance the client is paused: there is nothing to read, and no cause to
             // close.
             let bytes_max = self.allowance(now)?;
@@ -178,6 +182,10 @@ impl<R: Runtime> Open<R> {
         match command {
             Some(Command::Token(token)) => {
                 self.renewal = Renewal::ask(self.admission(), token, poll.now);
+                None
+            }
+            Some(Command::Request(request)) => {
+                self.answer(poll.cx, request, poll.now);
                 None
             }
             Some(Command::Bad(bad)) => Some(self.refuse_envelope(bad)),
@@ -280,13 +288,22 @@ impl<R: Runtime> Open<R> {
         self.hand_over(cx, batch, since, now);
         match self.pending_inbound {
             Some(_) => Poll::Pending,
-            None => Poll::Ready(()),
+            None => {
+                self.reply_handed_over(cx);
+                Poll::Ready(())
+            }
         }
     }
 
     /// Hands over a batch whose first message arrived at `since`; messages that the service does
     /// not accept are kept at hand.
-    fn hand_over(&mut self, cx: &mut Context<'_>, batch: Batch, since: Instant, now: Instant) {
+    pub(super) fn hand_over(
+        &mut self,
+        cx: &mut Context<'_>,
+        batch: Batch,
+        since: Instant,
+        now: Instant,
+    ) {
         let before = batch.len();
         let Some(mut left) = self.offer(cx, batch, now.saturating_since(since)) else {
             return;
@@ -305,7 +322,7 @@ impl<R: Runtime> Open<R> {
         if let Some(relay) = self.admission().rules.relay
             && !matches!(offers, Offers::None)
         {
-            self.admission().pass_on(batch, relay);
+            let _position = self.admission().pass_on(batch, relay);
             return None;
         }
         let publisher = &mut self.admission_mut().publisher;

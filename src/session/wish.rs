@@ -1,0 +1,39 @@
+//! The messages of a history that a client wants when it joins.
+
+use super::subprotocol::Subprotocol;
+use crate::bus::{Since, Start};
+use crate::limits::{HistoryPolicy, Readers, Recovery};
+
+/// The wish of a client for messages that were published before it came.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct Wish {
+    /// The position from which the client goes on; of no effect in
+    /// [`Subprotocol::Plain`], which cannot tell whether it could.
+    pub since: Option<Since>,
+    /// The number of the newest messages that come first; of no effect with `since`.
+    pub last: u64,
+}
+
+impl Wish {
+    /// Whether the client wants to read a history that it may not read.
+    pub(super) fn is_forbidden(&self, history: Option<&HistoryPolicy>) -> bool {
+        self.last > 0 && history.is_some_and(|history| history.read == Readers::Nobody)
+    }
+
+    /// The place at which the client's subscription begins.
+    pub(super) fn start(
+        &self,
+        history: Option<&HistoryPolicy>,
+        speaks: Subprotocol,
+        most: usize,
+    ) -> Start {
+        let since = self.since.filter(|_| speaks == Subprotocol::Json);
+        let recovery = history.map_or(Recovery::Off, |history| history.recovery);
+        match (recovery, since) {
+            (Recovery::Newest, _) => Start::Newest,
+            (Recovery::Always | Recovery::Asked, Some(since)) => Start::After(since),
+            _ if self.last > 0 => Start::Last(self.last.min(most as u64)),
+            _ => Start::Next,
+        }
+    }
+}
