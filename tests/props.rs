@@ -46,7 +46,7 @@ use busline::rt::Instant;
 use busline::session::{Keepalive, Pulse};
 use proptest::prelude::*;
 
-use model::{bus, lobby, names, registry, session, wire};
+use model::{bus, history, lobby, names, registry, session, wire};
 
 /// A thousand cases, or `PROPS_CASES` for a longer or shorter run.
 fn config() -> ProptestConfig {
@@ -77,6 +77,25 @@ fn bus_op() -> impl Strategy<Value = bus::Op> {
         2 => any::<u8>().prop_map(|subscription| Op::Recv { subscription }),
         2 => any::<u8>().prop_map(|topic| Op::Subscribe { topic }),
         1 => any::<u8>().prop_map(|subscription| Op::Unsubscribe { subscription }),
+    ]
+}
+
+fn history_op() -> impl Strategy<Value = history::Op> {
+    use history::Op;
+    let bytes = prop::option::of(0..9_u8);
+    let behind = prop::option::weighted(0.7, any::<u8>());
+    prop_oneof![
+        3 => (any::<u8>(), bytes).prop_map(|(reader, bytes)| Op::Batches { reader, bytes }),
+        1 => Just(Op::Expire),
+        4 => (any::<u8>(), behind, any::<bool>())
+            .prop_map(|(room, behind, recovers)| Op::Join { room, behind, recovers }),
+        1 => any::<u8>().prop_map(|reader| Op::Latest { reader }),
+        2 => any::<u8>().prop_map(|reader| Op::Leave { reader }),
+        2 => Just(Op::Pass),
+        6 => (any::<u8>(), any::<u8>(), prop::bool::weighted(0.2))
+            .prop_map(|(room, count, is_live)| Op::Publish { room, count, is_live }),
+        4 => any::<u8>().prop_map(|reader| Op::Recv { reader }),
+        1 => any::<u8>().prop_map(|room| Op::Remove { room }),
     ]
 }
 
@@ -152,6 +171,14 @@ proptest! {
         ops in prop::collection::vec(bus_op(), 0..200),
     ) {
         bus::run(messages, bytes, &ops);
+    }
+
+    #[test]
+    fn who_comes_back_gets_all_that_was_said_or_is_told_why_not(
+        window in 1..6_usize,
+        ops in prop::collection::vec(history_op(), 0..150),
+    ) {
+        history::run(window, &ops);
     }
 
     #[test]

@@ -84,11 +84,20 @@ pub(super) struct Owed {
 #[derive(Debug)]
 pub(super) struct Reader {
     pub(super) cursor: Cursor,
-    /// The offsets that are still to be read from the history; `None` once the reader has caught
-    /// up. Empty while the reader reads messages that fell out of the window meanwhile.
-    backlog: Option<Box<Range<u64>>>,
+    /// `None` for most readers, to keep them small: each client has two.
+    aside: Option<Box<Aside>>,
+}
+
+/// The part of a reader that reads from the history.
+#[derive(Debug)]
+struct Aside {
+    /// The offsets that are still to be read from the history. Empty while the reader reads
+    /// messages that fell out of the window meanwhile.
+    backlog: Range<u64>,
+    /// Whether the reader has not caught up with the log since it began to recover.
+    catches_up: bool,
     /// Whether messages that fall out of the window are read from the history.
-    pub(super) recovers: bool,
+    recovers: bool,
 }
 
 /// The history of a topic at one instant.
@@ -157,23 +166,54 @@ impl Past<'_> {
 impl Reader {
     /// Makes a reader that has read all before its cursor but for the messages of a backlog.
     pub(super) fn new(cursor: Cursor, backlog: Range<u64>, recovers: bool) -> Self {
-        let backlog = (!backlog.is_empty()).then(|| Box::new(backlog));
-        Self {
-            cursor,
+        let catches_up = !backlog.is_empty();
+        let aside = Aside {
             backlog,
+            catches_up,
             recovers,
+        };
+        let aside = (catches_up || recovers).then(|| Box::new(aside));
+        Self { cursor, aside }
+    }
+
+    /// Sets whether messages that fall out of the window are read from the history.
+    pub(super) fn set_recovers(&mut self, recovers: bool) {
+        match &mut self.aside {
+            Some(aside) => aside.recovers = recovers,
+            None if recovers => {
+                self.aside = Some(Box::new(Aside {
+                    backlog: 0..0,
+                    catches_up: false,
+                    recovers,
+                }));
+            }
+            None => {}
         }
     }
 
     /// Whether the reader has not caught up with the log since it began to recover.
     pub(super) fn catches_up(&self) -> bool {
-        self.backlog.is_some()
+        self.aside.as_deref().is_some_and(|aside| aside.catches_up)
+    }
+
+    /// Ends the catching up.
+    fn end_catching_up(&mut self) {
+        self.aside.take_if(|aside| !aside.recovers);
+        if let Some(aside) = &mut self.aside {
+            (aside.backlog, aside.catches_up) = (0..0, false);
+        }
+    }
+
+    /// The offsets of the backlog; `None` without a backlog.
+    fn offsets(&self) -> Option<&Range<u64>> {
+        let backlog = self.aside.as_deref().map(|aside| &aside.backlog);
+        backlog.filter(|backlog| !backlog.is_empty())
     }
 
     /// The number of messages of the backlog.
     pub(super) fn backlog(&self) -> u64 {
-        let backlog = self.backlog.as_deref();
-        backlog.map_or(0, |offsets| offsets.end - offsets.start)
+        self.offsets()
+            .map_or(0, |backlog| backlog.end - backlog.start)
     }
 
     /// The number of messages that the reader may still receive, as far as its log knows.
@@ -188,19 +228,19 @@ impl Reader {
 
     /// Whether messages between the cursor and the log are read from the history.
     fn reads_gap(&self) -> bool {
-        self.recovers || self.catches_up()
+        let aside = self.aside.as_deref();
+        aside.is_some_and(|aside| aside.recovers || aside.catches_up)
     }
 
     /// Moves the reader over messages of a span.
     fn pass(&mut self, log: &Log, span: &Span, messages: u64) {
-        match (span, &mut self.backlog) {
-            (Span::Offsets(_), Some(backlog)) => backlog.start += messages,
+        match (span, &mut self.aside) {
+            (Span::Offsets(_), Some(aside)) => aside.backlog.start += messages,
             (Span::Offsets(_), None) => {}
             (Span::Places(_), _) => log.pass(&mut self.cursor, messages),
         }
-        let is_empty = self.backlog.as_deref().is_some_and(Range::is_empty);
-        if is_empty && log.missed(&self.cursor) == 0 {
-            self.backlog = None;
+        if self.offsets().is_none() && log.missed(&self.cursor) == 0 {
+            self.end_catching_up();
         }
     }
 }
@@ -215,9 +255,7 @@ impl Source<'_> {
     /// log.
     fn span(&self, reader: &Reader, amount: Amount) -> Option<Span> {
         self.past?;
-        if let Some(backlog) = reader.backlog.as_deref()
-            && !backlog.is_empty()
-        {
+        if let Some(backlog) = reader.offsets() {
             return Some(Span::Offsets(backlog.clone()));
         }
         let (start, missed) = (reader.cursor.offset(), self.log.missed(&reader.cursor));
@@ -293,17 +331,17 @@ impl Source<'_> {
         let skipped = reader.backlog();
         if self.log.is_ready(&reader.cursor) {
             self.log.count_superseded(skipped);
-            reader.backlog = None;
+            reader.end_catching_up();
             let (missed, message) = self.log.latest(&mut reader.cursor)?;
             return Some((skipped + missed, message));
         }
         // Lost messages wait for the next one: there is none to tell them with.
-        let end = reader.backlog.as_deref()?.end;
+        let end = reader.offsets()?.end;
         let newest = self.past?.next_of(&Span::Offsets(end - 1..end)).batch?;
         let superseded = skipped - 1;
         self.log.count_superseded(superseded);
         self.log.count_recovered(1);
-        reader.backlog = None;
+        reader.end_catching_up();
         Some((superseded, newest.into_message()))
     }
 

@@ -135,7 +135,7 @@ impl Subscription {
     /// Sets whether messages that fall out of the window are read from the history, as long as they
     /// are there; of no effect on a topic without a history.
     pub fn set_recovers(&mut self, recovers: bool) {
-        self.slot_mut().reader.recovers = recovers;
+        self.slot_mut().reader.set_recovers(recovers);
     }
 
     /// The subscribed topic.

@@ -11,7 +11,7 @@ use foldhash::quality::RandomState;
 
 use super::batch::Batch;
 use super::counts::TopicCounts;
-use super::history::{Archive, Histories, Kept, Maker, Moment, Position, Shelf};
+use super::history::{Archive, Histories, Kept, Maker, Moment, Position, Present, Shelf, Unheard};
 use super::reader::{Joined, Joining};
 use super::room::ServiceName;
 use super::state::{Appended, Slot, TopicState};
@@ -143,6 +143,12 @@ impl Topics {
         }
     }
 
+    /// The archive at the present moment, if the topic has a history.
+    pub(super) fn archive_of(&self, topic: &Topic) -> Option<Present<'_>> {
+        let archive = self.archive.as_ref()?;
+        archive.records(topic).then(|| archive.present())
+    }
+
     /// The present moment, if the topic has a history.
     #[inline]
     pub(super) fn now_of(&self, state: &TopicState) -> Option<Moment> {
@@ -258,9 +264,7 @@ impl Topics {
         mut batch: Batch,
         maker: &Maker,
     ) -> Result<Published, Batch> {
-        let archive = self.archive.as_ref();
-        let archive = archive.filter(|archive| archive.records(topic));
-        let now = archive.map(Archive::now);
+        let archive = self.archive_of(topic);
         let mut map = self.map.lock();
         let has_readers = |state: &Arc<TopicState>| state.lock().readers() > 0;
         if archive.is_some() && map.get(topic).is_some_and(has_readers) {
@@ -271,20 +275,13 @@ impl Topics {
         if topic.client().is_some() {
             map.retired.lost_gone += messages;
         }
-        let (Some(archive), Some(now), Some(shelf)) = (archive, now, &mut map.shelf) else {
-            return Ok(Published::default());
+        let position = match (&mut map.shelf, archive) {
+            (Some(shelf), Some(Present { archive, now })) => {
+                let unheard = Unheard { topic, maker, now };
+                shelf.publish(archive, unheard, &mut batch)
+            }
+            (Some(_) | None, _) => None,
         };
-        if batch.is_live() {
-            return Ok(Published::default());
-        }
-        let kept = shelf.take(topic);
-        let kept = kept.or_else(|| archive.make(topic, maker, now));
-        let Some(mut kept) = kept else {
-            return Ok(Published::default());
-        };
-        let position = kept.append(&mut batch, 0, now);
-        shelf.put(topic, kept, now.at);
-        shelf.make_room(maker, || archive.is_over());
         Ok(Published {
             subscribers: 0,
             position,
@@ -320,9 +317,8 @@ impl Topics {
         topic: &Topic,
         joining: &Joining,
     ) -> Result<(Arc<TopicState>, Slot, Joined), SubscribeError> {
-        let archive = self.archive.as_ref();
-        let archive = archive.filter(|archive| archive.records(topic));
-        let now = archive.map(Archive::now);
+        let archive = self.archive_of(topic);
+        let now = archive.map(|present| present.now);
         let mut map = self.map.lock();
         let state = match map.get(topic) {
             Some(state) => Arc::clone(state),
@@ -330,8 +326,7 @@ impl Topics {
                 return Err(SubscribeError::TooManyTopics { max: self.max });
             }
             None => {
-                let kept = archive.zip(now);
-                let kept = kept.and_then(|(archive, now)| {
+                let kept = archive.and_then(|Present { archive, now }| {
                     let shelved = map.shelf.as_mut()?.take(topic);
                     shelved.or_else(|| archive.make(topic, &joining.maker, now))
                 });

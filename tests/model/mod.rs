@@ -7,6 +7,7 @@ pub(crate) mod bus;
 pub(crate) mod bytes;
 pub(crate) mod crowd;
 pub(crate) mod executor;
+pub(crate) mod history;
 pub(crate) mod lobby;
 pub(crate) mod names;
 pub(crate) mod peer;

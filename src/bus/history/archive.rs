@@ -38,6 +38,13 @@ pub(in crate::bus) struct Archive {
     ledger: Arc<Ledger>,
 }
 
+/// The archive at the present moment, which was read before any lock.
+#[derive(Clone, Copy, Debug)]
+pub(in crate::bus) struct Present<'a> {
+    pub(in crate::bus) archive: &'a Archive,
+    pub(in crate::bus) now: Moment,
+}
+
 impl Archive {
     pub(in crate::bus) fn new(histories: Histories) -> Self {
         let Histories {
@@ -58,6 +65,13 @@ impl Archive {
 
     pub(in crate::bus) fn limits(&self) -> &HistoryLimits {
         &self.limits
+    }
+
+    pub(in crate::bus) fn present(&self) -> Present<'_> {
+        Present {
+            archive: self,
+            now: self.now(),
+        }
     }
 
     /// The present moment.

@@ -35,8 +35,8 @@ mod saved;
 mod shelf;
 mod why;
 
-pub(super) use self::archive::Archive;
 pub use self::archive::Histories;
+pub(super) use self::archive::{Archive, Present};
 use self::entry::{Entry, remembered};
 pub(super) use self::kept::Kept;
 pub use self::ledger::HistoryCounts;
@@ -46,7 +46,7 @@ pub use self::position::{Epoch, Position, PositionError, Since};
 pub(super) use self::reading::Part;
 pub use self::reading::{HistoryError, Page, Reading, Recorded};
 pub use self::saved::{Saved, SavedBatch};
-pub(super) use self::shelf::Shelf;
+pub(super) use self::shelf::{Shelf, Unheard};
 pub use self::why::{Cause, Dropped, Why};
 
 /// The messages of one room that are kept for clients that come, or come back.
@@ -131,8 +131,12 @@ impl History {
     }
 
     /// Begins to count places for a new topic: the kept messages have no place in its log.
-    pub(super) fn leave_topic(&mut self) {
+    pub(super) fn enter_topic(&mut self) {
         self.topic_first = self.top + 1;
+    }
+
+    /// Gives memory back that no message needs.
+    pub(super) fn shrink(&mut self) {
         self.entries.shrink_to_fit();
     }
 
@@ -399,3 +403,6 @@ impl History {
 fn millis(time: Duration) -> u64 {
     u64::try_from(time.as_millis()).unwrap_or(u64::MAX)
 }
+
+#[cfg(all(test, not(feature = "loom")))]
+mod tests;

@@ -94,7 +94,6 @@ impl Saved {
             history.entries.push_back(entry);
         }
         (history.top, history.cause) = (top, self.cause);
-        history.leave_topic();
         history.trim(now.at);
         Some(history)
     }

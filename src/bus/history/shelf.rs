@@ -8,12 +8,16 @@ use std::collections::{BTreeMap, BTreeSet, HashMap};
 
 use foldhash::quality::RandomState;
 
+use super::History;
+use super::archive::Archive;
 use super::kept::Kept;
 use super::ledger::HistoryCounts;
 use super::maker::Maker;
+use super::moment::Moment;
 use super::order::Order;
+use super::position::{Epoch, Position};
 use super::saved::Saved;
-use super::{Epoch, History};
+use crate::bus::batch::Batch;
 use crate::bus::topic::Topic;
 use crate::instant::Instant;
 use crate::limits::HistoryLimits;
@@ -55,6 +59,14 @@ enum At<L> {
     },
 }
 
+/// A publish to a topic without subscribers.
+#[derive(Clone, Copy, Debug)]
+pub(in crate::bus) struct Unheard<'a> {
+    pub(in crate::bus) topic: &'a Topic,
+    pub(in crate::bus) maker: &'a Maker,
+    pub(in crate::bus) now: Moment,
+}
+
 impl<L> Shelf<L> {
     pub(in crate::bus) fn new(limits: HistoryLimits) -> Self {
         Self {
@@ -85,6 +97,8 @@ impl<L> Shelf<L> {
                     let other = Epoch::from_bits(!kept.history().position().epoch.bits());
                     kept.change(|history| history.epoch = other);
                 }
+                // What was published meanwhile has no place in the log of a topic.
+                kept.change(History::enter_topic);
                 Some(kept)
             }
         }
@@ -116,13 +130,35 @@ impl<L> Shelf<L> {
         if let Some(number) = self.numbers.remove(topic) {
             drop(self.remove(number));
         }
-        kept.change(History::leave_topic);
+        kept.change(History::shrink);
         self.put(topic, kept, now);
+    }
+
+    /// Appends a batch to the history of a topic without subscribers, which is made if there is
+    /// none, and returns the position of the last message; `None` if no history takes the batch.
+    pub(in crate::bus) fn publish(
+        &mut self,
+        archive: &Archive,
+        unheard: Unheard<'_>,
+        batch: &mut Batch,
+    ) -> Option<Position> {
+        if batch.is_live() {
+            return None;
+        }
+        let Unheard { topic, maker, now } = unheard;
+        let kept = self.take(topic);
+        let mut kept = kept.or_else(|| archive.make(topic, maker, now))?;
+        let position = kept.append(batch, 0, now);
+        // The others make room first: a maker of a single room does not displace itself.
+        self.make_room(maker, || archive.is_over());
+        kept.make_room();
+        self.put(topic, kept, now.at);
+        position
     }
 
     /// Puts a history on the shelf. If there are too many, forgets the oldest of its maker, or else
     /// the oldest of all.
-    pub(in crate::bus) fn put(&mut self, topic: &Topic, kept: Box<Kept>, now: Instant) {
+    fn put(&mut self, topic: &Topic, kept: Box<Kept>, now: Instant) {
         self.place(topic, kept, now + self.limits.position_ttl);
     }
 

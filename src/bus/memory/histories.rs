@@ -4,7 +4,7 @@ use std::time::Duration;
 
 use super::InMemoryMessageBus;
 use crate::bus::history::{
-    Archive, History, HistoryCounts, HistoryError, Kept, Moment, Page, Part, Position, Reading,
+    Archive, History, HistoryCounts, HistoryError, Kept, Page, Part, Position, Present, Reading,
     Saved,
 };
 use crate::bus::topic::Topic;
@@ -18,7 +18,8 @@ impl InMemoryMessageBus {
     ///
     /// When the topic has no history, or another one than the reader wants.
     pub fn history(&self, topic: &Topic, reading: &Reading) -> Result<Page, HistoryError> {
-        let (archive, now) = self.archive_of(topic).ok_or(HistoryError::Unrecorded)?;
+        let present = self.topics.archive_of(topic);
+        let Present { archive, now } = present.ok_or(HistoryError::Unrecorded)?;
         let limit = reading.limit.min(archive.limits().history_read_max);
         let reading = Reading { limit, ..*reading };
         let read = |history: &History| -> Result<(Vec<Part>, Position), HistoryError> {
@@ -40,7 +41,7 @@ impl InMemoryMessageBus {
     /// The position of the history of a topic; a fresh one, which is not kept, for a room that is
     /// not known. Returns `None` for a topic without a history.
     pub fn position(&self, topic: &Topic) -> Option<Position> {
-        let (archive, _now) = self.archive_of(topic)?;
+        let archive = self.topics.archive_of(topic)?.archive;
         let known = self.with_history(topic, |kept| kept.history().position());
         Some(known.unwrap_or_else(|| archive.unknown()))
     }
@@ -50,7 +51,7 @@ impl InMemoryMessageBus {
     ///
     /// A client at the position still recovers; subscribers receive published messages as before.
     pub fn remove_history(&self, topic: &Topic) -> Option<Position> {
-        let (archive, now) = self.archive_of(topic)?;
+        let Present { archive, now } = self.topics.archive_of(topic)?;
         let known = self.with_history(topic, |kept| {
             kept.change(|history| history.remove(now.at));
             kept.history().position()
@@ -131,12 +132,6 @@ impl InMemoryMessageBus {
             }
         }
         imported
-    }
-
-    /// The archive and the present moment, if the topic has a history.
-    fn archive_of(&self, topic: &Topic) -> Option<(&Archive, Moment)> {
-        let archive = self.topics.archive.as_ref()?;
-        archive.records(topic).then(|| (archive, archive.now()))
     }
 
     /// Runs `run` on the history of a topic, at the topic or on the shelf; `None` if there is none.

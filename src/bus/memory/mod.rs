@@ -217,6 +217,4 @@ impl MessageBus for InMemoryMessageBus {
 mod histories;
 
 #[cfg(all(test, not(feature = "loom")))]
-mod recovering;
-#[cfg(all(test, not(feature = "loom")))]
 mod tests;

@@ -72,8 +72,10 @@ impl Guarded {
 
     /// Takes the history out, once there is no subscriber left.
     pub(in crate::bus) fn take_history(&mut self) -> Option<Box<Kept>> {
-        let is_over = self.readers == 0;
-        is_over.then_some(self.rare.as_deref_mut()?.history.take()?)
+        if self.readers > 0 {
+            return None;
+        }
+        self.rare.as_deref_mut()?.history.take()
     }
 
     /// The number of subscribers.

@@ -4,12 +4,14 @@ use std::task::{Context, Waker};
 
 use futures::FutureExt;
 
-use super::super::contract;
-use super::super::publisher::Offered;
-use super::*;
 use crate::bus::Message;
+use crate::bus::contract;
+use crate::bus::memory::*;
+use crate::bus::publisher::Offered;
 use crate::limits::Limits;
 use crate::wakes::Wakes;
+
+mod recovering;
 
 #[test]
 fn the_bus_keeps_its_contract() {
