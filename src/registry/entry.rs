@@ -16,7 +16,7 @@ use tracing::{debug, warn};
 
 use super::exit::{Crash, Exit, Run};
 use super::kind::{Kind, RoomPermit};
-use super::lifecycle::{Effect, Event, ExitKind, Lifecycle, Refusal};
+use super::lifecycle::{Effect, Event, ExitKind, Lifecycle, Refusal, State};
 use super::placement::{Placement, Spot};
 use super::seen::Seen;
 use crate::bus::{Client, Generation, Room, SubscribeError, Subscription, Topic};
@@ -216,12 +216,12 @@ impl<R: Runtime> Entry<R> {
         let rejected = match effect {
             Some(Effect::Refuse(refusal)) => Some(Rejection::Refused(refusal)),
             Some(effect) => {
-                afterwards.told = this.enter(client);
+                afterwards.told = this.enter(&slot, client);
                 Self::prepare(this, &mut slot, effect, &mut afterwards);
                 None
             }
             None => {
-                afterwards.told = this.enter(client);
+                afterwards.told = this.enter(&slot, client);
                 None
             }
         };
@@ -277,10 +277,13 @@ impl<R: Runtime> Entry<R> {
     }
 
     /// Adds a joined client to those that the instance knows. Before an instance is started for it,
-    /// so that the client is there at its start.
-    fn enter(&self, client: Option<&Client>) -> Option<Waker> {
+    /// so that the client is there at its start. An instance that stops does not serve the client,
+    /// and is not told of it.
+    fn enter(&self, slot: &Slot, client: Option<&Client>) -> Option<Waker> {
         let (members, client) = (self.members.as_ref()?, client?);
-        members.join(client.clone(), self.position())
+        let stops = matches!(slot.lifecycle.state(), State::Stopping { .. });
+        let at = (!stops).then(|| self.position());
+        members.join(client.clone(), at)
     }
 
     /// The position of the inbox behind the last message so far.

@@ -142,6 +142,8 @@ impl Context {
     ///   the run, is there at its start.
     /// - A client that came and left before this run was told of it has neither, unless a message
     ///   of it waits.
+    /// - A client that comes while this run stops has neither: it is there at the start of the next
+    ///   run.
     ///
     /// Rooms know their clients by default, services if
     /// [`ServicePolicy::members`](crate::ServicePolicy::members) says so; the events of others are

@@ -36,10 +36,10 @@ impl Members {
         inner.waker.take()
     }
 
-    /// Adds a client, with the position of the inbox before its first message; the returned task is
-    /// to be woken with no lock held.
+    /// Adds a client, with the position of the inbox before its first message, or `None` if the
+    /// present instance stops; the returned task is to be woken with no lock held.
     #[must_use = "the instance waits for the wake"]
-    pub(crate) fn join(&self, client: Client, at: u64) -> Option<Waker> {
+    pub(crate) fn join(&self, client: Client, at: Option<u64>) -> Option<Waker> {
         let mut inner = self.0.lock();
         inner.roster.join(client, at);
         inner.waker.take()
@@ -117,11 +117,19 @@ mod models {
     fn an_instance_that_waits_is_told_of_each_change() {
         model(None, || {
             let members = Arc::new(Members::default());
-            assert!(members.join(client(1), 0).is_none(), "no instance waits");
+            assert!(
+                members.join(client(1), Some(0)).is_none(),
+                "no instance waits"
+            );
             members.begin();
             let comes = thread::spawn({
                 let members = Arc::clone(&members);
-                move || members.join(client(2), 0).into_iter().for_each(Waker::wake)
+                move || {
+                    members
+                        .join(client(2), Some(0))
+                        .into_iter()
+                        .for_each(Waker::wake)
+                }
             });
             let goes = thread::spawn({
                 let members = Arc::clone(&members);

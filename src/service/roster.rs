@@ -29,6 +29,8 @@ struct Member {
     /// The sequence number of the join that the instance is to be told of; `None` once it is told,
     /// and for a client that was there at its start.
     untold: Option<u64>,
+    /// Whether the client has come while the instance stopped: the next instance serves it.
+    is_next: bool,
     /// Whether the client has left, and the instance is to be told of that.
     has_left: bool,
 }
@@ -77,17 +79,20 @@ impl Roster {
         self.members.retain(|_, member| !member.has_left);
         for member in self.members.values_mut() {
             member.untold = None;
+            member.is_next = false;
         }
     }
 
-    /// Adds a client, with the position of the inbox before its first message.
-    pub(crate) fn join(&mut self, client: Client, at: u64) {
+    /// Adds a client, with the position of the inbox before its first message; `None` for a client
+    /// that the next instance serves, because the present one stops.
+    pub(crate) fn join(&mut self, client: Client, at: Option<u64>) {
         let id = client.id();
         let change = Change::Joined(id);
-        let untold = self.has_instance.then(|| self.note(Due { at, change }));
+        let at = at.filter(|_| self.has_instance);
         let member = Member {
             client,
-            untold,
+            is_next: self.has_instance && at.is_none(),
+            untold: at.map(|at| self.note(Due { at, change })),
             has_left: false,
         };
         let before = self.members.insert(id, member);
@@ -100,7 +105,7 @@ impl Roster {
             unreachable!("client {id} leaves a room that it has not joined");
         };
         let waits = leaving.behind.filter(|behind| *behind > self.received);
-        let is_shown = member.untold.is_none() || waits.is_some();
+        let is_shown = !member.is_next && (member.untold.is_none() || waits.is_some());
         if !self.has_instance || !is_shown {
             let untold = member.untold;
             self.members.remove(&id);
@@ -148,7 +153,8 @@ impl Roster {
 
     /// The clients that are there as far as the instance was told, in the order of their numbers.
     pub(crate) fn clients(&self) -> Vec<Client> {
-        let told = self.members.values().filter(|m| m.untold.is_none());
+        let is_told = |member: &&Member| !member.is_next && member.untold.is_none();
+        let told = self.members.values().filter(is_told);
         told.map(|member| member.client.clone()).collect()
     }
 
@@ -249,7 +255,7 @@ mod tests {
             let is_new = self.live.insert(id, false).is_none();
             if is_new {
                 let at = self.inbox.len();
-                self.roster.join(client(id), at as u64);
+                self.roster.join(client(id), Some(at as u64));
                 self.joined_at.insert(id, at);
             }
             is_new
@@ -376,9 +382,30 @@ mod tests {
     }
 
     #[test]
+    fn a_client_that_comes_while_the_instance_stops_is_there_for_the_next_one_alone() {
+        let mut roster = Roster::default();
+        roster.join(client(1), None);
+        roster.begin();
+        let behind = None;
+        let reason = CloseReason::PeerClosed;
+        roster.leave(ClientId::new(1), Leaving { behind, reason });
+        for id in [2, 3] {
+            roster.join(client(id), None);
+        }
+        roster.leave(ClientId::new(3), Leaving { behind, reason });
+        assert_eq!(roster.next(0), Some(Told::Left(client(1), reason)));
+        assert_eq!(roster.next(0), None);
+        assert_eq!(roster.clients(), []);
+        assert_eq!(roster.present(), [client(2)]);
+        roster.begin();
+        assert_eq!(roster.clients(), [client(2)]);
+        assert_eq!(roster.next(0), None);
+    }
+
+    #[test]
     fn a_fresh_token_is_seen_and_no_event() {
         let mut roster = Roster::default();
-        roster.join(client(1), 0);
+        roster.join(client(1), Some(0));
         roster.begin();
         let identity = Identity {
             subject: Some("ann".into()),
