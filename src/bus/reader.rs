@@ -19,7 +19,6 @@ use super::batch::Batch;
 use super::delivery::Delivery;
 use super::history::{History, Maker, Next, Position, Since, Span, Why};
 use super::log::{Amount, Cursor, Log};
-use super::message::Message;
 use crate::instant::Instant;
 use crate::planted::{self, Bug};
 
@@ -325,15 +324,15 @@ impl Source<'_> {
         Some((span, batch))
     }
 
-    /// Returns the newest message, and how many messages before it were lost or are skipped now;
-    /// `None` without an unread message.
-    pub(super) fn latest(&mut self, reader: &mut Reader) -> Option<(u64, Message)> {
+    /// Returns the newest message as a batch, and how many messages before it were lost or are
+    /// skipped now; `None` without an unread message.
+    pub(super) fn latest(&mut self, reader: &mut Reader) -> Option<(u64, Batch)> {
         let skipped = reader.backlog();
         if self.log.is_ready(&reader.cursor) {
             self.log.count_superseded(skipped);
             reader.end_catching_up();
-            let (missed, message) = self.log.latest(&mut reader.cursor)?;
-            return Some((skipped + missed, message));
+            let (missed, newest) = self.log.latest(&mut reader.cursor)?;
+            return Some((skipped + missed, newest));
         }
         // Lost messages wait for the next one: there is none to tell them with.
         let end = reader.offsets()?.end;
@@ -342,7 +341,7 @@ impl Source<'_> {
         self.log.count_superseded(superseded);
         self.log.count_recovered(1);
         reader.end_catching_up();
-        Some((superseded, newest.into_message()))
+        Some((superseded, newest.delivered(Delivery::Everyone)))
     }
 
     /// Removes a reader from the log, and counts its unread messages.

@@ -248,6 +248,13 @@ impl Subscription {
     /// Polls for the newest message; returns it with the number of messages before it that were
     /// lost or are skipped.
     pub fn poll_latest(&mut self, cx: &mut Context<'_>) -> Poll<(u64, Message)> {
+        let newest = self.poll_newest(cx);
+        newest.map(|(missed, newest)| (missed, newest.into_message()))
+    }
+
+    /// Polls for the newest message as a batch, which tells the clients that it is for; else like
+    /// [`poll_latest`](Self::poll_latest).
+    pub(crate) fn poll_newest(&mut self, cx: &mut Context<'_>) -> Poll<(u64, Batch)> {
         self.read(cx, |source, reader| {
             source.latest(reader).map_or(Read::None, Read::Part)
         })

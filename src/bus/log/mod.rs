@@ -19,7 +19,6 @@ use std::sync::Arc;
 use crate::bus::batch::Batch;
 use crate::bus::burst::{Burst, BurstFilter};
 use crate::bus::counts::TopicCounts;
-use crate::bus::message::Message;
 use crate::limits::Window;
 use crate::planted::{self, Bug};
 
@@ -281,13 +280,13 @@ impl Log {
         self.entries.get(index).map(|entry| &entry.batch)
     }
 
-    /// Returns the newest message, and how many messages before it were lost or are skipped now;
-    /// `None` at the tail.
-    pub(super) fn latest(&mut self, cursor: &mut Cursor) -> Option<(u64, Message)> {
+    /// Returns the newest message as a batch, and how many messages before it were lost or are
+    /// skipped now; `None` at the tail.
+    pub(super) fn latest(&mut self, cursor: &mut Cursor) -> Option<(u64, Batch)> {
         let start = self.position(cursor);
         // The newest message is kept: a log frees only messages before which no reader stands.
         let newest = self.tail.checked_sub(1).filter(|at| *at >= start)?;
-        let message = self.entries.back()?.batch.last().into_message();
+        let message = self.entries.back()?.batch.last();
         let missed = newest - cursor.0;
         self.skip_lost(cursor);
         let superseded = newest - start;

@@ -3,7 +3,7 @@
 use std::num::NonZeroUsize;
 
 use super::*;
-use crate::bus::message::{Generation, Origin};
+use crate::bus::message::{Generation, Message, Origin};
 
 const ALL: Amount = Amount::Bytes(usize::MAX);
 
@@ -173,7 +173,8 @@ fn the_newest_is_read_whatever_came_before_and_the_rest_is_counted() {
         }
         (0..published).for_each(|n| log.append(n.to_string()));
         let read = log.log.latest(&mut latest);
-        let read = read.map(|(missed, message)| (missed, message.as_text().map(str::to_owned)));
+        let text = |newest: Batch| newest.into_message().as_text().map(str::to_owned);
+        let read = read.map(|(missed, newest)| (missed, text(newest)));
         let newest = published.checked_sub(1);
         assert_eq!(read, newest.map(|n| (n, Some(n.to_string()))));
         assert!(log.log.latest(&mut latest).is_none(), "nothing is newer");
@@ -510,7 +511,7 @@ impl World {
             }
             Step::Latest => {
                 let latest = self.log.log.latest(&mut self.first);
-                let text = |(missed, message): (u64, Message)| (missed, texts_of(&message.into()));
+                let text = |(missed, newest): (u64, Batch)| (missed, texts_of(&newest));
                 format!("{:?}", latest.map(text))
             }
             Step::Other => match self.other.take() {

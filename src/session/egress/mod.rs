@@ -478,8 +478,8 @@ fn poll_batches(
             subscription.poll_batches_before(cx, offset, room, |batch| batches.push(batch))
         }
         Pick::Newest => {
-            let (missed, newest) = ready!(subscription.poll_latest(cx));
-            batches.push(newest.into());
+            let (missed, newest) = ready!(subscription.poll_newest(cx));
+            batches.push(newest);
             Poll::Ready(missed)
         }
     }

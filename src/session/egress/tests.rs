@@ -175,3 +175,15 @@ fn answers_come_before_what_everybody_gets_and_both_in_one_write() {
     assert!(matches!(sent, Poll::Ready(Ok(()))));
     assert_eq!(written, b"\x81\x09an answer\x81\x04four");
 }
+
+#[test]
+fn the_newest_message_is_left_out_if_it_is_for_all_but_this_client() {
+    for (except, bytes) in [(1, 0), (2, 6)] {
+        let mut world = World::new(100);
+        world.egress.slow_consumer = SlowConsumer::Latest;
+        let delivery = Delivery::Except(ClientId::new(except));
+        let batch = Batch::from("four").delivered(delivery);
+        world.bus.publish(&topic("all"), batch);
+        assert_eq!(world.pull(), bytes, "for all but client {except}");
+    }
+}
