@@ -104,6 +104,19 @@ fn a_relay_drains_like_a_service() {
 }
 
 #[test]
+fn no_client_of_a_relay_that_drains_waits_for_answers() {
+    let crowd = crowd(MEMBERS);
+    let peers = [(); 2].map(|()| plain(&crowd, "a"));
+    say(&crowd, &peers[0], "hello");
+    crowd.app.drain();
+    // Less than the half of the time to close, in which a service may answer.
+    crowd.wait(1_000);
+    for peer in &peers {
+        assert_eq!(closed(peer), Some(1001));
+    }
+}
+
+#[test]
 fn without_an_echo_the_sender_gets_what_others_say() {
     let crowd = crowd(RelayPolicy {
         echo: false,

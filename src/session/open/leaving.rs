@@ -106,7 +106,10 @@ impl<R: Runtime> Open<R> {
         let is_on_the_way = has_published && now < leaving.leave.arrived_at;
         let has_arrived = step == Step::Arriving && !is_on_the_way && self.has_arrived(io);
         let Membership {
-            lease, publisher, ..
+            lease,
+            publisher,
+            relay,
+            ..
         } = self.admission_mut();
         match step {
             Step::Arriving if !has_arrived => None,
@@ -117,7 +120,10 @@ impl<R: Runtime> Open<R> {
             }
             Step::Others if lease.poll_all_arrived(cx).is_pending() => None,
             Step::Others => {
-                publisher.adopt();
+                // A relay has passed the messages on, and gives no answers.
+                if relay.is_none() {
+                    publisher.adopt();
+                }
                 Some(Step::Turn)
             }
             Step::Turn => publisher
