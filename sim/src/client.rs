@@ -13,6 +13,7 @@ use tokio_tungstenite::{WebSocketStream, client_async_with_config};
 
 use crate::net::Dial;
 use crate::plan::{Script, Step};
+use crate::rooms::asked;
 use crate::trace::{Digest, Ending, Event, Recorder};
 
 impl Script {
@@ -78,7 +79,7 @@ async fn open<D: Dial>(
     recorder: &Recorder,
 ) -> Option<WebSocketStream<D::Io>> {
     let client = script.client;
-    let url = format!("ws://server/ws/{}", script.service);
+    let url = format!("ws://server/ws/{}", asked(&script.service, client));
     for _ in 0..script.attempts() {
         recorder.record(script.connecting());
         let opening = timeout(PATIENCE, connect(&url, dial, client)).await;

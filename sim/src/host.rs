@@ -8,9 +8,9 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use busline::App;
-use busline::bus::ServiceName;
+use busline::bus::{Room, ServiceName};
 use busline::host::Hosts;
-use busline::registry::{ServiceStatus, State};
+use busline::registry::{Page, ServiceStatus, State};
 use busline::rt::Runtime;
 use busline::server::{Accept, Listeners, serve};
 use busline::service::{echo, ping, timenow};
@@ -18,6 +18,7 @@ use futures::FutureExt;
 use futures::channel::oneshot;
 use futures::future::Shared as SharedFuture;
 
+use crate::hall::{Surroundings, hall};
 use crate::net::{Descriptors, Exhausted, TracedListener};
 use crate::plan::Plan;
 use crate::process::Process;
@@ -56,8 +57,8 @@ struct Inner {
     /// The application and its runtime, while the host runs.
     app: Option<App<SimRuntime>>,
     process: Process,
-    /// The last status recorded of each service.
-    statuses: BTreeMap<ServiceName, ServiceStatus>,
+    /// The last status recorded of each service and room, by its name.
+    statuses: BTreeMap<String, ServiceStatus>,
 }
 
 impl Server {
@@ -67,7 +68,10 @@ impl Server {
         let (wild, starts) = (plan.wild.clone(), start.clone());
         Self {
             seed: plan.seed,
-            build: Arc::new(move |rt| application(rt, wild.as_ref(), starts.clone())),
+            build: Arc::new({
+                let recorder = recorder.clone();
+                move |rt| application(rt, wild.as_ref(), starts.clone(), &recorder)
+            }),
             recorder,
             shutdown: shutdown.shared(),
             accepted: Shared::default(),
@@ -129,7 +133,12 @@ impl Server {
     }
 }
 
-fn application(rt: SimRuntime, wild: Option<&Wild>, start: Shared<Start>) -> App<SimRuntime> {
+fn application(
+    rt: SimRuntime,
+    wild: Option<&Wild>,
+    start: Shared<Start>,
+    recorder: &Recorder,
+) -> App<SimRuntime> {
     let builder = match wild {
         None => App::builder(rt),
         Some(wild) => App::builder(rt)
@@ -146,12 +155,35 @@ fn application(rt: SimRuntime, wild: Option<&Wild>, start: Shared<Start>) -> App
         .and_then(|app| app.service("timenow", timenow));
     let services = match wild {
         None => services,
-        Some(_) => services.and_then(|app| {
+        Some(wild) => services.and_then(|app| {
             let start = move |ctx| script(ctx, start.with(|start| *start));
-            app.service("script", start)
+            let app = app.service("script", start)?;
+            match wild.rooms {
+                None => Ok(app),
+                Some(rooms) => {
+                    let around = around(recorder);
+                    rooms.register(app, wild, move |ctx| hall(ctx, around.clone()))
+                }
+            }
         }),
     };
     services.expect("the names are valid and different").build()
+}
+
+/// What the rooms of the server have around them: they write into the trace.
+fn around(recorder: &Recorder) -> Surroundings {
+    let recorder = recorder.clone();
+    Surroundings {
+        watch: Arc::new(move |room: &str, generation, seen| {
+            let room = room.to_owned();
+            recorder.record(Event::Room {
+                room,
+                generation,
+                seen,
+            });
+        }),
+        sleep: Arc::new(|wait| tokio::time::sleep(wait).boxed()),
+    }
 }
 
 impl Seen {
@@ -192,26 +224,42 @@ impl Inner {
         let Some(app) = self.app.as_ref().filter(|app| app.rt().was_stirred()) else {
             return Vec::new();
         };
-        let mut changed = Vec::new();
-        for name in app.registry().names() {
-            let Some(status) = app.registry().status(name.as_str()) else {
-                continue;
-            };
-            if self.statuses.get(name) != Some(&status) {
-                self.statuses.insert(name.clone(), status);
-                changed.push(self::status(app, name, &status));
-            }
-        }
+        let registry = app.registry();
+        let services = registry.names().filter_map(|name| {
+            let status = registry.status(name.as_str())?;
+            Some((name.to_string(), status))
+        });
+        let rooms = rooms(app).into_iter().filter_map(|room| {
+            let status = registry.room_status(&room)?;
+            Some((room.to_string(), status))
+        });
+        let all: BTreeMap<String, ServiceStatus> = services.chain(rooms).collect();
+        let is_new =
+            |(name, status): &(&String, &ServiceStatus)| self.statuses.get(*name) != Some(*status);
+        let changed = all.iter().filter(is_new);
+        let changed = changed.map(|(name, status)| self::status(app, name, status));
+        let changed = changed.collect();
+        self.statuses = all;
         changed
     }
 }
 
-/// The status of a service as an event.
-pub(crate) fn status<R: Runtime>(
-    app: &App<R>,
-    service: &ServiceName,
-    status: &ServiceStatus,
-) -> Event {
+/// All rooms that are there.
+pub(crate) fn rooms<R: Runtime>(app: &App<R>) -> Vec<Room> {
+    const ALL: Page<'_> = Page {
+        prefix: "",
+        after: None,
+        max: usize::MAX,
+    };
+    let registry = app.registry();
+    let kinds = registry.names().map(ServiceName::as_str);
+    let kinds = kinds.filter(|name| registry.has_rooms(name));
+    let rooms = kinds.flat_map(|kind| app.rooms(kind, &ALL));
+    rooms.map(|(room, _)| room).collect()
+}
+
+/// The status of a service or a room as an event.
+pub(crate) fn status<R: Runtime>(app: &App<R>, service: &str, status: &ServiceStatus) -> Event {
     let state = match status.state {
         State::Backoff { .. } => "backoff",
         State::Failed { .. } => "failed",
@@ -221,7 +269,7 @@ pub(crate) fn status<R: Runtime>(
         State::Stopping { .. } => "stopping",
     };
     Event::Status {
-        service: service.to_string(),
+        service: service.to_owned(),
         state,
         generation: status.generation.to_string(),
         clients: status.clients,
@@ -238,7 +286,7 @@ pub(crate) fn held<R: Runtime>(app: &App<R>, tasks: usize) -> Held {
     let registry = app.registry();
     let is_busy = |name: &&str| {
         registry
-            .status(name)
+            .kind_status(name)
             .is_some_and(|status| !status.is_idle())
     };
     let names = registry.names().map(ServiceName::as_str);
@@ -263,10 +311,13 @@ pub(crate) fn held<R: Runtime>(app: &App<R>, tasks: usize) -> Held {
         lost_not_taken: sessions.lost_not_taken,
         lost_unsent: sessions.lost_unsent,
         stale: sessions.stale,
+        excluded: sessions.excluded,
         pings: sessions.pings,
         pauses: sessions.pauses,
         sessions_open: counts.sessions_open,
         tasks,
         busy: names.filter(is_busy).map(str::to_owned).collect(),
+        rooms_open: registry.rooms_open() as u64,
+        rooms: rooms(app).iter().map(Room::to_string).collect(),
     }
 }

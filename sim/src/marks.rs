@@ -3,12 +3,13 @@
 use std::collections::{BTreeMap, BTreeSet};
 
 use crate::plan::{Action, Plan, Way};
+use crate::room_marks::RoomMarks;
 use crate::script::Start;
 use crate::trace::{Event, Held, Notice, Trace};
 use crate::wild::{Deed, Head, Wild};
 
 /// All marks there are.
-pub const ALL: [&str; 56] = [
+pub const ALL: [&str; 71] = [
     "abandoned upgrade or refused client",
     "bandwidth step with clients",
     "cause drained",
@@ -22,8 +23,12 @@ pub const ALL: [&str; 56] = [
     "cause slow_consumer",
     "cause stalled",
     "cause unwritable",
+    "client closed by its room",
+    "client of a relay served",
     "client served after a bounce",
     "client that waits for its rate",
+    "clients of two rooms at one instant",
+    "clients that the crash of an instance has left",
     "clock set back while timenow runs",
     "clock set forward while timenow runs",
     "close code that may not be sent",
@@ -35,16 +40,22 @@ pub const ALL: [&str; 56] = [
     "cut in one direction with clients",
     "drain while joining",
     "drain with a stalled client",
+    "drain with rooms",
     "flood of pings",
     "inbox full",
     "instance aborted after its grace",
+    "instance of a room aborted after its grace",
+    "join while a room lingers",
+    "join while a room stops",
     "join while stopping",
     "last client leaves as a first one comes",
     "latency step with clients",
     "loss and recovery of a slow consumer",
     "loss told in JSON",
+    "member left while its room starts again",
     "message at its limit",
     "message left out for a newer one",
+    "message of a room whose client has gone",
     "message of an instance that has ended left out",
     "message over its limit by one",
     "message past a stalled client",
@@ -56,6 +67,11 @@ pub const ALL: [&str; 56] = [
     "reset during a blocked write",
     "response never taken",
     "restart told in JSON",
+    "room crashed with clients there",
+    "room made",
+    "room made again after its end",
+    "room refused at its bound",
+    "room removed",
     "second attempt to connect that succeeds",
     "service that does not start",
     "service that starts slowly",
@@ -73,9 +89,12 @@ pub fn reached(plan: &Plan, trace: &Trace) -> BTreeSet<&'static str> {
         wild: plan.wild.as_ref(),
         ..Marks::default()
     };
+    let mut rooms = RoomMarks::default();
     for entry in trace.entries() {
         marks.now = entry.t;
         marks.take(&entry.event);
+        let of_rooms = rooms.take(entry.t, &entry.event);
+        marks.reached.extend(of_rooms);
     }
     marks.reached
 }
@@ -146,6 +165,7 @@ impl Marks<'_> {
                 // Most writes begin with a frame, and no other bytes of a response are these.
                 let is_compressed = matches!(data.first(), Some(0xc1 | 0xc2));
                 self.mark("compressed message", is_compressed);
+                self.mark("room refused at its bound", is_room_full(data));
             }
             Event::Told { notice, .. } => match notice {
                 Notice::Lagged { .. } => self.mark("loss told in JSON", true),
@@ -180,6 +200,7 @@ impl Marks<'_> {
             | Event::Panicked { .. }
             | Event::Read { .. }
             | Event::ReadEnd { .. }
+            | Event::Room { .. }
             | Event::Sent { .. }
             | Event::Served { .. }
             | Event::Shutdown { .. } => {}
@@ -407,4 +428,10 @@ impl Marks<'_> {
             self.reached.insert(mark);
         }
     }
+}
+
+/// Whether it is a response that refuses a client for a bound of rooms.
+fn is_room_full(data: &[u8]) -> bool {
+    let text = String::from_utf8_lossy(data);
+    text.starts_with("HTTP/1.1 503") && text.contains("rooms")
 }

@@ -14,6 +14,7 @@ use crate::client::{PATIENCE, RETRY};
 use crate::frames::{Frames, Seen, masked};
 use crate::net::{Dial, Wire};
 use crate::plan::{Script, Step};
+use crate::rooms::asked;
 use crate::speech::{Speech, deflated};
 use crate::trace::{Digest, Ending, Event, Recorder};
 use crate::wild::{Deed, Head, Offence};
@@ -132,7 +133,7 @@ fn opening(script: &Script) -> (Vec<u8>, Writes) {
         Some(_) | None => Speech::default(),
     };
     let head = |key| {
-        let service = &script.service;
+        let service = asked(&script.service, script.client);
         format!(
             "GET /ws/{service} HTTP/1.1\r\nHost: server\r\nConnection: Upgrade\r\n\
              Upgrade: websocket\r\nSec-WebSocket-Version: 13\r\n{key}{}\r\n",

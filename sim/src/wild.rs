@@ -9,6 +9,8 @@ use busline::limits::{
 };
 use serde::{Deserialize, Serialize};
 
+use crate::rooms::Rooms;
+
 /// The parts of a plan that a calm one leaves as they are.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 #[expect(missing_docs, reason = "named and documented as in busline's limits")]
@@ -51,6 +53,9 @@ pub struct Wild {
     pub drain_per_second: Option<u32>,
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub compress_bytes_min: Option<usize>,
+    /// The bounds of rooms, if there are kinds of rooms.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub rooms: Option<Rooms>,
 }
 
 /// How much one client may send.
@@ -264,7 +269,7 @@ impl Wild {
     pub(crate) fn limits(&self) -> Limits {
         let nonzero = |value| NonZeroUsize::new(value).unwrap_or(NonZeroUsize::MIN);
         let millis = Duration::from_millis;
-        Limits {
+        let limits = Limits {
             message_bytes: self.message_bytes,
             window: Window {
                 messages: nonzero(self.window_messages),
@@ -293,6 +298,10 @@ impl Wild {
                 Some(least) => Some(nonzero(least)),
             },
             ..Limits::default()
+        };
+        match self.rooms {
+            None => limits,
+            Some(rooms) => rooms.limit(limits),
         }
     }
 

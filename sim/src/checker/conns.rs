@@ -3,6 +3,7 @@
 use std::cell::OnceCell;
 use std::collections::BTreeMap;
 
+use super::wild::crashes;
 use crate::frames::{Frames, Seen};
 use crate::inbound;
 use crate::speech::Speech;
@@ -217,7 +218,17 @@ impl Conn<'_> {
 
     /// Whether it is for this service.
     pub(super) fn is_of(&self, service: &str) -> bool {
-        self.asked().head.contains(&format!("/ws/{service} "))
+        self.path() == Some(service)
+    }
+
+    /// Whether it is for a service or a room that crashes, dozes and overstays when it is told to.
+    pub(super) fn may_crash(&self) -> bool {
+        self.path().is_some_and(crashes)
+    }
+
+    fn path(&self) -> Option<&str> {
+        let (_, path) = self.asked().head.split_once("/ws/")?;
+        path.split([' ', '?']).next()
     }
 
     /// What was read.

@@ -1,7 +1,7 @@
 //! Deadlines: a connection that misses one is closed then, and no other is.
 
 use super::conns::Conn;
-use super::wild::CRASHES;
+use super::wild::crashes;
 use super::{Breach, Checker, History, Life};
 use crate::frames::Seen;
 use crate::inbound::inbound;
@@ -43,7 +43,7 @@ impl Checker for Deadlines {
         for (client, life) in &history.clients {
             if let Some((t, Some(SILENT))) = life.closed
                 && is_sound(history, &times, life)
-                && life.service != CRASHES
+                && !crashes(&life.service)
                 && life.leaving.is_none()
             {
                 return Err(Breach::new(
@@ -120,7 +120,7 @@ impl Times {
         let (t, _) = conn.closed().filter(|(_, code)| *code == Some(SILENT))?;
         // Clients of this service are closed so where it crashes, and any client's own code is
         // sent back.
-        if conn.is_of(CRASHES) || conn.has_closed() {
+        if conn.may_crash() || conn.has_closed() {
             return None;
         }
         let reads = conn.reads.iter().map(|(read, _)| *read);

@@ -115,7 +115,7 @@ fn paced(history: &History<'_>, drained: u64) -> Result<(), Breach> {
     if is_hurried || history.clients.values().any(is_own) {
         return Ok(());
     }
-    let is_prompt = |conn: &Conn<'_>| conn.blocks.is_empty() && !conn.is_of("script");
+    let is_prompt = |conn: &Conn<'_>| conn.blocks.is_empty() && !conn.may_crash();
     let mut told: Vec<u64> = Vec::new();
     for (_, conn) in history.conns().filter(|(_, conn)| is_prompt(conn)) {
         let at = conn

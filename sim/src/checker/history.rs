@@ -392,6 +392,7 @@ impl<'a> History<'a> {
             | Event::Panicked { .. }
             | Event::Read { .. }
             | Event::ReadEnd { .. }
+            | Event::Room { .. }
             | Event::Served { .. }
             | Event::Shutdown { .. }
             | Event::Status { .. }

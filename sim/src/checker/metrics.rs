@@ -165,7 +165,7 @@ impl Recount {
         };
         let exactly = |counter, counted, is| fact(counter, counted, is, is);
         let taken = held.messages_in.saturating_sub(held.lost_not_taken);
-        let sent = held.messages_out + held.lost_unsent + held.stale;
+        let sent = held.messages_out + held.lost_unsent + held.stale + held.excluded;
         [
             exactly("opened", held.opened, self.opened),
             exactly("closed", held.closed, self.closed),

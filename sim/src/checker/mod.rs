@@ -22,6 +22,7 @@ mod prompt;
 mod quiescence;
 mod rates;
 mod registry;
+mod rooms;
 mod timenow;
 pub mod wild;
 
@@ -42,6 +43,7 @@ pub use self::prompt::Prompt;
 pub use self::quiescence::Quiescence;
 pub use self::rates::Rates;
 pub use self::registry::Registry;
+pub use self::rooms::{Members, Relays, Told};
 pub use self::timenow::Timenow;
 
 /// A rule that a run keeps or breaks.
@@ -132,6 +134,7 @@ pub fn all() -> Vec<Box<dyn Checker>> {
         Box::new(Drain),
         Box::new(Echo),
         Box::new(Leases),
+        Box::new(Members),
         Box::new(Metrics),
         Box::new(Ping),
         Box::new(Pongs),
@@ -139,7 +142,9 @@ pub fn all() -> Vec<Box<dyn Checker>> {
         Box::new(Quiescence),
         Box::new(Rates),
         Box::new(Registry),
+        Box::new(Relays),
         Box::new(Timenow),
+        Box::new(Told),
         Box::new(wild::Closing),
         Box::new(wild::Conservation),
         Box::new(wild::Isolation),

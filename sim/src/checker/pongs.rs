@@ -47,7 +47,7 @@ impl Checker for Pongs {
 /// When the last ping was read of a connection that must answer it.
 fn last_ping(conn: &Conn<'_>) -> Option<u64> {
     // What `script` has not taken holds up what follows.
-    if conn.is_of("script") || !conn.is_upgraded() || !conn.blocks.is_empty() {
+    if conn.may_crash() || !conn.is_upgraded() || !conn.blocks.is_empty() {
         return None;
     }
     let asked = &conn.asked().bytes;

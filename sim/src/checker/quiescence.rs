@@ -74,6 +74,11 @@ pub(super) fn idle(held: &Held) -> Result<(), String> {
         ("bytes", held.bytes),
         ("sessions", held.sessions_open),
         ("tasks", held.tasks),
+        ("rooms", held.rooms.len()),
+        (
+            "shares of the rooms",
+            usize::try_from(held.rooms_open).unwrap_or(usize::MAX),
+        ),
     ];
     if let Some((what, count)) = left.iter().find(|(_, count)| *count > 0) {
         return Err(format!("{count} {what} are left"));

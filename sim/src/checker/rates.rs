@@ -135,7 +135,7 @@ impl Judged<'_, '_> {
     }
 
     fn closed(&self) -> Found {
-        if self.conn.is_of("script") {
+        if self.conn.may_crash() {
             // What it has not taken holds up what follows, which then comes all at once.
             return Ok(());
         }

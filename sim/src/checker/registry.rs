@@ -1,9 +1,10 @@
 //! The registry: a service runs exactly while it has clients, once at a time.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 
 use super::history::{History, lifecycle};
 use super::{Breach, Checker};
+use crate::rooms::is_room;
 use crate::trace::{Entry, Event};
 
 /// Of each service one instance at most is there at any time, each of the next generation, in rooms
@@ -17,12 +18,13 @@ impl Checker for Registry {
     }
 
     fn check(&self, history: &History<'_>) -> Result<(), Breach> {
+        let relays = relays(history);
         let mut logs = Logs::default();
         for entry in history.entries {
             if entry.event == Event::Started {
                 logs = Logs::default();
             }
-            let found = logs.take(entry).and_then(|()| status(entry));
+            let found = logs.take(entry, &relays).and_then(|()| status(entry));
             found.map_err(|text| Breach::new(entry.t, text))?;
         }
         Ok(())
@@ -40,14 +42,16 @@ struct Instances {
 }
 
 impl Logs {
-    fn take(&mut self, entry: &Entry) -> Result<(), String> {
+    fn take(&mut self, entry: &Entry, relays: &BTreeSet<&str>) -> Result<(), String> {
         let Some((service, message, generation)) = lifecycle(&entry.event) else {
             return Ok(());
         };
         let instances = self.0.entry(service.to_owned()).or_default();
         let found = match message {
+            // The generations of a room rise, but leave numbers out.
             "service started" => instances.start(generation, is_room(service)),
             "instance returned" | "instance ended" => instances.end(generation),
+            "service stopped" if relays.contains(kind(service)) => instances.end(generation),
             "service stopped" => instances.stopped(),
             _ => Ok(()),
         };
@@ -55,9 +59,28 @@ impl Logs {
     }
 }
 
-/// Whether the log's name is the channel of a room: its generations rise, but leave numbers out.
-fn is_room(service: &str) -> bool {
-    service.contains(':')
+/// The kind of a room, or the name of a service.
+fn kind(service: &str) -> &str {
+    service.split(':').next().unwrap_or(service)
+}
+
+/// The kinds of rooms of which no instance ever ended: a relay has none, and is started and stopped
+/// all the same.
+fn relays<'a>(history: &History<'a>) -> BTreeSet<&'a str> {
+    let all = history
+        .entries
+        .iter()
+        .filter_map(|entry| lifecycle(&entry.event));
+    let (mut rooms, mut others) = (BTreeSet::new(), BTreeSet::new());
+    for (service, message, _) in all {
+        if is_room(service) {
+            rooms.insert(kind(service));
+        }
+        if message.starts_with("instance ") {
+            others.insert(kind(service));
+        }
+    }
+    rooms.difference(&others).copied().collect()
 }
 
 impl Instances {

@@ -8,11 +8,16 @@
 use std::collections::BTreeSet;
 use std::panic::{AssertUnwindSafe, catch_unwind};
 
+mod client;
 mod executor;
+mod guests;
+mod halls;
 mod observers;
+mod offences;
 mod peer;
 mod pipe;
 mod plan;
+mod rooms;
 mod rules;
 mod services;
 mod shrink;
@@ -29,7 +34,7 @@ use crate::trace::{LogTap, Recorder, Trace};
 
 /// The hard situations that a batch of seeds must have reached, beside those of [`marks::ALL`] that
 /// the core has too.
-pub const MARKS: [&str; 30] = [
+pub const MARKS: [&str; 52] = [
     "cause drained",
     "cause failed",
     "cause lost",
@@ -39,23 +44,45 @@ pub const MARKS: [&str; 30] = [
     "cause slow_consumer",
     "cause stalled",
     "cause unwritable",
+    "client closed by its room",
+    "client of a failed room refused",
     "client of a failed service refused",
+    "client of a relay served",
+    "client over the limit of a room refused",
     "client over the limit refused",
+    "client refused a room by the drain",
+    "clients of two rooms at one instant",
+    "clients that the crash of an instance has left",
     "crash with clients waiting",
     "drain of clients that only talked",
+    "drain with rooms",
     "drain with sessions",
     "drain with something unread",
     "inbox full",
     "instance aborted after its grace",
     "instance dropped",
+    "instance of a room aborted after its grace",
+    "instance of a room dropped",
+    "join while a room lingers",
+    "join while a room stops",
     "join while lingering",
     "join while stopping",
     "jump of the clock",
     "loss told to an observer",
+    "member left while its room starts again",
     "message at hand at the end",
+    "message of a room whose client has gone",
     "message of an instance that has ended left out",
     "nothing was left of a drain",
     "reset during a blocked write",
+    "room crashed with clients there",
+    "room made",
+    "room made again after its end",
+    "room made again at the instant of its end",
+    "room over the limit of a subject refused",
+    "room over the limit of an address refused",
+    "room over the limit refused",
+    "room removed",
     "session dropped",
     "several clients of one instance",
     "window overrun",
@@ -105,8 +132,11 @@ fn judge(world: &mut World, trace: &Trace) -> Vec<Violation> {
     if world.violations.is_empty() {
         let outline = rules::outline(world);
         let history = History::new(&outline, trace);
-        let checkers: [Box<dyn Checker>; 7] = [
+        let checkers: [Box<dyn Checker>; 10] = [
+            Box::new(checker::Members),
             Box::new(checker::Registry),
+            Box::new(checker::Relays),
+            Box::new(checker::Told),
             Box::new(wild::Closing),
             Box::new(wild::Conservation),
             Box::new(wild::Isolation),

@@ -6,6 +6,7 @@ use busline::Limits;
 use serde::{Deserialize, Serialize};
 
 use super::executor::Order;
+use super::guests::invite;
 use super::services::{SCRIPT, SERVICES};
 use crate::rng::Rng;
 use crate::swarm;
@@ -44,6 +45,17 @@ pub enum Step {
     Drain,
     /// A client's session is dropped, as the shell drops it.
     Drop { client: u32 },
+    /// A client connects to the room of this path; a number connects once.
+    Enter {
+        client: u32,
+        room: String,
+        /// The last part of its address.
+        address: u8,
+        /// Its subject; 0 of a client without.
+        subject: u8,
+    },
+    /// The task of the instance of a room is dropped.
+    Evict { room: String },
     /// A client sends a text in fragments, with a ping between each two.
     Fragments {
         client: u32,
@@ -111,8 +123,9 @@ impl Plan {
             draft.step();
         }
         draft.end();
+        let is_apart = draft.mood.is_gentle() || draft.mood.services == [SCRIPT];
         let mut rng = draft.rng;
-        Self {
+        let mut plan = Self {
             seed,
             order: *rng.pick(&[
                 Order::Random,
@@ -124,7 +137,12 @@ impl Plan {
             answers_timeout_ms: *rng.pick(&[300, FOR_EVER_MS, FOR_EVER_MS]),
             wild,
             steps: draft.steps,
+        };
+        // Rules of their own are for plans in which clients only talk, and for clients of `script`.
+        if !is_apart {
+            invite(&mut plan);
         }
+        plan
     }
 
     pub(crate) fn limits(&self) -> Limits {

@@ -4,20 +4,24 @@ use std::collections::{BTreeMap, BTreeSet};
 use std::time::Duration;
 
 use busline::app::App;
-use busline::bus::{ClientId, MessageBus};
+use busline::bus::MessageBus;
 use busline::registry::{ServiceStatus, State};
 use busline::session::{Admission, Cause, Session};
 use futures::FutureExt;
 
-use super::executor::{Executor, Number};
+pub(crate) use super::client::Client;
+use super::client::Conduct;
+use super::executor::Executor;
 use super::observers::Observers;
+use super::offences;
 use super::peer::{HEAD, Peer};
 use super::pipe::{Pipe, Shape};
 use super::plan::{Plan, Step};
+use super::rooms::{Maker, Rooms};
 use super::rules::{self, Found};
 use super::services::{Bodies, SCRIPT, SERVICES, register};
 use crate::checker::{Breach, Violation};
-use crate::frames::masked;
+use crate::hall::hall;
 use crate::host;
 use crate::rng::Rng;
 use crate::shared::Shared;
@@ -36,6 +40,7 @@ pub(crate) struct World {
     pub(crate) bodies: Vec<Bodies>,
     pub(crate) clients: BTreeMap<u32, Client>,
     pub(crate) observers: Observers,
+    pub(crate) rooms: Rooms,
     pub(crate) lives: rules::Lives,
     statuses: BTreeMap<&'static str, ServiceStatus>,
     /// Messages that the plan has published.
@@ -47,47 +52,6 @@ pub(crate) struct World {
     pub(crate) killed: bool,
     pub(crate) violations: Vec<Violation>,
     pub(crate) marks: BTreeSet<&'static str>,
-}
-
-/// A client that was admitted.
-pub(crate) struct Client {
-    pub(crate) service: &'static str,
-    pub(crate) id: ClientId,
-    pub(crate) peer: Peer,
-    pub(crate) task: Number,
-    /// The oldest generation that serves it.
-    pub(crate) since: u64,
-    /// The cause for which its session ended; that of one that was dropped is not known.
-    pub(crate) ended: Shared<Option<Option<Cause>>>,
-    pub(crate) conduct: Conduct,
-    /// Texts that it had sent when the core was told to stop.
-    pub(crate) sent_before_drain: usize,
-    /// Whether the rules have seen its end.
-    is_judged: bool,
-}
-
-/// What a client has done that may cost it something.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
-pub(crate) struct Conduct {
-    /// It broke off: it ended its side, or reset the connection.
-    pub(crate) broke: bool,
-    /// It says nothing any more, since this time.
-    pub(crate) deaf_since: Option<Duration>,
-    pub(crate) left: bool,
-    pub(crate) offended: Option<Offence>,
-    /// It did not always read.
-    pub(crate) stopped: bool,
-}
-
-impl Client {
-    pub(crate) fn is_ended(&self) -> bool {
-        self.ended.with(|ended| ended.is_some())
-    }
-
-    /// Whether it is to be served: connected, talking, reading and not told to go.
-    pub(crate) fn is_sound(&self) -> bool {
-        !self.is_ended() && self.peer.is_talking() && self.peer.is_reading()
-    }
 }
 
 impl World {
@@ -127,8 +91,17 @@ impl World {
             .limits(plan.limits())
             .lifecycle(plan.wild.lifecycle())
             .slow_consumer(plan.wild.slow_consumer());
+        let rooms = Rooms::default();
+        let around = rooms.halls.around(&rt, &recorder);
+        let builder = match plan.wild.rooms {
+            None => builder,
+            Some(bounds) => bounds
+                .register(builder, &plan.wild, move |ctx| hall(ctx, around.clone()))
+                .expect("the names are valid and different"),
+        };
         let app = register(builder, &rt, &bodies);
         Self {
+            rooms,
             observers: Observers::new(plan.limits().window),
             lives: rules::Lives::new(plan.wild.lifecycle()),
             plan: plan.clone(),
@@ -190,6 +163,13 @@ impl World {
             }
             Step::Drain => self.drain(),
             Step::Drop { client } => self.drop_session(client),
+            Step::Enter {
+                client,
+                room,
+                address,
+                subject,
+            } => self.enter(client, &room, Maker { address, subject }),
+            Step::Evict { room } => self.evict(&room),
             Step::Fragments {
                 client,
                 text,
@@ -225,7 +205,10 @@ impl World {
                     client.peer.read(Some(bytes));
                 }
             }),
-            Step::Text { client, text } => self.with(client, |client| client.peer.text(&text)),
+            Step::Text { client, text } => {
+                self.note_line(client, &text);
+                self.with(client, |client| client.peer.text(&text));
+            }
             Step::Unwatch { observer } => self.observers.unwatch(observer),
             Step::Watch { observer, topic } => {
                 let found = self.observers.watch(self.app.bus(), observer, topic);
@@ -267,7 +250,7 @@ impl World {
         self.open(client, service, admission, since);
     }
 
-    fn open(
+    pub(super) fn open(
         &mut self,
         client: u32,
         service: &'static str,
@@ -286,13 +269,15 @@ impl World {
             data: HEAD.into(),
         });
         let peer = Peer::new(client, pipe.clone(), self.recorder.clone());
-        let id = admission.client();
+        let (id, room) = (admission.client(), admission.room().clone());
+        let of = room.clone();
         let session = Session::new(admission, pipe.socket(client, &self.recorder));
         let ended = Shared::<Option<Option<Cause>>>::default();
         let told = ended.clone();
         let task = async move {
             let cause = session.await;
             // As the shell says it.
+            let service = of.to_string();
             tracing::debug!(target: "busline::core", client, service, %cause, "session closed");
             told.with(|told| *told = Some(Some(cause)));
         };
@@ -302,6 +287,7 @@ impl World {
             client,
             Client {
                 service,
+                room,
                 id,
                 peer,
                 task,
@@ -336,8 +322,7 @@ impl World {
 
     fn offend(&mut self, client: u32, offence: Offence) {
         let limit = self.plan.wild.message_bytes;
-        let bytes = OFFENCES.iter().find(|(of, _)| *of == offence);
-        let Some((_, bytes)) = bytes else {
+        let Some(bytes) = offences::bytes(offence, limit) else {
             return;
         };
         let Some(of) = self.clients.get_mut(&client) else {
@@ -347,7 +332,7 @@ impl World {
             let deed = Deed::Offend { offence };
             self.recorder.record(Event::Did { client, deed });
             of.conduct.offended = Some(offence);
-            of.peer.offend(&bytes(limit));
+            of.peer.offend(&bytes);
         }
     }
 
@@ -455,7 +440,8 @@ impl World {
                 continue;
             }
             if let Some(name) = self.app.registry().name(service) {
-                self.recorder.record(host::status(&self.app, name, &status));
+                let status = host::status(&self.app, name.as_str(), &status);
+                self.recorder.record(status);
             }
             let now = self.rt.time();
             let found = self
@@ -463,6 +449,7 @@ impl World {
                 .take(service, now, &status, self.drained.is_some());
             self.judge("lifecycle", found);
         }
+        self.look_at_rooms();
         self.look_at_ends();
     }
 
@@ -497,7 +484,7 @@ impl World {
 }
 
 /// The oldest generation that serves who joins in this state.
-fn next_to_serve(status: &ServiceStatus) -> u64 {
+pub(super) fn next_to_serve(status: &ServiceStatus) -> u64 {
     let last: u64 = status.generation.to_string().parse().unwrap_or(0);
     match status.state {
         State::Running | State::Lingering { .. } => last,
@@ -506,19 +493,3 @@ fn next_to_serve(status: &ServiceStatus) -> u64 {
         }
     }
 }
-
-/// The bytes of an offence, for a limit of the length of a message.
-type Bytes = fn(usize) -> Vec<u8>;
-
-const OFFENCES: [(Offence, Bytes); 8] = [
-    (Offence::BadCloseCode, |_| {
-        masked(0x88, &1005_u16.to_be_bytes())
-    }),
-    (Offence::BadUtf8, |_| masked(0x81, b"\xff")),
-    (Offence::FragmentedPing, |_| masked(0x09, b"")),
-    (Offence::LoneContinuation, |_| masked(0x80, b"of nothing")),
-    (Offence::LongPing, |_| masked(0x89, &[7; 126])),
-    (Offence::ReservedOpcode, |_| masked(0x83, b"")),
-    (Offence::TooLong, |limit| masked(0x82, &vec![7; limit + 1])),
-    (Offence::Unmasked, |_| vec![0x81, 1, b'x']),
-];

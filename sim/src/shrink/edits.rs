@@ -110,8 +110,8 @@ pub(crate) fn client_of(action: &impl Serialize) -> Option<u64> {
 
 /// The fields that have a size.
 pub(crate) fn fields(action: &impl Serialize) -> Vec<String> {
-    const NAMES: [&str; 9] = [
-        "do", "deed", "offence", "client", "service", "zone", "code", "observer", "topic",
+    const NAMES: [&str; 10] = [
+        "do", "deed", "offence", "client", "service", "room", "zone", "code", "observer", "topic",
     ];
     let has_size = |name: &String| !NAMES.contains(&name.as_str());
     map(action)

@@ -8,6 +8,7 @@ use crate::wild::{Inbound, Lengths, Pace, Tcp, Wild};
 mod faults;
 pub mod guided;
 mod life;
+mod rooms;
 
 use self::faults::faults;
 use self::life::{Mood, life};
@@ -123,13 +124,15 @@ fn assemble(seed: u64, mut rng: Rng, wild: Wild, (clients, phases): (u32, &Phase
     }
     // Stable, so that what a client does in one millisecond keeps its order.
     actions.sort_by_key(|timed| timed.at_ms);
-    Plan {
+    let mut plan = Plan {
         seed,
         network,
         actions,
         end_ms: healed.max(drain) + phases.end,
         wild: Some(wild),
-    }
+    };
+    rooms::invite(&mut plan);
+    plan
 }
 
 fn at(at_ms: u64, action: Action) -> Timed {
@@ -177,6 +180,7 @@ pub(crate) fn settings(rng: &mut Rng, healed_ms: u64) -> Wild {
         keeps_latest: false,
         drain_per_second: None,
         compress_bytes_min: None,
+        rooms: None,
     }
 }
 

@@ -5,6 +5,7 @@ use std::collections::BTreeMap;
 use serde::Serialize;
 
 use super::Bytes;
+use super::room::Seen;
 use crate::plan::Action;
 pub use crate::speech::Notice;
 use crate::wild::Deed;
@@ -151,6 +152,16 @@ pub enum Event {
         /// Why not.
         reason: String,
     },
+    /// An instance of a room saw or did something.
+    Room {
+        /// The name of the room.
+        room: String,
+        /// Of which generation it is.
+        generation: u64,
+        /// What.
+        #[serde(flatten)]
+        seen: Seen,
+    },
     /// A client sent a text.
     Sent {
         /// Which client.
@@ -270,6 +281,9 @@ pub struct Held {
     pub lost_not_taken: u64,
     pub lost_unsent: u64,
     pub stale: u64,
+    /// Messages that were for all but the client that read them, and ends of its session.
+    #[serde(skip_serializing_if = "is_none")]
+    pub excluded: u64,
     pub pings: u64,
     /// Times a client was not read because it had sent what it may.
     #[serde(skip_serializing_if = "is_none")]
@@ -277,8 +291,14 @@ pub struct Held {
     pub sessions_open: usize,
     /// Tasks of the product that have not ended.
     pub tasks: usize,
-    /// Services that are not idle.
+    /// Services and kinds of rooms that are not idle.
     pub busy: Vec<String>,
+    /// Rooms that count against a bound.
+    #[serde(skip_serializing_if = "is_none")]
+    pub rooms_open: u64,
+    /// Rooms that are there.
+    #[serde(skip_serializing_if = "Vec::is_empty")]
+    pub rooms: Vec<String>,
 }
 
 #[expect(clippy::trivially_copy_pass_by_ref, reason = "serde passes references")]

@@ -11,12 +11,14 @@ mod diff;
 mod event;
 mod fnv;
 mod log;
+mod room;
 
 pub use self::bytes::Bytes;
 pub use self::diff::{Difference, diff, diff_lines};
 pub use self::event::{Ending, Event, Finish, Held, Notice, Operation};
 pub use self::fnv::{Digest, Fnv};
 pub(crate) use self::log::LogTap;
+pub use self::room::{Seen, To};
 use crate::rt::wall_at;
 use crate::shared::Shared;
 

@@ -2,13 +2,16 @@
 
 use std::collections::BTreeMap;
 
-use crate::checker::{Breach, Checker, History, Scope};
+use crate::checker::{Breach, Checker, History, Life, Scope};
+use crate::hall::SHUT;
+use crate::rooms::{HALL, is_of};
 use crate::trace::Event;
 use crate::wild::{Deed, is_legal_code};
 
 /// A client is closed with its own code, with that of a rule it has broken, with 1001 after the
 /// drain, with 1008 where it may send no more or sends a message too slowly, with 1013 where it or
-/// its service is slow, or with 1011 where its service crashed or a client has answered no ping.
+/// its service is slow, with 4000 where its room was asked for it, or with 1011 where its service
+/// crashed or a client has answered no ping.
 /// Which client may be closed with 1008 or 1011, `arriving`, `rates` and `deadlines` say more
 /// exactly.
 pub struct Closing;
@@ -72,8 +75,9 @@ impl Checker for Closing {
             let is_right = match code {
                 Some(1001) => history.drained.is_some_and(|drained| drained <= t),
                 Some(1008) => is_late || inbound.is_some_and(|inbound| inbound.closes),
-                Some(1011) => silent > 0 || life.service == super::CRASHES,
+                Some(1011) => silent > 0 || super::crashes(&life.service),
                 Some(1013) => history.is_slow(),
+                Some(SHUT) => asked_to_go(life),
                 _ => false,
             };
             if !is_own && !is_earned && !is_right {
@@ -85,4 +89,10 @@ impl Checker for Closing {
         }
         Ok(())
     }
+}
+
+/// Whether the client has told its room to close it.
+fn asked_to_go(life: &Life) -> bool {
+    let mut sent = life.sent.iter();
+    is_of(HALL, &life.service) && sent.any(|said| said.text.starts_with("shut "))
 }

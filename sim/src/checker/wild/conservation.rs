@@ -51,5 +51,5 @@ impl Checker for Conservation {
 }
 
 fn sent_or_lost(held: &Held) -> u64 {
-    held.messages_out + held.lost_unsent + held.stale
+    held.messages_out + held.lost_unsent + held.stale + held.excluded
 }

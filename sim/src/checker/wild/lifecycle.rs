@@ -4,8 +4,9 @@ use std::collections::BTreeMap;
 
 use busline::limits::LifecyclePolicy;
 
-use super::CRASHES;
+use super::crashes;
 use crate::checker::{Breach, Checker, History, Scope};
+use crate::rooms::is_room;
 use crate::trace::{Event, micros};
 
 /// A service lingers as long as it is to; an instance that is told to stop returns, or is gone with
@@ -110,8 +111,14 @@ impl Life {
                 };
                 return found;
             }
-            "service stopped" if now.drains => {}
-            "service stopped" => return self.rested(policy, now),
+            "service stopped" => {
+                let found = self.rested(policy, now);
+                // A room is gone, and with it the memory of its crashes.
+                if is_room(service) {
+                    *self = Self::default();
+                }
+                return if now.drains { Ok(()) } else { found };
+            }
             _ if message.starts_with("service crashed") => {
                 self.backs_off = Some(now.t);
                 return self.crash(policy, now.t, false);
@@ -131,7 +138,7 @@ impl Life {
         let Some(stops) = self.stops.take() else {
             return Ok(());
         };
-        let most = if service == CRASHES {
+        let most = if crashes(service) {
             micros(policy.stop_grace)
         } else {
             0

@@ -1,6 +1,6 @@
 //! Liveness: when the faults are over, new clients are served.
 
-use super::CRASHES;
+use super::crashes;
 use crate::checker::{Breach, Checker, History, Scope};
 use crate::swarm::PROBES;
 use crate::trace::Event;
@@ -35,7 +35,7 @@ impl Checker for Liveness {
         let connects = wild.served_ms * 400 + history.slack + busy;
         for (client, life) in history.clients.range(PROBES..) {
             let service = &life.service;
-            if service == CRASHES || history.is_hurt(life) {
+            if crashes(service) || history.is_hurt(life) {
                 continue;
             }
             let by = life.connecting + connects;

@@ -20,5 +20,12 @@ pub use self::order::Order;
 pub use self::protocol::Protocol;
 pub use self::rest::Rest;
 
+use crate::rooms::{HALL, is_of};
+
 /// The service that crashes when it is told to.
-pub(super) const CRASHES: &str = "script";
+const CRASHES: &str = "script";
+
+/// Whether it is that service, or a room whose instance does.
+pub(super) fn crashes(service: &str) -> bool {
+    service == CRASHES || is_of(HALL, service)
+}

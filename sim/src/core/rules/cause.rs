@@ -7,6 +7,7 @@ use busline::session::{Cause, Keepalive};
 use super::Found;
 use crate::core::services::SCRIPT;
 use crate::core::world::{Client, World};
+use crate::rooms::HALL;
 
 /// The end of this client's session has the cause it names, and no deadline was early.
 pub(crate) fn cause(world: &mut World, number: u32) -> Found {
@@ -44,9 +45,10 @@ fn is_earned(world: &World, client: &Client, cause: &Cause) -> bool {
         | Cause::RateExceeded
         | Cause::Shed => false,
         Cause::Drained => world.drained.is_some(),
-        Cause::Failed => client.service == SCRIPT,
-        // No service of these plans closes a client, and none is a relay.
-        Cause::Closed(_) | Cause::NotAllowed | Cause::Unfit(_) => false,
+        Cause::Failed => crashes(client),
+        Cause::Closed(_) => client.service == HALL && asked_to_go(client),
+        // The relay takes every message.
+        Cause::NotAllowed | Cause::Unfit(_) => false,
         Cause::Lost(_) => conduct.broke,
         Cause::PeerClosed(_) => conduct.left,
         Cause::Protocol(_) => conduct.offended.is_some(),
@@ -66,11 +68,22 @@ fn is_earned(world: &World, client: &Client, cause: &Cause) -> bool {
             // After a pause of the whole machine everything is overdue.
             let jumped = world.jumped.is_some();
             let holds = world.plan.keeps_answers() && conduct.stopped;
-            client.service == SCRIPT || jumped || (client.service == "echo" && holds)
+            crashes(client) || jumped || (client.service == "echo" && holds)
         }
         Cause::Unwritable => {
             let stuck = client.peer.pipe.stuck_since();
             stuck.is_some_and(|since| is_over(since, limits.write_timeout))
         }
     }
+}
+
+/// Whether the client's service may crash, doze and overstay.
+fn crashes(client: &Client) -> bool {
+    client.service == SCRIPT || client.service == HALL
+}
+
+/// Whether the client has told its room to close it.
+fn asked_to_go(client: &Client) -> bool {
+    let is_it = |text: &String| text.starts_with("shut ");
+    client.peer.talk(|sent, _| sent.iter().any(is_it))
 }

@@ -7,6 +7,7 @@ use busline::session::Keepalive;
 use super::Found;
 use crate::core::services::SCRIPT;
 use crate::core::world::{Client, World};
+use crate::rooms::HALL;
 
 /// A socket that takes nothing, a peer that says nothing and a client that was told to go are gone
 /// in time.
@@ -33,7 +34,7 @@ fn one(world: &World, client: &Client) -> Found {
         ));
     }
     if let Some(deaf) = client.conduct.deaf_since
-        && client.service != SCRIPT
+        && ![SCRIPT, HALL].contains(&client.service)
         && is_over(deaf, Keepalive::longest_silence(limits.keepalive))
     {
         return Err(format!("is silent since {deaf:?} and is there"));

@@ -9,6 +9,7 @@ use crate::core::services::{SCRIPT, SERVICES};
 use crate::core::world::World;
 use crate::host;
 use crate::plan::{Network, Plan};
+use crate::rooms::KINDS;
 use crate::trace::{Event, Held};
 
 /// A drain ends when the last session and the last instance have, and within their deadlines.
@@ -17,8 +18,9 @@ pub(crate) fn drain(world: &mut World) -> Found {
         return Ok(());
     };
     let sessions = world.app.sessions_open();
-    let busy = SERVICES.iter().filter(|service| {
-        let status = world.app.registry().status(service);
+    let registry = world.app.registry();
+    let busy = SERVICES.iter().chain(&KINDS).filter(|service| {
+        let status = registry.kind_status(service);
         status.is_some_and(|status| !status.is_idle())
     });
     let busy = busy.count();
@@ -66,6 +68,12 @@ pub(crate) fn at_end(world: &mut World) -> Found {
         return Err("the drain is not over".to_owned());
     }
     nothing_runs(world)?;
+    if held.rooms_open > 0 || !held.rooms.is_empty() {
+        return Err(format!(
+            "{} rooms count, and {:?} are left",
+            held.rooms_open, held.rooms
+        ));
+    }
     taken(world, &held)?;
     received(world, &held)?;
     stale(world)?;
@@ -150,6 +158,8 @@ fn gentle(world: &mut World, held: &Held) -> Found {
         | Step::Text { .. } => true,
         Step::Deafen { .. }
         | Step::Drop { .. }
+        | Step::Enter { .. }
+        | Step::Evict { .. }
         | Step::HalfClose { .. }
         | Step::Jump { .. }
         | Step::Kill

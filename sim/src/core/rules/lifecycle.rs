@@ -14,7 +14,7 @@ use crate::core::world::World;
 /// The lives of all services.
 pub(crate) struct Lives {
     policy: LifecyclePolicy,
-    lives: BTreeMap<&'static str, Life>,
+    lives: BTreeMap<String, Life>,
 }
 
 #[derive(Default)]
@@ -36,12 +36,12 @@ impl Lives {
     /// A service has another status than before.
     pub(crate) fn take(
         &mut self,
-        service: &'static str,
+        service: &str,
         now: Duration,
         status: &ServiceStatus,
         is_draining: bool,
     ) -> Found {
-        let life = self.lives.entry(service).or_default();
+        let life = self.lives.entry(service.to_owned()).or_default();
         let Some((since, last)) = life.last else {
             life.last = Some((now, *status));
             life.started = now;
@@ -69,6 +69,41 @@ impl Lives {
         }
         life.last = Some((if is_same { since } else { now }, *status));
         Ok(())
+    }
+
+    /// A room is gone, and with it the memory of its crashes.
+    pub(crate) fn gone(&mut self, room: &str, now: Duration, is_draining: bool) -> Found {
+        let Some((since, last)) = self.lives.remove(room).and_then(|life| life.last) else {
+            return Ok(());
+        };
+        let stay = now.saturating_sub(since);
+        left(
+            &self.policy,
+            last.state,
+            State::Stopped,
+            (stay, is_draining),
+        )
+        .map_err(|text| format!("{room} {text} after {stay:?} {:?}", last.state))
+    }
+
+    /// How long the service or the room is what it is.
+    pub(crate) fn stay(&self, service: &str, now: Duration) -> Option<Duration> {
+        let (since, _) = self.lives.get(service)?.last?;
+        Some(now.saturating_sub(since))
+    }
+}
+
+/// How long a state may last at most; an instance that is prompt returns at once when it is told to
+/// stop. `None` of a state without an end.
+pub(super) fn longest(lives: &Lives, state: State, is_prompt: bool) -> Option<Duration> {
+    let policy = &lives.policy;
+    match state {
+        State::Backoff { .. } => Some(policy.backoff_max),
+        State::Failed { .. } => Some(policy.cooldown),
+        State::Lingering { .. } => Some(policy.linger),
+        State::Stopping { .. } if is_prompt => Some(Duration::ZERO),
+        State::Stopping { .. } => Some(policy.stop_grace),
+        State::Running | State::Stopped => None,
     }
 }
 
@@ -144,26 +179,17 @@ pub(crate) fn at_rest(world: &mut World) -> Found {
 
 /// No state lasts longer than it may.
 fn overdue(world: &World, service: &str) -> Found {
-    let policy = &world.lives.policy;
     let life = world.lives.lives.get(service);
     let Some((since, status)) = life.and_then(|life| life.last) else {
         return Ok(());
     };
     let stay = world.rt.time().saturating_sub(since);
-    let limit = match status.state {
-        State::Backoff { .. } => policy.backoff_max,
-        State::Failed { .. } => policy.cooldown,
-        State::Lingering { .. } => policy.linger,
-        // The others return at once.
-        State::Stopping { .. } if service != SCRIPT => Duration::ZERO,
-        State::Stopping { .. } if !world.bodies(service).is_busy() => Duration::ZERO,
-        State::Stopping { .. } => policy.stop_grace,
-        State::Running | State::Stopped => return Ok(()),
-    };
-    if stay >= limit {
-        return Err(format!("is {:?} for {stay:?}", status.state));
+    // The others return at once.
+    let is_prompt = service != SCRIPT || !world.bodies(service).is_busy();
+    match longest(&world.lives, status.state, is_prompt) {
+        Some(limit) if stay >= limit => Err(format!("is {:?} for {stay:?}", status.state)),
+        Some(_) | None => Ok(()),
     }
-    Ok(())
 }
 
 /// An instance is there if the service says so.

@@ -9,6 +9,7 @@ mod cause;
 mod deadlines;
 mod end;
 mod lifecycle;
+mod rooms;
 mod served;
 
 pub(crate) use self::admission::admission;
@@ -16,6 +17,7 @@ pub(crate) use self::answered::answered;
 pub(crate) use self::cause::cause;
 pub(crate) use self::end::{at_end, outline};
 pub(crate) use self::lifecycle::Lives;
+pub(crate) use self::rooms::{Asked, admission_to_room, key};
 
 use super::world::World;
 
@@ -23,11 +25,12 @@ use super::world::World;
 pub(crate) type Found = Result<(), String>;
 
 /// What must be true whenever no task is ready.
-pub(crate) fn at_rest(world: &mut World) -> [(&'static str, Found); 4] {
+pub(crate) fn at_rest(world: &mut World) -> [(&'static str, Found); 5] {
     [
         ("served", served::served(world)),
         ("deadlines", deadlines::deadlines(world)),
         ("lifecycle", lifecycle::at_rest(world)),
+        ("rooms", rooms::at_rest(world)),
         ("drain", end::drain(world)),
     ]
 }

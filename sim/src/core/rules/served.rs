@@ -62,7 +62,7 @@ fn outbox(world: &World, service: &str) -> Found {
 }
 
 /// A client of an instance that takes every message.
-fn one(world: &World, client: &Client) -> Found {
+pub(super) fn one(world: &World, client: &Client) -> Found {
     if client.is_ended() || !client.peer.is_reading() {
         return Ok(());
     }
@@ -81,9 +81,8 @@ fn one(world: &World, client: &Client) -> Found {
     if client.peer.awaits_pong() {
         return Err("waits for a pong".to_owned());
     }
-    let name = world.app.registry().name(client.service);
-    let own = |name| Topic::from_service_to_client(name, client.id);
-    let waiting = name.map_or(0, |name| pending(world, &own(name)));
+    let own = Topic::from_service_to_client(client.room.clone(), client.id);
+    let waiting = pending(world, &own);
     if waiting > 0 {
         return Err(format!("waits for {waiting} answers"));
     }

@@ -59,6 +59,14 @@ pub(super) fn told(entry: &Entry) -> Option<Told> {
         Event::Did { client: c, deed } => (client(c), brief(&format!("does {deed:?}"))),
         Event::Ended { client: c, ending } => (client(c), ended(*ending).to_owned()),
         Event::Finished { client: c, finish } => (client(c), brief(&format!("ends: {finish:?}"))),
+        Event::Room {
+            room,
+            generation,
+            seen,
+        } => (
+            room.clone(),
+            brief(&format!("generation {generation} saw {seen:?}")),
+        ),
         Event::Noted { client: c, text } => (client(c), format!("notes `{}`", brief(text))),
         Event::Panicked { text } => ("server".to_owned(), format!("a task panicked: {text}")),
         Event::Status {
