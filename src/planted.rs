@@ -102,6 +102,36 @@ bugs! {
     /// An instance that is to stop does not read the messages left in its inbox.
     InboxLeftUnread,
 
+    // Of rooms and their members.
+    /// A room that is over stays among those of its kind.
+    RoomKept,
+    /// A room is over with its instance, although a client has come while that stopped.
+    RoomTakenFromJoined,
+    /// A room that is over keeps its share of the bounds.
+    RoomPermitKept,
+    /// A room more than the limit is made.
+    RoomTooMany,
+    /// The generations of a key begin anew with a new room.
+    GenerationRestarted,
+    /// All rooms of a kind have one inbox.
+    InboxShared,
+    /// A client joins a room without being told to its instance.
+    JoinNotTold,
+    /// A client's join is told twice.
+    JoinToldTwice,
+    /// A client's join is told after its first message.
+    JoinToldLate,
+    /// A client's leave is not told.
+    LeaveNotTold,
+    /// A client's leave is told before its last messages.
+    LeaveToldEarly,
+    /// An instance that stops is told of a client that the next one serves.
+    NextToldToPresent,
+    /// A message to all but one client reaches that client.
+    ExceptReached,
+    /// A message to one client overtakes those to all that were said before.
+    DirectOvertakes,
+
     // Of the drain and the permits.
     /// A drain lets clients join.
     DrainAdmits,
@@ -239,6 +269,15 @@ pub(crate) fn one_short(bug: Bug, taken: usize, whole: usize) -> usize {
     } else {
         taken
     }
+}
+
+/// Returns the value, or with the bug keeps it for ever.
+pub(crate) fn kept<T>(bug: Bug, value: Option<T>) -> Option<T> {
+    if is(bug) {
+        std::mem::forget(value);
+        return None;
+    }
+    value
 }
 
 /// Whether the bug is planted and the count is not 0.

@@ -164,13 +164,20 @@ impl<R: Runtime> Entry<R> {
         let policy = StdArc::clone(&kind.policy);
         let lifecycle = Lifecycle::new(policy, kind.rt.random()).after(last);
         Self {
-            inbox: Topic::from_ws_to_service(&room),
+            inbox: Self::inbox(kind, &room),
             room,
             kind: Arc::clone(kind),
             changes: AtomicU64::new(1),
             members: kind.has_members.then(Arc::default),
             slot: Mutex::new(Slot::new(lifecycle, permit)),
         }
+    }
+
+    fn inbox(kind: &Kind<R>, room: &Room) -> Topic {
+        if planted::is(Bug::InboxShared) {
+            return Topic::from_ws_to_service(&kind.name);
+        }
+        Topic::from_ws_to_service(room)
     }
 
     /// A version number, which changes before the watchers are woken.
@@ -245,7 +252,9 @@ impl<R: Runtime> Entry<R> {
         drop(slot);
         after.log_change(&before, &this.room, now);
         if is_over {
-            this.kind.forget(this);
+            if !planted::is(Bug::RoomKept) {
+                this.kind.forget(this);
+            }
             // Before the wakes: a task that waits for the end of the room finds its permit
             // returned.
             drop(afterwards.over.take());
@@ -282,6 +291,7 @@ impl<R: Runtime> Entry<R> {
     fn enter(&self, slot: &Slot, client: Option<&Client>) -> Option<Waker> {
         let (members, client) = (self.members.as_ref()?, client?);
         let stops = matches!(slot.lifecycle.state(), State::Stopping { .. });
+        let stops = stops && !planted::is(Bug::NextToldToPresent);
         let at = (!stops).then(|| self.position());
         members.join(client.clone(), at)
     }
@@ -293,9 +303,11 @@ impl<R: Runtime> Entry<R> {
 
     /// Notes that a room without clients and without an instance is over; a service never is.
     fn end(&self, slot: &mut Slot, afterwards: &mut Afterwards) -> bool {
-        slot.is_gone = self.kind.has_rooms() && slot.lifecycle.is_over();
+        let is_over = slot.lifecycle.is_over()
+            || planted::is(Bug::RoomTakenFromJoined) && !slot.lifecycle.has_instance();
+        slot.is_gone = self.kind.has_rooms() && is_over;
         if slot.is_gone {
-            afterwards.over = slot.permit.take();
+            afterwards.over = planted::kept(Bug::RoomPermitKept, slot.permit.take());
         }
         slot.is_gone
     }

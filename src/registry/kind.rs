@@ -21,6 +21,7 @@ use crate::admission::permits::{Permit, Permits};
 use crate::bus::{Client, Generation, MessageBus, Room, ServiceName};
 use crate::client::peer::Peer;
 use crate::limits::LifecyclePolicy;
+use crate::planted::{self, Bug};
 use crate::rt::Runtime;
 use crate::service::Service;
 use crate::sync::{Arc, AtomicU64, Mutex, Ordering};
@@ -226,7 +227,8 @@ impl<R: Runtime> Kind<R> {
         }
         let permit = shared.permits.take(peer);
         let permit = permit.map_err(|full| shared.bounds.error(full))?;
-        let last = Generation::new(shared.generation.load(Ordering::SeqCst));
+        let last = shared.generation.load(Ordering::SeqCst);
+        let last = Generation::new(planted::none(Bug::GenerationRestarted, last));
         let entry = Arc::new(Entry::new(this, room.clone(), last, Some(permit)));
         rooms.by_key.insert(ByKey(Arc::clone(&entry)));
         Ok(entry)

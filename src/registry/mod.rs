@@ -172,7 +172,7 @@ impl RoomBounds {
     /// The bounds of these limits.
     pub(crate) fn of(limits: &Limits) -> Self {
         Self(Bounds {
-            in_all: limits.rooms,
+            in_all: planted::one_more(Bug::RoomTooMany, limits.rooms),
             per_address: limits.rooms_per_address,
             per_subject: limits.rooms_per_subject,
         })

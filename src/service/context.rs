@@ -275,7 +275,7 @@ impl Context {
     /// client and to all is not kept.
     fn said_to_all(&self) -> u64 {
         match self.members {
-            Some(_) => self.to_all.tail(),
+            Some(_) => planted::none(Bug::DirectOvertakes, self.to_all.tail()),
             None => 0,
         }
     }

@@ -9,6 +9,7 @@ use std::collections::BTreeMap;
 
 use crate::bus::{Client, ClientId};
 use crate::metrics::CloseReason;
+use crate::planted::{self, Bug};
 
 /// The clients of one room.
 #[derive(Clone, Debug, Default)]
@@ -88,10 +89,14 @@ impl Roster {
     pub(crate) fn join(&mut self, client: Client, at: Option<u64>) {
         let id = client.id();
         let change = Change::Joined(id);
-        let at = at.filter(|_| self.has_instance);
+        let at = at.filter(|_| self.has_instance && !planted::is(Bug::JoinNotTold));
+        let at = at.map(|at| planted::one_more(Bug::JoinToldLate, at));
+        if let Some(at) = at.filter(|_| planted::is(Bug::JoinToldTwice)) {
+            self.note(Due { at, change });
+        }
         let member = Member {
             client,
-            is_next: self.has_instance && at.is_none(),
+            is_next: self.has_instance && at.is_none() && !planted::is(Bug::JoinNotTold),
             untold: at.map(|at| self.note(Due { at, change })),
             has_left: false,
         };
@@ -105,8 +110,9 @@ impl Roster {
             unreachable!("client {id} leaves a room that it has not joined");
         };
         let waits = leaving.behind.filter(|behind| *behind > self.received);
+        let waits = planted::none(Bug::LeaveToldEarly, waits);
         let is_shown = !member.is_next && (member.untold.is_none() || waits.is_some());
-        if !self.has_instance || !is_shown {
+        if !self.has_instance || !is_shown || planted::is(Bug::LeaveNotTold) {
             let untold = member.untold;
             self.members.remove(&id);
             untold.map(|join| self.changes.remove(&join));

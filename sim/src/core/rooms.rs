@@ -62,6 +62,7 @@ impl Maker {
                 subject: subject.map(Into::into),
                 ..Identity::default()
             },
+            ..Peer::default()
         }
     }
 }

@@ -108,7 +108,7 @@ impl<R: Runtime> Open<R> {
         let Membership {
             lease,
             publisher,
-            relay,
+            rules,
             ..
         } = self.admission_mut();
         match step {
@@ -121,7 +121,7 @@ impl<R: Runtime> Open<R> {
             Step::Others if lease.poll_all_arrived(cx).is_pending() => None,
             Step::Others => {
                 // A relay has passed the messages on, and gives no answers.
-                if relay.is_none() {
+                if rules.relay.is_none() {
                     publisher.adopt();
                 }
                 Some(Step::Turn)
