@@ -295,7 +295,9 @@ impl<R: Runtime> Builder<R> {
             registrations.insert(name, registration);
         }
         let bus = histories::bus(&self.rt, &self.limits, &policies);
-        let sweeper = histories::sweep(&self.rt, &bus);
+        let has_history = |policy: &ServicePolicy| policy.history.is_some();
+        let has_histories = policies.values().any(has_history);
+        let sweeper = has_histories.then(|| histories::sweep(&self.rt, &bus));
         let shared: StdArc<dyn MessageBus> = StdArc::new(bus.clone());
         let bounds = RoomBounds::of(&self.limits);
         let registry = Registry::new(registrations, bounds, &shared, &self.rt);

@@ -13,7 +13,7 @@ use crate::bus::{
     Histories, HistoryError, InMemoryMessageBus, Moment, Page, Reading, Room, ServiceName, Topic,
 };
 use crate::limits::{Limits, ServicePolicy};
-use crate::rt::Runtime;
+use crate::rt::{Instant, Runtime};
 
 /// The most expired messages and old positions that are freed before other tasks run.
 const FREED_AT_ONCE: usize = 1_000;
@@ -65,14 +65,15 @@ pub(super) fn bus<R: Runtime>(
     InMemoryMessageBus::with_histories(window, windows, topics, histories)
 }
 
-/// Spawns the task that frees expired messages and old positions, if the bus has histories.
-pub(super) fn sweep<R: Runtime>(rt: &R, bus: &InMemoryMessageBus) -> Option<Sweeper> {
-    bus.expire(0)?;
+/// Spawns the task that frees expired messages and old positions of a bus with histories.
+pub(super) fn sweep<R: Runtime>(rt: &R, bus: &InMemoryMessageBus) -> Sweeper {
     let (alive, ended) = oneshot::channel();
     let (clock, bus) = (rt.clone(), bus.clone());
     let task = async move {
         let mut ended = ended;
-        while let Some(due) = bus.expire(FREED_AT_ONCE) {
+        loop {
+            // A room may get a history at any time, so the next look has a bound.
+            let due = bus.expire(FREED_AT_ONCE).unwrap_or(Instant::END);
             let now = clock.now();
             let at = due.max(now + ROUND).min(now + ROUND_MAX);
             match select(ended, clock.sleep_until(at)).await {
@@ -82,5 +83,5 @@ pub(super) fn sweep<R: Runtime>(rt: &R, bus: &InMemoryMessageBus) -> Option<Swee
         }
     };
     rt.spawn(task.boxed());
-    Some(alive)
+    alive
 }

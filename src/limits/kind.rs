@@ -87,8 +87,8 @@ impl ServicePolicy {
         let recovers = history.is_some_and(|history| history.recovery != Recovery::Off);
         match self.slow_consumer {
             SlowConsumer::Latest if recovers => Some(
-                "`slow_consumer = \"latest\"` leaves messages out, which `recovery` never does: set \
-                 `recovery = \"off\"`, or another `slow_consumer`",
+                "`slow_consumer = \"latest\"` leaves messages out, which `recovery` never does: \
+                 set `recovery = \"off\"`, or another `slow_consumer`",
             ),
             SlowConsumer::Recover if !recovers => Some(
                 "`slow_consumer = \"recover\"` reads from a history: set `history`, and not \

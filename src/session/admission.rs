@@ -6,7 +6,6 @@ use super::broadcast::Broadcast;
 use super::compression::Compression;
 use super::egress::Egress;
 use super::parting::{Answers, Parting};
-use super::replies::Replies;
 use super::rules::Rules;
 use super::sender::LazySender;
 use super::subprotocol::{Encoder, Subprotocol};
@@ -50,8 +49,6 @@ pub(super) struct Membership<R: Runtime> {
     /// To the service, or in a relay to all clients.
     pub(super) publisher: Publisher,
     pub(super) rules: Rules,
-    /// The maker of the histories that the client makes; `None` without a history.
-    pub(super) maker: Option<Box<Maker>>,
     /// The limits in force when the client was admitted.
     pub(super) limits: Arc<Limits>,
     /// When the client was admitted; `None` once an instance of its service runs for it.
@@ -134,6 +131,17 @@ pub struct Asking {
     pub wish: Wish,
 }
 
+/// The oldest generation whose messages a client gets: with a history, each message is for every
+/// client, whichever instance said it.
+fn oldest(joined: Joined, since: Generation) -> Generation {
+    match joined {
+        Joined::Unrecorded => since,
+        Joined::NotRecovered { .. } | Joined::Present(_) | Joined::Recovered { .. } => {
+            Generation::default()
+        }
+    }
+}
+
 /// The maker of the histories that a client makes.
 fn maker(peer: &Peer) -> Maker {
     Maker {
@@ -213,22 +221,19 @@ impl<R: Runtime> Admission<R> {
             recovers: slow_consumer == SlowConsumer::Recover,
             maker: maker(&peer),
         };
-        let (broadcast, joined) =
-            bus.subscribe_since(&Topic::from_service_to_ws(room), &joining)?;
-        let recovery = history.map_or(Recovery::Off, |history| history.recovery);
+        let to_all = Topic::from_service_to_ws(room);
+        let (broadcast, joined) = bus.subscribe_since(&to_all, &joining)?;
         let direct = bus.subscribe(&Topic::from_service_to_client(room, client))?;
         let kind = room.kind();
         let rules = Rules::new(policies.service(kind), peer.grant);
         let mut sender = LazySender::new(peer.identity.clone());
         let has_members = app.registry().has_members(kind.as_str());
-        let member = has_members.then(|| {
-            let about = About {
-                address: peer.address,
-                query: peer.query.clone(),
-                since: app.rt().wall(),
-            };
-            sender.introduce(client, direct.topic(), about)
-        });
+        let about = || About {
+            address: peer.address,
+            query: peer.query.clone(),
+            since: app.rt().wall(),
+        };
+        let member = has_members.then(|| sender.introduce(client, direct.topic(), about()));
         let lease = app.registry().join_room(room, &peer, member.as_ref())?;
         let membership = Membership {
             app: app.clone(),
@@ -237,28 +242,20 @@ impl<R: Runtime> Admission<R> {
                 tap_reporter: TapReporter::new(bus.clone(), client),
                 broadcast: Broadcast::new(broadcast),
                 direct,
-                // With a history every message is for every client, whichever instance said it.
-                since: match joined {
-                    Joined::Unrecorded => lease.since(),
-                    Joined::NotRecovered { .. } | Joined::Present(_) | Joined::Recovered { .. } => {
-                        Generation::default()
-                    }
-                },
+                since: oldest(joined, lease.since()),
                 encoder: Encoder::Plain,
                 slow_consumer,
                 outbox_bytes: u32::try_from(policies.limits.outbox_bytes).unwrap_or(u32::MAX),
                 compression: Compression::Plain,
                 is_ordered: has_members,
                 names_senders: rules.relay.is_some(),
-                replies: Replies::default(),
                 close: None,
             },
             publisher: match rules.relay {
-                Some(_) => bus.publisher(&Topic::from_service_to_ws(room)),
+                Some(_) => bus.publisher(&to_all),
                 None => bus.publisher(lease.inbox()),
             },
             rules,
-            maker: history.map(|_| Box::new(joining.maker)),
             lease,
             limits: Arc::clone(&policies.limits),
             waits_since: Some(app.rt().now()),
@@ -269,7 +266,7 @@ impl<R: Runtime> Admission<R> {
             message_bytes: policies.message_bytes(kind),
             inbound: policies.inbound(kind),
             joined,
-            recovery,
+            recovery: history.map_or(Recovery::Off, |history| history.recovery),
             peer,
         };
         Ok(admission.speaking(asking.subprotocol))
@@ -387,13 +384,9 @@ impl<R: Runtime> Membership<R> {
         let origin = batch.origin().clone();
         let batch = batch.stamped(origin, self.app.rt().now());
         let batch = batch.delivered(delivery);
-        match self.maker.as_deref() {
-            Some(maker) => self.publisher.publish_by(batch, maker).position,
-            None => {
-                self.publisher.publish(batch);
-                None
-            }
-        }
+        // The client is subscribed itself: the room has its history by now, whoever made it.
+        let maker = Maker::default();
+        self.publisher.publish_by(batch, &maker).position
     }
 
     /// Replaces identity and rights after the client has shown a fresh token.

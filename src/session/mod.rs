@@ -26,6 +26,7 @@ use crate::wire::CloseCode;
 
 mod admission;
 mod age;
+mod answer;
 mod arrival;
 mod broadcast;
 mod cause;

@@ -1,12 +1,8 @@
 //! Requests of a client that speaks JSON, each with a number for its reply.
 
-use base64::Engine;
-use base64::engine::general_purpose::STANDARD as BASE64;
 use serde::Deserialize;
-use serde_json::json;
 
-use crate::bus::{HistoryError, Page, Position, Reading, Since};
-use crate::wire::{Frame, Payload};
+use crate::bus::{HistoryError, Reading, Since};
 
 /// A request of a client with the number of its reply.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -59,7 +55,7 @@ pub(super) enum Refused {
 }
 
 impl Refused {
-    fn code(self) -> u16 {
+    pub(super) fn code(self) -> u16 {
         match self {
             Self::Forbidden => 103,
             Self::Bad(_) => 107,
@@ -68,7 +64,7 @@ impl Refused {
         }
     }
 
-    fn message(self) -> &'static str {
+    pub(super) fn message(self) -> &'static str {
         match self {
             Self::Forbidden => "permission denied",
             Self::Bad(message) => message,
@@ -122,41 +118,4 @@ impl Wanted {
             reverse: self.reverse,
         })
     }
-}
-
-/// The reply that a message was published; with its position if a history has taken it.
-pub(super) fn published(id: u64, position: Option<Position>) -> Frame {
-    let published = position.map_or_else(|| json!({}), at);
-    Frame::text(json!({ "id": id, "published": published }).to_string())
-}
-
-/// The reply that a request was refused.
-pub(super) fn refused(id: u64, refused: Refused) -> Frame {
-    let error = json!({ "code": refused.code(), "message": refused.message() });
-    Frame::text(json!({ "id": id, "error": error }).to_string())
-}
-
-/// The reply with messages of a history; `names_senders` adds the clients that sent them.
-pub(super) fn history(id: u64, page: &Page, names_senders: bool) -> Frame {
-    let messages = page.messages.iter().map(|recorded| {
-        let message = &recorded.message;
-        let mut json = match message.payload() {
-            Payload::Text(text) => json!({ "text": text, "offset": message.offset() }),
-            Payload::Binary(bytes) => {
-                json!({ "base64": BASE64.encode(bytes), "offset": message.offset() })
-            }
-        };
-        if let Some(sender) = message.sender().filter(|_| names_senders) {
-            json["from"] = super::envelope::from(sender);
-        }
-        json
-    });
-    let mut history = at(page.position);
-    history["messages"] = messages.collect();
-    Frame::text(json!({ "id": id, "history": history }).to_string())
-}
-
-/// A position as members of an object.
-pub(super) fn at(position: Position) -> serde_json::Value {
-    json!({ "epoch": position.epoch.to_string(), "offset": position.offset })
 }

@@ -1,8 +1,9 @@
 //! The subprotocols: messages for one client as they are, or in envelopes that tell them from
 //! notices.
 
+use super::answer;
 use super::envelope::{self, About, Decoded};
-use super::request;
+use super::replies::Replies;
 use crate::bus::{Epoch, Generation, Joined, Position, Why};
 use crate::limits::Recovery;
 use crate::planted::{self, Bug};
@@ -76,6 +77,8 @@ pub(super) struct Json {
     greeting: Option<Frame>,
     /// The epoch of the room's history; `None` without a history.
     epoch: Option<Epoch>,
+    /// Replies to requests of the client.
+    replies: Replies,
 }
 
 /// The instances of its service that a client knows of.
@@ -138,7 +141,7 @@ impl Encoder {
             Joined::Unrecorded => return,
             Joined::Present(position) => (
                 position,
-                serde_json::json!({ "position": request::at(position) }),
+                serde_json::json!({ "position": answer::at(position) }),
             ),
             Joined::Recovered { position, .. } => (position, recovered(position, None)),
             Joined::NotRecovered { why, position } => (position, recovered(position, Some(why))),
@@ -146,6 +149,14 @@ impl Encoder {
         json.epoch = Some(position.epoch);
         let is_told = recovery != Recovery::Off;
         json.greeting = is_told.then(|| Frame::text(notice.to_string()));
+    }
+
+    /// The replies to requests; `None` in a subprotocol without requests.
+    pub(super) fn replies(&mut self) -> Option<&mut Replies> {
+        match self {
+            Self::Json(json) => Some(&mut json.replies),
+            Self::Plain => None,
+        }
     }
 
     /// The first notice, once.
@@ -162,7 +173,7 @@ impl Encoder {
             return None;
         };
         let epoch = json.epoch?;
-        let position = request::at(Position { epoch, offset });
+        let position = answer::at(Position { epoch, offset });
         Some(Frame::text(
             serde_json::json!({ "position": position }).to_string(),
         ))
@@ -207,7 +218,7 @@ impl Encoder {
 
 /// The notice whether a client has recovered.
 fn recovered(position: Position, why: Option<Why>) -> serde_json::Value {
-    let mut notice = request::at(position);
+    let mut notice = answer::at(position);
     notice["recovered"] = why.is_none().into();
     if let Some(why) = why {
         notice["why"] = why.name().into();

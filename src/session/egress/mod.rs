@@ -15,7 +15,6 @@ use crate::session::broadcast::Broadcast;
 use crate::session::compression::Compression;
 use crate::session::envelope::About;
 use crate::session::outbox::Outbox;
-use crate::session::replies::Replies;
 use crate::session::subprotocol::Encoder;
 use crate::session::tap_reporter::TapReporter;
 use crate::wire::{CloseFrame, DataKind, Frames, Part};
@@ -38,8 +37,6 @@ pub(super) struct Egress {
     pub(super) is_ordered: bool,
     /// Whether the envelope of a message says which client sent it: in a relay.
     pub(super) names_senders: bool,
-    /// Replies to requests of the client.
-    pub(super) replies: Replies,
     /// The service's close of this session, once everything said before it is in the outbox.
     pub(super) close: Option<Arc<CloseFrame>>,
 }
@@ -116,10 +113,10 @@ impl Egress {
         } else {
             self.gather(cx, outbox, metrics)
         };
-        if !self.replies.is_empty()
+        if let Some(replies) = self.encoder.replies()
             && let Some(broadcast) = self.broadcast.own()
         {
-            self.replies.pull(broadcast, outbox);
+            replies.pull(broadcast, outbox);
         }
         if outbox.is_empty()
             && let Some(notice) = self.encoder.at_rest()

@@ -42,7 +42,6 @@ impl World {
             compression: Compression::Plain,
             is_ordered: false,
             names_senders: false,
-            replies: Replies::default(),
             close: None,
         };
         Self {

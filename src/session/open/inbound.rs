@@ -87,7 +87,8 @@ impl<R: Runtime> Open<R> {
                 Poll::Ready(()) => {}
             }
             // A client that does not take its replies is not asked for more requests.
-            if self.admission().egress.replies.is_full() {
+            let replies = self.admission_mut().egress.encoder.replies();
+            if replies.is_some_and(|replies| replies.is_full()) {
                 return None;
             }
             // Without an allowance the client is paused: there is nothing to read, and no cause to

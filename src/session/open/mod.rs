@@ -1,7 +1,6 @@
 //! The phase in which a session serves its client.
 
 use std::io;
-use std::num::NonZeroU64;
 use std::sync::Arc;
 use std::task::{Context, Poll};
 
@@ -52,8 +51,6 @@ pub(super) struct Open<R: Runtime> {
     /// Until when the client is not read, because it has used up its rate.
     paused: Option<Instant>,
     pending_inbound: Option<Box<PendingInbound>>,
-    /// The number of the request whose message is pending.
-    handed_over: Option<NonZeroU64>,
     pongs: Pongs,
     /// Whether a deadline may have become earlier since the timer was armed.
     is_timed_anew: bool,
@@ -91,7 +88,6 @@ impl<R: Runtime> Open<R> {
             paused: None,
             admission: Some(admission),
             pending_inbound: None,
-            handed_over: None,
             pongs: Pongs::default(),
             is_timed_anew: true,
         }

@@ -1,14 +1,15 @@
 //! How an open session answers requests of a client that speaks JSON.
 
-use std::num::NonZeroU64;
 use std::task::Context;
 
 use super::Open;
 use crate::bus::{Reading, Subscription};
 use crate::limits::Readers;
 use crate::rt::{Instant, Runtime};
+use crate::session::answer;
 use crate::session::cause::Cause;
-use crate::session::request::{self, Asks, Refused, Request};
+use crate::session::replies::Replies;
+use crate::session::request::{Asks, Refused, Request};
 use crate::wire::{Frame, Frames};
 
 impl<R: Runtime> Open<R> {
@@ -18,10 +19,7 @@ impl<R: Runtime> Open<R> {
         match asks {
             Asks::History(reading) => {
                 let reply = self.read_history(id, reading);
-                self.reply(
-                    cx,
-                    reply.unwrap_or_else(|error| request::refused(id, error)),
-                );
+                self.reply(cx, reply.unwrap_or_else(|error| answer::refused(id, error)));
             }
             Asks::Publish { text, is_live } => self.publish(cx, now, Publish { id, text, is_live }),
         }
@@ -38,7 +36,7 @@ impl<R: Runtime> Open<R> {
         }
         let reading = reading.ok_or(Refused::Bad("`since` is no position"))?;
         let page = admission.app().history(admission.room(), &reading)?;
-        Ok(request::history(id, &page, admission.egress.names_senders))
+        Ok(answer::history(id, &page, admission.egress.names_senders))
     }
 
     fn publish(&mut self, cx: &mut Context<'_>, now: Instant, publish: Publish) {
@@ -49,7 +47,7 @@ impl<R: Runtime> Open<R> {
         metrics.bytes_in.add(frames.payload_bytes() as u64);
         if let Some((_fit, cause)) = self.admission().rules.refuse(&frames) {
             self.not_taken(1);
-            return self.reply_to(cx, publish.id, |id| request::refused(id, refusal(&cause)));
+            return self.reply_to(cx, publish.id, |id| answer::refused(id, refusal(&cause)));
         }
         let mut batch = self.admission_mut().batch(frames);
         if let Some(relay) = self.admission().rules.relay {
@@ -57,9 +55,11 @@ impl<R: Runtime> Open<R> {
                 batch = batch.live();
             }
             let position = self.admission().pass_on(batch, relay);
-            return self.reply_to(cx, publish.id, |id| request::published(id, position));
+            return self.reply_to(cx, publish.id, |id| answer::published(id, position));
         }
-        self.handed_over = NonZeroU64::new(publish.id);
+        if let Some(replies) = self.admission_mut().egress.encoder.replies() {
+            replies.publishes(publish.id);
+        }
         self.hand_over(cx, batch, now, now);
         if self.pending_inbound.is_none() {
             self.reply_handed_over(cx);
@@ -68,8 +68,9 @@ impl<R: Runtime> Open<R> {
 
     /// Replies to a request to publish whose message the service has now.
     pub(super) fn reply_handed_over(&mut self, cx: &mut Context<'_>) {
-        if let Some(id) = self.handed_over.take() {
-            self.reply(cx, request::published(id.get(), None));
+        let replies = self.admission_mut().egress.encoder.replies();
+        if let Some(id) = replies.and_then(Replies::handed_over) {
+            self.reply(cx, answer::published(id, None));
         }
     }
 
@@ -83,7 +84,9 @@ impl<R: Runtime> Open<R> {
     fn reply(&mut self, cx: &mut Context<'_>, frame: Frame) {
         let egress = &mut self.admission_mut().egress;
         let after = egress.broadcast.own().map_or(0, Subscription::tail);
-        egress.replies.push(after, frame);
+        if let Some(replies) = egress.encoder.replies() {
+            replies.push(after, frame);
+        }
         // The next poll sends the reply.
         cx.waker().wake_by_ref();
     }

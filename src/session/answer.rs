@@ -1,0 +1,47 @@
+//! The frames that answer requests of a client that speaks JSON.
+
+use base64::Engine;
+use base64::engine::general_purpose::STANDARD as BASE64;
+use serde_json::json;
+
+use super::envelope;
+use super::request::Refused;
+use crate::bus::{Page, Position};
+use crate::wire::{Frame, Payload};
+
+/// The reply that a message was published; with its position if a history has taken it.
+pub(super) fn published(id: u64, position: Option<Position>) -> Frame {
+    let published = position.map_or_else(|| json!({}), at);
+    Frame::text(json!({ "id": id, "published": published }).to_string())
+}
+
+/// The reply that a request was refused.
+pub(super) fn refused(id: u64, refused: Refused) -> Frame {
+    let error = json!({ "code": refused.code(), "message": refused.message() });
+    Frame::text(json!({ "id": id, "error": error }).to_string())
+}
+
+/// The reply with messages of a history; `names_senders` adds the clients that sent them.
+pub(super) fn history(id: u64, page: &Page, names_senders: bool) -> Frame {
+    let messages = page.messages.iter().map(|recorded| {
+        let message = &recorded.message;
+        let mut json = match message.payload() {
+            Payload::Text(text) => json!({ "text": text, "offset": message.offset() }),
+            Payload::Binary(bytes) => {
+                json!({ "base64": BASE64.encode(bytes), "offset": message.offset() })
+            }
+        };
+        if let Some(sender) = message.sender().filter(|_| names_senders) {
+            json["from"] = envelope::from(sender);
+        }
+        json
+    });
+    let mut history = at(page.position);
+    history["messages"] = messages.collect();
+    Frame::text(json!({ "id": id, "history": history }).to_string())
+}
+
+/// A position as members of an object.
+pub(super) fn at(position: Position) -> serde_json::Value {
+    json!({ "epoch": position.epoch.to_string(), "offset": position.offset })
+}

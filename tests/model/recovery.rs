@@ -1,0 +1,376 @@
+//! Histories as the clients of a relay see them: positions, recovery, replies, and their order.
+
+use std::num::NonZeroUsize;
+use std::time::Duration;
+
+use busline::limits::{
+    HistoryPolicy, Publish, Readers, Recovery, RelayPolicy, Retention, SlowConsumer, Window,
+};
+use busline::rt::Spawn;
+use busline::session::{Admission, AdmitError, Asking, Session, Subprotocol, Wish};
+use busline::{App, CloseReason, Limits, Peer as Who, ServicePolicy};
+use futures::FutureExt;
+use serde_json::{Value, json};
+
+use crate::model::crowd::{Crowd, texts};
+use crate::model::executor::Manual;
+use crate::model::peer::Peer;
+
+/// A history of four messages, for ten seconds.
+const RETENTION: Retention = Retention {
+    messages: NonZeroUsize::new(4).expect("not 0"),
+    bytes: 1 << 20,
+    ttl: Duration::from_secs(10),
+    recovery_max: Some(3),
+};
+
+/// The policy of a relay in which every client may publish.
+fn policy(history: HistoryPolicy, echo: bool) -> ServicePolicy {
+    let relay = RelayPolicy {
+        publish: Publish::Members,
+        echo,
+        ..RelayPolicy::default()
+    };
+    ServicePolicy::of_relay(relay).with_history(history)
+}
+
+fn crowd(policy: ServicePolicy) -> Crowd {
+    Crowd::new(|app| app.relay_with("news", policy).expect("a valid policy"))
+}
+
+fn asked() -> Crowd {
+    crowd(policy(RETENTION.into(), true))
+}
+
+fn admit(app: &App<Manual>, asking: Asking) -> Result<Admission<Manual>, AdmitError> {
+    let room = app.registry().room("news", Some("a")).expect("a key");
+    Admission::request_wishing(app, &room, Who::default(), asking)
+}
+
+/// A client with this wish, whose socket takes so many bytes.
+fn enter(crowd: &Crowd, subprotocol: Subprotocol, wish: Wish, bytes: usize) -> Peer {
+    let admission = admit(&crowd.app, Asking { subprotocol, wish }).expect("admitted");
+    let peer = Peer::default();
+    peer.make_room(bytes);
+    let session = Session::new(admission, peer.socket());
+    crowd.rt.spawn(session.map(drop).boxed());
+    crowd.rt.settle();
+    peer
+}
+
+/// A client of `busline.v1.json` that shows this position, if there is one.
+fn json(crowd: &Crowd, since: Option<&str>) -> Peer {
+    let since = since.map(|since| since.parse().expect("a position"));
+    let wish = Wish { since, last: 0 };
+    enter(crowd, Subprotocol::Json, wish, 1 << 20)
+}
+
+fn say(crowd: &Crowd, peer: &Peer, text: &str) {
+    peer.send(true, 1, text.as_bytes());
+    crowd.rt.settle();
+}
+
+/// All that the client was told, as JSON.
+fn told(peer: &Peer) -> Vec<Value> {
+    let all = texts(peer).into_iter();
+    all.map(|text| serde_json::from_str(&text).expect("JSON"))
+        .collect()
+}
+
+/// Publishes from outside.
+fn record(crowd: &Crowd, text: &str) -> String {
+    let room = crowd.app.room("news", "a").expect("a key");
+    let position = room.record(text).expect("it has a history");
+    crowd.rt.settle();
+    position.to_string()
+}
+
+fn epoch(crowd: &Crowd) -> String {
+    let room = crowd.app.room("news", "a").expect("a key");
+    room.position().expect("a history").epoch.to_string()
+}
+
+#[test]
+fn a_client_is_told_where_it_stands_and_each_message_has_its_offset() {
+    let crowd = asked();
+    let ann = json(&crowd, None);
+    let epoch = epoch(&crowd);
+    record(&crowd, "one");
+    say(&crowd, &ann, r#"{"text":"two"}"#);
+    let from = json!({ "client": 1, "subject": null });
+    let expected = [
+        json!({ "position": { "epoch": epoch, "offset": 0 } }),
+        json!({ "text": "one", "offset": 1 }),
+        json!({ "text": "two", "offset": 2, "from": from }),
+    ];
+    assert_eq!(told(&ann), expected);
+    // A plain client sees no difference.
+    let bob = enter(&crowd, Subprotocol::Plain, Wish::default(), 1 << 20);
+    record(&crowd, "three");
+    assert_eq!(texts(&bob), ["three"]);
+}
+
+#[test]
+fn a_client_that_comes_back_gets_what_it_missed_and_is_told_so_first() {
+    let crowd = asked();
+    let since = record(&crowd, "one");
+    record(&crowd, "two");
+    record(&crowd, "three");
+    let ann = json(&crowd, Some(&since));
+    record(&crowd, "four");
+    let expected = [
+        json!({ "recovered": true, "epoch": epoch(&crowd), "offset": 3 }),
+        json!({ "text": "two", "offset": 2 }),
+        json!({ "text": "three", "offset": 3 }),
+        json!({ "text": "four", "offset": 4 }),
+    ];
+    assert_eq!(told(&ann), expected);
+}
+
+#[test]
+fn a_client_that_cannot_recover_is_told_why_and_gets_no_part() {
+    let crowd = asked();
+    let first = record(&crowd, "0");
+    let epoch = epoch(&crowd);
+    let not = |since: &str, why: &str, offset: u64| {
+        let told = told(&json(&crowd, Some(since)));
+        let expected = json!({
+            "recovered": false, "why": why, "epoch": epoch, "offset": offset,
+        });
+        assert_eq!(told, [expected], "{since}");
+    };
+    not("0000000000000000:0", "epoch", 1);
+    not(&format!("{epoch}:2"), "ahead", 1);
+    for text in ["1", "2", "3"] {
+        record(&crowd, text);
+    }
+    not(&format!("{epoch}:0"), "too_many", 4);
+    record(&crowd, "4");
+    not(&format!("{epoch}:0"), "evicted", 5);
+    crowd.wait(10_001);
+    not(&first, "expired", 5);
+    // Nothing is missing at the top, also after everything has expired.
+    let top = told(&json(&crowd, Some(&format!(":{}", 5))));
+    assert_eq!(
+        top,
+        [json!({ "recovered": true, "epoch": epoch, "offset": 5 })]
+    );
+    let room = crowd.app.room("news", "a").expect("a key");
+    record(&crowd, "5");
+    room.remove_history();
+    not(&format!("{epoch}:5"), "removed", 6);
+}
+
+#[test]
+fn a_slow_client_reads_on_from_the_history_and_is_told_what_is_lost_for_good() {
+    let narrow = Window {
+        messages: NonZeroUsize::new(2).expect("not 0"),
+        bytes: 1 << 20,
+    };
+    let policy = ServicePolicy {
+        window: Some(narrow),
+        ..policy(RETENTION.into(), true)
+    };
+    let crowd = crowd(policy);
+    let texts = |from: u64, to: u64| (from..=to).map(|n| json!({ "text": "x", "offset": n }));
+    for (published, lost) in [(4_u64, 0_u64), (5, 1), (9, 5)] {
+        let ann = enter(&crowd, Subprotocol::Json, Wish::default(), 0);
+        let before = crowd.app.room("news", "a").expect("a key");
+        let before = before.position().expect("a history");
+        for _ in 0..published {
+            record(&crowd, "x");
+        }
+        ann.make_room(1 << 20);
+        crowd.rt.settle();
+        let (epoch, first) = (before.epoch.to_string(), before.offset);
+        let position = json!({ "position": { "epoch": epoch, "offset": first } });
+        let mut expected = vec![position];
+        if lost > 0 {
+            expected.push(json!({ "lagged": lost }));
+        }
+        expected.extend(texts(first + 1 + lost, first + published));
+        assert_eq!(told(&ann), expected, "{published} messages");
+    }
+}
+
+#[test]
+fn a_reply_follows_the_own_message_and_live_messages_have_no_offset() {
+    let crowd = asked();
+    let ann = json(&crowd, None);
+    let epoch = epoch(&crowd);
+    say(&crowd, &ann, r#"{"text":"one","id":7}"#);
+    say(&crowd, &ann, r#"{"text":"two","id":8,"live":true}"#);
+    say(&crowd, &ann, r#"{"text":"three","live":true}"#);
+    let from = json!({ "client": 1, "subject": null });
+    let expected = [
+        json!({ "position": { "epoch": epoch, "offset": 0 } }),
+        json!({ "text": "one", "offset": 1, "from": from }),
+        json!({ "id": 7, "published": { "epoch": epoch, "offset": 1 } }),
+        json!({ "text": "two", "from": from }),
+        json!({ "id": 8, "published": {} }),
+        json!({ "text": "three", "from": from }),
+    ];
+    assert_eq!(told(&ann), expected);
+    let room = crowd.app.room("news", "a").expect("a key");
+    assert_eq!(room.position().expect("a history").offset, 1);
+}
+
+#[test]
+fn an_excluded_client_is_told_that_its_position_rises_and_recovers_its_own_message() {
+    let crowd = crowd(policy(RETENTION.into(), false));
+    let ann = json(&crowd, None);
+    let epoch = epoch(&crowd);
+    say(&crowd, &ann, r#"{"text":"mine","id":1}"#);
+    let at = |offset: u64| json!({ "position": { "epoch": epoch, "offset": offset } });
+    let published = json!({ "id": 1, "published": { "epoch": epoch, "offset": 1 } });
+    assert_eq!(told(&ann), [at(0), at(1), published]);
+    let back = json(&crowd, Some(&format!("{epoch}:0")));
+    let from = json!({ "client": 1, "subject": null });
+    let expected = [
+        json!({ "recovered": true, "epoch": epoch, "offset": 1 }),
+        json!({ "text": "mine", "offset": 1, "from": from }),
+    ];
+    assert_eq!(told(&back), expected);
+}
+
+#[test]
+fn a_history_is_read_in_both_directions_and_a_fault_has_a_number() {
+    let crowd = asked();
+    let ann = json(&crowd, None);
+    let epoch = epoch(&crowd);
+    for text in ["1", "2", "3"] {
+        record(&crowd, text);
+    }
+    let entry = |n: u64| json!({ "text": n.to_string(), "offset": n });
+    for (asked, messages) in [
+        ("{}", vec![entry(1), entry(2), entry(3)]),
+        (r#"{"limit":2,"reverse":true}"#, vec![entry(3), entry(2)]),
+        (r#"{"since":":1","limit":1}"#, vec![entry(2)]),
+        (r#"{"limit":0}"#, vec![]),
+    ] {
+        say(&crowd, &ann, &format!(r#"{{"id":1,"history":{asked}}}"#));
+        let history = json!({ "messages": messages, "epoch": epoch, "offset": 3 });
+        let expected = json!({ "id": 1, "history": history });
+        assert_eq!(told(&ann).pop(), Some(expected), "{asked}");
+    }
+    for (asked, code) in [
+        (r#"{"since":"0000000000000000:1"}"#, 112),
+        (r#"{"since":"1"}"#, 107),
+    ] {
+        say(&crowd, &ann, &format!(r#"{{"id":2,"history":{asked}}}"#));
+        let last = told(&ann).pop().expect("a reply");
+        assert_eq!(last["error"]["code"], json!(code), "{asked}: {last}");
+    }
+}
+
+#[test]
+fn a_history_that_nobody_may_read_and_one_that_is_not_there_are_refused_by_number() {
+    let hidden = HistoryPolicy {
+        read: Readers::Nobody,
+        ..RETENTION.into()
+    };
+    let forbidden = ServicePolicy {
+        publish: Publish::Nobody,
+        ..policy(hidden, true)
+    };
+    let without = ServicePolicy {
+        history: None,
+        slow_consumer: SlowConsumer::Skip,
+        ..forbidden.clone()
+    };
+    for (policy, code) in [(forbidden.clone(), 103), (without, 108)] {
+        let crowd = crowd(policy);
+        let ann = json(&crowd, None);
+        say(&crowd, &ann, r#"{"id":1,"history":{}}"#);
+        say(&crowd, &ann, r#"{"id":2,"text":"x"}"#);
+        let codes: Vec<_> = told(&ann)
+            .into_iter()
+            .filter_map(|told| told["error"]["code"].as_u64())
+            .collect();
+        assert_eq!(codes, [code, 103]);
+        assert_eq!(
+            crowd
+                .app
+                .counts()
+                .sessions
+                .closed_for(CloseReason::NotAllowed),
+            0
+        );
+    }
+    let crowd = crowd(forbidden);
+    let wish = Wish {
+        since: None,
+        last: 2,
+    };
+    let subprotocol = Subprotocol::Plain;
+    let refused = admit(&crowd.app, Asking { subprotocol, wish }).map(drop);
+    assert_eq!(refused, Err(AdmitError::HistoryForbidden));
+}
+
+#[test]
+fn the_last_messages_come_first_where_they_are_wanted_and_the_newest_where_the_kind_says() {
+    let crowd = asked();
+    for text in ["1", "2", "3"] {
+        record(&crowd, text);
+    }
+    for (last, expected) in [(0, &[][..]), (2, &["2", "3"]), (9, &["1", "2", "3"])] {
+        let wish = Wish { since: None, last };
+        let ann = enter(&crowd, Subprotocol::Plain, wish, 1 << 20);
+        assert_eq!(texts(&ann), expected, "the last {last}");
+    }
+    let newest = HistoryPolicy {
+        recovery: Recovery::Newest,
+        ..RETENTION.into()
+    };
+    let crowd = self::crowd(policy(newest, true));
+    record(&crowd, "1");
+    record(&crowd, "2");
+    let plain = enter(&crowd, Subprotocol::Plain, Wish::default(), 1 << 20);
+    assert_eq!(texts(&plain), ["2"]);
+    let off = HistoryPolicy {
+        recovery: Recovery::Off,
+        ..RETENTION.into()
+    };
+    let crowd = self::crowd(policy(off, true));
+    record(&crowd, "1");
+    let ann = json(&crowd, Some(":0"));
+    record(&crowd, "2");
+    assert_eq!(told(&ann), [json!({ "text": "2", "offset": 2 })]);
+}
+
+#[test]
+fn a_history_outlives_its_clients_and_then_its_memory_is_free() {
+    let limits = Limits {
+        history: busline::limits::HistoryLimits {
+            position_ttl: Duration::from_secs(60),
+            ..busline::limits::HistoryLimits::default()
+        },
+        ..Limits::default()
+    };
+    let crowd = Crowd::new(|app| {
+        let app = app.limits(limits);
+        let app = app.relay_with("news", policy(RETENTION.into(), true));
+        app.expect("a valid policy")
+    });
+    let ann = json(&crowd, None);
+    let first = record(&crowd, "1");
+    let epoch = epoch(&crowd);
+    ann.reset();
+    crowd.wait(1);
+    let kept = |crowd: &Crowd| crowd.app.bus().histories();
+    assert_eq!((kept(&crowd).live, kept(&crowd).shelved), (0, 1));
+    record(&crowd, "2");
+    let back = json(&crowd, Some(&first));
+    assert_eq!(told(&back).len(), 2, "{:?}", told(&back));
+    back.reset();
+    crowd.wait(20_000);
+    assert_eq!((kept(&crowd).bytes, kept(&crowd).shelved), (0, 1));
+    assert_eq!(
+        self::epoch(&crowd),
+        epoch,
+        "a position outlives its messages"
+    );
+    crowd.wait(60_000);
+    assert_eq!((kept(&crowd).shelved, kept(&crowd).forgotten), (0, 1));
+    assert_ne!(self::epoch(&crowd), epoch);
+}
