@@ -94,4 +94,20 @@ pub trait MessageBus: Send + Sync + 'static {
 
     /// Makes a publisher to this topic, which can wait for room: see [`Publisher::offer`].
     fn publisher(&self, topic: &Topic) -> Publisher;
+
+    /// Reads from the history of a topic; by default there is none.
+    ///
+    /// # Errors
+    ///
+    /// When the topic has no history, or another one than the reader wants.
+    fn history(&self, topic: &Topic, reading: &Reading) -> Result<Page, HistoryError> {
+        let _ = (topic, reading);
+        Err(HistoryError::Unrecorded)
+    }
+
+    /// The position of the history of a topic; `None`, the default, without a history.
+    fn position(&self, topic: &Topic) -> Option<Position> {
+        let _ = topic;
+        None
+    }
 }

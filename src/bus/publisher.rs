@@ -53,6 +53,11 @@ impl Publisher {
         }
     }
 
+    /// The topic.
+    pub(crate) fn topic(&self) -> &Topic {
+        &self.topic
+    }
+
     /// Publishes messages without waiting, even if subscribers lose older messages, and returns the
     /// number of subscribers.
     ///

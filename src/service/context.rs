@@ -303,6 +303,16 @@ impl Context {
     }
 
     /// Stamps messages with this run as the origin, and with the present time.
+    /// The bus of the application.
+    pub(super) fn bus(&self) -> &dyn MessageBus {
+        &*self.bus
+    }
+
+    /// The topic to every client.
+    pub(super) fn to_all(&self) -> &Topic {
+        self.to_all.topic()
+    }
+
     fn stamped(&self, mut batch: Batch) -> Batch {
         if planted::is(Bug::PublishedShort) && batch.len() > 1 {
             batch = batch.split_front(batch.len() - 1);

@@ -6,6 +6,7 @@ use futures::future::{BoxFuture, FutureExt};
 mod context;
 mod echo;
 mod event;
+mod history;
 mod json;
 mod members;
 mod ping;

@@ -3,12 +3,13 @@
 use std::num::NonZeroUsize;
 use std::time::Duration;
 
+use busline::bus::Reading;
 use busline::limits::{
     HistoryPolicy, Publish, Readers, Recovery, RelayPolicy, Retention, SlowConsumer, Window,
 };
 use busline::rt::Spawn;
 use busline::session::{Admission, AdmitError, Asking, Session, Subprotocol, Wish};
-use busline::{App, CloseReason, Limits, Peer as Who, ServicePolicy};
+use busline::{App, CloseReason, Context, Limits, Peer as Who, ServicePolicy};
 use futures::FutureExt;
 use serde_json::{Value, json};
 
@@ -373,4 +374,66 @@ fn a_history_outlives_its_clients_and_then_its_memory_is_free() {
     crowd.wait(60_000);
     assert_eq!((kept(&crowd).shelved, kept(&crowd).forgotten), (0, 1));
     assert_ne!(self::epoch(&crowd), epoch);
+}
+
+/// Publishes each text that a client says, live alone if it is `live`, and answers with the number
+/// of messages in the history and its offset.
+async fn chronicle(mut ctx: Context) {
+    while let Some(message) = ctx.recv().await {
+        match message.as_text() {
+            Some("live") => ctx.publish_live("typing"),
+            Some("crash") => panic!("on purpose"),
+            _ => ctx.publish(&message),
+        };
+        let all = Reading {
+            since: None,
+            limit: 9,
+            reverse: false,
+        };
+        let kept = ctx.history(&all).map(|page| page.messages.len());
+        let offset = ctx.position().map(|position| position.offset);
+        let answer = format!("{kept:?} {offset:?}");
+        ctx.reply(&message, answer);
+    }
+}
+
+#[test]
+fn a_service_reads_its_history_which_a_crash_leaves_as_it_is() {
+    let policy = ServicePolicy::of_rooms().with_history(RETENTION);
+    let crowd = Crowd::new(|app| {
+        let app = app.room_with("news", chronicle, policy);
+        app.expect("a valid policy")
+    });
+    let ann = json(&crowd, None);
+    let epoch = epoch(&crowd);
+    for (said, expected) in [
+        ("one", json!({ "text": "Ok(1) Some(1)" })),
+        ("live", json!({ "text": "Ok(1) Some(1)" })),
+        ("two", json!({ "text": "Ok(2) Some(2)" })),
+    ] {
+        say(&crowd, &ann, &format!(r#"{{"text":"{said}"}}"#));
+        assert_eq!(told(&ann).pop(), Some(expected), "{said}");
+    }
+    say(&crowd, &ann, r#"{"text":"crash"}"#);
+    crowd.wait(1_000);
+    say(&crowd, &ann, r#"{"text":"three","id":5}"#);
+    let last: Vec<_> = told(&ann).into_iter().rev().take(4).collect();
+    let expected = [
+        json!({ "text": "Ok(3) Some(3)" }),
+        json!({ "text": "three", "offset": 3 }),
+        json!({ "id": 5, "published": {} }),
+        json!({ "service": "restarted", "generation": 2 }),
+    ];
+    let sort = |mut all: Vec<Value>| {
+        all.sort_by_key(ToString::to_string);
+        all
+    };
+    assert_eq!(sort(last), sort(expected.to_vec()));
+    // What an older instance published is recovered, and each client sees it.
+    let back = told(&json(&crowd, Some(&format!("{epoch}:0"))));
+    let offsets: Vec<_> = back
+        .iter()
+        .filter_map(|told| told["offset"].as_u64())
+        .collect();
+    assert_eq!(offsets, [3, 1, 2, 3], "{back:?}");
 }

@@ -5,7 +5,7 @@ use std::collections::BTreeMap;
 use crate::bus::MessageBus;
 use crate::bus::batch::Batch;
 use crate::bus::counts::{BusCounts, TopicStatus};
-use crate::bus::history::{Histories, Maker};
+use crate::bus::history::{Histories, HistoryError, Maker, Page, Position, Reading};
 use crate::bus::log::Log;
 use crate::bus::publisher::Publisher;
 use crate::bus::reader::{Joined, Joining};
@@ -206,6 +206,14 @@ impl MessageBus for InMemoryMessageBus {
 
     fn publish(&self, topic: &Topic, batch: Batch) -> usize {
         self.publish_by(topic, batch, &Maker::default()).subscribers
+    }
+
+    fn history(&self, topic: &Topic, reading: &Reading) -> Result<Page, HistoryError> {
+        Self::history(self, topic, reading)
+    }
+
+    fn position(&self, topic: &Topic) -> Option<Position> {
+        Self::position(self, topic)
     }
 
     fn publisher(&self, topic: &Topic) -> Publisher {

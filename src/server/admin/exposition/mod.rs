@@ -9,6 +9,7 @@ use prometheus_client::metrics::MetricType;
 use prometheus_client::registry::Registry;
 
 use crate::app::{App, Counts};
+use crate::bus::HistoryCounts;
 use crate::histogram::{BOUNDS, HistogramCounts, bound};
 use crate::metrics::{CloseReason, DisplaceReason, RefuseReason};
 use crate::registry::KindStatus;
@@ -99,12 +100,15 @@ fn plain(open_metrics: &str) -> String {
     plain
 }
 
+mod histories;
+
 /// All values of one response, read once so that they are consistent.
 #[derive(Debug)]
 struct Snapshot {
     counts: Counts,
     services: Vec<(String, KindStatus)>,
     rooms: Labelled,
+    histories: HistoryCounts,
     is_draining: bool,
 }
 
@@ -140,6 +144,7 @@ impl Snapshot {
         Self {
             counts: app.counts(),
             rooms: rooms.collect(),
+            histories: app.bus().histories(),
             services,
             is_draining: app.is_draining(),
         }
@@ -152,6 +157,7 @@ impl Snapshot {
         families.extend(self.messages());
         families.extend(self.bus());
         families.extend(self.services());
+        families.extend(histories::families(&self.histories));
         families
     }
 

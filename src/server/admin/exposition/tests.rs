@@ -4,7 +4,7 @@ use std::collections::BTreeMap;
 use std::time::Duration;
 
 use super::*;
-use crate::bus::{BusCounts, TopicCounts};
+use crate::bus::{BusCounts, Dropped, TopicCounts};
 use crate::metrics::{DisplaceReason, SessionCounts};
 use crate::registry::LifecycleCounts;
 
@@ -95,6 +95,17 @@ fn snapshot() -> Snapshot {
         },
         services: vec![("echo".to_owned(), service())],
         rooms: vec![("chat".to_owned(), 309)],
+        histories: HistoryCounts {
+            live: 501,
+            shelved: 502,
+            bytes: 503,
+            dropped: Dropped {
+                evicted: 504,
+                expired: 505,
+                removed: 506,
+            },
+            forgotten: 507,
+        },
         is_draining: true,
     }
 }
@@ -114,6 +125,13 @@ fn expected() -> BTreeMap<String, String> {
         ("key_fetches_total{outcome=\"failed\"}", 120),
         ("key_fetches_total{outcome=\"fetched\"}", 119),
         ("log_lines_dropped_total", 403),
+        ("histories{clients=\"some\"}", 501),
+        ("histories{clients=\"none\"}", 502),
+        ("history_bytes", 503),
+        ("history_dropped_total{reason=\"evicted\"}", 504),
+        ("history_dropped_total{reason=\"expired\"}", 505),
+        ("history_dropped_total{reason=\"removed\"}", 506),
+        ("history_forgotten_total", 507),
         ("messages_lost_total{reason=\"gone\"}", 211),
         ("messages_lost_total{reason=\"lagged\"}", 207),
         ("messages_lost_total{reason=\"not_taken\"}", 108),
