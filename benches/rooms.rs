@@ -4,7 +4,8 @@
 //! Memory is the growth of the resident set for the entry, the instance, and their topics, beside
 //! the topic that every connection has for itself. A life
 //! is the time from a join over a running instance to a room that is gone, while so many other
-//! rooms exist; a message is the time from a client's publish over the instance to the client.
+//! rooms exist; a message is the time from a client's publish over the instance to the client. A
+//! drain is the call of `App::drain`, which keeps its thread, and the time until all rooms are gone.
 #![expect(
     clippy::disallowed_methods,
     reason = "a measurement reads the real clock"
@@ -132,7 +133,7 @@ fn resident() -> usize {
 
 #[tokio::main(flavor = "current_thread")]
 async fn main() {
-    println!("  rooms   bytes a room   us a life   us a message");
+    println!("  rooms   bytes a room   us a life   us a message   ms a drain   ms to the end");
     for rooms in [1, 10, 1_000, 100_000] {
         let mut hall = Hall::new();
         let key = |number: usize| format!("room {number}");
@@ -151,13 +152,19 @@ async fn main() {
             life = life.min(hall.life(rooms).await);
             message = message.min(hall.message(&mut clients[rooms / 2]).await);
         }
+        let begun = Instant::now();
+        hall.app.drain();
+        let told = begun.elapsed();
+        drop(clients);
+        hall.app.drained().await;
+        let gone = begun.elapsed();
         let micros = |time: Duration| time.as_secs_f64() * 1e6;
         println!(
-            "{rooms:>7} {bytes:>14} {:>11.2} {:>14.2}",
+            "{rooms:>7} {bytes:>14} {:>11.2} {:>14.2} {:>12.2} {:>15.2}",
             micros(life),
-            micros(message)
+            micros(message),
+            micros(told) / 1e3,
+            micros(gone) / 1e3,
         );
-        drop(clients);
-        hall.left(0).await;
     }
 }
