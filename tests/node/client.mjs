@@ -1,0 +1,406 @@
+// clients/js/busline.js against a real server, over connections that are cut, stalled and refused:
+// each client has every message once, or is told what is missing. Called with the path of the
+// server; says `ok` on standard output.
+import { Busline, BuslineError } from "./busline.js";
+import { assert, event, got, Proxy, QUICK, run, Server, token, watched } from "./harness.mjs";
+
+const SECRET = "a secret of the tests, which is long enough";
+const HISTORY = 'history = { messages = 10000, bytes = "64MiB", ttl = "5m" }';
+const ROOMS = `
+limits.ping_interval = "0s"
+${["news", "once", "echoless", "json"].map((name) => `[room.${name}]\npublish = "members"\n${
+  { news: HISTORY, once: `${HISTORY}\nclients = 1`, echoless: `${HISTORY}\necho = false`,
+    json: `${HISTORY}\npayload = "json"` }[name]}`).join("\n")}
+[room.short]
+publish = "members"
+history = { messages = 3, bytes = "1MiB", ttl = "5m" }
+[room.few]
+publish = "members"
+history = { messages = 100, bytes = "1MiB", ttl = "5m", recovery_max = 2 }
+[room.brief]
+publish = "members"
+history = { messages = 100, bytes = "1MiB", ttl = "200ms" }
+[room.plain]
+publish = "members"
+[room.quiet]
+publish = "nobody"
+${HISTORY}
+[room.slow]
+publish = "members"
+window = 4
+slow_consumer = "recover"
+max_message_bytes = 65536
+${HISTORY}
+[room.slowest]
+publish = "members"
+window = 4
+slow_consumer = "recover"
+history = { messages = 8, bytes = "1MiB", ttl = "5m" }
+[room.off]
+publish = "members"
+recovery = "off"
+${HISTORY}
+[room.newest]
+publish = "members"
+recovery = "newest"
+${HISTORY}
+[room.again]
+run = "ping"
+publish = "members"
+linger = "0s"
+${HISTORY}
+`;
+
+const program = process.argv[2];
+const only = process.argv[3];
+const server = await new Server(program, ROOMS).start();
+const proxy = await new Proxy().start(server.port);
+let room = 0;
+const direct = (path) => `ws://127.0.0.1:${server.port}/ws/${path}`;
+const proxied = (path) => `ws://127.0.0.1:${proxy.port}/ws/${path}`;
+
+/** A reader through the proxy and a writer beside it, both in a room of their own. */
+async function pair(kind, options = {}) {
+  const path = `${kind}/${(room += 1)}`;
+  const reader = watched(Busline, proxied(path), options);
+  await joined(reader.busline);
+  const writer = watched(Busline, direct(path));
+  await joined(writer.busline);
+  return { path, reader, writer, write: (text) => writer.busline.publish(text) };
+}
+
+/** Waits until the server has answered: the client is in the room then, not only connected. */
+async function joined(busline) {
+  await event(busline, "open");
+  await busline.history({ limit: 0 }).catch((error) => assert.equal(error.outcome, "refused"));
+}
+
+const close = (...clients) => clients.forEach(({ busline }) => busline.close());
+const texts = (from, until) =>
+  Array.from({ length: until - from }, (_, index) => String(from + index));
+
+/** Cuts the reader off, runs `meanwhile`, lets it come back, and returns what it is told. */
+async function away({ busline }, meanwhile) {
+  proxy.dark();
+  await event(busline, "reconnecting");
+  await meanwhile();
+  const told = event(busline, "recovered");
+  proxy.light();
+  return told;
+}
+
+const tests = {
+  async "a client has every message once, however often its connection is cut"() {
+    const { reader, writer, write } = await pair("news");
+    for (let number = 0; number < 400; number += 1) {
+      const position = await write(String(number));
+      assert.equal(position.offset, number + 1);
+      if (number % 7 === 3) proxy.cut();
+      if (number % 31 === 5) await got(reader, String(number));
+    }
+    await got(reader, "399");
+    assert.deepEqual(reader.seen.messages.map(({ data }) => data), texts(0, 400));
+    assert.deepEqual(reader.seen.faults, []);
+    assert.ok(reader.seen.recovered.length > 5);
+    assert.ok(reader.seen.recovered.every(({ recovered }) => recovered));
+    assert.ok(reader.seen.messages.some(({ recovered }) => recovered));
+    assert.equal(reader.seen.messages[0].recovered, false);
+    close(reader, writer);
+  },
+
+  async "a silent connection is noticed, and nothing of it is read after it"() {
+    const { reader, writer, write } = await pair("news", { silence: 100, patience: 200 });
+    for (let round = 0; round < 5; round += 1) {
+      proxy.stall();
+      const told = event(reader.busline, "recovered");
+      for (const text of texts(round * 10, round * 10 + 10)) await write(text);
+      assert.equal((await told).recovered, true);
+      proxy.resume();
+      await got(reader, String(round * 10 + 9));
+    }
+    assert.deepEqual(reader.seen.messages.map(({ data }) => data), texts(0, 50));
+    assert.deepEqual(reader.seen.faults, []);
+    close(reader, writer);
+  },
+
+  async "a quiet connection stays, as the server answers"() {
+    const { reader, writer, write } = await pair("plain", { silence: 20, patience: 10_000 });
+    const { accepted } = proxy;
+    const asked = reader.busline;
+    // Each probe has a number: the next request shows how many there were.
+    await new Promise((resolve) => {
+      const look = () => (asked.probes > 3 ? resolve() : setImmediate(look));
+      const { prototype } = QUICK.WebSocket;
+      const { send } = prototype;
+      asked.probes = 0;
+      prototype.send = function (data) {
+        asked.probes += String(data).includes('"limit":0');
+        return send.call(this, data);
+      };
+      look();
+    });
+    await write("still here");
+    await got(reader, "still here");
+    assert.equal(proxy.accepted, accepted);
+    close(reader, writer);
+  },
+
+  async "a client away for more than is kept is told why"() {
+    for (const [kind, count, why] of [["short", 5, "evicted"], ["few", 3, "too_many"]]) {
+      const { reader, writer, write } = await pair(kind);
+      await write("first");
+      await got(reader, "first");
+      const told = await away(reader, async () => {
+        for (const text of texts(0, count)) await write(text);
+      });
+      assert.deepEqual([told.recovered, told.why, told.offset], [false, why, count + 1]);
+      await write("last");
+      await got(reader, "last");
+      assert.deepEqual(reader.seen.messages.map(({ offset }) => offset), [1, count + 2]);
+      assert.deepEqual(reader.seen.faults, []);
+      close(reader, writer);
+    }
+  },
+
+  async "a client away for longer than messages are kept is told so"() {
+    const { reader, writer, write } = await pair("brief");
+    const told = await away(reader, async () => {
+      await write("missed");
+      while ((await writer.busline.history()).messages.length > 0);
+    });
+    assert.deepEqual([told.recovered, told.why, told.offset], [false, "expired", 1]);
+    await write("next");
+    await got(reader, "next");
+    assert.deepEqual(reader.seen.faults, []);
+    close(reader, writer);
+  },
+
+  async "a room without recovery, or with the newest message first, makes no promise"() {
+    for (const kind of ["off", "newest"]) {
+      const { path, reader, writer, write } = await pair(kind);
+      await write("first");
+      await got(reader, "first");
+      proxy.dark();
+      await event(reader.busline, "reconnecting");
+      for (const text of texts(0, 3)) await write(text);
+      const open = event(reader.busline, "open");
+      proxy.light();
+      await open;
+      if (kind === "off") await reader.busline.history({ limit: 0 });
+      await write("last");
+      await got(reader, "last");
+      const offsets = reader.seen.messages.map(({ offset }) => offset);
+      assert.deepEqual(offsets, kind === "off" ? [1, 5] : [1, 4, 5], path);
+      assert.deepEqual(reader.seen.recovered.map(({ why }) => why), ["off"]);
+      assert.deepEqual(reader.seen.faults, []);
+      close(reader, writer);
+    }
+  },
+
+  async "older messages come first where the address asks for them"() {
+    const { path, reader, writer, write } = await pair("news");
+    for (const text of texts(0, 5)) await write(text);
+    const late = watched(Busline, `${proxied(path)}?history=2`);
+    await got(late, "4");
+    await write("5");
+    await got(late, "5");
+    assert.deepEqual(late.seen.messages.map(({ data, recovered }) => [data, recovered]),
+      [["3", true], ["4", true], ["5", false]]);
+    assert.deepEqual(late.seen.faults, []);
+    const from = { ...late.busline.position, offset: 1 };
+    const visit = watched(Busline, proxied(path), { since: from });
+    await got(visit, "5");
+    assert.deepEqual(visit.seen.messages.map(({ data }) => data), texts(1, 6));
+    close(reader, writer, late, visit);
+  },
+
+  async "a client that reads slowly reads from the history, or is told how much is lost"() {
+    const text = "x".repeat(32_000);
+    for (const [kind, count] of [["slow", 500], ["slowest", 500]]) {
+      const { reader, writer, write } = await pair(kind);
+      await write("first");
+      await got(reader, "first");
+      proxy.stall();
+      for (let number = 0; number < count; number += 1) await write(`${number} ${text}`);
+      proxy.resume();
+      await write("last");
+      await got(reader, "last");
+      assert.deepEqual(reader.seen.faults, []);
+      const { messages, lagged, told } = reader.seen;
+      assert.equal(messages.length + told, count + 2);
+      assert.equal(lagged, told);
+      assert.equal(lagged > 0, kind === "slowest");
+      close(reader, writer);
+    }
+  },
+
+  async "a publish is answered with its place, and a live one has none"() {
+    const { reader, writer, write } = await pair("news");
+    const { epoch } = await write("kept");
+    assert.match(epoch, /^[0-9a-f]{16}$/);
+    assert.equal(await writer.busline.publish("live", { live: true }), undefined);
+    assert.equal((await write("half \ud83d")).offset, 2);
+    await got(reader, "half \ufffd");
+    assert.deepEqual(reader.seen.messages.map(({ offset }) => offset), [1, undefined, 2]);
+    assert.deepEqual(Object.keys(reader.seen.messages[0].from).sort(), ["client", "subject"]);
+    await writer.busline.publish(Uint8Array.of(1, 2, 255));
+    const { data, offset, from } = await event(reader.busline, "message");
+    assert.deepEqual([[...new Uint8Array(data)], offset], [[1, 2, 255], 3]);
+    assert.deepEqual(from, reader.seen.messages[0].from);
+    const page = await reader.busline.history({ limit: 2, reverse: true });
+    assert.deepEqual(page.messages.map((message) => message.offset), [3, 2]);
+    assert.deepEqual([...new Uint8Array(page.messages[0].data)], [1, 2, 255]);
+    assert.deepEqual([page.epoch, page.offset], [epoch, 3]);
+    const after = await reader.busline.history({ since: { epoch, offset: 1 } });
+    assert.deepEqual(after.messages.map((message) => message.offset), [2, 3]);
+    assert.deepEqual(reader.busline.position, { epoch, offset: 3 });
+    const other = { epoch: "0".repeat(16), offset: 1 };
+    await assert.rejects(reader.busline.history({ since: other }), { code: 112 });
+    assert.deepEqual(reader.seen.faults, []);
+    close(reader, writer);
+  },
+
+  async "a refused request says why"() {
+    for (const [kind, request, code] of [
+      ["json", (busline) => busline.publish("no JSON"), 107],
+      ["quiet", (busline) => busline.publish("hello"), 103],
+      ["plain", (busline) => busline.history(), 108],
+      ["news", (busline) => busline.history({ since: { epoch: "x", offset: 1 } }), 107],
+    ]) {
+      const { reader, writer } = await pair(kind);
+      await assert.rejects(request(reader.busline), (error) => {
+        assert.ok(error instanceof BuslineError);
+        assert.deepEqual([error.outcome, error.code], ["refused", code], kind);
+        return true;
+      });
+      close(reader, writer);
+    }
+    const { reader, writer } = await pair("plain");
+    assert.equal(await writer.busline.publish("no history"), undefined);
+    assert.equal(await writer.busline.publish("live", { live: true }), undefined);
+    close(reader, writer);
+    await assert.rejects(reader.busline.publish("closed"), { outcome: "unsent" });
+  },
+
+  async "a publish without a reply has an unknown outcome"() {
+    const { reader, writer } = await pair("news");
+    proxy.stall();
+    const lost = assert.rejects(reader.busline.publish("lost?"), { outcome: "unknown" });
+    proxy.cut();
+    await lost;
+    close(reader, writer);
+  },
+
+  async "the position rises over messages of the client itself"() {
+    const { reader, writer, write } = await pair("echoless");
+    for (const text of texts(0, 3)) await reader.busline.publish(text);
+    await reader.busline.history({ limit: 0 });
+    assert.equal(reader.busline.position.offset, 3);
+    const told = await away(reader, () => write("other"));
+    assert.equal(told.recovered, true);
+    await got(reader, "other");
+    assert.deepEqual(reader.seen.messages.map(({ offset }) => offset), [4]);
+    assert.deepEqual(reader.seen.faults, []);
+    close(reader, writer);
+  },
+
+  async "a client that finds no place comes again when it may"() {
+    const path = `once/${(room += 1)}`;
+    const first = watched(Busline, direct(path));
+    await joined(first.busline);
+    const second = watched(Busline, proxied(path));
+    const refused = await event(second.busline, "refused");
+    assert.deepEqual([refused.code, refused.retry], [4429, 1000]);
+    const { delay } = await event(second.busline, "reconnecting");
+    assert.ok(delay >= 1000, `${delay}`);
+    close(first);
+    await joined(second.busline);
+    await second.busline.publish("in");
+    await got(second, "in");
+    close(second);
+  },
+
+  async "a client of a room that is not there stops"() {
+    const { busline } = watched(Busline, proxied("nothing"));
+    let again = 0;
+    busline.addEventListener("reconnecting", () => (again += 1));
+    assert.equal((await event(busline, "close")).code, 4404);
+    assert.equal(again, 0);
+  },
+
+  async "a service of rooms that begins anew keeps what its instances have said"() {
+    const { reader, writer, write } = await pair("again");
+    await write("first");
+    await got(reader, "first");
+    proxy.dark();
+    await event(reader.busline, "reconnecting");
+    await write("second");
+    await got(writer, "second");
+    // The last client has left, so that another instance serves the next one.
+    close(writer);
+    const told = event(reader.busline, "recovered");
+    proxy.light();
+    const { recovered, offset } = await told;
+    await reader.busline.publish("third");
+    await got(reader, "third");
+    assert.deepEqual([recovered, offset], [true, 2]);
+    assert.deepEqual(reader.seen.faults, []);
+    assert.deepEqual(reader.seen.messages.map(({ data }) => data), ["first", "second", "third"]);
+    close(reader);
+  },
+
+  async "tokens are renewed on the connection, and a refused one is asked for anew once"() {
+    const auth = `[auth]\nsecret = "${SECRET}"\nleeway = "0s"\n[room.news]\npublish = "members"\n`;
+    const guarded = await new Server(program, `${auth}${HISTORY}`).start();
+    const guard = await new Proxy().start(guarded.port);
+    const url = `ws://127.0.0.1:${guard.port}/ws/news/1`;
+    const good = (seconds) =>
+      token(SECRET, { exp: Date.now() / 1000 + seconds, rooms: ["news:*"], sub: "ann" });
+    let asked = 0;
+    const short = watched(Busline, url, { token: async () => good((asked += 1) < 3 ? 2 : 600) });
+    await joined(short.busline);
+    for (let times = 0; times < 2; times += 1) await event(short.busline, "renewed");
+    assert.deepEqual([asked, short.seen.opens, guard.accepted], [3, 1, 1]);
+    close(short);
+
+    const tokens = ["no.good.token", good(600), "no.good.token", "no.good.token"];
+    const wrong = watched(Busline, url, { token: () => tokens.shift() });
+    assert.equal((await event(wrong.busline, "refused")).code, 4401);
+    await joined(wrong.busline);
+    guard.cut();
+    assert.equal((await event(wrong.busline, "close")).code, 4401);
+    assert.equal(tokens.length, 0);
+    assert.deepEqual(wrong.seen.faults, []);
+
+    let fails = 2;
+    const late = watched(Busline, url, {
+      token() {
+        if ((fails -= 1) >= 0) throw new Error("the issuer is away");
+        return good(600);
+      },
+    });
+    await joined(late.busline);
+    assert.equal(late.seen.faults.length, 2);
+    close(late);
+    await guarded.kill();
+  },
+
+  // The last one: it ends the server of the others.
+  async "a client of a server that was killed is told that the history has begun anew"() {
+    const { reader, writer, write } = await pair("news");
+    for (const text of texts(0, 10)) await write(text);
+    await got(reader, "9");
+    const told = [reader, writer].map(({ busline }) => event(busline, "recovered"));
+    await server.kill();
+    await server.start();
+    for (const { recovered, why, offset } of await Promise.all(told)) {
+      assert.deepEqual([recovered, why, offset], [false, "epoch", 0]);
+    }
+    assert.equal((await write("anew")).offset, 1);
+    await got(reader, "anew");
+    assert.deepEqual(reader.seen.faults, []);
+    close(reader, writer);
+  },
+};
+
+await run(only ? { [only]: tests[only] } : tests);
