@@ -65,6 +65,11 @@ struct Readme;
 #[doc = include_str!("../docs/rooms.md")]
 struct Rooms;
 
+/// Compiles the example of the page about histories.
+#[cfg(all(doctest, feature = "server"))]
+#[doc = include_str!("../docs/history.md")]
+struct Histories;
+
 pub use crate::admission::authorize::{self, Authorize};
 // For the simulator and the tests.
 #[doc(hidden)]

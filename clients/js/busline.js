@@ -388,13 +388,11 @@ export class Busline extends EventTarget {
   #probe(link) {
     if (!link.isOpen) return;
     const { frames } = link;
-    this.#request({ history: { limit: 0 } }).catch(() => {});
-    const judge = () => {
-      if (link.frames > frames) this.#watchSilence(link);
-      else this.#lose(link, 4000, "the server is silent");
-    };
+    const again = () => this.#link === link && this.#watchSilence(link);
+    const judge = () => link.frames > frames || this.#lose(link, 4000, "the server is silent");
     clearTimeout(this.#timers.silence);
-    this.#timers.silence = setTimeout(judge, this.#options.patience);
+    this.#timers.silence = setTimeout(() => judge() && again(), this.#options.patience);
+    this.#request({ history: { limit: 0 } }).then(again, again);
   }
 
   /** In a page: a network that comes back, and a page that is looked at again, end a wait. */

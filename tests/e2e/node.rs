@@ -1,5 +1,6 @@
-//! Stock clients of browsers and Node, unchanged: npm `partysocket`, and the whiteboard's page in a
-//! headless Chromium. Skipped with a message where Node, npm or Chromium is missing.
+//! Clients of browsers and Node: npm `partysocket` unchanged, the whiteboard's page in a headless
+//! Chromium, and the client of `clients/js` in both. Skipped with a message where Node, npm or
+//! Chromium is missing.
 
 use std::path::PathBuf;
 use std::process::{Command as Blocking, Stdio};
@@ -23,12 +24,19 @@ use crate::server::{Server, soon};
 mod whiteboard;
 
 /// The files that Node needs.
-const FILES: [&str; 4] = [
-    "package.json",
-    "package-lock.json",
-    "partysocket.mjs",
-    "whiteboard.mjs",
+const FILES: [&str; 9] = [
+    "tests/node/package.json",
+    "tests/node/package-lock.json",
+    "tests/node/partysocket.mjs",
+    "tests/node/whiteboard.mjs",
+    "tests/node/harness.mjs",
+    "tests/node/client.mjs",
+    "tests/node/page.mjs",
+    "clients/js/busline.js",
+    "docs/subprotocol.md",
 ];
+
+const BUSLINE: &str = env!("CARGO_BIN_EXE_busline");
 
 /// Chromium takes longer to start than anything else here takes.
 const PATIENCE: std::time::Duration = std::time::Duration::from_secs(120);
@@ -38,11 +46,12 @@ const PATIENCE: std::time::Duration = std::time::Duration::from_secs(120);
 fn scripts() -> Option<&'static PathBuf> {
     static SCRIPTS: OnceLock<Option<PathBuf>> = OnceLock::new();
     let installed = || {
-        let tree = PathBuf::from(env!("CARGO_MANIFEST_DIR")).join("tests/node");
+        let tree = PathBuf::from(env!("CARGO_MANIFEST_DIR"));
         let folder = PathBuf::from(env!("CARGO_TARGET_TMPDIR")).join("node");
         std::fs::create_dir_all(&folder).ok()?;
         for file in FILES {
-            std::fs::copy(tree.join(file), folder.join(file)).ok()?;
+            let file = tree.join(file);
+            std::fs::copy(&file, folder.join(file.file_name()?)).ok()?;
         }
         let mut npm = Blocking::new("npm");
         npm.args(["ci", "--no-audit", "--no-fund", "--loglevel=error"]);
@@ -127,9 +136,36 @@ async fn pages_of_the_whiteboard_see_each_other_draw_and_leave() {
         eprintln!("skipped: there is no Node with npm here, or its packages cannot be had");
         return;
     };
-    let output = timeout(PATIENCE, pages.wait_with_output()).await;
+    says_ok(pages).await;
+}
+
+/// Waits for the end of a script, which says `ok` alone where all is well.
+async fn says_ok(script: Child) {
+    let output = timeout(PATIENCE, script.wait_with_output()).await;
     let output = output.expect("in time").expect("it ends");
     let said = String::from_utf8_lossy(&output.stdout);
     let failed = String::from_utf8_lossy(&output.stderr);
     assert!(output.status.success() && said == "ok\n", "{said}{failed}");
+}
+
+#[tokio::test]
+async fn the_client_in_node_has_each_message_once_or_is_told() {
+    let Some(script) = node("client.mjs", &[BUSLINE.to_owned()]) else {
+        eprintln!("skipped: there is no Node with npm here, or its packages cannot be had");
+        return;
+    };
+    says_ok(script).await;
+}
+
+#[tokio::test]
+async fn the_client_in_pages_has_each_message_once() {
+    let Some(chromium) = chromium() else {
+        eprintln!("skipped: there is no Chromium here");
+        return;
+    };
+    let Some(script) = node("page.mjs", &[BUSLINE.to_owned(), chromium]) else {
+        eprintln!("skipped: there is no Node with npm here, or its packages cannot be had");
+        return;
+    };
+    says_ok(script).await;
 }

@@ -47,6 +47,8 @@ export class Server {
 export class Proxy {
   pairs = new Set();
   accepted = 0;
+  /** The bytes for the client after which a connection is cut. */
+  most = Infinity;
   #isDark = false;
 
   async start(port) {
@@ -64,6 +66,7 @@ export class Proxy {
     if (this.#isDark) return client.destroy();
     const server = net.connect(this.target, "127.0.0.1");
     const pair = { client, server };
+    server.on("data", () => server.bytesRead > this.most && setImmediate(() => client.destroy()));
     this.pairs.add(pair);
     for (const [from, to] of [[client, server], [server, client]]) {
       from.setNoDelay();
