@@ -4,41 +4,35 @@
 /** @typedef {{epoch: string, offset: number}} Position A place in the history of a room. */
 
 /**
- * @typedef {object} Options
+ * @typedef {object} Options Times are in ms.
  * @property {() => string | Promise<string>} [token] Returns a token; asked before each connect,
  *   and before the token of an open connection runs out.
  * @property {Position} [since] The position after which to go on, from an earlier visit.
  * @property {typeof WebSocket} [WebSocket] The class to use where there is no global one.
- * @property {number} [backoffMin] The bound of the first wait before a reconnect, 500 ms. Each wait
- *   is a random part of its bound.
- * @property {number} [backoffMax] The bound that later waits double up to, 30,000 ms.
- * @property {number} [connectTimeout] The longest time that a connect may take, 10,000 ms.
- * @property {number} [silence] The silence after which the server is asked for a sign of life,
- *   30,000 ms; 0 for never.
- * @property {number} [patience] The time that the server has for that sign, 10,000 ms.
+ * @property {number} [backoffMin] Bounds the first wait for a reconnect, a random part of it: 500.
+ * @property {number} [backoffMax] The bound that those of later waits double up to: 30,000.
+ * @property {number} [connectTimeout] The longest time that a connect may take: 10,000.
+ * @property {number} [silence] The silence before a sign of life is asked for: 30,000; 0 for never.
+ * @property {number} [patience] The time that the server has for that sign: 10,000.
  */
 
-const UNAUTHORIZED = 4401;
-const USELESS = [UNAUTHORIZED, 4403, 4404];
+const [UNAUTHORIZED, FORBIDDEN, NOT_FOUND] = [4401, 4403, 4404];
 const WAITS = { backoffMin: 500, backoffMax: 30_000, connectTimeout: 10_000 };
 const DEFAULTS = { ...WAITS, silence: 30_000, patience: 10_000 };
-/** The longest time that a timer takes. */
+// The longest time that a timer takes.
 const TIMER_MAX = 2 ** 31 - 1;
 
 /** A request that failed. */
 export class BuslineError extends Error {
   /**
    * @param {string} message
-   * @param {"refused" | "unsent" | "unknown"} outcome `refused`: the server has said no; `unsent`:
-   *   the request never left; `unknown`: the connection was lost before the reply, so that the
-   *   message may be published or not.
+   * @param {"refused" | "unsent" | "unknown"} outcome `unknown`: the connection was lost before the
+   *   reply, so that the message may be published or not.
    * @param {number} [code] The code of a refusal: 103, 107, 108 or 112.
    */
   constructor(message, outcome, code) {
     super(message);
-    this.name = "BuslineError";
-    this.outcome = outcome;
-    this.code = code;
+    Object.assign(this, { name: "BuslineError", outcome, code });
   }
 }
 
@@ -51,11 +45,9 @@ export class BuslineError extends Error {
  *   a message that was published before this connection.
  * - `recovered` {recovered, why, epoch, offset}: a reconnect brings all missed messages, or none.
  * - `lagged` {messages}: so many messages are missing here.
- * - `restarted` {generation}: the service runs anew.
- * - `renewed`: the server has accepted a fresh token.
+ * - `restarted` {generation}: the service runs anew. `renewed`: a fresh token was accepted.
  * - `refused` {code, reason, retry}: the client may not join.
- * - `reconnecting` {attempt, delay, code, reason}: the connection is lost, and comes again after
- *   `delay` ms.
+ * - `reconnecting` {attempt, delay, code, reason}: the connection is lost, the next follows in ms.
  * - `error` {error}: the token could not be had, or messages are missing without a notice.
  * - `close` {code, reason}: the end; nothing follows.
  */
@@ -101,7 +93,7 @@ export class Busline extends EventTarget {
 
   /** Whether the connection stands. */
   get isOpen() {
-    return this.#link?.isOpen ?? false;
+    return Boolean(this.#link?.isOpen);
   }
 
   /**
@@ -122,7 +114,6 @@ export class Busline extends EventTarget {
     if (live) throw new TypeError("only a text can be live");
     if (!this.isOpen) throw new BuslineError("not connected", "unsent");
     this.#socket.send(data);
-    return undefined;
   }
 
   /**
@@ -131,12 +122,11 @@ export class Busline extends EventTarget {
    * @param {{since?: Position, limit?: number, reverse?: boolean}} [reading] The messages after
    *   `since`, or before it with `reverse`, where the newest comes first.
    * @returns {Promise<{messages: {data: string | ArrayBuffer, offset: number, from?: object}[],
-   *   epoch: string, offset: number}>} The messages, and the present position. Rejects with a
-   *   `BuslineError`.
+   *   epoch: string, offset: number}>} Also the present position. Rejects with a `BuslineError`.
    */
   async history({ since, limit, reverse } = {}) {
-    const wanted = { since: since && `${since.epoch}:${since.offset}`, limit, reverse };
-    const { history } = await this.#request({ history: wanted });
+    const after = since && `${since.epoch}:${since.offset}`;
+    const { history } = await this.#request({ history: { since: after, limit, reverse } });
     const messages = history.messages.map(({ text, base64, ...about }) => {
       const data = text ?? Uint8Array.from(atob(base64), (char) => char.charCodeAt(0)).buffer;
       return { data, ...about };
@@ -151,8 +141,6 @@ export class Busline extends EventTarget {
     this.#end(code, reason);
   }
 
-  // ---- The life of a connection
-
   async #connect() {
     if (this.#isClosed) return;
     clearTimeout(this.#timers.retry);
@@ -160,13 +148,11 @@ export class Busline extends EventTarget {
     this.#link = link;
     const late = () => this.#lose(link, 1006, "the connect took too long");
     this.#timers.connect = setTimeout(late, this.#options.connectTimeout);
-    const names = ["busline.v1.json"];
     try {
       const token = await this.#options.token?.();
       if (this.#link !== link) return;
-      if (token) names.push(`bearer.${token}`);
       this.#renewBefore(link, token);
-      this.#dial(link, names);
+      this.#dial(link, ["busline.v1.json", ...(token ? [`bearer.${token}`] : [])]);
     } catch (error) {
       if (this.#link !== link) return;
       this.#emit("error", { error });
@@ -223,9 +209,9 @@ export class Busline extends EventTarget {
     if (this.#link !== link) return;
     const { refused } = link;
     this.#drop(code, reason);
-    const stood = performance.now() - (link.openedAt ?? Infinity) > 5_000;
-    if ((link.frames > 0 && !refused) || stood) [this.#attempt, this.#wasDenied] = [0, false];
-    if (USELESS.includes(code) && refused?.retry === undefined) {
+    const stood = link.frames > 0 || performance.now() - (link.openedAt ?? Infinity) > 5_000;
+    if (stood && !refused) [this.#attempt, this.#wasDenied] = [0, false];
+    if ([UNAUTHORIZED, FORBIDDEN, NOT_FOUND].includes(code) && refused?.retry === undefined) {
       const isNew = code === UNAUTHORIZED && this.#options.token && !this.#wasDenied;
       if (!isNew) return this.#end(code, refused?.reason ?? reason);
       this.#wasDenied = true;
@@ -244,8 +230,6 @@ export class Busline extends EventTarget {
     this.#watchPage(false);
     this.#emit("close", { code, reason });
   }
-
-  // ---- Frames of the server
 
   #read(link, frame) {
     if ("text" in frame) this.#deliver(link, frame.text, frame);
@@ -268,11 +252,15 @@ export class Busline extends EventTarget {
   /** Hands a message over, if it is the next one; an offset is handed over once at most. */
   #deliver(link, data, { offset, from }) {
     if (offset !== undefined) {
-      if (link.joinedAt === undefined) this.#joinUntold(link);
+      if (link.joinedAt === undefined) this.#standNowhere(link);
       const first = link.next ?? Math.min(offset, link.upTo + 1);
       if (offset < first || offset <= link.floor) return;
       // Live messages have no offsets, but count as lost: a gap may be shorter than was told.
-      if (offset > first + link.lagged) return this.#miss(link, first, offset);
+      if (offset > first + link.lagged) {
+        this.#lose(link, 4000, "messages are missing");
+        const error = new Error(`the message ${first} is missing: ${offset} came`);
+        return this.#emit("error", { error });
+      }
       this.#moveTo(link, { epoch: this.#position?.epoch, offset });
     }
     const recovered = offset !== undefined && offset <= link.joinedAt;
@@ -283,12 +271,6 @@ export class Busline extends EventTarget {
     this.#position = position;
     link.next = position.offset + 1;
     link.lagged = 0;
-  }
-
-  #miss(link, expected, offset) {
-    const error = new Error(`the message ${expected} is missing: ${offset} came`);
-    this.#lose(link, 4000, "messages are missing");
-    this.#emit("error", { error });
   }
 
   /** Takes the answer to `since`. The missed messages are still to come, so none counts yet. */
@@ -318,14 +300,10 @@ export class Busline extends EventTarget {
   }
 
   /** Notes that the room tells no position: a reconnect may have missed anything. */
-  #joinUntold(link) {
-    link.joinedAt = 0;
-    const { since } = link;
-    this.#position = null;
-    if (since) this.#emit("recovered", { recovered: false, why: "off" });
+  #standNowhere(link) {
+    [link.joinedAt, this.#position] = [0, null];
+    if (link.since) this.#emit("recovered", { recovered: false, why: "off" });
   }
-
-  // ---- Requests and tokens
 
   #request(members) {
     if (!this.isOpen) return Promise.reject(new BuslineError("not connected", "unsent"));
@@ -346,8 +324,7 @@ export class Busline extends EventTarget {
   /** Sets the time for a fresh token: 30 s before the end, or at half of a short life. */
   #renewBefore(link, token) {
     const left = (expiry(token) - Date.now() / 1000) * 1000;
-    if (!(left > 0)) return;
-    this.#renewAfter(link, Math.max(left - 30_000, left * 0.5));
+    if (left > 0) this.#renewAfter(link, Math.max(left - 30_000, left * 0.5));
   }
 
   #renewAfter(link, delay) {
@@ -372,8 +349,6 @@ export class Busline extends EventTarget {
     this.#renewBefore(link, link.token);
     this.#emit("renewed");
   }
-
-  // ---- Silence
 
   /** Asks for a sign of life after a silence: pings of the server are not shown to a page. */
   #watchSilence(link) {
