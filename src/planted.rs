@@ -236,6 +236,10 @@ bugs! {
     FragmentsForgotten,
     /// A code that may not be sent is taken in a close frame.
     CloseCodeTaken,
+
+    // Of the file of the histories.
+    /// The file of the histories stays when a server has read it.
+    HistoryFileReadTwice,
 }
 
 #[cfg(not(feature = "planted"))]

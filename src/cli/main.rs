@@ -21,6 +21,7 @@ use tracing::warn;
 
 mod admin;
 mod greeting;
+mod histories;
 mod logs;
 mod notify;
 mod open_files;
@@ -31,6 +32,7 @@ mod threads;
 mod trim;
 
 use self::admin::AdminListeners;
+use self::histories::LeftHistories;
 use self::logs::Logs;
 use self::notify::{Notify, State};
 use self::open_files::shortage;
@@ -173,6 +175,8 @@ fn start(config: Config, sources: Sources) -> Result<(), Problem> {
         let admin = AdminListeners::listen(&config).await?;
         let server = Server::new(app.clone());
         let acceptor = server.acceptor();
+        // After all that may keep the server from starting, as this takes the file away.
+        let histories = LeftHistories::open(&config, &app)?;
         let threads = Threads::start(config.threads(), &listeners, &acceptor).await?;
         warn_of_shortage(&config, open_files);
         greeting::greet(&config, &app, &listeners)?;
@@ -184,6 +188,7 @@ fn start(config: Config, sources: Sources) -> Result<(), Problem> {
             listeners,
             admin,
             reload,
+            histories,
         };
         let served = serve_until_told(serving, signals, &logs, &notify);
         let served = Box::pin(served).await;
@@ -246,6 +251,7 @@ struct Serving {
     listeners: Listeners,
     admin: AdminListeners,
     reload: Reload,
+    histories: LeftHistories,
 }
 
 /// Serves until the first signal, drains until the second.
@@ -261,6 +267,7 @@ async fn serve_until_told(
         listeners,
         admin,
         reload,
+        histories,
     } = serving;
     // The deadline of the drain, once it has begun.
     let until = Cell::new(Instant::ZERO);
@@ -270,6 +277,7 @@ async fn serve_until_told(
         // A dropped sender also starts the drain.
         let told = async { drained.await.unwrap_or_default() };
         let served = server.serve(listeners, told).await;
+        histories.save(&app).await;
         logs.finish(until.get().saturating_since(app.rt().now()))
             .await;
         served

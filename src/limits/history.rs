@@ -74,6 +74,27 @@ pub enum Readers {
     Nobody,
 }
 
+/// The bounds of the file in which a server leaves its histories to the next one;
+/// [`HistoryFileLimits::default`] has the default of each field.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct HistoryFileLimits {
+    /// The most bytes of the file. Histories that do not fit are left out, and a larger file is not
+    /// read. A start holds the file and its histories in memory at once. Default 1 GiB.
+    pub bytes: u64,
+    /// The longest time in which the file is written. After half of it no further history is
+    /// begun. Default 10 s.
+    pub timeout: Duration,
+}
+
+impl Default for HistoryFileLimits {
+    fn default() -> Self {
+        Self {
+            bytes: 1024 * 1024 * 1024,
+            timeout: Duration::from_secs(10),
+        }
+    }
+}
+
 /// The bounds of all histories together; [`HistoryLimits::default`] has the default of each field.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct HistoryLimits {

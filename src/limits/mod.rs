@@ -9,7 +9,9 @@ mod history;
 mod kind;
 mod relay;
 
-pub use self::history::{HistoryLimits, HistoryPolicy, Readers, Recovery, Retention};
+pub use self::history::{
+    HistoryFileLimits, HistoryLimits, HistoryPolicy, Readers, Recovery, Retention,
+};
 pub use self::kind::{ServicePolicy, SlowConsumer};
 pub use self::relay::{Payload, Publish, Relay, RelayPolicy};
 
@@ -86,6 +88,8 @@ pub struct Limits {
     pub rooms_per_subject: usize,
     /// The bounds of all histories together.
     pub history: HistoryLimits,
+    /// The bounds of the file in which a server leaves its histories to the next one.
+    pub history_file: HistoryFileLimits,
     /// The most services and kinds of rooms that an application registers. Default 65,536.
     pub services: usize,
     /// The most topics with a subscriber at once. Default 1,048,576.
@@ -194,6 +198,7 @@ impl Default for Limits {
             rooms_per_address: 100_000,
             rooms_per_subject: 1_000,
             history: HistoryLimits::default(),
+            history_file: HistoryFileLimits::default(),
             services: 65_536,
             topics: 1_048_576,
             compress_bytes_min: Some(nonzero(512)),

@@ -29,6 +29,7 @@ mod fetch;
 mod forwarded;
 mod gate;
 mod handshake;
+mod history_file;
 mod index_page;
 mod linger;
 mod listen_host;
@@ -67,6 +68,7 @@ pub use self::config::{
     Admin, Changes, Config, LogFormat, Problems, Run, Sources, TracePolicy, command,
 };
 pub use self::fetch::{Url, UrlError};
+pub use self::history_file::{HistoryFile, HistoryFileError, SavedHistories};
 pub use self::listener::Listeners;
 pub use self::rate_limited_log::RateLimitedLog;
 #[cfg(feature = "tls")]

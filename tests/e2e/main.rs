@@ -71,6 +71,8 @@ mod families;
 
 mod embed;
 
+mod history_file;
+
 mod bench;
 mod node;
 

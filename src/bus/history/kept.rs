@@ -87,6 +87,7 @@ impl Kept {
             position: self.history.position(),
             cause,
             maker: self.maker.clone(),
+            is_live: false,
             unused,
             batches,
         }

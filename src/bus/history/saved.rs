@@ -25,6 +25,8 @@ pub struct Saved {
     pub cause: Cause,
     /// The maker.
     pub maker: Maker,
+    /// Whether the room has a subscriber: messages may come to it after the moment of saving.
+    pub is_live: bool,
     /// The time since the last use; zero while the room has a subscriber.
     pub unused: Duration,
     /// The kept messages, the oldest first; they end at the position.

@@ -101,7 +101,9 @@ impl InMemoryMessageBus {
             shelf.save(now, |topic, state| {
                 let guarded = state.lock();
                 let kept = guarded.history()?;
-                Some(kept.save(topic, Duration::ZERO, now))
+                let is_live = true;
+                let saved = kept.save(topic, Duration::ZERO, now);
+                Some(Saved { is_live, ..saved })
             })
         });
         saved.unwrap_or_default()

@@ -24,6 +24,7 @@ const MODULES: &[&str] = &[
     "fan_out",
     "greeting",
     "histogram",
+    "histories",
     "instant",
     "limits",
     "logs",

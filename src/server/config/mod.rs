@@ -2,6 +2,7 @@
 
 use std::collections::BTreeMap;
 use std::num::NonZeroUsize;
+use std::path::Path;
 use std::thread::available_parallelism;
 
 use clap::ArgMatches;
@@ -10,9 +11,9 @@ use tracing_subscriber::filter::Targets;
 use crate::client::host::Hosts;
 use crate::client::origin::Origins;
 use crate::limits::{
-    AgePolicy, DrainPolicy, FetchPolicy, HistoryLimits, HistoryPolicy, InboundPolicy,
-    KeepalivePolicy, LifecyclePolicy, Limits, Publish, Recovery, Relay, ServicePolicy,
-    SlowConsumer, Window,
+    AgePolicy, DrainPolicy, FetchPolicy, HistoryFileLimits, HistoryLimits, HistoryPolicy,
+    InboundPolicy, KeepalivePolicy, LifecyclePolicy, Limits, Publish, Recovery, Relay,
+    ServicePolicy, SlowConsumer, Window,
 };
 
 mod addresses;
@@ -236,6 +237,11 @@ impl Config {
         }
     }
 
+    /// The file in which the server leaves its histories to the next one, if there is to be one.
+    pub fn history_file(&self) -> Option<&Path> {
+        self.server.history_file.as_deref()
+    }
+
     /// Whether clients without a token are allowed on public addresses.
     pub fn allow_anonymous(&self) -> bool {
         self.server.allow_anonymous
@@ -377,6 +383,10 @@ impl Config {
                 positions: keys.positions.size(),
                 position_ttl: keys.position_ttl.get(),
                 history_read_max: keys.history_read_max.size(),
+            },
+            history_file: HistoryFileLimits {
+                bytes: keys.history_file_bytes.get(),
+                timeout: keys.history_file_timeout.get(),
             },
             queue_bytes: keys.queue_bytes.get(),
             home_clients: keys.home_clients.size(),

@@ -52,6 +52,9 @@ keys! {
         /// Hosts that requests may name beside localhost: over loopback, where those of `origins`
         /// count as well, and to operators' listeners, where every IP address does; `*` is any
         hosts: Vec<Parsed<host::Pattern>> = "", Live;
+        /// File in which the server leaves the histories of rooms at its end, and finds them at its
+        /// next start; none unless it is set
+        history_file: Option<PathBuf> = "", Start;
         /// Level of the log on standard error: error, warn, info, debug, trace or off, for all or
         /// by module, such as `info,busline::server=debug`
         log: Parsed<LogFilter> = "info", Start;
@@ -144,6 +147,10 @@ keys! {
         position_ttl: Time<SECOND, YEAR> = "1d", Start;
         /// Most messages that one reading of a history returns
         history_read_max: Whole<1, 1_000_000> = "1000", Start;
+        /// Most bytes of the `history_file`; histories that do not fit are left out
+        history_file_bytes: Whole<4096, TIB> = "1073741824", Start;
+        /// Longest time after the drain in which the `history_file` is written
+        history_file_timeout: Time<SECOND, HOUR> = "10s", Start;
         /// Most bytes that all sessions together hold for clients
         queue_bytes: Whole<1_048_576, TIB> = "1073741824", Start;
         /// Clients of a service that are served by the thread it runs on; further ones are spread

@@ -1,0 +1,5 @@
+//! Tests of the history file.
+
+mod codec;
+mod folder;
+mod power;
