@@ -442,6 +442,7 @@ fn a_saved_history_goes_on_where_it_was() {
         let now = instant(pair.list.now);
         let (cause, batches) = pair.history.save(now);
         let saved = Saved {
+            is_live: false,
             topic: "t".parse().expect("a valid name"),
             position: pair.history.position(),
             cause,
@@ -480,6 +481,7 @@ fn more_messages_than_the_position_tells_are_not_restored() {
     for (offset, is_whole) in [(1, false), (2, true)] {
         let epoch = EPOCH;
         let saved = Saved {
+            is_live: false,
             topic: "t".parse().expect("a valid name"),
             position: Position { epoch, offset },
             cause: Cause::Evicted,
