@@ -1,5 +1,6 @@
 //! What a server may send, by RFC 6455, written apart from the product.
 
+use crate::past::{Fact, Placed};
 use crate::speech::{self, Notice, Said, Speech};
 use crate::wild::is_legal_code;
 
@@ -44,9 +45,13 @@ pub(crate) enum Seen {
     Head(u16),
     Binary(Vec<u8>),
     Close(Option<u16>),
+    /// Something about the history of the room, or the reply to a request.
+    Fact(Fact),
     /// Something about the messages, in JSON.
     Notice(Notice),
     Ping(Vec<u8>),
+    /// A text of a relay, with its sender and its place.
+    Placed(Placed),
     Pong,
     Text(String),
 }
@@ -212,7 +217,9 @@ impl Frames {
         }
         match speech::said(&text) {
             Some(Said::Text(text)) => Ok(Some(Seen::Text(text))),
+            Some(Said::Fact(fact)) => Ok(Some(Seen::Fact(fact))),
             Some(Said::Notice(notice)) => Ok(Some(Seen::Notice(notice))),
+            Some(Said::Placed(placed)) => Ok(Some(Seen::Placed(placed))),
             Some(Said::Refused(status)) => Ok(Some(Seen::Head(status))),
             None => Err(format!("a text without an envelope: {text}")),
         }

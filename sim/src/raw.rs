@@ -455,8 +455,11 @@ impl<Io: Wire> Raw<Io> {
                 self.writes = Writes::End;
                 return;
             }
+            // No kind of the whole server has a history.
+            Seen::Fact(_) => return,
             Seen::Notice(notice) => return self.recorder.record(Event::Told { client, notice }),
             Seen::Ping(payload) => return self.out.extend(masked(PONG, &payload)),
+            Seen::Placed(placed) => placed.text,
             Seen::Pong => return,
             Seen::Text(text) => text,
         };

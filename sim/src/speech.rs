@@ -6,6 +6,8 @@ use miniz_oxide::inflate::decompress_to_vec_with_limit;
 use serde::{Deserialize, Serialize};
 use serde_json::{Value, json};
 
+use crate::past::{self, Fact, Placed};
+
 /// How a client and the server write to each other.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub(crate) struct Speech {
@@ -34,7 +36,11 @@ pub enum Notice {
 /// What a text says to a client that speaks JSON.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub(crate) enum Said {
+    /// Something about the history of its room, or the reply to a request.
+    Fact(Fact),
     Notice(Notice),
+    /// A text of a relay, with its sender and its place.
+    Placed(Placed),
     /// The client is refused; the status that a client without JSON gets for it.
     Refused(u16),
     Text(String),
@@ -81,7 +87,7 @@ impl Speech {
 pub(crate) fn opened(envelope: &str) -> Option<String> {
     match said(envelope)? {
         Said::Text(text) => Some(text),
-        Said::Notice(_) | Said::Refused(_) => None,
+        Said::Fact(_) | Said::Notice(_) | Said::Placed(_) | Said::Refused(_) => None,
     }
 }
 
@@ -108,13 +114,16 @@ pub(crate) fn said(text: &str) -> Option<Said> {
     }
     match (map.len(), map.get("text"), map.get("service")) {
         (1, Some(Value::String(text)), None) => Some(Said::Text(text.clone())),
-        (1, None, None) => number("lagged")
+        (1, None, None) if map.contains_key("lagged") => number("lagged")
             .map(|messages| Notice::Lagged { messages })
             .map(Said::Notice),
         (2, None, Some(Value::String(service))) if service == "restarted" => number("generation")
             .map(|generation| Notice::Restarted { generation })
             .map(Said::Notice),
-        _ => None,
+        _ => {
+            let placed = past::placed(&map).map(Said::Placed);
+            placed.or_else(|| past::fact(&map).map(Said::Fact))
+        }
     }
 }
 

@@ -203,9 +203,11 @@ impl Conn<'_> {
         self.said().seen.iter().find_map(|(t, seen)| match seen {
             Seen::Close(code) => Some((*t, *code)),
             Seen::Binary(_)
+            | Seen::Fact(_)
             | Seen::Head(_)
             | Seen::Notice(_)
             | Seen::Ping(_)
+            | Seen::Placed(_)
             | Seen::Pong
             | Seen::Text(_) => None,
         })

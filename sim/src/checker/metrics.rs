@@ -135,11 +135,11 @@ impl Recount {
         let mut is_cut_short = true;
         for (_, seen) in &said.seen {
             match seen {
-                Seen::Binary(_) | Seen::Text(_) => self.messages_out += 1,
+                Seen::Binary(_) | Seen::Placed(_) | Seen::Text(_) => self.messages_out += 1,
                 Seen::Ping(_) => self.pings += 1,
                 // Of a session that is cut off, what has not begun is left out before the close.
                 Seen::Close(code) => is_cut_short = *code == Some(1013),
-                Seen::Head(_) | Seen::Notice(_) | Seen::Pong => {}
+                Seen::Fact(_) | Seen::Head(_) | Seen::Notice(_) | Seen::Pong => {}
             }
         }
         self.cut_short += u64::from(is_cut_short);

@@ -196,7 +196,9 @@ impl Judged<'_, '_> {
         if let Some(pace) = self.inbound.messages.filter(|_| self.conn.is_of("echo")) {
             let mut bucket = Bucket::new(pace, began, self.grace);
             let said = self.conn.said().seen.iter();
-            let answers = said.filter(|(_, seen)| matches!(seen, Seen::Text(_) | Seen::Binary(_)));
+            let answers = said.filter(|(_, seen)| {
+                matches!(seen, Seen::Text(_) | Seen::Binary(_) | Seen::Placed(_))
+            });
             for (t, _) in answers {
                 if !bucket.take(*t, 1, self.grace) {
                     let text = format!(

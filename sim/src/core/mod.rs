@@ -8,15 +8,19 @@
 use std::collections::BTreeSet;
 use std::panic::{AssertUnwindSafe, catch_unwind};
 
+mod annals;
 mod client;
 mod executor;
 mod guests;
 mod halls;
+mod journals;
 mod observers;
 mod offences;
 mod peer;
 mod pipe;
 mod plan;
+mod reader;
+mod regulars;
 mod rooms;
 mod rules;
 mod services;
@@ -34,7 +38,7 @@ use crate::trace::{LogTap, Recorder, Trace};
 
 /// The hard situations that a batch of seeds must have reached, beside those of [`marks::ALL`] that
 /// the core has too.
-pub const MARKS: [&str; 52] = [
+pub const MARKS: [&str; 65] = [
     "cause drained",
     "cause failed",
     "cause lost",
@@ -58,6 +62,7 @@ pub const MARKS: [&str; 52] = [
     "drain with rooms",
     "drain with sessions",
     "drain with something unread",
+    "expiry while a client catches up",
     "inbox full",
     "instance aborted after its grace",
     "instance dropped",
@@ -68,12 +73,23 @@ pub const MARKS: [&str; 52] = [
     "join while lingering",
     "join while stopping",
     "jump of the clock",
+    "loss told although the client recovers",
     "loss told to an observer",
     "member left while its room starts again",
     "message at hand at the end",
     "message of a room whose client has gone",
     "message of an instance that has ended left out",
+    "not recovered: ahead",
+    "not recovered: epoch",
+    "not recovered: evicted",
+    "not recovered: expired",
+    "not recovered: removed",
+    "not recovered: too many",
     "nothing was left of a drain",
+    "position forgotten",
+    "publish at the seam of a recovery",
+    "recovered",
+    "recovered from the shelf",
     "reset during a blocked write",
     "room crashed with clients there",
     "room made",
@@ -85,6 +101,7 @@ pub const MARKS: [&str; 52] = [
     "room removed",
     "session dropped",
     "several clients of one instance",
+    "slow client that read on from the history",
     "window overrun",
     "write blocked",
 ];

@@ -8,13 +8,20 @@ use std::time::Duration;
 use futures::FutureExt;
 
 use super::executor::Executor;
-use super::pipe::{Heard, Pipe};
+use super::pipe::{Arrived, Pipe};
+use super::reader::Heard;
 use crate::frames::{Frames, Seen, masked};
+use crate::past::Placed;
 use crate::shared::Shared;
+use crate::speech::{Notice, Speech};
 use crate::trace::{Digest, Ending, Event, Recorder};
 
 /// What stands in for the response that upgrades a connection.
 pub(crate) const HEAD: &[u8] = b"HTTP/1.1 101 \r\n\r\n";
+
+/// The same for a client that speaks JSON.
+pub(crate) const JSON_HEAD: &[u8] =
+    b"HTTP/1.1 101 \r\nSec-WebSocket-Protocol: busline.v1.json\r\n\r\n";
 
 const TEXT: u8 = 0x81;
 const CLOSE: u8 = 0x88;
@@ -30,6 +37,7 @@ pub(crate) struct Peer {
     client: u32,
     pub(crate) pipe: Pipe,
     recorder: Recorder,
+    speech: Speech,
     state: Shared<State>,
 }
 
@@ -42,6 +50,8 @@ struct State {
     is_done: bool,
     sent: Vec<String>,
     received: Vec<String>,
+    /// What a client of a journal was told, until that is taken.
+    heard: Vec<Heard>,
     /// Whether the last ping is still to be answered.
     awaits_pong: bool,
     /// When the server's close frame was seen, and its code.
@@ -49,13 +59,14 @@ struct State {
 }
 
 impl Peer {
-    pub(crate) fn new(client: u32, pipe: Pipe, recorder: Recorder) -> Self {
+    pub(crate) fn new(client: u32, pipe: Pipe, recorder: Recorder, head: &[u8]) -> Self {
         let mut frames = Frames::default();
-        frames.push(HEAD);
+        frames.push(head);
         Self {
             client,
             pipe,
             recorder,
+            speech: Speech::agreed(&String::from_utf8_lossy(head)),
             state: Shared::new(State {
                 frames,
                 appetite: None,
@@ -63,6 +74,7 @@ impl Peer {
                 is_done: false,
                 sent: Vec::new(),
                 received: Vec::new(),
+                heard: Vec::new(),
                 awaits_pong: false,
                 closed: None,
             }),
@@ -92,8 +104,8 @@ impl Peer {
             }
             match self.pipe.poll_hear(cx, most) {
                 Poll::Pending => return Poll::Pending,
-                Poll::Ready(Heard::Reset) => return Poll::Ready(Ending::Broken),
-                Poll::Ready(Heard::End) => {
+                Poll::Ready(Arrived::Reset) => return Poll::Ready(Ending::Broken),
+                Poll::Ready(Arrived::End) => {
                     let is_closed = self.state.with(|state| state.closed.is_some());
                     self.pipe.end();
                     let ending = if is_closed {
@@ -103,7 +115,7 @@ impl Peer {
                     };
                     return Poll::Ready(ending);
                 }
-                Poll::Ready(Heard::Bytes(bytes)) => self.take(&bytes),
+                Poll::Ready(Arrived::Bytes(bytes)) => self.take(&bytes),
             }
         }
     }
@@ -132,13 +144,37 @@ impl Peer {
                 }
                 return;
             }
-            // No client of the core asks for them.
-            Seen::Notice(_) => return,
+            Seen::Fact(fact) => return self.hear_aside(Heard::Fact(fact)),
+            Seen::Notice(Notice::Lagged { messages }) => {
+                return self.hear_aside(Heard::Lagged(messages));
+            }
+            // No service of a client that asks for them starts again.
+            Seen::Notice(Notice::Restarted { .. }) => return,
+            Seen::Placed(placed) => {
+                let text = placed.text.clone();
+                self.hear_aside(Heard::Placed(placed));
+                text
+            }
             Seen::Pong => return self.state.with(|state| state.awaits_pong = false),
-            Seen::Text(text) => text,
+            Seen::Text(text) => {
+                if self.speech.json {
+                    let text = text.clone();
+                    self.hear_aside(Heard::Placed(Placed { text, offset: None }));
+                }
+                text
+            }
         };
         self.state.with(|state| state.received.push(text.clone()));
         self.recorder.record(Event::Received { client, text });
+    }
+
+    fn hear_aside(&self, heard: Heard) {
+        self.state.with(|state| state.heard.push(heard));
+    }
+
+    /// Takes what a client of a journal was told since the last time.
+    pub(crate) fn heard(&self) -> Vec<Heard> {
+        self.state.with(|state| std::mem::take(&mut state.heard))
     }
 
     fn hear_close(&self, code: Option<u16>) {
@@ -173,7 +209,17 @@ impl Peer {
     }
 
     pub(crate) fn text(&self, text: &str) {
-        if self.say(&masked(TEXT, text.as_bytes())) {
+        let envelope = self.speech.envelope(text);
+        if self.say(&masked(TEXT, envelope.as_bytes())) {
+            self.sent(text);
+        }
+    }
+
+    /// Sends a request, which publishes this text if it has one.
+    pub(crate) fn request(&self, json: &str, text: Option<&str>) {
+        if self.say(&masked(TEXT, json.as_bytes()))
+            && let Some(text) = text
+        {
             self.sent(text);
         }
     }

@@ -59,7 +59,7 @@ pub(crate) struct Socket {
 }
 
 /// What the peer gets.
-pub(crate) enum Heard {
+pub(crate) enum Arrived {
     Bytes(Vec<u8>),
     End,
     Reset,
@@ -137,24 +137,24 @@ impl Pipe {
     }
 
     /// Takes up to `most` bytes that have arrived, or parks the peer.
-    pub(crate) fn poll_hear(&self, cx: &mut Context<'_>, most: usize) -> Poll<Heard> {
+    pub(crate) fn poll_hear(&self, cx: &mut Context<'_>, most: usize) -> Poll<Arrived> {
         let heard = self.state.with(|state| {
             if state.is_reset {
-                return Poll::Ready(Heard::Reset);
+                return Poll::Ready(Arrived::Reset);
             }
             let count = state.flushed.min(most);
             if count > 0 {
                 state.flushed -= count;
                 let bytes = state.from_server.drain(..count).collect();
-                return Poll::Ready(Heard::Bytes(bytes));
+                return Poll::Ready(Arrived::Bytes(bytes));
             }
             if state.is_closed && state.flushed == 0 {
-                return Poll::Ready(Heard::End);
+                return Poll::Ready(Arrived::End);
             }
             state.peer = Some(cx.waker().clone());
             Poll::Pending
         });
-        if let Poll::Ready(Heard::Bytes(_)) = heard {
+        if let Poll::Ready(Arrived::Bytes(_)) = heard {
             let writer = self.state.with(|state| state.writer.take());
             writer.into_iter().for_each(Waker::wake);
         }

@@ -7,7 +7,9 @@ use serde::{Deserialize, Serialize};
 
 use super::executor::Order;
 use super::guests::invite;
+use super::regulars;
 use super::services::{SCRIPT, SERVICES};
+use crate::journal::Journal;
 use crate::rng::Rng;
 use crate::swarm;
 use crate::wild::{Offence, Wild};
@@ -23,6 +25,9 @@ pub struct Plan {
     pub wild: Wild,
     /// As in busline's limits.
     pub answers_timeout_ms: u64,
+    /// The histories, if a kind of rooms has one.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub journal: Option<Journal>,
     /// What is done, one after the other; any part of it is a plan.
     pub steps: Vec<Step>,
 }
@@ -37,6 +42,19 @@ pub struct Plan {
 pub enum Step {
     /// Time passes, with all that it sets off.
     Advance { ms: u64 },
+    /// A client comes to a journal, and speaks JSON; a number connects once.
+    Come {
+        client: u32,
+        room: String,
+        /// The client whose last position it shows.
+        of: Option<u32>,
+        /// So much is added to the offset of that position.
+        ahead: u64,
+        /// The number of the newest messages that it wants first.
+        last: u64,
+        /// The last part of its address.
+        address: u8,
+    },
     /// A client connects; a number connects once.
     Connect { client: u32, service: String },
     /// A client reads everything, but says nothing more.
@@ -54,6 +72,8 @@ pub enum Step {
         /// Its subject; 0 of a client without.
         subject: u8,
     },
+    /// The program removes all messages of a journal.
+    Erase { room: String },
     /// The task of the instance of a room is dropped.
     Evict { room: String },
     /// A client sends a text in fragments, with a ping between each two.
@@ -75,12 +95,26 @@ pub enum Step {
         observer: usize,
         bytes: Option<usize>,
     },
+    /// A client of a journal asks for texts of the history.
+    LookUp {
+        client: u32,
+        id: u64,
+        limit: usize,
+        reverse: bool,
+    },
     /// A message is published on the topic of an observer.
     Note { topic: u8, bytes: usize },
     /// A client breaks a rule.
     Offend { client: u32, offence: Offence },
     /// A client sends a ping.
     Ping { client: u32 },
+    /// The program publishes so many texts to a journal at once, live alone or for its history.
+    Record {
+        room: String,
+        text: String,
+        count: u64,
+        live: bool,
+    },
     /// A client resets its connection.
     Reset { client: u32 },
     /// A client reads all there is again.
@@ -91,6 +125,13 @@ pub enum Step {
     Settle,
     /// A client reads so many bytes and no more.
     Sip { client: u32, bytes: usize },
+    /// A client of a journal asks to publish a text, and for a reply.
+    Tell {
+        client: u32,
+        id: u64,
+        text: String,
+        live: bool,
+    },
     /// A client sends a text.
     Text { client: u32, text: String },
     /// An observer ends its subscription.
@@ -136,19 +177,25 @@ impl Plan {
             ]),
             answers_timeout_ms: *rng.pick(&[300, FOR_EVER_MS, FOR_EVER_MS]),
             wild,
+            journal: None,
             steps: draft.steps,
         };
         // Rules of their own are for plans in which clients only talk, and for clients of `script`.
         if !is_apart {
             invite(&mut plan);
+            regulars::invite(&mut plan);
         }
         plan
     }
 
     pub(crate) fn limits(&self) -> Limits {
-        Limits {
+        let limits = Limits {
             answers_timeout: Duration::from_millis(self.answers_timeout_ms),
             ..self.wild.limits()
+        };
+        match self.journal {
+            None => limits,
+            Some(journal) => journal.limit(limits),
         }
     }
 

@@ -7,13 +7,14 @@ use busline::Peer;
 use busline::bus::Room;
 use busline::identity::Identity;
 use busline::registry::{ServiceStatus, State};
-use busline::session::Admission;
+use busline::session::{Admission, Asking};
 
 use super::halls::Halls;
 use super::rules::{self, Asked};
 use super::world::{World, next_to_serve};
 use crate::host;
-use crate::rooms::{KINDS, RELAY, name, parts, query};
+use crate::journal::JOURNAL;
+use crate::rooms::{KINDS, RELAY, Rooms as Bounds, is_of, name, parts, query};
 use crate::trace::Event;
 
 /// The rooms of a run, and what was seen of them.
@@ -70,16 +71,21 @@ impl Maker {
 impl World {
     /// A client connects to a room.
     pub(super) fn enter(&mut self, client: u32, path: &str, maker: Maker) {
+        let known = KINDS.into_iter().any(|kind| is_of(kind, path));
+        if known && !self.clients.contains_key(&client) {
+            self.knock(client, path, maker, Asking::default());
+        }
+    }
+
+    /// A client asks for a room; returns whether it was admitted.
+    pub(super) fn knock(&mut self, client: u32, path: &str, maker: Maker, asking: Asking) -> bool {
         let known = parts(path).and_then(|(kind, key)| {
-            let kind = KINDS.into_iter().find(|it| *it == kind)?;
+            let kind = KINDS.into_iter().chain([JOURNAL]).find(|it| *it == kind)?;
             Some((kind, key))
         });
         let (Some((kind, key)), Some(bounds)) = (known, self.plan.wild.rooms) else {
-            return;
+            return false;
         };
-        if self.clients.contains_key(&client) {
-            return;
-        }
         self.recorder.record(Event::Connecting {
             client,
             service: path.to_owned(),
@@ -90,22 +96,30 @@ impl World {
         self.judge("admission", found);
         let Ok(room) = room else {
             let reason = "no key".to_owned();
-            return self.recorder.record(Event::Refused { client, reason });
+            self.recorder.record(Event::Refused { client, reason });
+            return false;
         };
-        let asked = Asked::new(self, &room, bounds, maker);
-        self.ask(client, kind, asked);
+        // A journal has no bound of its own.
+        let clients = if kind == JOURNAL {
+            usize::MAX
+        } else {
+            bounds.clients
+        };
+        let asked = Asked::new(self, &room, Bounds { clients, ..bounds }, maker);
+        self.ask(client, kind, asked, asking)
     }
 
-    fn ask(&mut self, client: u32, kind: &'static str, asked: Asked) {
+    fn ask(&mut self, client: u32, kind: &'static str, asked: Asked, asking: Asking) -> bool {
         let peer = asked.maker.peer(client);
-        let requested = Admission::request_room(&self.app, &asked.room, peer);
+        let requested = Admission::request_wishing(&self.app, &asked.room, peer, asking);
         let found = rules::admission_to_room(self, &asked, requested.as_ref().map(drop));
         self.judge("admission", found);
         let admission = match requested {
             Ok(admission) => admission,
             Err(error) => {
                 let reason = error.to_string();
-                return self.recorder.record(Event::Refused { client, reason });
+                self.recorder.record(Event::Refused { client, reason });
+                return false;
             }
         };
         self.recorder.record(Event::Connected { client });
@@ -114,6 +128,7 @@ impl World {
         }
         let since = asked.before.map_or(0, |status| next_to_serve(&status));
         self.open(client, kind, admission, since);
+        true
     }
 
     /// A client has made a room.

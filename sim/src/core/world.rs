@@ -12,9 +12,10 @@ use futures::FutureExt;
 pub(crate) use super::client::Client;
 use super::client::Conduct;
 use super::executor::Executor;
+use super::journals::{Journals, Shows};
 use super::observers::Observers;
 use super::offences;
-use super::peer::{HEAD, Peer};
+use super::peer::{HEAD, JSON_HEAD, Peer};
 use super::pipe::{Pipe, Shape};
 use super::plan::{Plan, Step};
 use super::rooms::{Maker, Rooms};
@@ -23,6 +24,7 @@ use super::services::{Bodies, SCRIPT, SERVICES, register};
 use crate::checker::{Breach, Violation};
 use crate::hall::hall;
 use crate::host;
+use crate::journal::JOURNAL;
 use crate::rng::Rng;
 use crate::shared::Shared;
 use crate::trace::{Event, Recorder, micros};
@@ -41,6 +43,7 @@ pub(crate) struct World {
     pub(crate) clients: BTreeMap<u32, Client>,
     pub(crate) observers: Observers,
     pub(crate) rooms: Rooms,
+    pub(crate) journals: Journals,
     pub(crate) lives: rules::Lives,
     statuses: BTreeMap<&'static str, ServiceStatus>,
     /// Messages that the plan has published.
@@ -99,9 +102,16 @@ impl World {
                 .register(builder, &plan.wild, move |ctx| hall(ctx, around.clone()))
                 .expect("the names are valid and different"),
         };
+        let builder = match plan.journal {
+            None => builder,
+            Some(journal) => journal
+                .register(builder, &plan.wild)
+                .expect("the names are valid and different"),
+        };
         let app = register(builder, &rt, &bodies);
         Self {
             rooms,
+            journals: Journals::default(),
             observers: Observers::new(plan.limits().window),
             lives: rules::Lives::new(plan.wild.lifecycle()),
             plan: plan.clone(),
@@ -137,6 +147,8 @@ impl World {
         let enough = Duration::from_millis(enough) + self.app.limits().arrivals_timeout();
         self.advance(enough);
         self.observers.clear();
+        let found = rules::journal_at_end(self);
+        self.judge("journal", found);
         let found = rules::answered(self);
         self.judge("answered", found);
         let found = rules::at_end(self);
@@ -153,6 +165,18 @@ impl World {
     fn step(&mut self, step: Step) {
         match step {
             Step::Advance { ms } => self.advance(Duration::from_millis(ms)),
+            Step::Come {
+                client,
+                room,
+                of,
+                ahead,
+                last,
+                address,
+            } => {
+                let subject = 0;
+                let shows = Shows { of, ahead, last };
+                self.come(client, &room, shows, Maker { address, subject });
+            }
             Step::Connect { client, service } => self.connect(client, &service),
             Step::Deafen { client } => {
                 let now = self.rt.time();
@@ -169,6 +193,7 @@ impl World {
                 address,
                 subject,
             } => self.enter(client, &room, Maker { address, subject }),
+            Step::Erase { room } => self.erase(&room),
             Step::Evict { room } => self.evict(&room),
             Step::Fragments {
                 client,
@@ -189,9 +214,21 @@ impl World {
                 let found = self.observers.look(observer, bytes);
                 self.judge("window", found);
             }
+            Step::LookUp {
+                client,
+                id,
+                limit,
+                reverse,
+            } => self.look_up(client, id, limit, reverse),
             Step::Note { topic, bytes } => self.note(topic, bytes),
             Step::Offend { client, offence } => self.offend(client, offence),
             Step::Ping { client } => self.with(client, |client| client.peer.ping()),
+            Step::Record {
+                room,
+                text,
+                count,
+                live,
+            } => self.record_texts(&room, &text, count, live),
             Step::Reset { client } => self.with(client, |client| {
                 client.conduct.broke = true;
                 client.peer.reset();
@@ -205,6 +242,12 @@ impl World {
                     client.peer.read(Some(bytes));
                 }
             }),
+            Step::Tell {
+                client,
+                id,
+                text,
+                live,
+            } => self.tell(client, id, &text, live),
             Step::Text { client, text } => {
                 self.note_line(client, &text);
                 self.with(client, |client| client.peer.text(&text));
@@ -264,11 +307,12 @@ impl World {
         };
         let rng = Rng::keyed(self.plan.seed, "pipe", u64::from(client));
         let pipe = Pipe::new(&shape, rng, &self.rt);
+        let head = if service == JOURNAL { JSON_HEAD } else { HEAD };
         self.recorder.record(Event::Written {
             conn: client,
-            data: HEAD.into(),
+            data: head.into(),
         });
-        let peer = Peer::new(client, pipe.clone(), self.recorder.clone());
+        let peer = Peer::new(client, pipe.clone(), self.recorder.clone(), head);
         let (id, room) = (admission.client(), admission.room().clone());
         let of = room.clone();
         let session = Session::new(admission, pipe.socket(client, &self.recorder));
@@ -450,6 +494,7 @@ impl World {
             self.judge("lifecycle", found);
         }
         self.look_at_rooms();
+        self.look_at_journals();
         self.look_at_ends();
     }
 
@@ -479,7 +524,8 @@ impl World {
 
     /// Whether a client of any service but `script` was there.
     pub(crate) fn is_all_script(&self) -> bool {
-        self.clients.values().all(|client| client.service == SCRIPT)
+        let mut clients = self.clients.values();
+        clients.all(|client| client.service == SCRIPT)
     }
 }
 

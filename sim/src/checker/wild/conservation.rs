@@ -22,9 +22,13 @@ impl Checker for Conservation {
         for (_, conn) in history.conns() {
             for (_, seen) in &conn.said().seen {
                 match seen {
-                    Seen::Binary(_) | Seen::Text(_) => messages += 1,
+                    Seen::Binary(_) | Seen::Placed(_) | Seen::Text(_) => messages += 1,
                     Seen::Ping(_) => pings += 1,
-                    Seen::Close(_) | Seen::Head(_) | Seen::Notice(_) | Seen::Pong => {}
+                    Seen::Close(_)
+                    | Seen::Fact(_)
+                    | Seen::Head(_)
+                    | Seen::Notice(_)
+                    | Seen::Pong => {}
                 }
             }
         }

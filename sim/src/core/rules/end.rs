@@ -8,6 +8,7 @@ use crate::core::plan::{MOMENT_MS, Step};
 use crate::core::services::{SCRIPT, SERVICES};
 use crate::core::world::World;
 use crate::host;
+use crate::journal::JOURNAL;
 use crate::plan::{Network, Plan};
 use crate::rooms::KINDS;
 use crate::trace::{Event, Held};
@@ -19,10 +20,14 @@ pub(crate) fn drain(world: &mut World) -> Found {
     };
     let sessions = world.app.sessions_open();
     let registry = world.app.registry();
-    let busy = SERVICES.iter().chain(&KINDS).filter(|service| {
-        let status = registry.kind_status(service);
-        status.is_some_and(|status| !status.is_idle())
-    });
+    let busy = SERVICES
+        .iter()
+        .chain(&KINDS)
+        .chain(&[JOURNAL])
+        .filter(|service| {
+            let status = registry.kind_status(service);
+            status.is_some_and(|status| !status.is_idle())
+        });
     let busy = busy.count();
     let is_over = sessions == 0 && busy == 0;
     let now = world.rt.time();
@@ -52,7 +57,8 @@ fn longest(world: &World) -> Duration {
 /// No task and no timer outlives the drain.
 fn nothing_runs(world: &World) -> Found {
     let (tasks, timers) = (world.rt.tasks(), world.rt.timers());
-    if (tasks, timers) == (0, 0) {
+    let sweepers = sweepers(world);
+    if (tasks, timers) == (sweepers, sweepers) {
         return Ok(());
     }
     Err(format!(
@@ -60,9 +66,14 @@ fn nothing_runs(world: &World) -> Found {
     ))
 }
 
+/// The tasks that free the memory of histories until the end of the application.
+fn sweepers(world: &World) -> usize {
+    usize::from(world.plan.journal.is_some())
+}
+
 /// What must be true when everybody is gone.
 pub(crate) fn at_end(world: &mut World) -> Found {
-    let held = host::held(&world.app, world.rt.tasks());
+    let held = host::held(&world.app, world.rt.tasks().saturating_sub(sweepers(world)));
     world.recorder.record(Event::Held(Box::new(held.clone())));
     if world.served.with(|served| served.is_none()) {
         return Err("the drain is not over".to_owned());
@@ -156,19 +167,24 @@ fn gentle(world: &mut World, held: &Held) -> Found {
         | Step::Run { .. }
         | Step::Settle
         | Step::Text { .. } => true,
-        Step::Deafen { .. }
+        Step::Come { .. }
+        | Step::Deafen { .. }
         | Step::Drop { .. }
         | Step::Enter { .. }
+        | Step::Erase { .. }
         | Step::Evict { .. }
         | Step::HalfClose { .. }
         | Step::Jump { .. }
         | Step::Kill
         | Step::Leave { .. }
         | Step::Look { .. }
+        | Step::LookUp { .. }
         | Step::Note { .. }
         | Step::Offend { .. }
+        | Step::Record { .. }
         | Step::Reset { .. }
         | Step::Sip { .. }
+        | Step::Tell { .. }
         | Step::Unwatch { .. }
         | Step::Watch { .. } => false,
     };

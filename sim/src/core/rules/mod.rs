@@ -8,6 +8,7 @@ mod answered;
 mod cause;
 mod deadlines;
 mod end;
+mod journal;
 mod lifecycle;
 mod rooms;
 mod served;
@@ -16,6 +17,7 @@ pub(crate) use self::admission::admission;
 pub(crate) use self::answered::answered;
 pub(crate) use self::cause::cause;
 pub(crate) use self::end::{at_end, outline};
+pub(crate) use self::journal::at_end as journal_at_end;
 pub(crate) use self::lifecycle::Lives;
 pub(crate) use self::rooms::{Asked, admission_to_room, key};
 
@@ -25,12 +27,13 @@ use super::world::World;
 pub(crate) type Found = Result<(), String>;
 
 /// What must be true whenever no task is ready.
-pub(crate) fn at_rest(world: &mut World) -> [(&'static str, Found); 5] {
+pub(crate) fn at_rest(world: &mut World) -> [(&'static str, Found); 6] {
     [
         ("served", served::served(world)),
         ("deadlines", deadlines::deadlines(world)),
         ("lifecycle", lifecycle::at_rest(world)),
         ("rooms", rooms::at_rest(world)),
+        ("journal", journal::at_rest(world)),
         ("drain", end::drain(world)),
     ]
 }

@@ -1,0 +1,107 @@
+//! The relay with a history in plans of the core: `journal`.
+
+use std::num::NonZeroUsize;
+use std::time::Duration;
+
+use busline::app::{Builder, RegisterError};
+use busline::limits::{HistoryLimits, Publish, RelayPolicy, Retention, SlowConsumer, Window};
+use busline::rt::Runtime;
+use busline::{Limits, ServicePolicy};
+use serde::{Deserialize, Serialize};
+
+use crate::wild::Wild;
+
+/// The kind of rooms with a history.
+pub(crate) const JOURNAL: &str = "journal";
+
+/// More bytes than a message of a plan pins in a history, with all its encodings.
+pub(crate) const MESSAGE_BYTES_MOST: u64 = 1_500;
+
+/// The histories of a plan.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Journal {
+    /// Messages that a room keeps.
+    pub messages: usize,
+    /// Bytes that a room keeps.
+    pub bytes: usize,
+    /// The age at which a message expires.
+    pub ttl_ms: u64,
+    /// Messages that one recovery brings, if other than `messages`.
+    pub recovery_max: Option<usize>,
+    /// Messages of the window for slow readers.
+    pub window: usize,
+    /// Whether a slow reader reads on from the history.
+    pub recovers: bool,
+    /// Whether a client gets its own messages.
+    pub echo: bool,
+    /// Bytes that all rooms keep together.
+    pub bytes_in_all: u64,
+    /// Positions of rooms without clients.
+    pub positions: usize,
+    /// The time until a position is forgotten.
+    pub position_ttl_ms: u64,
+}
+
+impl Journal {
+    /// These limits with the bounds of all histories.
+    pub(crate) fn limit(self, limits: Limits) -> Limits {
+        Limits {
+            history: HistoryLimits {
+                history_bytes: self.bytes_in_all,
+                positions: self.positions,
+                position_ttl: Duration::from_millis(self.position_ttl_ms),
+                ..HistoryLimits::default()
+            },
+            ..limits
+        }
+    }
+
+    /// Registers the kind.
+    pub(crate) fn register<R: Runtime>(
+        self,
+        builder: Builder<R>,
+        wild: &Wild,
+    ) -> Result<Builder<R>, RegisterError> {
+        let nonzero = |count| NonZeroUsize::new(count).unwrap_or(NonZeroUsize::MIN);
+        let relay = RelayPolicy {
+            publish: Publish::Members,
+            echo: self.echo,
+            ..RelayPolicy::default()
+        };
+        let retention = Retention {
+            messages: nonzero(self.messages),
+            bytes: self.bytes,
+            ttl: self.ttl(),
+            recovery_max: self.recovery_max,
+        };
+        let policy = ServicePolicy {
+            lifecycle: wild.lifecycle(),
+            window: Some(Window {
+                messages: nonzero(self.window),
+                bytes: 1 << 20,
+            }),
+            ..ServicePolicy::of_relay(relay).with_history(retention)
+        };
+        let slow_consumer = if self.recovers {
+            SlowConsumer::Recover
+        } else {
+            SlowConsumer::Skip
+        };
+        builder.relay_with(
+            JOURNAL,
+            ServicePolicy {
+                slow_consumer,
+                ..policy
+            },
+        )
+    }
+
+    pub(crate) fn ttl(self) -> Duration {
+        Duration::from_millis(self.ttl_ms)
+    }
+
+    /// The most messages that one recovery brings.
+    pub(crate) fn recovery_max(self) -> u64 {
+        self.recovery_max.unwrap_or(self.messages) as u64
+    }
+}

@@ -1,0 +1,160 @@
+//! What a server tells a client of a room with a history, in JSON. Written by the documentation of
+//! the subprotocol, apart from the product.
+
+use serde_json::{Map, Value};
+
+/// A position: the epoch as its text, and an offset.
+#[derive(Clone, Debug, Default, PartialEq, Eq, PartialOrd, Ord)]
+pub(crate) struct Place {
+    pub(crate) epoch: String,
+    pub(crate) offset: u64,
+}
+
+/// A text of a relay.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub(crate) struct Placed {
+    pub(crate) text: String,
+    /// Its offset; `None` of a live text.
+    pub(crate) offset: Option<u64>,
+}
+
+/// Something about the history of a room, or the reply to a request.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub(crate) enum Fact {
+    /// The position, when the client has joined or when it rises without a message for the client.
+    Position(Place),
+    /// Whether the client has recovered, or why not, and the present position.
+    Recovered { place: Place, why: Option<String> },
+    /// The reply that a text was published; without a place if no history has taken it.
+    Published { id: u64, place: Option<Place> },
+    /// The reply that a request is refused, with the code.
+    Refused { id: u64, code: u64 },
+    /// The reply with texts of the history and their offsets.
+    Page {
+        id: u64,
+        place: Place,
+        texts: Vec<(u64, String)>,
+    },
+}
+
+type Object = Map<String, Value>;
+
+/// Reads a text of a relay; `None` of anything else.
+pub(crate) fn placed(map: &Object) -> Option<Placed> {
+    let text = map.get("text")?.as_str()?.to_owned();
+    let known = ["from", "offset", "text"];
+    let all_known = map.keys().all(|key| known.contains(&key.as_str()));
+    let offset = match map.get("offset") {
+        None => None,
+        Some(offset) => Some(offset.as_u64()?),
+    };
+    all_known.then_some(Placed { text, offset })
+}
+
+/// Reads a fact; `None` of anything else.
+pub(crate) fn fact(map: &Object) -> Option<Fact> {
+    let number = |key: &str| map.get(key).and_then(Value::as_u64);
+    let object = |key: &str| map.get(key).and_then(Value::as_object);
+    if let (1, Some(position)) = (map.len(), object("position")) {
+        return place(position).map(Fact::Position);
+    }
+    if let Some(recovered) = map.get("recovered").and_then(Value::as_bool) {
+        let why = map.get("why").and_then(Value::as_str).map(str::to_owned);
+        let place = place(map)?;
+        return (recovered == why.is_none()).then_some(Fact::Recovered { place, why });
+    }
+    let id = number("id").filter(|_| map.len() == 2)?;
+    if let Some(published) = object("published") {
+        let place = if published.is_empty() {
+            None
+        } else {
+            Some(place(published)?)
+        };
+        return Some(Fact::Published { id, place });
+    }
+    if let Some(error) = object("error") {
+        let code = error.get("code")?.as_u64()?;
+        return Some(Fact::Refused { id, code });
+    }
+    let history = object("history")?;
+    let texts = history.get("messages")?.as_array()?.iter().map(|message| {
+        let offset = message.get("offset")?.as_u64()?;
+        Some((offset, message.get("text")?.as_str()?.to_owned()))
+    });
+    Some(Fact::Page {
+        id,
+        place: place(history)?,
+        texts: texts.collect::<Option<_>>()?,
+    })
+}
+
+fn place(map: &Object) -> Option<Place> {
+    let epoch = map.get("epoch")?.as_str()?.to_owned();
+    let offset = map.get("offset")?.as_u64()?;
+    Some(Place { epoch, offset })
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn read(json: &str) -> Object {
+        serde_json::from_str(json).expect("it is an object")
+    }
+
+    #[test]
+    fn each_fact_is_read() {
+        let place = |offset| Place {
+            epoch: "e".to_owned(),
+            offset,
+        };
+        for (json, expected) in [
+            (
+                r#"{"position":{"epoch":"e","offset":3}}"#,
+                Some(Fact::Position(place(3))),
+            ),
+            (
+                r#"{"recovered":true,"epoch":"e","offset":3}"#,
+                Some(Fact::Recovered {
+                    place: place(3),
+                    why: None,
+                }),
+            ),
+            (r#"{"recovered":false,"epoch":"e","offset":3}"#, None),
+            (
+                r#"{"id":7,"published":{}}"#,
+                Some(Fact::Published { id: 7, place: None }),
+            ),
+            (
+                r#"{"id":7,"published":{"epoch":"e","offset":4}}"#,
+                Some(Fact::Published {
+                    id: 7,
+                    place: Some(place(4)),
+                }),
+            ),
+            (
+                r#"{"id":7,"error":{"code":112,"message":"no"}}"#,
+                Some(Fact::Refused { id: 7, code: 112 }),
+            ),
+            (
+                r#"{"id":7,"history":{"epoch":"e","offset":4,"messages":[
+                    {"text":"a","offset":4,"from":null}]}}"#,
+                Some(Fact::Page {
+                    id: 7,
+                    place: place(4),
+                    texts: vec![(4, "a".to_owned())],
+                }),
+            ),
+            (r#"{"other":1}"#, None),
+        ] {
+            assert_eq!(fact(&read(json)), expected, "{json}");
+        }
+        let text = read(r#"{"text":"a","offset":4,"from":{"client":1,"subject":null}}"#);
+        let expected = Placed {
+            text: "a".to_owned(),
+            offset: Some(4),
+        };
+        assert_eq!(placed(&text), Some(expected));
+        assert_eq!(placed(&read(r#"{"text":"a","more":4}"#)), None);
+    }
+}
