@@ -219,10 +219,15 @@ fn a_leak_is_shrunk_to_ten_actions() {
     }
 }
 
+/// Bugs of the file system, which no simulator runs: the unit tests of the history file find them,
+/// with the same feature.
+const OF_FILES: &[Bug] = &[Bug::HistoryFileReadTwice];
+
 #[test]
 fn every_bug_is_in_the_table() {
     let missing: Vec<_> = Bug::ALL
         .iter()
+        .filter(|bug| !OF_FILES.contains(bug))
         .filter(|bug| FOUND.iter().all(|found| found.bug != **bug))
         .collect();
     assert!(missing.is_empty(), "add to FOUND: {missing:?}");

@@ -7,7 +7,7 @@
 //! has any file that it had since the last sync of the directory, whatever the other names have.
 
 use std::cell::RefCell;
-use std::collections::{BTreeMap, BTreeSet};
+use std::collections::{BTreeMap, BTreeSet, VecDeque};
 use std::io;
 use std::rc::Rc;
 
@@ -382,17 +382,19 @@ fn lives(steps: usize) -> impl Iterator<Item = Life> {
     })
 }
 
-/// Follows every life in every state, until there is no new state.
+/// Follows every life in every state, until there is no new state, or a wrong step was seen.
 fn search() -> (Seen, usize) {
     let mut seen = Seen::default();
     let mut known = BTreeSet::from([State::default()]);
-    let mut open = vec![State::default()];
-    while let Some(state) = open.pop() {
+    let mut open = VecDeque::from([State::default()]);
+    while let Some(state) = open.pop_front()
+        && !seen.accepted_twice
+    {
         // More than there are: the last ones are lives without trouble.
         for life in lives(24) {
             for next in live(&state, life, &mut seen) {
                 if known.insert(next.clone()) {
-                    open.push(next);
+                    open.push_back(next);
                 }
             }
         }
