@@ -111,11 +111,12 @@ impl World {
     fn note_refused(&mut self, name: &str) {
         let positions = [self.position(name), self.position(name)];
         let known = self.journals.rooms.get_mut(name);
+        let ([Some(first), Some(second)], Some((_, annals))) = (positions, known) else {
+            return;
+        };
+        annals.refuse(self.rt.time());
         // An unknown room has another epoch each time.
-        if let ([Some(first), Some(second)], Some((_, annals))) = (positions, known)
-            && first == second
-            && annals.epoch.is_none()
-        {
+        if first == second && annals.epoch.is_none() {
             annals.begin(&first, self.rt.time());
         }
     }
