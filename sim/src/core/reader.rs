@@ -113,7 +113,7 @@ impl Reader {
 
     /// Whether it reads what was there when it joined.
     fn catches_up(&self) -> bool {
-        self.cursor < self.begun.place.offset
+        self.cursor + self.lost < self.begun.place.offset
     }
 
     /// Takes what it is told next.
@@ -203,14 +203,20 @@ impl Reader {
         Ok(())
     }
 
-    /// A message that a client has lost who reads the history is not there any more.
+    /// A client that reads the history has lost no message that is there, up to the lost one.
     fn is_gone(&self, lost: u64, around: &Around<'_>) -> Found {
-        let reads_history = self.bounds.recovers || self.catches_up();
+        let joined = self.begun.place.offset;
+        // The history is the window up to the place where the client joined.
+        let last = if self.bounds.recovers {
+            lost
+        } else {
+            lost.min(joined)
+        };
         // A client may read what it was sent when the history is forgotten.
         let is_present = around.annals.epoch.as_ref() == Some(&self.begun.place.epoch);
-        let whys = around.annals.whys(lost, around.now, around.in_all);
-        if reads_history && is_present && whys.is_empty() {
-            return Err(format!("has lost {lost}, which is there"));
+        let whys = around.annals.whys(last, around.now, around.in_all);
+        if last > self.cursor && is_present && whys.is_empty() {
+            return Err(format!("has lost {last}, which is there"));
         }
         Ok(())
     }
