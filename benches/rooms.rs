@@ -5,7 +5,7 @@
 //! the topic that every connection has for itself. A life
 //! is the time from a join over a running instance to a room that is gone, while so many other
 //! rooms exist; a message is the time from a client's publish over the instance to the client. A
-//! drain is the call of `App::drain`, which keeps its thread, and the time until the rooms are gone.
+//! drain is the call of `App::drain`, which keeps its thread, and the time until no room is left.
 #![expect(
     clippy::disallowed_methods,
     reason = "a measurement reads the real clock"

@@ -239,6 +239,10 @@ bugs! {
 
     // Of the file of the histories.
     /// The file of the histories stays when a server has read it.
+    #[cfg_attr(
+        not(any(feature = "server", feature = "planted")),
+        expect(dead_code, reason = "its site is in the shell")
+    )]
     HistoryFileReadTwice,
 }
 

@@ -128,7 +128,7 @@ mod models {
                     members
                         .join(client(2), Some(0))
                         .into_iter()
-                        .for_each(Waker::wake)
+                        .for_each(Waker::wake);
                 }
             });
             let goes = thread::spawn({

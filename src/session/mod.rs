@@ -45,6 +45,7 @@ mod parting;
 mod pending_inbound;
 mod pongs;
 mod rate_limits;
+#[cfg(feature = "server")]
 mod refused;
 mod renewal;
 mod replies;
