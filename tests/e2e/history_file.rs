@@ -1,7 +1,10 @@
 //! A planned restart keeps positions and messages; a crash makes new ones.
 
+use std::ffi::OsString;
 use std::num::NonZeroUsize;
 use std::path::{Path, PathBuf};
+#[cfg(unix)]
+use std::process::Stdio;
 use std::time::Duration;
 
 use busline::bus::{MessageBus, Position, Reading, Room, Topic};
@@ -9,10 +12,12 @@ use busline::limits::{HistoryPolicy, Publish, Relay, Retention};
 use busline::rt::Tokio;
 use busline::server::HistoryFile;
 use busline::{App, ServicePolicy};
+use serde_json::{Value, json};
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
 
+use crate::auth::with;
 use crate::process::{Process, busline};
-use crate::raw::{TEXT, frame};
+use crate::raw::{Raw, TEXT, frame};
 use crate::server::soon;
 use crate::settings::Scratch;
 
@@ -233,8 +238,50 @@ async fn a_directory_that_is_not_there_is_one_clear_line() {
 }
 
 #[tokio::test]
-async fn a_full_disk_changes_no_exit_code() {
-    let place = Place::new("full");
+async fn a_path_that_is_no_file_is_one_clear_line_and_nothing_is_moved() {
+    let place = Place::new("foreign");
+    let data = place.directory.join("data");
+    std::fs::create_dir(&data).expect("a test may write there");
+    let (data, free) = (data.display(), place.file());
+    for (path, kind) in [
+        (format!("{data}"), "a directory"),
+        (format!("{data}/"), "a directory"),
+        (format!("{}/", free.display()), "the path of a directory"),
+    ] {
+        let arguments = ["--listen", "127.0.0.1:0", "--history-file", &path];
+        let output = crate::process::output(&mut busline(&arguments)).await;
+        let error = crate::process::text(&output.stderr);
+        assert_eq!(output.status.code(), Some(1), "{error}");
+        let told = format!("history_file {path}: it is {kind}.");
+        assert!(error.contains(&told), "{error}");
+    }
+    assert_eq!(names(&place.directory), ["data"]);
+    assert!(names(&place.directory.join("data")).is_empty());
+}
+
+/// The names in a directory.
+fn names(directory: &Path) -> Vec<OsString> {
+    let entries = std::fs::read_dir(directory).expect("it is there");
+    let names = entries.map(|entry| entry.expect("it is readable").file_name());
+    names.collect()
+}
+
+#[cfg(unix)]
+#[tokio::test]
+async fn a_server_whose_lock_file_was_removed_leaves_no_file() {
+    let place = Place::new("unlocked");
+    let process = place.start().await;
+    publish(&process, "one").await;
+    std::fs::remove_file(place.directory.join("file.lock")).expect("it is there");
+    let log = stop(process).await;
+    assert!(log.contains("the histories are lost"), "{log}");
+    assert!(log.contains("its lock file was removed"), "{log}");
+    assert!(!place.file().exists());
+}
+
+#[tokio::test]
+async fn a_new_file_that_cannot_be_made_changes_no_exit_code() {
+    let place = Place::new("blocked");
     let process = place.start().await;
     publish(&process, "one").await;
     // A directory in the place of the new file cannot be replaced by a file.
@@ -242,6 +289,92 @@ async fn a_full_disk_changes_no_exit_code() {
     let log = stop(process).await;
     assert!(log.contains("the histories are lost"), "{log}");
     assert!(!place.file().exists());
+}
+
+/// The binary where files take no byte: a write fails, and no signal ends the process.
+#[cfg(unix)]
+fn without_bytes(arguments: &[&str]) -> tokio::process::Command {
+    let inner = busline(arguments);
+    let inner = inner.as_std();
+    let mut command = tokio::process::Command::new("sh");
+    let script = r#"trap "" XFSZ; ulimit -f 0; exec "$0" "$@""#;
+    command.args(["-c", script]).arg(inner.get_program());
+    for (name, value) in inner.get_envs() {
+        match value {
+            Some(value) => command.env(name, value),
+            None => command.env_remove(name),
+        };
+    }
+    let (output, error) = (Stdio::piped(), Stdio::piped());
+    command.args(inner.get_args()).kill_on_drop(true);
+    command.stdin(Stdio::null()).stdout(output).stderr(error);
+    command
+}
+
+#[cfg(unix)]
+#[tokio::test]
+async fn a_file_that_takes_no_byte_is_not_left_and_changes_no_exit_code() {
+    let place = Place::new("full");
+    let command = without_bytes(&["--config", place.settings.path()]);
+    let process = Process::start(command).await;
+    publish(&process, "one").await;
+    let log = stop(process).await;
+    assert!(log.contains("the histories are lost"), "{log}");
+    assert!(log.contains("File too large"), "{log}");
+    assert_eq!(names(&place.directory), ["file.lock"]);
+}
+
+/// Joins the room as a client of `busline.v1.json`.
+async fn join_json(process: &Process, query: &str) -> Raw {
+    let mut raw = Raw::connect_to(process.address).await;
+    let json = "Sec-WebSocket-Protocol: busline.v1.json";
+    let request = with(&format!("/ws/news/today{query}"), json);
+    raw.send(request.as_bytes()).await;
+    let head = raw.head().await;
+    assert!(head.starts_with("HTTP/1.1 101 "), "{head}");
+    raw
+}
+
+/// The next frame, which is a text of JSON.
+async fn told(raw: &mut Raw) -> Value {
+    let (first, payload) = raw.frame().await;
+    assert_eq!(first, TEXT);
+    serde_json::from_slice(&payload).expect("JSON")
+}
+
+#[tokio::test]
+async fn a_client_that_comes_back_is_told_what_it_missed() {
+    let place = Place::new("since");
+    let process = place.start().await;
+    let mut client = join_json(&process, "").await;
+    let first = told(&mut client).await;
+    let epoch = first["position"]["epoch"].clone();
+    client.send(&frame(TEXT, br#"{"text":"one"}"#)).await;
+    assert_eq!(told(&mut client).await["offset"], 1);
+    client.kill();
+    publish(&process, "two").await;
+    stop(process).await;
+
+    let process = place.start().await;
+    let since = format!("?since={}:1", epoch.as_str().expect("a text"));
+    let mut client = join_json(&process, &since).await;
+    let answer = json!({"recovered": true, "epoch": epoch, "offset": 2});
+    assert_eq!(told(&mut client).await, answer);
+    let missed = told(&mut client).await;
+    assert_eq!(
+        (&missed["text"], &missed["offset"]),
+        (&json!("two"), &json!(2))
+    );
+    process.signal("KILL").await;
+    process.end().await;
+
+    let process = place.start().await;
+    let mut client = join_json(&process, &since).await;
+    let mut answer = told(&mut client).await;
+    let after = answer["epoch"].take();
+    assert!(after.is_string() && after != epoch, "{after}");
+    let expected = json!({"recovered": false, "why": "epoch", "epoch": null, "offset": 0});
+    assert_eq!(answer, expected);
 }
 
 #[tokio::test]

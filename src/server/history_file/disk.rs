@@ -21,6 +21,10 @@ pub(super) trait Disk {
     /// Takes the lock and keeps it for life; returns whether this server has it.
     fn try_lock(&mut self) -> io::Result<bool>;
 
+    /// Whether the lock of this server still keeps others out: its file has not been removed or
+    /// replaced.
+    fn has_lock(&mut self) -> io::Result<bool>;
+
     /// Leaves the mark, and syncs it: a server has served beside the owner of the lock, or in spite
     /// of a file that it could not take away. The mark cannot be cleared while this server lives.
     fn leave_mark(&mut self) -> io::Result<()>;

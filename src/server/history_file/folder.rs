@@ -63,6 +63,16 @@ impl Folder {
     }
 }
 
+impl Drop for Folder {
+    /// A process that was forked meanwhile has the same files open, and would keep the locks.
+    fn drop(&mut self) {
+        let held = [self.lock.take(), self.mark.take()];
+        for file in held.into_iter().flatten() {
+            drop(file.unlock());
+        }
+    }
+}
+
 impl Disk for Folder {
     type Output = Output;
 
@@ -71,10 +81,18 @@ impl Disk for Folder {
         match file.try_lock() {
             Ok(()) => {
                 self.lock = Some(file);
-                Ok(true)
+                // The file may have been removed before it was locked.
+                self.has_lock()
             }
             Err(TryLockError::WouldBlock) => Ok(false),
             Err(TryLockError::Error(error)) => Err(error),
+        }
+    }
+
+    fn has_lock(&mut self) -> io::Result<bool> {
+        match &self.lock {
+            Some(lock) => is_at(lock, &self.beside(".lock")),
+            None => Ok(false),
         }
     }
 
@@ -161,6 +179,24 @@ fn private() -> OpenOptions {
     #[cfg(unix)]
     std::os::unix::fs::OpenOptionsExt::mode(&mut options, 0o600);
     options
+}
+
+/// Whether an open file is the one at a path, and not one that was there before.
+#[cfg(unix)]
+fn is_at(file: &File, path: &Path) -> io::Result<bool> {
+    use std::os::unix::fs::MetadataExt;
+    let held = file.metadata()?;
+    match fs::metadata(path) {
+        Ok(found) => Ok((held.dev(), held.ino()) == (found.dev(), found.ino())),
+        Err(error) if error.kind() == ErrorKind::NotFound => Ok(false),
+        Err(error) => Err(error),
+    }
+}
+
+/// Other systems tell no identities of files.
+#[cfg(not(unix))]
+fn is_at(_: &File, _: &Path) -> io::Result<bool> {
+    Ok(true)
 }
 
 #[cfg(unix)]

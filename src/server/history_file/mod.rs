@@ -16,6 +16,8 @@ use crate::rt::Runtime;
 
 mod damage;
 
+mod fault;
+
 mod format;
 
 mod reader;
@@ -35,6 +37,7 @@ mod tests;
 
 use self::damage::Damage;
 use self::encode::{Bounds, Encoded};
+use self::fault::Fault;
 use self::folder::Folder;
 use self::steps::Started;
 
@@ -65,7 +68,7 @@ use self::steps::Started;
 ///
 /// A single server at a time owns a path, by a lock on `PATH.lock` that it holds for life. A server
 /// that starts meanwhile neither reads nor writes the file: its rooms get new epochs, and the log
-/// warns of it.
+/// warns of it. Leave `PATH.lock` where it is.
 #[must_use = "the histories are left to the next server by `save`"]
 pub struct HistoryFile {
     path: PathBuf,
@@ -89,13 +92,17 @@ pub struct SavedHistories {
 /// The history file cannot be used: the server must not serve, because a later server could find
 /// an old file and take it for that of this server.
 #[derive(Debug, thiserror::Error)]
-#[error(
-    "history_file {path}: cannot write beside it: {error}. Make its directory, and let the \
-     server write there"
-)]
+#[error("history_file {path}: {fault}")]
 pub struct HistoryFileError {
     path: String,
-    error: io::Error,
+    fault: Fault,
+}
+
+impl HistoryFileError {
+    fn new(path: &Path, fault: Fault) -> Self {
+        let path = path.display().to_string();
+        Self { path, fault }
+    }
 }
 
 impl HistoryFile {
@@ -107,8 +114,13 @@ impl HistoryFile {
     ///
     /// # Errors
     ///
-    /// When the directory cannot be written to.
+    /// When the directory cannot be written to, or `path` is no regular file: a directory, a pipe,
+    /// or a symbolic link, which the server would delete in the place of the file behind it.
+    /// Nothing is moved or made then.
     pub fn open<R: Runtime>(path: &Path, app: &App<R>) -> Result<Self, HistoryFileError> {
+        if let Some(fault) = Fault::of(path) {
+            return Err(HistoryFileError::new(path, fault));
+        }
         let limits = app.limits();
         let (bytes_max, ttl) = (limits.history_file.bytes, limits.history.position_ttl);
         let mut folder = Folder::new(path, bytes_max);
@@ -119,10 +131,8 @@ impl HistoryFile {
             }
             decode::decode(bytes, wall, ttl)
         });
-        let started = started.map_err(|error| HistoryFileError {
-            path: path.display().to_string(),
-            error,
-        })?;
+        let started = started.map_err(Fault::Unwritable);
+        let started = started.map_err(|fault| HistoryFileError::new(path, fault))?;
         let is_owner = !matches!(started, Started::Guest(_));
         restore(path, app, started);
         let path = path.to_owned();
@@ -142,7 +152,8 @@ impl HistoryFile {
     ///
     /// # Errors
     ///
-    /// When the file cannot be written; no part of it is left.
+    /// When the file cannot be written, or `PATH.lock` was removed while this server ran, so that
+    /// another one may have served; no part of the file is left.
     ///
     /// [`HistoryFileLimits::timeout`]: crate::limits::HistoryFileLimits::timeout
     pub fn save<R: Runtime>(mut self, app: &App<R>) -> io::Result<SavedHistories> {
@@ -209,7 +220,7 @@ fn restore<R: Runtime>(path: &Path, app: &App<R>, started: Started<Vec<Saved>>) 
             let (found, restored) = (all.len(), app.bus().import(&all));
             info!(%path, restored, left_out = found - restored, "histories restored");
         }
-        Started::Refused(reason) => {
+        Started::Rejected(reason) => {
             warn!(%path, %reason, "history file not accepted: rooms get new epochs");
         }
         Started::Guest(None) => {

@@ -21,6 +21,12 @@
 //!   while the guest lives, because the guest may serve after each later owner.
 //! - *The server ends after its drain.* It writes `PATH.new`, syncs it, renames it to `PATH`, and
 //!   syncs the directory. A loss of power before the last step leaves the whole file or none.
+//! - *The lock is lost* (someone has removed `PATH.lock`, and the next server locks a new one): at
+//!   its end the server finds that its lock is not the one of the path. It writes no file, because
+//!   the next server may have served meanwhile, and leaves a mark, because it has served beside
+//!   that one itself. It asks again right before the rename; a next server that starts after that
+//!   has removed `PATH.new` before it serves, so the rename fails. No check helps where a third
+//!   server starts before the first one has ended: the lock file must be left alone.
 //! - *The server crashes.* It has taken the file away at its start, so there is none.
 
 use std::io;
@@ -37,14 +43,14 @@ pub(super) enum Started<T> {
     /// The server owns the lock, and has taken the file away: it alone accepts the content.
     Taken(T),
     /// The server owns the lock, and accepts no content.
-    Refused(Refused),
+    Rejected(Rejected),
     /// Another server owns the lock, or the lock could not be asked for.
     Guest(Option<io::Error>),
 }
 
 /// The reason why a file was not accepted.
 #[derive(Debug, thiserror::Error)]
-pub(super) enum Refused {
+pub(super) enum Rejected {
     #[error("{0}")]
     Damaged(Damage),
     #[error("another server has served since it was written")]
@@ -81,14 +87,14 @@ fn own<D: Disk, T>(
     // The rest of a server that crashed while it wrote; it is never read.
     let _left = disk.remove(Name::New);
     let found = match disk.read(Name::File) {
-        Ok(Some(_)) if is_marked => Err(Refused::Marked),
-        Ok(Some(bytes)) => decode(&bytes).map(Some).map_err(Refused::Damaged),
+        Ok(Some(_)) if is_marked => Err(Rejected::Marked),
+        Ok(Some(bytes)) => decode(&bytes).map(Some).map_err(Rejected::Damaged),
         Ok(None) => Ok(None),
-        Err(error) => Err(Refused::Unread(error)),
+        Err(error) => Err(Rejected::Unread(error)),
     };
     if let Err(error) = take_away(disk, found.is_ok()) {
         disk.leave_mark()?;
-        return Ok(Started::Refused(Refused::Kept(error)));
+        return Ok(Started::Rejected(Rejected::Kept(error)));
     }
     if is_marked {
         // A mark that stays costs the next server its histories, and nothing more.
@@ -97,7 +103,7 @@ fn own<D: Disk, T>(
     Ok(match found {
         Ok(Some(content)) => Started::Taken(content),
         Ok(None) => Started::Fresh,
-        Err(refused) => Started::Refused(refused),
+        Err(rejected) => Started::Rejected(rejected),
     })
 }
 
@@ -121,8 +127,10 @@ pub(super) fn end<D: Disk, T>(
     disk: &mut D,
     write: impl FnOnce(&mut D::Output) -> io::Result<T>,
 ) -> io::Result<T> {
+    check_lock(disk)?;
     let written = write_new(disk, write);
     let written = written.and_then(|written| {
+        check_lock(disk)?;
         disk.rename(Name::New, Name::File)?;
         Ok(written)
     });
@@ -133,6 +141,17 @@ pub(super) fn end<D: Disk, T>(
     let written = written?;
     disk.sync_dir()?;
     Ok(written)
+}
+
+/// Leaves a mark and fails, unless the lock still keeps others out.
+fn check_lock<D: Disk>(disk: &mut D) -> io::Result<()> {
+    let lost = match disk.has_lock() {
+        Ok(true) => return Ok(()),
+        Ok(false) => io::Error::other("its lock file was removed while this server ran"),
+        Err(error) => error,
+    };
+    disk.leave_mark()?;
+    Err(lost)
 }
 
 fn write_new<D: Disk, T>(

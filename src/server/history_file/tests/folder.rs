@@ -1,12 +1,13 @@
 //! The real disk: files, locks and marks in a directory of the test.
 
 use std::fs;
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 
 use super::super::damage::Damage;
 use super::super::disk::Name;
+use super::super::fault::Fault;
 use super::super::folder::Folder;
-use super::super::steps::{Refused, Started, end, start};
+use super::super::steps::{Rejected, Started, end, start};
 
 /// A directory of one test, removed at its end.
 struct Directory(PathBuf);
@@ -84,7 +85,7 @@ fn a_damaged_file_is_put_aside_in_the_place_of_an_older_one() {
     let mut server = directory.folder();
     let started = start(&mut server, decode);
     assert!(
-        matches!(started, Ok(Started::Refused(Refused::Damaged(_)))),
+        matches!(started, Ok(Started::Rejected(Rejected::Damaged(_)))),
         "{started:?}"
     );
     assert_eq!(directory.names(), ["histories.bad", "histories.lock"]);
@@ -106,7 +107,7 @@ fn a_server_without_the_lock_keeps_the_next_one_from_the_file_of_the_owner() {
     let mut next = directory.folder();
     let started = start(&mut next, decode);
     assert!(
-        matches!(started, Ok(Started::Refused(Refused::Marked))),
+        matches!(started, Ok(Started::Rejected(Rejected::Marked))),
         "{started:?}"
     );
     // The guest lives on, and serves after the next owner as well.
@@ -115,7 +116,7 @@ fn a_server_without_the_lock_keeps_the_next_one_from_the_file_of_the_owner() {
     let mut later = directory.folder();
     let started = start(&mut later, decode);
     assert!(
-        matches!(started, Ok(Started::Refused(Refused::Marked))),
+        matches!(started, Ok(Started::Rejected(Rejected::Marked))),
         "{started:?}"
     );
     write(&mut later, "later!");
@@ -167,4 +168,100 @@ fn the_messages_are_for_the_user_of_the_server_alone() {
     write(&mut server, "a secret!");
     let found = fs::metadata(directory.file()).expect("it is there");
     assert_eq!(found.permissions().mode() & 0o777, 0o600);
+}
+
+#[cfg(unix)]
+#[test]
+fn a_server_whose_lock_file_was_removed_writes_nothing_and_leaves_a_mark() {
+    let directory = Directory::new("unlocked");
+    let (mut first, mut second) = (directory.folder(), directory.folder());
+    assert!(matches!(start(&mut first, decode), Ok(Started::Fresh)));
+    fs::remove_file(directory.0.join("histories.lock")).expect("it is there");
+    assert!(matches!(start(&mut second, decode), Ok(Started::Fresh)));
+    write(&mut second, "second!");
+    // The first one goes on to serve, and ends later.
+    let ended = end(&mut first, |_| -> std::io::Result<()> {
+        panic!("it writes");
+    });
+    let error = ended.expect_err("the lock is lost").to_string();
+    assert!(error.contains("lock file was removed"), "{error}");
+    let left = fs::read_to_string(directory.file());
+    assert_eq!(left.expect("it is there"), "second!");
+    drop((first, second));
+    let started = start(&mut directory.folder(), decode);
+    assert!(
+        matches!(started, Ok(Started::Rejected(Rejected::Marked))),
+        "{started:?}"
+    );
+}
+
+#[cfg(unix)]
+#[test]
+fn a_server_whose_lock_file_is_removed_while_it_writes_leaves_no_file() {
+    let directory = Directory::new("unlocked-late");
+    let mut server = directory.folder();
+    assert!(matches!(start(&mut server, decode), Ok(Started::Fresh)));
+    let lock = directory.0.join("histories.lock");
+    let ended = end(&mut server, |_| fs::remove_file(&lock));
+    let error = ended.expect_err("the lock is lost").to_string();
+    assert!(error.contains("lock file was removed"), "{error}");
+    assert_eq!(directory.names(), ["histories.mark"]);
+}
+
+/// The text of the fault of a path, empty where there is none.
+fn fault(path: &Path) -> String {
+    let fault = Fault::of(path).map(|fault| fault.to_string());
+    fault.unwrap_or_default()
+}
+
+#[test]
+fn a_path_that_is_free_or_that_of_a_regular_file_has_no_fault() {
+    let directory = Directory::new("regular");
+    assert_eq!(fault(&directory.file()), "");
+    fs::write(directory.file(), "histories").expect("it can be written");
+    assert_eq!(fault(&directory.file()), "");
+    assert_eq!(
+        fault(&directory.0.join("none/histories")),
+        "",
+        "found later"
+    );
+}
+
+#[test]
+fn a_path_of_a_directory_is_told() {
+    let directory = Directory::new("directory");
+    assert!(fault(&directory.0).starts_with("it is a directory."));
+    for (name, expected) in [
+        ("", "it is a directory."),
+        (".", "it is a directory."),
+        ("none/", "it is the path of a directory."),
+        ("none/..", "it is the path of a directory."),
+    ] {
+        let told = fault(&directory.0.join(name));
+        assert!(told.starts_with(expected), "{name}: {told}");
+    }
+}
+
+#[cfg(unix)]
+#[test]
+fn a_link_and_each_special_file_are_told() {
+    let directory = Directory::new("special");
+    let path = |name: &str| directory.0.join(name);
+    fs::write(path("file"), "").expect("it can be written");
+    std::os::unix::fs::symlink("file", path("link")).expect("it can be made");
+    std::os::unix::fs::symlink("none", path("dangling")).expect("it can be made");
+    let _socket = std::os::unix::net::UnixListener::bind(path("socket")).expect("it can be made");
+    let mut mkfifo = std::process::Command::new("mkfifo");
+    let made = mkfifo.arg(path("pipe")).status();
+    assert!(made.expect("it can be run").success());
+    for (path, expected) in [
+        (path("link"), "it is a symbolic link."),
+        (path("dangling"), "it is a symbolic link."),
+        (path("socket"), "it is a socket."),
+        (path("pipe"), "it is a pipe."),
+        ("/dev/null".into(), "it is a device."),
+    ] {
+        let told = fault(&path);
+        assert!(told.starts_with(expected), "{}: {told}", path.display());
+    }
 }

@@ -5,6 +5,7 @@
 //! or this and all later steps fail, or the server is killed, or power is lost. After a loss of
 //! power each file has any content that it had since its last sync, or a part of it, and each name
 //! has any file that it had since the last sync of the directory, whatever the other names have.
+//! Also, at each step of a server's end someone removes its lock file, and a second server starts.
 
 use std::cell::RefCell;
 use std::collections::{BTreeMap, BTreeSet, VecDeque};
@@ -119,6 +120,20 @@ struct Simulated {
     trouble: Trouble,
     steps: usize,
     is_locked_by_another: bool,
+    is_lock_lost: bool,
+    /// The second server that starts then, if one is to come.
+    second: Option<Second>,
+    /// Whether that one has accepted a file of the past.
+    accepted_past: bool,
+}
+
+/// A server that starts beside the owner of the lock, after someone has removed the lock file.
+#[derive(Clone, Copy, Debug)]
+struct Second {
+    /// The steps of the owner's end that come before.
+    after: usize,
+    /// Whether it ends before the owner does.
+    ends: bool,
 }
 
 #[derive(Clone)]
@@ -134,11 +149,37 @@ impl Server {
             trouble,
             steps: 0,
             is_locked_by_another: false,
+            is_lock_lost: false,
+            second: None,
+            accepted_past: false,
         })))
+    }
+
+    /// Lets the second server come, if this is the step.
+    fn meet_second(&self) {
+        let mut disk = self.0.borrow_mut();
+        let Some(come) = &mut disk.second else {
+            return;
+        };
+        if come.after > 0 {
+            come.after -= 1;
+            return;
+        }
+        let ends = come.ends;
+        disk.second = None;
+        let mut second = Self::new(&disk.state, Trouble::None);
+        disk.accepted_past = matches!(start(&mut second, decode), Ok(Started::Taken(0)));
+        second.change(State::serve);
+        if ends {
+            drop(end(&mut second, write));
+        }
+        disk.state = second.0.borrow().state.clone();
+        disk.is_lock_lost = true;
     }
 
     /// Takes a step, or fails.
     fn step<T>(&self, run: impl FnOnce(&mut State) -> T) -> io::Result<T> {
+        self.meet_second();
         let mut disk = self.0.borrow_mut();
         let step = disk.steps;
         disk.steps += 1;
@@ -199,6 +240,11 @@ impl Disk for Server {
         self.step(|_| !is_taken)
     }
 
+    fn has_lock(&mut self) -> io::Result<bool> {
+        self.step(|_| ())?;
+        Ok(!self.0.borrow().is_lock_lost)
+    }
+
     fn leave_mark(&mut self) -> io::Result<()> {
         // The name may survive before all is synced; a server that fails here does not serve.
         self.step(|state| state.mark_returns = true)?;
@@ -236,6 +282,10 @@ impl Disk for Server {
             };
             put(&mut state.names, name, Some(file));
         })?;
+        if self.0.borrow().is_lock_lost {
+            // What is written was there before the second server has served.
+            self.change(|state| change_new(state, |file| file.is_present = false));
+        }
         Ok(Output(self.clone()))
     }
 
@@ -301,6 +351,11 @@ fn decode(bytes: &[u8]) -> Result<u8, Damage> {
     }
 }
 
+fn write(output: &mut Output) -> io::Result<()> {
+    io::Write::write_all(output, b"1")?;
+    io::Write::write_all(output, b"!")
+}
+
 /// The events of the life of a server that are not its trouble.
 #[derive(Clone, Copy, Debug)]
 struct Life {
@@ -346,16 +401,41 @@ fn live(state: &State, life: Life, seen: &mut Seen) -> Vec<State> {
     if life.guest_goes {
         server.change(|state| state.has_guest = false);
     }
-    let _written = end(&mut server, |output| {
-        io::Write::write_all(output, b"1")?;
-        io::Write::write_all(output, b"!")
-    });
+    let _written = end(&mut server, write);
     seen.steps = seen.steps.max(server.0.borrow().steps);
     if server.0.borrow().state.has_guest || life.guest_comes {
         // The guest has served after the owner had exported its histories, or does so now.
         server.change(State::serve);
     }
     server.left()
+}
+
+/// Lets a server lose its lock to a second one, and returns the states after both.
+fn lose_lock(state: &State, second: Second, seen: &mut Seen) -> Vec<State> {
+    let mut server = Server::new(state, Trouble::None);
+    let started = start(&mut server, decode);
+    assert!(!matches!(started, Ok(Started::Guest(_))), "{started:?}");
+    server.change(State::serve);
+    server.0.borrow_mut().second = Some(second);
+    if second.after == 0 {
+        server.meet_second();
+        // The first one goes on to serve, also after the end of the second.
+        server.change(State::serve);
+    }
+    drop(end(&mut server, write));
+    seen.accepted_twice |= server.0.borrow().accepted_past;
+    let mut states = server.left();
+    if server.0.borrow().is_lock_lost && !second.ends {
+        let mut later = Server::new(&server.0.borrow().state, Trouble::None);
+        drop(end(&mut later, write));
+        states.extend(later.left());
+    }
+    states
+}
+
+/// All second servers at most so many steps after the owner begins to end.
+fn seconds(steps: usize) -> impl Iterator<Item = Second> {
+    (0..=steps).flat_map(|after| [false, true].map(|ends| Second { after, ends }))
 }
 
 /// All lives of a server with at most so many steps.
@@ -391,11 +471,15 @@ fn search() -> (Seen, usize) {
         && !seen.accepted_twice
     {
         // More than there are: the last ones are lives without trouble.
-        for life in lives(24) {
-            for next in live(&state, life, &mut seen) {
-                if known.insert(next.clone()) {
-                    open.push_back(next);
-                }
+        let mut after: Vec<_> = lives(24)
+            .flat_map(|life| live(&state, life, &mut seen))
+            .collect();
+        if !state.has_guest {
+            after.extend(seconds(12).flat_map(|second| lose_lock(&state, second, &mut seen)));
+        }
+        for next in after {
+            if known.insert(next.clone()) {
+                open.push_back(next);
             }
         }
     }
