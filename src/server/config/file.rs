@@ -54,8 +54,11 @@ impl Reading<'_> {
     fn top(&mut self, table: &DeTable<'_>) {
         let sections: Vec<_> = SECTIONS.iter().map(|section| section.name).collect();
         for (name, value) in table {
+            let is_key = keys_of("").any(|key| key.name == name.get_ref());
             match value.get_ref().as_table() {
                 None => self.key("", name, value),
+                // An inline table, such as `history`.
+                Some(_) if is_key => self.key("", name, value),
                 Some(services) if name.get_ref() == SERVICE => self.services(services),
                 Some(rooms) if name.get_ref() == ROOM => self.rooms(rooms),
                 Some(keys) if sections.contains(&name.get_ref().as_ref()) => {

@@ -25,12 +25,31 @@ impl Value for RetentionText {
 
     fn read(text: &str) -> Result<Self, String> {
         let mut bounds = Bounds::default();
-        for item in text.trim_matches(['{', '}', ' ']).split(',') {
-            let (name, value) = item.split_once('=').ok_or_else(String::new)?;
-            bounds.set(name.trim(), value.trim().trim_matches('"'))?;
+        for (name, value) in items(text).ok_or_else(String::new)? {
+            bounds.set(name, value)?;
         }
         bounds.retention().map(Self)
     }
+}
+
+/// The items of a table, with braces around it or without, and with quotes around values or
+/// without; `None` for a text that is no table.
+pub(super) fn items(text: &str) -> Option<Vec<(&str, &str)>> {
+    let text = text.trim();
+    let text = match text.strip_prefix('{') {
+        Some(rest) => rest.strip_suffix('}')?,
+        None => text,
+    };
+    let items = text.split(',').map(|item| {
+        let (name, value) = item.split_once('=')?;
+        let value = value.trim();
+        let bare = match value.strip_prefix('"') {
+            Some(rest) => rest.strip_suffix('"')?,
+            None => value,
+        };
+        Some((name.trim(), bare))
+    });
+    items.collect()
 }
 
 /// The bounds that were read so far.
@@ -45,6 +64,15 @@ struct Bounds {
 impl Bounds {
     fn set(&mut self, name: &str, value: &str) -> Result<(), String> {
         let fault = || format!("`{name} = {value}`");
+        let is_given = match name {
+            "messages" => self.messages.is_some(),
+            "bytes" => self.bytes.is_some(),
+            "ttl" => self.ttl.is_some(),
+            _ => self.recovery_max.is_some(),
+        };
+        if is_given {
+            return Err(format!("`{name}` is there twice"));
+        }
         match name {
             "messages" => self.messages = Some(messages(value).ok_or_else(fault)?),
             "bytes" => self.bytes = Some(bytes(value).ok_or_else(fault)?),
@@ -53,7 +81,7 @@ impl Bounds {
                 let ttl = ttl.map_err(|error| format!("{}: {error}", fault()))?;
                 self.ttl = Some(ttl).filter(|ttl| !ttl.is_zero());
             }
-            "recovery_max" => self.recovery_max = Some(value.parse().map_err(|_| fault())?),
+            "recovery_max" => self.recovery_max = Some(messages(value).ok_or_else(fault)?.get()),
             _ => return Err(format!("there is no `{name}`")),
         }
         Ok(())
@@ -128,6 +156,16 @@ mod tests {
                 "messages = 1, bytes = 1B, ttl = 5s, x = 1",
                 "there is no `x`",
             ),
+            (
+                "messages = 1, messages = 2, bytes = 1B, ttl = 5s",
+                "`messages` is there twice",
+            ),
+            (
+                "messages = 1, bytes = 1B, ttl = 5s, recovery_max = 0",
+                "`recovery_max = 0`",
+            ),
+            ("{ messages = 1, bytes = 1B, ttl = 5s", ""),
+            ("messages = 1, bytes = 1B, ttl = \"5s", ""),
             ("100", ""),
         ] {
             let error = read(text).expect_err(text);

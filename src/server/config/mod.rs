@@ -11,9 +11,8 @@ use tracing_subscriber::filter::Targets;
 use crate::client::host::Hosts;
 use crate::client::origin::Origins;
 use crate::limits::{
-    AgePolicy, DrainPolicy, FetchPolicy, HistoryFileLimits, HistoryLimits, HistoryPolicy,
-    InboundPolicy, KeepalivePolicy, LifecyclePolicy, Limits, Publish, Recovery, Relay,
-    ServicePolicy, SlowConsumer, Window,
+    AgePolicy, DrainPolicy, FetchPolicy, HistoryFileLimits, HistoryLimits, KeepalivePolicy, Limits,
+    ServicePolicy,
 };
 
 mod addresses;
@@ -23,6 +22,7 @@ mod files;
 mod flags;
 mod history;
 mod key;
+mod kind;
 mod log_filter;
 
 mod policies;
@@ -45,6 +45,7 @@ pub use self::traces::TracePolicy;
 use self::file::File;
 use self::files::{Authorities, Files};
 use self::key::{Keys, Reader};
+use self::kind::{inbound, policy, room_policy, window};
 use self::problem::Problem;
 use self::schema::{
     AuthKeys, LimitKeys, OtelKeys, ROOM, RoomKeys, SERVICE, ServerKeys, ServiceKeys, TlsKeys,
@@ -437,187 +438,5 @@ impl Config {
     }
 }
 
-fn room_policy(room: &RoomKeys, keys: &ServiceKeys) -> ServicePolicy {
-    let is_relay = room.run == Run::Relay;
-    let by_default = if is_relay {
-        Publish::Nobody
-    } else {
-        Publish::Members
-    };
-    let policy = policy(keys);
-    ServicePolicy {
-        relay: is_relay.then_some(Relay { echo: room.echo }),
-        publish: room.publish.unwrap_or(by_default),
-        payload: room.payload,
-        user_limited: room.user_limited,
-        lifecycle: LifecyclePolicy {
-            clients_max: room.clients.size(),
-            ..policy.lifecycle
-        },
-        ..policy
-    }
-}
-
-fn policy(keys: &ServiceKeys) -> ServicePolicy {
-    let history = keys.history.map(|retention| HistoryPolicy {
-        retention: retention.0,
-        recovery: keys.recovery,
-        read: keys.read_history,
-    });
-    let recovers = history.is_some() && keys.recovery != Recovery::Off;
-    ServicePolicy {
-        lifecycle: LifecyclePolicy {
-            linger: keys.linger.get(),
-            stop_grace: keys.stop_grace.get(),
-            ..LifecyclePolicy::default()
-        },
-        slow_consumer: keys.slow_consumer.unwrap_or(match recovers {
-            true => SlowConsumer::Recover,
-            false => SlowConsumer::Skip,
-        }),
-        history,
-        window: Some(window(keys)),
-        message_bytes: Some(keys.max_message_bytes.size()),
-        inbound: Some(inbound(keys)),
-        ..ServicePolicy::default()
-    }
-}
-
-fn inbound(keys: &ServiceKeys) -> InboundPolicy {
-    InboundPolicy {
-        bytes: keys.bytes,
-        messages: keys.messages,
-        over: keys.over_rate,
-    }
-}
-
-fn window(keys: &ServiceKeys) -> Window {
-    Window {
-        messages: keys.window.nonzero(),
-        // A window smaller than the largest message could not keep a second message beside it.
-        bytes: keys.window_bytes.size().max(keys.max_message_bytes.size()),
-    }
-}
-
 #[cfg(all(test, not(feature = "loom")))]
-mod tests {
-    use std::time::Duration;
-
-    use super::*;
-    use crate::server::auth::Join;
-
-    #[test]
-    fn without_any_setting_everything_is_as_the_library_has_it() {
-        let config = Sources::file("", &["ping"])
-            .with_file("", "")
-            .expect("valid");
-        assert_eq!(config.limits(), Limits::default());
-        let policy = config.policy("ping");
-        assert_eq!(policy.lifecycle, LifecyclePolicy::default());
-        assert_eq!(policy.slow_consumer, ServicePolicy::default().slow_consumer);
-        assert_eq!(policy.window, Some(Window::default()));
-        assert_eq!(policy.message_bytes, Some(Limits::default().message_bytes));
-        assert_eq!(policy.inbound, Some(Limits::default().inbound));
-    }
-
-    /// A valid value in the file that is not the default.
-    fn another(name: &str, default: &str) -> String {
-        match (name, default.parse::<u64>()) {
-            ("drain_code", _) => "\"1012\"".to_owned(),
-            ("proxies", _) => "[\"10.0.0.0/8\"]".to_owned(),
-            (_, Ok(number)) => (number + 1).to_string(),
-            (_, Err(_)) if default.contains("/s") => "\"3/s\"".to_owned(),
-            (_, Err(_)) => "\"7s\"".to_owned(),
-        }
-    }
-
-    #[test]
-    fn each_key_of_the_bounds_changes_them() {
-        for key in schema::keys_of("limits") {
-            let text = format!(
-                "[limits]\n{} = {}\n",
-                key.name,
-                another(key.name, key.default)
-            );
-            let config = Sources::file("", &[]).with_file("", &text);
-            let config = config.unwrap_or_else(|error| panic!("{text}: {error}"));
-            assert_ne!(config.limits(), Limits::default(), "{text}");
-        }
-    }
-
-    #[test]
-    fn a_service_has_what_its_section_says_and_for_the_rest_what_all_have() {
-        let text = "linger = \"9s\"\nmessages = \"5/s\"\n\
-                    [service.ping]\nlinger = \"1s\"\nslow_consumer = \"latest\"\n";
-        let config = Sources::file("", &["echo", "ping"]).with_file("", text);
-        let config = config.expect("valid");
-        let (ping, echo) = (config.policy("ping"), config.policy("echo"));
-        assert_eq!(ping.lifecycle.linger, Duration::from_secs(1));
-        assert_eq!(echo.lifecycle.linger, Duration::from_secs(9));
-        assert_eq!(ping.inbound, echo.inbound);
-        assert!(
-            ping.inbound
-                .is_some_and(|inbound| inbound.messages.is_some())
-        );
-        assert_ne!(ping.slow_consumer, echo.slow_consumer);
-    }
-
-    #[test]
-    fn published_keys_are_fetched_as_often_as_the_settings_say() {
-        let url = "jwks_url = \"http://localhost/keys\"\n";
-        let policy = |text: &str| {
-            let text = format!("[auth]\n{text}");
-            let config = Sources::file("", &[]).with_file("", &text).expect("valid");
-            config.remote().map(|remote| *remote.policy())
-        };
-        assert_eq!(policy(""), None);
-        assert_eq!(policy(url), Some(FetchPolicy::default()));
-        let expected = FetchPolicy {
-            refresh: Duration::from_secs(7),
-            cooldown: Duration::from_secs(9),
-            ..FetchPolicy::default()
-        };
-        let text = format!("{url}jwks_refresh = \"7s\"\njwks_cooldown = \"9s\"\n");
-        assert_eq!(policy(&text), Some(expected));
-    }
-
-    #[test]
-    fn sockets_are_made_as_the_settings_say() {
-        let options = |text: &str| {
-            let config = Sources::file("", &[]).with_file("", text);
-            config.map(|config| config.bind_options())
-        };
-        assert_eq!(options(""), Ok(BindOptions::default()));
-        let text = "unix_mode = \"0600\"\nunix_group = \"www-data\"\n";
-        let expected = BindOptions {
-            unix_mode: "0600".parse().expect("a mode"),
-            unix_group: Some("www-data".parse().expect("a group")),
-        };
-        assert_eq!(options(text), Ok(expected));
-        for text in [
-            "unix_mode = \"0888\"",
-            "unix_mode = \"\"",
-            "unix_group = \"a b\"",
-        ] {
-            let problems = options(text).expect_err(text).to_string();
-            assert!(problems.contains("such as"), "{problems}");
-        }
-    }
-
-    #[test]
-    fn a_token_must_be_what_the_settings_say() {
-        let text = "join = \"authenticated\"\n[service.ping]\njoin = \"granted\"\n\
-                    [auth]\naudiences = [\"a\", \"b\"]\nissuers = [\"c\"]\nleeway = \"7s\"\n";
-        let config = Sources::file("", &["echo", "ping"]).with_file("", text);
-        let policy = config.expect("valid").jwt_policy();
-        let joins = [("echo", Join::Authenticated), ("ping", Join::Granted)];
-        let expected = JwtPolicy {
-            anonymous: BTreeMap::new(),
-            audiences: vec!["a".to_owned(), "b".to_owned()],
-            issuers: vec!["c".to_owned()],
-            leeway: Duration::from_secs(7),
-            services: joins.map(|(name, join)| (name.to_owned(), join)).into(),
-        };
-        assert_eq!(policy, expected);
-    }
-}
+mod tests;

@@ -2,6 +2,7 @@
 
 use std::fmt::Write;
 
+use super::history;
 use super::key::{Change, Key};
 use super::schema::{SECTIONS, keys_of};
 use super::source::{Given, Layer, Place, Source};
@@ -67,16 +68,15 @@ fn written(kind: Kind, value: &str) -> Option<String> {
             None
         }
         Kind::Table => {
-            let items = value.split(',').filter_map(|item| item.split_once('='));
+            let items = history::items(value).unwrap_or_default().into_iter();
             let items = items.map(|(name, value)| {
-                let value = value.trim();
                 let is_number = value.bytes().all(|byte| byte.is_ascii_digit());
                 let value = if is_number {
                     value.to_owned()
                 } else {
                     quoted(value)
                 };
-                format!("{} = {value}", name.trim())
+                format!("{name} = {value}")
             });
             Some(format!("{{ {} }}", items.collect::<Vec<_>>().join(", ")))
         }

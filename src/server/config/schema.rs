@@ -115,8 +115,8 @@ keys! {
         echo: bool = "true", Live;
         /// Messages that the room takes; others close the session with 1007
         payload: Payload = "any", Live;
-        /// Only users that a key names after its last `#`, as in `talk#ann,bob`, join it without a
-        /// grant
+        /// Only users that a key names after its last `#`, as in `talk#ann,bob`, may join it
+        /// without a grant; `join` still decides whether they may
         user_limited: bool = "false", Live;
         /// Most clients of one room; the next client is answered 503
         clients: Whole<1, 10_000_000> = "10000", Start;
