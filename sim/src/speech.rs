@@ -94,6 +94,7 @@ pub(crate) fn opened(envelope: &str) -> Option<String> {
 /// The status of the refusal with this close code: `docs/subprotocol.md`.
 pub(crate) fn status(code: u64) -> Option<u16> {
     match code {
+        4400 => Some(400),
         4401 => Some(401),
         4403 => Some(403),
         4404 => Some(404),

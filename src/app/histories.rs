@@ -1,7 +1,9 @@
 //! The histories of an application: their place in its bus, and the task that frees what is over.
 
 use std::collections::BTreeMap;
+use std::future::poll_fn;
 use std::sync::Arc as StdArc;
+use std::task::Poll;
 use std::time::Duration;
 
 use futures::FutureExt;
@@ -65,6 +67,19 @@ pub(super) fn bus<R: Runtime>(
     InMemoryMessageBus::with_histories(window, windows, topics, histories)
 }
 
+/// Lets other tasks run.
+async fn yield_once() {
+    let mut is_polled = false;
+    poll_fn(|cx| {
+        if std::mem::replace(&mut is_polled, true) {
+            return Poll::Ready(());
+        }
+        cx.waker().wake_by_ref();
+        Poll::Pending
+    })
+    .await;
+}
+
 /// Spawns the task that frees expired messages and old positions of a bus with histories.
 pub(super) fn sweep<R: Runtime>(rt: &R, bus: &InMemoryMessageBus) -> Sweeper {
     let (alive, ended) = oneshot::channel();
@@ -75,8 +90,13 @@ pub(super) fn sweep<R: Runtime>(rt: &R, bus: &InMemoryMessageBus) -> Sweeper {
             // A room may get a history at any time, so the next look has a bound.
             let due = bus.expire(FREED_AT_ONCE).unwrap_or(Instant::END);
             let now = clock.now();
-            let at = due.max(now + ROUND).min(now + ROUND_MAX);
-            match select(ended, clock.sleep_until(at)).await {
+            let wait = if due <= now {
+                yield_once().boxed()
+            } else {
+                let at = due.max(now + ROUND).min(now + ROUND_MAX);
+                clock.sleep_until(at)
+            };
+            match select(ended, wait).await {
                 Either::Left(_) => return,
                 Either::Right(((), rest)) => ended = rest,
             }

@@ -70,7 +70,8 @@ impl<R: Runtime> RoomHandle<R> {
     }
 
     /// Publishes a message or a batch as [`publish`](Self::publish) does, and returns the position
-    /// of the last message in the history of the room; `None` without a history.
+    /// of the last message in the history of the room; `None` without a history, and for a batch
+    /// that is published [live](Batch::live) alone.
     ///
     /// A room needs no client to keep the messages. The program itself counts as the maker of a
     /// history that begins with them.
@@ -83,7 +84,9 @@ impl<R: Runtime> RoomHandle<R> {
         published.position
     }
 
-    /// Reads from the history of the room; the history of a room that is not known is empty.
+    /// Reads from the history of the room, at most
+    /// [`history_read_max`](crate::limits::HistoryLimits::history_read_max) messages; the history
+    /// of a room that is not known is empty.
     ///
     /// # Errors
     ///

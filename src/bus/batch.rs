@@ -122,18 +122,6 @@ impl Batch {
         None
     }
 
-    /// Returns the batch as a history keeps it: without the time of publishing, which is on the
-    /// clock of a runtime.
-    pub(super) fn kept(&self, origin: Origin) -> Self {
-        Self {
-            frames: self.frames.clone(),
-            origin,
-            published: None,
-            delivery: self.delivery.clone(),
-            record: self.record,
-        }
-    }
-
     /// Returns the messages from index `from` on, at most `count` and at least one of them.
     pub(super) fn slice(&self, from: usize, count: usize) -> Self {
         let mut part = self.clone();

@@ -72,12 +72,14 @@ pub(crate) use self::shared_cursor::SharedCursor;
 ///
 /// The contract, which [`contract`] checks for any implementation:
 ///
-/// - All subscribers of a topic see its messages in one order, and no message twice.
+/// - All subscribers of a topic see its messages in one order, and no message twice; a subscription
+///   that recovers messages of a history sees those first.
 /// - A subscription receives the messages published after [`subscribe`](Self::subscribe) has
 ///   returned, and no message after [`unsubscribe`](Self::unsubscribe) has returned.
 /// - [`publish`](Self::publish) never waits. A subscriber that falls out of the window loses the
 ///   oldest unread messages and is told exactly how many.
-/// - A topic without subscribers leaves nothing behind.
+/// - A topic without subscribers leaves nothing behind, but for the history of a kind that keeps
+///   one.
 pub trait MessageBus: Send + Sync + 'static {
     /// Subscribes to the messages published on the topic from now on.
     ///
@@ -95,7 +97,8 @@ pub trait MessageBus: Send + Sync + 'static {
     /// Makes a publisher to this topic, which can wait for room: see [`Publisher::offer`].
     fn publisher(&self, topic: &Topic) -> Publisher;
 
-    /// Reads from the history of a topic; by default there is none.
+    /// Reads from the history of a topic; by default there is none. A page has at most
+    /// [`history_read_max`](crate::limits::HistoryLimits::history_read_max) messages.
     ///
     /// # Errors
     ///

@@ -22,7 +22,7 @@ pub(crate) enum Due {
 pub(crate) fn next_in_order(broadcast: &Subscription, direct: &Subscription) -> Due {
     // The messages that a subscription recovers are older than all to this client alone. They are
     // read whatever the bound says.
-    if broadcast.catches_up() {
+    if broadcast.has_backlog() {
         let before = broadcast.next_offset();
         return Due::Broadcast { before };
     }

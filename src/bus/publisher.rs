@@ -75,6 +75,7 @@ impl Publisher {
     }
 
     /// Publishes the first messages of a batch, as many as fit without a loss to any subscriber.
+    /// For topics without a history: the bounds over all histories are not looked at.
     ///
     /// A publisher that is woken owns a reserved slot until it offers again or
     /// [withdraws](Self::withdraw).

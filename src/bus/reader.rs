@@ -44,6 +44,10 @@ pub struct Joining {
     /// Whether messages that fall out of the window are read from the history, as long as they are
     /// there. A subscription that recovers reads them in any case until it has caught up.
     pub recovers: bool,
+    /// Whether the subscription is provisional until it is
+    /// [confirmed](super::Subscription::confirm). The end of a provisional subscription is no use
+    /// of the room, and leaves no history behind that the subscription has made.
+    pub is_provisional: bool,
     /// The client, which makes the history if there is none.
     pub maker: Maker,
 }
@@ -173,21 +177,6 @@ impl Reader {
         };
         let aside = (catches_up || recovers).then(|| Box::new(aside));
         Self { cursor, aside }
-    }
-
-    /// Sets whether messages that fall out of the window are read from the history.
-    pub(super) fn set_recovers(&mut self, recovers: bool) {
-        match &mut self.aside {
-            Some(aside) => aside.recovers = recovers,
-            None if recovers => {
-                self.aside = Some(Box::new(Aside {
-                    backlog: 0..0,
-                    catches_up: false,
-                    recovers,
-                }));
-            }
-            None => {}
-        }
     }
 
     /// Whether the reader has not caught up with the log since it began to recover.

@@ -132,10 +132,14 @@ impl Subscription {
         self.slot().reader.catches_up()
     }
 
-    /// Sets whether messages that fall out of the window are read from the history, as long as they
-    /// are there; of no effect on a topic without a history.
-    pub fn set_recovers(&mut self, recovers: bool) {
-        self.slot_mut().reader.set_recovers(recovers);
+    /// Whether messages from before the subscription are left to be read.
+    pub(super) fn has_backlog(&self) -> bool {
+        self.slot().reader.backlog() > 0
+    }
+
+    /// Ends the provisional part of the subscription: its end counts as a use of the room.
+    pub fn confirm(&mut self) {
+        self.slot_mut().is_provisional = false;
     }
 
     /// The subscribed topic.
@@ -240,7 +244,8 @@ impl Subscription {
     }
 
     /// The offset of the next message to receive if no message is lost; a topic counts its messages
-    /// from 0, beginning with its first subscriber.
+    /// from 0, beginning with its first subscriber. Messages of the history that are still to be
+    /// read come before it.
     pub fn next_offset(&self) -> u64 {
         self.slot().reader.cursor.offset()
     }

@@ -300,6 +300,10 @@ impl Topics {
     #[cold]
     fn drop_oldest(&self, topic: &Topic, maker: &Maker) {
         let mut map = self.map.lock();
+        // Whoever publishes, the history is that of its maker, whose oldest rooms make room first.
+        let own = map.get(topic);
+        let own = own.and_then(|state| Some(state.lock().history()?.maker().clone()));
+        let maker = own.as_ref().unwrap_or(maker);
         if let (Some(archive), Some(shelf)) = (&self.archive, &mut map.shelf) {
             shelf.make_room(maker, || archive.is_over());
         }
@@ -372,6 +376,7 @@ impl Topics {
         // publisher can find.
         let mut map = self.map.lock();
         let mut guarded = state.lock();
+        let is_use = !slot.is_provisional;
         let waker = guarded.leave(slot);
         let publishers = guarded.unpark_publishers();
         let processed = guarded.unpark_processed();
@@ -382,10 +387,15 @@ impl Topics {
             map.retired.add(&guarded.counts());
         }
         // Under both locks, too: no thread finds the room without its history.
+        if let (Some(kept), Some(now)) = (guarded.history_mut(), now)
+            && is_use
+        {
+            kept.note_use(now.at);
+        }
         let history = guarded.take_history();
         drop(guarded);
-        if let (Some(kept), Some(now), Some(shelf)) = (history, now, &mut map.shelf) {
-            shelf.shelve(state.topic(), kept, now.at);
+        if let (Some(kept), Some(shelf)) = (history, &mut map.shelf) {
+            shelf.shelve(state.topic(), kept);
         }
         let is_removed = is_last && !planted::is(Bug::TopicLeaked);
         let removed = is_removed.then(|| map.states.remove_entry(state.topic()));
@@ -397,10 +407,10 @@ impl Topics {
         }
     }
 
-    /// Adds or removes a tap, and span a tapped topic accordingly.
+    /// Adds or removes a tap, and marks a tapped topic accordingly.
     ///
     /// The map's lock is held meanwhile: a topic that another thread makes at the same time is
-    /// spaned by `subscribe` or here.
+    /// marked by `subscribe` or here.
     pub(super) fn change_taps(&self, tapped: &Tapped, change: impl FnOnce(&Taps, &Tapped)) {
         let map = self.map.lock();
         change(&self.taps, tapped);

@@ -52,6 +52,9 @@ impl From<Retention> for HistoryPolicy {
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub enum Recovery {
     /// Every client is told positions, and a client that shows one recovers from there.
+    ///
+    /// For a WebSocket of one room this is [`Asked`](Self::Asked): the two differ where a protocol
+    /// lets a client join without being told positions.
     Always,
     /// Every client that can be told positions is told them, and recovers if it shows one.
     #[default]
@@ -66,6 +69,8 @@ pub enum Recovery {
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub enum Readers {
     /// Every client that is admitted to the server, also without joining the room.
+    ///
+    /// A WebSocket of one room has joined it: for its client this is [`Members`](Self::Members).
     All,
     /// Every client of the service or room.
     #[default]

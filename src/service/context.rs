@@ -302,7 +302,6 @@ impl Context {
         self.lost
     }
 
-    /// Stamps messages with this run as the origin, and with the present time.
     /// The bus of the application.
     pub(super) fn bus(&self) -> &dyn MessageBus {
         &*self.bus
@@ -313,6 +312,7 @@ impl Context {
         self.to_all.topic()
     }
 
+    /// Stamps messages with this run as the origin, and with the present time.
     fn stamped(&self, mut batch: Batch) -> Batch {
         if planted::is(Bug::PublishedShort) && batch.len() > 1 {
             batch = batch.split_front(batch.len() - 1);

@@ -13,8 +13,9 @@ impl Context {
         self.publish(messages.into().live())
     }
 
-    /// Reads from the history of the room; it outlives this run of the service, and has messages
-    /// of earlier runs, too.
+    /// Reads from the history of the room, at most
+    /// [`history_read_max`](crate::limits::HistoryLimits::history_read_max) messages; it outlives
+    /// this run of the service, and has messages of earlier runs, too.
     ///
     /// # Errors
     ///

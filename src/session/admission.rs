@@ -219,10 +219,11 @@ impl<R: Runtime> Admission<R> {
         let joining = Joining {
             start: asking.wish.start(history, asking.subprotocol, read_max),
             recovers: slow_consumer == SlowConsumer::Recover,
+            is_provisional: true,
             maker: maker(&peer),
         };
         let to_all = Topic::from_service_to_ws(room);
-        let (broadcast, joined) = bus.subscribe_since(&to_all, &joining)?;
+        let (mut broadcast, joined) = bus.subscribe_since(&to_all, &joining)?;
         let direct = bus.subscribe(&Topic::from_service_to_client(room, client))?;
         let kind = room.kind();
         let rules = Rules::new(policies.service(kind), peer.grant);
@@ -235,6 +236,8 @@ impl<R: Runtime> Admission<R> {
         };
         let member = has_members.then(|| sender.introduce(client, direct.topic(), about()));
         let lease = app.registry().join_room(room, &peer, member.as_ref())?;
+        // A client that was refused until here leaves nothing behind.
+        broadcast.confirm();
         let membership = Membership {
             app: app.clone(),
             sender,

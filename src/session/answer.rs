@@ -5,7 +5,7 @@ use base64::engine::general_purpose::STANDARD as BASE64;
 use serde_json::json;
 
 use super::envelope;
-use super::request::Refused;
+use super::request::Fault;
 use crate::bus::{Page, Position};
 use crate::wire::{Frame, Payload};
 
@@ -16,8 +16,8 @@ pub(super) fn published(id: u64, position: Option<Position>) -> Frame {
 }
 
 /// The reply that a request was refused.
-pub(super) fn refused(id: u64, refused: Refused) -> Frame {
-    let error = json!({ "code": refused.code(), "message": refused.message() });
+pub(super) fn refused(id: u64, fault: Fault) -> Frame {
+    let error = json!({ "code": fault.code(), "message": fault.message() });
     Frame::text(json!({ "id": id, "error": error }).to_string())
 }
 

@@ -1,6 +1,6 @@
 //! The envelopes of a client that speaks JSON: `{"text":"..."}` and `{"token":"..."}`.
 
-use std::fmt;
+use std::fmt::{self, Write as _};
 
 use serde::Deserialize;
 use serde::de::{Deserializer, IgnoredAny, MapAccess, Visitor};
@@ -45,6 +45,8 @@ pub(super) enum Command {
 /// Why a text is not an envelope.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum BadEnvelope {
+    /// A request without an `id` that a reply could show, or without anything to do.
+    BadRequest,
     /// An object without members.
     Empty,
     /// An escape in a string is half of a surrogate pair, which no Unicode text can hold.
@@ -65,6 +67,9 @@ impl BadEnvelope {
     /// The reason for the client, with what to do; fits into the reason of a close frame.
     pub(super) fn reason(self) -> &'static str {
         match self {
+            Self::BadRequest => {
+                "this is no request: write {\"id\":1,\"text\":\"...\"} or {\"id\":1,\"history\":{}}"
+            }
             Self::Empty => "the object is empty: write {\"text\":\"...\"}",
             Self::HalfPair => "an escape is half of a surrogate pair: write both halves or \\ufffd",
             Self::NotJson => "the text is not JSON: write {\"text\":\"...\"}",
@@ -79,17 +84,22 @@ impl BadEnvelope {
 }
 
 /// Takes messages out of their envelopes, up to the first command for the session.
+///
+/// A request after messages is left for later: it is answered once its session is rid of them, so
+/// that it does not overtake messages that the service does not take yet.
 pub(super) fn open_all(frames: Frames) -> Decoded {
     let mut opened = SmallVec::<[Frames; 4]>::new();
     let mut command = None;
     let mut rest = Some(frames);
     while command.is_none()
-        && let Some(first) = Frames::pop_front(&mut rest)
+        && let Some(first) = rest.as_ref().and_then(|rest| rest.iter().next())
     {
         match open(first) {
+            Err(Command::Request(_)) if !opened.is_empty() => break,
             Ok(frame) => opened.push(frame.into()),
             Err(found) => command = Some(found),
         }
+        drop(Frames::pop_front(&mut rest));
     }
     Decoded {
         messages: Frames::join(opened.iter()),
@@ -146,13 +156,15 @@ impl About<'_> {
         self.from.is_none() && self.offset.is_none()
     }
 
-    /// Adds the facts about the message with this index to an object.
-    fn tell(&self, index: usize, json: &mut serde_json::Value) {
+    /// Writes the facts about the message with this index as members of an object, each after a
+    /// comma.
+    fn write(&self, index: usize, json: &mut String) {
         if let Some(first) = self.offset {
-            json["offset"] = (first + index as u64).into();
+            let offset = first + index as u64;
+            write!(json, ",\"offset\":{offset}").expect("a string takes everything");
         }
         if let Some(sender) = self.from {
-            json["from"] = from(sender);
+            write!(json, ",\"from\":{}", from(sender)).expect("a string takes everything");
         }
     }
 }
@@ -170,9 +182,10 @@ pub(super) fn envelop_with(frames: &Frames, about: About<'_>) -> Frames {
         .map(|(index, frame)| match frame.payload() {
             Payload::Binary(_) => frame.into(),
             Payload::Text(text) => {
-                let mut json = serde_json::json!({ "text": text });
-                about.tell(index, &mut json);
-                Frame::text(json.to_string()).into()
+                let mut json = format!("{{\"text\":{}", serde_json::json!(text));
+                about.write(index, &mut json);
+                json.push('}');
+                Frame::text(json).into()
             }
         })
         .collect();
@@ -181,9 +194,10 @@ pub(super) fn envelop_with(frames: &Frames, about: About<'_>) -> Frames {
 
 /// The notice before a binary message.
 pub(super) fn of_binary(about: About<'_>) -> Frame {
-    let mut facts = serde_json::json!({});
-    about.tell(0, &mut facts);
-    Frame::text(serde_json::json!({ "binary": facts }).to_string())
+    let mut facts = String::new();
+    about.write(0, &mut facts);
+    let facts = facts.trim_start_matches(',');
+    Frame::text(format!("{{\"binary\":{{{facts}}}}}"))
 }
 
 /// Finds out why a text is not an envelope.
@@ -197,7 +211,10 @@ fn judge(text: &[u8]) -> BadEnvelope {
         return BadEnvelope::HalfPair;
     }
     match serde_json::from_slice(text) {
-        Ok(Members { known, unknown }) => match (known, unknown) {
+        Ok(Members {
+            of_request: 1.., ..
+        }) => BadEnvelope::BadRequest,
+        Ok(Members { known, unknown, .. }) => match (known, unknown) {
             (_, 1..) => BadEnvelope::UnknownMember,
             (0, 0) => BadEnvelope::Empty,
             (1, 0) => BadEnvelope::NotString,
@@ -238,12 +255,17 @@ fn unit(json: &[u8]) -> Option<u16> {
 struct Members {
     known: usize,
     unknown: usize,
+    /// Members that only requests have.
+    of_request: usize,
 }
 
 /// The name of a member.
 #[derive(Deserialize)]
 #[serde(field_identifier, rename_all = "lowercase")]
 enum Name {
+    History,
+    Id,
+    Live,
     Text,
     Token,
     #[serde(other)]
@@ -269,6 +291,7 @@ impl<'de> Visitor<'de> for Counting {
         let mut members = Members::default();
         while let Some((name, IgnoredAny)) = map.next_entry()? {
             match name {
+                Name::History | Name::Id | Name::Live => members.of_request += 1,
                 Name::Text | Name::Token => members.known += 1,
                 Name::Other => members.unknown += 1,
             }

@@ -1,49 +1,31 @@
 //! Requests of a client that speaks JSON, each with a number for its reply.
 
-use serde::Deserialize;
+use serde_json::{Map, Value};
 
-use crate::bus::{HistoryError, Reading, Since};
+use crate::bus::{HistoryError, Reading};
 
 /// A request of a client with the number of its reply.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub(super) struct Request {
-    pub(super) id: u64,
+    /// The number; `None` for a text that is published live alone without one.
+    pub(super) id: Option<u64>,
     pub(super) asks: Asks,
 }
 
 /// The wish of a request.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub(super) enum Asks {
-    /// To read from the history; `None` if the position is no position.
-    History(Option<Reading>),
+    /// Nothing that there is; the fault in words.
+    Bad(&'static str),
+    /// To read from the history.
+    History(Reading),
     /// To publish a text, live alone or into the history as well.
     Publish { text: String, is_live: bool },
 }
 
-/// The members of a request.
-#[derive(Deserialize)]
-#[serde(deny_unknown_fields)]
-struct Members {
-    id: Option<u64>,
-    text: Option<String>,
-    #[serde(default)]
-    live: bool,
-    history: Option<Wanted>,
-}
-
-/// The part of a history that a request wants.
-#[derive(Deserialize)]
-#[serde(deny_unknown_fields)]
-struct Wanted {
-    since: Option<String>,
-    limit: Option<usize>,
-    #[serde(default)]
-    reverse: bool,
-}
-
-/// The reason why a request was refused, by the numbers of Centrifugo's errors.
+/// The reason why a request is not served, by the numbers of Centrifugo's errors.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(super) enum Refused {
+pub(super) enum Fault {
     /// The client may not do this.
     Forbidden,
     /// The request is not well formed, or its message is not what the room takes.
@@ -54,7 +36,7 @@ pub(super) enum Refused {
     WrongEpoch,
 }
 
-impl Refused {
+impl Fault {
     pub(super) fn code(self) -> u16 {
         match self {
             Self::Forbidden => 103,
@@ -74,7 +56,7 @@ impl Refused {
     }
 }
 
-impl From<HistoryError> for Refused {
+impl From<HistoryError> for Fault {
     fn from(error: HistoryError) -> Self {
         match error {
             HistoryError::Unrecorded => Self::NoHistory,
@@ -84,38 +66,148 @@ impl From<HistoryError> for Refused {
 }
 
 impl Request {
-    /// Parses an object with an `id`, or a text with `live`; `None` for any other text.
-    ///
-    /// A text without an `id` that is published live has no reply: its request has the number 0.
+    /// Parses an object with an `id`, or a text with `live`; `None` for any other text, and for a
+    /// fault that no reply could tell, as the `id` is missing or no whole number from 0 on.
     pub(super) fn parse(json: &[u8]) -> Option<Self> {
-        let members: Members = serde_json::from_slice(json).ok()?;
-        let is_known = members.id.is_some() || members.live;
-        let asks = match (members.text, members.history) {
-            (Some(text), None) if is_known => Asks::Publish {
-                text,
-                is_live: members.live,
-            },
-            (None, Some(wanted)) if members.id.is_some() && !members.live => {
-                Asks::History(wanted.reading())
-            }
-            _ => return None,
+        let Ok(Value::Object(members)) = serde_json::from_slice(json) else {
+            return None;
         };
-        let id = members.id.unwrap_or(0);
-        Some(Self { id, asks })
+        let id = match members.get("id") {
+            Some(id) => Some(id.as_u64()?),
+            None => None,
+        };
+        match (id, asks(&members)) {
+            (None, Err(_) | Ok(Asks::History(_) | Asks::Bad(_))) => None,
+            (None, Ok(_)) if !members.contains_key("live") => None,
+            (id, asks) => Some(Self {
+                id,
+                asks: asks.unwrap_or_else(Asks::Bad),
+            }),
+        }
     }
 }
 
-impl Wanted {
-    fn reading(self) -> Option<Reading> {
-        let since: Option<Since> = match self.since.as_deref().map(str::parse) {
-            Some(Ok(since)) => Some(since),
-            Some(Err(_)) => return None,
-            None => None,
+/// Reads the wish of a request.
+///
+/// # Errors
+///
+/// The fault, as the end of a sentence.
+fn asks(members: &Map<String, Value>) -> Result<Asks, &'static str> {
+    let is_known = |name: &String| ["id", "text", "live", "history"].contains(&name.as_str());
+    if !members.keys().all(is_known) {
+        return Err("the request has an unknown member");
+    }
+    let is_live = switch(members, "live").ok_or("`live` is true or false")?;
+    match (members.get("text"), members.get("history")) {
+        (Some(Value::String(text)), None) => Ok(Asks::Publish {
+            text: text.clone(),
+            is_live,
+        }),
+        (Some(_), None) => Err("`text` is a string"),
+        (None, Some(Value::Object(wanted))) => reading(wanted).map(Asks::History),
+        (None, Some(_)) => Err("`history` is an object"),
+        (None, None) | (Some(_), Some(_)) => Err("a request has `text` or `history`"),
+    }
+}
+
+fn reading(wanted: &Map<String, Value>) -> Result<Reading, &'static str> {
+    let is_known = |name: &String| ["since", "limit", "reverse"].contains(&name.as_str());
+    if !wanted.keys().all(is_known) {
+        return Err("`history` has an unknown member");
+    }
+    let since = match wanted.get("since") {
+        Some(since) => {
+            let since = since.as_str().and_then(|since| since.parse().ok());
+            Some(since.ok_or("`since` is <epoch>:<offset>")?)
+        }
+        None => None,
+    };
+    let limit = match wanted.get("limit") {
+        Some(limit) => {
+            let limit = limit.as_u64().ok_or("`limit` is a whole number")?;
+            usize::try_from(limit).unwrap_or(usize::MAX)
+        }
+        None => usize::MAX,
+    };
+    Ok(Reading {
+        since,
+        limit,
+        reverse: switch(wanted, "reverse").ok_or("`reverse` is true or false")?,
+    })
+}
+
+/// A member that is true or false; false where it is missing, `None` for any other value.
+fn switch(members: &Map<String, Value>, name: &str) -> Option<bool> {
+    members.get(name).map_or(Some(false), Value::as_bool)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn parsed(json: &str) -> Option<Request> {
+        Request::parse(json.as_bytes())
+    }
+
+    fn publish(id: Option<u64>, is_live: bool) -> Option<Request> {
+        let text = "a".to_owned();
+        let asks = Asks::Publish { text, is_live };
+        Some(Request { id, asks })
+    }
+
+    #[test]
+    fn a_request_has_a_number_or_is_live() {
+        assert_eq!(parsed(r#"{"id":0,"text":"a"}"#), publish(Some(0), false));
+        assert_eq!(parsed(r#"{"live":true,"text":"a"}"#), publish(None, true));
+        assert_eq!(parsed(r#"{"text":"a","live":false}"#), publish(None, false));
+        let all = Reading {
+            since: None,
+            limit: usize::MAX,
+            reverse: false,
         };
-        Some(Reading {
-            since,
-            limit: self.limit.unwrap_or(usize::MAX),
-            reverse: self.reverse,
-        })
+        let asks = Asks::History(all);
+        let expected = Some(Request { id: Some(7), asks });
+        assert_eq!(parsed(r#"{"id":7,"history":{}}"#), expected);
+        for none in [
+            r#"{"text":"a"}"#,
+            r#"{"history":{}}"#,
+            r#"{"id":-1,"text":"a"}"#,
+            r#"{"id":1.5,"text":"a"}"#,
+            r#"{"id":"1","text":"a"}"#,
+            r#"{"id":18446744073709551616,"text":"a"}"#,
+            r#"{"live":1,"text":"a"}"#,
+            r#"[1,"a",false,null]"#,
+            "7",
+        ] {
+            assert_eq!(parsed(none), None, "{none}");
+        }
+    }
+
+    #[test]
+    fn a_fault_of_a_request_with_a_number_is_named() {
+        for (json, fault) in [
+            (r#"{"id":1}"#, "`text` or `history`"),
+            (r#"{"id":1,"text":"a","history":{}}"#, "`text` or `history`"),
+            (r#"{"id":1,"text":5}"#, "`text` is a string"),
+            (r#"{"id":1,"text":"a","live":1}"#, "`live` is"),
+            (r#"{"id":1,"text":"a","x":1}"#, "unknown member"),
+            (r#"{"id":1,"history":[]}"#, "`history` is an object"),
+            (
+                r#"{"id":1,"history":{"x":1}}"#,
+                "`history` has an unknown member",
+            ),
+            (r#"{"id":1,"history":{"since":5}}"#, "`since` is"),
+            (r#"{"id":1,"history":{"since":"zz:1"}}"#, "`since` is"),
+            (r#"{"id":1,"history":{"limit":-1}}"#, "`limit` is"),
+            (r#"{"id":1,"history":{"reverse":1}}"#, "`reverse` is"),
+        ] {
+            match parsed(json) {
+                Some(Request {
+                    id: Some(1),
+                    asks: Asks::Bad(told),
+                }) => assert!(told.contains(fault), "{json}: {told}"),
+                other => panic!("{json}: {other:?}"),
+            }
+        }
     }
 }

@@ -75,7 +75,7 @@ pub(super) struct Json {
     restarts: Restarts,
     /// The first notice: whether the client has recovered, or where it stands.
     greeting: Option<Frame>,
-    /// The epoch of the room's history; `None` without a history.
+    /// The epoch of the room's history; `None` where clients are told no positions.
     epoch: Option<Epoch>,
     /// Replies to requests of the client.
     replies: Replies,
@@ -146,8 +146,8 @@ impl Encoder {
             Joined::Recovered { position, .. } => (position, recovered(position, None)),
             Joined::NotRecovered { why, position } => (position, recovered(position, Some(why))),
         };
-        json.epoch = Some(position.epoch);
         let is_told = recovery != Recovery::Off;
+        json.epoch = is_told.then_some(position.epoch);
         json.greeting = is_told.then(|| Frame::text(notice.to_string()));
     }
 

@@ -27,7 +27,10 @@ impl Wish {
         speaks: Subprotocol,
         most: usize,
     ) -> Start {
-        let since = self.since.filter(|_| speaks == Subprotocol::Json);
+        // A position without an epoch is that of any client, also of one that was never there.
+        let may_read = history.is_none_or(|history| history.read != Readers::Nobody);
+        let since = self.since.filter(|since| may_read || since.epoch.is_some());
+        let since = since.filter(|_| speaks == Subprotocol::Json);
         let recovery = history.map_or(Recovery::Off, |history| history.recovery);
         match (recovery, since) {
             (Recovery::Newest, _) => Start::Newest,

@@ -35,6 +35,8 @@ impl CloseCode {
     pub const FORBIDDEN: Self = Self(4403);
     /// The client's credentials do not suffice, or no longer: 4401, of the private range.
     pub const UNAUTHORIZED: Self = Self(4401);
+    /// 4400, of this server: the request has a fault.
+    pub const BAD_REQUEST: Self = Self(4400);
     /// 4404, of this server: no service, no kind of rooms or no valid key has the client's path.
     pub const NOT_FOUND: Self = Self(4404);
     /// 4429, of this server: a limit of clients, rooms or sessions is reached.

@@ -77,13 +77,24 @@ impl Crowd {
         agree: impl FnOnce(Admission<Manual>) -> Admission<Manual>,
     ) -> Peer {
         let admission = Admission::request(&self.app, "s").expect("admitted");
-        let admission = agree(admission);
+        let peer = self.serve(agree(admission), room);
+        self.peers.push(peer.clone());
+        peer
+    }
+
+    /// Spawns the session of an admitted client, whose socket takes so many bytes.
+    pub(crate) fn serve(&self, admission: Admission<Manual>, room: usize) -> Peer {
         let peer = Peer::default();
         peer.make_room(room);
         let session = Session::new(admission, peer.socket());
         self.rt.spawn(session.map(drop).boxed());
-        self.peers.push(peer.clone());
         peer
+    }
+
+    /// A client sends a text.
+    pub(crate) fn say(&self, peer: &Peer, text: &str) {
+        peer.send(true, 1, text.as_bytes());
+        self.rt.settle();
     }
 
     /// Publishes to all clients.

@@ -277,6 +277,7 @@ impl World {
             Start::After(Since { epoch, offset })
         });
         let joining = Joining {
+            is_provisional: false,
             start,
             recovers,
             maker: Maker::default(),

@@ -8,11 +8,9 @@ use std::sync::{Arc, Mutex};
 use std::time::Duration;
 
 use busline::limits::ServicePolicy;
-use busline::rt::Spawn;
 use busline::service::{Event, NextEvent};
-use busline::session::{Admission, Session};
+use busline::session::Admission;
 use busline::{Client, Context, Limits, Peer as Who};
-use futures::FutureExt;
 
 use crate::model::crowd::{Crowd, texts};
 use crate::model::peer::Peer;
@@ -93,11 +91,7 @@ fn crowd(policy: ServicePolicy) -> (Crowd, Seen) {
 fn admit(crowd: &Crowd, who: Who) -> Peer {
     let room = crowd.app.registry().room("chat", Some("1"));
     let admission = Admission::request_room(&crowd.app, &room.expect("a key"), who);
-    let peer = Peer::default();
-    peer.make_room(1 << 20);
-    let session = Session::new(admission.expect("admitted"), peer.socket());
-    crowd.rt.spawn(session.map(drop).boxed());
-    peer
+    crowd.serve(admission.expect("admitted"), 1 << 20)
 }
 
 fn enter(crowd: &Crowd) -> Peer {
@@ -106,19 +100,14 @@ fn enter(crowd: &Crowd) -> Peer {
     peer
 }
 
-fn say(crowd: &Crowd, peer: &Peer, text: &str) {
-    peer.send(true, 1, text.as_bytes());
-    crowd.rt.settle();
-}
-
 #[test]
 fn a_room_is_told_who_comes_what_they_say_and_how_they_leave() {
     let (crowd, seen) = crowd(ServicePolicy::of_rooms());
     let ann = enter(&crowd);
     assert_eq!(seen.take(), ["start 1"], "the first client is there");
     let bob = enter(&crowd);
-    say(&crowd, &bob, "hello");
-    say(&crowd, &ann, "who");
+    crowd.say(&bob, "hello");
+    crowd.say(&ann, "who");
     assert_eq!(seen.take(), ["+2", "2: hello", "1: who", "there 1,2"]);
     // A close frame with code 1000.
     bob.send(true, 8, &1000_u16.to_be_bytes());
@@ -137,13 +126,13 @@ fn a_client_leaves_after_its_last_message_however_it_dies() {
     let ann = enter(&crowd);
     let bob = enter(&crowd);
     seen.take();
-    say(&crowd, &ann, "rest");
+    crowd.say(&ann, "rest");
     for text in ["a", "b", "c"] {
-        say(&crowd, &bob, text);
+        crowd.say(&bob, text);
     }
     bob.reset();
     crowd.rt.settle();
-    say(&crowd, &ann, "d");
+    crowd.say(&ann, "d");
     assert_eq!(seen.take(), ["1: rest"]);
     crowd.rt.advance(Duration::from_secs(1));
     assert_eq!(seen.take(), ["2: a", "2: b", "2: c", "-2 lost", "1: d"]);
@@ -154,11 +143,11 @@ fn a_client_that_came_and_went_unseen_is_shown_only_with_its_message() {
     let (crowd, seen) = crowd(ServicePolicy::of_rooms());
     let ann = enter(&crowd);
     seen.take();
-    say(&crowd, &ann, "rest");
+    crowd.say(&ann, "rest");
     let silent = enter(&crowd);
     silent.reset();
     let bob = enter(&crowd);
-    say(&crowd, &bob, "hello");
+    crowd.say(&bob, "hello");
     bob.reset();
     crowd.rt.settle();
     let stays = enter(&crowd);
@@ -175,7 +164,7 @@ fn a_run_after_a_crash_starts_with_the_clients_that_are_there() {
     let (crowd, seen) = crowd(ServicePolicy::of_rooms());
     let ann = enter(&crowd);
     let bob = enter(&crowd);
-    say(&crowd, &ann, "crash");
+    crowd.say(&ann, "crash");
     assert_eq!(seen.take(), ["start 1", "+2", "1: crash"]);
     // One leaves and one comes while no instance runs.
     bob.reset();
@@ -204,10 +193,10 @@ fn messages_alone_leave_the_events_before_them_out() {
     let (crowd, seen) = crowd(ServicePolicy::of_rooms());
     let ann = enter(&crowd);
     seen.take();
-    say(&crowd, &ann, "recv");
+    crowd.say(&ann, "recv");
     let bob = enter(&crowd);
-    say(&crowd, &bob, "hello");
-    say(&crowd, &bob, "who");
+    crowd.say(&bob, "hello");
+    crowd.say(&bob, "who");
     assert_eq!(
         seen.take(),
         ["1: recv", "only hello", "2: who", "there 1,2"]
@@ -223,7 +212,7 @@ fn a_service_that_does_not_know_its_clients_has_messages_alone() {
     let (crowd, seen) = crowd(policy);
     let ann = enter(&crowd);
     let _bob = enter(&crowd);
-    say(&crowd, &ann, "who");
+    crowd.say(&ann, "who");
     ann.reset();
     crowd.rt.settle();
     assert_eq!(seen.take(), ["start ", "1: who", "there "]);
@@ -314,9 +303,9 @@ async fn doubles(mut ctx: Context) -> Result<(), serde_json::Error> {
 fn json_is_read_as_a_value_and_what_is_none_is_refused_by_name() {
     let crowd = Crowd::new(|app| app.room("chat", doubles).expect("a valid name"));
     let ann = enter(&crowd);
-    say(&crowd, &ann, r#"{"x":21}"#);
-    say(&crowd, &ann, r#"{"x":"a"}"#);
-    say(&crowd, &ann, "x");
+    crowd.say(&ann, r#"{"x":21}"#);
+    crowd.say(&ann, r#"{"x":"a"}"#);
+    crowd.say(&ann, "x");
     ann.send(true, 2, br#"{"x":4}"#);
     crowd.rt.settle();
     let texts = texts(&ann);

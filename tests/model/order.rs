@@ -3,11 +3,9 @@
 use std::sync::Arc;
 use std::time::Duration;
 
-use busline::rt::Spawn;
 use busline::service::Event;
-use busline::session::{Admission, Session};
+use busline::session::Admission;
 use busline::{Client, CloseReason, Context, Limits, Peer as Who, ServicePolicy};
-use futures::FutureExt;
 use proptest::prelude::*;
 
 use crate::model::crowd::{Crowd, closed, texts};
@@ -51,11 +49,7 @@ fn crowd(clients: usize, words: &[Word]) -> Crowd {
 fn enter(crowd: &Crowd, room_for: usize) -> Peer {
     let room = crowd.app.registry().room("chat", Some("1")).expect("a key");
     let admission = Admission::request_room(&crowd.app, &room, Who::default());
-    let peer = Peer::default();
-    peer.make_room(room_for);
-    let session = Session::new(admission.expect("admitted"), peer.socket());
-    crowd.rt.spawn(session.map(drop).boxed());
-    peer
+    crowd.serve(admission.expect("admitted"), room_for)
 }
 
 /// The numbers of the words that this client is to receive, in the order in which they are said.

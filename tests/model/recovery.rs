@@ -7,13 +7,11 @@ use busline::bus::Reading;
 use busline::limits::{
     HistoryPolicy, Publish, Readers, Recovery, RelayPolicy, Retention, SlowConsumer, Window,
 };
-use busline::rt::Spawn;
-use busline::session::{Admission, AdmitError, Asking, Session, Subprotocol, Wish};
+use busline::session::{Admission, AdmitError, Asking, Subprotocol, Wish};
 use busline::{App, CloseReason, Context, Limits, Peer as Who, ServicePolicy};
-use futures::FutureExt;
 use serde_json::{Value, json};
 
-use crate::model::crowd::{Crowd, texts};
+use crate::model::crowd::{Crowd, closed, texts};
 use crate::model::executor::Manual;
 use crate::model::peer::Peer;
 
@@ -51,10 +49,7 @@ fn admit(app: &App<Manual>, asking: Asking) -> Result<Admission<Manual>, AdmitEr
 /// A client with this wish, whose socket takes so many bytes.
 fn enter(crowd: &Crowd, subprotocol: Subprotocol, wish: Wish, bytes: usize) -> Peer {
     let admission = admit(&crowd.app, Asking { subprotocol, wish }).expect("admitted");
-    let peer = Peer::default();
-    peer.make_room(bytes);
-    let session = Session::new(admission, peer.socket());
-    crowd.rt.spawn(session.map(drop).boxed());
+    let peer = crowd.serve(admission, bytes);
     crowd.rt.settle();
     peer
 }
@@ -64,11 +59,6 @@ fn json(crowd: &Crowd, since: Option<&str>) -> Peer {
     let since = since.map(|since| since.parse().expect("a position"));
     let wish = Wish { since, last: 0 };
     enter(crowd, Subprotocol::Json, wish, 1 << 20)
-}
-
-fn say(crowd: &Crowd, peer: &Peer, text: &str) {
-    peer.send(true, 1, text.as_bytes());
-    crowd.rt.settle();
 }
 
 /// All that the client was told, as JSON.
@@ -97,7 +87,7 @@ fn a_client_is_told_where_it_stands_and_each_message_has_its_offset() {
     let ann = json(&crowd, None);
     let epoch = epoch(&crowd);
     record(&crowd, "one");
-    say(&crowd, &ann, r#"{"text":"two"}"#);
+    crowd.say(&ann, r#"{"text":"two"}"#);
     let from = json!({ "client": 1, "subject": null });
     let expected = [
         json!({ "position": { "epoch": epoch, "offset": 0 } }),
@@ -199,9 +189,9 @@ fn a_reply_follows_the_own_message_and_live_messages_have_no_offset() {
     let crowd = asked();
     let ann = json(&crowd, None);
     let epoch = epoch(&crowd);
-    say(&crowd, &ann, r#"{"text":"one","id":7}"#);
-    say(&crowd, &ann, r#"{"text":"two","id":8,"live":true}"#);
-    say(&crowd, &ann, r#"{"text":"three","live":true}"#);
+    crowd.say(&ann, r#"{"text":"one","id":7}"#);
+    crowd.say(&ann, r#"{"text":"two","id":8,"live":true}"#);
+    crowd.say(&ann, r#"{"text":"three","live":true}"#);
     let from = json!({ "client": 1, "subject": null });
     let expected = [
         json!({ "position": { "epoch": epoch, "offset": 0 } }),
@@ -221,7 +211,7 @@ fn an_excluded_client_is_told_that_its_position_rises_and_recovers_its_own_messa
     let crowd = crowd(policy(RETENTION.into(), false));
     let ann = json(&crowd, None);
     let epoch = epoch(&crowd);
-    say(&crowd, &ann, r#"{"text":"mine","id":1}"#);
+    crowd.say(&ann, r#"{"text":"mine","id":1}"#);
     let at = |offset: u64| json!({ "position": { "epoch": epoch, "offset": offset } });
     let published = json!({ "id": 1, "published": { "epoch": epoch, "offset": 1 } });
     assert_eq!(told(&ann), [at(0), at(1), published]);
@@ -249,7 +239,7 @@ fn a_history_is_read_in_both_directions_and_a_fault_has_a_number() {
         (r#"{"since":":1","limit":1}"#, vec![entry(2)]),
         (r#"{"limit":0}"#, vec![]),
     ] {
-        say(&crowd, &ann, &format!(r#"{{"id":1,"history":{asked}}}"#));
+        crowd.say(&ann, &format!(r#"{{"id":1,"history":{asked}}}"#));
         let history = json!({ "messages": messages, "epoch": epoch, "offset": 3 });
         let expected = json!({ "id": 1, "history": history });
         assert_eq!(told(&ann).pop(), Some(expected), "{asked}");
@@ -258,7 +248,7 @@ fn a_history_is_read_in_both_directions_and_a_fault_has_a_number() {
         (r#"{"since":"0000000000000000:1"}"#, 112),
         (r#"{"since":"1"}"#, 107),
     ] {
-        say(&crowd, &ann, &format!(r#"{{"id":2,"history":{asked}}}"#));
+        crowd.say(&ann, &format!(r#"{{"id":2,"history":{asked}}}"#));
         let last = told(&ann).pop().expect("a reply");
         assert_eq!(last["error"]["code"], json!(code), "{asked}: {last}");
     }
@@ -282,8 +272,8 @@ fn a_history_that_nobody_may_read_and_one_that_is_not_there_are_refused_by_numbe
     for (policy, code) in [(forbidden.clone(), 103), (without, 108)] {
         let crowd = crowd(policy);
         let ann = json(&crowd, None);
-        say(&crowd, &ann, r#"{"id":1,"history":{}}"#);
-        say(&crowd, &ann, r#"{"id":2,"text":"x"}"#);
+        crowd.say(&ann, r#"{"id":1,"history":{}}"#);
+        crowd.say(&ann, r#"{"id":2,"text":"x"}"#);
         let codes: Vec<_> = told(&ann)
             .into_iter()
             .filter_map(|told| told["error"]["code"].as_u64())
@@ -332,10 +322,11 @@ fn the_last_messages_come_first_where_they_are_wanted_and_the_newest_where_the_k
         recovery: Recovery::Off,
         ..RETENTION.into()
     };
-    let crowd = self::crowd(policy(off, true));
+    let crowd = self::crowd(policy(off, false));
     record(&crowd, "1");
     let ann = json(&crowd, Some(":0"));
     record(&crowd, "2");
+    crowd.say(&ann, r#"{"text":"3"}"#);
     assert_eq!(told(&ann), [json!({ "text": "2", "offset": 2 })]);
 }
 
@@ -411,12 +402,12 @@ fn a_service_reads_its_history_which_a_crash_leaves_as_it_is() {
         ("live", json!({ "text": "Ok(1) Some(1)" })),
         ("two", json!({ "text": "Ok(2) Some(2)" })),
     ] {
-        say(&crowd, &ann, &format!(r#"{{"text":"{said}"}}"#));
+        crowd.say(&ann, &format!(r#"{{"text":"{said}"}}"#));
         assert_eq!(told(&ann).pop(), Some(expected), "{said}");
     }
-    say(&crowd, &ann, r#"{"text":"crash"}"#);
+    crowd.say(&ann, r#"{"text":"crash"}"#);
     crowd.wait(1_000);
-    say(&crowd, &ann, r#"{"text":"three","id":5}"#);
+    crowd.say(&ann, r#"{"text":"three","id":5}"#);
     let last: Vec<_> = told(&ann).into_iter().rev().take(4).collect();
     let expected = [
         json!({ "text": "Ok(3) Some(3)" }),
@@ -436,4 +427,213 @@ fn a_service_reads_its_history_which_a_crash_leaves_as_it_is() {
         .filter_map(|told| told["offset"].as_u64())
         .collect();
     assert_eq!(offsets, [3, 1, 2, 3], "{back:?}");
+}
+
+#[test]
+fn a_refused_client_leaves_no_history_and_prolongs_none() {
+    let limits = Limits {
+        history: busline::limits::HistoryLimits {
+            positions: 1,
+            position_ttl: Duration::from_secs(60),
+            ..busline::limits::HistoryLimits::default()
+        },
+        rooms: 0,
+        ..Limits::default()
+    };
+    let crowd = Crowd::new(|app| {
+        let app = app.limits(limits);
+        let app = app.relay_with("news", policy(RETENTION.into(), true));
+        app.expect("a valid policy")
+    });
+    record(&crowd, "1");
+    let epoch = epoch(&crowd);
+    let refused = |key: &str| {
+        let room = crowd.app.registry().room("news", Some(key));
+        let room = room.expect("a key");
+        let asking = Asking::default();
+        Admission::request_wishing(&crowd.app, &room, Who::default(), asking).is_err()
+    };
+    let kept = || crowd.app.bus().histories();
+    assert!(refused("other"), "no room may be made");
+    assert_eq!((kept().shelved, kept().forgotten), (1, 0));
+    assert_eq!(self::epoch(&crowd), epoch, "it was not pushed out");
+    crowd.wait(50_000);
+    assert!(refused("a"));
+    assert_eq!(self::epoch(&crowd), epoch);
+    crowd.wait(20_000);
+    assert_eq!((kept().shelved, kept().forgotten), (0, 1));
+}
+
+/// A room whose service knows its members, so that all is said in one order, with a window of two.
+fn narrow_room(retention: Retention) -> Crowd {
+    let window = Window {
+        messages: NonZeroUsize::new(2).expect("not 0"),
+        bytes: 1 << 20,
+    };
+    let policy = ServicePolicy {
+        window: Some(window),
+        ..ServicePolicy::of_rooms().with_history(retention)
+    };
+    Crowd::new(|app| {
+        let app = app.room_with("news", chronicle, policy);
+        app.expect("a valid policy")
+    })
+}
+
+#[test]
+fn a_client_of_an_ordered_room_that_falls_behind_while_it_recovers_gets_all() {
+    let crowd = narrow_room(Retention {
+        messages: NonZeroUsize::new(100).expect("not 0"),
+        recovery_max: None,
+        ..RETENTION
+    });
+    // The backlog is longer than an outbox, so that the window overtakes the client meanwhile.
+    let long = "x".repeat(10_000);
+    for _ in 1..=5 {
+        record(&crowd, &long);
+    }
+    let since = Some(":0".parse().expect("a position"));
+    let wish = Wish { since, last: 0 };
+    let slow = enter(&crowd, Subprotocol::Json, wish, 0);
+    for _ in 6..=20 {
+        record(&crowd, &long);
+    }
+    slow.make_room(1 << 20);
+    crowd.rt.settle();
+    let offsets: Vec<_> = told(&slow)
+        .iter()
+        .skip(1)
+        .filter_map(|told| told["offset"].as_u64())
+        .collect();
+    assert_eq!(offsets, Vec::from_iter(1..=20));
+}
+
+#[test]
+fn a_request_does_not_overtake_messages_that_no_instance_takes_yet() {
+    let crowd = narrow_room(RETENTION);
+    let asking = Asking {
+        subprotocol: Subprotocol::Json,
+        wish: Wish::default(),
+    };
+    let ann = crowd.serve(admit(&crowd.app, asking).expect("admitted"), 1 << 20);
+    // All of it arrives before the instance runs.
+    for said in [
+        r#"{"text":"a"}"#,
+        r#"{"text":"b"}"#,
+        r#"{"text":"c"}"#,
+        r#"{"text":"d"}"#,
+        r#"{"text":"e","id":1}"#,
+    ] {
+        ann.send(true, 1, said.as_bytes());
+    }
+    crowd.rt.settle();
+    let texts: Vec<_> = told(&ann)
+        .iter()
+        .filter(|told| told["offset"].is_u64())
+        .map(|told| told["text"].clone())
+        .collect();
+    assert_eq!(texts, ["a", "b", "c", "d", "e"]);
+    let counts = crowd.app.counts().sessions;
+    assert_eq!((counts.messages_in, counts.lost_not_taken), (5, 0));
+}
+
+#[test]
+fn replies_that_wait_are_bounded_and_counted() {
+    let long = "x".repeat(40_000);
+    let crowd = asked();
+    record(&crowd, &long);
+    let ann = enter(&crowd, Subprotocol::Json, Wish::default(), 0);
+    for id in 0..40 {
+        let request = format!(r#"{{"id":{id},"history":{{}}}}"#);
+        ann.send(true, 1, request.as_bytes());
+    }
+    crowd.rt.settle();
+    let held = crowd.app.counts().queued_bytes;
+    assert!((40_000..100_000).contains(&held), "{held} bytes");
+    ann.make_room(1 << 30);
+    crowd.rt.settle();
+    let ids: Vec<_> = told(&ann)
+        .iter()
+        .filter_map(|told| told["id"].as_u64())
+        .collect();
+    assert_eq!(ids, Vec::from_iter(0..40));
+    assert_eq!(crowd.app.counts().queued_bytes, 0);
+}
+
+#[test]
+fn a_live_text_without_a_number_that_may_not_be_sent_ends_its_session() {
+    let policy = ServicePolicy {
+        publish: Publish::Nobody,
+        ..policy(RETENTION.into(), true)
+    };
+    let crowd = crowd(policy);
+    let ann = json(&crowd, None);
+    crowd.say(&ann, r#"{"text":"x","live":true,"id":0}"#);
+    assert_eq!(told(&ann).pop().expect("a reply")["error"]["code"], 103);
+    crowd.say(&ann, r#"{"text":"x","live":true}"#);
+    assert_eq!(closed(&ann), Some(4403));
+}
+
+#[test]
+fn a_hidden_history_is_not_recovered_by_a_position_of_any_epoch() {
+    let hidden = HistoryPolicy {
+        read: Readers::Nobody,
+        ..RETENTION.into()
+    };
+    let crowd = crowd(policy(hidden, true));
+    record(&crowd, "secret");
+    let told_all = told(&json(&crowd, Some(":0")));
+    assert_eq!(told_all.len(), 1, "{told_all:?}");
+    assert_eq!(told_all[0]["position"]["offset"], 1);
+}
+
+#[test]
+fn histories_that_expire_together_are_freed_without_a_pause() {
+    let crowd = asked();
+    for n in 0..5_000 {
+        let room = crowd.app.room("news", &n.to_string()).expect("a key");
+        room.record("x").expect("a position");
+    }
+    crowd.wait(12_000);
+    assert_eq!(crowd.app.bus().histories().bytes, 0);
+}
+
+#[test]
+fn the_maker_of_a_history_makes_room_first_whoever_publishes_into_it() {
+    let limits = Limits {
+        history: busline::limits::HistoryLimits {
+            history_bytes: 40_000,
+            ..busline::limits::HistoryLimits::default()
+        },
+        ..Limits::default()
+    };
+    let crowd = Crowd::new(|app| {
+        let app = app.limits(limits);
+        let app = app.relay_with("news", policy(RETENTION.into(), true));
+        app.expect("a valid policy")
+    });
+    let long = "x".repeat(10_000);
+    let outside = crowd.app.room("news", "of the program").expect("a key");
+    outside.record(&*long).expect("a position");
+    // A client fills one room after the other, and leaves each.
+    for key in ["1", "2", "3", "4", "5"] {
+        let who = Who {
+            address: Some("192.0.2.1".parse().expect("an address")),
+            ..Who::default()
+        };
+        let room = crowd.app.registry().room("news", Some(key)).expect("a key");
+        let admission = Admission::request_room(&crowd.app, &room, who).expect("admitted");
+        let peer = crowd.serve(admission, 1 << 20);
+        crowd.rt.settle();
+        crowd.say(&peer, &long);
+        peer.reset();
+        crowd.rt.settle();
+    }
+    let all = Reading {
+        since: None,
+        limit: 9,
+        reverse: false,
+    };
+    let kept = outside.history(&all).expect("a history").messages.len();
+    assert_eq!(kept, 1, "the oldest of the client's own rooms went first");
 }

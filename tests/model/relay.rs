@@ -25,10 +25,7 @@ fn enter(crowd: &Crowd, key: &str, subprotocol: Subprotocol) -> Peer {
     let room = crowd.app.registry().room("news", Some(key)).expect("a key");
     let admission = Admission::request_room(&crowd.app, &room, Who::default());
     let admission = admission.expect("admitted").speaking(subprotocol);
-    let peer = Peer::default();
-    peer.make_room(1 << 20);
-    let session = Session::new(admission, peer.socket());
-    crowd.rt.spawn(session.map(drop).boxed());
+    let peer = crowd.serve(admission, 1 << 20);
     crowd.rt.settle();
     peer
 }
@@ -37,17 +34,12 @@ fn plain(crowd: &Crowd, key: &str) -> Peer {
     enter(crowd, key, Subprotocol::Plain)
 }
 
-fn say(crowd: &Crowd, peer: &Peer, text: &str) {
-    peer.send(true, 1, text.as_bytes());
-    crowd.rt.settle();
-}
-
 #[test]
 fn what_a_client_sends_reaches_its_room_and_no_other() {
     let crowd = crowd(MEMBERS);
     let [ann, bob] = [(); 2].map(|()| plain(&crowd, "a"));
     let cat = plain(&crowd, "b");
-    say(&crowd, &ann, "hello");
+    crowd.say(&ann, "hello");
     ann.send(true, 2, b"bytes");
     crowd.rt.settle();
     for peer in [&ann, &bob] {
@@ -107,7 +99,7 @@ fn a_relay_drains_like_a_service() {
 fn no_client_of_a_relay_that_drains_waits_for_answers() {
     let crowd = crowd(MEMBERS);
     let peers = [(); 2].map(|()| plain(&crowd, "a"));
-    say(&crowd, &peers[0], "hello");
+    crowd.say(&peers[0], "hello");
     crowd.app.drain();
     // Less than the half of the time to close, in which a service may answer.
     crowd.wait(1_000);
@@ -123,8 +115,8 @@ fn without_an_echo_the_sender_gets_what_others_say() {
         ..MEMBERS
     });
     let [ann, bob] = [(); 2].map(|()| plain(&crowd, "a"));
-    say(&crowd, &ann, "from ann");
-    say(&crowd, &bob, "from bob");
+    crowd.say(&ann, "from ann");
+    crowd.say(&bob, "from bob");
     assert_eq!(texts(&ann), ["from bob"]);
     assert_eq!(texts(&bob), ["from ann"]);
     assert_eq!(crowd.app.counts().sessions.excluded, 2);
@@ -134,7 +126,7 @@ fn without_an_echo_the_sender_gets_what_others_say() {
 fn a_client_may_not_publish_unless_the_policy_says_so() {
     let crowd = crowd(RelayPolicy::default());
     let [ann, bob] = [(); 2].map(|()| plain(&crowd, "a"));
-    say(&crowd, &ann, "hello");
+    crowd.say(&ann, "hello");
     assert_eq!(closed(&ann), Some(4403));
     assert_eq!(bob.said(), []);
     ann.reset();
@@ -186,8 +178,8 @@ fn an_envelope_says_which_client_sent_a_message() {
     let crowd = crowd(MEMBERS);
     let ann = plain(&crowd, "a");
     let bob = enter(&crowd, "a", Subprotocol::Json);
-    say(&crowd, &ann, "hello");
-    say(&crowd, &bob, r#"{"text":"from bob"}"#);
+    crowd.say(&ann, "hello");
+    crowd.say(&bob, r#"{"text":"from bob"}"#);
     crowd
         .app
         .room("news", "a")
@@ -199,8 +191,8 @@ fn an_envelope_says_which_client_sent_a_message() {
     assert_eq!(
         said,
         [
-            r#"{"from":{"client":1,"subject":null},"text":"hello"}"#,
-            r#"{"from":{"client":2,"subject":null},"text":"from bob"}"#,
+            r#"{"text":"hello","from":{"client":1,"subject":null}}"#,
+            r#"{"text":"from bob","from":{"client":2,"subject":null}}"#,
             r#"{"text":"from the server"}"#,
         ]
     );
@@ -216,7 +208,7 @@ fn a_slow_client_holds_no_publisher_of_a_relay_up() {
     let session = Session::new(admission.expect("admitted"), slow.socket());
     crowd.rt.spawn(session.map(drop).boxed());
     for n in 0..600 {
-        say(&crowd, &ann, &n.to_string());
+        crowd.say(&ann, &n.to_string());
     }
     assert_eq!(texts(&ann).len(), 600);
     let lost = crowd.app.counts().bus.messages.lost_lagged;

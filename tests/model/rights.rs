@@ -3,8 +3,7 @@
 use busline::authorize::{Authorize, ConnectRequest, Denied, Grant, JoinRequest};
 use busline::identity::{Identity, Token};
 use busline::limits::{Payload, Publish, RelayPolicy};
-use busline::rt::Spawn;
-use busline::session::{Admission, Session, Subprotocol};
+use busline::session::{Admission, Subprotocol};
 use busline::{Peer as Who, ServicePolicy};
 use futures::FutureExt;
 use futures::future::{BoxFuture, ready};
@@ -69,17 +68,9 @@ fn enter(crowd: &Crowd, token: &str) -> Peer {
     };
     let admission = Admission::request_room(&crowd.app, &room, who);
     let admission = admission.expect("admitted").speaking(Subprotocol::Json);
-    let peer = Peer::default();
-    peer.make_room(1 << 20);
-    let session = Session::new(admission, peer.socket());
-    crowd.rt.spawn(session.map(drop).boxed());
+    let peer = crowd.serve(admission, 1 << 20);
     crowd.rt.settle();
     peer
-}
-
-fn say(crowd: &Crowd, peer: &Peer, text: &str) {
-    peer.send(true, 1, text.as_bytes());
-    crowd.rt.settle();
 }
 
 #[test]
@@ -96,7 +87,7 @@ fn a_grant_goes_before_the_rule_of_the_kind() {
         ] {
             let crowd = crowd(publish, is_relay);
             let [ann, bob] = [token, "bob"].map(|token| enter(&crowd, token));
-            say(&crowd, &ann, r#"{"text":"hello"}"#);
+            crowd.say(&ann, r#"{"text":"hello"}"#);
             let heard = texts(&bob).len();
             let expected = if may { (1, None) } else { (0, Some(4403)) };
             assert_eq!(
@@ -112,12 +103,12 @@ fn a_grant_goes_before_the_rule_of_the_kind() {
 fn a_fresh_token_gives_a_right_and_takes_it() {
     let crowd = crowd(Publish::Members, true);
     let [ann, bob] = ["ann", "bob"].map(|token| enter(&crowd, token));
-    say(&crowd, &bob, r#"{"token":"bob-"}"#);
-    say(&crowd, &bob, r#"{"token":"bob+"}"#);
-    say(&crowd, &bob, r#"{"text":"still"}"#);
+    crowd.say(&bob, r#"{"token":"bob-"}"#);
+    crowd.say(&bob, r#"{"token":"bob+"}"#);
+    crowd.say(&bob, r#"{"text":"still"}"#);
     assert_eq!(texts(&ann).len(), 1);
-    say(&crowd, &bob, r#"{"token":"bob-"}"#);
-    say(&crowd, &bob, r#"{"text":"no more"}"#);
+    crowd.say(&bob, r#"{"token":"bob-"}"#);
+    crowd.say(&bob, r#"{"text":"no more"}"#);
     assert_eq!((texts(&ann).len(), closed(&bob)), (1, Some(4403)));
 }
 
@@ -132,14 +123,10 @@ fn a_service_takes_only_the_messages_that_its_policy_names() {
         app.expect("a valid name")
     });
     let admission = Admission::request(&crowd.app, "s").expect("admitted");
-    let peer = Peer::default();
-    peer.make_room(1 << 20);
-    crowd
-        .rt
-        .spawn(Session::new(admission, peer.socket()).map(drop).boxed());
+    let peer = crowd.serve(admission, 1 << 20);
     crowd.rt.settle();
-    say(&crowd, &peer, "[1]");
+    crowd.say(&peer, "[1]");
     assert_eq!(texts(&peer), ["[1]"]);
-    say(&crowd, &peer, "[1");
+    crowd.say(&peer, "[1");
     assert_eq!(closed(&peer), Some(1007));
 }

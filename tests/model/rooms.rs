@@ -8,9 +8,8 @@ use busline::bus::{Generation, NameError, Room};
 use busline::identity::Identity;
 use busline::limits::{LifecyclePolicy, ServicePolicy};
 use busline::registry::{JoinError, Page, Refusal, State};
-use busline::rt::Spawn;
 use busline::service::{echo, ping};
-use busline::session::{Admission, AdmitError, Session};
+use busline::session::{Admission, AdmitError};
 use busline::{Context, Limits, Peer as Who, RefuseReason};
 use futures::FutureExt;
 
@@ -58,10 +57,7 @@ fn request(crowd: &Crowd, key: &str, who: &Who) -> Result<Admission<Manual>, Adm
 /// One more client of the room with this key.
 fn enter(crowd: &mut Crowd, key: &str) -> Peer {
     let admission = request(crowd, key, &Who::default()).expect("admitted");
-    let peer = Peer::default();
-    peer.make_room(1 << 20);
-    let session = Session::new(admission, peer.socket());
-    crowd.rt.spawn(session.map(drop).boxed());
+    let peer = crowd.serve(admission, 1 << 20);
     crowd.rt.settle();
     peer
 }

@@ -23,8 +23,6 @@ pub(crate) struct Annals {
     removed_at: Duration,
     /// The time of the last use.
     used: Duration,
-    /// The time at which a client was refused that may have used it.
-    refused: Duration,
     pub(crate) has_readers: bool,
     texts: BTreeMap<Place, String>,
     places: BTreeMap<String, Place>,
@@ -56,7 +54,6 @@ impl Annals {
             removed: 0,
             removed_at: Duration::ZERO,
             used: Duration::ZERO,
-            refused: Duration::ZERO,
             has_readers: false,
             texts: BTreeMap::new(),
             places: BTreeMap::new(),
@@ -113,17 +110,6 @@ impl Annals {
         (self.removed, self.removed_at) = (self.top(), now);
     }
 
-    /// A client was refused, before it was subscribed or afterwards.
-    pub(crate) fn refuse(&mut self, now: Duration) {
-        self.refused = now;
-    }
-
-    /// The history is there from now on.
-    pub(crate) fn begin(&mut self, place: &Place, now: Duration) {
-        self.epoch = Some(place.epoch.clone());
-        self.used = now;
-    }
-
     fn forget(&mut self, glance: &Glance) -> Found {
         let ttl = Duration::from_millis(self.bounds.position_ttl_ms);
         let top = self.top();
@@ -154,8 +140,7 @@ impl Annals {
     /// Whether the position was to be forgotten at this moment.
     pub(crate) fn is_forgotten(&self, then: Duration) -> bool {
         let ttl = Duration::from_millis(self.bounds.position_ttl_ms);
-        let used = self.used.max(self.refused);
-        self.is_shelved() && self.is_over(then) && then >= used + ttl
+        self.is_shelved() && self.is_over(then) && then >= self.used + ttl
     }
 
     fn age(&self, offset: u64, now: Duration) -> Duration {

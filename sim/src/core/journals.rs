@@ -88,7 +88,7 @@ impl World {
             wish,
         };
         if !self.knock(client, path, maker, asking) {
-            return self.note_refused(&name);
+            return;
         }
         self.note_greeting(&greeting, was_shelved && top > 0);
         let Some(place) = self.position(&name) else {
@@ -105,20 +105,6 @@ impl World {
         self.journals
             .readers
             .insert(client, Reader::new(bounds, begun));
-    }
-
-    /// A client that is refused after it was subscribed leaves a history behind, without messages.
-    fn note_refused(&mut self, name: &str) {
-        let positions = [self.position(name), self.position(name)];
-        let known = self.journals.rooms.get_mut(name);
-        let ([Some(first), Some(second)], Some((_, annals))) = (positions, known) else {
-            return;
-        };
-        annals.refuse(self.rt.time());
-        // An unknown room has another epoch each time.
-        if first == second && annals.epoch.is_none() {
-            annals.begin(&first, self.rt.time());
-        }
     }
 
     fn note_greeting(&mut self, greeting: &Greeting, was_shelved: bool) {

@@ -109,7 +109,9 @@ impl Archive {
     /// Makes a history of what was saved of it; `None` if the topic is to have none.
     pub(in crate::bus) fn restore(&self, saved: &Saved, now: Moment) -> Option<Box<Kept>> {
         let history = saved.restore(self.retention(&saved.topic)?, now)?;
-        Some(Box::new(Kept::new(history, &saved.maker, &self.ledger)))
+        let mut kept = Kept::new(history, &saved.maker, &self.ledger);
+        kept.note_use(now.at);
+        Some(Box::new(kept))
     }
 
     /// Whether all histories together keep more bytes than they may.

@@ -1,33 +1,110 @@
 //! A record batch in a history.
 
-use std::time::SystemTime;
+use std::time::{Duration, SystemTime};
 
 use crate::bus::batch::Batch;
+use crate::bus::delivery::Delivery;
 use crate::bus::message::{Client, Origin};
+use crate::bus::topic::ClientId;
+use crate::wire::Frames;
 
-/// A record batch in a history.
+/// A record batch in a history, in less memory than a [`Batch`]: there is one for each message that
+/// came alone.
 #[derive(Clone, Debug)]
 pub(super) struct Entry {
-    pub(super) batch: Batch,
+    frames: Frames,
+    origin: Origin,
+    except: Except,
+    first: u64,
     /// The place of the first message in the log of the topic, as long as the topic lives.
     pub(super) place: u64,
     /// The time of the append, in milliseconds since the history began.
     pub(super) at: u64,
-    /// The date and time of the append, for people.
-    pub(super) wall: SystemTime,
+    /// The date and time of the append in milliseconds since 1970, for people.
+    wall: u64,
     /// The bytes of memory for which the history counts the entry.
     pub(super) bytes: usize,
 }
 
+/// The time of an append, on both clocks.
+#[derive(Clone, Copy, Debug)]
+pub(super) struct Appended {
+    /// Milliseconds since the history began.
+    pub(super) at: u64,
+    pub(super) wall: SystemTime,
+}
+
+/// The client that a batch was kept from while it was live; no client has the number of none.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+struct Except(u64);
+
+impl Except {
+    const NONE: Self = Self(u64::MAX);
+
+    fn of(delivery: &Delivery) -> Self {
+        match delivery {
+            Delivery::Except(client) => Self(client.number()),
+            Delivery::After(_) | Delivery::Close(..) | Delivery::Everyone => Self::NONE,
+        }
+    }
+
+    fn delivery(self) -> Delivery {
+        match self {
+            Self::NONE => Delivery::Everyone,
+            Self(client) => Delivery::Except(ClientId::new(client)),
+        }
+    }
+}
+
 impl Entry {
+    /// Makes the entry of a batch that the history has stamped with its offset; `origin` is its
+    /// origin as a history keeps it.
+    pub(super) fn new(batch: &Batch, origin: Origin, place: u64, appended: Appended) -> Self {
+        let since = appended.wall.duration_since(SystemTime::UNIX_EPOCH);
+        let mut entry = Self {
+            frames: batch.frames().clone(),
+            origin,
+            except: Except::of(batch.delivery()),
+            first: batch.offset().expect("a history stamps its batches"),
+            place,
+            at: appended.at,
+            wall: since.map_or(0, super::millis),
+            bytes: 0,
+        };
+        entry.bytes = entry.pinned_bytes();
+        entry
+    }
+
+    /// The messages as a batch with its offset.
+    pub(super) fn batch(&self) -> Batch {
+        let batch = Batch::new(self.frames.clone(), self.origin.clone());
+        let mut batch = batch.delivered(self.except.delivery());
+        batch.set_offset(self.first);
+        batch
+    }
+
+    /// The messages from index `from` on, at most `count` and at least one of them.
+    pub(super) fn slice(&self, from: usize, count: usize) -> Batch {
+        self.batch().slice(from, count)
+    }
+
+    pub(super) fn origin(&self) -> &Origin {
+        &self.origin
+    }
+
+    /// The date and time of the append, in whole milliseconds.
+    pub(super) fn wall(&self) -> SystemTime {
+        SystemTime::UNIX_EPOCH + Duration::from_millis(self.wall)
+    }
+
     /// The offset of the first message.
     pub(super) fn first(&self) -> u64 {
-        self.batch.offset().expect("a history stamps its batches")
+        self.first
     }
 
     /// The number of messages.
     pub(super) fn len(&self) -> u64 {
-        self.batch.len() as u64
+        self.frames.len() as u64
     }
 
     /// The offset after the last message.
@@ -37,14 +114,15 @@ impl Entry {
 
     /// The bytes of memory that the entry keeps. Entries that share a block count it each.
     pub(super) fn pinned_bytes(&self) -> usize {
-        size_of::<Self>() + self.batch.frames().pinned_bytes()
+        size_of::<Self>() + self.frames.pinned_bytes()
     }
 
     /// Drops the first `count` messages, fewer than there are. Their block of memory stays.
     pub(super) fn drop_front(&mut self, count: u64) {
-        let count = usize::try_from(count).expect("a part of a batch");
-        drop(self.batch.split_front(count));
-        self.place += count as u64;
+        let front = usize::try_from(count).expect("a part of a batch");
+        drop(self.frames.split_front(front));
+        self.first += count;
+        self.place += count;
     }
 }
 
@@ -65,4 +143,16 @@ pub(super) fn remembered(origin: &Origin, last: Option<&Origin>) -> Origin {
 /// Whether a snapshot shows this client: a client may come to another subject by a new token.
 fn is_same(snapshot: &Client, client: &Client) -> bool {
     snapshot == client && snapshot.subject() == client.subject()
+}
+
+#[cfg(all(test, target_pointer_width = "64", not(feature = "loom")))]
+mod tests {
+    use super::*;
+
+    /// A kept message costs its frame and its entry.
+    #[test]
+    fn an_entry_stays_small() {
+        let bytes = size_of::<Entry>();
+        assert!(bytes <= 96, "{bytes} bytes");
+    }
 }

@@ -20,6 +20,9 @@ use crate::sync::Arc;
 pub(in crate::bus) struct Kept {
     history: History,
     maker: Maker,
+    /// The last publish, or the last leave of a subscriber that was more than provisional; `None`
+    /// before the first.
+    used: Option<Instant>,
     /// The bytes for which the sums count the history.
     counted: usize,
     ledger: Arc<Ledger>,
@@ -30,6 +33,7 @@ impl Kept {
         let mut kept = Self {
             history,
             maker: maker.key(),
+            used: None,
             counted: 0,
             ledger: Arc::clone(ledger),
         };
@@ -41,8 +45,18 @@ impl Kept {
         &self.history
     }
 
-    pub(super) fn maker(&self) -> &Maker {
+    pub(in crate::bus) fn maker(&self) -> &Maker {
         &self.maker
+    }
+
+    /// The last use; `None` for a history that was never used.
+    pub(super) fn used(&self) -> Option<Instant> {
+        self.used
+    }
+
+    /// Notes a use.
+    pub(in crate::bus) fn note_use(&mut self, now: Instant) {
+        self.used = Some(now);
     }
 
     /// Changes the history, and counts its bytes and its dropped messages.
@@ -70,6 +84,7 @@ impl Kept {
             return None;
         }
         self.change(|history| history.append(batch, place, now));
+        self.note_use(now.at);
         Some(self.history.position())
     }
 

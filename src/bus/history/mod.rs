@@ -37,7 +37,7 @@ mod why;
 
 pub use self::archive::Histories;
 pub(super) use self::archive::{Archive, Present};
-use self::entry::{Entry, remembered};
+use self::entry::{Appended, Entry, remembered};
 pub(super) use self::kept::Kept;
 pub use self::ledger::HistoryCounts;
 pub use self::maker::Maker;
@@ -152,17 +152,11 @@ impl History {
         let first = planted::one_more(Bug::OffsetSkipped, self.top + 1);
         batch.set_offset(first);
         let last = self.entries.back();
-        let origin = remembered(batch.origin(), last.map(|entry| entry.batch.origin()));
+        let origin = remembered(batch.origin(), last.map(Entry::origin));
         // A thread may have read the clock before another one, and append after it.
         let at = self.millis(now.at).max(last.map_or(0, |entry| entry.at));
-        let mut entry = Entry {
-            batch: batch.kept(origin),
-            place,
-            at,
-            wall: now.wall,
-            bytes: 0,
-        };
-        entry.bytes = entry.pinned_bytes();
+        let wall = now.wall;
+        let entry = Entry::new(batch, origin, place, Appended { at, wall });
         self.top = entry.end() - 1;
         self.bytes += entry.bytes;
         self.entries.push_back(entry);
@@ -358,7 +352,7 @@ impl History {
         let [from, count] = [from, until - from].map(|n| usize::try_from(n).expect("of a batch"));
         Next {
             lost: first.saturating_sub(span.start),
-            batch: Some(entry.batch.slice(from, count)),
+            batch: Some(entry.slice(from, count)),
         }
     }
 

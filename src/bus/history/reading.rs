@@ -128,8 +128,8 @@ impl History {
             let until = entry.len().min(end - entry.first());
             let [from, count] =
                 [from, until - from].map(|n| usize::try_from(n).expect("a part of a batch"));
-            let batch = entry.batch.slice(from, count);
-            let at = entry.wall;
+            let batch = entry.slice(from, count);
+            let at = entry.wall();
             Part { batch, at }
         });
         parts.collect()

@@ -4,7 +4,7 @@ use std::sync::Arc as StdArc;
 use std::time::{Duration, SystemTime};
 
 use super::History;
-use super::entry::{Entry, remembered};
+use super::entry::{Appended, Entry, remembered};
 use super::maker::Maker;
 use super::moment::Moment;
 use super::position::Position;
@@ -53,9 +53,9 @@ impl History {
         let fresh = fresh.filter(|entry| entry.first() >= served);
         let now = self.millis(now);
         let batches = fresh.map(|entry| SavedBatch {
-            batch: entry.batch.clone(),
+            batch: entry.batch(),
             age: Duration::from_millis(now.saturating_sub(entry.at)),
-            at: entry.wall,
+            at: entry.wall(),
         });
         (cause, batches.collect())
     }
@@ -79,18 +79,12 @@ impl Saved {
         for saved in &self.batches {
             let last = history.entries.back();
             let last_at = last.map_or(0, |entry| entry.at);
-            let last = last.map(|entry| entry.batch.origin());
-            let origin = remembered(saved.batch.origin(), last);
-            let mut batch = saved.batch.kept(origin);
+            let origin = remembered(saved.batch.origin(), last.map(Entry::origin));
+            let mut batch = saved.batch.clone();
             batch.set_offset(first);
-            let mut entry = Entry {
-                batch,
-                place: 0,
-                at: (history.base - super::millis(saved.age)).max(last_at),
-                wall: saved.at,
-                bytes: 0,
-            };
-            entry.bytes = entry.pinned_bytes();
+            let at = (history.base - super::millis(saved.age)).max(last_at);
+            let wall = saved.at;
+            let entry = Entry::new(&batch, origin, 0, Appended { at, wall });
             first = entry.end();
             history.bytes += entry.bytes;
             history.entries.push_back(entry);

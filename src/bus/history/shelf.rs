@@ -125,13 +125,16 @@ impl<L> Shelf<L> {
         self.place(&saved.topic, kept, now + left);
     }
 
-    /// Puts the history of a topic on the shelf that has lost its last subscriber.
-    pub(in crate::bus) fn shelve(&mut self, topic: &Topic, mut kept: Box<Kept>, now: Instant) {
+    /// Puts the history of a topic on the shelf that has lost its last subscriber; a history that
+    /// was never used is dropped.
+    pub(in crate::bus) fn shelve(&mut self, topic: &Topic, mut kept: Box<Kept>) {
         if let Some(number) = self.numbers.remove(topic) {
             drop(self.remove(number));
         }
-        kept.change(History::shrink);
-        self.put(topic, kept, now);
+        if let Some(used) = kept.used() {
+            kept.change(History::shrink);
+            self.put(topic, kept, used);
+        }
     }
 
     /// Appends a batch to the history of a topic without subscribers, which is made if there is
@@ -158,8 +161,8 @@ impl<L> Shelf<L> {
 
     /// Puts a history on the shelf. If there are too many, forgets the oldest of its maker, or else
     /// the oldest of all.
-    fn put(&mut self, topic: &Topic, kept: Box<Kept>, now: Instant) {
-        self.place(topic, kept, now + self.limits.position_ttl);
+    fn put(&mut self, topic: &Topic, kept: Box<Kept>, used: Instant) {
+        self.place(topic, kept, used + self.limits.position_ttl);
     }
 
     fn place(&mut self, topic: &Topic, kept: Box<Kept>, forget_at: Instant) {

@@ -397,7 +397,7 @@ fn a_batch_is_kept_without_a_copy_and_without_what_only_the_room_may_know() {
         let mut said = batch(1).stamped(origin, instant(1));
         let block = said.frames().as_bytes().as_ptr();
         history.append(&mut said, 0, moment(0));
-        let kept = &history.entries.back().expect("it is kept").batch;
+        let kept = &history.entries.back().expect("it is kept").batch();
         assert_eq!(kept.frames().as_bytes().as_ptr(), block);
         assert_eq!(kept.published_at(), None);
         assert_eq!(kept.offset(), said.offset());
@@ -405,7 +405,7 @@ fn a_batch_is_kept_without_a_copy_and_without_what_only_the_room_may_know() {
         assert_eq!(sender, &client(subject));
         assert_eq!((sender.subject(), sender.claims()), (Some(subject), None));
     }
-    let senders: Vec<_> = history.entries.iter().map(|it| it.batch.origin()).collect();
+    let senders: Vec<_> = history.entries.iter().map(Entry::origin).collect();
     let shared = |a: &Origin, b: &Origin| match (a.client(), b.client()) {
         (Some(a), Some(b)) => std::ptr::eq(a.topic(), b.topic()),
         (None, _) | (_, None) => false,
@@ -422,7 +422,7 @@ fn encodings_made_for_the_readers_count_once_the_next_message_comes() {
     let mut history = History::new(EPOCH, &retention(1 << 20), instant(0));
     history.append(&mut batch(1), 0, moment(0));
     let before = history.bytes();
-    let newest = history.entries.back().expect("it is kept").batch.clone();
+    let newest = history.entries.back().expect("it is kept").batch();
     let _envelope = newest
         .frames()
         .enveloped(|_whole| batch(1).frames().clone());

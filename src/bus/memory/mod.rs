@@ -139,7 +139,7 @@ impl InMemoryMessageBus {
         state.lock().waiting_publishers().1
     }
 
-    /// Whether the topic exists and is spaned as tapped.
+    /// Whether the topic exists and is marked as tapped.
     #[cfg(all(test, feature = "loom"))]
     pub(super) fn is_marked(&self, topic: &Topic) -> bool {
         let state = self.topics.find(topic);

@@ -49,6 +49,7 @@ fn say(bus: &InMemoryMessageBus, text: &str) -> Position {
 fn join(bus: &InMemoryMessageBus) -> (Subscription, u64) {
     let (epoch, offset) = (Some(EPOCH), 0);
     let joining = Joining {
+        is_provisional: false,
         start: Start::After(Since { epoch, offset }),
         recovers: true,
         maker: Maker::default(),

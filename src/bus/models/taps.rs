@@ -17,7 +17,7 @@ fn events(tap: &mut Tap) -> usize {
 /// A tap begins while another thread makes its topic; preemptions unbounded.
 ///
 /// Catches: a topic that is looked up before the tap is listed and made after the look-up, so that
-/// it is never spaned as tapped.
+/// it is never marked as tapped.
 #[test]
 fn a_tap_is_told_of_all_that_is_published_once_it_has_begun() {
     model(None, || {

@@ -116,6 +116,7 @@ impl Guarded {
             reader: Reader::new(cursor, backlog, joining.recovers),
             waiter: self.subscribers.enter(),
             parked: false,
+            is_provisional: joining.is_provisional,
         };
         self.check();
         (slot, joined)

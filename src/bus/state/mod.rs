@@ -92,6 +92,9 @@ pub(in crate::bus) struct Slot {
     pub(in crate::bus) waiter: WaiterSlot,
     /// Whether the last read parked the task, even if a publish has woken the task since.
     pub(in crate::bus) parked: bool,
+    /// Whether the end of the subscription is no use of the room; see
+    /// [`Joining::is_provisional`](super::reader::Joining).
+    pub(super) is_provisional: bool,
 }
 
 impl TopicState {

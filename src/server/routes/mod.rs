@@ -30,8 +30,8 @@ use crate::server::handshake::{Handshake, HandshakeError};
 use crate::server::index_page;
 use crate::server::routes::refusal::Refusal;
 use crate::server::upgrade::{Kind, Upgrade};
-use crate::server::wish;
-use crate::session::{Admission, Asking};
+use crate::server::wish::{self, BadWish};
+use crate::session::{Admission, Asking, Wish};
 
 /// The routes of an application, for an axum server of your own.
 ///
@@ -185,9 +185,12 @@ async fn join<R: Runtime>(
         Ok(handshake) => handshake.without_extensions(),
         Err(error) => return no_handshake(&shell.app, error, request),
     };
-    let wish = match wish::read(request.uri().query().unwrap_or_default()) {
+    let wish = match wish(&shell.app, &room, &request) {
         Ok(wish) => wish,
-        Err(error) => return (StatusCode::BAD_REQUEST, format!("{error}\n")).into_response(),
+        Err(error) => {
+            let refusal = Refusal::of_wish(error);
+            return refusal.answer(&shell.app, Some(handshake), request);
+        }
     };
     let client = Newcomer {
         token: auth::find(request.headers(), request.uri()),
@@ -207,6 +210,17 @@ async fn join<R: Runtime>(
     let task = Box::new(Upgrade::new(admission, shell.end())).run(upgrade, kind);
     shell.app.rt().spawn(Box::pin(task));
     handshake.into_response()
+}
+
+/// The messages of the room's history that the request wishes for. In a kind without a history the
+/// query is the service's alone.
+fn wish<R: Runtime>(app: &App<R>, room: &Room, request: &Request) -> Result<Wish, BadWish> {
+    let policies = app.policies();
+    let kind = policies.service(room.kind());
+    match kind.and_then(|kind| kind.history) {
+        Some(_) => wish::read(request.uri().query().unwrap_or_default()),
+        None => Ok(Wish::default()),
+    }
 }
 
 /// A client before its admission.

@@ -18,6 +18,7 @@ use crate::rt::Runtime;
 use crate::server::epilogue::Epilogue;
 use crate::server::handshake::Handshake;
 use crate::server::rewound_stream::RewoundStream;
+use crate::server::wish::BadWish;
 use crate::session::{AdmitError, Plain, Refused, Subprotocol};
 use crate::wire::CloseCode;
 
@@ -74,6 +75,16 @@ impl Refusal {
                 Self::unavailable(reason, *retry_after)
             }
             ServiceRefusal::Full { max } => Self::full(format!("all {max} places here are taken")),
+        }
+    }
+
+    /// The refusal of a request with a fault.
+    pub(super) fn of_wish(error: BadWish) -> Self {
+        Self {
+            status: StatusCode::BAD_REQUEST,
+            reason: error.to_string(),
+            retry: None,
+            code: Some(CloseCode::BAD_REQUEST),
         }
     }
 

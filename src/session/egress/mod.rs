@@ -17,7 +17,7 @@ use crate::session::envelope::About;
 use crate::session::outbox::Outbox;
 use crate::session::subprotocol::Encoder;
 use crate::session::tap_reporter::TapReporter;
-use crate::wire::{CloseFrame, DataKind, Frames, Part};
+use crate::wire::{CloseFrame, DataKind, Part};
 
 /// The two subscriptions of one client.
 pub(super) struct Egress {
@@ -113,10 +113,11 @@ impl Egress {
         } else {
             self.gather(cx, outbox, metrics)
         };
+        let most = self.most();
         if let Some(replies) = self.encoder.replies()
             && let Some(broadcast) = self.broadcast.own()
         {
-            replies.pull(broadcast, outbox);
+            replies.pull(broadcast, outbox, most);
         }
         if outbox.is_empty()
             && let Some(notice) = self.encoder.at_rest()
@@ -332,6 +333,10 @@ impl Egress {
         if let Some(notice) = generation.and_then(|by| self.encoder.before(by)) {
             outbox.push_notice(&notice);
         }
+        if matches!(self.encoder, Encoder::Plain) {
+            let frames = self.compression.compress(batch.frames().clone());
+            return outbox.push(&frames, published);
+        }
         let about = About {
             from: batch.origin().client().filter(|_| self.names_senders),
             offset: batch.offset(),
@@ -343,7 +348,7 @@ impl Egress {
         }
         let is_binary = |part: Part<'_>| part.kind == DataKind::Binary;
         if batch.frames().parts().any(is_binary) {
-            return self.write_each(batch.frames(), about, outbox);
+            return self.write_each(batch, about, outbox);
         }
         let frames = self.encoder.encoded_with(batch.frames(), about);
         let frames = self.compression.compress(frames);
@@ -351,8 +356,8 @@ impl Egress {
     }
 
     /// Moves messages into the outbox one by one: a notice comes before each binary message.
-    fn write_each(&mut self, frames: &Frames, about: About<'_>, outbox: &mut Outbox) {
-        for (index, frame) in frames.iter().enumerate() {
+    fn write_each(&self, batch: &Batch, about: About<'_>, outbox: &mut Outbox) {
+        for (index, frame) in batch.frames().iter().enumerate() {
             let offset = about.offset.map(|first| first + index as u64);
             let about = About { offset, ..about };
             if frame.kind() == DataKind::Binary
@@ -361,7 +366,7 @@ impl Egress {
                 outbox.push_notice(&notice);
             }
             let encoded = self.encoder.encoded_with(&frame.into(), about);
-            outbox.push(&self.compression.compress(encoded), None);
+            outbox.push(&self.compression.compress(encoded), batch.published_at());
         }
     }
 
@@ -426,9 +431,10 @@ impl Egress {
         self.broadcast.moved();
     }
 
-    /// Payload bytes that wait for this client alone; the task is woken when there are more.
+    /// Bytes that wait for this client alone; the task is woken when there are more.
     pub(super) fn watch(&mut self, cx: &mut Context<'_>) -> usize {
-        self.direct.watch(cx)
+        let replies = self.encoder.replies().map_or(0, |replies| replies.held());
+        self.direct.watch(cx) + replies
     }
 
     /// Reports to the taps the messages that the client misses because the egress is dropped.

@@ -185,10 +185,7 @@ impl<R: Runtime> Open<R> {
                 self.renewal = Renewal::ask(self.admission(), token, poll.now);
                 None
             }
-            Some(Command::Request(request)) => {
-                self.answer(poll.cx, request, poll.now);
-                None
-            }
+            Some(Command::Request(request)) => self.answer(poll.cx, request, poll.now),
             Some(Command::Bad(bad)) => Some(self.refuse_envelope(bad)),
             None => None,
         }

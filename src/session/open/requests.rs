@@ -9,45 +9,75 @@ use crate::rt::{Instant, Runtime};
 use crate::session::answer;
 use crate::session::cause::Cause;
 use crate::session::replies::Replies;
-use crate::session::request::{Asks, Refused, Request};
+use crate::session::request::{Asks, Fault, Request};
 use crate::wire::{Frame, Frames};
 
+/// The most payload bytes of a reply with messages of a history, but for a single message.
+const REPLY_BYTES_MAX: usize = 1024 * 1024;
+
 impl<R: Runtime> Open<R> {
-    /// Answers a request; the reply waits for the messages that it speaks of.
-    pub(super) fn answer(&mut self, cx: &mut Context<'_>, request: Request, now: Instant) {
+    /// Answers a request; the reply waits for the messages that it speaks of. Returns the cause to
+    /// close a client that may not publish and has no number for the reply.
+    pub(super) fn answer(
+        &mut self,
+        cx: &mut Context<'_>,
+        request: Request,
+        now: Instant,
+    ) -> Option<Cause> {
         let Request { id, asks } = request;
-        match asks {
-            Asks::History(reading) => {
-                let reply = self.read_history(id, reading);
-                self.reply(cx, reply.unwrap_or_else(|error| answer::refused(id, error)));
+        self.age.active(now);
+        match (asks, id) {
+            (Asks::Bad(fault), Some(id)) => {
+                self.reply(cx, answer::refused(id, Fault::Bad(fault)));
+                None
             }
-            Asks::Publish { text, is_live } => self.publish(cx, now, Publish { id, text, is_live }),
+            (Asks::History(reading), Some(id)) => {
+                let reply = self.read_history(id, &reading);
+                self.reply(cx, reply.unwrap_or_else(|error| answer::refused(id, error)));
+                None
+            }
+            // Without a number there is only a text, see `Request::parse`.
+            (Asks::Bad(_) | Asks::History(_), None) => None,
+            (Asks::Publish { text, is_live }, _) => {
+                self.publish(cx, now, Publish { id, text, is_live })
+            }
         }
     }
 
-    fn read_history(&self, id: u64, reading: Option<Reading>) -> Result<Frame, Refused> {
+    fn read_history(&self, id: u64, reading: &Reading) -> Result<Frame, Fault> {
         let admission = self.admission();
         let policies = admission.app().policies();
         let kind = policies.service(admission.room().kind());
         let policy = kind.and_then(|kind| kind.history);
-        let read = policy.ok_or(Refused::NoHistory)?.read;
+        let read = policy.ok_or(Fault::NoHistory)?.read;
         if read == Readers::Nobody {
-            return Err(Refused::Forbidden);
+            return Err(Fault::Forbidden);
         }
-        let reading = reading.ok_or(Refused::Bad("`since` is no position"))?;
-        let page = admission.app().history(admission.room(), &reading)?;
+        let mut page = admission.app().history(admission.room(), reading)?;
+        // A client goes on after the last message; one message comes in any case.
+        let mut bytes = 0;
+        let lens = page.messages.iter().map(|recorded| recorded.message.len());
+        let fitting = lens.take_while(|len| {
+            bytes += len;
+            bytes <= REPLY_BYTES_MAX
+        });
+        let fitting = fitting.count().max(1);
+        page.messages.truncate(fitting);
         Ok(answer::history(id, &page, admission.egress.names_senders))
     }
 
-    fn publish(&mut self, cx: &mut Context<'_>, now: Instant, publish: Publish) {
+    fn publish(&mut self, cx: &mut Context<'_>, now: Instant, publish: Publish) -> Option<Cause> {
         let frames = Frames::from(Frame::text(publish.text));
-        self.age.active(now);
         let metrics = self.admission().app().metrics();
         metrics.messages_in.add(1);
         metrics.bytes_in.add(frames.payload_bytes() as u64);
         if let Some((_fit, cause)) = self.admission().rules.refuse(&frames) {
             self.not_taken(1);
-            return self.reply_to(cx, publish.id, |id| answer::refused(id, refusal(&cause)));
+            let Some(id) = publish.id else {
+                return Some(cause);
+            };
+            self.reply(cx, answer::refused(id, refusal(&cause)));
+            return None;
         }
         let mut batch = self.admission_mut().batch(frames);
         if let Some(relay) = self.admission().rules.relay {
@@ -55,7 +85,10 @@ impl<R: Runtime> Open<R> {
                 batch = batch.live();
             }
             let position = self.admission().pass_on(batch, relay);
-            return self.reply_to(cx, publish.id, |id| answer::published(id, position));
+            if let Some(id) = publish.id {
+                self.reply(cx, answer::published(id, position));
+            }
+            return None;
         }
         if let Some(replies) = self.admission_mut().egress.encoder.replies() {
             replies.publishes(publish.id);
@@ -64,6 +97,7 @@ impl<R: Runtime> Open<R> {
         if self.pending_inbound.is_none() {
             self.reply_handed_over(cx);
         }
+        None
     }
 
     /// Replies to a request to publish whose message the service has now.
@@ -71,13 +105,6 @@ impl<R: Runtime> Open<R> {
         let replies = self.admission_mut().egress.encoder.replies();
         if let Some(id) = replies.and_then(Replies::handed_over) {
             self.reply(cx, answer::published(id, None));
-        }
-    }
-
-    /// Replies to a request with a number.
-    fn reply_to(&mut self, cx: &mut Context<'_>, id: u64, reply: impl FnOnce(u64) -> Frame) {
-        if id > 0 {
-            self.reply(cx, reply(id));
         }
     }
 
@@ -92,18 +119,18 @@ impl<R: Runtime> Open<R> {
     }
 }
 
-/// A text to publish, and the number of the request; 0 for a request without a reply.
+/// A text to publish, and the number of the request, if it has one.
 struct Publish {
-    id: u64,
+    id: Option<u64>,
     text: String,
     is_live: bool,
 }
 
 /// The refusal of a message for which a plain message would end the session.
-fn refusal(cause: &Cause) -> Refused {
+fn refusal(cause: &Cause) -> Fault {
     if *cause == Cause::NotAllowed {
-        Refused::Forbidden
+        Fault::Forbidden
     } else {
-        Refused::Bad("the message is not what this room takes")
+        Fault::Bad("the message is not what this room takes")
     }
 }

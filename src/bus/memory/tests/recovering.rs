@@ -60,6 +60,7 @@ impl World {
 
     fn join(&self, key: &str, start: Start) -> (Subscription, Joined) {
         let joining = Joining {
+            is_provisional: false,
             start,
             ..Joining::default()
         };
@@ -190,6 +191,7 @@ fn a_room_that_is_not_known_is_read_as_empty_and_leaves_nothing() {
 fn read_late(recovers: bool, count: u64) -> (Vec<i64>, TopicCounts) {
     let world = world();
     let joining = Joining {
+        is_provisional: false,
         recovers,
         ..Joining::default()
     };
@@ -225,6 +227,7 @@ fn a_slow_subscriber_reads_on_from_the_history_and_is_told_what_is_gone_for_good
 fn a_message_that_is_live_alone_takes_no_offset_and_is_lost_in_its_place() {
     let world = world();
     let joining = Joining {
+        is_provisional: false,
         recovers: true,
         ..Joining::default()
     };
