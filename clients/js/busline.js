@@ -16,11 +16,10 @@
  * @property {number} [patience] The time that the server has for that sign: 10,000.
  */
 
-const [UNAUTHORIZED, FORBIDDEN, NOT_FOUND] = [4401, 4403, 4404];
+// The close codes after which the same request fails again.
+const [UNAUTHORIZED, FINAL] = [4401, [4400, 4401, 4403, 4404]];
 const WAITS = { backoffMin: 500, backoffMax: 30_000, connectTimeout: 10_000 };
 const DEFAULTS = { ...WAITS, silence: 30_000, patience: 10_000 };
-// The longest time that a timer takes.
-const TIMER_MAX = 2 ** 31 - 1;
 
 /** A request that failed. */
 export class BuslineError extends Error {
@@ -99,10 +98,10 @@ export class Busline extends EventTarget {
   /**
    * Publishes a text, or bytes.
    *
-   * @param {string | ArrayBuffer | ArrayBufferView} data
-   * @param {{live?: boolean}} [options] `live`: the message gets no offset, and is never recovered.
+   * @param {string | ArrayBuffer | ArrayBufferView | Blob} data
+   * @param {{live?: boolean}} [options] `live`, in a relay alone: no offset, and no recovery.
    * @returns {Promise<Position | undefined>} The position of the message; `undefined` without a
-   *   history, and for bytes, to which the server does not reply. Rejects with a `BuslineError`.
+   *   history, and for bytes. Rejects with a `BuslineError`, or a `TypeError` for other data.
    */
   async publish(data, { live = false } = {}) {
     if (typeof data === "string") {
@@ -111,6 +110,9 @@ export class Busline extends EventTarget {
       const { published } = await this.#request(live ? { text, live } : { text });
       return published.epoch ? published : undefined;
     }
+    const type = Object.prototype.toString.call(data);
+    const isBytes = ArrayBuffer.isView(data) || / (ArrayBuffer|Blob|File)\]/.test(type);
+    if (!isBytes) throw new TypeError("a message is a string, a buffer or a Blob");
     if (live) throw new TypeError("only a text can be live");
     if (!this.isOpen) throw new BuslineError("not connected", "unsent");
     this.#socket.send(data);
@@ -137,7 +139,9 @@ export class Busline extends EventTarget {
   /** Closes the connection for good. */
   close(code = 1000, reason = "") {
     if (this.#isClosed) return;
-    this.#drop(code, reason);
+    // A close frame has room for 123 bytes; `stream` leaves out a character that was cut.
+    const bytes = new TextEncoder().encode(reason).subarray(0, 123);
+    this.#drop(code, new TextDecoder().decode(bytes, { stream: true }));
     this.#end(code, reason);
   }
 
@@ -196,11 +200,11 @@ export class Busline extends EventTarget {
     if (socket) {
       socket.onopen = socket.onmessage = socket.onclose = null;
       // A page may close with 1000 and 3000 to 4999 alone.
-      socket.close(code === 1000 || code >= 3000 ? code : 4000, reason);
+      const isOwn = Number.isInteger(code) && code >= 3000 && code < 5000;
+      socket.close(code === 1000 || isOwn ? code : 4000, reason);
     }
-    for (const { reject } of this.#requests.values()) {
-      reject(new BuslineError("the connection was lost before the reply", "unknown"));
-    }
+    const error = new BuslineError("the connection was lost before the reply", "unknown");
+    for (const { reject } of this.#requests.values()) reject(error);
     this.#requests.clear();
   }
 
@@ -211,9 +215,10 @@ export class Busline extends EventTarget {
     this.#drop(code, reason);
     const stood = link.frames > 0 || performance.now() - (link.openedAt ?? Infinity) > 5_000;
     if (stood && !refused) [this.#attempt, this.#wasDenied] = [0, false];
-    if ([UNAUTHORIZED, FORBIDDEN, NOT_FOUND].includes(code) && refused?.retry === undefined) {
-      const isNew = code === UNAUTHORIZED && this.#options.token && !this.#wasDenied;
-      if (!isNew) return this.#end(code, refused?.reason ?? reason);
+    if (refused ? refused.retry === undefined : FINAL.includes(code)) {
+      const end = refused ?? { code, reason };
+      const isNew = end.code === UNAUTHORIZED && this.#options.token && !this.#wasDenied;
+      if (!isNew) return this.#end(end.code, end.reason);
       this.#wasDenied = true;
     }
     const { backoffMin, backoffMax } = this.#options;
@@ -252,7 +257,11 @@ export class Busline extends EventTarget {
   /** Hands a message over, if it is the next one; an offset is handed over once at most. */
   #deliver(link, data, { offset, from }) {
     if (offset !== undefined) {
-      if (link.joinedAt === undefined) this.#standNowhere(link);
+      if (link.joinedAt === undefined) {
+        // The room tells no position: a reconnect may have missed anything.
+        [link.joinedAt, this.#position] = [0, null];
+        if (link.since) this.#emit("recovered", { recovered: false, why: "off" });
+      }
       const first = link.next ?? Math.min(offset, link.upTo + 1);
       if (offset < first || offset <= link.floor) return;
       // Live messages have no offsets, but count as lost: a gap may be shorter than was told.
@@ -263,8 +272,7 @@ export class Busline extends EventTarget {
       }
       this.#moveTo(link, { epoch: this.#position?.epoch, offset });
     }
-    const recovered = offset !== undefined && offset <= link.joinedAt;
-    this.#emit("message", { data, offset, from, recovered });
+    this.#emit("message", { data, offset, from, recovered: offset <= link.joinedAt });
   }
 
   #moveTo(link, position) {
@@ -276,8 +284,7 @@ export class Busline extends EventTarget {
   /** Takes the answer to `since`. The missed messages are still to come, so none counts yet. */
   #recover(link, { recovered, why, epoch, offset }) {
     link.joinedAt = offset;
-    if (recovered) this.#moveTo(link, { epoch, offset: link.since.offset });
-    else this.#moveTo(link, { epoch, offset });
+    this.#moveTo(link, { epoch, offset: recovered ? link.since.offset : offset });
     this.#emit("recovered", { recovered, why, epoch, offset });
   }
 
@@ -285,8 +292,7 @@ export class Busline extends EventTarget {
   #stand(link, position) {
     if (link.joinedAt !== undefined) {
       // The position rises over messages that this client is not sent, such as its own.
-      if (position.offset >= link.next) this.#moveTo(link, position);
-      return;
+      return void (position.offset >= link.next && this.#moveTo(link, position));
     }
     const { since } = link;
     const isSame = since?.epoch === position.epoch;
@@ -297,12 +303,6 @@ export class Busline extends EventTarget {
     if (since && !(isSame && since.offset === position.offset)) {
       this.#emit("recovered", { recovered: false, why: "off", ...position });
     }
-  }
-
-  /** Notes that the room tells no position: a reconnect may have missed anything. */
-  #standNowhere(link) {
-    [link.joinedAt, this.#position] = [0, null];
-    if (link.since) this.#emit("recovered", { recovered: false, why: "off" });
   }
 
   #request(members) {
@@ -341,7 +341,8 @@ export class Busline extends EventTarget {
         this.#renewAfter(link, this.#options.backoffMin);
       }
     };
-    this.#timers.renew = setTimeout(renew, Math.min(delay, TIMER_MAX));
+    // A timer takes no longer time than this.
+    this.#timers.renew = setTimeout(renew, Math.min(delay, 2 ** 31 - 1));
   }
 
   #renewed(link, answer) {

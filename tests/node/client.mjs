@@ -4,6 +4,7 @@
 import { randomBytes } from "node:crypto";
 import { once } from "node:events";
 import { readFileSync } from "node:fs";
+import { runInNewContext } from "node:vm";
 import { WebSocketServer } from "ws";
 import { Busline, BuslineError } from "./busline.js";
 import { assert, event, got, Proxy, QUICK, run, Server, token, watched } from "./harness.mjs";
@@ -94,6 +95,57 @@ async function away({ busline }, meanwhile) {
   return told;
 }
 
+/** A server that says these frames, those of one list on each connection; `cut` ends it. */
+async function pretended(said) {
+  const fake = new WebSocketServer({ port: 0, host: "127.0.0.1" });
+  await once(fake, "listening");
+  const asked = [];
+  fake.on("connection", (socket, { url }) => {
+    asked.push(url);
+    for (const frame of said.shift()) frame === "cut" ? socket.close() : socket.send(frame);
+  });
+  return { asked, port: fake.address().port, close: () => fake.close() };
+}
+
+/** The client of the documentation, with the messages and the losses that it tells. */
+function followed(url) {
+  const page = readFileSync(new URL("./subprotocol.md", import.meta.url), "utf8");
+  const code = /```js\n(function follow.*?)```/s.exec(page)[1];
+  const follow = new Function("WebSocket", "location", "setTimeout", `${code}; return follow`);
+  const [had, losses, heard] = [[], [], new EventTarget()];
+  let socket;
+  class Last extends QUICK.WebSocket {
+    constructor(address, names) {
+      super(address, names);
+      socket = this;
+      this.addEventListener("message", () => heard.dispatchEvent(new Event("frame")));
+      this.addEventListener("close", () => heard.dispatchEvent(new Event("close")));
+    }
+  }
+  const soon = (run) => setTimeout(run, 10);
+  follow(Last, {}, soon)(url, {
+    onMessage(data, { offset }) {
+      had.push([typeof data === "string" ? data : [...new Uint8Array(data)], offset]);
+      heard.dispatchEvent(new Event("message"));
+    },
+    onLoss: (why) => losses.push(why),
+  });
+  return {
+    had,
+    losses,
+    /** Waits for the next frame: on a new connection, the client is in the room then. */
+    stands: () => event(heard, "frame"),
+    lost: () => event(heard, "close"),
+    async got(text) {
+      while (had.every(([data]) => data !== text)) await event(heard, "message");
+    },
+    close() {
+      socket.onclose = null;
+      socket.close();
+    },
+  };
+}
+
 const tests = {
   async "a client has every message once, however often its connection is cut"() {
     const { reader, writer, write } = await pair("news");
@@ -135,43 +187,98 @@ const tests = {
   },
 
   async "the client of the documentation has every message once"() {
-    const page = readFileSync(new URL("./subprotocol.md", import.meta.url), "utf8");
-    const code = /```js\n(function follow.*?)```/s.exec(page)[1];
-    const follow = new Function("WebSocket", "location", `${code}; return follow`);
     const path = `news/${(room += 1)}`;
-    const had = [];
-    const losses = [];
-    const heard = new EventTarget();
-    let socket;
-    class Last extends QUICK.WebSocket {
-      constructor(url, names) {
-        super(url, names);
-        socket = this;
-      }
-    }
-    follow(Last, {})(proxied(path), {
-      onMessage(data, { offset }) {
-        had.push([offset, data]);
-        heard.dispatchEvent(Object.assign(new Event("message"), { data }));
-      },
-      onLoss: (why) => losses.push(why),
-    });
-    await event(socket, "message");
+    const client = followed(proxied(path));
+    await client.stands();
     const writer = watched(Busline, direct(path));
     await joined(writer.busline);
     for (let number = 0; number < 100; number += 1) {
-      const isIt = ({ data }) => data === String(number);
-      const cut = number % 40 === 20 && event(heard, "message", isIt);
+      const cut = number % 40 === 20 && client.got(String(number));
       await writer.busline.publish(String(number));
       await cut;
       if (cut) proxy.cut();
     }
-    if (had.length < 100) await event(heard, "message", ({ data }) => data === "99");
-    assert.deepEqual(had, texts(0, 100).map((text) => [Number(text) + 1, text]));
-    assert.deepEqual(losses, []);
+    await client.got("99");
+    assert.deepEqual(client.had, texts(0, 100).map((text) => [text, Number(text) + 1]));
+    assert.deepEqual(client.losses, []);
+    client.close();
     close(writer);
-    socket.onclose = null;
-    socket.close();
+  },
+
+  async "the client of the documentation has the newest message, and the one after it"() {
+    const path = `newest/${(room += 1)}`;
+    const writer = watched(Busline, direct(path));
+    await joined(writer.busline);
+    for (const text of texts(1, 4)) await writer.busline.publish(text);
+    const client = followed(proxied(path));
+    await client.got("3");
+    await writer.busline.publish("4");
+    await client.got("4");
+    proxy.cut();
+    await client.stands();
+    await writer.busline.publish("5");
+    await client.got("5");
+    assert.deepEqual(client.losses, [], "the newest message was there already");
+    proxy.dark();
+    for (const text of texts(6, 9)) await writer.busline.publish(text);
+    proxy.light();
+    await client.got("8");
+    await writer.busline.publish("9");
+    await client.got("9");
+    const wanted = ["3", "4", "5", "8", "9"].map((text) => [text, Number(text)]);
+    assert.deepEqual(client.had, wanted);
+    assert.deepEqual(client.losses, ["off"]);
+    client.close();
+    close(writer);
+  },
+
+  async "the client of the documentation has the older messages that its address asks for"() {
+    const path = `news/${(room += 1)}`;
+    const writer = watched(Busline, direct(path));
+    await joined(writer.busline);
+    for (const text of texts(1, 6)) await writer.busline.publish(text);
+    const client = followed(`${proxied(path)}?history=2`);
+    await client.got("5");
+    await writer.busline.publish("6");
+    await client.got("6");
+    proxy.dark();
+    for (const text of texts(7, 10)) await writer.busline.publish(text);
+    proxy.light();
+    await client.got("9");
+    assert.deepEqual(client.had, texts(4, 10).map((text) => [text, Number(text)]));
+    assert.deepEqual(client.losses, []);
+    client.close();
+    close(writer);
+  },
+
+  async "the client of the documentation tells bytes with an offset from bytes without one"() {
+    const said = [
+      ['{"position":{"epoch":"e","offset":4}}', '{"binary":{"offset":5}}', Buffer.of(5),
+        Buffer.of(0), '{"text":"live"}', '{"position":{"epoch":"e","offset":7}}',
+        '{"text":"8","offset":8}', '{"text":"10","offset":10}', '{"lagged":1}',
+        '{"text":"10","offset":10}'],
+      ['{"recovered":true,"epoch":"e","offset":9}', '{"text":"8","offset":8}',
+        '{"binary":{"offset":9}}', Buffer.of(9), '{"lagged":2}', '{"text":"12","offset":12}',
+        "cut"],
+      ['{"recovered":false,"why":"ahead","epoch":"e","offset":3}', '{"text":"4","offset":4}',
+        "cut"],
+      ['{"recovered":false,"why":"epoch","epoch":"f","offset":0}', '{"text":"1","offset":1}',
+        '{"text":"2","offset":2}', "cut"],
+      ['{"position":{"epoch":"g","offset":2}}', '{"text":"two","offset":2}', "cut"],
+      ['{"refused":{"code":4400,"reason":"bad"}}', "cut"],
+    ];
+    const fake = await pretended(said);
+    const client = followed(`ws://127.0.0.1:${fake.port}/ws/a`);
+    for (let lost = 0; lost < 6; lost += 1) await client.lost();
+    assert.deepEqual(client.had, [[[5], 5], [[0], undefined], ["live", undefined], ["8", 8],
+      [[9], 9], ["12", 12], ["4", 4], ["1", 1], ["2", 2], ["two", 2]]);
+    assert.deepEqual(client.losses, ["lagged", "ahead", "epoch", "off"]);
+    // Long enough for another try, which a refusal without `retry` ends.
+    await new Promise((wake) => setTimeout(wake, 50));
+    const shown = ["e%3A8", "e%3A12", "e%3A4", "f%3A2", "g%3A2"];
+    assert.deepEqual(fake.asked, ["/ws/a", ...shown.map((place) => `/ws/a?since=${place}`)]);
+    client.close();
+    fake.close();
   },
 
   async "a gap without a notice ends the connection, and no offset is handed over twice"() {
@@ -184,14 +291,8 @@ const tests = {
       ['{"recovered":true,"epoch":"e","offset":22}', '{"text":"21","offset":21}',
         '{"binary":{"offset":22}}', Buffer.of(22), Buffer.of(0), '{"text":"end"}'],
     ];
-    const fake = new WebSocketServer({ port: 0, host: "127.0.0.1" });
-    await once(fake, "listening");
-    const asked = [];
-    fake.on("connection", (socket, { url }) => {
-      asked.push(url);
-      for (const frame of said.shift()) frame === "cut" ? socket.close() : socket.send(frame);
-    });
-    const busline = new Busline(`http://127.0.0.1:${fake.address().port}/ws/a?b=c`, QUICK);
+    const fake = await pretended(said);
+    const busline = new Busline(`http://127.0.0.1:${fake.port}/ws/a?b=c`, QUICK);
     const had = [];
     busline.addEventListener("message", ({ data, offset, recovered }) => {
       had.push(typeof data === "string" ? [data, recovered] : [...new Uint8Array(data), offset]);
@@ -203,7 +304,7 @@ const tests = {
       ["7", true], 3, ["10", false], "the message 21 is missing: 22 came", ["21", true],
       [22, 22], [0, undefined], ["end", false]]);
     const places = [5, 10, 20].map((offset) => `/ws/a?b=c&since=e%3A${offset}`);
-    assert.deepEqual(asked, ["/ws/a?b=c", ...places]);
+    assert.deepEqual(fake.asked, ["/ws/a?b=c", ...places]);
     busline.close();
     fake.close();
   },
@@ -413,6 +514,76 @@ const tests = {
     assert.equal(await writer.busline.publish("live", { live: true }), undefined);
     close(reader, writer);
     await assert.rejects(reader.busline.publish("closed"), { outcome: "unsent" });
+  },
+
+  async "data of another type are refused at once, and nothing is sent"() {
+    const { reader, writer, write } = await pair("news");
+    const others = [undefined, null, 7, 7n, true, {}, ["text"], new String("text"), Symbol("text")];
+    for (const data of others) await assert.rejects(writer.busline.publish(data), TypeError);
+    await assert.rejects(writer.busline.publish(Uint8Array.of(1), { live: true }), TypeError);
+    const bytes = Uint8Array.of(1, 2, 3);
+    const view = new DataView(bytes.buffer, 1);
+    const other = runInNewContext("new Uint8Array([4]).buffer");
+    for (const data of [bytes, bytes.buffer, view, other, new Blob([bytes])]) {
+      await writer.busline.publish(data);
+    }
+    await write("last");
+    await got(reader, "last");
+    const had = reader.seen.messages.map(({ data }) => data);
+    assert.deepEqual(had.slice(0, -1).map((data) => [...new Uint8Array(data)]),
+      [[1, 2, 3], [1, 2, 3], [2, 3], [4], [1, 2, 3]]);
+    close(reader, writer);
+    await assert.rejects(writer.busline.publish(7), TypeError);
+    await assert.rejects(writer.busline.publish(bytes), { outcome: "unsent" });
+  },
+
+  async "a close with any code and reason ends the client, and the server is told what fits"() {
+    const fake = new WebSocketServer({ port: 0, host: "127.0.0.1" });
+    await once(fake, "listening");
+    const told = new EventTarget();
+    fake.on("connection", (socket) => socket.on("close", (code, reason) =>
+      told.dispatchEvent(Object.assign(new Event("close"), { code, reason: String(reason) }))));
+    const [long, wide] = ["x".repeat(200), `xy${"\u{1f600}".repeat(50)}`];
+    for (const [code, reason, gotCode, gotReason] of [
+      [1000, "bye", 1000, "bye"],
+      [4999, long, 4999, long.slice(0, 123)],
+      [3000, wide, 3000, `xy${"\u{1f600}".repeat(30)}`],
+      [1001, "", 4000, ""],
+      [5000, "", 4000, ""],
+      [3000.5, "", 4000, ""],
+      ["no code", null, 4000, "null"],
+    ]) {
+      const { busline } = watched(Busline, `ws://127.0.0.1:${fake.address().port}/ws/a`);
+      await event(busline, "open");
+      const lost = assert.rejects(busline.publish("lost?"), { outcome: "unknown" });
+      const [server, client] = [event(told, "close"), event(busline, "close")];
+      busline.close(code, reason);
+      assert.deepEqual([(await client).code, busline.isOpen], [code, false]);
+      await lost;
+      const { code: toldCode, reason: toldReason } = await server;
+      assert.deepEqual([toldCode, toldReason], [gotCode, gotReason]);
+    }
+    fake.close();
+  },
+
+  async "a client that is refused without a time for another try stops"() {
+    for (const [frames, code] of [
+      [['{"refused":{"code":4400,"reason":"no position"}}'], 4400],
+      [['{"refused":{"code":4321,"reason":"of a newer server"}}', "cut"], 4321],
+    ]) {
+      const fake = new WebSocketServer({ port: 0, host: "127.0.0.1" });
+      await once(fake, "listening");
+      fake.on("connection", (socket) => {
+        for (const frame of frames) frame === "cut" ? socket.terminate() : socket.send(frame);
+        socket.close(code);
+      });
+      const { busline } = watched(Busline, `ws://127.0.0.1:${fake.address().port}/ws/a`);
+      let again = 0;
+      busline.addEventListener("reconnecting", () => (again += 1));
+      assert.equal((await event(busline, "close")).code, code);
+      assert.equal(again, 0);
+      fake.close();
+    }
   },
 
   async "a publish without a reply has an unknown outcome"() {

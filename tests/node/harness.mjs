@@ -1,5 +1,5 @@
-// A server of its own for a test, a proxy that cuts and stalls the connections to it, and a client
-// that checks the offset of each message it gets.
+// A server of its own for a test, a proxy that cuts and stalls the connections to it, a client that
+// checks the offset of each message it gets, and a browser.
 import assert from "node:assert/strict";
 import { spawn } from "node:child_process";
 import { createHmac } from "node:crypto";
@@ -189,6 +189,34 @@ export async function run(tests) {
     console.error(`${name}: passed in ${Math.round(performance.now() - began)} ms`);
   }
   console.log("ok");
+  process.exit(0);
+}
+
+/** A page that is not in front draws no frames, so a condition is looked at by time. */
+export const WAIT = { polling: 20, timeout: 90_000 };
+
+/** Runs a test with a headless Chromium, and says `ok` once it has passed. */
+export async function inBrowser(executablePath, test) {
+  const { default: puppeteer } = await import("puppeteer-core");
+  const browser = await puppeteer.launch({
+    executablePath,
+    args: [
+      "--no-sandbox",
+      "--disable-gpu",
+      "--disable-dev-shm-usage",
+      "--disable-background-timer-throttling",
+      "--disable-backgrounding-occluded-windows",
+      "--disable-renderer-backgrounding",
+    ],
+    timeout: 90_000,
+    protocolTimeout: 90_000,
+  });
+  try {
+    await test(browser);
+    console.log("ok");
+  } finally {
+    await browser.close();
+  }
   process.exit(0);
 }
 

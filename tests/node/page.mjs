@@ -4,9 +4,8 @@
 import { once } from "node:events";
 import { readFileSync } from "node:fs";
 import { createServer } from "node:http";
-import puppeteer from "puppeteer-core";
 import { Busline } from "./busline.js";
-import { assert, event, Proxy, Server, watched } from "./harness.mjs";
+import { assert, event, inBrowser, Proxy, Server, WAIT, watched } from "./harness.mjs";
 
 const [program, executablePath] = process.argv.slice(2);
 const server = await new Server(program, `
@@ -51,24 +50,7 @@ const site = createServer(({ url }, response) => {
 site.listen(0, "localhost");
 await once(site, "listening");
 
-const browser = await puppeteer.launch({
-  executablePath,
-  args: [
-    "--no-sandbox",
-    "--disable-gpu",
-    "--disable-dev-shm-usage",
-    "--disable-background-timer-throttling",
-    "--disable-backgrounding-occluded-windows",
-    "--disable-renderer-backgrounding",
-  ],
-  timeout: 90_000,
-  protocolTimeout: 90_000,
-});
-
-// A page that is not in front draws no frames, so a condition is looked at by time.
-const WAIT = { polling: 20, timeout: 60_000 };
-
-async function open() {
+async function open(browser) {
   const page = await browser.newPage();
   await page.goto(`http://localhost:${site.address().port}/`);
   await page.waitForFunction(() => window.join, WAIT);
@@ -82,8 +64,8 @@ const has = (page, text) => {
   return page.waitForFunction(isThere, WAIT, text);
 };
 
-try {
-  const pages = [await open(), await open()];
+await inBrowser(executablePath, async (browser) => {
+  const pages = [await open(browser), await open(browser)];
   for (let number = 0; number < 60; number += 1) {
     await Promise.all(pages.map((page, index) => say(page, `${number} of ${index}`)));
     if (number % 10 === 7) proxy.cut();
@@ -109,8 +91,4 @@ try {
   }
   const [first, second] = seen.map(({ got }) => got);
   assert.deepEqual(first, second);
-  console.log("ok");
-} finally {
-  await browser.close();
-}
-process.exit(0);
+});

@@ -1,30 +1,13 @@
 // Two pages of the whiteboard in a headless Chromium: each sees what the other draws, who is there
 // and who leaves, and a page that comes later sees the board. Called with the address of the page
 // and the path of Chromium.
-import assert from "node:assert/strict";
-import puppeteer from "puppeteer-core";
+import { assert, inBrowser, WAIT } from "./harness.mjs";
 
 const [url, executablePath] = process.argv.slice(2);
-const browser = await puppeteer.launch({
-  executablePath,
-  args: [
-    "--no-sandbox",
-    "--disable-gpu",
-    "--disable-dev-shm-usage",
-    "--disable-background-timer-throttling",
-    "--disable-backgrounding-occluded-windows",
-    "--disable-renderer-backgrounding",
-  ],
-  timeout: 90_000,
-  protocolTimeout: 90_000,
-});
-
-// A page that is not in front draws no frames, so a condition is looked at by time.
-const WAIT = { polling: 50, timeout: 90_000 };
 
 const faults = [];
 
-async function open(name) {
+async function open(browser, name) {
   const page = await browser.newPage();
   page.on("pageerror", (error) => faults.push(`${name}: ${error}`));
   page.on("console", (line) => line.type() === "error" && faults.push(`${name}: ${line.text()}`));
@@ -69,10 +52,10 @@ const inked = (page) =>
     return count;
   });
 
-try {
-  const ann = await open("Ann");
+await inBrowser(executablePath, async (browser) => {
+  const ann = await open(browser, "Ann");
   await sees(ann, ["Ann"]);
-  const bob = await open("Bob");
+  const bob = await open(browser, "Bob");
   await sees(ann, ["Ann", "Bob"]);
   await sees(bob, ["Ann", "Bob"]);
 
@@ -85,7 +68,7 @@ try {
   await draw(bob, [300, 200], [100, 400]);
   await strokes(ann, 2);
 
-  const cat = await open("Cat");
+  const cat = await open(browser, "Cat");
   await strokes(cat, 2);
   assert.ok((await inked(cat)) > 1000, "Cat sees the board");
   await sees(ann, ["Ann", "Bob", "Cat"]);
@@ -97,7 +80,4 @@ try {
   await strokes(ann, 0);
   assert.equal(await inked(ann), 0);
   assert.deepEqual(faults, []);
-  console.log("ok");
-} finally {
-  await browser.close();
-}
+});
