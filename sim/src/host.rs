@@ -18,6 +18,7 @@ use futures::FutureExt;
 use futures::channel::oneshot;
 use futures::future::Shared as SharedFuture;
 
+use crate::diary::{self, Diary};
 use crate::hall::{Surroundings, hall};
 use crate::net::{Descriptors, Exhausted, TracedListener};
 use crate::plan::Plan;
@@ -43,6 +44,8 @@ pub(crate) struct Server {
     shutdown: SharedFuture<oneshot::Receiver<()>>,
     /// Connections that were accepted, by all that were started.
     accepted: Shared<u32>,
+    /// How often it was started.
+    starts: Shared<u64>,
     descriptors: Descriptors,
     start: Shared<Start>,
     seen: Seen,
@@ -59,6 +62,7 @@ struct Inner {
     process: Process,
     /// The last status recorded of each service and room, by its name.
     statuses: BTreeMap<String, ServiceStatus>,
+    diary: Diary,
 }
 
 impl Server {
@@ -75,6 +79,7 @@ impl Server {
             recorder,
             shutdown: shutdown.shared(),
             accepted: Shared::default(),
+            starts: Shared::default(),
             descriptors: Descriptors::default(),
             start,
             seen: Seen::default(),
@@ -111,10 +116,16 @@ impl Server {
 
     async fn serve(self, accept: impl Accept<Addr = SocketAddr>, process: Process) {
         self.recorder.record(Event::Started);
-        let rt = SimRuntime::current(self.seed, process, self.recorder.clone());
+        // A process draws other numbers than the one before it.
+        let others = self.starts.with(|starts| {
+            *starts += 1;
+            *starts - 1
+        });
+        let rt = SimRuntime::current(self.seed, others, process, self.recorder.clone());
         let app = (self.build)(rt);
         self.seen.0.with(|inner| {
             inner.statuses.clear();
+            inner.diary = Diary::default();
             inner.app = Some(app.clone());
         });
         let accept = Exhausted::new(accept, self.descriptors, self.recorder.clone());
@@ -158,12 +169,16 @@ fn application(
         Some(wild) => services.and_then(|app| {
             let start = move |ctx| script(ctx, start.with(|start| *start));
             let app = app.service("script", start)?;
-            match wild.rooms {
-                None => Ok(app),
+            let app = match wild.rooms {
+                None => app,
                 Some(rooms) => {
                     let around = around(recorder);
-                    rooms.register(app, wild, move |ctx| hall(ctx, around.clone()))
+                    rooms.register(app, wild, move |ctx| hall(ctx, around.clone()))?
                 }
+            };
+            match wild.journal {
+                None => Ok(app),
+                Some(journal) => journal.register(app, wild),
             }
         }),
     };
@@ -199,7 +214,7 @@ impl Seen {
         drop(app);
     }
 
-    /// Records the status of every service whose status is another one than before.
+    /// Records the status of every service and the history of every room that has changed.
     pub(crate) fn record_statuses(&self, recorder: &Recorder) {
         let changed = self.0.with(Inner::changed);
         for status in changed {
@@ -211,7 +226,9 @@ impl Seen {
     pub(crate) fn record_held(&self, recorder: &Recorder) {
         let held = self.0.with(|inner| {
             let app = inner.app.as_ref()?;
-            Some(held(app, app.rt().tasks()))
+            // A task frees the memory of histories until the end of the process.
+            let own = usize::from(diary::is_kept(app));
+            Some(held(app, app.rt().tasks().saturating_sub(own)))
         });
         if let Some(held) = held {
             recorder.record(Event::Held(Box::new(held)));
@@ -229,8 +246,9 @@ impl Inner {
             let status = registry.status(name.as_str())?;
             Some((name.to_string(), status))
         });
-        let rooms = rooms(app).into_iter().filter_map(|room| {
-            let status = registry.room_status(&room)?;
+        let there = rooms(app);
+        let rooms = there.iter().filter_map(|room| {
+            let status = registry.room_status(room)?;
             Some((room.to_string(), status))
         });
         let all: BTreeMap<String, ServiceStatus> = services.chain(rooms).collect();
@@ -238,8 +256,9 @@ impl Inner {
             |(name, status): &(&String, &ServiceStatus)| self.statuses.get(*name) != Some(*status);
         let changed = all.iter().filter(is_new);
         let changed = changed.map(|(name, status)| self::status(app, name, status));
-        let changed = changed.collect();
+        let mut changed: Vec<Event> = changed.collect();
         self.statuses = all;
+        changed.extend(self.diary.changed(app, &there));
         changed
     }
 }

@@ -1,10 +1,13 @@
-//! The relay with a history in plans of the core: `journal`.
+//! The relay with a history in plans: `journal`.
 
 use std::num::NonZeroUsize;
 use std::time::Duration;
 
 use busline::app::{Builder, RegisterError};
-use busline::limits::{HistoryLimits, Publish, RelayPolicy, Retention, SlowConsumer, Window};
+use busline::limits::{
+    HistoryLimits, HistoryPolicy, Publish, Readers, Recovery, RelayPolicy, Retention, SlowConsumer,
+    Window,
+};
 use busline::rt::Runtime;
 use busline::{Limits, ServicePolicy};
 use serde::{Deserialize, Serialize};
@@ -13,6 +16,9 @@ use crate::wild::Wild;
 
 /// The kind of rooms with a history.
 pub(crate) const JOURNAL: &str = "journal";
+
+/// The paths of the rooms of a plan.
+pub(crate) const JOURNALS: [&str; 3] = ["journal/a", "journal/b", "journal/c"];
 
 /// More bytes than a message of a plan pins in a history, with all its encodings.
 pub(crate) const MESSAGE_BYTES_MOST: u64 = 1_500;
@@ -40,6 +46,43 @@ pub struct Journal {
     pub positions: usize,
     /// The time until a position is forgotten.
     pub position_ttl_ms: u64,
+    /// The clients that get messages which were published before they came.
+    #[serde(default, skip_serializing_if = "Recovering::is_asked")]
+    pub recovery: Recovering,
+    /// Whether no client may read the history.
+    #[serde(default, skip_serializing_if = "std::ops::Not::not")]
+    pub is_private: bool,
+}
+
+/// The clients that get messages which were published before they came.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum Recovering {
+    /// A client that shows its position, where each is told positions.
+    Always,
+    /// A client that shows its position.
+    #[default]
+    Asked,
+    /// Each client gets the newest message.
+    Newest,
+    /// No client, and none is told a position.
+    Off,
+}
+
+impl Recovering {
+    #[expect(clippy::trivially_copy_pass_by_ref, reason = "serde passes references")]
+    fn is_asked(&self) -> bool {
+        *self == Self::Asked
+    }
+
+    fn policy(self) -> Recovery {
+        match self {
+            Self::Always => Recovery::Always,
+            Self::Asked => Recovery::Asked,
+            Self::Newest => Recovery::Newest,
+            Self::Off => Recovery::Off,
+        }
+    }
 }
 
 impl Journal {
@@ -74,15 +117,24 @@ impl Journal {
             ttl: self.ttl(),
             recovery_max: self.recovery_max,
         };
+        let history = HistoryPolicy {
+            retention,
+            recovery: self.recovery.policy(),
+            read: if self.is_private {
+                Readers::Nobody
+            } else {
+                Readers::Members
+            },
+        };
         let policy = ServicePolicy {
             lifecycle: wild.lifecycle(),
             window: Some(Window {
                 messages: nonzero(self.window),
                 bytes: 1 << 20,
             }),
-            ..ServicePolicy::of_relay(relay).with_history(retention)
+            ..ServicePolicy::of_relay(relay).with_history(history)
         };
-        let slow_consumer = if self.recovers {
+        let slow_consumer = if self.reads_on() {
             SlowConsumer::Recover
         } else {
             SlowConsumer::Skip
@@ -94,6 +146,16 @@ impl Journal {
                 ..policy
             },
         )
+    }
+
+    /// Whether a slow reader reads on from the history, which takes a recovery.
+    pub(crate) fn reads_on(self) -> bool {
+        self.recovers && self.recovery != Recovering::Off
+    }
+
+    /// Whether a client that shows a position is told whether it recovers.
+    pub(crate) fn answers(self) -> bool {
+        matches!(self.recovery, Recovering::Always | Recovering::Asked)
     }
 
     pub(crate) fn ttl(self) -> Duration {

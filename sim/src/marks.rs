@@ -2,6 +2,7 @@
 
 use std::collections::{BTreeMap, BTreeSet};
 
+use crate::journal_marks;
 use crate::plan::{Action, Plan, Way};
 use crate::room_marks::RoomMarks;
 use crate::script::Start;
@@ -9,7 +10,7 @@ use crate::trace::{Event, Held, Notice, Trace};
 use crate::wild::{Deed, Head, Wild};
 
 /// All marks there are.
-pub const ALL: [&str; 71] = [
+pub const ALL: [&str; 82] = [
     "abandoned upgrade or refused client",
     "bandwidth step with clients",
     "cause drained",
@@ -24,6 +25,7 @@ pub const ALL: [&str; 71] = [
     "cause stalled",
     "cause unwritable",
     "client closed by its room",
+    "client of a history without recovery",
     "client of a relay served",
     "client served after a bounce",
     "client that waits for its rate",
@@ -35,13 +37,14 @@ pub const ALL: [&str; 71] = [
     "close frames crossing",
     "compressed message",
     "crash during a handshake",
-    "crash with clients",
     "crash with clients waiting",
+    "crash with clients",
     "cut in one direction with clients",
     "drain while joining",
     "drain with a stalled client",
     "drain with rooms",
     "flood of pings",
+    "history refused to a client",
     "inbox full",
     "instance aborted after its grace",
     "instance of a room aborted after its grace",
@@ -52,6 +55,7 @@ pub const ALL: [&str; 71] = [
     "latency step with clients",
     "loss and recovery of a slow consumer",
     "loss told in JSON",
+    "loss told to a client of a history",
     "member left while its room starts again",
     "message at its limit",
     "message left out for a newer one",
@@ -59,17 +63,25 @@ pub const ALL: [&str; 71] = [
     "message of an instance that has ended left out",
     "message over its limit by one",
     "message past a stalled client",
+    "newest message first",
+    "newest messages first",
     "no descriptors for a client that connects",
+    "not recovered: ahead",
+    "not recovered: epoch",
+    "not recovered: evicted",
+    "not recovered: expired",
+    "not recovered: too many",
     "partial frame at the end",
     "power loss with clients",
+    "recovered",
     "request that is no HTTP",
     "request that never ends",
     "reset during a blocked write",
     "response never taken",
     "restart told in JSON",
     "room crashed with clients there",
-    "room made",
     "room made again after its end",
+    "room made",
     "room refused at its bound",
     "room removed",
     "second attempt to connect that succeeds",
@@ -79,8 +91,8 @@ pub const ALL: [&str; 71] = [
     "sip of a slow reader",
     "window of one message overrun",
     "window overrun",
-    "write blocked",
     "write blocked by a held link",
+    "write blocked",
 ];
 
 /// The marks that a run has reached.
@@ -96,6 +108,7 @@ pub fn reached(plan: &Plan, trace: &Trace) -> BTreeSet<&'static str> {
         let of_rooms = rooms.take(entry.t, &entry.event);
         marks.reached.extend(of_rooms);
     }
+    marks.reached.extend(journal_marks::reached(plan, trace));
     marks.reached
 }
 
@@ -196,6 +209,7 @@ impl Marks<'_> {
             | Event::Refused { .. } => self.client(event),
             Event::Accepted { .. }
             | Event::Finished { .. }
+            | Event::Journal { .. }
             | Event::Noted { .. }
             | Event::Panicked { .. }
             | Event::Read { .. }
@@ -357,7 +371,8 @@ impl Marks<'_> {
             | Deed::Reset
             | Deed::Speak { .. }
             | Deed::Trickle { .. }
-            | Deed::Vanish => {}
+            | Deed::Vanish
+            | Deed::Wish { .. } => {}
         }
     }
 

@@ -13,6 +13,7 @@ use tokio::time::{Instant, Sleep, sleep, sleep_until, timeout};
 use crate::client::{PATIENCE, RETRY};
 use crate::frames::{Frames, Seen, masked};
 use crate::net::{Dial, Wire};
+use crate::places::{Places, Wish};
 use crate::plan::{Script, Step};
 use crate::rooms::asked;
 use crate::speech::{Speech, deflated};
@@ -32,31 +33,40 @@ const RSV1: u8 = 0x40;
 const TOO_LONG: usize = 70_000;
 
 /// Does what the script says, from the connection to its end.
-pub(crate) async fn run(script: Script, dial: impl Dial, recorder: Recorder) {
+pub(crate) async fn run(script: Script, dial: impl Dial, recorder: Recorder, places: Places) {
     #[expect(
         clippy::disallowed_methods,
         reason = "the clock of the host, which is virtual"
     )]
     let beginning = Instant::now();
     sleep_until(beginning + script.start).await;
+    let around = Around { recorder, places };
     for _ in 0..script.attempts() {
-        let outcome = attempt(&script, &dial, &recorder, beginning).await;
+        let outcome = attempt(&script, &dial, &around, beginning).await;
         let client = script.client;
         match outcome {
-            Ok(ending) => return recorder.record(Event::Ended { client, ending }),
-            Err(reason) => recorder.record(Event::Refused { client, reason }),
+            Ok(ending) => return around.recorder.record(Event::Ended { client, ending }),
+            Err(reason) => around.recorder.record(Event::Refused { client, reason }),
         }
         sleep(RETRY).await;
     }
+}
+
+/// What all clients share; clones are the same.
+#[derive(Clone)]
+struct Around {
+    recorder: Recorder,
+    places: Places,
 }
 
 /// One connection; the error is why it came to none.
 async fn attempt(
     script: &Script,
     dial: &impl Dial,
-    recorder: &Recorder,
+    around: &Around,
     beginning: Instant,
 ) -> Result<Ending, String> {
+    let recorder = &around.recorder;
     recorder.record(script.connecting());
     let client = script.client;
     let dialled = timeout(PATIENCE, dial.dial(client)).await;
@@ -81,15 +91,15 @@ async fn attempt(
         let deed = deed.clone();
         recorder.record(Event::Did { client, deed });
     }
-    if let Some(deed) = speaks(script) {
+    for deed in script.steps.iter().filter_map(|(_, step)| asks(step)) {
         let deed = deed.clone();
         recorder.record(Event::Did { client, deed });
     }
-    let (out, writes) = opening(script);
+    let (out, writes) = opening(script, &around.places);
     let raw = Raw {
         client,
         io,
-        recorder: recorder.clone(),
+        around: around.clone(),
         frames: Frames::default(),
         out: out.into(),
         reads: Reads::Yes,
@@ -109,33 +119,41 @@ async fn attempt(
     }
 }
 
-/// What it asks for, if it does.
-fn speaks(script: &Script) -> Option<&Deed> {
-    script.steps.iter().find_map(|(_, step)| match step {
-        Step::Act(deed @ Deed::Speak { .. }) => Some(deed),
+/// What it asks for in its request, if it does.
+fn asks(step: &Step) -> Option<&Deed> {
+    match step {
+        Step::Act(deed @ (Deed::Speak { .. } | Deed::Wish { .. })) => Some(deed),
         Step::Abort | Step::Act(_) | Step::Leave(_) | Step::Text(_) => None,
-    })
+    }
 }
 
 /// What it does first, beside asking for something.
 fn first(script: &Script) -> Option<&(Duration, Step)> {
-    let asks = |step: &Step| matches!(step, Step::Act(Deed::Speak { .. }));
-    script.steps.iter().find(|(_, step)| !asks(step))
+    script.steps.iter().find(|(_, step)| asks(step).is_none())
+}
+
+/// How it is to be written to, and the path and query of its request.
+fn asked_for(script: &Script, places: &Places) -> (Speech, String) {
+    let mut speech = Speech::default();
+    let mut path = asked(&script.service, script.client);
+    for deed in script.steps.iter().filter_map(|(_, step)| asks(step)) {
+        if let Deed::Speak { json, deflate } = *deed {
+            speech = Speech { json, deflate };
+        }
+        if let Deed::Wish { shows, ahead, last } = *deed {
+            let wish = Wish { shows, ahead, last };
+            path = places.wishing(script.client, &script.service, &wish);
+        }
+    }
+    (speech, path)
 }
 
 /// What it sends first, and in which way.
-fn opening(script: &Script) -> (Vec<u8>, Writes) {
-    let speech = match speaks(script) {
-        Some(Deed::Speak { json, deflate }) => Speech {
-            json: *json,
-            deflate: *deflate,
-        },
-        Some(_) | None => Speech::default(),
-    };
+fn opening(script: &Script, places: &Places) -> (Vec<u8>, Writes) {
+    let (speech, path) = asked_for(script, places);
     let head = |key| {
-        let service = asked(&script.service, script.client);
         format!(
-            "GET /ws/{service} HTTP/1.1\r\nHost: server\r\nConnection: Upgrade\r\n\
+            "GET /ws/{path} HTTP/1.1\r\nHost: server\r\nConnection: Upgrade\r\n\
              Upgrade: websocket\r\nSec-WebSocket-Version: 13\r\n{key}{}\r\n",
             speech.request()
         )
@@ -162,7 +180,7 @@ fn opening(script: &Script) -> (Vec<u8>, Writes) {
 struct Raw<Io> {
     client: u32,
     io: Io,
-    recorder: Recorder,
+    around: Around,
     frames: Frames,
     /// To be written.
     out: VecDeque<u8>,
@@ -243,12 +261,12 @@ impl<Io: Wire> Raw<Io> {
                     }
                     return (Ending::Aborted, self.status);
                 }
-                Step::Act(Deed::Speak { .. }) => {}
+                Step::Act(Deed::Speak { .. } | Deed::Wish { .. }) => {}
                 // Nothing is said before the upgrade, and nothing after a close frame.
                 _ if self.status != Some(101) || self.ending == Ending::Closed => {}
                 Step::Leave(code) => {
                     let client = self.client;
-                    self.recorder.record(Event::Leaving { client, code });
+                    self.around.recorder.record(Event::Leaving { client, code });
                     self.out.extend(masked(CLOSE, &code.to_be_bytes()));
                     self.ending = Ending::Closed;
                 }
@@ -266,12 +284,12 @@ impl<Io: Wire> Raw<Io> {
 
     fn did(&self, deed: Deed) {
         let client = self.client;
-        self.recorder.record(Event::Did { client, deed });
+        self.around.recorder.record(Event::Did { client, deed });
     }
 
     fn sent(&self, text: String) {
         let client = self.client;
-        self.recorder.record(Event::Sent { client, text });
+        self.around.recorder.record(Event::Sent { client, text });
     }
 
     /// The first byte and the payload of a message, as was agreed on.
@@ -330,7 +348,11 @@ impl<Io: Wire> Raw<Io> {
                 }
             }
             // Taken care of by the caller, or before.
-            Deed::Opening { .. } | Deed::Reset | Deed::Speak { .. } | Deed::Vanish => {}
+            Deed::Opening { .. }
+            | Deed::Reset
+            | Deed::Speak { .. }
+            | Deed::Vanish
+            | Deed::Wish { .. } => {}
         }
     }
 
@@ -437,7 +459,7 @@ impl<Io: Wire> Raw<Io> {
             Seen::Head(status) => {
                 self.status = Some(status);
                 if status == 101 {
-                    self.recorder.record(Event::Connected { client });
+                    self.around.recorder.record(Event::Connected { client });
                 }
                 return;
             }
@@ -445,7 +467,7 @@ impl<Io: Wire> Raw<Io> {
             Seen::Close(code) => {
                 // A client that is refused by name was never in a session.
                 if self.status == Some(101) {
-                    self.recorder.record(Event::Closed { client, code });
+                    self.around.recorder.record(Event::Closed { client, code });
                 }
                 if self.ending != Ending::Closed {
                     let payload = code.map_or(Vec::new(), |code| code.to_be_bytes().to_vec());
@@ -455,14 +477,20 @@ impl<Io: Wire> Raw<Io> {
                 self.writes = Writes::End;
                 return;
             }
-            // No kind of the whole server has a history.
-            Seen::Fact(_) => return,
-            Seen::Notice(notice) => return self.recorder.record(Event::Told { client, notice }),
+            Seen::Fact(fact) => return self.around.places.told(client, &fact),
+            Seen::Notice(notice) => {
+                return self.around.recorder.record(Event::Told { client, notice });
+            }
             Seen::Ping(payload) => return self.out.extend(masked(PONG, &payload)),
-            Seen::Placed(placed) => placed.text,
+            Seen::Placed(placed) => {
+                self.around.places.given(client, &placed);
+                placed.text
+            }
             Seen::Pong => return,
             Seen::Text(text) => text,
         };
-        self.recorder.record(Event::Received { client, text });
+        self.around
+            .recorder
+            .record(Event::Received { client, text });
     }
 }

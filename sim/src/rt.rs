@@ -39,17 +39,18 @@ pub struct SimRuntime {
 }
 
 impl SimRuntime {
-    /// The runtime of the host that is running, for this process.
+    /// The runtime of the host that is running, for this process, which is the one after so many
+    /// others.
     ///
     /// # Panics
     ///
     /// When called outside of a host.
-    pub fn current(seed: u64, process: Process, recorder: Recorder) -> Self {
+    pub fn current(seed: u64, others: u64, process: Process, recorder: Recorder) -> Self {
         Self {
             tokio: Tokio::current(),
             recorder,
             process,
-            random: Shared::new(Rng::keyed(seed, "runtime", 0)),
+            random: Shared::new(Rng::keyed(seed, "runtime", others)),
             tasks: Shared::default(),
             is_stirred: Arc::default(),
         }

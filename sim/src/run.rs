@@ -12,6 +12,7 @@ use crate::client;
 use crate::entropy;
 use crate::host::{Seen, Server};
 use crate::net::{Death, Descriptors, Dial, Fault, Loopback, Net, Simnet, Turmoil};
+use crate::places::Places;
 use crate::plan::{Action, Plan, Script, Step, Timed};
 use crate::raw;
 use crate::rt::{panic_text, wall_at};
@@ -241,9 +242,10 @@ fn populate<N: Net>(net: &mut N, plan: &Plan, recorder: &Recorder) {
             zone.push(script);
         }
     }
+    let places = Places::default();
     for (zone, scripts) in zones {
-        let recorder = recorder.clone();
-        net.zone(zone, move |dial| crowd(scripts, dial, recorder));
+        let (recorder, places) = (recorder.clone(), places.clone());
+        net.zone(zone, move |dial| crowd(scripts, dial, recorder, places));
     }
 }
 
@@ -352,7 +354,7 @@ impl<N: Net> Drive<N> {
 }
 
 /// All clients of one zone.
-async fn crowd(scripts: Vec<Script>, dial: impl Dial, recorder: Recorder) {
+async fn crowd(scripts: Vec<Script>, dial: impl Dial, recorder: Recorder, places: Places) {
     let clients = scripts.into_iter().map(|script| {
         let (dial, recorder) = (dial.clone(), recorder.clone());
         let needs_raw = |(_, step): &(Duration, Step)| match step {
@@ -361,7 +363,7 @@ async fn crowd(scripts: Vec<Script>, dial: impl Dial, recorder: Recorder) {
             Step::Abort | Step::Text(_) => false,
         };
         if script.steps.iter().any(needs_raw) {
-            raw::run(script, dial, recorder).left_future()
+            raw::run(script, dial, recorder, places.clone()).left_future()
         } else {
             client::run(script, dial, recorder).right_future()
         }

@@ -9,6 +9,7 @@ use busline::limits::{
 };
 use serde::{Deserialize, Serialize};
 
+use crate::journal::Journal;
 use crate::rooms::Rooms;
 
 /// The parts of a plan that a calm one leaves as they are.
@@ -56,6 +57,9 @@ pub struct Wild {
     /// The bounds of rooms, if there are kinds of rooms.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub rooms: Option<Rooms>,
+    /// The histories of the whole server, if a kind of rooms has one.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub journal: Option<Journal>,
 }
 
 /// How much one client may send.
@@ -210,6 +214,27 @@ pub enum Deed {
     },
     /// Is gone without a trace.
     Vanish,
+    /// Asks in its request for messages of the history of its room.
+    Wish {
+        /// The position that it shows.
+        shows: Shows,
+        /// So much is added to the offset of that position.
+        ahead: u64,
+        /// The number of the newest messages that it wants first.
+        last: u64,
+    },
+}
+
+/// The position that a client shows when it joins a room with a history.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum Shows {
+    /// The one before the first message, without an epoch.
+    Beginning,
+    /// None.
+    Nothing,
+    /// The last one that this client had.
+    Of(u32),
 }
 
 /// What a client sends for a request.
@@ -299,9 +324,13 @@ impl Wild {
             },
             ..Limits::default()
         };
-        match self.rooms {
+        let limits = match self.rooms {
             None => limits,
             Some(rooms) => rooms.limit(limits),
+        };
+        match self.journal {
+            None => limits,
+            Some(journal) => journal.limit(limits),
         }
     }
 

@@ -430,3 +430,82 @@ fn pongs_finds_a_ping_without_an_answer() {
         entries.iter_mut().for_each(pongs);
     });
 }
+
+/// Has the last look at a history, of one that was seen before with a message, show another epoch.
+fn change_epoch(entries: &mut [Entry]) {
+    let is_used = |entry: &Entry| matches!(&entry.event, Event::Journal { top, .. } if *top > 0);
+    let Some(first) = entries.iter().position(is_used) else {
+        return;
+    };
+    let Event::Journal { room: used, .. } = entries[first].event.clone() else {
+        return;
+    };
+    for entry in entries.iter_mut().skip(first + 1).rev() {
+        match &mut entry.event {
+            Event::Started => return,
+            Event::Journal { room, epoch, .. } if *room == used => {
+                *epoch = "0".repeat(16);
+                return;
+            }
+            _ => {}
+        }
+    }
+}
+
+/// Whether the server wrote a frame with a text that has these words.
+fn is_told(event: &Event, words: &str) -> bool {
+    let Event::Written { data, .. } = event else {
+        return false;
+    };
+    data.first() == Some(&0x81) && String::from_utf8_lossy(data).contains(words)
+}
+
+#[test]
+fn recovery_finds_an_epoch_that_changes() {
+    assert_breach("recovery", " became 0000", |entries| change_epoch(entries));
+}
+
+#[test]
+fn recovery_finds_an_epoch_that_a_crash_has_left() {
+    assert_breach("recovery", "of another one", |entries| {
+        for entry in entries {
+            if let Event::Journal { epoch, .. } = &mut entry.event {
+                *epoch = "0".repeat(16);
+            }
+        }
+    });
+}
+
+#[test]
+fn recovery_finds_a_reason_that_is_not_true() {
+    assert_breach("recovery", "was told Some(\"removed\")", |entries| {
+        for entry in entries {
+            let is_it = is_told(&entry.event, "\"why\":\"evicted\"");
+            if let Event::Written { data, .. } = &mut entry.event
+                && is_it
+            {
+                let place = data.windows(7).position(|part| part == b"evicted");
+                let place = place.expect("it is there");
+                data[place..place + 7].copy_from_slice(b"removed");
+            }
+        }
+    });
+}
+
+#[test]
+fn recovery_finds_a_message_that_comes_twice() {
+    assert_breach("recovery", "was given", |entries| {
+        let is_it = |entry: &Entry| is_told(&entry.event, "\"offset\":1,");
+        if let Some(place) = entries.iter().position(is_it) {
+            let copy = entries[place].clone();
+            entries.insert(place, copy);
+        }
+    });
+}
+
+#[test]
+fn recovery_finds_messages_that_do_not_come() {
+    assert_breach("recovery", "stands at", |entries| {
+        entries.retain(|entry| !is_told(&entry.event, "\"from\":{\"client\""));
+    });
+}

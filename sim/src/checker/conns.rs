@@ -141,6 +141,17 @@ impl Conn<'_> {
         }
     }
 
+    /// Whether it may be that of a client that is refused by name, and gone before it is told.
+    pub(super) fn may_be_refused(&self) -> bool {
+        let said = self.said();
+        match said.seen.len() {
+            // The head is not there as a whole.
+            0 => self.written_status() == Some(101),
+            1 => said.speech.json,
+            _ => false,
+        }
+    }
+
     fn written_status(&self) -> Option<u16> {
         const PREFIX: &[u8] = b"HTTP/1.1 ";
         let written = self
@@ -228,9 +239,31 @@ impl Conn<'_> {
         self.path().is_some_and(crashes)
     }
 
-    fn path(&self) -> Option<&str> {
-        let (_, path) = self.asked().head.split_once("/ws/")?;
-        path.split([' ', '?']).next()
+    /// The path below `/ws/` that was asked for.
+    pub(super) fn path(&self) -> Option<&str> {
+        self.target()?.split('?').next()
+    }
+
+    /// The query of the request.
+    pub(super) fn query(&self) -> Option<&str> {
+        self.target()?.split_once('?').map(|(_, query)| query)
+    }
+
+    fn target(&self) -> Option<&str> {
+        let (_, target) = self.asked().head.split_once("/ws/")?;
+        target.split(' ').next()
+    }
+
+    /// When the whole request was read.
+    pub(super) fn requested(&self) -> Option<u64> {
+        let head = self.asked().head.len();
+        let mut read = 0;
+        let mut reads = self.reads.iter();
+        let last = reads.find(|(_, data)| {
+            read += data.len();
+            read >= head
+        });
+        last.map(|(t, _)| *t)
     }
 
     /// What was read.

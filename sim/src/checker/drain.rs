@@ -35,6 +35,9 @@ impl Checker for Drain {
                 continue;
             };
             if answered > drained + history.grace {
+                if conn.may_be_refused() {
+                    continue;
+                }
                 let text = format!("connection {number} was upgraded after the order to shut down");
                 return Err(Breach::new(answered, text));
             }

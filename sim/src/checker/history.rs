@@ -387,6 +387,7 @@ impl<'a> History<'a> {
             | Event::Dropped { .. }
             | Event::Failed { .. }
             | Event::Finished { .. }
+            | Event::Journal { .. }
             | Event::Log { .. }
             | Event::Noted { .. }
             | Event::Panicked { .. }
@@ -476,7 +477,8 @@ impl Life {
             | Deed::Ping
             | Deed::Resume
             | Deed::Speak { .. }
-            | Deed::Trickle { .. } => true,
+            | Deed::Trickle { .. }
+            | Deed::Wish { .. } => true,
             Deed::Flood { .. }
             | Deed::HalfClose
             | Deed::Offend { .. }

@@ -113,7 +113,7 @@ impl Recount {
     fn take(&mut self, conn: &Conn<'_>, message_bytes: usize) {
         match conn.status() {
             Some(101) => {}
-            Some(503) => self.refused += 1,
+            Some(403 | 503) => self.refused += 1,
             Some(_) => {}
             // Whatever it was to be told, nothing of it was written as far as to the status.
             None => self.unanswered += 1,
@@ -129,8 +129,7 @@ impl Recount {
         if !conn.is_upgraded() {
             return;
         }
-        // A client that is refused by name may be gone before it is told.
-        self.unanswered += u64::from(said.speech.json && said.seen.len() == 1);
+        self.unanswered += u64::from(conn.may_be_refused());
         self.bytes_out += said.bytes;
         let mut is_cut_short = true;
         for (_, seen) in &said.seen {

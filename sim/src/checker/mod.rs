@@ -43,7 +43,8 @@ pub use self::prompt::Prompt;
 pub use self::quiescence::Quiescence;
 pub use self::rates::Rates;
 pub use self::registry::Registry;
-pub use self::rooms::{Members, Relays, Told};
+pub(crate) use self::rooms::visits;
+pub use self::rooms::{Members, Recovery, Relays, Told};
 pub use self::timenow::Timenow;
 
 /// A rule that a run keeps or breaks.
@@ -141,6 +142,7 @@ pub fn all() -> Vec<Box<dyn Checker>> {
         Box::new(Prompt),
         Box::new(Quiescence),
         Box::new(Rates),
+        Box::new(Recovery),
         Box::new(Registry),
         Box::new(Relays),
         Box::new(Timenow),

@@ -3,7 +3,7 @@
 //! The draws are of a stream of their own, as those of clients of rooms are.
 
 use super::plan::{Plan, Step};
-use crate::journal::{JOURNAL, Journal};
+use crate::journal::{JOURNAL, Journal, Recovering};
 use crate::rng::Rng;
 use crate::rooms::Rooms;
 
@@ -66,6 +66,8 @@ fn bounds(rng: &mut Rng) -> Journal {
         bytes_in_all: *rng.pick(&[2_000, 1 << 30, 1 << 30]),
         positions: *rng.pick(&[1, 2, 1_000, 1_000]),
         position_ttl_ms: *rng.pick(&[ttl_ms / 2, ttl_ms * 2, 86_400_000]),
+        recovery: Recovering::Asked,
+        is_private: false,
     }
 }
 

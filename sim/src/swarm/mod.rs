@@ -7,6 +7,7 @@ use crate::wild::{Inbound, Lengths, Pace, Tcp, Wild};
 
 mod faults;
 pub mod guided;
+mod journals;
 mod life;
 mod rooms;
 
@@ -132,6 +133,7 @@ fn assemble(seed: u64, mut rng: Rng, wild: Wild, (clients, phases): (u32, &Phase
         wild: Some(wild),
     };
     rooms::invite(&mut plan);
+    journals::invite(&mut plan);
     plan
 }
 
@@ -181,6 +183,7 @@ pub(crate) fn settings(rng: &mut Rng, healed_ms: u64) -> Wild {
         drain_per_second: None,
         compress_bytes_min: None,
         rooms: None,
+        journal: None,
     }
 }
 

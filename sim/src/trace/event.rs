@@ -95,6 +95,17 @@ pub enum Event {
     },
     /// What the application has done and holds.
     Held(Box<Held>),
+    /// The history of a room is new, has another epoch, or has grown.
+    Journal {
+        /// The name of the room.
+        room: String,
+        /// Its epoch.
+        epoch: String,
+        /// The offset of its newest message.
+        top: u64,
+        /// The messages that it has kept since the last time, with their offsets.
+        texts: Vec<(u64, String)>,
+    },
     /// A client begins to leave with a close frame.
     Leaving {
         /// Which client.

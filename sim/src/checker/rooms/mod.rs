@@ -1,12 +1,18 @@
 //! The rules of rooms, which judge whatever a run has of them.
 
+mod chronicle;
+mod follower;
 mod members;
+mod recovery;
 mod relays;
 mod told;
+mod visit;
 
 pub use self::members::Members;
+pub use self::recovery::Recovery;
 pub use self::relays::Relays;
 pub use self::told::Told;
+pub(crate) use self::visit::visits;
 
 use super::History;
 use crate::rooms::name;

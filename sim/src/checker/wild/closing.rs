@@ -52,7 +52,8 @@ impl Checker for Closing {
                     | Deed::Speak { .. }
                     | Deed::Stop
                     | Deed::Trickle { .. }
-                    | Deed::Vanish => {}
+                    | Deed::Vanish
+                    | Deed::Wish { .. } => {}
                 }
             }
         }
