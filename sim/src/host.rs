@@ -20,6 +20,7 @@ use futures::future::Shared as SharedFuture;
 
 use crate::diary::{self, Diary};
 use crate::hall::{Surroundings, hall};
+use crate::journal::scribe;
 use crate::net::{Descriptors, Exhausted, TracedListener};
 use crate::plan::Plan;
 use crate::process::Process;
@@ -178,7 +179,7 @@ fn application(
             };
             match wild.journal {
                 None => Ok(app),
-                Some(journal) => journal.register(app, wild),
+                Some(journal) => journal.register(app, wild, scribe),
             }
         }),
     };

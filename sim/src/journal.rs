@@ -1,4 +1,4 @@
-//! The relay with a history in plans: `journal`.
+//! The kind of rooms with a history in plans: `journal`, a relay or a kind with an instance.
 
 use std::num::NonZeroUsize;
 use std::time::Duration;
@@ -9,7 +9,7 @@ use busline::limits::{
     Window,
 };
 use busline::rt::Runtime;
-use busline::{Limits, ServicePolicy};
+use busline::{Context, Limits, Service, ServicePolicy};
 use serde::{Deserialize, Serialize};
 
 use crate::wild::Wild;
@@ -52,6 +52,9 @@ pub struct Journal {
     /// Whether no client may read the history.
     #[serde(default, skip_serializing_if = "std::ops::Not::not")]
     pub is_private: bool,
+    /// Whether an instance publishes what clients say; else the kind is a relay.
+    #[serde(default, skip_serializing_if = "std::ops::Not::not")]
+    pub is_hosted: bool,
 }
 
 /// The clients that get messages which were published before they came.
@@ -99,18 +102,27 @@ impl Journal {
         }
     }
 
-    /// Registers the kind.
+    /// Registers the kind, with `host` for the instances if there are any.
     pub(crate) fn register<R: Runtime>(
         self,
         builder: Builder<R>,
         wild: &Wild,
+        host: impl Service,
     ) -> Result<Builder<R>, RegisterError> {
-        let nonzero = |count| NonZeroUsize::new(count).unwrap_or(NonZeroUsize::MIN);
+        if self.is_hosted {
+            let policy = self.policy(wild, ServicePolicy::of_rooms());
+            return builder.room_with(JOURNAL, host, policy);
+        }
         let relay = RelayPolicy {
             publish: Publish::Members,
             echo: self.echo,
             ..RelayPolicy::default()
         };
+        builder.relay_with(JOURNAL, self.policy(wild, ServicePolicy::of_relay(relay)))
+    }
+
+    fn policy(self, wild: &Wild, kind: ServicePolicy) -> ServicePolicy {
+        let nonzero = |count| NonZeroUsize::new(count).unwrap_or(NonZeroUsize::MIN);
         let retention = Retention {
             messages: nonzero(self.messages),
             bytes: self.bytes,
@@ -132,20 +144,17 @@ impl Journal {
                 messages: nonzero(self.window),
                 bytes: 1 << 20,
             }),
-            ..ServicePolicy::of_relay(relay).with_history(history)
+            ..kind.with_history(history)
         };
         let slow_consumer = if self.reads_on() {
             SlowConsumer::Recover
         } else {
             SlowConsumer::Skip
         };
-        builder.relay_with(
-            JOURNAL,
-            ServicePolicy {
-                slow_consumer,
-                ..policy
-            },
-        )
+        ServicePolicy {
+            slow_consumer,
+            ..policy
+        }
     }
 
     /// Whether a slow reader reads on from the history, which takes a recovery.
@@ -166,4 +175,20 @@ impl Journal {
     pub(crate) fn recovery_max(self) -> u64 {
         self.recovery_max.unwrap_or(self.messages) as u64
     }
+}
+
+/// The service of a kind with an instance: it publishes each text, and ends if the text is an order
+/// to do so.
+pub(crate) async fn scribe(mut ctx: Context) -> Result<(), String> {
+    while let Some(message) = ctx.recv().await {
+        let text = message.as_text().unwrap_or("").to_owned();
+        ctx.publish(text.clone());
+        match text.split(' ').next() {
+            Some("error") => return Err("as it was told".to_owned()),
+            // Planned: the hook that prints panics is not to know.
+            Some("panic") => std::panic::resume_unwind(Box::new("as it was told")),
+            Some(_) | None => {}
+        }
+    }
+    Ok(())
 }

@@ -222,6 +222,12 @@ impl Annals {
         }
     }
 
+    /// The text at a place, if it is known.
+    pub(crate) fn text(&self, epoch: &str, offset: u64) -> Option<&str> {
+        let epoch = epoch.to_owned();
+        self.texts.get(&Place { epoch, offset }).map(String::as_str)
+    }
+
     /// Notes that the position of a client has risen over this place without a text.
     pub(crate) fn pass(&mut self, client: u32, place: Place) {
         self.passed.push((client, place));

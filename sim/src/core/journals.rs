@@ -11,7 +11,7 @@ use super::reader::{self, Around, Asked, Begun, Greeting, Reader};
 use super::rooms::Maker;
 use super::rules::Found;
 use super::world::World;
-use crate::journal::{JOURNAL, Journal};
+use crate::journal::{JOURNAL, Journal, Recovering};
 use crate::past::Place;
 use crate::rooms::{name, parts};
 
@@ -75,9 +75,12 @@ impl World {
         let annals = &self.journals.rooms[&name].1;
         let (was_shelved, top) = (annals.is_shelved(), annals.top());
         let (greeting, after) = self.greeting(&name, since.as_ref(), first);
-        let after = match (shows.last, &since) {
-            (1.., None) => first.max((top + 1).saturating_sub(shows.last)) - 1,
-            _ => after,
+        let after = match bounds.recovery {
+            Recovering::Newest => top - u64::from(first <= top),
+            _ if shows.last > 0 && (since.is_none() || !bounds.answers()) => {
+                first.max((top + 1).saturating_sub(shows.last)) - 1
+            }
+            Recovering::Always | Recovering::Asked | Recovering::Off => after,
         };
         let wish = Wish {
             since: since.as_ref().and_then(parsed),
@@ -91,6 +94,15 @@ impl World {
             return;
         }
         self.note_greeting(&greeting, was_shelved && top > 0);
+        let has_newest = bounds.recovery == Recovering::Newest && after < top;
+        self.note_mark(has_newest, "newest message first");
+        let there = self.rooms.there.get(&name);
+        let has_crashed = there.is_some_and(|there| there.status.counts.crashes > 0);
+        let recovers = greeting == Greeting::Recovers && after < top;
+        self.note_mark(
+            has_crashed && recovers,
+            "recovered after the crash of an instance",
+        );
         let Some(place) = self.position(&name) else {
             return;
         };
@@ -107,6 +119,12 @@ impl World {
             .insert(client, Reader::new(bounds, begun));
     }
 
+    fn note_mark(&mut self, is_reached: bool, mark: &'static str) {
+        if is_reached {
+            self.marks.insert(mark);
+        }
+    }
+
     fn note_greeting(&mut self, greeting: &Greeting, was_shelved: bool) {
         const WHYS: [(&str, &str); 6] = [
             ("ahead", "not recovered: ahead"),
@@ -117,6 +135,7 @@ impl World {
             ("too_many", "not recovered: too many"),
         ];
         match greeting {
+            Greeting::Nothing => self.note_mark(true, "client of a history without recovery"),
             Greeting::Present => {}
             Greeting::Recovers => {
                 self.marks.insert("recovered");
@@ -136,8 +155,16 @@ impl World {
         let (annals, now) = (&self.journals.rooms[name].1, self.rt.time());
         let top = annals.top();
         let refused = |whys| (Greeting::Refused(whys), top);
+        let recovery = self.plan.journal.map(|journal| journal.recovery);
+        let since = since.filter(|_| self.plan.journal.is_some_and(Journal::answers));
         let Some(since) = since else {
-            return (Greeting::Present, top);
+            let is_off = recovery == Some(Recovering::Off);
+            let greeting = if is_off {
+                Greeting::Nothing
+            } else {
+                Greeting::Present
+            };
+            return (greeting, top);
         };
         let most = self.plan.journal.map_or(0, Journal::recovery_max);
         if annals.epoch.as_ref() != Some(&since.epoch) {
@@ -264,7 +291,7 @@ impl World {
             return;
         }
         let name = of.room.to_string();
-        if live {
+        if live && !self.plan.journal.is_some_and(|journal| journal.is_hosted) {
             self.note_live(&name, [text.to_owned()].iter());
         }
         let asked = Asked::Text {

@@ -38,7 +38,7 @@ use crate::trace::{LogTap, Recorder, Trace};
 
 /// The hard situations that a batch of seeds must have reached, beside those of [`marks::ALL`] that
 /// the core has too.
-pub const MARKS: [&str; 65] = [
+pub const MARKS: [&str; 68] = [
     "cause drained",
     "cause failed",
     "cause lost",
@@ -51,6 +51,7 @@ pub const MARKS: [&str; 65] = [
     "client closed by its room",
     "client of a failed room refused",
     "client of a failed service refused",
+    "client of a history without recovery",
     "client of a relay served",
     "client over the limit of a room refused",
     "client over the limit refused",
@@ -79,6 +80,7 @@ pub const MARKS: [&str; 65] = [
     "message at hand at the end",
     "message of a room whose client has gone",
     "message of an instance that has ended left out",
+    "newest message first",
     "not recovered: ahead",
     "not recovered: epoch",
     "not recovered: evicted",
@@ -88,13 +90,14 @@ pub const MARKS: [&str; 65] = [
     "nothing was left of a drain",
     "position forgotten",
     "publish at the seam of a recovery",
-    "recovered",
+    "recovered after the crash of an instance",
     "recovered from the shelf",
+    "recovered",
     "reset during a blocked write",
     "room crashed with clients there",
-    "room made",
     "room made again after its end",
     "room made again at the instant of its end",
+    "room made",
     "room over the limit of a subject refused",
     "room over the limit of an address refused",
     "room over the limit refused",

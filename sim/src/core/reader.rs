@@ -20,6 +20,8 @@ pub(crate) enum Heard {
 /// The first notice, as it must be.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub(crate) enum Greeting {
+    /// None: the client is told no position.
+    Nothing,
     /// The present position: the client has not asked to recover.
     Present,
     /// The client recovers.
@@ -85,8 +87,8 @@ impl Reader {
         Self {
             bounds,
             cursor: begun.after,
+            is_greeted: begun.greeting == Greeting::Nothing,
             begun,
-            is_greeted: false,
             lost: 0,
             live: BTreeSet::new(),
             live_lost: 0,
@@ -126,7 +128,7 @@ impl Reader {
             Heard::Fact(Fact::Position(place)) => self.passed(place, around),
             Heard::Fact(fact) => self.replied(fact, around),
             Heard::Lagged(lost) => {
-                let is_slow = self.bounds.recovers && !self.catches_up();
+                let is_slow = self.bounds.reads_on() && !self.catches_up();
                 self.mark("loss told although the client recovers", is_slow);
                 let expires =
                     self.catches_up() && around.annals.is_old(self.cursor + 1, around.now);
@@ -181,13 +183,13 @@ impl Reader {
             return Err(format!("was given {offset} after {cursor}"));
         }
         let (gap, lost) = (offset - cursor - 1, std::mem::take(&mut self.lost));
-        if gap > lost {
+        if gap > lost + self.untold(cursor + 1..offset, around) {
             return Err(format!(
                 "was given {offset} after {cursor}, and was told of {lost} lost messages"
             ));
         }
         // Live messages have no offset.
-        self.live_lost += lost - gap;
+        self.live_lost += lost.saturating_sub(gap);
         if self.live.len() as u64 + self.live_lost > around.annals.live.len() as u64 {
             return Err(format!(
                 "was given {offset} after {cursor}, and was told of {lost} lost messages, {} live",
@@ -203,11 +205,25 @@ impl Reader {
         Ok(())
     }
 
+    /// The number of these messages over which the position rises without a word, as the client is
+    /// told no positions: those that may be its own.
+    fn untold(&self, between: std::ops::Range<u64>, around: &Around<'_>) -> u64 {
+        if self.bounds.echo || self.begun.greeting != Greeting::Nothing {
+            return 0;
+        }
+        let epoch = &self.begun.place.epoch;
+        let is_own = |offset: &u64| {
+            let text = around.annals.text(epoch, *offset);
+            text.is_none_or(|text| sender(text) == Some(self.begun.client))
+        };
+        between.filter(is_own).count() as u64
+    }
+
     /// A client that reads the history has lost no message that is there, up to the lost one.
     fn is_gone(&self, lost: u64, around: &Around<'_>) -> Found {
         let joined = self.begun.place.offset;
         // The history is the window up to the place where the client joined.
-        let last = if self.bounds.recovers {
+        let last = if self.bounds.reads_on() {
             lost
         } else {
             lost.min(joined)
@@ -253,7 +269,8 @@ impl Reader {
 
     /// The position rises over messages of its own.
     fn passed(&mut self, place: &Place, around: &mut Around<'_>) -> Found {
-        if self.bounds.echo || place.epoch != self.begun.place.epoch {
+        let is_told = self.begun.greeting != Greeting::Nothing;
+        if self.bounds.echo || place.epoch != self.begun.place.epoch || !is_told {
             return Err(format!("was told {place:?} for no reason"));
         }
         let first = self.cursor + self.lost + 1;
@@ -284,6 +301,13 @@ impl Reader {
             return Err(format!("was told {fact:?}, and had not asked"));
         };
         match (fact, &asked) {
+            // An instance has it, and decides what it publishes.
+            (Fact::Published { place, .. }, Asked::Text { .. }) if self.bounds.is_hosted => {
+                let told = place.as_ref();
+                told.map_or(Ok(()), |place| {
+                    Err(format!("was told {place:?} of a text it said"))
+                })
+            }
             (Fact::Published { place: None, .. }, Asked::Text { live: true, .. }) => Ok(()),
             (
                 Fact::Published {
@@ -305,6 +329,10 @@ impl Reader {
     /// A reply follows the messages of which it speaks.
     fn reached(&self, place: &Place) -> Found {
         let is_known = place.epoch == self.begun.place.epoch;
+        let is_untold = self.begun.greeting == Greeting::Nothing && !self.bounds.echo;
+        if is_known && is_untold {
+            return Ok(());
+        }
         if is_known && place.offset <= self.cursor + self.lost {
             return Ok(());
         }
@@ -314,18 +342,21 @@ impl Reader {
         ))
     }
 
-    /// A client that reads has all there is, once no task is ready.
-    pub(crate) fn at_rest(&self, annals: &Annals) -> Found {
+    /// A client that reads has all there is, once no task is ready, and the replies to all that it
+    /// has asked, if its room takes that.
+    pub(crate) fn at_rest(&self, annals: &Annals, is_taking: bool) -> Found {
         let top = annals.top();
         let (cursor, lost) = (self.cursor, self.lost);
+        let is_untold = self.begun.greeting == Greeting::Nothing && !self.bounds.echo;
         let is_whole = match annals.live.is_empty() {
+            _ if is_untold => cursor <= top,
             true => cursor + lost == top,
             false => cursor <= top && cursor + lost >= top,
         };
         if !self.is_greeted || !is_whole {
             return Err(format!("stands at {cursor} of {top}, and lost {lost}"));
         }
-        match self.asked.front() {
+        match self.asked.front().filter(|_| is_taking) {
             None => Ok(()),
             Some(asked) => Err(format!("has no reply to {asked:?}")),
         }

@@ -20,6 +20,7 @@ pub(super) fn invite(plan: &mut Plan) {
         return;
     }
     let journal = bounds(&mut rng);
+    let journal = kind(&mut Rng::keyed(plan.seed, "core recovery", 0), journal);
     plan.journal = Some(journal);
     // Kinds of rooms that no client comes to change nothing.
     plan.wild.rooms.get_or_insert(Rooms {
@@ -68,6 +69,20 @@ fn bounds(rng: &mut Rng) -> Journal {
         position_ttl_ms: *rng.pick(&[ttl_ms / 2, ttl_ms * 2, 86_400_000]),
         recovery: Recovering::Asked,
         is_private: false,
+        is_hosted: false,
+    }
+}
+
+/// The same, in some plans of another kind.
+fn kind(rng: &mut Rng, journal: Journal) -> Journal {
+    use Recovering::{Always, Asked, Newest, Off};
+    let is_hosted = rng.chance(1, 3);
+    Journal {
+        recovery: *rng.pick(&[Asked, Asked, Asked, Asked, Asked, Always, Newest, Off]),
+        is_hosted,
+        // An instance publishes to all.
+        echo: journal.echo || is_hosted,
+        ..journal
     }
 }
 
@@ -249,7 +264,12 @@ impl Regulars {
         let mut steps = Vec::new();
         for _ in 0..self.rng.within(1..=4) {
             self.texts += 1;
-            let text = format!("say client {client} text {}", self.texts);
+            let orders = self.journal.is_hosted && self.rng.chance(1, 8);
+            let word = match orders {
+                true => *self.rng.pick(&["error", "panic"]),
+                false => "say",
+            };
+            let text = format!("{word} client {client} text {}", self.texts);
             let id = self.texts;
             let live = self.rng.chance(1, 12) && self.deeds.contains(&Deed::Live);
             steps.push(if live || self.rng.chance(1, 2) {

@@ -24,7 +24,7 @@ use super::services::{Bodies, SCRIPT, SERVICES, register};
 use crate::checker::{Breach, Violation};
 use crate::hall::hall;
 use crate::host;
-use crate::journal::JOURNAL;
+use crate::journal::{JOURNAL, scribe};
 use crate::rng::Rng;
 use crate::shared::Shared;
 use crate::trace::{Event, Recorder, micros};
@@ -105,7 +105,7 @@ impl World {
         let builder = match plan.journal {
             None => builder,
             Some(journal) => journal
-                .register(builder, &plan.wild)
+                .register(builder, &plan.wild, scribe)
                 .expect("the names are valid and different"),
         };
         let app = register(builder, &rt, &bodies);

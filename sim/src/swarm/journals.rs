@@ -50,6 +50,7 @@ fn bounds(rng: &mut Rng) -> Journal {
         position_ttl_ms: 86_400_000,
         recovery: *rng.pick(&[Asked, Asked, Asked, Asked, Always, Newest, Off]),
         is_private: rng.chance(1, 6),
+        is_hosted: false,
     }
 }
 

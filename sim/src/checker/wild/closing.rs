@@ -76,7 +76,7 @@ impl Checker for Closing {
             let is_right = match code {
                 Some(1001) => history.drained.is_some_and(|drained| drained <= t),
                 Some(1008) => is_late || inbound.is_some_and(|inbound| inbound.closes),
-                Some(1011) => silent > 0 || super::crashes(&life.service),
+                Some(1011) => silent > 0 || super::crashes_in(history, &life.service),
                 Some(1013) => history.is_slow(),
                 Some(SHUT) => asked_to_go(life),
                 _ => false,

@@ -1,6 +1,6 @@
 //! Isolation: a service that fails hurts no client of another one.
 
-use super::crashes;
+use super::crashes_in;
 use crate::checker::{Breach, Checker, History};
 use crate::trace::Event;
 
@@ -16,7 +16,7 @@ impl Checker for Isolation {
     fn check(&self, history: &History<'_>) -> Result<(), Breach> {
         for entry in history.entries {
             if let Event::Status { service, state, .. } = &entry.event
-                && !crashes(service)
+                && !crashes_in(history, service)
                 && ["backoff", "failed"].contains(state)
             {
                 return Err(Breach::new(entry.t, format!("{service} is {state}")));
@@ -28,7 +28,7 @@ impl Checker for Isolation {
             let is_told = |(t, code): (u64, Option<u16>)| (code == Some(1011)).then_some(t);
             let left = life.leaving.map(|(_, code)| code);
             if let Some(t) = life.closed.and_then(is_told)
-                && !crashes(&life.service)
+                && !crashes_in(history, &life.service)
                 && left != Some(1011)
             {
                 if let Some(fewer) = silent.checked_sub(1) {

@@ -7,6 +7,7 @@ use busline::session::{Cause, Keepalive};
 use super::Found;
 use crate::core::services::SCRIPT;
 use crate::core::world::{Client, World};
+use crate::journal::JOURNAL;
 use crate::rooms::HALL;
 
 /// The end of this client's session has the cause it names, and no deadline was early.
@@ -45,7 +46,7 @@ fn is_earned(world: &World, client: &Client, cause: &Cause) -> bool {
         | Cause::RateExceeded
         | Cause::Shed => false,
         Cause::Drained => world.drained.is_some(),
-        Cause::Failed => crashes(client),
+        Cause::Failed => crashes(world, client),
         Cause::Closed(_) => client.service == HALL && asked_to_go(client),
         // The relay takes every message.
         Cause::NotAllowed | Cause::Unfit(_) => false,
@@ -68,7 +69,7 @@ fn is_earned(world: &World, client: &Client, cause: &Cause) -> bool {
             // After a pause of the whole machine everything is overdue.
             let jumped = world.jumped.is_some();
             let holds = world.plan.keeps_answers() && conduct.stopped;
-            crashes(client) || jumped || (client.service == "echo" && holds)
+            crashes(world, client) || jumped || (client.service == "echo" && holds)
         }
         Cause::Unwritable => {
             let stuck = client.peer.pipe.stuck_since();
@@ -78,8 +79,10 @@ fn is_earned(world: &World, client: &Client, cause: &Cause) -> bool {
 }
 
 /// Whether the client's service may crash, doze and overstay.
-fn crashes(client: &Client) -> bool {
-    client.service == SCRIPT || client.service == HALL
+fn crashes(world: &World, client: &Client) -> bool {
+    let service = client.service;
+    let is_hosted = world.plan.journal.is_some_and(|journal| journal.is_hosted);
+    service == SCRIPT || service == HALL || (service == JOURNAL && is_hosted)
 }
 
 /// Whether the client has told its room to close it.

@@ -12,6 +12,7 @@ use crate::journal::JOURNAL;
 use crate::plan::{Network, Plan};
 use crate::rooms::KINDS;
 use crate::trace::{Event, Held};
+use crate::wild::Wild;
 
 /// A drain ends when the last session and the last instance have, and within their deadlines.
 pub(crate) fn drain(world: &mut World) -> Found {
@@ -252,6 +253,9 @@ pub(crate) fn outline(world: &World) -> Plan {
         },
         actions: Vec::new(),
         end_ms: u64::try_from(world.rt.time().as_millis()).unwrap_or(u64::MAX),
-        wild: Some(world.plan.wild.clone()),
+        wild: Some(Wild {
+            journal: world.plan.journal,
+            ..world.plan.wild.clone()
+        }),
     }
 }

@@ -4,6 +4,7 @@
 use std::time::Duration;
 
 use busline::bus::Topic;
+use busline::registry::State;
 
 use super::Found;
 use crate::core::annals::Annals;
@@ -27,9 +28,12 @@ pub(super) fn at_rest(world: &mut World) -> Found {
         let Some(client) = client.filter(|it| it.is_sound() && it.peer.is_reading()) else {
             continue;
         };
-        let room = world.journals.rooms.get(&client.room.to_string());
+        let name = client.room.to_string();
+        let there = world.rooms.there.get(&name);
+        let runs = there.is_some_and(|there| there.status.state == State::Running);
+        let room = world.journals.rooms.get(&name);
         if let (Some((_, annals)), None) = (room, world.drained) {
-            let found = reader.at_rest(annals);
+            let found = reader.at_rest(annals, runs || !bounds.is_hosted);
             found.map_err(|text| format!("client {number} {text}"))?;
         }
     }
@@ -39,7 +43,7 @@ pub(super) fn at_rest(world: &mut World) -> Found {
 
 /// Notes the clients for which messages wait that have fallen out of the window.
 fn behind(world: &mut World, bounds: Journal) {
-    if !bounds.recovers {
+    if !bounds.reads_on() {
         return;
     }
     for (name, (room, annals)) in &world.journals.rooms {

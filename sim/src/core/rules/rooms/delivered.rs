@@ -3,20 +3,21 @@
 use std::collections::BTreeSet;
 
 use busline::bus::Topic;
+use busline::registry::State;
 
 use crate::core::rooms::{Line, There};
 use crate::core::rules::Found;
 use crate::core::rules::served::one;
 use crate::core::world::{Client, World};
 use crate::hall::{self, SHUT};
+use crate::journal::JOURNAL;
 use crate::rooms::HALL;
 
 /// Inboxes and sockets are empty where an instance and its clients take all; and where nothing was
 /// lost, each client has all that was said to it.
 pub(super) fn delivered(world: &World) -> Found {
     for (name, there) in &world.rooms.there {
-        let is_taking = there.room.kind().as_str() != HALL || world.is_hall_taking(name);
-        if is_taking && world.drained.is_none() {
+        if is_taking(world, name, there) && world.drained.is_none() {
             taken(world, there).map_err(|text| format!("{name} {text}"))?;
         }
     }
@@ -33,6 +34,17 @@ pub(super) fn delivered(world: &World) -> Found {
         .lines
         .iter()
         .try_for_each(|line| passed(world, line))
+}
+
+/// Whether what clients of the room say is taken at once.
+fn is_taking(world: &World, name: &str, there: &There) -> bool {
+    match there.room.kind().as_str() {
+        HALL => world.is_hall_taking(name),
+        JOURNAL if world.plan.journal.is_some_and(|journal| journal.is_hosted) => {
+            there.status.state == State::Running
+        }
+        _ => true,
+    }
 }
 
 fn taken(world: &World, there: &There) -> Found {
