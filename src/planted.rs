@@ -71,6 +71,10 @@ bugs! {
     HistoryBoundForgotten,
     /// A history gets another epoch while its room has no subscriber.
     EpochChangedOnShelf,
+    /// A history has the epoch that its room had before a crash of the process.
+    EpochKeptOverCrash,
+    /// A history gets another epoch with the first message of another instance of its service.
+    EpochChangedByInstance,
 
     // Of the registry.
     /// A client that leaves is not counted as gone.

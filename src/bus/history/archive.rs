@@ -13,6 +13,7 @@ use super::{History, Kept};
 use crate::bus::room::ServiceName;
 use crate::bus::topic::Topic;
 use crate::limits::{HistoryLimits, Retention};
+use crate::planted::{self, Bug};
 use crate::sync::Arc;
 
 /// The histories that a bus is to keep. A bus has neither clock nor randomness of its own: both
@@ -101,7 +102,14 @@ impl Archive {
         maker: &Maker,
         now: Moment,
     ) -> Option<Box<Kept>> {
-        let epoch = self.unknown().epoch;
+        let mut epoch = self.unknown().epoch;
+        if planted::is(Bug::EpochKeptOverCrash) {
+            let name = topic.to_string();
+            epoch = Epoch::from_bits(
+                name.bytes()
+                    .fold(0, |bits, byte| bits << 5 ^ u64::from(byte)),
+            );
+        }
         let history = History::new(epoch, self.retention(topic)?, now.at);
         Some(Box::new(Kept::new(history, maker, &self.ledger)))
     }
