@@ -3,9 +3,10 @@
 use std::collections::BTreeMap;
 
 use super::room_of;
+use super::visit::starts;
 use crate::checker::{Breach, Checker, History, Life, Said};
 use crate::hall::Line;
-use crate::rooms::{HALL, is_of};
+use crate::rooms::{HALL, client_of, is_of};
 use crate::trace::{Event, Seen, To};
 
 /// A client receives what a room with an instance said to all, to all but another, or to it alone,
@@ -50,18 +51,17 @@ impl Checker for Told {
     }
 }
 
-/// The number of the server to which each client was connected.
+/// The number of the server to which each client was connected; a client may hear of its connection
+/// when the next server runs.
 fn servers(history: &History<'_>) -> BTreeMap<u32, usize> {
-    let (mut servers, mut server) = (BTreeMap::new(), 0);
-    for entry in history.entries {
-        if entry.event == Event::Started {
-            server += 1;
-        }
-        if let Event::Connected { client } = entry.event {
-            servers.insert(client, server);
-        }
-    }
-    servers
+    let starts = starts(history);
+    let upgraded = history.all_conns().values();
+    let upgraded = upgraded.filter(|conn| conn.is_upgraded());
+    let servers = upgraded.map(|conn| {
+        let server = starts.partition_point(|start| *start <= conn.first);
+        (client_of(conn.query()), server)
+    });
+    servers.collect()
 }
 
 /// What the rooms of all servers said.

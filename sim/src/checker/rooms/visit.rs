@@ -27,15 +27,20 @@ pub(crate) struct Visit<'a> {
 
 /// The visits of a run that were answered, in the order of their connections.
 pub(crate) fn visits<'a>(history: &'a History<'_>) -> Vec<Visit<'a>> {
-    let starts = history.entries.iter();
-    let starts = starts.filter(|entry| entry.event == Event::Started);
-    let starts: Vec<u64> = starts.map(|entry| entry.n).collect();
+    let starts = starts(history);
     let conns = history.all_conns().values();
     let visits = conns.filter_map(|conn| {
         let server = starts.partition_point(|start| *start <= conn.first);
         Visit::of(conn, server)
     });
     visits.collect()
+}
+
+/// The numbers of the events with which servers were started.
+pub(super) fn starts(history: &History<'_>) -> Vec<u64> {
+    let starts = history.entries.iter();
+    let starts = starts.filter(|entry| entry.event == Event::Started);
+    starts.map(|entry| entry.n).collect()
 }
 
 impl<'a> Visit<'a> {
