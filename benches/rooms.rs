@@ -14,7 +14,7 @@
 use std::time::{Duration, Instant};
 
 use busline::bus::{ClientId, MessageBus, Subscription, Topic};
-use busline::registry::{Lease, Status};
+use busline::registry::{Arrival, Lease, Status};
 use busline::rt::Tokio;
 use busline::{App, Context, Limits, Message, Peer, ServicePolicy};
 use tokio::task::yield_now;
@@ -85,7 +85,7 @@ impl Hall {
                 .expect("few"),
             _own: own,
             lease: registry
-                .join_room(&room, &Peer::default(), None)
+                .join_room(&room, &Peer::default(), Arrival::default())
                 .expect("not refused"),
         };
         while !matches!(client.lease.status(), Status::Running(_)) {

@@ -40,6 +40,7 @@ mod planted;
 #[cfg(feature = "planted")]
 #[doc(hidden)]
 pub mod planted;
+pub mod presence;
 #[cfg(feature = "server")]
 mod refusal;
 pub mod registry;

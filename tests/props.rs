@@ -24,6 +24,8 @@ mod operator;
 mod order;
 #[path = "model/parting.rs"]
 mod parting;
+#[path = "model/presence.rs"]
+mod presence;
 #[path = "model/recovery.rs"]
 mod recovery;
 #[path = "model/regressions.rs"]

@@ -8,6 +8,7 @@
  * @property {() => string | Promise<string>} [token] Returns a token; asked before each connect,
  *   and before the token of an open connection runs out.
  * @property {Position} [since] The position after which to go on, from an earlier visit.
+ * @property {boolean} [joinLeave] Asks to be told of joins and leaves, where the room says `asked`.
  * @property {typeof WebSocket} [WebSocket] The class to use where there is no global one.
  * @property {number} [backoffMin] Bounds the first wait for a reconnect, a random part of it: 500.
  * @property {number} [backoffMax] The bound that those of later waits double up to: 30,000.
@@ -44,6 +45,8 @@ export class BuslineError extends Error {
  *   a message that was published before this connection.
  * - `recovered` {recovered, why, epoch, offset}: a reconnect brings all missed messages, or none.
  * - `lagged` {messages}: so many messages are missing here.
+ * - `joined` {clients}, `left` {clients}: clients by number, each {subject, info}. With `replaces`,
+ *   the client with that number has left. `missed` {notices}: so many of these events are missing.
  * - `restarted` {generation}: the service runs anew. `renewed`: a fresh token was accepted.
  * - `refused` {code, reason, retry}: the client may not join.
  * - `reconnecting` {attempt, delay, code, reason}: the connection is lost, the next follows in ms.
@@ -136,6 +139,17 @@ export class Busline extends EventTarget {
     return { ...history, messages };
   }
 
+  /**
+   * Asks who is in the room.
+   *
+   * @param {{after?: string, limit?: number}} [page] The clients that follow this one.
+   * @returns {Promise<{clients?: object, num_clients: number, num_subjects: number,
+   *   more?: boolean}>} Clients by number, each {subject, info}. Rejects with a `BuslineError`.
+   */
+  async presence({ after, limit } = {}) {
+    return (await this.#request({ presence: { after, limit } })).presence;
+  }
+
   /** Closes the connection for good. */
   close(code = 1000, reason = "") {
     if (this.#isClosed) return;
@@ -166,6 +180,7 @@ export class Busline extends EventTarget {
 
   #dial(link, names) {
     const url = new URL(this.#url);
+    if (this.#options.joinLeave) url.searchParams.set("join_leave", "true");
     link.since = this.#position;
     if (this.position) {
       url.searchParams.delete("history");
@@ -245,7 +260,10 @@ export class Busline extends EventTarget {
     else if ("lagged" in frame) {
       link.lagged += frame.lagged;
       this.#emit("lagged", { messages: frame.lagged });
-    } else if ("service" in frame) this.#emit("restarted", { generation: frame.generation });
+    } else if ("joined" in frame) this.#emit("joined", { clients: frame.joined });
+    else if ("left" in frame) this.#emit("left", { clients: frame.left });
+    else if ("presence" in frame) this.#emit("missed", { notices: frame.presence.lagged });
+    else if ("service" in frame) this.#emit("restarted", { generation: frame.generation });
     else if ("token" in frame) this.#renewed(link, frame.token);
     else if ("refused" in frame) {
       link.refused = frame.refused;

@@ -290,6 +290,7 @@ impl<R: Runtime> Builder<R> {
                 policy: own.lifecycle.clone(),
                 has_rooms: registered.has_rooms,
                 has_members: own.members,
+                presence: own.presence.clone(),
             };
             policies.insert(name.clone(), own);
             registrations.insert(name, registration);

@@ -4,8 +4,10 @@ use std::sync::Arc;
 
 use super::App;
 use crate::bus::{
-    self, Batch, Client, Delivery, HistoryError, Maker, MessageBus, Position, Reading, Room, Topic,
+    self, Batch, Client, ClientId, Delivery, HistoryError, Maker, MessageBus, Position, Reading,
+    Room, Topic,
 };
+use crate::presence;
 use crate::registry::{JoinError, Page, ServiceStatus};
 use crate::rt::Runtime;
 use crate::wire::{CloseCode, CloseFrame};
@@ -62,6 +64,17 @@ impl<R: Runtime> RoomHandle<R> {
     /// its [`members`](crate::ServicePolicy::members).
     pub fn clients(&self) -> Vec<Client> {
         self.app.registry().clients(&self.room)
+    }
+
+    /// The clients of the room as others see them, which follow `after` in the order of their
+    /// numbers, and the numbers of all. `None` in a kind whose [presence](crate::limits::Keep) is
+    /// not kept.
+    ///
+    /// A page has at most [`PresenceLimits::clients`](crate::limits::PresenceLimits::clients)
+    /// clients.
+    pub fn presence(&self, after: Option<ClientId>) -> Option<Arc<presence::Page>> {
+        let most = self.app.limits().presence.clients;
+        self.app.registry().presence(&self.room, after, most)
     }
 
     /// Publishes a message or a batch to all clients, and returns their number. Never waits.

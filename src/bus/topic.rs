@@ -40,6 +40,8 @@ struct Named {
 enum Direction {
     Service,
     Everyone,
+    /// The clients that are told of joins and leaves.
+    Followers,
     Client(ClientId),
 }
 
@@ -50,12 +52,14 @@ struct Packed(NonZeroU64);
 impl Packed {
     const SERVICE: u64 = 1;
     const EVERYONE: u64 = 2;
-    const CLIENTS: u64 = 3;
+    const FOLLOWERS: u64 = 3;
+    const CLIENTS: u64 = 4;
 
     fn new(direction: Direction) -> Self {
         let number = match direction {
             Direction::Service => Self::SERVICE,
             Direction::Everyone => Self::EVERYONE,
+            Direction::Followers => Self::FOLLOWERS,
             Direction::Client(client) => client.number().saturating_add(Self::CLIENTS),
         };
         Self(NonZeroU64::new(number).expect("no direction has the number 0"))
@@ -65,6 +69,7 @@ impl Packed {
         match self.0.get() {
             Self::SERVICE => Direction::Service,
             Self::EVERYONE => Direction::Everyone,
+            Self::FOLLOWERS => Direction::Followers,
             number => Direction::Client(ClientId::new(number - Self::CLIENTS)),
         }
     }
@@ -72,6 +77,7 @@ impl Packed {
 
 const TO_SERVICE: &str = "from-ws-to-service";
 const TO_CLIENTS: &str = "from-service-to-ws";
+const TO_FOLLOWERS: &str = "from-presence-to-ws";
 
 impl Topic {
     /// Makes the topic on which a room or service receives from its clients:
@@ -89,6 +95,12 @@ impl Topic {
     /// `echo:from-service-to-ws:42`.
     pub fn from_service_to_client(room: impl Into<Room>, client: ClientId) -> Self {
         Self::between(room, Direction::Client(client))
+    }
+
+    /// Makes the topic on which a room or service tells clients of joins and leaves:
+    /// `chat:42:from-presence-to-ws`.
+    pub fn from_presence_to_ws(room: impl Into<Room>) -> Self {
+        Self::between(room, Direction::Followers)
     }
 
     fn between(room: impl Into<Room>, direction: Direction) -> Self {
@@ -119,7 +131,7 @@ impl Topic {
         match &self.0 {
             Name::Between(room, packed) => match packed.direction() {
                 Direction::Everyone => Some(room),
-                Direction::Client(_) | Direction::Service => None,
+                Direction::Client(_) | Direction::Followers | Direction::Service => None,
             },
             Name::Named(_) => None,
         }
@@ -130,7 +142,7 @@ impl Topic {
         match &self.0 {
             Name::Between(_, packed) => match packed.direction() {
                 Direction::Client(client) => Some(client),
-                Direction::Service | Direction::Everyone => None,
+                Direction::Everyone | Direction::Followers | Direction::Service => None,
             },
             Name::Named(_) => None,
         }
@@ -168,6 +180,9 @@ fn split_direction(text: &str) -> Option<(&str, Direction)> {
     if let Some(before) = text.strip_suffix(TO_CLIENTS) {
         return Some((before, Direction::Everyone));
     }
+    if let Some(before) = text.strip_suffix(TO_FOLLOWERS) {
+        return Some((before, Direction::Followers));
+    }
     let (before, client) = text.rsplit_once(':')?;
     let client = ClientId::new(client.parse().ok()?);
     Some((before.strip_suffix(TO_CLIENTS)?, Direction::Client(client)))
@@ -192,6 +207,7 @@ impl fmt::Display for Topic {
             Name::Between(room, packed) => match packed.direction() {
                 Direction::Service => write!(f, "{room}:{TO_SERVICE}"),
                 Direction::Everyone => write!(f, "{room}:{TO_CLIENTS}"),
+                Direction::Followers => write!(f, "{room}:{TO_FOLLOWERS}"),
                 Direction::Client(client) => write!(f, "{room}:{TO_CLIENTS}:{client}"),
             },
             Name::Named(named) if named.is_internal => write!(f, "{INTERNAL}{}", named.text),
@@ -207,7 +223,7 @@ impl fmt::Debug for Topic {
 }
 
 /// The number of one connected client, unique within one running application; at most
-/// `u64::MAX - 3`.
+/// `u64::MAX - 4`.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub struct ClientId(u64);
 
@@ -258,10 +274,11 @@ mod tests {
     #[test]
     fn every_topic_of_the_longest_service_is_a_valid_topic() {
         let service: ServiceName = "z".repeat(64).parse().expect("valid");
-        let client = ClientId::new(u64::MAX - 3);
+        let client = ClientId::new(u64::MAX - 4);
         for topic in [
             Topic::from_ws_to_service(&service),
             Topic::from_service_to_ws(&service),
+            Topic::from_presence_to_ws(&service),
             Topic::from_service_to_client(&service, client),
         ] {
             assert_eq!(topic.to_string().parse::<Topic>(), Ok(topic.clone()));
@@ -286,6 +303,8 @@ mod tests {
             Topic::from_service_to_ws(&ping).to_string(),
             "ping:from-service-to-ws"
         );
+        let presence = Topic::from_presence_to_ws(&ping);
+        assert_eq!(presence.to_string(), "ping:from-presence-to-ws");
         let one = Topic::from_service_to_client(&ping, ClientId::new(7));
         assert_eq!(one.to_string(), "ping:from-service-to-ws:7");
     }
@@ -315,12 +334,13 @@ mod tests {
     }
 
     /// Keys that look like a part of a topic's text.
-    const KEYS: [&str; 9] = [
+    const KEYS: [&str; 10] = [
         "a",
         "a b:c",
         ":",
         "7",
         TO_CLIENTS,
+        TO_FOLLOWERS,
         TO_SERVICE,
         "from-service-to-ws:7",
         ":from-service-to-ws",
@@ -336,6 +356,7 @@ mod tests {
             for topic in [
                 Topic::from_ws_to_service(&room),
                 Topic::from_service_to_ws(&room),
+                Topic::from_presence_to_ws(&room),
                 Topic::from_service_to_client(&room, ClientId::new(7)),
             ] {
                 assert_eq!(topic.to_string().parse(), Ok(topic.clone()));

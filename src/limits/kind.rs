@@ -1,6 +1,7 @@
 //! The policy of one service or kind of rooms.
 
 use super::history::{HistoryPolicy, Recovery};
+use super::presence::PresencePolicy;
 use super::relay::{Payload, Publish, Relay, RelayPolicy};
 use super::{InboundPolicy, LifecyclePolicy, Window};
 
@@ -45,6 +46,8 @@ pub struct ServicePolicy {
     pub slow_consumer: SlowConsumer,
     /// The history of the messages to all clients. Default `None`: no history.
     pub history: Option<HistoryPolicy>,
+    /// The clients of each room as others see them. Default: not shown, nor told of.
+    pub presence: PresencePolicy,
     /// The bounds of the messages that each topic of the service keeps. Default `None`:
     /// [`Limits::window`](super::Limits::window).
     pub window: Option<Window>,

@@ -7,12 +7,14 @@ use crate::client::address::Network;
 
 mod history;
 mod kind;
+mod presence;
 mod relay;
 
 pub use self::history::{
     HistoryFileLimits, HistoryLimits, HistoryPolicy, Readers, Recovery, Retention,
 };
 pub use self::kind::{ServicePolicy, SlowConsumer};
+pub use self::presence::{Keep, PresenceLimits, PresencePolicy, Tell};
 pub use self::relay::{Payload, Publish, Relay, RelayPolicy};
 
 /// The longest name of a topic, in bytes.
@@ -88,6 +90,8 @@ pub struct Limits {
     pub rooms_per_subject: usize,
     /// The bounds of all histories together.
     pub history: HistoryLimits,
+    /// The bounds of the presence in each room.
+    pub presence: PresenceLimits,
     /// The bounds of the file in which a server leaves its histories to the next one.
     pub history_file: HistoryFileLimits,
     /// The most services and kinds of rooms that an application registers. Default 65,536.
@@ -198,6 +202,7 @@ impl Default for Limits {
             rooms_per_address: 100_000,
             rooms_per_subject: 1_000,
             history: HistoryLimits::default(),
+            presence: PresenceLimits::default(),
             history_file: HistoryFileLimits::default(),
             services: 65_536,
             topics: 1_048_576,

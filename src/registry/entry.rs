@@ -14,14 +14,16 @@ use std::task::Waker;
 use futures::future::{AbortHandle, Abortable, BoxFuture, FutureExt};
 use tracing::{debug, warn};
 
+use super::Arrival;
 use super::exit::{Crash, Exit, Run};
 use super::kind::{Kind, RoomPermit};
 use super::lifecycle::{Effect, Event, ExitKind, Lifecycle, Refusal, State};
 use super::placement::{Placement, Spot};
 use super::seen::Seen;
-use crate::bus::{Client, Generation, Room, SubscribeError, Subscription, Topic};
+use crate::bus::{Generation, Room, SubscribeError, Subscription, Topic};
 use crate::limits::BLOCKED_AFTER;
 use crate::planted::{self, Bug};
+use crate::presence::Presence;
 use crate::rt::{Instant, Runtime, WorkerId};
 use crate::service::{Context, Members, Seed, Stop};
 use crate::sync::{Arc, AtomicU64, Mutex, Ordering, Waiters};
@@ -37,6 +39,9 @@ pub(crate) struct Entry<R: Runtime> {
     /// The clients as the instance knows them; `None` if it does not. Its lock is taken after that
     /// of the slot.
     pub(super) members: Option<Arc<Members>>,
+    /// The clients as others see them; `None` in a kind that keeps no presence. Its lock is taken
+    /// after that of the slot.
+    pub(super) presence: Option<Arc<Presence<R>>>,
     pub(super) slot: Mutex<Slot>,
 }
 
@@ -165,6 +170,7 @@ impl<R: Runtime> Entry<R> {
         let lifecycle = Lifecycle::new(policy, kind.rt.random()).after(last);
         Self {
             inbox: Self::inbox(kind, &room),
+            presence: Presence::new(&room, &kind.presence),
             room,
             kind: Arc::clone(kind),
             changes: AtomicU64::new(1),
@@ -188,8 +194,8 @@ impl<R: Runtime> Entry<R> {
     }
 
     /// Joins a client; returns the oldest generation that serves it.
-    pub(super) fn join(this: &Arc<Self>, client: Option<&Client>) -> Result<Generation, Rejection> {
-        let turn = Self::apply(this, Event::Join, client);
+    pub(super) fn join(this: &Arc<Self>, arrival: &Arrival) -> Result<Generation, Rejection> {
+        let turn = Self::apply(this, Event::Join, Some(arrival));
         turn.rejected.map_or(Ok(turn.since), Err)
     }
 
@@ -204,8 +210,8 @@ impl<R: Runtime> Entry<R> {
         Self::apply(this, event, None)
     }
 
-    /// Applies an event, which is a join if there is a client, and carries out its effect.
-    fn apply(this: &Arc<Self>, event: Event, client: Option<&Client>) -> Turn {
+    /// Applies an event, which is a join if there is an arrival, and carries out its effect.
+    fn apply(this: &Arc<Self>, event: Event, arrival: Option<&Arrival>) -> Turn {
         let now = this.kind.rt.now();
         let mut slot = this.slot.lock();
         let since = slot.lifecycle.next_to_serve();
@@ -223,12 +229,12 @@ impl<R: Runtime> Entry<R> {
         let rejected = match effect {
             Some(Effect::Refuse(refusal)) => Some(Rejection::Refused(refusal)),
             Some(effect) => {
-                afterwards.told = this.enter(&slot, client);
+                afterwards.told = this.enter(&slot, now, arrival);
                 Self::prepare(this, &mut slot, effect, &mut afterwards);
                 None
             }
             None => {
-                afterwards.told = this.enter(&slot, client);
+                afterwards.told = this.enter(&slot, now, arrival);
                 None
             }
         };
@@ -262,6 +268,9 @@ impl<R: Runtime> Entry<R> {
         // With no lock held: wakers and tasks are foreign code, which may come back for the lock.
         watchers.unwrap_or_default().wake();
         afterwards.carry_out(&this.kind.rt);
+        if let Some(presence) = this.presence.as_ref().filter(|_| arrival.is_some()) {
+            Presence::tell(presence);
+        }
         Turn { since, rejected }
     }
 
@@ -288,8 +297,12 @@ impl<R: Runtime> Entry<R> {
     /// Adds a joined client to those that the instance knows. Before an instance is started for it,
     /// so that the client is there at its start. An instance that stops does not serve the client,
     /// and is not told of it.
-    fn enter(&self, slot: &Slot, client: Option<&Client>) -> Option<Waker> {
-        let (members, client) = (self.members.as_ref()?, client?);
+    fn enter(&self, slot: &Slot, now: Instant, arrival: Option<&Arrival>) -> Option<Waker> {
+        let Arrival { member, entering } = arrival?;
+        if let (Some(presence), Some(entering)) = (&self.presence, entering) {
+            presence.enter(now, entering.clone());
+        }
+        let (members, client) = (self.members.as_ref()?, member.as_ref()?);
         let stops = matches!(slot.lifecycle.state(), State::Stopping { .. });
         let stops = stops && !planted::is(Bug::NextToldToPresent);
         let at = (!stops).then(|| self.position());

@@ -13,15 +13,16 @@ use std::sync::Arc as StdArc;
 
 use super::entry::{Entry, Rejection};
 use super::exit::Crash;
-use super::lease::{Lease, Watch};
+use super::lease::{Known, Lease, Watch};
 use super::lifecycle::{Event, Refusal};
 use super::totals::Totals;
-use super::{JoinError, Registration, RoomBounds};
+use super::{Arrival, JoinError, PresenceTold, Registration, RoomBounds};
 use crate::admission::permits::{Permit, Permits};
-use crate::bus::{Client, Generation, MessageBus, Room, ServiceName};
+use crate::bus::{Generation, MessageBus, Room, ServiceName};
 use crate::client::peer::Peer;
-use crate::limits::LifecyclePolicy;
+use crate::limits::{LifecyclePolicy, Tell};
 use crate::planted::{self, Bug};
+use crate::presence;
 use crate::rt::Runtime;
 use crate::service::Service;
 use crate::sync::{Arc, AtomicU64, Mutex, Ordering};
@@ -41,6 +42,7 @@ pub(crate) struct Kind<R: Runtime> {
     shared: Option<Shared>,
     /// Whether the service knows its clients.
     pub(super) has_members: bool,
+    pub(super) presence: StdArc<presence::Setting<R>>,
     rooms: Mutex<Rooms<R>>,
 }
 
@@ -143,6 +145,13 @@ impl<R: Runtime> Kind<R> {
             totals: Totals::default(),
             last_crash: Mutex::new(None),
             has_members: registration.has_members,
+            presence: StdArc::new(presence::Setting {
+                policy: registration.presence,
+                limits: shared.bounds.presence,
+                bus: StdArc::clone(bus),
+                rt: rt.clone(),
+                counts: presence::Counts::default(),
+            }),
             shared: registration.has_rooms.then(|| shared.clone()),
             rooms: Mutex::new(Rooms {
                 by_key: BTreeSet::new(),
@@ -161,6 +170,15 @@ impl<R: Runtime> Kind<R> {
     /// Whether the kind has rooms; `false` for a service.
     pub(super) fn has_rooms(&self) -> bool {
         self.shared.is_some()
+    }
+
+    /// The joins and leaves that were told to clients; `None` if no client is told.
+    pub(super) fn told(&self) -> Option<PresenceTold> {
+        let presence::Setting { policy, counts, .. } = &*self.presence;
+        (policy.tell != Tell::Off).then(|| PresenceTold {
+            at_once: counts.at_once.load(Ordering::Relaxed),
+            together: counts.together.load(Ordering::Relaxed),
+        })
     }
 
     /// The number of rooms at present; 1 for a service.
@@ -194,15 +212,15 @@ impl<R: Runtime> Kind<R> {
         this: &Arc<Self>,
         room: &Room,
         peer: &Peer,
-        client: Option<&Client>,
+        mut arrival: Arrival,
     ) -> Result<Lease<R>, JoinError> {
-        let client = client.filter(|_| this.has_members);
+        arrival.member.take_if(|_| !this.has_members);
         loop {
             let entry = Self::find_or_make(this, room, peer)?;
-            match Entry::join(&entry, client) {
+            match Entry::join(&entry, &arrival) {
                 Ok(since) => {
-                    let member = client.map(Client::id);
-                    return Ok(Lease::new(Watch::new(entry), since, member));
+                    let known = Known::of(&arrival);
+                    return Ok(Lease::new(Watch::new(entry), since, known));
                 }
                 Err(Rejection::Refused(refusal)) => return Err(JoinError::Refused(refusal)),
                 // The room was over before this client came; the next attempt makes a new one.

@@ -1,15 +1,19 @@
 //! A client's share of a running service.
 
 use std::num::NonZeroU64;
+use std::sync::Arc as StdArc;
 use std::task::{Context, Poll};
 
+use super::Arrival;
 use super::entry::Entry;
 use super::lifecycle::{Event, Lifecycle};
 use super::placement::Spot;
 use super::status::Status;
 use crate::bus::{Client, ClientId, Generation, Room, ServiceName, Topic};
+use crate::limits::Keep;
 use crate::metrics::CloseReason;
 use crate::planted::{self, Bug};
+use crate::presence::{self, Presence, Shown};
 use crate::rt::{Runtime, WorkerId};
 use crate::service::Leaving;
 use crate::sync::{Arc, WaiterSlot};
@@ -26,19 +30,45 @@ pub struct Lease<R: Runtime> {
     has_published: bool,
     /// The reason why the client leaves.
     reason: CloseReason,
-    /// The client, if its service knows it.
-    member: Option<ClientId>,
+    /// The client, if its service knows it or others see it.
+    client: Option<ClientId>,
+    is_member: bool,
+    is_present: bool,
+}
+
+/// The client of a lease, where it is known.
+#[derive(Clone, Copy, Debug)]
+pub(super) struct Known {
+    id: Option<ClientId>,
+    /// Whether its service knows the client.
+    is_member: bool,
+    /// Whether others see the client.
+    is_present: bool,
+}
+
+impl Known {
+    pub(super) fn of(arrival: &Arrival) -> Self {
+        let Arrival { member, entering } = arrival;
+        let present = entering.as_ref().map(|entering| entering.id);
+        Self {
+            id: member.as_ref().map(Client::id).or(present),
+            is_member: member.is_some(),
+            is_present: present.is_some(),
+        }
+    }
 }
 
 impl<R: Runtime> Lease<R> {
-    pub(super) fn new(watch: Watch<R>, since: Generation, member: Option<ClientId>) -> Self {
+    pub(super) fn new(watch: Watch<R>, since: Generation, known: Known) -> Self {
         Self {
             watch,
             since,
             has_arrived: false,
             has_published: false,
             reason: CloseReason::Dropped,
-            member,
+            client: known.id,
+            is_member: known.is_member,
+            is_present: known.is_present,
         }
     }
 
@@ -61,10 +91,47 @@ impl<R: Runtime> Lease<R> {
         }
     }
 
+    /// The client, if its service knows it.
+    fn member(&self) -> Option<ClientId> {
+        self.client.filter(|_| self.is_member)
+    }
+
+    /// The client, if others see it.
+    fn present(&self) -> Option<ClientId> {
+        self.client.filter(|_| self.is_present)
+    }
+
+    /// Replaces the facts about the client that others see, if they see it.
+    pub(crate) fn shows(&self, shown: Shown) {
+        if let (Some(presence), Some(id)) = (&self.watch.entry.presence, self.present()) {
+            Presence::renew(presence, id, shown);
+        }
+    }
+
+    /// The clients of the room as others see them, those of a page; `None` in a kind that keeps no
+    /// presence.
+    pub(crate) fn presence(
+        &self,
+        after: Option<ClientId>,
+        most: usize,
+    ) -> Option<StdArc<presence::Page>> {
+        let entry = &self.watch.entry;
+        let presence = entry.presence.as_ref();
+        let presence = presence.filter(|_| entry.kind.presence.policy.keep != Keep::Off);
+        presence.map(|presence| presence.page(after, most))
+    }
+
+    /// Removes the client from those that others see.
+    fn leave_presence(&self) {
+        if let (Some(presence), Some(id)) = (&self.watch.entry.presence, self.present()) {
+            Presence::leave(presence, id);
+        }
+    }
+
     /// Tells the service that the client has left.
     fn leave_members(&self) {
         let entry = &self.watch.entry;
-        let (Some(members), Some(member)) = (&entry.members, self.member) else {
+        let (Some(members), Some(member)) = (&entry.members, self.member()) else {
             return;
         };
         // The session has handed over its last message: that is before this position.
@@ -156,6 +223,7 @@ impl<R: Runtime> Drop for Lease<R> {
         // is told of the leave before it is told to stop.
         self.watch.vacate();
         self.leave_members();
+        self.leave_presence();
         let has_arrived = self.has_arrived;
         Entry::on(&self.watch.entry, Event::Leave { has_arrived });
         let clients = || self.watch.entry.slot.lock().lifecycle.clients();

@@ -5,10 +5,11 @@ use std::future::poll_fn;
 use std::sync::Arc as StdArc;
 
 use crate::admission::permits::{Bounds, Full, Permits};
-use crate::bus::{Client, Generation, MessageBus, NameError, Room, ServiceName};
+use crate::bus::{Client, ClientId, Generation, MessageBus, NameError, Room, ServiceName};
 use crate::client::peer::Peer;
-use crate::limits::{LifecyclePolicy, Limits};
+use crate::limits::{Keep, LifecyclePolicy, Limits, PresenceLimits, PresencePolicy};
 use crate::planted::{self, Bug};
+use crate::presence::{self, Entering};
 use crate::rt::Runtime;
 use crate::service::Service;
 use crate::sync::{Arc, Ordering};
@@ -73,6 +74,26 @@ pub(crate) struct Registration {
     pub(crate) has_rooms: bool,
     /// Whether the service knows its clients.
     pub(crate) has_members: bool,
+    pub(crate) presence: PresencePolicy,
+}
+
+/// A client as it joins a room; the default is a client of which nothing is known.
+#[derive(Clone, Debug, Default)]
+pub struct Arrival {
+    /// The client as its service knows it.
+    pub(crate) member: Option<Client>,
+    /// The client as others see it.
+    pub(crate) entering: Option<Entering>,
+}
+
+impl From<Client> for Arrival {
+    /// Makes the arrival of a client that its service knows, and that others do not see.
+    fn from(client: Client) -> Self {
+        Self {
+            member: Some(client),
+            entering: None,
+        }
+    }
 }
 
 /// The state of a service or of one room.
@@ -102,6 +123,17 @@ pub struct KindStatus {
     pub counts: LifecycleCounts,
     /// The number of polls that took [`BLOCKED_AFTER`](crate::limits::BLOCKED_AFTER) or longer.
     pub blocked: u64,
+    /// The joins and leaves that were told to clients; `None` in a kind that tells none.
+    pub presence: Option<PresenceTold>,
+}
+
+/// The joins and leaves that were told to clients.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct PresenceTold {
+    /// Joins and leaves that were told at once.
+    pub at_once: u64,
+    /// Joins and leaves that were told together with others, after a wait.
+    pub together: u64,
 }
 
 impl KindStatus {
@@ -164,22 +196,27 @@ pub enum RoomsFull {
     },
 }
 
-/// The bounds of the number of rooms at once.
+/// The bounds of the number of rooms at once, and of the presence in each.
 #[derive(Clone, Copy, Debug)]
-pub(crate) struct RoomBounds(Bounds);
+pub(crate) struct RoomBounds {
+    rooms: Bounds,
+    presence: PresenceLimits,
+}
 
 impl RoomBounds {
     /// The bounds of these limits.
     pub(crate) fn of(limits: &Limits) -> Self {
-        Self(Bounds {
+        let rooms = Bounds {
             in_all: planted::one_more(Bug::RoomTooMany, limits.rooms),
             per_address: limits.rooms_per_address,
             per_subject: limits.rooms_per_subject,
-        })
+        };
+        let presence = limits.presence;
+        Self { rooms, presence }
     }
 
     fn error(self, full: Full) -> RoomsFull {
-        let bounds = self.0;
+        let bounds = self.rooms;
         match full {
             Full::InAll => RoomsFull::InAll { max: bounds.in_all },
             Full::Address => RoomsFull::OfAddress {
@@ -199,7 +236,7 @@ impl<R: Runtime> Registry<R> {
         bus: &StdArc<dyn MessageBus>,
         rt: &R,
     ) -> Self {
-        let rooms = Permits::new(bounds.0);
+        let rooms = Permits::new(bounds.rooms);
         let shared = Shared::new(rooms.clone(), bounds);
         let kind = |(name, registration): (ServiceName, Registration)| {
             let kind = Kind::new(name.clone(), registration, &shared, bus, rt);
@@ -219,12 +256,13 @@ impl<R: Runtime> Registry<R> {
     /// The errors of [`join_room`](Self::join_room).
     pub fn join(&self, service: &str) -> Result<Lease<R>, JoinError> {
         let room = self.room(service, None)?;
-        self.join_room(&room, &Peer::default(), None)
+        self.join_room(&room, &Peer::default(), Arrival::default())
     }
 
     /// Joins a client to a service or room; the first client makes the room and starts an instance.
     ///
-    /// A service that knows its clients is told of `client`, if one is given.
+    /// A service that knows its clients is told of the client as `arrival` shows it, and so are
+    /// others in the room.
     ///
     /// The lease counts at once; [`Lease::poll_status`] tells whether an instance serves it yet.
     ///
@@ -236,10 +274,10 @@ impl<R: Runtime> Registry<R> {
         &self,
         room: &Room,
         peer: &Peer,
-        client: Option<&Client>,
+        arrival: Arrival,
     ) -> Result<Lease<R>, JoinError> {
         let kind = self.kind(room.kind().as_str()).ok_or(JoinError::Unknown)?;
-        Kind::join(kind, room, peer, client)
+        Kind::join(kind, room, peer, arrival)
     }
 
     /// Whether the services of this name know their clients.
@@ -316,6 +354,7 @@ impl<R: Runtime> Registry<R> {
             clients: kind.totals.clients(),
             counts: kind.totals.counts(),
             blocked: kind.totals.blocked.load(Ordering::Relaxed),
+            presence: kind.told(),
         })
     }
 
@@ -326,6 +365,23 @@ impl<R: Runtime> Registry<R> {
             .and_then(|kind| kind.find(room.key()));
         let members = entry.as_ref().and_then(|entry| entry.members.as_ref());
         members.map(|members| members.present()).unwrap_or_default()
+    }
+
+    /// The clients of a room as others see them, those of a page; `None` in a kind that keeps no
+    /// presence. In a room that does not exist there is no client.
+    pub(crate) fn presence(
+        &self,
+        room: &Room,
+        after: Option<ClientId>,
+        most: usize,
+    ) -> Option<StdArc<presence::Page>> {
+        let kind = self.kind(room.kind().as_str())?;
+        if kind.presence.policy.keep == Keep::Off {
+            return None;
+        }
+        let entry = kind.find(room.key());
+        let presence = entry.as_ref().and_then(|entry| entry.presence.as_ref());
+        Some(presence.map_or_else(StdArc::default, |presence| presence.page(after, most)))
     }
 
     /// The rooms of a page with their numbers of clients; none if there is no such kind.

@@ -7,10 +7,11 @@ use super::compression::Compression;
 use super::egress::Egress;
 use super::parting::{Answers, Parting};
 use super::rules::Rules;
+use super::seen::Seen;
 use super::sender::LazySender;
 use super::subprotocol::{Encoder, Subprotocol};
 use super::tap_reporter::TapReporter;
-use super::wish::Wish;
+use super::wish::Asking;
 use crate::admission::authorize::Grant;
 use crate::admission::permits::{Full, Permit};
 use crate::app::App;
@@ -23,7 +24,8 @@ use crate::client::identity::Identity;
 use crate::client::peer::Peer;
 use crate::limits::{InboundPolicy, Limits, Recovery, Relay, SlowConsumer};
 use crate::metrics::{CloseReason, RefuseReason};
-use crate::registry::{JoinError, Lease, Refusal, RoomsFull};
+use crate::presence::Shown;
+use crate::registry::{Arrival, JoinError, Lease, Refusal, RoomsFull};
 use crate::rt::{Instant, Runtime, WorkerId};
 use crate::wire::{Deflate, Frames, Inflation};
 
@@ -122,15 +124,6 @@ impl AdmitError {
     }
 }
 
-/// The subprotocol of a client, and its wish for messages of the history.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
-pub struct Asking {
-    /// The subprotocol to speak with the client.
-    pub subprotocol: Subprotocol,
-    /// The messages that the client wants first.
-    pub wish: Wish,
-}
-
 /// The oldest generation whose messages a client gets: with a history, each message is for every
 /// client, whichever instance said it.
 fn oldest(joined: Joined, since: Generation) -> Generation {
@@ -226,7 +219,8 @@ impl<R: Runtime> Admission<R> {
         let (mut broadcast, joined) = bus.subscribe_since(&to_all, &joining)?;
         let direct = bus.subscribe(&Topic::from_service_to_client(room, client))?;
         let kind = room.kind();
-        let rules = Rules::new(policies.service(kind), peer.grant);
+        let seen = Seen::new(app, room, &peer, asking)?;
+        let rules = Rules::new(policies.service(kind), &peer.grant);
         let mut sender = LazySender::new(peer.identity.clone());
         let has_members = app.registry().has_members(kind.as_str());
         let about = || About {
@@ -235,9 +229,15 @@ impl<R: Runtime> Admission<R> {
             since: app.rt().wall(),
         };
         let member = has_members.then(|| sender.introduce(client, direct.topic(), about()));
-        let lease = app.registry().join_room(room, &peer, member.as_ref())?;
+        let arrival = Arrival {
+            member,
+            entering: seen.entering(client),
+        };
+        let lease = app.registry().join_room(room, &peer, arrival)?;
         // A client that was refused until here leaves nothing behind.
         broadcast.confirm();
+        let mut encoder = Encoder::of(asking.subprotocol);
+        encoder.follow(seen.notices);
         let membership = Membership {
             app: app.clone(),
             sender,
@@ -246,7 +246,7 @@ impl<R: Runtime> Admission<R> {
                 broadcast: Broadcast::new(broadcast),
                 direct,
                 since: oldest(joined, lease.since()),
-                encoder: Encoder::Plain,
+                encoder,
                 slow_consumer,
                 outbox_bytes: u32::try_from(policies.limits.outbox_bytes).unwrap_or(u32::MAX),
                 compression: Compression::Plain,
@@ -299,7 +299,9 @@ impl<R: Runtime> Admission<R> {
     #[must_use]
     pub fn speaking(mut self, subprotocol: Subprotocol) -> Self {
         let encoder = &mut self.membership.egress.encoder;
+        let notices = encoder.take_notices();
         *encoder = Encoder::of(subprotocol);
+        encoder.follow(notices);
         encoder.greet(self.joined, self.recovery);
         self
     }
@@ -393,8 +395,13 @@ impl<R: Runtime> Membership<R> {
     }
 
     /// Replaces identity and rights after the client has shown a fresh token.
-    pub(super) fn renew(&mut self, identity: Identity, grant: Grant) {
+    pub(super) fn renew(&mut self, identity: Identity, grant: &Grant) {
         self.rules.renew(grant);
+        let policies = self.app.policies();
+        if let Some(kind) = policies.service(self.room().kind()) {
+            let shown = Shown::of(&identity, grant, &kind.presence.claims);
+            self.lease.shows(shown);
+        }
         self.sender.renew(identity);
         if let Some(client) = self.sender.known() {
             self.lease.renew(client);

@@ -7,6 +7,7 @@ use serde_json::json;
 use super::envelope;
 use super::request::Fault;
 use crate::bus::{Page, Position};
+use crate::presence;
 use crate::wire::{Frame, Payload};
 
 /// The reply that a message was published; with its position if a history has taken it.
@@ -39,6 +40,11 @@ pub(super) fn history(id: u64, page: &Page, names_senders: bool) -> Frame {
     let mut history = at(page.position);
     history["messages"] = messages.collect();
     Frame::text(json!({ "id": id, "history": history }).to_string())
+}
+
+/// The reply with clients of the room, whose JSON is shared by all that ask for it.
+pub(super) fn presence(id: u64, page: &presence::Page) -> Frame {
+    Frame::text(format!("{{\"id\":{id},\"presence\":{}}}", page.json()))
 }
 
 /// A position as members of an object.

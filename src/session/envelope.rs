@@ -266,6 +266,7 @@ enum Name {
     History,
     Id,
     Live,
+    Presence,
     Text,
     Token,
     #[serde(other)]
@@ -291,7 +292,7 @@ impl<'de> Visitor<'de> for Counting {
         let mut members = Members::default();
         while let Some((name, IgnoredAny)) = map.next_entry()? {
             match name {
-                Name::History | Name::Id | Name::Live => members.of_request += 1,
+                Name::History | Name::Id | Name::Live | Name::Presence => members.of_request += 1,
                 Name::Text | Name::Token => members.known += 1,
                 Name::Other => members.unknown += 1,
             }

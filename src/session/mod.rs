@@ -51,6 +51,7 @@ mod renewal;
 mod replies;
 mod request;
 mod rules;
+mod seen;
 mod sender;
 mod socket;
 mod subprotocol;
@@ -58,13 +59,13 @@ mod tap_reporter;
 mod timer;
 mod wish;
 
-pub use self::admission::{Admission, AdmitError, Asking};
+pub use self::admission::{Admission, AdmitError};
 pub use self::cause::Cause;
 pub use self::envelope::BadEnvelope;
 #[cfg(feature = "server")]
 pub(crate) use self::refused::Refused;
 pub use self::subprotocol::Subprotocol;
-pub use self::wish::Wish;
+pub use self::wish::{Asking, Wish};
 // For the simulator and the tests.
 #[doc(hidden)]
 pub use self::expiry::{Expiry, Good};

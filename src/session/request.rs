@@ -19,6 +19,8 @@ pub(super) enum Asks {
     Bad(&'static str),
     /// To read from the history.
     History(Reading),
+    /// To list the clients of the room that follow `after`, at most `limit`.
+    Presence { after: Option<u64>, limit: usize },
     /// To publish a text, live alone or into the history as well.
     Publish { text: String, is_live: bool },
 }
@@ -32,6 +34,8 @@ pub(super) enum Fault {
     Bad(&'static str),
     /// The room has no history.
     NoHistory,
+    /// The room keeps no presence.
+    NoPresence,
     /// The history has begun anew.
     WrongEpoch,
 }
@@ -41,7 +45,7 @@ impl Fault {
         match self {
             Self::Forbidden => 103,
             Self::Bad(_) => 107,
-            Self::NoHistory => 108,
+            Self::NoHistory | Self::NoPresence => 108,
             Self::WrongEpoch => 112,
         }
     }
@@ -51,6 +55,7 @@ impl Fault {
             Self::Forbidden => "permission denied",
             Self::Bad(message) => message,
             Self::NoHistory => "there is no history here",
+            Self::NoPresence => "there is no presence here",
             Self::WrongEpoch => "the history has begun anew: read it without `since`",
         }
     }
@@ -77,7 +82,7 @@ impl Request {
             None => None,
         };
         match (id, asks(&members)) {
-            (None, Err(_) | Ok(Asks::History(_) | Asks::Bad(_))) => None,
+            (None, Err(_) | Ok(Asks::History(_) | Asks::Presence { .. } | Asks::Bad(_))) => None,
             (None, Ok(_)) if !members.contains_key("live") => None,
             (id, asks) => Some(Self {
                 id,
@@ -93,21 +98,46 @@ impl Request {
 ///
 /// The fault, as the end of a sentence.
 fn asks(members: &Map<String, Value>) -> Result<Asks, &'static str> {
-    let is_known = |name: &String| ["id", "text", "live", "history"].contains(&name.as_str());
+    let is_known =
+        |name: &String| ["id", "text", "live", "history", "presence"].contains(&name.as_str());
     if !members.keys().all(is_known) {
         return Err("the request has an unknown member");
     }
     let is_live = switch(members, "live").ok_or("`live` is true or false")?;
-    match (members.get("text"), members.get("history")) {
-        (Some(Value::String(text)), None) => Ok(Asks::Publish {
+    let asked = ["text", "history", "presence"];
+    let mut asked = asked.into_iter().filter(|name| members.contains_key(*name));
+    let (Some(name), None) = (asked.next(), asked.next()) else {
+        return Err("a request has `text`, `history` or `presence`");
+    };
+    match (name, &members[name]) {
+        ("text", Value::String(text)) => Ok(Asks::Publish {
             text: text.clone(),
             is_live,
         }),
-        (Some(_), None) => Err("`text` is a string"),
-        (None, Some(Value::Object(wanted))) => reading(wanted).map(Asks::History),
-        (None, Some(_)) => Err("`history` is an object"),
-        (None, None) | (Some(_), Some(_)) => Err("a request has `text` or `history`"),
+        ("text", _) => Err("`text` is a string"),
+        ("history", Value::Object(wanted)) => reading(wanted).map(Asks::History),
+        ("history", _) => Err("`history` is an object"),
+        (_, Value::Object(wanted)) => presence(wanted),
+        (_, _) => Err("`presence` is an object"),
     }
+}
+
+fn presence(wanted: &Map<String, Value>) -> Result<Asks, &'static str> {
+    let is_known = |name: &String| ["after", "limit"].contains(&name.as_str());
+    if !wanted.keys().all(is_known) {
+        return Err("`presence` has an unknown member");
+    }
+    let after = match wanted.get("after") {
+        Some(Value::String(after)) => after.parse().ok(),
+        Some(after) => after.as_u64(),
+        None => {
+            let limit = limit(wanted)?;
+            return Ok(Asks::Presence { after: None, limit });
+        }
+    };
+    let after = Some(after.ok_or("`after` is the number of a client")?);
+    let limit = limit(wanted)?;
+    Ok(Asks::Presence { after, limit })
 }
 
 fn reading(wanted: &Map<String, Value>) -> Result<Reading, &'static str> {
@@ -122,18 +152,20 @@ fn reading(wanted: &Map<String, Value>) -> Result<Reading, &'static str> {
         }
         None => None,
     };
-    let limit = match wanted.get("limit") {
-        Some(limit) => {
-            let limit = limit.as_u64().ok_or("`limit` is a whole number")?;
-            usize::try_from(limit).unwrap_or(usize::MAX)
-        }
-        None => usize::MAX,
-    };
     Ok(Reading {
         since,
-        limit,
+        limit: limit(wanted)?,
         reverse: switch(wanted, "reverse").ok_or("`reverse` is true or false")?,
     })
+}
+
+/// The member `limit`; any number where it is missing.
+fn limit(wanted: &Map<String, Value>) -> Result<usize, &'static str> {
+    let Some(limit) = wanted.get("limit") else {
+        return Ok(usize::MAX);
+    };
+    let limit = limit.as_u64().ok_or("`limit` is a whole number")?;
+    Ok(usize::try_from(limit).unwrap_or(usize::MAX))
 }
 
 /// A member that is true or false; false where it is missing, `None` for any other value.
@@ -168,8 +200,24 @@ mod tests {
         let asks = Asks::History(all);
         let expected = Some(Request { id: Some(7), asks });
         assert_eq!(parsed(r#"{"id":7,"history":{}}"#), expected);
+        let asked = |after, limit| Asks::Presence { after, limit };
+        for (json, asks) in [
+            (r#"{"id":7,"presence":{}}"#, asked(None, usize::MAX)),
+            (r#"{"id":7,"presence":{"limit":3}}"#, asked(None, 3)),
+            (
+                r#"{"id":7,"presence":{"after":"9"}}"#,
+                asked(Some(9), usize::MAX),
+            ),
+            (
+                r#"{"id":7,"presence":{"after":9,"limit":1}}"#,
+                asked(Some(9), 1),
+            ),
+        ] {
+            assert_eq!(parsed(json), Some(Request { id: Some(7), asks }), "{json}");
+        }
         for none in [
             r#"{"text":"a"}"#,
+            r#"{"presence":{}}"#,
             r#"{"history":{}}"#,
             r#"{"id":-1,"text":"a"}"#,
             r#"{"id":1.5,"text":"a"}"#,
@@ -186,8 +234,23 @@ mod tests {
     #[test]
     fn a_fault_of_a_request_with_a_number_is_named() {
         for (json, fault) in [
-            (r#"{"id":1}"#, "`text` or `history`"),
-            (r#"{"id":1,"text":"a","history":{}}"#, "`text` or `history`"),
+            (r#"{"id":1}"#, "`text`, `history` or"),
+            (
+                r#"{"id":1,"text":"a","history":{}}"#,
+                "`text`, `history` or",
+            ),
+            (
+                r#"{"id":1,"presence":{},"history":{}}"#,
+                "`text`, `history` or",
+            ),
+            (r#"{"id":1,"presence":true}"#, "`presence` is an object"),
+            (
+                r#"{"id":1,"presence":{"x":1}}"#,
+                "`presence` has an unknown member",
+            ),
+            (r#"{"id":1,"presence":{"after":"x"}}"#, "`after` is"),
+            (r#"{"id":1,"presence":{"after":-1}}"#, "`after` is"),
+            (r#"{"id":1,"presence":{"limit":"x"}}"#, "`limit` is"),
             (r#"{"id":1,"text":5}"#, "`text` is a string"),
             (r#"{"id":1,"text":"a","live":1}"#, "`live` is"),
             (r#"{"id":1,"text":"a","x":1}"#, "unknown member"),

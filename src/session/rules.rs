@@ -20,7 +20,7 @@ pub(super) struct Rules {
 
 impl Rules {
     /// The rules of a kind for a client with this grant.
-    pub(super) fn new(policy: Option<&ServicePolicy>, grant: Grant) -> Self {
+    pub(super) fn new(policy: Option<&ServicePolicy>, grant: &Grant) -> Self {
         let publish = policy.map_or_else(Publish::default, |policy| policy.publish);
         let by_default = match publish {
             Publish::All | Publish::Members => true,
@@ -35,7 +35,7 @@ impl Rules {
     }
 
     /// Takes over the rights of a newer grant.
-    pub(super) fn renew(&mut self, grant: Grant) {
+    pub(super) fn renew(&mut self, grant: &Grant) {
         self.may_publish = grant.publish.unwrap_or(self.by_default);
     }
 

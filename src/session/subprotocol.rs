@@ -4,7 +4,7 @@
 use super::answer;
 use super::envelope::{self, About, Decoded};
 use super::replies::Replies;
-use crate::bus::{Epoch, Generation, Joined, Position, Why};
+use crate::bus::{Epoch, Generation, Joined, Position, Subscription, Why};
 use crate::limits::Recovery;
 use crate::planted::{self, Bug};
 use crate::wire::{DataKind, Frame, Frames, Part};
@@ -79,6 +79,8 @@ pub(super) struct Json {
     epoch: Option<Epoch>,
     /// Replies to requests of the client.
     replies: Replies,
+    /// The subscription to joins and leaves; `None` for a client that is not told of them.
+    notices: Option<Subscription>,
 }
 
 /// The instances of its service that a client knows of.
@@ -149,6 +151,37 @@ impl Encoder {
         let is_told = recovery != Recovery::Off;
         json.epoch = is_told.then_some(position.epoch);
         json.greeting = is_told.then(|| Frame::text(notice.to_string()));
+    }
+
+    /// Tells the client of joins and leaves from this subscription.
+    pub(super) fn follow(&mut self, notices: Option<Subscription>) {
+        if let Self::Json(json) = self {
+            json.notices = notices;
+        }
+    }
+
+    /// Takes the subscription to joins and leaves.
+    pub(super) fn take_notices(&mut self) -> Option<Subscription> {
+        match self {
+            Self::Json(json) => json.notices.take(),
+            Self::Plain => None,
+        }
+    }
+
+    /// The subscription to joins and leaves, if the client is told of them.
+    pub(super) fn notices(&self) -> Option<&Subscription> {
+        match self {
+            Self::Json(json) => json.notices.as_ref(),
+            Self::Plain => None,
+        }
+    }
+
+    /// The subscription to joins and leaves, if the client is told of them.
+    pub(super) fn notices_mut(&mut self) -> Option<&mut Subscription> {
+        match self {
+            Self::Json(json) => json.notices.as_mut(),
+            Self::Plain => None,
+        }
     }
 
     /// The replies to requests; `None` in a subprotocol without requests.

@@ -1,4 +1,4 @@
-//! The messages of a history that a client wants when it joins.
+//! The messages of a history, and the notices, that a client wants when it joins.
 
 use super::subprotocol::Subprotocol;
 use crate::bus::{Since, Start};
@@ -39,4 +39,16 @@ impl Wish {
             _ => Start::Next,
         }
     }
+}
+
+/// The subprotocol of a client, and its wishes.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct Asking {
+    /// The subprotocol to speak with the client.
+    pub subprotocol: Subprotocol,
+    /// The messages that the client wants first.
+    pub wish: Wish,
+    /// Whether the client wants to be told of joins and leaves; of no effect in
+    /// [`Subprotocol::Plain`], which has no notices.
+    pub join_leave: bool,
 }

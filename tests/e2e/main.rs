@@ -41,6 +41,7 @@ mod drain;
 
 mod churn;
 
+mod presence;
 mod process;
 
 mod settings;

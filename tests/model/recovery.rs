@@ -48,7 +48,15 @@ fn admit(app: &App<Manual>, asking: Asking) -> Result<Admission<Manual>, AdmitEr
 
 /// A client with this wish, whose socket takes so many bytes.
 fn enter(crowd: &Crowd, subprotocol: Subprotocol, wish: Wish, bytes: usize) -> Peer {
-    let admission = admit(&crowd.app, Asking { subprotocol, wish }).expect("admitted");
+    let admission = admit(
+        &crowd.app,
+        Asking {
+            subprotocol,
+            wish,
+            join_leave: false,
+        },
+    )
+    .expect("admitted");
     let peer = crowd.serve(admission, bytes);
     crowd.rt.settle();
     peer
@@ -294,7 +302,15 @@ fn a_history_that_nobody_may_read_and_one_that_is_not_there_are_refused_by_numbe
         last: 2,
     };
     let subprotocol = Subprotocol::Plain;
-    let refused = admit(&crowd.app, Asking { subprotocol, wish }).map(drop);
+    let refused = admit(
+        &crowd.app,
+        Asking {
+            subprotocol,
+            wish,
+            join_leave: false,
+        },
+    )
+    .map(drop);
     assert_eq!(refused, Err(AdmitError::HistoryForbidden));
 }
 
@@ -514,6 +530,7 @@ fn a_request_does_not_overtake_messages_that_no_instance_takes_yet() {
     let asking = Asking {
         subprotocol: Subprotocol::Json,
         wish: Wish::default(),
+        join_leave: false,
     };
     let ann = crowd.serve(admit(&crowd.app, asking).expect("admitted"), 1 << 20);
     // All of it arrives before the instance runs.

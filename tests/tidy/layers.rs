@@ -10,7 +10,7 @@ const LAYERS: &[&[&str]] = &[
     &["limits"],
     &["metrics", "refusal", "rt", "scratch", "wire"],
     &["bus"],
-    &["admission", "fan_out"],
+    &["admission", "fan_out", "presence"],
     &["service"],
     &["registry"],
     &["app"],

@@ -89,6 +89,7 @@ impl World {
         let asking = Asking {
             subprotocol: Subprotocol::Json,
             wish,
+            join_leave: false,
         };
         if !self.knock(client, path, maker, asking) {
             return;

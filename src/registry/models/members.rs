@@ -43,13 +43,14 @@ fn an_instance_is_told_of_a_client_before_and_after_its_message() {
             policy: LifecyclePolicy::default(),
             has_rooms: true,
             has_members: true,
+            presence: PresencePolicy::default(),
         };
         let registry = registry(registration, &bus, &rt);
         let room = registry.room("s", Some("k")).expect("a key");
         let join = |id| {
             let topic = Topic::from_service_to_client(&room, ClientId::new(id));
             let client = Client::new(ClientId::new(id), Identity::anonymous(), topic);
-            let lease = registry.join_room(&room, &Peer::default(), Some(&client));
+            let lease = registry.join_room(&room, &Peer::default(), client.clone().into());
             (lease.expect("not refused"), client)
         };
         let (stays, _first) = join(1);
@@ -91,6 +92,7 @@ fn an_instance_receives_the_last_message_of_its_last_client() {
             policy: LifecyclePolicy::default(),
             has_rooms: false,
             has_members: false,
+            presence: PresencePolicy::default(),
         };
         let registry = registry(registration, &bus, &rt);
         let lease = registry.join("s").expect("not refused");

@@ -22,7 +22,7 @@ fn clients_of_a_room_share_one_room_or_have_one_after_the_other() {
             let registry = world.registry.clone();
             world.rt.client(move || {
                 let room = registry.room("s", Some("k")).expect("a key");
-                let joined = registry.join_room(&room, &Peer::default(), None);
+                let joined = registry.join_room(&room, &Peer::default(), Arrival::default());
                 let mut lease = joined.expect("not refused");
                 let mut seen = lease.status();
                 while !matches!(seen, Status::Running(_)) {
@@ -56,7 +56,7 @@ fn no_room_is_made_behind_a_drain() {
         let registry = world.registry.clone();
         let joiner = world.rt.client(move || {
             let room = registry.room("s", Some("k")).expect("a key");
-            if let Ok(mut lease) = registry.join_room(&room, &Peer::default(), None) {
+            if let Ok(mut lease) = registry.join_room(&room, &Peer::default(), Arrival::default()) {
                 let mut seen = lease.status();
                 while !matches!(seen, Status::Draining(_)) {
                     seen = block_on(poll_fn(|cx| lease.poll_status(cx, seen)));

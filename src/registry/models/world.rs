@@ -247,6 +247,7 @@ impl World {
             },
             has_rooms,
             has_members: false,
+            presence: PresencePolicy::default(),
         };
         Self {
             registry: registry(registration, &bus(), &rt),

@@ -3,8 +3,8 @@
 use super::run::Run;
 use super::schema::{RoomKeys, ServiceKeys};
 use crate::limits::{
-    HistoryPolicy, InboundPolicy, LifecyclePolicy, Publish, Recovery, Relay, ServicePolicy,
-    SlowConsumer, Window,
+    HistoryPolicy, InboundPolicy, LifecyclePolicy, PresencePolicy, Publish, Recovery, Relay,
+    ServicePolicy, SlowConsumer, Window,
 };
 
 pub(super) fn room_policy(room: &RoomKeys, keys: &ServiceKeys) -> ServicePolicy {
@@ -46,6 +46,13 @@ pub(super) fn policy(keys: &ServiceKeys) -> ServicePolicy {
             false => SlowConsumer::Skip,
         }),
         history,
+        presence: PresencePolicy {
+            keep: keys.presence,
+            tell: keys.join_leave,
+            leave_delay: keys.leave_delay.get(),
+            read: keys.read_presence,
+            claims: keys.presence_info.clone(),
+        },
         window: Some(window(keys)),
         message_bytes: Some(keys.max_message_bytes.size()),
         inbound: Some(inbound(keys)),

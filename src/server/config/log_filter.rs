@@ -33,6 +33,7 @@ const MODULES: &[&str] = &[
     "open_files",
     "output",
     "planted",
+    "presence",
     "refusal",
     "registry",
     "reload",

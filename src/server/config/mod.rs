@@ -12,7 +12,7 @@ use crate::client::host::Hosts;
 use crate::client::origin::Origins;
 use crate::limits::{
     AgePolicy, DrainPolicy, FetchPolicy, HistoryFileLimits, HistoryLimits, KeepalivePolicy, Limits,
-    ServicePolicy,
+    PresenceLimits, ServicePolicy,
 };
 
 mod addresses;
@@ -384,6 +384,10 @@ impl Config {
                 positions: keys.positions.size(),
                 position_ttl: keys.position_ttl.get(),
                 history_read_max: keys.history_read_max.size(),
+            },
+            presence: PresenceLimits {
+                clients: keys.presence_max.size(),
+                at_once: keys.presence_at_once.size(),
             },
             history_file: HistoryFileLimits {
                 bytes: keys.history_file_bytes.get(),

@@ -4,7 +4,9 @@ use super::admin::LogFormat;
 use super::run::Run;
 use super::value::{Described, Kind, Value};
 use crate::client::address::Network;
-use crate::limits::{DrainCode, OverRate, Payload, Publish, Rate, Readers, Recovery, SlowConsumer};
+use crate::limits::{
+    DrainCode, Keep, OverRate, Payload, Publish, Rate, Readers, Recovery, SlowConsumer, Tell,
+};
 use crate::server::auth::{Anonymous, Join};
 
 impl Value for Rate {
@@ -72,6 +74,20 @@ choice!(
     "always" = Always("all, from the position that they show"),
     "asked" = Asked("those that ask for it"),
     "newest" = Newest("all, the newest message"),
+    "off" = Off("none")
+);
+choice!(
+    Keep,
+    "WHAT",
+    "count" = Count("their numbers alone"),
+    "list" = List("each of them"),
+    "off" = Off("none")
+);
+choice!(
+    Tell,
+    "WHO",
+    "all" = All("those that speak `busline.v1.json`"),
+    "asked" = Asked("those that ask with `?join_leave=true`"),
     "off" = Off("none")
 );
 choice!(

@@ -13,7 +13,9 @@ use super::value::{Described, Kind, OneOrMore, Parsed, Ratio, Time, Value, Whole
 use crate::client::address::Network;
 use crate::client::host;
 use crate::client::origin::Pattern;
-use crate::limits::{DrainCode, OverRate, Payload, Publish, Rate, Readers, Recovery, SlowConsumer};
+use crate::limits::{
+    DrainCode, Keep, OverRate, Payload, Publish, Rate, Readers, Recovery, SlowConsumer, Tell,
+};
 use crate::server::auth::{Anonymous, Join, SECRET_BYTES_MIN};
 use crate::server::{Address, UnixGroup, UnixMode, Url};
 
@@ -88,6 +90,17 @@ keys! {
         recovery: Recovery = "asked", Live;
         /// Clients that may read the history
         read_history: Readers = "members", Live;
+        /// Clients of a room that can be asked for
+        presence: Keep = "off", Start;
+        /// Clients that are told of joins and leaves
+        join_leave: Tell = "off", Start;
+        /// Time for which the notice of a leave is held back, and dropped with the join of the same
+        /// subject
+        leave_delay: Time<0, HOUR> = "0s", Start;
+        /// Clients that may ask for the clients of a room
+        read_presence: Readers = "members", Live;
+        /// Claims of a client's token that others see as its `info`
+        presence_info: Vec<String> = "", Live;
         /// Bytes a client may send, frames and pings included; any number unless it is set
         bytes: Option<Rate> = "", Live;
         /// Messages a client may send; any number unless it is set
@@ -147,6 +160,11 @@ keys! {
         position_ttl: Time<SECOND, YEAR> = "1d", Start;
         /// Most messages that one reading of a history returns
         history_read_max: Whole<1, 1_000_000> = "1000", Start;
+        /// Most clients that one answer or one notice of presence lists
+        presence_max: Whole<1, 100_000> = "1000", Start;
+        /// Joins and leaves of a room in a second that are told at once; further ones are told
+        /// together
+        presence_at_once: Whole<0, 100_000> = "10", Start;
         /// Most bytes of the `history_file`; histories that do not fit are left out
         history_file_bytes: Whole<4096, TIB> = "1073741824", Start;
         /// Longest time after the drain in which the `history_file` is written

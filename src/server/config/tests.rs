@@ -3,7 +3,7 @@
 use std::time::Duration;
 
 use super::*;
-use crate::limits::{LifecyclePolicy, Recovery, Window};
+use crate::limits::{Keep, LifecyclePolicy, PresencePolicy, Readers, Recovery, Tell, Window};
 use crate::server::auth::Join;
 
 #[test]
@@ -134,4 +134,25 @@ fn a_history_may_stand_at_the_top_and_is_printed_as_it_can_be_read() {
     let printed = config.print();
     let again = sources.with_file("", &printed).expect("it prints a file");
     assert_eq!(again.policy("echo"), config.policy("echo"), "{printed}");
+}
+
+#[test]
+fn the_keys_of_presence_make_its_policy() {
+    let text = "[limits]\npresence_max = 7\npresence_at_once = 3\n[room.news]\n\
+                presence = \"list\"\n\
+                join_leave = \"asked\"\nleave_delay = \"3s\"\nread_presence = \"nobody\"\n\
+                presence_info = [\"name\", \"color\"]\n";
+    let sources = Sources::file("", &["echo"]);
+    let config = sources.with_file("", text).expect("valid");
+    let presence = PresencePolicy {
+        keep: Keep::List,
+        tell: Tell::Asked,
+        leave_delay: Duration::from_secs(3),
+        read: Readers::Nobody,
+        claims: vec!["name".to_owned(), "color".to_owned()],
+    };
+    assert_eq!(config.policy("news").presence, presence);
+    assert_eq!(config.policy("echo").presence, PresencePolicy::default());
+    let limits = config.limits().presence;
+    assert_eq!((limits.clients, limits.at_once), (7, 3));
 }

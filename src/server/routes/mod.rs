@@ -30,8 +30,8 @@ use crate::server::handshake::{Handshake, HandshakeError};
 use crate::server::index_page;
 use crate::server::routes::refusal::Refusal;
 use crate::server::upgrade::{Kind, Upgrade};
-use crate::server::wish::{self, BadWish};
-use crate::session::{Admission, Asking, Wish};
+use crate::server::wish::{BadWish, Wishes};
+use crate::session::{Admission, Asking};
 
 /// The routes of an application, for an axum server of your own.
 ///
@@ -185,8 +185,8 @@ async fn join<R: Runtime>(
         Ok(handshake) => handshake.without_extensions(),
         Err(error) => return no_handshake(&shell.app, error, request),
     };
-    let wish = match wish(&shell.app, &room, &request) {
-        Ok(wish) => wish,
+    let wishes = match wishes(&shell.app, &room, &request) {
+        Ok(wishes) => wishes,
         Err(error) => {
             let refusal = Refusal::of_wish(error);
             return refusal.answer(&shell.app, Some(handshake), request);
@@ -197,7 +197,8 @@ async fn join<R: Runtime>(
         peer: peer(&shell.app, &request),
         asking: Asking {
             subprotocol: handshake.subprotocol(),
-            wish,
+            wish: wishes.messages,
+            join_leave: wishes.join_leave,
         },
     };
     let admission = match admit(&shell.app, &room, client).await {
@@ -212,14 +213,13 @@ async fn join<R: Runtime>(
     handshake.into_response()
 }
 
-/// The messages of the room's history that the request wishes for. In a kind without a history the
-/// query is the service's alone.
-fn wish<R: Runtime>(app: &App<R>, room: &Room, request: &Request) -> Result<Wish, BadWish> {
+/// The wishes of the request. In a kind without a history and notices the query is the service's
+/// alone.
+fn wishes<R: Runtime>(app: &App<R>, room: &Room, request: &Request) -> Result<Wishes, BadWish> {
     let policies = app.policies();
-    let kind = policies.service(room.kind());
-    match kind.and_then(|kind| kind.history) {
-        Some(_) => wish::read(request.uri().query().unwrap_or_default()),
-        None => Ok(Wish::default()),
+    match policies.service(room.kind()) {
+        Some(kind) => Wishes::read(request.uri().query().unwrap_or_default(), kind),
+        None => Ok(Wishes::default()),
     }
 }
 

@@ -1,4 +1,5 @@
-//! The messages for a client: the service's topic to all clients and its topic to this client.
+//! The messages for a client: the service's topic to all clients and its topic to this client, and
+//! the notices of joins and leaves.
 
 use std::sync::Arc;
 use std::task::{Context, Poll, ready};
@@ -111,7 +112,9 @@ impl Egress {
         let lost = if self.is_quiet() {
             0
         } else {
-            self.gather(cx, outbox, metrics)
+            let lost = self.gather(cx, outbox, metrics);
+            self.gather_notices(cx, outbox);
+            lost
         };
         let most = self.most();
         if let Some(replies) = self.encoder.replies()
@@ -136,7 +139,7 @@ impl Egress {
     /// Whether no message is pending and the task is parked.
     #[inline]
     fn is_quiet(&self) -> bool {
-        self.direct.is_quiet() && !self.broadcast.is_due()
+        self.direct.is_quiet() && !self.broadcast.is_due() && !self.has_notices()
     }
 
     fn gather(&mut self, cx: &mut Context<'_>, outbox: &mut Outbox, metrics: &Metrics) -> u64 {
@@ -429,6 +432,9 @@ impl Egress {
     pub(super) fn moved(&mut self) {
         self.direct.moved();
         self.broadcast.moved();
+        if let Some(notices) = self.encoder.notices_mut() {
+            notices.moved();
+        }
     }
 
     /// Bytes that wait for this client alone; the task is woken when there are more.
@@ -440,7 +446,8 @@ impl Egress {
     /// Reports to the taps the messages that the client misses because the egress is dropped.
     pub(super) fn tell_unread(&self) {
         let broadcast = self.broadcast.own();
-        for subscription in broadcast.into_iter().chain([&self.direct]) {
+        let notices = self.encoder.notices();
+        for subscription in broadcast.into_iter().chain(notices).chain([&self.direct]) {
             let (topic, unread) = (subscription.topic(), subscription.pending());
             let first = subscription.next_offset();
             self.tap_reporter.missed(topic, first, unread, "unread");
@@ -489,6 +496,8 @@ fn poll_batches(
         }
     }
 }
+
+mod notices;
 
 #[cfg(all(test, not(feature = "loom")))]
 mod tests;

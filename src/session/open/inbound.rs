@@ -233,7 +233,7 @@ impl<R: Runtime> Open<R> {
                 if identity.subject != member.sender.identity().subject {
                     return Poll::Ready(Some(Cause::Denied));
                 }
-                member.renew(identity, grant);
+                member.renew(identity, &grant);
                 subprotocol::RENEWED
             }
             Some(Err(Denied::Unavailable { .. })) => subprotocol::UNDECIDED,

@@ -3,7 +3,7 @@
 use std::task::Context;
 
 use super::Open;
-use crate::bus::{Reading, Subscription};
+use crate::bus::{ClientId, Reading, Subscription};
 use crate::limits::Readers;
 use crate::rt::{Instant, Runtime};
 use crate::session::answer;
@@ -36,8 +36,13 @@ impl<R: Runtime> Open<R> {
                 self.reply(cx, reply.unwrap_or_else(|error| answer::refused(id, error)));
                 None
             }
+            (Asks::Presence { after, limit }, Some(id)) => {
+                let reply = self.read_presence(id, after, limit);
+                self.reply(cx, reply.unwrap_or_else(|error| answer::refused(id, error)));
+                None
+            }
             // Without a number there is only a text, see `Request::parse`.
-            (Asks::Bad(_) | Asks::History(_), None) => None,
+            (Asks::Bad(_) | Asks::History(_) | Asks::Presence { .. }, None) => None,
             (Asks::Publish { text, is_live }, _) => {
                 self.publish(cx, now, Publish { id, text, is_live })
             }
@@ -64,6 +69,20 @@ impl<R: Runtime> Open<R> {
         let fitting = fitting.count().max(1);
         page.messages.truncate(fitting);
         Ok(answer::history(id, &page, admission.egress.names_senders))
+    }
+
+    fn read_presence(&self, id: u64, after: Option<u64>, limit: usize) -> Result<Frame, Fault> {
+        let admission = self.admission();
+        let policies = admission.app().policies();
+        let kind = policies.service(admission.room().kind());
+        let kind = kind.ok_or(Fault::NoPresence)?;
+        let limit = limit.min(policies.limits.presence.clients);
+        let page = admission.lease.presence(after.map(ClientId::new), limit);
+        let page = page.ok_or(Fault::NoPresence)?;
+        match kind.presence.read {
+            Readers::Nobody => Err(Fault::Forbidden),
+            Readers::All | Readers::Members => Ok(answer::presence(id, &page)),
+        }
     }
 
     fn publish(&mut self, cx: &mut Context<'_>, now: Instant, publish: Publish) -> Option<Cause> {

@@ -101,6 +101,7 @@ fn plain(open_metrics: &str) -> String {
 }
 
 mod histories;
+mod presence;
 
 /// All values of one response, read once so that they are consistent.
 #[derive(Debug)]
@@ -158,6 +159,7 @@ impl Snapshot {
         families.extend(self.bus());
         families.extend(self.services());
         families.extend(histories::families(&self.histories));
+        families.extend(presence::families(&self.services));
         families
     }
 

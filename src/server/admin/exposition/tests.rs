@@ -7,6 +7,7 @@ use super::*;
 use crate::bus::{BusCounts, Dropped, TopicCounts};
 use crate::metrics::{DisplaceReason, SessionCounts};
 use crate::registry::LifecycleCounts;
+use crate::registry::PresenceTold;
 
 /// The first value of the counters by close reason; below, by refuse and by displace reason.
 const CLOSED: u64 = 1_000;
@@ -81,6 +82,10 @@ fn service() -> KindStatus {
             refused: 307,
         },
         blocked: 308,
+        presence: Some(PresenceTold {
+            at_once: 310,
+            together: 311,
+        }),
     }
 }
 
@@ -132,6 +137,8 @@ fn expected() -> BTreeMap<String, String> {
         ("history_dropped_total{reason=\"expired\"}", 505),
         ("history_dropped_total{reason=\"removed\"}", 506),
         ("history_forgotten_total", 507),
+        ("presence_told_at_once_total{service=\"echo\"}", 310),
+        ("presence_told_together_total{service=\"echo\"}", 311),
         ("messages_lost_total{reason=\"gone\"}", 211),
         ("messages_lost_total{reason=\"lagged\"}", 207),
         ("messages_lost_total{reason=\"not_taken\"}", 108),
