@@ -365,6 +365,25 @@ def a_silent_client_is_kept_by_pings(port, pingless):
         must(told == (TEXT, b"still here"), f"{told} came after {kept.pings} pings")
 
 
+def events_come_at_once_and_comments_keep_a_quiet_stream(port):
+    address = ("127.0.0.1", port), PATIENCE, (Client.other_address(), 0)
+    with socket.create_connection(*address) as reader, reader.makefile("rb") as stream:
+        reader.sendall(f"GET /sse/ping HTTP/1.1\r\nHost: {HOST}:{port}\r\n\r\n".encode())
+
+        def reads(line):
+            while (came := stream.readline()) != line:
+                must(came, f"the stream ended before {line!r}")
+
+        reads(b": busline\n")
+        with Client(port, service="ping").joined() as client:
+            client.send(TEXT, b"hello")
+            reads(b"data: hello\n")
+        began = time.monotonic()
+        for _ in range(PINGS):
+            reads(b":\n")
+        must(time.monotonic() - began > TIMEOUT, "the comments came too soon")
+
+
 def a_proxy_without_the_settings_is_named(old_http, stripped):
     for port, words in [(old_http, "came as HTTP/1.0"), (stripped, "came without `Upgrade: websocket`")]:
         with Client(port) as client:
@@ -487,6 +506,8 @@ def run(programs):
             check(f"{name} {kind}", an_address_is_the_clients_own, ports[kind])
         check(f"{name} unix", a_unix_socket_has_no_addresses, ports["unix"])
         check(name, a_silent_client_is_kept_by_pings, ports["tcp"], ports["pingless"])
+        for kind in ["tcp", "unix"]:
+            check(f"{name} {kind}", events_come_at_once_and_comments_keep_a_quiet_stream, ports[kind])
     changed_by = places.nginx["old http"], places.nginx["stripped"]
     check("nginx", a_proxy_without_the_settings_is_named, *changed_by)
     for stats in places.stats:

@@ -144,6 +144,10 @@ pub(crate) async fn admit(authorize: Arc<dyn Authorize>, ask: Ask) -> Result<Adm
 /// The reason why a client may not join.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
 pub enum Denied {
+    /// The client's token was good and has expired: 401, or 204 to a client of events, which would
+    /// come back with the same token for ever.
+    #[error("the token has expired")]
+    Expired,
     /// The client, as identified by its token, may not join this service: 403.
     #[error("you may not join this service")]
     Forbidden,

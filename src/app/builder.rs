@@ -32,6 +32,7 @@ pub struct Builder<R: Runtime> {
     services: BTreeMap<ServiceName, Registered>,
     origins: Origins,
     hosts: Hosts,
+    query_token: bool,
     authorize: StdArc<dyn Authorize>,
     log_lines_dropped: Figure,
 }
@@ -84,6 +85,7 @@ impl<R: Runtime> Builder<R> {
             services: BTreeMap::new(),
             origins: Origins::default(),
             hosts: Hosts::default(),
+            query_token: true,
             authorize: StdArc::new(Anyone),
             log_lines_dropped: StdArc::new(|| 0),
         }
@@ -264,6 +266,14 @@ impl<R: Runtime> Builder<R> {
         self
     }
 
+    /// Whether a client may show its token in the query, as `?token=`; by default it may.
+    ///
+    /// An `EventSource` of a browser can show it nowhere else. A proxy may log the query.
+    pub fn query_token(mut self, is_allowed: bool) -> Self {
+        self.query_token = is_allowed;
+        self
+    }
+
     /// Sets the decision which clients may join; by default every client may.
     pub fn authorize(mut self, authorize: impl Authorize) -> Self {
         self.authorize = StdArc::new(authorize);
@@ -329,6 +339,7 @@ impl<R: Runtime> Builder<R> {
                     services: policies,
                     origins: self.origins,
                     hosts: self.hosts,
+                    query_token: self.query_token,
                     authorize: self.authorize,
                 })),
             }),

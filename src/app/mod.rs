@@ -85,6 +85,8 @@ pub struct Policies {
     pub origins: Origins,
     /// The hosts by which requests may name the server, see [`Builder::hosts`].
     pub hosts: Hosts,
+    /// Whether a client may show its token in the query, see [`Builder::query_token`].
+    pub query_token: bool,
     /// The decision which clients may join.
     pub authorize: StdArc<dyn Authorize>,
 }

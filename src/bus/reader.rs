@@ -58,8 +58,13 @@ pub enum Joined {
     /// The topic has no history.
     Unrecorded,
     /// The subscription did not ask to recover: it receives the messages after this position, and
-    /// before them the newest one if it wanted that.
-    Present(Position),
+    /// before them the newest ones if it wanted them.
+    Present {
+        /// The present position: live messages come after it.
+        position: Position,
+        /// The number of messages up to it.
+        messages: u64,
+    },
     /// The subscription receives every message after the position that it showed.
     Recovered {
         /// The present position: live messages come after it.
@@ -126,26 +131,29 @@ impl Default for Owed {
     }
 }
 
+impl Owed {
+    /// A reader that does not recover, and is owed the last of the messages.
+    fn present(position: Position, backlog: Range<u64>) -> Self {
+        let messages = backlog.end.saturating_sub(backlog.start);
+        let joined = Joined::Present { position, messages };
+        Self { backlog, joined }
+    }
+}
+
 impl Past<'_> {
     /// The messages that a new reader is owed.
     pub(super) fn owed(&self, start: &Start) -> Owed {
         let position = self.history.position();
         let none = 0..0;
         match start {
-            Start::Next => Owed {
-                backlog: none,
-                joined: Joined::Present(position),
-            },
-            Start::Last(messages) => Owed {
-                backlog: self.history.last(*messages, self.now),
-                joined: Joined::Present(position),
-            },
+            Start::Next => Owed::present(position, none),
+            Start::Last(messages) => {
+                Owed::present(position, self.history.last(*messages, self.now))
+            }
             Start::Newest => {
                 let newest = self.history.newest(self.now);
-                Owed {
-                    backlog: newest.map_or(none, |offset| offset..offset + 1),
-                    joined: Joined::Present(position),
-                }
+                let newest = newest.map_or(none, |offset| offset..offset + 1);
+                Owed::present(position, newest)
             }
             Start::After(since) => match self.history.recover(since, self.now) {
                 Ok(backlog) => {

@@ -225,6 +225,7 @@ fn app(
     let mut builder = builder
         .limits(config.limits())
         .origins(config.origins())
+        .query_token(config.query_token())
         .hosts(config.hosts())
         .service_with("echo", echo, config.policy("echo"))?
         .service_with("ping", ping, config.policy("ping"))?

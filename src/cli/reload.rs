@@ -108,6 +108,7 @@ impl Reload {
         let mut policies = (*self.app.policies()).clone();
         policies.limits = config.limits().into();
         policies.origins = config.origins();
+        policies.query_token = config.query_token();
         policies.hosts = config.hosts();
         for (name, policy) in &mut policies.services {
             *policy = config.policy(name.as_str());

@@ -46,10 +46,15 @@ pub(super) fn index<R: Runtime>(
 
 /// The list of services, with a command line to try each.
 fn text(paths: impl Iterator<Item = String>, host: &str) -> String {
-    let lines = paths.map(|path| format!("  websocat ws://{host}/ws/{path}\n"));
+    let paths: Vec<_> = paths.collect();
+    let line = |path: &String| format!("  websocat ws://{host}/ws/{path}\n");
+    let lines = paths.iter().map(line).collect::<String>();
+    let curl = paths.first().map(|path| {
+        format!("\nWithout a WebSocket, to read only:\n\n  curl -N http://{host}/sse/{path}\n")
+    });
     format!(
-        "busline: services on a message bus. Try one:\n\n{}",
-        lines.collect::<String>()
+        "busline: services on a message bus. Try one:\n\n{lines}{}",
+        curl.unwrap_or_default()
     )
 }
 

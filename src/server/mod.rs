@@ -44,6 +44,7 @@ mod rewound_stream;
 mod roots;
 mod routes;
 mod socket;
+mod sse;
 mod stream;
 mod subprotocols;
 mod tcp;
@@ -138,7 +139,7 @@ impl<R: Runtime> Server<R> {
     pub fn new(app: App<R>) -> Self {
         let (alive, shell) = Shell::with_end(app);
         Self {
-            connections: Connections::of(&shell, shell.router()),
+            connections: Connections::of(&shell, routes::router(&shell)),
             _canceller: alive,
         }
     }

@@ -1,8 +1,10 @@
 //! The slots of connections that are not upgraded yet, shared by all threads that accept.
 
 use std::future::poll_fn;
+use std::pin::Pin;
 use std::task::{Context, Poll};
 
+use futures::FutureExt;
 use futures::channel::oneshot;
 
 use super::waiting::{Bounds, Crowd, Displaced, Newcomer, Number};
@@ -15,7 +17,7 @@ pub(super) struct Places(Arc<Mutex<State>>);
 
 #[derive(Debug)]
 struct State {
-    /// The connections with a slot; dropping a connection's sender tells it to close.
+    /// The connections with a slot; the sender of a connection tells it to close.
     crowd: Crowd<oneshot::Sender<()>>,
     /// Newcomers that wait, because no other connection can give way now.
     newcomers: Waiters,
@@ -38,9 +40,25 @@ pub(super) struct Mark {
 pub(super) struct Taken {
     pub(super) place: Place,
     /// Completes when the connection has to give way to a newer one.
-    pub(super) displaced: oneshot::Receiver<()>,
+    pub(super) displaced: Told,
     /// The bound for which another connection gave way to this one, if one did.
     pub(super) instead: Option<DisplaceReason>,
+}
+
+/// Completes when a connection has to give way to a newer one; never for a connection that has
+/// given its slot back.
+#[derive(Debug)]
+pub(super) struct Told(oneshot::Receiver<()>);
+
+impl Future for Told {
+    type Output = ();
+
+    fn poll(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<()> {
+        match self.0.poll_unpin(cx) {
+            Poll::Ready(Ok(())) => Poll::Ready(()),
+            Poll::Ready(Err(oneshot::Canceled)) | Poll::Pending => Poll::Pending,
+        }
+    }
 }
 
 /// The address is at its bound, and all its connections are being served.
@@ -113,6 +131,11 @@ impl Mark {
         self.is_served.load(Ordering::Relaxed)
     }
 
+    /// Gives the slot back before the connection ends, because it counts as a session from now on.
+    pub(super) fn release(&self) {
+        drop(self.places.change(|crowd| crowd.leave(self.number)));
+    }
+
     /// Notes that the client has its response: the connection gives way before all others.
     pub(super) fn answered(&self) {
         self.places.change(|crowd| crowd.answered(self.number));
@@ -143,9 +166,10 @@ impl Asking<'_> {
         };
         let number = state.crowd.enter(self.newcomer, tell);
         drop(state);
-        // Dropping the sender wakes another task; no lock is held here.
+        // The message wakes another task; no lock is held here.
         let instead = gone.map(|Displaced { bound, tell }| {
-            drop(tell);
+            // A connection that has ended meanwhile gives way, too.
+            let _told_or_gone = tell.send(());
             bound
         });
         let mark = Mark {
@@ -155,7 +179,7 @@ impl Asking<'_> {
         };
         Poll::Ready(Ok(Taken {
             place: Place(mark),
-            displaced,
+            displaced: Told(displaced),
             instead,
         }))
     }
@@ -283,5 +307,32 @@ mod tests {
         drop(first);
         assert!(second.place.mark().serve(), "it has its own place");
         assert_eq!(take().map(drop), Err(Refused));
+    }
+
+    #[test]
+    fn a_connection_that_has_given_its_slot_back_stays_and_its_slot_is_free() {
+        let places = Places::new(Bounds {
+            in_all: 1,
+            per_address: 1,
+        });
+        let newcomer = Newcomer::of(None, false);
+        let take = || places.take(newcomer).now_or_never();
+        let mut first = take().expect("it is free").expect("it has no address");
+        assert!(first.place.mark().serve());
+        let (wakes, waker) = Wakes::new();
+        let mut cx = Context::from_waker(&waker);
+        let mut second = pin!(places.take(newcomer));
+        assert!(second.as_mut().poll(&mut cx).is_pending());
+        first.place.mark().release();
+        assert_eq!(wakes.count(), 1, "the slot is free");
+        let second = second.now_or_never().expect("it is free");
+        let second = second.expect("it has no address");
+        assert_eq!(second.instead, None);
+        first.place.mark().answered();
+        drop(first.place);
+        let mut cx = Context::from_waker(Waker::noop());
+        assert!(first.displaced.poll_unpin(&mut cx).is_pending());
+        assert!(second.place.mark().serve(), "it has its own slot");
+        assert!(take().is_none(), "there is one slot, not two");
     }
 }

@@ -78,6 +78,12 @@ impl<R: Runtime> Upgrade<R> {
         }
     }
 
+    /// Serves the client on a socket that is no upgraded connection.
+    pub(super) fn serve_on<S: Socket + Unpin + Send + 'static>(self, socket: S) {
+        self.span.in_scope(|| debug!("session opened"));
+        self.serve(socket);
+    }
+
     /// Waits for the upgrade, and spawns the session on the upgraded stream.
     ///
     /// The box keeps the task small: a move copies a pointer, and the task stores the upgrade once.

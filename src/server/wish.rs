@@ -1,9 +1,11 @@
-//! The wishes of a request in its query: for messages of a history by `?since=EPOCH:OFFSET` and
-//! `?history=N`, for joins and leaves by `?join_leave=true`.
+//! The wishes of a request in its query: for messages of a history by `?since=EPOCH:OFFSET`,
+//! `?history=N`, and `Last-Event-ID` in a request for events; for joins and leaves by
+//! `?join_leave=true`.
 
+use axum::http::{HeaderMap, HeaderName};
 use percent_encoding::percent_decode_str;
 
-use crate::bus::PositionError;
+use crate::bus::{PositionError, Since};
 use crate::limits::{ServicePolicy, Tell};
 use crate::session::Wish;
 
@@ -14,11 +16,25 @@ pub(super) enum BadWish {
     JoinLeave,
     #[error("`history` is a number of messages, such as ?history=10")]
     History,
+    #[error("`Last-Event-ID` is the id of the last event, <epoch>:<offset>: {0}")]
+    EventId(PositionError),
     #[error("`since` is the position that the server has told last, <epoch>:<offset>: {0}")]
     Since(PositionError),
 }
 
-/// The wishes in a query.
+/// The header with the id of the last event that a client has received.
+const LAST_EVENT_ID: HeaderName = HeaderName::from_static("last-event-id");
+
+/// The value of `since` for a client that was never there.
+const START: &str = "start";
+
+/// The beginning of any history.
+const FIRST: Since = Since {
+    epoch: None,
+    offset: 0,
+};
+
+/// The wishes of a request.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub(super) struct Wishes {
     /// The messages of the history that come first.
@@ -38,6 +54,7 @@ impl Wishes {
             let value = percent_decode_str(value).decode_utf8_lossy();
             let messages = &mut wishes.messages;
             match name {
+                "since" if has_history && value == START => messages.since = Some(FIRST),
                 "since" if has_history => {
                     messages.since = Some(value.parse().map_err(BadWish::Since)?);
                 }
@@ -52,12 +69,34 @@ impl Wishes {
         }
         Ok(wishes)
     }
+
+    /// Reads the wishes of a request for events: the id of the last event counts more than the
+    /// query, which an `EventSource` repeats as it was when it comes back. In a kind without a
+    /// history no event had an id.
+    pub(super) fn of_events(
+        query: &str,
+        headers: &HeaderMap,
+        kind: &ServicePolicy,
+    ) -> Result<Self, BadWish> {
+        let mut wishes = Self::read(query, kind)?;
+        if kind.history.is_none() {
+            return Ok(wishes);
+        }
+        // Not UTF-8, a value is no position; empty, it is the id of no event.
+        let id = headers.get(LAST_EVENT_ID).filter(|id| !id.is_empty());
+        let id = id.map(|id| id.to_str().unwrap_or_default().parse());
+        let id = id.transpose().map_err(BadWish::EventId)?;
+        wishes.messages.since = id.or(wishes.messages.since);
+        Ok(wishes)
+    }
 }
 
 #[cfg(test)]
 mod tests {
     use std::num::NonZeroUsize;
     use std::time::Duration;
+
+    use axum::http::HeaderValue;
 
     use super::*;
     use crate::limits::Retention;
@@ -112,6 +151,8 @@ mod tests {
         ] {
             assert_eq!(read(query), Ok(Wish { since, last }), "{query}");
         }
+        let start = read("since=start").map(|wish| wish.since);
+        assert_eq!(start, Ok(":0".parse().ok()));
         assert_eq!(read("since=:3").map(|wish| wish.since.is_some()), Ok(true));
         for query in ["history=", "history=-1", "history=many"] {
             assert_eq!(read(query), Err(BadWish::History), "{query}");
@@ -120,9 +161,50 @@ mod tests {
             "since=",
             "since=7",
             "since=x:7",
+            "since=Start",
             "since=00000000000000ff:07",
         ] {
             assert!(matches!(read(query), Err(BadWish::Since(_))), "{query}");
         }
+    }
+
+    fn of(query: &str, id: &[u8]) -> Result<Wish, BadWish> {
+        let id = HeaderValue::from_bytes(id).expect("a header's value");
+        of_events(query, &HeaderMap::from_iter([(LAST_EVENT_ID, id)]))
+    }
+
+    fn of_events(query: &str, headers: &HeaderMap) -> Result<Wish, BadWish> {
+        Wishes::of_events(query, headers, &kind()).map(|wishes| wishes.messages)
+    }
+
+    #[test]
+    fn the_id_of_the_last_event_counts_more_than_the_query() {
+        let (id, other) = (b"00000000000000ff:7", "00000000000000aa:1");
+        let since = "00000000000000ff:7".parse().ok();
+        for query in [
+            "",
+            "history=2",
+            "since=start",
+            &format!("since={other}"),
+            &format!("a=b&since={other}&history=2"),
+        ] {
+            assert_eq!(of(query, id).map(|wish| wish.since), Ok(since), "{query}");
+            let without = read(query);
+            assert_eq!(of_events(query, &HeaderMap::new()), without, "{query}");
+            assert_eq!(of(query, b""), without, "{query}: an empty id is none");
+        }
+        for bad in [
+            &b"7"[..],
+            b" ",
+            b"x:7",
+            b"00000000000000ff:07",
+            b"\xff",
+            b"start",
+        ] {
+            let error = of("since=start", bad);
+            assert!(matches!(error, Err(BadWish::EventId(_))), "{bad:?}");
+        }
+        let bad = of("history=many", id);
+        assert_eq!(bad, Err(BadWish::History));
     }
 }

@@ -129,7 +129,7 @@ impl AdmitError {
 fn oldest(joined: Joined, since: Generation) -> Generation {
     match joined {
         Joined::Unrecorded => since,
-        Joined::NotRecovered { .. } | Joined::Present(_) | Joined::Recovered { .. } => {
+        Joined::NotRecovered { .. } | Joined::Present { .. } | Joined::Recovered { .. } => {
             Generation::default()
         }
     }

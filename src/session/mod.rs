@@ -36,6 +36,7 @@ mod compression;
 mod connection_io;
 mod egress;
 mod envelope;
+mod events;
 mod expiry;
 mod frame_reader;
 mod keepalive;

@@ -58,6 +58,6 @@ impl Asking {
             Tell::Asked => self.join_leave,
             Tell::Off => false,
         };
-        is_told && self.subprotocol == Subprotocol::Json
+        is_told && self.subprotocol != Subprotocol::Plain
     }
 }

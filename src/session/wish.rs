@@ -30,7 +30,7 @@ impl Wish {
         // A position without an epoch is that of any client, also of one that was never there.
         let may_read = history.is_none_or(|history| history.read != Readers::Nobody);
         let since = self.since.filter(|since| may_read || since.epoch.is_some());
-        let since = since.filter(|_| speaks == Subprotocol::Json);
+        let since = since.filter(|_| speaks.tells_positions());
         let recovery = history.map_or(Recovery::Off, |history| history.recovery);
         match (recovery, since) {
             (Recovery::Newest, _) => Start::Newest,

@@ -33,6 +33,7 @@ pub struct Frames {
 #[derive(Default)]
 pub(super) struct Forms {
     enveloped: OnceLock<Frames>,
+    events: OnceLock<Frames>,
     deflated: OnceLock<Box<[Deflated; WindowBits::COUNT]>>,
 }
 
@@ -173,11 +174,11 @@ impl Frames {
         let shared = self.shared();
         let own = size_of::<Head>() + shared.slice.len();
         shared.header.forms.get().map_or(own, |forms| {
-            let enveloped = forms.enveloped.get();
+            let texts = [forms.enveloped.get(), forms.events.get()];
             let deflated = forms.deflated.get().into_iter();
             let deflated = deflated.flat_map(|each| each.iter());
             let deflated = deflated.filter_map(|form| form.get()?.as_ref());
-            let all = enveloped.into_iter().chain(deflated);
+            let all = texts.into_iter().flatten().chain(deflated);
             own + size_of::<Forms>() + all.map(Self::pinned_bytes).sum::<usize>()
         })
     }
@@ -220,6 +221,13 @@ impl Frames {
             .forms()
             .enveloped
             .get_or_init(|| envelop(&self.whole()));
+        self.part_of(form)
+    }
+
+    /// Returns these messages as events. The first reader to ask runs `encode`, for the whole
+    /// block.
+    pub(crate) fn events(&self, encode: impl FnOnce(&Self) -> Self) -> Self {
+        let form = self.forms().events.get_or_init(|| encode(&self.whole()));
         self.part_of(form)
     }
 

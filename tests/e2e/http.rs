@@ -64,6 +64,8 @@ async fn the_index_names_every_service_as_text_for_a_shell() {
         let line = format!("websocat ws://localhost:1/ws/{name}\n");
         assert!(answer.body.contains(&line), "{name}: {}", answer.body);
     }
+    let line = "curl -N http://localhost:1/sse/echo\n";
+    assert!(answer.body.contains(line), "{}", answer.body);
 }
 
 #[tokio::test]

@@ -51,6 +51,8 @@ mod streams;
 
 mod origin;
 
+mod sse;
+
 mod hosts;
 
 mod probes;

@@ -1,6 +1,6 @@
 //! Clients of browsers and Node: npm `partysocket` unchanged, the whiteboard's page in a headless
-//! Chromium, and the client of `clients/js` in both. Skipped with a message where Node, npm or
-//! Chromium is missing.
+//! Chromium, the client of `clients/js` in both, and an `EventSource` in a page. Skipped with a
+//! message where Node, npm or Chromium is missing.
 
 use std::path::PathBuf;
 use std::process::{Command as Blocking, Stdio};
@@ -24,7 +24,7 @@ use crate::server::{Server, soon};
 mod whiteboard;
 
 /// The files that Node needs.
-const FILES: [&str; 9] = [
+const FILES: [&str; 10] = [
     "tests/node/package.json",
     "tests/node/package-lock.json",
     "tests/node/partysocket.mjs",
@@ -32,6 +32,7 @@ const FILES: [&str; 9] = [
     "tests/node/harness.mjs",
     "tests/node/client.mjs",
     "tests/node/page.mjs",
+    "tests/node/events.mjs",
     "clients/js/busline.js",
     "docs/subprotocol.md",
 ];
@@ -164,6 +165,19 @@ async fn the_client_in_pages_has_each_message_once() {
         return;
     };
     let Some(script) = node("page.mjs", &[BUSLINE.to_owned(), chromium]) else {
+        eprintln!("skipped: there is no Node with npm here, or its packages cannot be had");
+        return;
+    };
+    says_ok(script).await;
+}
+
+#[tokio::test]
+async fn an_event_source_in_a_page_misses_nothing_and_is_told_of_a_crash() {
+    let Some(chromium) = chromium() else {
+        eprintln!("skipped: there is no Chromium here");
+        return;
+    };
+    let Some(script) = node("events.mjs", &[BUSLINE.to_owned(), chromium]) else {
         eprintln!("skipped: there is no Node with npm here, or its packages cannot be had");
         return;
     };

@@ -286,8 +286,8 @@ impl World {
         let (subscription, joined) = joined.expect("there is room");
         let mut owed = Vec::new();
         let position = match joined {
-            Joined::Present(position) => {
-                assert_eq!(since, None);
+            Joined::Present { position, messages } => {
+                assert_eq!((since, messages), (None, 0));
                 position
             }
             Joined::Recovered { position, messages } => {

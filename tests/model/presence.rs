@@ -240,6 +240,28 @@ fn joins_and_leaves_are_for_clients_that_ask_where_the_kind_says_so() {
 }
 
 #[test]
+fn joins_and_leaves_are_events_for_a_client_of_events() {
+    let crowd = crowd(all());
+    let events = Asking {
+        subprotocol: Subprotocol::Events,
+        ..Asking::default()
+    };
+    let ann = enter_room(&crowd, "a", who("ann"), events);
+    let bob = enter(&crowd, "bob");
+    leave(&crowd, &bob);
+    let event = |kind: &str, id: u64, subject: &str| {
+        let clients = format!("{{\"{id}\":{{\"subject\":\"{subject}\",\"info\":null}}}}");
+        format!("event: {kind}\ndata: {{\"{kind}\":{clients}}}\n\n")
+    };
+    let expected = [
+        event("joined", 1, "ann"),
+        event("joined", 2, "bob"),
+        event("left", 2, "bob"),
+    ];
+    assert_eq!(texts(&ann), expected);
+}
+
+#[test]
 fn chosen_claims_are_shown_and_a_grant_goes_before_them() {
     let crowd = crowd(PresencePolicy {
         claims: vec!["name".to_owned()],

@@ -36,6 +36,13 @@ export class Server {
     throw new Error("the server did not start");
   }
 
+  /** Stops it as an operator does. */
+  async stop() {
+    const ended = once(this.child, "exit");
+    this.child.kill("SIGTERM");
+    await ended;
+  }
+
   async kill() {
     const ended = once(this.child, "exit");
     this.child.kill("SIGKILL");

@@ -32,7 +32,7 @@ pub use self::keys::{KeyError, Keys};
 use self::parts::Parts;
 use self::published::News;
 pub use self::remote::Remote;
-pub(super) use self::token::{find, query_without_token};
+pub(super) use self::token::{in_headers, in_query, query_without_token};
 
 /// The clients that may join a service or a room; a room whose key begins with `$` needs a grant in
 /// any case.
@@ -220,6 +220,7 @@ impl Jwt {
         debug!(%error, "a token was rejected");
         match (error, &self.remote) {
             (TokenError::UnknownKey, Some(remote)) => Decision::NeedsKeys(remote.clone()),
+            (TokenError::Claim(ClaimError::Expired), _) => Decision::Made(Err(Denied::Expired)),
             _ => Decision::Made(Err(Denied::Unauthorized)),
         }
     }

@@ -11,19 +11,21 @@ const SUBPROTOCOL: &str = "bearer.";
 /// The beginning of the pair in a query that carries a token.
 const IN_QUERY: &str = "token=";
 
-/// The token of a request: from `Authorization: Bearer`, or the subprotocol `bearer.<token>`, or
-/// `?token=`, in this order.
-pub(in crate::server) fn find(headers: &HeaderMap, uri: &Uri) -> Option<Token> {
+/// The token in the headers of a request: from `Authorization: Bearer`, or the subprotocol
+/// `bearer.<token>`, in this order.
+pub(in crate::server) fn in_headers(headers: &HeaderMap) -> Option<Token> {
     let header = headers.get(header::AUTHORIZATION);
     let header = header.and_then(|value| bearer(value.to_str().ok()?));
     let subprotocol =
         || subprotocols::listed(headers).find_map(|name| name.strip_prefix(SUBPROTOCOL));
-    let query = || {
-        let mut pairs = uri.query()?.split('&');
-        pairs.find_map(|pair| pair.strip_prefix(IN_QUERY))
-    };
-    let token = header.or_else(subprotocol).or_else(query)?;
-    Some(Token::new(token))
+    header.or_else(subprotocol).map(Token::new)
+}
+
+/// The token in the query of a request, `?token=`, which counts if there is none in the headers.
+pub(in crate::server) fn in_query(uri: &Uri) -> Option<Token> {
+    let mut pairs = uri.query()?.split('&');
+    let token = pairs.find_map(|pair| pair.strip_prefix(IN_QUERY));
+    token.map(Token::new)
 }
 
 /// The query of a request without its token, which is a secret; `None` if nothing else is in it.
@@ -53,7 +55,8 @@ mod tests {
         for (name, value) in headers {
             map.append(*name, HeaderValue::from_static(value));
         }
-        let token = find(&map, &uri.parse().expect("an address"))?;
+        let uri = uri.parse().expect("an address");
+        let token = in_headers(&map).or_else(|| in_query(&uri))?;
         Some(token.reveal().to_owned())
     }
 

@@ -265,6 +265,11 @@ impl Config {
         self.tls.as_ref()
     }
 
+    /// Whether a client may show its token in the query.
+    pub fn query_token(&self) -> bool {
+        self.auth.query_token
+    }
+
     /// Whether clients must authenticate.
     pub fn authenticates(&self) -> bool {
         !self.keys.is_empty() || self.auth.jwks_url.is_some()

@@ -241,6 +241,8 @@ keys! {
         issuers: Vec<String> = "", Live;
         /// How far the clocks of the issuer and of this machine may be apart
         leeway: Time<0, HOUR> = "5s", Live;
+        /// Whether a client may show its token in the query, as ?token=
+        query_token: bool = "true", Live;
     }
 }
 

@@ -143,7 +143,7 @@ impl<R: Runtime> Connections<R> {
     }
 
     /// Serves one connection until it is upgraded, refused, finished or displaced, and holds its
-    /// slot until then.
+    /// slot until then, or until it counts as a session.
     fn serve<Io>(&self, io: Io, ends: Ends, taken: Taken)
     where
         Io: tokio::io::AsyncRead + tokio::io::AsyncWrite + Unpin + Send + 'static,
@@ -218,6 +218,7 @@ impl<R: Runtime> Service<Request<Incoming>> for Addressed<R> {
         extensions.insert(self.deadline.clone());
         extensions.insert(self.kind);
         extensions.insert(self.epilogue.clone());
+        extensions.insert(self.mark.clone());
         Either::Left(self.inner.call(request))
     }
 }

@@ -123,14 +123,19 @@ pub(super) fn host(request: &Request) -> Option<&Authority> {
 
 /// The headers about the requesting page.
 fn page(headers: &HeaderMap) -> Page<'_> {
-    let text = |value: &HeaderValue| value.to_str().is_ok_and(is_cross_site);
     Page {
         origin: origin(headers),
-        is_cross_site: headers.get_all(SEC_FETCH_SITE).iter().any(text),
+        is_cross_site: is_cross_site(headers),
     }
 }
 
-fn is_cross_site(field: &str) -> bool {
+/// Whether a browser says that a page of another site has caused the request.
+pub(super) fn is_cross_site(headers: &HeaderMap) -> bool {
+    let text = |value: &HeaderValue| value.to_str().is_ok_and(names_cross_site);
+    headers.get_all(SEC_FETCH_SITE).iter().any(text)
+}
+
+fn names_cross_site(field: &str) -> bool {
     let mut sites = field.split(',').map(str::trim);
     sites.any(|site| site.eq_ignore_ascii_case("cross-site"))
 }

@@ -32,9 +32,23 @@ pub(super) struct Refusal {
     reason: String,
     /// The time after which the client may try again; `None` where another try is useless.
     retry: Option<Duration>,
+    /// The answer to a client of events.
+    to_events: ToEvents,
     /// The close code for a client of `busline.v1.json`; `None` for a reason that lies in the
     /// server and not in the client.
     code: Option<CloseCode>,
+}
+
+/// The answer to a client of events. An `EventSource` never comes back after a status of an error.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum ToEvents {
+    /// A stream that is over at once, after which an `EventSource` comes back: the next server may
+    /// take it.
+    Later,
+    /// The status of the refusal.
+    Status,
+    /// 204, which stops an `EventSource` that would show its expired token for ever.
+    Stop,
 }
 
 impl Refusal {
@@ -56,6 +70,7 @@ impl Refusal {
                 status: StatusCode::FORBIDDEN,
                 reason: error.to_string(),
                 retry: None,
+                to_events: ToEvents::Status,
                 code: Some(CloseCode::FORBIDDEN),
             },
             AdmitError::Join(JoinError::Refused(refusal)) => Self::of_service(refusal),
@@ -69,7 +84,10 @@ impl Refusal {
 
     fn of_service(refusal: &ServiceRefusal) -> Self {
         match refusal {
-            ServiceRefusal::Draining => Self::unavailable("the server is going away", SECOND),
+            ServiceRefusal::Draining => Self {
+                to_events: ToEvents::Later,
+                ..Self::unavailable("the server is going away", SECOND)
+            },
             ServiceRefusal::Failed { retry_after } => {
                 let reason = "the service failed and takes no clients for a while";
                 Self::unavailable(reason, *retry_after)
@@ -84,6 +102,7 @@ impl Refusal {
             status: StatusCode::BAD_REQUEST,
             reason: error.to_string(),
             retry: None,
+            to_events: ToEvents::Status,
             code: Some(CloseCode::BAD_REQUEST),
         }
     }
@@ -96,7 +115,7 @@ impl Refusal {
                 StatusCode::FORBIDDEN,
                 CloseCode::FORBIDDEN,
             ),
-            Denied::Unauthorized => (
+            Denied::Expired | Denied::Unauthorized => (
                 RefuseReason::Unauthorized,
                 StatusCode::UNAUTHORIZED,
                 CloseCode::UNAUTHORIZED,
@@ -111,7 +130,25 @@ impl Refusal {
             status,
             reason: denied.to_string(),
             retry: None,
+            to_events: match denied {
+                Denied::Expired => ToEvents::Stop,
+                Denied::Forbidden | Denied::Unauthorized | Denied::Unavailable { .. } => {
+                    ToEvents::Status
+                }
+            },
             code: Some(code),
+        }
+    }
+
+    /// The refusal of a client that shows its token in the query where none may be; counted here.
+    pub(super) fn of_query_token<R: Runtime>(app: &App<R>) -> Self {
+        app.metrics().refused.add(RefuseReason::Unauthorized);
+        Self {
+            status: StatusCode::UNAUTHORIZED,
+            reason: QUERY_TOKEN.to_owned(),
+            retry: None,
+            to_events: ToEvents::Status,
+            code: Some(CloseCode::UNAUTHORIZED),
         }
     }
 
@@ -120,6 +157,7 @@ impl Refusal {
             status: StatusCode::NOT_FOUND,
             reason,
             retry: None,
+            to_events: ToEvents::Status,
             code: Some(CloseCode::NOT_FOUND),
         }
     }
@@ -129,6 +167,7 @@ impl Refusal {
             status: StatusCode::SERVICE_UNAVAILABLE,
             reason,
             retry: Some(SECOND),
+            to_events: ToEvents::Status,
             code: Some(CloseCode::TOO_MANY),
         }
     }
@@ -138,7 +177,18 @@ impl Refusal {
             status: StatusCode::SERVICE_UNAVAILABLE,
             reason: reason.to_owned(),
             retry: Some(retry_after),
+            to_events: ToEvents::Status,
             code: None,
+        }
+    }
+
+    /// Answers a request for events; `over` is the stream that is over at once, for a client that
+    /// comes back after such a one.
+    pub(super) fn answer_events(self, over: Option<Response>) -> Response {
+        match (self.to_events, over) {
+            (ToEvents::Later, Some(over)) => over,
+            (ToEvents::Stop, _) => StatusCode::NO_CONTENT.into_response(),
+            (ToEvents::Later, None) | (ToEvents::Status, _) => self.into_response(),
         }
     }
 
@@ -195,6 +245,10 @@ impl IntoResponse for Refusal {
         response
     }
 }
+
+/// The reason of a refused token in the query.
+const QUERY_TOKEN: &str = "no token may be in the query here, as `auth.query_token` is false: \
+                           show it in `Authorization: Bearer`, or to /ws as a subprotocol";
 
 /// The rule for keys, for a client that broke it.
 const KEYS: &str = "a key is one part of the path, 1 to 255 characters from space to `~` \

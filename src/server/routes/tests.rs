@@ -8,10 +8,12 @@ use futures::FutureExt;
 use futures::future::BoxFuture;
 use tokio::io::AsyncWriteExt;
 
+use super::entrance::authorize;
 use super::*;
-use crate::admission::authorize::{Authorize, ConnectRequest};
+use crate::admission::authorize::{Authorize, ConnectRequest, Denied};
 use crate::client::identity::Identity;
 use crate::limits::Limits;
+use crate::metrics::RefuseReason;
 use crate::rt::{Clock, Spawn, Tokio};
 use crate::server::pipe::{head, pipes};
 use crate::server::serve;

@@ -421,7 +421,7 @@ impl Egress {
                 since: self.since,
             }),
             (
-                Encoder::Json(_) | Encoder::Plain,
+                Encoder::Plain | Encoder::Wrapped(_),
                 Compression::Deflated(_) | Compression::Plain,
                 Pick::All | Pick::Batch | Pick::Before(_) | Pick::Newest,
             ) => None,

@@ -5,7 +5,6 @@ use std::task::{Context, Poll};
 use super::{Batches, Egress};
 use crate::bus::Batch;
 use crate::session::outbox::Outbox;
-use crate::wire::Frame;
 
 impl Egress {
     /// Whether a notice of a join or a leave may be pending.
@@ -20,12 +19,12 @@ impl Egress {
         while (outbox.is_empty() || outbox.len() < self.most())
             && let Some((missed, batches)) = self.read_notices(cx, outbox.len())
         {
-            if missed > 0 {
-                let notice = format!("{{\"presence\":{{\"lagged\":{missed}}}}}");
-                outbox.push_notice(&Frame::text(notice));
+            if let Some(notice) = self.encoder.notices_lagged(missed) {
+                outbox.push_notice(&notice);
             }
             for batch in batches {
-                let frames = self.compression.compress(batch.frames().clone());
+                let frames = self.encoder.noticed(batch.frames());
+                let frames = self.compression.compress(frames);
                 outbox.push(&frames, batch.published_at());
             }
         }

@@ -108,8 +108,9 @@ impl<R: Runtime> Open<R> {
             {
                 return Some(Cause::RateExceeded);
             }
-            // The next ping may be due before the present part of the answer's time ends.
-            self.is_timed_anew |= self.keepalive.is_asked();
+            // The next ping may be due before the present part of the answer's time ends, or before
+            // the time of a write does that the ping was in.
+            self.is_timed_anew |= self.keepalive.is_asked() || self.keepalive.is_asking();
             self.keepalive.heard(now);
             if let Some(cause) = self.on_inbound(poll, inbound) {
                 return Some(cause);
@@ -237,7 +238,7 @@ impl<R: Runtime> Open<R> {
                 subprotocol::RENEWED
             }
             Some(Err(Denied::Unavailable { .. })) => subprotocol::UNDECIDED,
-            Some(Err(Denied::Forbidden | Denied::Unauthorized)) => {
+            Some(Err(Denied::Expired | Denied::Forbidden | Denied::Unauthorized)) => {
                 return Poll::Ready(Some(Cause::Denied));
             }
         };

@@ -103,6 +103,10 @@ fn at(epoch: u64, offset: u64) -> Position {
     Position { epoch, offset }
 }
 
+fn present(position: Position, messages: u64) -> Joined {
+    Joined::Present { position, messages }
+}
+
 /// Reads all, as offsets; a loss is a negative number.
 fn drain(reader: &mut Subscription) -> Vec<i64> {
     let mut cx = Context::from_waker(Waker::noop());
@@ -121,7 +125,7 @@ fn drain(reader: &mut Subscription) -> Vec<i64> {
 fn a_client_that_comes_back_gets_each_message_that_it_missed_and_then_live_ones() {
     let world = world();
     let (reader, joined) = world.join("a", Start::Next);
-    assert_eq!(joined, Joined::Present(at(1, 0)));
+    assert_eq!(joined, present(at(1, 0), 0));
     world.publish("a", "1");
     drop(reader);
     (2..=6).for_each(|n| assert_eq!(world.publish("a", "x"), n));
@@ -298,11 +302,11 @@ fn a_subscriber_that_recovers_shares_no_burst_and_reads_before_messages_to_it_al
 fn the_newest_message_comes_first_if_it_is_still_there() {
     let world = world();
     let (mut reader, joined) = world.join("a", Start::Newest);
-    assert_eq!(joined, Joined::Present(at(1, 0)));
+    assert_eq!(joined, present(at(1, 0), 0));
     assert_eq!(drain(&mut reader), [] as [i64; 0]);
     (1..=3).for_each(|n| assert_eq!(world.publish("a", "x"), n));
     let (mut reader, joined) = world.join("a", Start::Newest);
-    assert_eq!(joined, Joined::Present(at(1, 3)));
+    assert_eq!(joined, present(at(1, 3), 1));
     world.publish("a", "x");
     assert_eq!(drain(&mut reader), [3, 4]);
     world.pass(60);
