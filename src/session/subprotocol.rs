@@ -622,15 +622,18 @@ mod tests {
 
     #[test]
     fn an_event_is_made_once_for_all_receivers_and_beside_the_envelope() {
-        let frames = Frames::from(Frame::text("hello"));
-        let at = |frames: Frames| frames.as_bytes().as_ptr();
-        let encoder = Encoder::of(Subprotocol::Events);
-        let pinned = frames.pinned_bytes();
-        assert_eq!(at(encoder.encoded(&frames)), at(encoder.encoded(&frames)));
-        let (with_event, json) = (frames.pinned_bytes(), Encoder::of(Subprotocol::Json));
-        assert!(with_event > pinned, "the memory of the event counts");
-        assert_ne!(at(json.encoded(&frames)), at(encoder.encoded(&frames)));
-        assert!(frames.pinned_bytes() > with_event);
+        let frames = Frames::from(Frame::text("x".repeat(2_000)));
+        let at = |frames: &Frames| frames.as_bytes().as_ptr();
+        let (events, json) = (Subprotocol::Events, Subprotocol::Json);
+        let encoded = |subprotocol| Encoder::of(subprotocol).encoded(&frames);
+        let mut pinned = frames.pinned_bytes();
+        for subprotocol in [events, json] {
+            let form = encoded(subprotocol);
+            assert_eq!(at(&form), at(&encoded(subprotocol)), "{subprotocol:?}");
+            pinned += form.pinned_bytes();
+            assert!(frames.pinned_bytes() >= pinned, "its memory counts");
+        }
+        assert_ne!(at(&encoded(events)), at(&encoded(json)));
     }
 
     #[test]
