@@ -113,7 +113,7 @@ impl Notices {
     /// Takes in new facts about a client; returns the joins and leaves that are to be told now.
     pub(super) fn changed(&mut self, now: Instant, id: ClientId, shown: Shown) -> Option<Told> {
         let is_update = !self.due.joined.contains_key(&id);
-        let joined = self.due.joined.entry(id).or_insert(Joined {
+        let joined = self.due.joined.entry(id).or_insert_with(|| Joined {
             shown: Shown::default(),
             replaces: None,
             is_update,

@@ -14,7 +14,7 @@ use super::tap_reporter::TapReporter;
 use super::wish::Asking;
 use crate::admission::authorize::Grant;
 use crate::admission::permits::{Full, Permit};
-use crate::app::App;
+use crate::app::{App, Policies};
 use crate::bus::{
     About, Batch, ClientId, Delivery, Generation, Joined, Joining, Maker, MessageBus, Origin,
     Position, Publisher, Room, ServiceName, SubscribeError, Topic,
@@ -207,14 +207,8 @@ impl<R: Runtime> Admission<R> {
         let permit = app.permit(&peer).map_err(|full| Self::full(app, full))?;
         let client = app.next_client();
         let bus = app.bus();
-        let read_max = policies.limits.history.history_read_max;
         let slow_consumer = policies.slow_consumer(room.kind());
-        let joining = Joining {
-            start: asking.wish.start(history, asking.subprotocol, read_max),
-            recovers: slow_consumer == SlowConsumer::Recover,
-            is_provisional: true,
-            maker: maker(&peer),
-        };
+        let joining = Self::joining(&policies, room, &peer, asking);
         let to_all = Topic::from_service_to_ws(room);
         let (mut broadcast, joined) = bus.subscribe_since(&to_all, &joining)?;
         let direct = bus.subscribe(&Topic::from_service_to_client(room, client))?;
@@ -273,6 +267,20 @@ impl<R: Runtime> Admission<R> {
             peer,
         };
         Ok(admission.speaking(asking.subprotocol))
+    }
+
+    /// The beginning of the subscription to the messages for all clients.
+    fn joining(policies: &Policies, room: &Room, peer: &Peer, asking: Asking) -> Joining {
+        let kind = policies.service(room.kind());
+        let history = kind.and_then(|kind| kind.history);
+        let read_max = policies.limits.history.history_read_max;
+        let wish = asking.wish;
+        Joining {
+            start: wish.start(history.as_ref(), asking.subprotocol, read_max),
+            recovers: policies.slow_consumer(room.kind()) == SlowConsumer::Recover,
+            is_provisional: true,
+            maker: maker(peer),
+        }
     }
 
     fn full(app: &App<R>, full: Full) -> AdmitError {

@@ -4,8 +4,7 @@
 use std::sync::Arc;
 use std::task::{Context, Poll, ready};
 
-use smallvec::SmallVec;
-
+use self::pick::{Batches, Pick};
 use crate::bus::{Batch, BurstFilter, Delivery, Due, Generation, Subscription, next_in_order};
 use crate::fan_out::{FanOuts, Sink};
 use crate::limits::SlowConsumer;
@@ -42,9 +41,6 @@ pub(super) struct Egress {
     pub(super) close: Option<Arc<CloseFrame>>,
 }
 
-/// Batches that are read under one lock.
-type Batches = SmallVec<[Batch; 4]>;
-
 /// Messages that were read together.
 struct Read {
     source: Source,
@@ -61,38 +57,6 @@ struct Read {
 enum Source {
     Broadcast,
     Direct,
-}
-
-/// The pending messages that a read takes.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-enum Pick {
-    /// All messages that fit.
-    All,
-    /// The messages of the next batch.
-    Batch,
-    /// The messages before this offset that fit.
-    Before(u64),
-    /// The newest message.
-    Newest,
-}
-
-impl Pick {
-    /// The reason why the other messages are missing.
-    fn reason(self) -> &'static str {
-        match self {
-            Self::All | Self::Batch | Self::Before(_) => "lagged",
-            Self::Newest => "superseded",
-        }
-    }
-}
-
-impl From<SlowConsumer> for Pick {
-    fn from(policy: SlowConsumer) -> Self {
-        match policy {
-            SlowConsumer::Close | SlowConsumer::Recover | SlowConsumer::Skip => Self::All,
-            SlowConsumer::Latest => Self::Newest,
-        }
-    }
 }
 
 impl Egress {
@@ -253,7 +217,7 @@ impl Egress {
         }
         let first = subscription.next_offset();
         let mut batches = Batches::new();
-        let Poll::Ready(missed) = poll_batches(cx, subscription, pick, room, &mut batches) else {
+        let Poll::Ready(missed) = pick.poll(cx, subscription, room, &mut batches) else {
             return None;
         };
         Some(Read {
@@ -460,44 +424,8 @@ impl Egress {
     }
 }
 
-fn poll_batches(
-    cx: &mut Context<'_>,
-    subscription: &mut Subscription,
-    pick: Pick,
-    room: usize,
-    batches: &mut Batches,
-) -> Poll<u64> {
-    match pick {
-        Pick::All => {
-            let polled = subscription.poll_batches(cx, room, |batch| batches.push(batch));
-            planted::swap(Bug::BatchSwapped, batches);
-            if planted::is(Bug::DeliveredTwice)
-                && batches.len() > 1
-                && let Some(last) = batches.last().cloned()
-            {
-                batches.push(last);
-            }
-            polled
-        }
-        Pick::Batch => subscription.poll_batch(cx).map(|next| match next {
-            Ok(batch) => {
-                batches.push(batch);
-                0
-            }
-            Err(lost) => lost,
-        }),
-        Pick::Before(offset) => {
-            subscription.poll_batches_before(cx, offset, room, |batch| batches.push(batch))
-        }
-        Pick::Newest => {
-            let (missed, newest) = ready!(subscription.poll_newest(cx));
-            batches.push(newest);
-            Poll::Ready(missed)
-        }
-    }
-}
-
 mod notices;
+mod pick;
 
 #[cfg(all(test, not(feature = "loom")))]
 mod tests;

@@ -2,7 +2,8 @@
 
 use std::task::{Context, Poll};
 
-use super::{Batches, Egress};
+use super::Egress;
+use super::pick::Batches;
 use crate::bus::Batch;
 use crate::session::outbox::Outbox;
 
