@@ -119,6 +119,13 @@ bugs! {
     GenerationRestarted,
     /// All rooms of a kind have one inbox.
     InboxShared,
+    // Of presence.
+    /// A client that has left is listed in its room.
+    PresenceGhost,
+    /// Clients are told of the joins and leaves of other rooms of the kind.
+    PresenceShared,
+    /// The leave of a client is told twice.
+    LeaveNoticeRepeated,
     /// A client joins a room without being told to its instance.
     JoinNotTold,
     /// A client's join is told twice.

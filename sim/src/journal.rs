@@ -5,8 +5,8 @@ use std::time::Duration;
 
 use busline::app::{Builder, RegisterError};
 use busline::limits::{
-    HistoryLimits, HistoryPolicy, Publish, Readers, Recovery, RelayPolicy, Retention, SlowConsumer,
-    Window,
+    HistoryLimits, HistoryPolicy, Keep, PresencePolicy, Publish, Readers, Recovery, RelayPolicy,
+    Retention, SlowConsumer, Tell, Window,
 };
 use busline::rt::Runtime;
 use busline::{Context, Limits, Service, ServicePolicy};
@@ -55,6 +55,9 @@ pub struct Journal {
     /// Whether an instance publishes what clients say; else the kind is a relay.
     #[serde(default, skip_serializing_if = "std::ops::Not::not")]
     pub is_hosted: bool,
+    /// The time for which leaves are held back, where clients are told of joins and leaves.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub leave_delay_ms: Option<u64>,
 }
 
 /// The clients that get messages which were published before they came.
@@ -153,8 +156,19 @@ impl Journal {
         };
         ServicePolicy {
             slow_consumer,
+            presence: self.presence(),
             ..policy
         }
+    }
+
+    fn presence(self) -> PresencePolicy {
+        let delay = self.leave_delay_ms.map(Duration::from_millis);
+        delay.map_or_else(PresencePolicy::default, |leave_delay| PresencePolicy {
+            keep: Keep::List,
+            tell: Tell::All,
+            leave_delay,
+            ..PresencePolicy::default()
+        })
     }
 
     /// Whether a slow reader reads on from the history, which takes a recovery.

@@ -35,6 +35,25 @@ pub(crate) enum Fact {
         place: Place,
         texts: Vec<(u64, String)>,
     },
+    /// Who has joined and who has left.
+    Company(Company),
+}
+
+/// Clients of a room by their numbers, as one of them is told.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub(crate) struct Company {
+    /// Clients that have joined, each with the client whose place it takes.
+    pub(crate) joined: Vec<(u64, Option<u64>)>,
+    pub(crate) left: Vec<u64>,
+    /// Notices that are missing.
+    pub(crate) missed: u64,
+}
+
+impl Fact {
+    /// Whether the server counts it as a message.
+    pub(crate) fn is_message(&self) -> bool {
+        matches!(self, Self::Company(company) if company.missed == 0)
+    }
 }
 
 type Object = Map<String, Value>;
@@ -63,6 +82,9 @@ pub(crate) fn fact(map: &Object) -> Option<Fact> {
         let place = place(map)?;
         return (recovered == why.is_none()).then_some(Fact::Recovered { place, why });
     }
+    if let Some(company) = company(map) {
+        return Some(Fact::Company(company));
+    }
     let id = number("id").filter(|_| map.len() == 2)?;
     if let Some(published) = object("published") {
         let place = if published.is_empty() {
@@ -86,6 +108,35 @@ pub(crate) fn fact(map: &Object) -> Option<Fact> {
         place: place(history)?,
         texts: texts.collect::<Option<_>>()?,
     })
+}
+
+/// Reads a notice of joins and leaves; `None` of anything else.
+fn company(map: &Object) -> Option<Company> {
+    let object = |key: &str| map.get(key).and_then(Value::as_object);
+    let counts = ["num_clients", "num_subjects"];
+    let is_counted = counts.iter().all(|key| map.contains_key(*key));
+    let is_alone = map.len() == if is_counted { 3 } else { 1 };
+    let mut company = Company::default();
+    if let Some(joined) = object("joined").filter(|_| is_alone) {
+        for (id, client) in joined {
+            let replaced = match client.get("replaces") {
+                Some(replaced) => Some(replaced.as_str()?.parse().ok()?),
+                None => None,
+            };
+            company.joined.push((id.parse().ok()?, replaced));
+        }
+        return Some(company);
+    }
+    if let Some(left) = object("left").filter(|_| is_alone) {
+        let left = left.keys().map(|id| id.parse().ok());
+        company.left = left.collect::<Option<_>>()?;
+        return Some(company);
+    }
+    company.missed = object("presence")
+        .filter(|_| is_alone)?
+        .get("lagged")?
+        .as_u64()?;
+    Some(company)
 }
 
 fn place(map: &Object) -> Option<Place> {

@@ -7,6 +7,7 @@ use std::sync::Arc;
 
 use super::room::{NameError, Room, ServiceName, check};
 use crate::limits::{TAP_WINDOW, TOPIC_BYTES_MAX, Window};
+use crate::planted::{self, Bug};
 
 /// The first character of the text of an internal topic; a parsed text never has it.
 const INTERNAL: char = '\u{1}';
@@ -100,6 +101,10 @@ impl Topic {
     /// Makes the topic on which a room or service tells clients of joins and leaves:
     /// `chat:42:from-presence-to-ws`.
     pub fn from_presence_to_ws(room: impl Into<Room>) -> Self {
+        let room = room.into();
+        if planted::is(Bug::PresenceShared) {
+            return Self::between(room.kind(), Direction::Followers);
+        }
         Self::between(room, Direction::Followers)
     }
 

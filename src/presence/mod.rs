@@ -16,6 +16,7 @@ use self::notices::{Notices, Pace, Told};
 use self::roll::Roll;
 use crate::bus::{Batch, ClientId, MessageBus, Room, Topic};
 use crate::limits::{Keep, PresenceLimits, PresencePolicy};
+use crate::planted::{self, Bug};
 use crate::rt::{Instant, Runtime};
 use crate::sync::{Arc, Mutex, Ordering, Sum};
 
@@ -152,6 +153,9 @@ impl<R: Runtime> Presence<R> {
 
     /// Removes a client, and tells those that follow.
     pub(crate) fn leave(this: &Arc<Self>, id: ClientId) {
+        if planted::is(Bug::PresenceGhost) {
+            return;
+        }
         let mut inner = this.inner.lock();
         let Some(shown) = inner.roll.leave(id) else {
             return;
@@ -163,6 +167,9 @@ impl<R: Runtime> Presence<R> {
         } else {
             let now = this.setting.rt.now();
             let told = inner.notices.left(now, id, shown);
+            if planted::is(Bug::LeaveNoticeRepeated) {
+                inner.tell(told.clone(), None);
+            }
             inner.tell(told, None);
         }
         drop(inner);

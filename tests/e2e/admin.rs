@@ -4,9 +4,10 @@ use std::collections::BTreeMap;
 use std::net::SocketAddr;
 use std::process::Stdio;
 
-use busline::Context;
+use busline::limits::Tell;
 use busline::server::{bind, serve_admin};
 use busline::service::echo;
+use busline::{Context, ServicePolicy};
 use serde_json::Value;
 use tokio::io::AsyncWriteExt;
 use tokio::process::Command;
@@ -107,7 +108,10 @@ fn exposed(text: &str) -> Families {
 
 #[tokio::test]
 async fn the_metrics_are_those_of_the_table() {
-    let server = Server::start(|app| app.service("echo", echo)?.room("chat", echo)).await;
+    let mut chat = ServicePolicy::of_rooms();
+    chat.presence.tell = Tell::All;
+    let server =
+        Server::start(|app| app.service("echo", echo)?.room_with("chat", echo, chat)).await;
     let operators = Operators::of(&server).await;
     let mut client = Client::connect(&server, "echo").await;
     client.round_trip("hello").await;

@@ -10,6 +10,7 @@ use std::panic::{AssertUnwindSafe, catch_unwind};
 
 mod annals;
 mod client;
+mod company;
 mod executor;
 mod guests;
 mod halls;
@@ -38,7 +39,7 @@ use crate::trace::{LogTap, Recorder, Trace};
 
 /// The hard situations that a batch of seeds must have reached, beside those of [`marks::ALL`] that
 /// the core has too.
-pub const MARKS: [&str; 68] = [
+pub const MARKS: [&str; 69] = [
     "cause drained",
     "cause failed",
     "cause lost",
@@ -57,6 +58,7 @@ pub const MARKS: [&str; 68] = [
     "client over the limit refused",
     "client refused a room by the drain",
     "clients of two rooms at one instant",
+    "client that took the place of another",
     "clients that the crash of an instance has left",
     "crash with clients waiting",
     "drain of clients that only talked",

@@ -11,7 +11,7 @@ use super::executor::Executor;
 use super::pipe::{Arrived, Pipe};
 use super::reader::Heard;
 use crate::frames::{Frames, Seen, masked};
-use crate::past::Placed;
+use crate::past::{Company, Fact, Placed};
 use crate::shared::Shared;
 use crate::speech::{Notice, Speech};
 use crate::trace::{Digest, Ending, Event, Recorder};
@@ -52,6 +52,8 @@ struct State {
     received: Vec<String>,
     /// What a client of a journal was told, until that is taken.
     heard: Vec<Heard>,
+    /// What it was told of joins and leaves, until that is taken.
+    company: Vec<Company>,
     /// Whether the last ping is still to be answered.
     awaits_pong: bool,
     /// When the server's close frame was seen, and its code.
@@ -75,6 +77,7 @@ impl Peer {
                 sent: Vec::new(),
                 received: Vec::new(),
                 heard: Vec::new(),
+                company: Vec::new(),
                 awaits_pong: false,
                 closed: None,
             }),
@@ -144,6 +147,9 @@ impl Peer {
                 }
                 return;
             }
+            Seen::Fact(Fact::Company(company)) => {
+                return self.state.with(|state| state.company.push(company));
+            }
             Seen::Fact(fact) => return self.hear_aside(Heard::Fact(fact)),
             Seen::Notice(Notice::Lagged { messages }) => {
                 return self.hear_aside(Heard::Lagged(messages));
@@ -175,6 +181,11 @@ impl Peer {
     /// Takes what a client of a journal was told since the last time.
     pub(crate) fn heard(&self) -> Vec<Heard> {
         self.state.with(|state| std::mem::take(&mut state.heard))
+    }
+
+    /// Takes what it was told of joins and leaves since the last time.
+    pub(crate) fn company(&self) -> Vec<Company> {
+        self.state.with(|state| std::mem::take(&mut state.company))
     }
 
     fn hear_close(&self, code: Option<u16>) {

@@ -293,7 +293,10 @@ impl Reader {
     fn replied(&mut self, fact: &Fact, around: &mut Around<'_>) -> Found {
         let id = match fact {
             Fact::Page { id, .. } | Fact::Published { id, .. } => *id,
-            Fact::Position(_) | Fact::Recovered { .. } | Fact::Refused { .. } => {
+            Fact::Company(_)
+            | Fact::Position(_)
+            | Fact::Recovered { .. }
+            | Fact::Refused { .. } => {
                 return Err(format!("was told {fact:?}"));
             }
         };

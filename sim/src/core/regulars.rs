@@ -21,6 +21,12 @@ pub(super) fn invite(plan: &mut Plan) {
     }
     let journal = bounds(&mut rng);
     let journal = kind(&mut Rng::keyed(plan.seed, "core recovery", 0), journal);
+    let mut presence = Rng::keyed(plan.seed, "core presence", 0);
+    let is_told = presence.chance(1, 2);
+    let journal = Journal {
+        leave_delay_ms: is_told.then(|| *presence.pick(&[0, 0, 400, 3_000])),
+        ..journal
+    };
     plan.journal = Some(journal);
     // Kinds of rooms that no client comes to change nothing.
     plan.wild.rooms.get_or_insert(Rooms {
@@ -70,6 +76,7 @@ fn bounds(rng: &mut Rng) -> Journal {
         recovery: Recovering::Asked,
         is_private: false,
         is_hosted: false,
+        leave_delay_ms: None,
     }
 }
 

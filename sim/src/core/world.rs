@@ -11,6 +11,7 @@ use futures::FutureExt;
 
 pub(crate) use super::client::Client;
 use super::client::Conduct;
+use super::company::Company;
 use super::executor::Executor;
 use super::journals::{Journals, Shows};
 use super::observers::Observers;
@@ -44,6 +45,7 @@ pub(crate) struct World {
     pub(crate) observers: Observers,
     pub(crate) rooms: Rooms,
     pub(crate) journals: Journals,
+    pub(crate) company: Company,
     pub(crate) lives: rules::Lives,
     statuses: BTreeMap<&'static str, ServiceStatus>,
     /// Messages that the plan has published.
@@ -112,6 +114,7 @@ impl World {
         Self {
             rooms,
             journals: Journals::default(),
+            company: Company::default(),
             observers: Observers::new(plan.limits().window),
             lives: rules::Lives::new(plan.wild.lifecycle()),
             plan: plan.clone(),
@@ -173,7 +176,10 @@ impl World {
                 last,
                 address,
             } => {
-                let subject = 0;
+                // Where leaves are held back, clients of one address are of one subject.
+                let journal = self.plan.journal;
+                let has_subjects = journal.is_some_and(|it| it.leave_delay_ms.is_some());
+                let subject = if has_subjects { address + 1 } else { 0 };
                 let shows = Shows { of, ahead, last };
                 self.come(client, &room, shows, Maker { address, subject });
             }
@@ -495,6 +501,7 @@ impl World {
         }
         self.look_at_rooms();
         self.look_at_journals();
+        self.look_at_company();
         self.look_at_ends();
     }
 

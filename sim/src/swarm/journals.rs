@@ -51,6 +51,7 @@ fn bounds(rng: &mut Rng) -> Journal {
         recovery: *rng.pick(&[Asked, Asked, Asked, Asked, Always, Newest, Off]),
         is_private: rng.chance(1, 6),
         is_hosted: false,
+        leave_delay_ms: None,
     }
 }
 

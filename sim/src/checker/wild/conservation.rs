@@ -23,6 +23,7 @@ impl Checker for Conservation {
             for (_, seen) in &conn.said().seen {
                 match seen {
                     Seen::Binary(_) | Seen::Placed(_) | Seen::Text(_) => messages += 1,
+                    Seen::Fact(fact) if fact.is_message() => messages += 1,
                     Seen::Ping(_) => pings += 1,
                     Seen::Close(_)
                     | Seen::Fact(_)

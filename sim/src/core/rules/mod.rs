@@ -6,6 +6,7 @@
 mod admission;
 mod answered;
 mod cause;
+mod company;
 mod deadlines;
 mod end;
 mod journal;
@@ -27,13 +28,14 @@ use super::world::World;
 pub(crate) type Found = Result<(), String>;
 
 /// What must be true whenever no task is ready.
-pub(crate) fn at_rest(world: &mut World) -> [(&'static str, Found); 6] {
+pub(crate) fn at_rest(world: &mut World) -> [(&'static str, Found); 7] {
     [
         ("served", served::served(world)),
         ("deadlines", deadlines::deadlines(world)),
         ("lifecycle", lifecycle::at_rest(world)),
         ("rooms", rooms::at_rest(world)),
         ("journal", journal::at_rest(world)),
+        ("company", company::at_rest(world)),
         ("drain", end::drain(world)),
     ]
 }
