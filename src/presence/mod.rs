@@ -20,6 +20,8 @@ use crate::planted::{self, Bug};
 use crate::rt::{Instant, Runtime};
 use crate::sync::{Arc, Mutex, Ordering, Sum};
 
+#[cfg(all(test, feature = "loom"))]
+mod models;
 mod notice;
 mod notices;
 mod roll;
