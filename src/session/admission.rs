@@ -200,8 +200,7 @@ impl<R: Runtime> Admission<R> {
     fn admit(app: &App<R>, room: &Room, peer: Peer, asking: Asking) -> Result<Self, AdmitError> {
         let policies = app.policies();
         let history = policies.service(room.kind()).and_then(|kind| kind.history);
-        let history = history.as_ref();
-        if asking.wish.is_forbidden(history) {
+        if asking.wish.is_forbidden(history.as_ref()) {
             return Err(AdmitError::HistoryForbidden);
         }
         let permit = app.permit(&peer).map_err(|full| Self::full(app, full))?;
@@ -212,8 +211,7 @@ impl<R: Runtime> Admission<R> {
         let to_all = Topic::from_service_to_ws(room);
         let (mut broadcast, joined) = bus.subscribe_since(&to_all, &joining)?;
         let direct = bus.subscribe(&Topic::from_service_to_client(room, client))?;
-        let kind = room.kind();
-        let seen = Seen::new(app, room, &peer, asking)?;
+        let (kind, seen) = (room.kind(), Seen::new(app, room, &peer, asking)?);
         let rules = Rules::new(policies.service(kind), &peer.grant);
         let mut sender = LazySender::new(peer.identity.clone());
         let has_members = app.registry().has_members(kind.as_str());
