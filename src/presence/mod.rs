@@ -11,9 +11,8 @@ use std::sync::Arc as StdArc;
 use futures::FutureExt;
 use futures::future::{AbortHandle, Abortable, BoxFuture};
 
-use self::notice::Count;
 use self::notices::{Notices, Pace, Told};
-use self::roll::Roll;
+use self::roll::{Count, Roll};
 use crate::bus::{Batch, ClientId, MessageBus, Room, Topic};
 use crate::limits::{Keep, PresenceLimits, PresencePolicy};
 use crate::planted::{self, Bug};
@@ -103,14 +102,6 @@ impl Drop for Turn<'_> {
 }
 
 impl Inner {
-    fn count(&mut self) -> Count {
-        let page = self.roll.page(None, 0);
-        Count {
-            clients: page.num_clients,
-            subjects: page.num_subjects,
-        }
-    }
-
     fn tell(&mut self, told: Option<Told>, count: Option<Count>) {
         if let Some(told) = told {
             self.queue.push_back((told, count));
@@ -263,7 +254,7 @@ impl<R: Runtime> Presence<R> {
         let mut inner = this.inner.lock();
         inner.timer.take_if(|timer| timer.at == at);
         let told = inner.notices.on_time(this.setting.rt.now());
-        let count = inner.count();
+        let count = inner.roll.count();
         inner.tell(told, Some(count));
         drop(inner);
         Self::tell(this);

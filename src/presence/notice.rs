@@ -5,15 +5,8 @@ use std::fmt::Write as _;
 use serde_json::json;
 
 use super::notices::{Joined, Told};
-use super::roll::{Page, Shown};
+use super::roll::{Count, Page, Shown};
 use crate::bus::ClientId;
-
-/// The numbers of clients and subjects of a room.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(super) struct Count {
-    pub(super) clients: usize,
-    pub(super) subjects: usize,
-}
 
 /// The notices of joins and leaves that are told together: at most one of joins, and one of leaves
 /// behind it; the last one has the count, if there is one.

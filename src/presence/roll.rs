@@ -43,6 +43,13 @@ pub struct Page {
     pub(super) json: OnceLock<Box<str>>,
 }
 
+/// The numbers of clients and subjects of a room.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) struct Count {
+    pub(super) clients: usize,
+    pub(super) subjects: usize,
+}
+
 /// The clients of one room.
 #[derive(Debug, Default)]
 pub(super) struct Roll {
@@ -84,6 +91,13 @@ impl Roll {
             if *count == 0 {
                 self.subjects.remove(subject);
             }
+        }
+    }
+
+    pub(super) fn count(&self) -> Count {
+        Count {
+            clients: self.clients.len(),
+            subjects: self.subjects.len(),
         }
     }
 
@@ -195,6 +209,7 @@ mod tests {
         let mut roll = Roll::default();
         roll.enter(ClientId::new(1), shown("ann"));
         let first = roll.page(None, 10);
+        assert_eq!(roll.count().clients, 1);
         assert!(Arc::ptr_eq(&first, &roll.page(None, 10)));
         assert!(!Arc::ptr_eq(&first, &roll.page(None, 9)));
         let first = roll.page(None, 10);
