@@ -69,7 +69,7 @@ const FOUND: &[Found] = &[
     found(Bug::GenerationRestarted, 20, Some(20)),
     found(Bug::InboxShared, 100, Some(20)),
     found(Bug::PresenceGhost, 20, None),
-    found(Bug::PresenceShared, 50, None),
+    found(Bug::PresenceShared, 400, None),
     found(Bug::LeaveNoticeRepeated, 50, None),
     found(Bug::JoinNotTold, 20, Some(20)),
     found(Bug::JoinToldTwice, 20, Some(20)),
