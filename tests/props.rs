@@ -15,11 +15,15 @@ mod credentials;
 mod events;
 #[path = "model/gathered.rs"]
 mod gathered;
+#[path = "model/keeping.rs"]
+mod keeping;
 #[path = "model/leaving.rs"]
 mod leaving;
 #[path = "model/members.rs"]
 mod members;
 mod model;
+#[path = "model/newsroom.rs"]
+mod newsroom;
 #[path = "model/operator.rs"]
 mod operator;
 #[path = "model/order.rs"]
@@ -34,6 +38,8 @@ mod recovery;
 mod regressions;
 #[path = "model/relay.rs"]
 mod relay;
+#[path = "model/requests.rs"]
+mod requests;
 #[path = "model/rights.rs"]
 mod rights;
 #[path = "model/rooms.rs"]

@@ -4,11 +4,12 @@ use std::num::NonZeroUsize;
 use std::time::Duration;
 
 use busline::limits::{HistoryPolicy, Publish, Recovery, RelayPolicy, Retention, Window};
-use busline::session::{Admission, Asking, Subprotocol, Wish};
-use busline::{Limits, Peer as Who, ServicePolicy};
+use busline::session::{Subprotocol, Wish};
+use busline::{Limits, ServicePolicy};
 
 use crate::model::crowd::{Crowd, texts};
 use crate::model::peer::Peer;
+use crate::newsroom::{self, record};
 
 /// An event as a page receives it.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -76,26 +77,7 @@ fn crowd(recovery: Recovery, window: usize) -> Crowd {
 
 /// A client with this wish, whose socket takes so many bytes.
 fn enter(crowd: &Crowd, wish: Wish, bytes: usize) -> Peer {
-    speak(crowd, Subprotocol::Events, wish, bytes)
-}
-
-fn speak(crowd: &Crowd, subprotocol: Subprotocol, wish: Wish, bytes: usize) -> Peer {
-    let room = crowd.app.registry().room("news", Some("a")).expect("a key");
-    let asking = Asking {
-        subprotocol,
-        wish,
-        join_leave: false,
-    };
-    let admission = Admission::request_wishing(&crowd.app, &room, Who::default(), asking);
-    let peer = crowd.serve(admission.expect("admitted"), bytes);
-    crowd.rt.settle();
-    peer
-}
-
-fn record(crowd: &Crowd, text: &str) {
-    let room = crowd.app.room("news", "a").expect("a key");
-    room.record(text).expect("it has a history");
-    crowd.rt.settle();
+    newsroom::enter(crowd, Subprotocol::Events, wish, bytes)
 }
 
 /// The wish of an `EventSource` that comes back after these events.
@@ -113,10 +95,10 @@ fn a_client_that_is_cut_off_after_any_event_misses_nothing_and_gets_nothing_twic
     let start = ":0".parse().ok();
     for (since, last, first) in [(None, 0, 4), (None, 2, 2), (None, 9, 0), (start, 0, 0)] {
         let crowd = crowd(Recovery::Asked, 100);
-        (0..4).for_each(|n| record(&crowd, &n.to_string()));
+        (0..4).for_each(|n| drop(record(&crowd, &n.to_string())));
         let wish = Wish { since, last };
         let whole = enter(&crowd, wish, 1 << 20);
-        (4..7).for_each(|n| record(&crowd, &n.to_string()));
+        (4..7).for_each(|n| drop(record(&crowd, &n.to_string())));
         let all = events(&whole);
         let expected: Vec<_> = (first..8).map(|n| n.to_string()).collect();
         for cut in 1..=all.len() {
@@ -141,7 +123,7 @@ fn each_message_of_a_history_has_its_position_as_its_id_and_a_live_one_has_none(
     let room = crowd.app.room("news", "a").expect("a key");
     let epoch = room.position().expect("a history").epoch;
     record(&crowd, "a");
-    let bob = speak(&crowd, Subprotocol::Json, Wish::default(), 1 << 20);
+    let bob = newsroom::enter(&crowd, Subprotocol::Json, Wish::default(), 1 << 20);
     crowd.say(&bob, r#"{"text":"typing","live":true}"#);
     record(&crowd, "b");
     let ids: Vec<_> = events(&peer).into_iter().map(|event| event.id).collect();
@@ -152,7 +134,7 @@ fn each_message_of_a_history_has_its_position_as_its_id_and_a_live_one_has_none(
 #[test]
 fn a_client_that_cannot_recover_is_told_why_and_goes_on_from_the_present() {
     let crowd = crowd(Recovery::Asked, 100);
-    (0..30).for_each(|n| record(&crowd, &n.to_string()));
+    (0..30).for_each(|n| drop(record(&crowd, &n.to_string())));
     let position = crowd.app.room("news", "a").expect("a key").position();
     let position = position.expect("a history");
     for (since, why) in [
@@ -175,7 +157,7 @@ fn a_client_that_cannot_recover_is_told_why_and_goes_on_from_the_present() {
 #[test]
 fn nobody_is_told_an_id_where_nobody_recovers() {
     let crowd = crowd(Recovery::Off, 100);
-    (0..3).for_each(|n| record(&crowd, &n.to_string()));
+    (0..3).for_each(|n| drop(record(&crowd, &n.to_string())));
     let wish = Wish {
         since: ":1".parse().ok(),
         last: 2,
@@ -193,7 +175,7 @@ fn nobody_is_told_an_id_where_nobody_recovers() {
 #[test]
 fn the_newest_value_comes_first_where_that_is_the_policy_whatever_the_client_shows() {
     let crowd = crowd(Recovery::Newest, 100);
-    (0..3).for_each(|n| record(&crowd, &n.to_string()));
+    (0..3).for_each(|n| drop(record(&crowd, &n.to_string())));
     for since in [None, ":0".parse().ok()] {
         let told = events(&enter(&crowd, Wish { since, last: 0 }, 1 << 20));
         let kinds: Vec<_> = told.iter().map(|event| event.kind.as_str()).collect();
@@ -207,7 +189,7 @@ fn a_slow_reader_gets_from_the_history_what_fell_out_of_the_window_and_is_told_o
     for (published, lost) in [(15_u64, 0), (30, 8)] {
         let crowd = crowd(Recovery::Asked, 2);
         let peer = enter(&crowd, Wish::default(), 0);
-        (1..=published).for_each(|n| record(&crowd, &n.to_string()));
+        (1..=published).for_each(|n| drop(record(&crowd, &n.to_string())));
         peer.make_room(1 << 20);
         crowd.rt.settle();
         let told = events(&peer);
