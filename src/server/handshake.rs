@@ -122,7 +122,7 @@ fn is_upgrade(version: Version, headers: &HeaderMap) -> Result<(), HandshakeErro
 }
 
 /// Whether the request announces a body; its bytes may not have arrived yet.
-fn has_body(headers: &HeaderMap) -> bool {
+pub(super) fn has_body(headers: &HeaderMap) -> bool {
     let length = |value: &HeaderValue| value.to_str().ok()?.parse().ok();
     let mut lengths = headers.get_all(header::CONTENT_LENGTH).iter().map(length);
     headers.contains_key(header::TRANSFER_ENCODING) || lengths.any(|length| length != Some(0_u64))

@@ -79,8 +79,18 @@ impl<Io> Lingering<Io> {
     ) -> Poll<io::Result<T>> {
         self.has_begun = true;
         self.is_blocked[0] = written.is_pending();
+        self.report(cx);
         self.go_on(cx);
         written
+    }
+
+    /// Reports whether the response is blocked; wakes the task once it is not any more, as the body
+    /// of the response may wait for that.
+    fn report(&self, cx: &Context<'_>) {
+        let is_blocked = self.is_blocked.contains(&true);
+        if self.mark.blocked(is_blocked) && !is_blocked {
+            cx.waker().wake_by_ref();
+        }
     }
 
     /// Restarts the time without writes after the client has ended its side; a response that is
@@ -152,6 +162,7 @@ impl<Io: AsyncRead + AsyncWrite + Unpin> AsyncWrite for Lingering<Io> {
         // A flush without buffered bytes is not progress.
         if this.is_blocked[1] != flushed.is_pending() {
             this.is_blocked[1] = flushed.is_pending();
+            this.report(cx);
             this.go_on(cx);
         }
         flushed

@@ -33,6 +33,8 @@ pub(super) struct Mark {
     places: Places,
     number: Number,
     is_served: Arc<AtomicBool>,
+    /// Whether the response waits for the client to read.
+    is_blocked: Arc<AtomicBool>,
 }
 
 /// A slot, and how it was freed.
@@ -131,6 +133,17 @@ impl Mark {
         self.is_served.load(Ordering::Relaxed)
     }
 
+    /// Notes whether the response waits for the client to read; returns whether it did before.
+    pub(super) fn blocked(&self, is_blocked: bool) -> bool {
+        self.is_blocked.swap(is_blocked, Ordering::Relaxed)
+    }
+
+    /// Whether the response waits for the client to read, from the view of the connection's own
+    /// task.
+    pub(super) fn is_blocked(&self) -> bool {
+        self.is_blocked.load(Ordering::Relaxed)
+    }
+
     /// Gives the slot back before the connection ends, because it counts as a session from now on.
     pub(super) fn release(&self) {
         drop(self.places.change(|crowd| crowd.leave(self.number)));
@@ -176,6 +189,7 @@ impl Asking<'_> {
             places: self.places.clone(),
             number,
             is_served: Arc::new(AtomicBool::new(false)),
+            is_blocked: Arc::new(AtomicBool::new(false)),
         };
         Poll::Ready(Ok(Taken {
             place: Place(mark),

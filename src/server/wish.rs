@@ -1,6 +1,6 @@
 //! The wishes of a request in its query: for messages of a history by `?since=EPOCH:OFFSET`,
-//! `?history=N`, and `Last-Event-ID` in a request for events; for joins and leaves by
-//! `?join_leave=true`.
+//! `?since=start`, `?history=N`, and `Last-Event-ID` in a request for events; for joins and
+//! leaves by `?join_leave=true`.
 
 use axum::http::{HeaderMap, HeaderName};
 use percent_encoding::percent_decode_str;

@@ -25,8 +25,13 @@ pub(crate) async fn whoami(mut ctx: Context) {
     }
 }
 
-/// A server whose `open` anybody may join, and whose `whoami` needs a grant.
+/// A server whose `open` any client may join, and whose `whoami` needs a grant.
 async fn guarded() -> Server {
+    guarded_with(true).await
+}
+
+/// The same, which takes a token in the query or does not.
+pub(crate) async fn guarded_with(query_token: bool) -> Server {
     let policy = JwtPolicy {
         services: [("open".to_owned(), Join::Anyone)].into(),
         audiences: vec!["busline".to_owned()],
@@ -35,8 +40,10 @@ async fn guarded() -> Server {
     let keys = Keys::secret(SECRET.as_bytes()).expect("long enough");
     Server::start(|app| {
         app.authorize(Jwt::new(keys, policy))
+            .query_token(query_token)
             .service("open", echo)?
-            .service("whoami", whoami)
+            .service("whoami", whoami)?
+            .service("other", whoami)
     })
     .await
 }

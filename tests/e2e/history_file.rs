@@ -12,7 +12,7 @@ use busline::limits::{HistoryPolicy, Publish, Relay, Retention};
 use busline::rt::Tokio;
 use busline::server::HistoryFile;
 use busline::{App, ServicePolicy};
-use serde_json::{Value, json};
+use serde_json::json;
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
 
 use crate::auth::with;
@@ -329,17 +329,8 @@ async fn join_json(process: &Process, query: &str) -> Raw {
     let mut raw = Raw::connect_to(process.address).await;
     let json = "Sec-WebSocket-Protocol: busline.v1.json";
     let request = with(&format!("/ws/news/today{query}"), json);
-    raw.send(request.as_bytes()).await;
-    let head = raw.head().await;
-    assert!(head.starts_with("HTTP/1.1 101 "), "{head}");
+    raw.ask_json(&request).await;
     raw
-}
-
-/// The next frame, which is a text of JSON.
-async fn told(raw: &mut Raw) -> Value {
-    let (first, payload) = raw.frame().await;
-    assert_eq!(first, TEXT);
-    serde_json::from_slice(&payload).expect("JSON")
 }
 
 #[tokio::test]
@@ -347,10 +338,10 @@ async fn a_client_that_comes_back_is_told_what_it_missed() {
     let place = Place::new("since");
     let process = place.start().await;
     let mut client = join_json(&process, "").await;
-    let first = told(&mut client).await;
+    let first = client.told().await;
     let epoch = first["position"]["epoch"].clone();
     client.send(&frame(TEXT, br#"{"text":"one"}"#)).await;
-    assert_eq!(told(&mut client).await["offset"], 1);
+    assert_eq!(client.told().await["offset"], 1);
     client.kill();
     publish(&process, "two").await;
     stop(process).await;
@@ -359,8 +350,8 @@ async fn a_client_that_comes_back_is_told_what_it_missed() {
     let since = format!("?since={}:1", epoch.as_str().expect("a text"));
     let mut client = join_json(&process, &since).await;
     let answer = json!({"recovered": true, "epoch": epoch, "offset": 2});
-    assert_eq!(told(&mut client).await, answer);
-    let missed = told(&mut client).await;
+    assert_eq!(client.told().await, answer);
+    let missed = client.told().await;
     assert_eq!(
         (&missed["text"], &missed["offset"]),
         (&json!("two"), &json!(2))
@@ -370,7 +361,7 @@ async fn a_client_that_comes_back_is_told_what_it_missed() {
 
     let process = place.start().await;
     let mut client = join_json(&process, &since).await;
-    let mut answer = told(&mut client).await;
+    let mut answer = client.told().await;
     let after = answer["epoch"].take();
     assert!(after.is_string() && after != epoch, "{after}");
     let expected = json!({"recovered": false, "why": "epoch", "epoch": null, "offset": 0});

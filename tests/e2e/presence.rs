@@ -46,16 +46,8 @@ fn request(path: &str, subject: &str) -> String {
 
 async fn join(server: &Server, path: &str, subject: &str) -> Raw {
     let mut raw = Raw::connect(server).await;
-    raw.send(request(path, subject).as_bytes()).await;
-    let head = raw.head().await;
-    assert!(head.starts_with("HTTP/1.1 101 "), "{head}");
+    raw.ask_json(&request(path, subject)).await;
     raw
-}
-
-async fn told(raw: &mut Raw) -> Value {
-    let (first, payload) = raw.frame().await;
-    assert_eq!(first, TEXT);
-    serde_json::from_slice(&payload).expect("JSON")
 }
 
 /// The clients that are shown, without their numbers.
@@ -70,18 +62,18 @@ async fn a_client_that_dies_is_gone_for_those_that_follow() {
     let following = "/ws/news/a?join_leave=true";
     let mut ann = join(&server, following, "ann").await;
     let client = |name: &str| json!({ "subject": name, "info": { "name": name.to_uppercase() } });
-    assert_eq!(shown(&told(&mut ann).await["joined"]), [client("ann")]);
+    assert_eq!(shown(&ann.told().await["joined"]), [client("ann")]);
     let bob = join(&server, "/ws/news/a", "bob").await;
-    assert_eq!(shown(&told(&mut ann).await["joined"]), [client("bob")]);
+    assert_eq!(shown(&ann.told().await["joined"]), [client("bob")]);
     let asks = r#"{"id":1,"presence":{}}"#;
     ann.send(&frame(TEXT, asks.as_bytes())).await;
-    let reply = told(&mut ann).await;
+    let reply = ann.told().await;
     let presence = &reply["presence"];
     assert_eq!(shown(&presence["clients"]), [client("ann"), client("bob")]);
     let counts = (&presence["num_clients"], &presence["more"]);
     assert_eq!(counts, (&json!(2), &json!(false)));
     bob.kill();
-    assert_eq!(shown(&told(&mut ann).await["left"]), [client("bob")]);
+    assert_eq!(shown(&ann.told().await["left"]), [client("bob")]);
 }
 
 #[tokio::test]
@@ -89,9 +81,8 @@ async fn a_wish_that_is_neither_true_nor_false_is_refused_with_words() {
     let server = server().await;
     let mut raw = Raw::connect(&server).await;
     let path = "/ws/news/a?join_leave=yes";
-    raw.send(request(path, "ann").as_bytes()).await;
-    raw.head().await;
-    let refused = &told(&mut raw).await["refused"];
+    raw.ask_json(&request(path, "ann")).await;
+    let refused = &raw.told().await["refused"];
     assert_eq!(refused["code"], 4400);
     assert_eq!(refused["reason"], "`join_leave` is true or false");
     assert_eq!(raw.closed().await.0, 4400);

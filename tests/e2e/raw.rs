@@ -2,6 +2,7 @@
 
 use std::net::SocketAddr;
 
+use serde_json::Value;
 use tokio::io::{AsyncRead, AsyncReadExt, AsyncWrite, AsyncWriteExt};
 use tokio::net::{TcpSocket, TcpStream};
 
@@ -126,6 +127,20 @@ impl Raw {
             (first, payload)
         })
         .await
+    }
+
+    /// Sends a request of a client of `busline.v1.json`, which the server upgrades.
+    pub(crate) async fn ask_json(&mut self, request: &str) {
+        self.send(request.as_bytes()).await;
+        let head = self.head().await;
+        assert!(head.starts_with("HTTP/1.1 101 "), "{head}");
+    }
+
+    /// The next frame, which is a text of JSON.
+    pub(crate) async fn told(&mut self) -> Value {
+        let (first, payload) = self.frame().await;
+        assert_eq!(first, TEXT);
+        serde_json::from_slice(&payload).expect("JSON")
     }
 
     /// Reads on until the server closes.

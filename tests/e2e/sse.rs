@@ -7,14 +7,13 @@ use std::time::Duration;
 use busline::limits::{Recovery, RelayPolicy, Retention};
 use busline::origin::Origins;
 use busline::rt::Tokio;
-use busline::server::auth::{Join, Jwt, JwtPolicy, Keys};
 use busline::service::{echo, ping};
 use busline::{App, CloseReason, Limits, RefuseReason, ServicePolicy};
 use serde_json::{Value, json};
 use tokio::io::{AsyncBufReadExt, AsyncReadExt, AsyncWriteExt, BufReader};
 use tokio::net::TcpStream;
 
-use crate::auth::{SECRET, claims, token, whoami};
+use crate::auth::{SECRET, claims, guarded_with, token};
 use crate::http::{Answer, ask};
 use crate::process::{Process, busline};
 use crate::raw::wish;
@@ -291,6 +290,7 @@ async fn other_methods_and_other_paths_are_refused() {
             let refused = answer(&server, method, path, "").await;
             assert_eq!(refused.status, 405, "{method} {path}");
             assert_eq!(refused.header("allow"), Some("GET, OPTIONS"), "{method}");
+            assert_eq!(refused.header("cache-control"), Some("no-store"));
         }
     }
     for (path, words) in [
@@ -306,6 +306,13 @@ async fn other_methods_and_other_paths_are_refused() {
         let refused = answer(&server, "GET", path, "").await;
         assert_eq!(refused.status, 404, "{path}");
         assert!(refused.body().contains(words), "{path}: {}", refused.body());
+    }
+    // A body would hide the end of the connection.
+    for body in ["Content-Length: 3\r\n", "Transfer-Encoding: chunked\r\n"] {
+        let refused = answer(&server, "GET", "/sse/ping", body).await;
+        assert_eq!(refused.status, 400, "{body}");
+        assert!(refused.body().contains("no body"), "{}", refused.body());
+        assert_eq!(refused.header("cache-control"), Some("no-store"));
     }
     assert_eq!(server.status("ping").counts.starts, 0, "nobody was let in");
 }
@@ -366,31 +373,13 @@ async fn pages_of_foreign_origins_are_refused_and_others_may_read() {
     .await;
 }
 
-/// A server whose `open` anybody may join, and whose `whoami` needs a grant.
-async fn guarded(query_token: bool) -> Server {
-    let policy = JwtPolicy {
-        services: [("open".to_owned(), Join::Anyone)].into(),
-        audiences: vec!["busline".to_owned()],
-        ..JwtPolicy::default()
-    };
-    let keys = Keys::secret(SECRET.as_bytes()).expect("long enough");
-    Server::start(|app| {
-        app.authorize(Jwt::new(keys, policy))
-            .query_token(query_token)
-            .service("open", echo)?
-            .service("whoami", whoami)?
-            .service("other", whoami)
-    })
-    .await
-}
-
 fn signed(seconds: i64, secret: &str) -> String {
     token(r#"{"alg":"HS256"}"#, &claims(seconds), secret)
 }
 
 #[tokio::test]
 async fn a_token_is_taken_from_the_header_and_the_query_and_an_expired_one_stops_the_client() {
-    let server = guarded(true).await;
+    let server = guarded_with(true).await;
     let (good, expired) = (signed(600, SECRET), signed(-600, SECRET));
     let forged = signed(600, "another secret of at least 32 bytes");
     let ways = |token: &str| {
@@ -422,7 +411,7 @@ async fn a_token_is_taken_from_the_header_and_the_query_and_an_expired_one_stops
 
 #[tokio::test]
 async fn where_no_token_may_be_in_the_query_one_is_refused_and_told_where_it_may_be() {
-    let server = guarded(false).await;
+    let server = guarded_with(false).await;
     let good = signed(600, SECRET);
     let query = format!("whoami?token={good}");
     let upgrade = ask(&server, &wish(&format!("/ws/{query}"))).await;
@@ -444,7 +433,7 @@ async fn where_no_token_may_be_in_the_query_one_is_refused_and_told_where_it_may
 
 #[tokio::test]
 async fn a_stream_ends_when_its_token_does_and_the_client_is_stopped_then() {
-    let server = guarded(true).await;
+    let server = guarded_with(true).await;
     let short = signed(2, SECRET);
     let path = format!("/sse/whoami?token={short}");
     let mut reader = Reader::open(server.address(), &path, "").await;

@@ -17,6 +17,7 @@ use crate::metrics::RefuseReason;
 use crate::refusal::Wrong;
 use crate::rt::Runtime;
 use crate::server::auth;
+use crate::server::discard::discard;
 use crate::server::forwarded::client_address;
 use crate::server::gate::{self, Audience};
 use crate::server::routes::refusal::Refusal;
@@ -122,6 +123,12 @@ pub(super) fn foreign<R: Runtime>(app: &App<R>, request: &Request) -> Response {
     app.metrics().refused.add(RefuseReason::Origin);
     gate::tell(app, Audience::Clients, Wrong::Origin, request);
     (StatusCode::FORBIDDEN, FOREIGN).into_response()
+}
+
+/// Discards the body of a request, which may still be arriving.
+pub(super) fn discard_body<R: Runtime>(app: &App<R>, request: Request) {
+    let rt = app.rt();
+    rt.spawn(Box::pin(discard(request.into_body(), rt.clone())));
 }
 
 /// The facts that the request tells about the client, without its identity and its rights.

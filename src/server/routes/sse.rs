@@ -13,6 +13,7 @@ use crate::rt::Runtime;
 use crate::server::deadline::Deadline;
 use crate::server::epilogue::Epilogue;
 use crate::server::gate;
+use crate::server::handshake::has_body;
 use crate::server::places::Mark;
 use crate::server::routes::asked::Asked;
 use crate::server::routes::entrance::{self, Newcomer};
@@ -29,6 +30,10 @@ const HEADERS: [(HeaderName, &str); 3] = [
     (header::CACHE_CONTROL, "no-cache, no-transform"),
     (HeaderName::from_static("x-accel-buffering"), "no"),
 ];
+
+/// The answer to a request with a body, which would keep hyper from noticing that the client is
+/// gone.
+const BODY: &str = "a request for events has no body\n";
 
 /// The methods that are served here.
 const METHODS: HeaderValue = HeaderValue::from_static("GET, OPTIONS");
@@ -50,9 +55,13 @@ pub(super) async fn join<R: Runtime>(
 ) -> Response {
     let app = shell.app();
     if is_foreign(app, &request) {
-        return entrance::foreign(app, &request);
+        return unkept(entrance::foreign(app, &request));
     }
     let page = page(&request);
+    if has_body(request.headers()) {
+        entrance::discard_body(app, request);
+        return shown_to(page, (StatusCode::BAD_REQUEST, BODY).into_response());
+    }
     let admission = match newcomer(app, room, &request) {
         Ok((room, client)) => entrance::admit(app, &room, client).await,
         Err(refusal) => Err(refusal),
@@ -73,7 +82,7 @@ pub(super) async fn preflight<R: Runtime>(
     request: Request,
 ) -> Response {
     if is_foreign(shell.app(), &request) {
-        return entrance::foreign(shell.app(), &request);
+        return unkept(entrance::foreign(shell.app(), &request));
     }
     let headers = [
         (header::ALLOW, METHODS),
@@ -87,7 +96,7 @@ pub(super) async fn preflight<R: Runtime>(
 
 /// The answer to other methods. axum would answer HEAD like GET, with a session and no reader.
 pub(super) async fn only_get() -> Response {
-    (StatusCode::METHOD_NOT_ALLOWED, [(header::ALLOW, METHODS)]).into_response()
+    unkept((StatusCode::METHOD_NOT_ALLOWED, [(header::ALLOW, METHODS)]).into_response())
 }
 
 /// A stream that tells when to come back, and is over; for an `EventSource` alone, which says that
@@ -112,10 +121,21 @@ fn page(request: &Request) -> Option<HeaderValue> {
     request.headers().get(header::ORIGIN).cloned()
 }
 
-/// Lets a page read the response, if a page has asked.
-fn shown_to(page: Option<HeaderValue>, mut response: Response) -> Response {
+/// Keeps caches from the response: one that is kept would stop each `EventSource` for good.
+fn unkept(mut response: Response) -> Response {
     let headers = response.headers_mut();
     headers.insert(header::VARY, HeaderValue::from_static("Origin"));
+    let no_store = || HeaderValue::from_static("no-store");
+    headers
+        .entry(header::CACHE_CONTROL)
+        .or_insert_with(no_store);
+    response
+}
+
+/// Lets a page read the response, if a page has asked.
+fn shown_to(page: Option<HeaderValue>, response: Response) -> Response {
+    let mut response = unkept(response);
+    let headers = response.headers_mut();
     if let Some(origin) = page {
         headers.insert(header::ACCESS_CONTROL_ALLOW_ORIGIN, origin);
         let yes = HeaderValue::from_static("true");
@@ -161,6 +181,7 @@ async fn stream<R: Runtime>(
     let deadline = connection.get::<Deadline>().cloned();
     if let Some(mark) = connection.get::<Mark>() {
         mark.release();
+        body.over(mark.clone());
     }
     Upgrade::new(admission, shell.end()).serve_on(socket);
     if let Some(epilogue) = epilogue

@@ -6,7 +6,6 @@ use axum::response::{IntoResponse, Response};
 use crate::app::App;
 use crate::bus::Room;
 use crate::rt::Runtime;
-use crate::server::discard::discard;
 use crate::server::handshake::{Handshake, HandshakeError};
 use crate::server::routes::asked::Asked;
 use crate::server::routes::entrance::{self, Newcomer};
@@ -86,8 +85,7 @@ fn upgrade<R: Runtime>(shell: &Shell<R>, admission: Admission<R>, request: &mut 
 /// Reports the error of a request, and discards its body, which may still be arriving.
 fn no_handshake<R: Runtime>(app: &App<R>, error: HandshakeError, request: Request) -> Response {
     if error == HandshakeError::Body {
-        let rt = app.rt();
-        rt.spawn(Box::pin(discard(request.into_body(), rt.clone())));
+        entrance::discard_body(app, request);
     }
     error.into_response()
 }

@@ -9,7 +9,7 @@ use tokio::io::{AsyncReadExt, AsyncWriteExt, DuplexStream};
 
 use super::{draw, retry};
 use crate::app::App;
-use crate::limits::{Limits, RelayPolicy, Retention, ServicePolicy};
+use crate::limits::{KeepalivePolicy, Limits, RelayPolicy, Retention, ServicePolicy};
 use crate::metrics::CloseReason;
 use crate::rt::{Clock, Random, Spawn, Tokio};
 use crate::server::pipe::{Dial, head, pipes, until};
@@ -150,6 +150,26 @@ async fn a_client_that_reads_nothing_is_cut_off_after_the_time_for_a_write() {
     stream.read_to_end(&mut rest).await.expect("it is cut off");
     assert!(!rest.ends_with(b"0\r\n\r\n"));
     assert_eq!(host.app.rt().now().saturating_since(began), stuck);
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_client_that_reads_nothing_of_a_quiet_stream_is_cut_off_by_its_keep_alives() {
+    let keepalive = KeepalivePolicy {
+        interval: Duration::from_secs(1),
+        ..Limits::default().keepalive
+    };
+    let write_timeout = Duration::from_secs(3);
+    let host = host(Limits {
+        keepalive,
+        write_timeout,
+        ..Limits::default()
+    });
+    // The comments of a few seconds fill the buffer.
+    let _stream = host.open(160).await;
+    host.until_left().await;
+    assert_eq!(host.closed_for(CloseReason::Unwritable), 1);
+    let stuck = host.app.rt().now().since_start();
+    assert!(stuck < Duration::from_secs(12), "{stuck:?}");
 }
 
 #[tokio::test(start_paused = true)]

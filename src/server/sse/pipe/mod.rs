@@ -243,8 +243,8 @@ impl AsyncRead for EventSocket {
     ) -> Poll<io::Result<usize>> {
         let mut replaced = None;
         let read = change(&self.pipe, |pipe, _| match (pipe.reading, pipe.writing) {
-            (Reading::Gone, Writing::Ended) => Poll::Ready(Ok(0)),
-            (Reading::Gone, Writing::Broken | Writing::Open) => Poll::Ready(Err(gone())),
+            (Reading::Gone, Writing::Ended) if pipe.text.is_empty() => Poll::Ready(Ok(0)),
+            (Reading::Gone, _) => Poll::Ready(Err(gone())),
             (Reading::Open | Reading::TookEnd, _) if pipe.owes_pong && into.len() >= PONG.len() => {
                 pipe.owes_pong = false;
                 into[..PONG.len()].copy_from_slice(&PONG);
