@@ -137,8 +137,9 @@ impl<R: Runtime> App<R> {
     ///
     /// A session keeps the policies under which it was admitted. A running application cannot
     /// change some values, which stay as they were built: [`Limits::sessions`],
-    /// [`Limits::services`], [`Limits::topics`], [`Limits::history`], the windows, the histories
-    /// and their retention, the lifecycles, and the values given to the accept loop.
+    /// [`Limits::services`], [`Limits::topics`], [`Limits::history`], [`Limits::presence`], the
+    /// windows, the histories and their retention, the presence that is kept and told, the
+    /// lifecycles, and the values given to the accept loop.
     pub fn replace_policies(&self, policies: Policies) {
         let policies = StdArc::new(policies);
         let before = std::mem::replace(&mut *self.inner.policies.lock(), policies);

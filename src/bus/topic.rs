@@ -6,7 +6,7 @@ use std::str::FromStr;
 use std::sync::Arc;
 
 use super::room::{NameError, Room, ServiceName, check};
-use crate::limits::{TAP_WINDOW, TOPIC_BYTES_MAX, Window};
+use crate::limits::{PRESENCE_WINDOW, TAP_WINDOW, TOPIC_BYTES_MAX, Window};
 use crate::planted::{self, Bug};
 
 /// The first character of the text of an internal topic; a parsed text never has it.
@@ -153,11 +153,15 @@ impl Topic {
         }
     }
 
-    /// The fixed window of an internal topic; `None` for other topics.
+    /// The fixed window of an internal topic and of the notices of joins and leaves; `None` for
+    /// other topics.
     pub(super) fn own_window(&self) -> Option<Window> {
         match &self.0 {
             Name::Named(named) => named.is_internal.then_some(TAP_WINDOW),
-            Name::Between(..) => None,
+            Name::Between(_, packed) => match packed.direction() {
+                Direction::Followers => Some(PRESENCE_WINDOW),
+                Direction::Client(_) | Direction::Everyone | Direction::Service => None,
+            },
         }
     }
 }

@@ -300,7 +300,8 @@ impl Topics {
     #[cold]
     fn drop_oldest(&self, topic: &Topic, maker: &Maker) {
         let mut map = self.map.lock();
-        // Whoever publishes, the history is that of its maker, whose oldest rooms make room first.
+        // The history is that of its maker, whose oldest rooms make room first, whatever client
+        // publishes.
         let own = map.get(topic);
         let own = own.and_then(|state| Some(state.lock().history()?.maker().clone()));
         let maker = own.as_ref().unwrap_or(maker);

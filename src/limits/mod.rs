@@ -14,7 +14,7 @@ pub use self::history::{
     HistoryFileLimits, HistoryLimits, HistoryPolicy, Readers, Recovery, Retention,
 };
 pub use self::kind::{ServicePolicy, SlowConsumer};
-pub use self::presence::{Keep, PresenceLimits, PresencePolicy, Tell};
+pub use self::presence::{HELD_LEAVES_MAX, Keep, PresenceLimits, PresencePolicy, Tell};
 pub use self::relay::{Payload, Publish, Relay, RelayPolicy};
 
 /// The longest name of a topic, in bytes.
@@ -334,6 +334,12 @@ pub struct Window {
     /// MiB.
     pub bytes: usize,
 }
+
+/// The window of the notices of joins and leaves in a room, whatever the window of its messages.
+pub(crate) const PRESENCE_WINDOW: Window = Window {
+    messages: NonZeroUsize::new(256).expect("not 0"),
+    bytes: 4 * 1024 * 1024,
+};
 
 /// The bounds of the events that a tap keeps.
 pub(crate) const TAP_WINDOW: Window = Window {

@@ -15,7 +15,8 @@ pub struct PresencePolicy {
     /// The clients that are told of joins and leaves. Default [`Tell::Off`].
     pub tell: Tell,
     /// The time for which the notice of a leave is held back. A client of the same subject that
-    /// joins meanwhile takes the place of the client that has left. Default 0.
+    /// joins meanwhile takes the place of the client that has left. At most [`HELD_LEAVES_MAX`]
+    /// leaves are held back. Default 0.
     pub leave_delay: Duration,
     /// The clients that may ask for the clients of a room. Default [`Readers::Members`].
     pub read: Readers,
@@ -54,10 +55,14 @@ pub enum Tell {
     Off,
 }
 
+/// The most leaves that one room holds back; for one more the oldest is told.
+pub const HELD_LEAVES_MAX: usize = 100_000;
+
 /// The bounds of presence in each room; [`PresenceLimits::default`] has the default of each field.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct PresenceLimits {
-    /// The most clients that one answer or one notice lists. Default 1,000.
+    /// The most clients that one answer or one notice lists, at least one. An answer and a notice
+    /// have about 512 KiB of what clients show, but for a single client. Default 1,000.
     pub clients: usize,
     /// The joins and leaves of a second that are told at once; further ones are told together at
     /// the end of the second. Default 10.

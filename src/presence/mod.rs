@@ -13,8 +13,8 @@ use futures::future::{AbortHandle, Abortable, BoxFuture};
 
 use self::notices::{Notices, Pace, Told};
 use self::roll::{Count, Roll};
-use crate::bus::{Batch, ClientId, MessageBus, Room, Topic};
-use crate::limits::{Keep, PresenceLimits, PresencePolicy};
+use crate::bus::{Batch, ClientId, Message, MessageBus, Room, Topic};
+use crate::limits::{HELD_LEAVES_MAX, Keep, PresenceLimits, PresencePolicy};
 use crate::planted::{self, Bug};
 use crate::rt::{Instant, Runtime};
 use crate::sync::{Arc, Mutex, Ordering, Sum};
@@ -62,7 +62,9 @@ impl<R: Runtime> Setting<R> {
         Pace {
             at_once: self.limits.at_once,
             leave_delay: self.policy.leave_delay,
-            together: self.limits.clients,
+            // A notice without a client would be told for ever.
+            together: self.limits.clients.max(1),
+            held: HELD_LEAVES_MAX,
         }
     }
 }
@@ -144,12 +146,12 @@ impl<R: Runtime> Presence<R> {
         }
     }
 
-    /// Removes a client, and tells those that follow.
-    pub(crate) fn leave(this: &Arc<Self>, id: ClientId) {
+    /// Removes a client; [`tell`](Self::tell) is to be called once no lock is held.
+    pub(crate) fn leave(&self, id: ClientId) {
         if planted::is(Bug::PresenceGhost) {
             return;
         }
-        let mut inner = this.inner.lock();
+        let mut inner = self.inner.lock();
         let Some(shown) = inner.roll.leave(id) else {
             return;
         };
@@ -158,15 +160,13 @@ impl<R: Runtime> Presence<R> {
             inner.notices.clear();
             inner.queue.clear();
         } else {
-            let now = this.setting.rt.now();
+            let now = self.setting.rt.now();
             let told = inner.notices.left(now, id, shown);
             if planted::is(Bug::LeaveNoticeRepeated) {
                 inner.tell(told.clone(), None);
             }
             inner.tell(told, None);
         }
-        drop(inner);
-        Self::tell(this);
     }
 
     /// Replaces the facts about a client that has shown a fresh token.
@@ -185,7 +185,7 @@ impl<R: Runtime> Presence<R> {
     /// lists none.
     pub(crate) fn page(&self, after: Option<ClientId>, most: usize) -> StdArc<Page> {
         let most = match self.setting.policy.keep {
-            Keep::List => most.max(1),
+            Keep::List => most,
             Keep::Count | Keep::Off => 0,
         };
         self.inner.lock().roll.page(after, most)
@@ -194,8 +194,8 @@ impl<R: Runtime> Presence<R> {
     /// Publishes the joins and leaves that are to be told, and sets the timer for the next ones; to
     /// be called with no lock held.
     ///
-    /// One thread at a time publishes, so that clients are told of changes in their order. Changes
-    /// of other threads wait in the queue for it.
+    /// Each time a single thread publishes, so that clients are told of changes in their order.
+    /// Changes of other threads wait in the queue for it.
     pub(crate) fn tell(this: &Arc<Self>) {
         loop {
             let mut inner = this.inner.lock();
@@ -223,8 +223,10 @@ impl<R: Runtime> Presence<R> {
             counter.fetch_add(told.len() as u64, Ordering::Relaxed);
             // Also if a waker panics, the next thread has its turn.
             let turn = Turn(&this.inner);
-            for notice in notice::notices(&told, count) {
-                this.setting.bus.publish(&this.topic, Batch::from(notice));
+            // Together, so that no reader loses one of them to the other.
+            let notices = notice::notices(&told, count).into_iter().map(Message::from);
+            if let Some(notices) = Batch::join(notices) {
+                this.setting.bus.publish(&this.topic, notices);
             }
             drop(turn);
         }

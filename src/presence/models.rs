@@ -102,7 +102,8 @@ fn each_change_is_told_once_and_in_order() {
             let presence = Arc::clone(&presence);
             move || {
                 enter(&presence, 2);
-                Presence::leave(&presence, ClientId::new(2));
+                presence.leave(ClientId::new(2));
+                Presence::tell(&presence);
             }
         });
         enter(&presence, 3);

@@ -13,7 +13,7 @@ use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
 use std::time::Duration;
 
-use super::roll::Shown;
+use super::roll::{Shown, fitting};
 use crate::bus::ClientId;
 use crate::rt::Instant;
 
@@ -29,6 +29,8 @@ pub(super) struct Pace {
     pub(super) leave_delay: Duration,
     /// The most joins, and the most leaves, that are told together.
     pub(super) together: usize,
+    /// The most leaves that are held back.
+    pub(super) held: usize,
 }
 
 /// A join that is told.
@@ -63,6 +65,13 @@ impl Told {
     /// The number of joins and leaves.
     pub(super) fn len(&self) -> usize {
         self.joined.len() + self.left.len()
+    }
+
+    /// Whether all of them fit into one notice of joins and one of leaves.
+    fn fits(&self, pace: Pace) -> bool {
+        let joined = self.joined.values().map(|joined| &joined.shown);
+        let joined = fitting(joined.take(pace.together)) == self.joined.len();
+        joined && fitting(self.left.values().take(pace.together)) == self.left.len()
     }
 }
 
@@ -110,7 +119,8 @@ impl Notices {
         self.at_once(now)
     }
 
-    /// Takes in new facts about a client; returns the joins and leaves that are to be told now.
+    /// Takes in new facts about a client, whose subject stays; returns the joins and leaves that
+    /// are to be told now.
     pub(super) fn changed(&mut self, now: Instant, id: ClientId, shown: Shown) -> Option<Told> {
         let is_update = !self.due.joined.contains_key(&id);
         let joined = self.due.joined.entry(id).or_insert_with(|| Joined {
@@ -118,12 +128,7 @@ impl Notices {
             replaces: None,
             is_update,
         });
-        let before = std::mem::replace(&mut joined.shown, shown);
-        let is_other = before.subject != joined.shown.subject;
-        // A client of another subject replaces no client: the replaced one has left.
-        if let Some(replaced) = joined.replaces.take_if(|_| is_other) {
-            self.hold(now, replaced, before);
-        }
+        joined.shown = shown;
         self.at_once(now)
     }
 
@@ -161,6 +166,9 @@ impl Notices {
         let until = now + self.pace.leave_delay;
         self.held.insert(self.next, Held { until, id, shown });
         self.next += 1;
+        if self.held.len() > self.pace.held {
+            self.release_first();
+        }
     }
 
     /// Takes the oldest held leave of the same subject.
@@ -175,10 +183,16 @@ impl Notices {
 
     /// Moves the held leaves whose time has come to those that are due.
     fn release(&mut self, now: Instant) {
-        while let Some(first) = self.held.first_entry()
-            && first.get().until <= now
+        while let Some((_, first)) = self.held.first_key_value()
+            && first.until <= now
         {
-            let (sequence, held) = first.remove_entry();
+            self.release_first();
+        }
+    }
+
+    /// Moves the leave that is held longest to those that are due.
+    fn release_first(&mut self) {
+        if let Some((sequence, held)) = self.held.pop_first() {
             if let Some(subject) = &held.shown.subject {
                 self.by_subject.remove(&(Arc::clone(subject), sequence));
             }
@@ -193,7 +207,8 @@ impl Notices {
             self.told = 0;
         }
         let waiting = self.due.len();
-        if waiting == 0 || self.told + waiting > self.pace.at_once {
+        let is_too_much = self.told + waiting > self.pace.at_once || !self.due.fits(self.pace);
+        if waiting == 0 || is_too_much {
             return None;
         }
         if self.told == 0 {
@@ -206,16 +221,18 @@ impl Notices {
     /// The joins and leaves that are told together now that a deadline has come, at most
     /// [`Pace::together`] of each.
     pub(super) fn on_time(&mut self, now: Instant) -> Option<Told> {
-        self.release(now);
-        if now < self.second || self.due.len() == 0 {
-            return None;
+        let few = self.at_once(now);
+        if few.is_some() || now < self.second || self.due.len() == 0 {
+            return few;
         }
         self.second = now + SECOND;
         // The rest of the second belongs to those that wait.
         self.told = self.pace.at_once;
         let told = Told {
-            joined: first(&mut self.due.joined, self.pace.together),
-            left: first(&mut self.due.left, self.pace.together),
+            joined: first(&mut self.due.joined, self.pace.together, |joined| {
+                &joined.shown
+            }),
+            left: first(&mut self.due.left, self.pace.together, |shown| shown),
         };
         Some(told)
     }
@@ -236,9 +253,14 @@ impl Notices {
     }
 }
 
-/// Takes the first `most` entries of a map.
-fn first<V>(map: &mut BTreeMap<ClientId, V>, most: usize) -> BTreeMap<ClientId, V> {
-    let Some(next) = map.keys().nth(most).copied() else {
+/// Takes the first `most` entries of a map, and no more than fit into a page.
+fn first<V>(
+    map: &mut BTreeMap<ClientId, V>,
+    most: usize,
+    shown: fn(&V) -> &Shown,
+) -> BTreeMap<ClientId, V> {
+    let fitting = fitting(map.values().take(most).map(shown));
+    let Some(next) = map.keys().nth(fitting).copied() else {
         return std::mem::take(map);
     };
     let rest = map.split_off(&next);
@@ -253,6 +275,7 @@ mod tests {
         at_once: 2,
         leave_delay: Duration::ZERO,
         together: 3,
+        held: 2,
     };
 
     /// A step in the life of a room; a client leaves by its place among those that are there.
@@ -261,7 +284,7 @@ mod tests {
         /// A client of this subject joins.
         Join(&'static str),
         Leave(usize),
-        /// A client that is there shows another subject.
+        /// A client that is there shows other facts.
         Change(usize),
         /// Milliseconds pass.
         Wait(u64),
@@ -289,8 +312,6 @@ mod tests {
         seen: BTreeMap<ClientId, Shown>,
         /// When the follower was told of anything.
         told: Vec<Instant>,
-        /// The facts that each client has shown last, which the follower may not know yet.
-        shown: BTreeMap<ClientId, Shown>,
     }
 
     fn shown(subject: &str) -> Shown {
@@ -309,7 +330,6 @@ mod tests {
                 there: Vec::new(),
                 seen: BTreeMap::new(),
                 told: Vec::new(),
-                shown: BTreeMap::new(),
             }
         }
 
@@ -319,7 +339,6 @@ mod tests {
                     let id = ClientId::new(self.next);
                     self.next += 1;
                     self.there.push((id, shown(subject)));
-                    self.shown.insert(id, shown(subject));
                     let told = self.notices.joined(self.now, id, shown(subject));
                     self.hear(told);
                 }
@@ -329,10 +348,10 @@ mod tests {
                     self.hear(told);
                 }
                 Step::Change(place) if place < self.there.len() => {
-                    let (id, before) = &mut self.there[place];
-                    *before = shown("eve");
-                    self.shown.insert(*id, shown("eve"));
-                    let told = self.notices.changed(self.now, *id, shown("eve"));
+                    let (id, shown) = &mut self.there[place];
+                    shown.info = Some(self.next.to_string().into());
+                    self.next += 1;
+                    let told = self.notices.changed(self.now, *id, shown.clone());
                     self.hear(told);
                 }
                 Step::Change(_) | Step::Leave(_) => {}
@@ -359,12 +378,12 @@ mod tests {
             };
             assert!(told.len() > 0, "an empty notice");
             self.told.push(self.now);
-            let together = self.notices.pace.together.max(self.notices.pace.at_once);
+            let together = self.notices.pace.together;
             assert!(told.joined.len() <= together && told.left.len() <= together);
             for (id, joined) in told.joined {
                 if let Some(replaced) = joined.replaces {
-                    assert!(self.seen.remove(&replaced).is_some(), "it was told of");
-                    assert_eq!(self.shown[&replaced].subject, joined.shown.subject);
+                    let gone = self.seen.remove(&replaced).expect("it was told of");
+                    assert_eq!(gone.subject, joined.shown.subject);
                 }
                 let before = self.seen.insert(id, joined.shown);
                 assert_eq!(before.is_some(), joined.is_update, "{id} is told twice");
@@ -489,6 +508,27 @@ mod tests {
     }
 
     #[test]
+    fn the_leave_that_is_held_longest_is_told_where_too_many_are_held() {
+        let mut notices = Notices::new(Pace {
+            at_once: 100,
+            leave_delay: Duration::from_secs(3),
+            together: 100,
+            held: 2,
+        });
+        for id in 1..=3 {
+            let id = ClientId::new(id);
+            notices.joined(Instant::ZERO, id, shown("ann"));
+            let told = notices.left(Instant::ZERO, id, shown("ann"));
+            // Each join takes the place of the leave before.
+            assert_eq!((told, notices.held.len()), (None, 1));
+        }
+        let mut leave = |id| notices.left(Instant::ZERO, ClientId::new(id), shown("bob"));
+        assert_eq!(leave(4), None);
+        assert_eq!(leave(5), notice(&[], &[3]));
+        assert_eq!(notices.by_subject.len(), 2);
+    }
+
+    #[test]
     fn a_mass_of_joins_is_told_by_and_by() {
         let mut world = World::new(PACE);
         for _ in 0..20 {
@@ -497,5 +537,28 @@ mod tests {
         world.wait(world.now + Duration::from_secs(3));
         assert_eq!(world.seen.len(), 2 + 3 * 3);
         world.settle();
+    }
+
+    #[test]
+    fn a_notice_is_bounded_in_bytes_and_has_one_client_at_least() {
+        let mut notices = Notices::new(Pace {
+            at_once: 0,
+            together: 100,
+            ..PACE
+        });
+        let large = Shown {
+            subject: None,
+            info: Some("x".repeat(300_000).into()),
+        };
+        for id in 1..=3 {
+            let told = notices.joined(Instant::ZERO, ClientId::new(id), large.clone());
+            assert_eq!(told, None);
+        }
+        for second in 1..=3 {
+            let now = Instant::ZERO + SECOND * second;
+            let told = notices.on_time(now).expect("one is due");
+            assert_eq!(told.joined.len(), 1);
+        }
+        assert_eq!(notices.deadline(), None);
     }
 }

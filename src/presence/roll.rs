@@ -5,9 +5,10 @@ use std::ops::Bound;
 use std::sync::Arc;
 
 use crate::bus::ClientId;
+use crate::limits::Keep;
 use crate::sync::OnceLock;
 
-/// The most bytes of subjects and facts on one page, but for a single client.
+/// The most bytes of subjects and facts on one page or in one notice, but for a single client.
 const PAGE_BYTES_MAX: usize = 512 * 1024;
 
 /// The facts about a client that its room shows to others.
@@ -29,7 +30,7 @@ impl Shown {
 /// A part of the clients of a room, in the order of their numbers.
 #[derive(Debug, Default)]
 pub struct Page {
-    /// The clients of the page; none in a kind that only counts them.
+    /// The clients of the page.
     pub clients: Vec<(ClientId, Shown)>,
     /// The number of all clients of the room.
     pub num_clients: usize,
@@ -37,10 +38,21 @@ pub struct Page {
     pub num_subjects: usize,
     /// Whether clients follow that are not on the page.
     pub more: bool,
-    /// Whether the kind of the room only counts its clients, and so lists none.
+    /// Whether the page has the numbers alone: in a kind that only counts its clients, and where no
+    /// client was asked for.
     pub is_count: bool,
     /// The page in the JSON of `busline.v1.json`, once it was asked for.
     pub(super) json: OnceLock<Box<str>>,
+}
+
+impl Page {
+    /// The only page of a room in which no client is.
+    pub(crate) fn of_nothing(keep: Keep) -> Self {
+        Self {
+            is_count: keep == Keep::Count,
+            ..Self::default()
+        }
+    }
 }
 
 /// The numbers of clients and subjects of a room.
@@ -118,24 +130,33 @@ impl Roll {
 
     fn make_page(&self, after: Option<ClientId>, most: usize) -> Page {
         let from = after.map_or(Bound::Unbounded, Bound::Excluded);
-        let mut rest = self.clients.range((from, Bound::Unbounded)).peekable();
-        let (mut clients, mut bytes) = (Vec::new(), 0);
-        while clients.len() < most
-            && let Some((id, shown)) =
-                rest.next_if(|(_, next)| bytes == 0 || bytes + next.bytes() <= PAGE_BYTES_MAX)
-        {
-            bytes += shown.bytes();
-            clients.push((*id, shown.clone()));
-        }
+        let rest = self.clients.range((from, Bound::Unbounded));
+        let listed = fitting(rest.clone().take(most).map(|(_, shown)| shown));
+        let mut rest = rest.map(|(id, shown)| (*id, shown.clone()));
+        let clients: Vec<_> = rest.by_ref().take(listed).collect();
+        let Count {
+            clients: all,
+            subjects,
+        } = self.count();
         Page {
             clients,
-            num_clients: self.clients.len(),
-            num_subjects: self.subjects.len(),
-            more: most > 0 && rest.peek().is_some(),
+            num_clients: all,
+            num_subjects: subjects,
+            more: most > 0 && rest.next().is_some(),
             is_count: most == 0,
             json: OnceLock::new(),
         }
     }
+}
+
+/// The number of clients that fit together into one page or one notice, at least one.
+pub(super) fn fitting<'a>(shown: impl Iterator<Item = &'a Shown>) -> usize {
+    let mut bytes = 0;
+    let fit = shown.enumerate().take_while(|(index, shown)| {
+        bytes += shown.bytes();
+        *index == 0 || bytes <= PAGE_BYTES_MAX
+    });
+    fit.count()
 }
 
 #[cfg(test)]

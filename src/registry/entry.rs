@@ -268,9 +268,6 @@ impl<R: Runtime> Entry<R> {
         // With no lock held: wakers and tasks are foreign code, which may come back for the lock.
         watchers.unwrap_or_default().wake();
         afterwards.carry_out(&this.kind.rt);
-        if let Some(presence) = this.presence.as_ref().filter(|_| arrival.is_some()) {
-            Presence::tell(presence);
-        }
         Turn { since, rejected }
     }
 

@@ -13,7 +13,7 @@ use std::sync::Arc as StdArc;
 
 use super::entry::{Entry, Rejection};
 use super::exit::Crash;
-use super::lease::{Known, Lease, Watch};
+use super::lease::{Lease, Watch};
 use super::lifecycle::{Event, Refusal};
 use super::totals::Totals;
 use super::{Arrival, JoinError, PresenceTold, Registration, RoomBounds};
@@ -219,8 +219,9 @@ impl<R: Runtime> Kind<R> {
             let entry = Self::find_or_make(this, room, peer)?;
             match Entry::join(&entry, &arrival) {
                 Ok(since) => {
-                    let known = Known::of(&arrival);
-                    return Ok(Lease::new(Watch::new(entry), since, known));
+                    let lease = Lease::new(Watch::new(Arc::clone(&entry)), since, &arrival);
+                    lease.tell_presence();
+                    return Ok(lease);
                 }
                 Err(Rejection::Refused(refusal)) => return Err(JoinError::Refused(refusal)),
                 // The room was over before this client came; the next attempt makes a new one.

@@ -36,39 +36,19 @@ pub struct Lease<R: Runtime> {
     is_present: bool,
 }
 
-/// The client of a lease, where it is known.
-#[derive(Clone, Copy, Debug)]
-pub(super) struct Known {
-    id: Option<ClientId>,
-    /// Whether its service knows the client.
-    is_member: bool,
-    /// Whether others see the client.
-    is_present: bool,
-}
-
-impl Known {
-    pub(super) fn of(arrival: &Arrival) -> Self {
+impl<R: Runtime> Lease<R> {
+    pub(super) fn new(watch: Watch<R>, since: Generation, arrival: &Arrival) -> Self {
         let Arrival { member, entering } = arrival;
         let present = entering.as_ref().map(|entering| entering.id);
-        Self {
-            id: member.as_ref().map(Client::id).or(present),
-            is_member: member.is_some(),
-            is_present: present.is_some(),
-        }
-    }
-}
-
-impl<R: Runtime> Lease<R> {
-    pub(super) fn new(watch: Watch<R>, since: Generation, known: Known) -> Self {
         Self {
             watch,
             since,
             has_arrived: false,
             has_published: false,
             reason: CloseReason::Dropped,
-            client: known.id,
-            is_member: known.is_member,
-            is_present: known.is_present,
+            client: member.as_ref().map(Client::id).or(present),
+            is_member: member.is_some(),
+            is_present: present.is_some(),
         }
     }
 
@@ -121,10 +101,16 @@ impl<R: Runtime> Lease<R> {
         presence.map(|presence| presence.page(after, most))
     }
 
+    /// Tells clients of the joins and leaves so far, with no lock held: a waker may panic, and then
+    /// the lease is there or gone already.
+    pub(super) fn tell_presence(&self) {
+        self.watch.entry.presence.iter().for_each(Presence::tell);
+    }
+
     /// Removes the client from those that others see.
     fn leave_presence(&self) {
         if let (Some(presence), Some(id)) = (&self.watch.entry.presence, self.present()) {
-            Presence::leave(presence, id);
+            presence.leave(id);
         }
     }
 
@@ -226,6 +212,7 @@ impl<R: Runtime> Drop for Lease<R> {
         self.leave_presence();
         let has_arrived = self.has_arrived;
         Entry::on(&self.watch.entry, Event::Leave { has_arrived });
+        self.tell_presence();
         let clients = || self.watch.entry.slot.lock().lifecycle.clients();
         if planted::when_any(Bug::LeaseReleasedTwice, clients) {
             let has_arrived = false;

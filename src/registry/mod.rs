@@ -157,7 +157,7 @@ pub enum JoinError {
     #[error("this is no key of a room: {0}")]
     BadKey(NameError),
     /// The client named a kind of rooms without a key.
-    #[error("this service has rooms, so name one: /ws/{0}/<key>")]
+    #[error("this service has rooms, so name one: {0}/<key>")]
     KeyMissing(ServiceName),
     /// The service, the room, or the whole application takes no clients now.
     #[error("the service takes no clients now: {0:?}")]
@@ -169,7 +169,7 @@ pub enum JoinError {
     #[error("there is no service of this name")]
     Unknown,
     /// The client named a room of a service that has none.
-    #[error("this service has no rooms: use /ws/{0}")]
+    #[error("this service has no rooms: use {0}")]
     WithoutRooms(ServiceName),
 }
 
@@ -376,12 +376,21 @@ impl<R: Runtime> Registry<R> {
         most: usize,
     ) -> Option<StdArc<presence::Page>> {
         let kind = self.kind(room.kind().as_str())?;
-        if kind.presence.policy.keep == Keep::Off {
+        let keep = kind.presence.policy.keep;
+        if keep == Keep::Off {
             return None;
         }
         let entry = kind.find(room.key());
         let presence = entry.as_ref().and_then(|entry| entry.presence.as_ref());
-        Some(presence.map_or_else(StdArc::default, |presence| presence.page(after, most)))
+        let page = presence.map(|presence| presence.page(after, most));
+        Some(page.unwrap_or_else(|| StdArc::new(presence::Page::of_nothing(keep))))
+    }
+
+    /// The presence of a service or of the rooms of a kind, as it was registered; `None` where none
+    /// is kept and no client is told.
+    pub(crate) fn presence_policy(&self, name: &str) -> Option<&PresencePolicy> {
+        let policy = &self.kind(name)?.presence.policy;
+        policy.is_kept().then_some(policy)
     }
 
     /// The rooms of a page with their numbers of clients; none if there is no such kind.

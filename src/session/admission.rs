@@ -2,14 +2,16 @@
 
 use std::sync::Arc;
 
+use super::appearance::{self, Appearance};
 use super::broadcast::Broadcast;
 use super::compression::Compression;
 use super::egress::Egress;
+use super::encoder::Encoder;
 use super::parting::{Answers, Parting};
 use super::rules::Rules;
-use super::seen::Seen;
+
 use super::sender::LazySender;
-use super::subprotocol::{Encoder, Subprotocol};
+use super::subprotocol::Subprotocol;
 use super::tap_reporter::TapReporter;
 use super::wish::Asking;
 use crate::admission::authorize::Grant;
@@ -24,7 +26,6 @@ use crate::client::identity::Identity;
 use crate::client::peer::Peer;
 use crate::limits::{InboundPolicy, Limits, Recovery, Relay, SlowConsumer};
 use crate::metrics::{CloseReason, RefuseReason};
-use crate::presence::Shown;
 use crate::registry::{Arrival, JoinError, Lease, Refusal, RoomsFull};
 use crate::rt::{Instant, Runtime, WorkerId};
 use crate::wire::{Deflate, Frames, Inflation};
@@ -211,7 +212,7 @@ impl<R: Runtime> Admission<R> {
         let to_all = Topic::from_service_to_ws(room);
         let (mut broadcast, joined) = bus.subscribe_since(&to_all, &joining)?;
         let direct = bus.subscribe(&Topic::from_service_to_client(room, client))?;
-        let (kind, seen) = (room.kind(), Seen::new(app, room, &peer, asking)?);
+        let (kind, appearance) = (room.kind(), Appearance::new(app, room, &peer, asking)?);
         let rules = Rules::new(policies.service(kind), &peer.grant);
         let mut sender = LazySender::new(peer.identity.clone());
         let has_members = app.registry().has_members(kind.as_str());
@@ -223,13 +224,13 @@ impl<R: Runtime> Admission<R> {
         let member = has_members.then(|| sender.introduce(client, direct.topic(), about()));
         let arrival = Arrival {
             member,
-            entering: seen.entering(client),
+            entering: appearance.entering(client),
         };
         let lease = app.registry().join_room(room, &peer, arrival)?;
         // A client that was refused until here leaves nothing behind.
         broadcast.confirm();
         let mut encoder = Encoder::of(asking.subprotocol);
-        encoder.follow(seen.notices);
+        encoder.follow(appearance.notices);
         let membership = Membership {
             app: app.clone(),
             sender,
@@ -403,11 +404,8 @@ impl<R: Runtime> Membership<R> {
     /// Replaces identity and rights after the client has shown a fresh token.
     pub(super) fn renew(&mut self, identity: Identity, grant: &Grant) {
         self.rules.renew(grant);
-        let policies = self.app.policies();
-        if let Some(kind) = policies.service(self.room().kind()) {
-            let shown = Shown::of(&identity, grant, &kind.presence.claims);
-            self.lease.shows(shown);
-        }
+        let shown = appearance::shown(&self.app, self.room(), &identity, grant);
+        self.lease.shows(shown);
         self.sender.renew(identity);
         if let Some(client) = self.sender.known() {
             self.lease.renew(client);

@@ -52,6 +52,11 @@ impl Replies {
         self.replies.len() >= WAITING_MAX || self.bytes >= BYTES_MAX
     }
 
+    /// Whether a reply waits.
+    pub(super) fn is_empty(&self) -> bool {
+        self.replies.is_empty()
+    }
+
     /// The bytes of the waiting replies.
     pub(super) fn held(&self) -> usize {
         self.bytes

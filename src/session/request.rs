@@ -128,7 +128,7 @@ fn presence(wanted: &Map<String, Value>) -> Result<Asks, &'static str> {
         return Err("`presence` has an unknown member");
     }
     let after = match wanted.get("after") {
-        Some(Value::String(after)) => after.parse().ok(),
+        Some(Value::String(after)) if !after.starts_with('+') => after.parse().ok(),
         Some(after) => after.as_u64(),
         None => {
             let limit = limit(wanted)?;
@@ -250,6 +250,7 @@ mod tests {
             ),
             (r#"{"id":1,"presence":{"after":"x"}}"#, "`after` is"),
             (r#"{"id":1,"presence":{"after":-1}}"#, "`after` is"),
+            (r#"{"id":1,"presence":{"after":"+1"}}"#, "`after` is"),
             (r#"{"id":1,"presence":{"limit":"x"}}"#, "`limit` is"),
             (r#"{"id":1,"text":5}"#, "`text` is a string"),
             (r#"{"id":1,"text":"a","live":1}"#, "`live` is"),

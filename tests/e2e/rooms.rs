@@ -71,13 +71,13 @@ async fn a_path_to_no_room_says_which_paths_there_are() {
     for (path, text) in [
         (
             "/ws/chat",
-            "this service has rooms, so name one: /ws/chat/<key>",
+            "this service has rooms, so name one: chat/<key>",
         ),
         (
             "/ws/chat/",
-            "this service has rooms, so name one: /ws/chat/<key>",
+            "this service has rooms, so name one: chat/<key>",
         ),
-        ("/ws/echo/1", "this service has no rooms: use /ws/echo"),
+        ("/ws/echo/1", "this service has no rooms: use echo"),
         (
             "/ws/none/1",
             "there is no such service; there are: chat/<key>, echo",

@@ -3,15 +3,19 @@
 use std::collections::BTreeMap;
 use std::time::Duration;
 
-use busline::authorize::Grant;
+use busline::authorize::{Authorize, ConnectRequest, Denied, Grant, JoinRequest};
+use busline::identity::{Identity, Token};
 use busline::limits::{Keep, PresenceLimits, PresencePolicy, Publish, Readers, RelayPolicy, Tell};
 use busline::session::{Admission, Asking, Subprotocol};
 use busline::{Context, Limits, Peer as Who, ServicePolicy};
+use futures::FutureExt;
+use futures::future::{BoxFuture, ready};
 use proptest::prelude::*;
 use serde_json::{Value, json};
 
 use crate::model::crowd::{Crowd, texts};
 use crate::model::peer::Peer;
+use crate::newsroom::told;
 
 /// A relay with this presence.
 fn crowd(presence: PresencePolicy) -> Crowd {
@@ -66,13 +70,6 @@ fn leave(crowd: &Crowd, peer: &Peer) {
     crowd.rt.settle();
 }
 
-/// All that the client was told, as JSON.
-fn told(peer: &Peer) -> Vec<Value> {
-    let all = texts(peer).into_iter();
-    all.map(|text| serde_json::from_str(&text).expect("JSON"))
-        .collect()
-}
-
 fn shown(subject: &str) -> Value {
     json!({ "subject": subject, "info": null })
 }
@@ -89,7 +86,7 @@ fn presence(crowd: &Crowd, peer: &Peer) -> Value {
 }
 
 #[test]
-fn a_client_is_told_of_every_join_and_leave_its_own_join_first() {
+fn a_client_is_told_of_every_join_and_leave_its_own_join_too() {
     let crowd = crowd(all());
     let ann = enter(&crowd, "ann");
     let bob = enter(&crowd, "bob");
@@ -136,8 +133,25 @@ fn presence_lists_the_clients_of_the_room_and_counts_their_subjects() {
     leave(&crowd, &ann);
     let page = room.presence(None).expect("it is kept");
     assert_eq!((page.clients.len(), page.num_clients), (0, 0));
-    // Nobody follows, so no client was told of anything.
+    // No client follows, so none was told of anything.
     assert!(told(&ann).iter().all(|told| told["id"] == 7));
+}
+
+#[test]
+fn an_answer_comes_before_the_joins_that_it_does_not_know() {
+    let crowd = crowd(all());
+    let room = crowd.app.registry().room("news", Some("a")).expect("a key");
+    let ann = Admission::request_wishing(&crowd.app, &room, who("ann"), json_client());
+    // Nothing is written until both have happened.
+    let ann = crowd.serve(ann.expect("admitted"), 0);
+    crowd.say(&ann, r#"{"id":7,"presence":{}}"#);
+    let _bob = enter(&crowd, "bob");
+    ann.make_room(1 << 20);
+    crowd.rt.settle();
+    let told = told(&ann);
+    assert_eq!(told[0], json!({ "joined": { "1": shown("ann") } }));
+    assert_eq!(told[1]["presence"]["num_clients"], 1);
+    assert_eq!(told[2], json!({ "joined": { "2": shown("bob") } }));
 }
 
 #[test]
@@ -176,6 +190,9 @@ fn a_list_has_pages() {
         page = reply(&crowd, &clients[0], &next)["presence"].take();
     }
     assert_eq!(listed, ["1", "2", "3", "4", "5"]);
+    let counted = reply(&crowd, &clients[0], r#"{"id":7,"presence":{"limit":0}}"#);
+    let numbers = json!({ "num_clients": 5, "num_subjects": 1 });
+    assert_eq!(counted["presence"], numbers);
     let one = reply(&crowd, &clients[0], r#"{"id":7,"presence":{"limit":1}}"#);
     assert_eq!(
         one["presence"]["clients"]
@@ -186,7 +203,7 @@ fn a_list_has_pages() {
 }
 
 #[test]
-fn presence_that_is_off_or_for_nobody_is_refused_with_words() {
+fn presence_that_is_off_or_hidden_is_refused_with_words() {
     let error = |presence: PresencePolicy| {
         let crowd = crowd(presence);
         let ann = enter(&crowd, "ann");
@@ -329,7 +346,7 @@ fn a_page_that_is_reloaded_does_not_leave() {
     crowd.wait(2_999);
     crowd.rt.settle();
     assert_eq!(told(&ann).len(), 3);
-    // What is asked for is the truth, also before a leave is told.
+    // An answer is the truth, also before a leave is told.
     assert_eq!(presence(&crowd, &ann)["num_clients"], 1);
     crowd.wait(1);
     crowd.rt.settle();
@@ -358,7 +375,88 @@ fn presence_outlives_a_crash_of_the_service() {
     crowd.wait(5_000);
     crowd.rt.settle();
     assert_eq!(presence(&crowd, &ann)["num_clients"], 2);
-    assert!(!told(&ann).iter().any(|told| told.get("left").is_some()));
+    let told = told(&ann);
+    assert!(told.iter().any(|told| told["service"] == "restarted"));
+    assert!(!told.iter().any(|told| told.get("left").is_some()));
+}
+
+/// Shows to others the last letter of a token; the rest is the subject.
+struct Colours;
+
+impl Authorize for Colours {
+    fn connect(&self, request: ConnectRequest) -> BoxFuture<'static, Result<Identity, Denied>> {
+        let token = request.token.as_ref().map_or("", Token::reveal);
+        let (subject, colour) = token.split_at(token.len().saturating_sub(1));
+        ready(Ok(Identity {
+            subject: Some(subject.into()),
+            claims: Some(colour.into()),
+            expires: None,
+        }))
+        .boxed()
+    }
+
+    fn join(&self, request: JoinRequest) -> BoxFuture<'static, Result<Grant, Denied>> {
+        let colour = request.identity.claims.as_deref().unwrap_or("");
+        let info = json!({ "colour": colour }).to_string();
+        ready(Ok(Grant::default().showing(&info))).boxed()
+    }
+}
+
+#[test]
+fn a_fresh_token_that_shows_other_facts_is_told_as_a_join_of_the_same_client() {
+    let policy = ServicePolicy {
+        presence: all(),
+        ..ServicePolicy::of_relay(RelayPolicy::default())
+    };
+    let crowd = Crowd::new(|app| {
+        let app = app.authorize(Colours);
+        app.relay_with("news", policy).expect("a valid policy")
+    });
+    let [ann, bob] = ["ann", "bob"].map(|subject| enter(&crowd, subject));
+    for token in [
+        r#"{"token":"bobr"}"#,
+        r#"{"token":"bobr"}"#,
+        r#"{"token":"bobg"}"#,
+    ] {
+        crowd.say(&bob, token);
+        crowd.rt.settle();
+    }
+    let colour = |colour: &str| json!({ "colour": colour });
+    let joined = |info: Value| json!({ "joined": { "2": { "subject": "bob", "info": info } } });
+    // The same facts again are no news.
+    let expected = [
+        joined(Value::Null),
+        joined(colour("r")),
+        joined(colour("g")),
+    ];
+    assert_eq!(told(&ann)[1..], expected);
+    assert_eq!(presence(&crowd, &ann)["clients"]["2"]["info"], colour("g"));
+}
+
+#[test]
+fn a_follower_with_a_window_of_one_message_is_told_of_joins_and_leaves() {
+    let policy = ServicePolicy {
+        presence: all(),
+        window: Some(busline::limits::Window {
+            messages: std::num::NonZeroUsize::MIN,
+            bytes: 1,
+        }),
+        ..ServicePolicy::of_relay(RelayPolicy::default())
+    };
+    let crowd = Crowd::new(|app| app.relay_with("news", policy).expect("a valid policy"));
+    let room = crowd.app.registry().room("news", Some("a")).expect("a key");
+    let ann = Admission::request_wishing(&crowd.app, &room, who("ann"), json_client());
+    // Ann reads only after all has happened.
+    let ann = crowd.serve(ann.expect("admitted"), 0);
+    for _ in 0..20 {
+        let bob = enter(&crowd, "bob");
+        leave(&crowd, &bob);
+    }
+    crowd.wait(2_000);
+    ann.make_room(1 << 20);
+    crowd.rt.settle();
+    assert!(told(&ann).iter().all(|told| told.get("presence").is_none()));
+    assert_eq!(followed(&ann).len(), 1);
 }
 
 #[test]

@@ -1,4 +1,4 @@
-//! Who is in a journal, as its clients are told, in a run of the core.
+//! The clients of a journal, as they are told of each other, in a run of the core.
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::time::Duration;
@@ -10,17 +10,17 @@ use crate::past::Company as Notice;
 /// Clients of rooms by their numbers in the product.
 type Clients = BTreeSet<u64>;
 
-/// Who is in the journals.
+/// The clients of the journals.
 #[derive(Default)]
 pub(crate) struct Company {
-    /// What each client was told; `None` for a client that has missed a notice.
+    /// The notices that each client was told; `None` for a client that has missed a notice.
     pub(crate) told: BTreeMap<u32, Option<Told>>,
     /// The clients of each room when its presence was last another, and the time of that or of the
     /// last notice: a client may come and go between two looks.
     pub(crate) changed: BTreeMap<String, (Clients, Duration)>,
 }
 
-/// What a client was told of joins and leaves: its own join is the first of which it knows.
+/// The joins and leaves that a client was told: it knows of all clients that came after it.
 #[derive(Debug)]
 pub(crate) struct Told {
     own: u64,

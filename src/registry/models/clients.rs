@@ -138,10 +138,7 @@ fn no_lease_survives_a_finished_drain() {
         let registry = world.registry.clone();
         let joiner = world.rt.client(move || {
             if let Ok(mut lease) = registry.join("s") {
-                let mut seen = lease.status();
-                while !matches!(seen, Status::Draining(_)) {
-                    seen = block_on(poll_fn(|cx| lease.poll_status(cx, seen)));
-                }
+                until_draining(&mut lease);
             }
         });
         let registry = world.registry.clone();

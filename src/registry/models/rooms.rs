@@ -57,10 +57,7 @@ fn no_room_is_made_behind_a_drain() {
         let joiner = world.rt.client(move || {
             let room = registry.room("s", Some("k")).expect("a key");
             if let Ok(mut lease) = registry.join_room(&room, &Peer::default(), Arrival::default()) {
-                let mut seen = lease.status();
-                while !matches!(seen, Status::Draining(_)) {
-                    seen = block_on(poll_fn(|cx| lease.poll_status(cx, seen)));
-                }
+                until_draining(&mut lease);
             }
         });
         let registry = world.registry.clone();

@@ -86,6 +86,14 @@ impl ModelRt {
     }
 }
 
+/// Waits until a client is asked to leave.
+pub(super) fn until_draining(lease: &mut Lease<ModelRt>) {
+    let mut seen = lease.status();
+    while !matches!(seen, Status::Draining(_)) {
+        seen = block_on(poll_fn(|cx| lease.poll_status(cx, seen)));
+    }
+}
+
 impl Clock for ModelRt {
     fn now(&self) -> Instant {
         Instant::from_start(Duration::from_nanos(self.now.load(Ordering::SeqCst)))

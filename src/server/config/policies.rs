@@ -86,7 +86,7 @@ choice!(
 choice!(
     Tell,
     "WHO",
-    "all" = All("those that speak `busline.v1.json`"),
+    "all" = All("those of `busline.v1.json` and of events"),
     "asked" = Asked("those that ask with `?join_leave=true`"),
     "off" = Off("none")
 );

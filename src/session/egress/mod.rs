@@ -13,9 +13,9 @@ use crate::planted::{self, Bug};
 use crate::rt::Runtime;
 use crate::session::broadcast::Broadcast;
 use crate::session::compression::Compression;
+use crate::session::encoder::Encoder;
 use crate::session::envelope::About;
 use crate::session::outbox::Outbox;
-use crate::session::subprotocol::Encoder;
 use crate::session::tap_reporter::TapReporter;
 use crate::wire::{CloseFrame, DataKind, Part};
 
@@ -76,15 +76,21 @@ impl Egress {
         let lost = if self.is_quiet() {
             0
         } else {
-            let lost = self.gather(cx, outbox, metrics);
-            self.gather_notices(cx, outbox);
-            lost
+            self.gather(cx, outbox, metrics)
         };
         let most = self.most();
         if let Some(replies) = self.encoder.replies()
             && let Some(broadcast) = self.broadcast.own()
         {
             replies.pull(broadcast, outbox, most);
+        }
+        // An answer who is there comes before the joins and leaves that it does not know.
+        if self
+            .encoder
+            .replies()
+            .is_none_or(|replies| replies.is_empty())
+        {
+            self.gather_notices(cx, outbox);
         }
         if outbox.is_empty()
             && let Some(notice) = self.encoder.at_rest()

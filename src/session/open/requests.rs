@@ -4,7 +4,7 @@ use std::task::Context;
 
 use super::Open;
 use crate::bus::{ClientId, Reading, Subscription};
-use crate::limits::Readers;
+use crate::limits::{Keep, Readers};
 use crate::rt::{Instant, Runtime};
 use crate::session::answer;
 use crate::session::cause::Cause;
@@ -76,13 +76,14 @@ impl<R: Runtime> Open<R> {
         let policies = admission.app().policies();
         let kind = policies.service(admission.room().kind());
         let kind = kind.ok_or(Fault::NoPresence)?;
+        let is_kept = kind.presence.keep != Keep::Off;
+        if is_kept && kind.presence.read == Readers::Nobody {
+            return Err(Fault::Forbidden);
+        }
         let limit = limit.min(policies.limits.presence.clients);
         let page = admission.lease.presence(after.map(ClientId::new), limit);
         let page = page.ok_or(Fault::NoPresence)?;
-        match kind.presence.read {
-            Readers::Nobody => Err(Fault::Forbidden),
-            Readers::All | Readers::Members => Ok(answer::presence(id, &page)),
-        }
+        Ok(answer::presence(id, &page))
     }
 
     fn publish(&mut self, cx: &mut Context<'_>, now: Instant, publish: Publish) -> Option<Cause> {

@@ -13,7 +13,7 @@ use crate::rooms::parts;
 /// end of a second at most, behind those of a second before.
 const TOLD: Duration = Duration::from_secs(2);
 
-/// What is asked for is the truth, and what clients were told is the same after a while.
+/// A page is the truth, and clients were told the same after a while.
 pub(super) fn at_rest(world: &mut World) -> Found {
     let journal = world.plan.journal;
     let Some(delay) = journal.and_then(|journal| journal.leave_delay_ms) else {

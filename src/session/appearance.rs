@@ -2,22 +2,24 @@
 
 use super::subprotocol::Subprotocol;
 use super::wish::Asking;
+use crate::admission::authorize::Grant;
 use crate::app::App;
 use crate::bus::{ClientId, MessageBus, Room, SubscribeError, Subscription, Topic};
+use crate::client::identity::Identity;
 use crate::client::peer::Peer;
 use crate::limits::{PresencePolicy, Tell};
 use crate::presence::{Entering, Shown};
 use crate::rt::Runtime;
 
 /// A client as others in its room see it, before it joins.
-pub(super) struct Seen {
+pub(super) struct Appearance {
     /// `None` in a kind without presence.
     shown: Option<Shown>,
     /// The subscription to joins and leaves; `None` for a client that is not told of them.
     pub(super) notices: Option<Subscription>,
 }
 
-impl Seen {
+impl Appearance {
     /// Subscribes the client to joins and leaves, if it is told of them.
     ///
     /// # Errors
@@ -29,15 +31,13 @@ impl Seen {
         peer: &Peer,
         asking: Asking,
     ) -> Result<Self, SubscribeError> {
-        let policies = app.policies();
-        let kind = policies.service(room.kind());
-        let presence = kind.map(|kind| &kind.presence);
-        let presence = presence.filter(|presence| presence.is_kept());
+        // The registry keeps and tells as it was built, whatever the policies say now.
+        let presence = app.registry().presence_policy(room.kind().as_str());
         let is_told = presence.is_some_and(|presence| asking.follows(presence));
         let topic = is_told.then(|| Topic::from_presence_to_ws(room));
         let notices = topic.map(|topic| app.bus().subscribe(&topic)).transpose()?;
         Ok(Self {
-            shown: presence.map(|kind| Shown::of(&peer.identity, &peer.grant, &kind.claims)),
+            shown: presence.map(|_| shown(app, room, &peer.identity, &peer.grant)),
             notices,
         })
     }
@@ -60,4 +60,18 @@ impl Asking {
         };
         is_told && self.subprotocol != Subprotocol::Plain
     }
+}
+
+/// The facts about a client of this identity and grant that its room shows, as the policies say
+/// now.
+pub(super) fn shown<R: Runtime>(
+    app: &App<R>,
+    room: &Room,
+    identity: &Identity,
+    grant: &Grant,
+) -> Shown {
+    let policies = app.policies();
+    let kind = policies.service(room.kind());
+    let claims = kind.map_or(&[][..], |kind| &kind.presence.claims);
+    Shown::of(identity, grant, claims)
 }
