@@ -45,7 +45,7 @@ export class BuslineError extends Error {
  *   a message that was published before this connection.
  * - `recovered` {recovered, why, epoch, offset}: a reconnect brings all missed messages, or none.
  * - `lagged` {messages}: so many messages are missing here.
- * - `joined` {clients}, `left` {clients}: clients by number, each {subject, info}. With `replaces`,
+ * - `joined`, `left` {clients, num_clients, num_subjects}: clients by number, each {subject, info}. With `replaces`,
  *   the client with that number has left. `missed` {notices}: so many of these events are missing.
  * - `restarted` {generation}: the service runs anew. `renewed`: a fresh token was accepted.
  * - `refused` {code, reason, retry}: the client may not join.
@@ -260,8 +260,8 @@ export class Busline extends EventTarget {
     else if ("lagged" in frame) {
       link.lagged += frame.lagged;
       this.#emit("lagged", { messages: frame.lagged });
-    } else if ("joined" in frame) this.#emit("joined", { clients: frame.joined });
-    else if ("left" in frame) this.#emit("left", { clients: frame.left });
+    } else if ("joined" in frame) this.#change("joined", frame);
+    else if ("left" in frame) this.#change("left", frame);
     else if ("presence" in frame) this.#emit("missed", { notices: frame.presence.lagged });
     else if ("service" in frame) this.#emit("restarted", { generation: frame.generation });
     else if ("token" in frame) this.#renewed(link, frame.token);
@@ -321,6 +321,11 @@ export class Busline extends EventTarget {
     if (since && !(isSame && since.offset === position.offset)) {
       this.#emit("recovered", { recovered: false, why: "off", ...position });
     }
+  }
+
+  /** Hands over who has joined or left; a notice of many has the numbers of all. */
+  #change(type, { [type]: clients, num_clients, num_subjects }) {
+    this.#emit(type, { clients, num_clients, num_subjects });
   }
 
   #request(members) {

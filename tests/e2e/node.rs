@@ -24,7 +24,7 @@ use crate::server::{Server, soon};
 mod whiteboard;
 
 /// The files that Node needs.
-const FILES: [&str; 10] = [
+const FILES: [&str; 12] = [
     "tests/node/package.json",
     "tests/node/package-lock.json",
     "tests/node/partysocket.mjs",
@@ -33,7 +33,9 @@ const FILES: [&str; 10] = [
     "tests/node/client.mjs",
     "tests/node/page.mjs",
     "tests/node/events.mjs",
+    "tests/node/presence.mjs",
     "clients/js/busline.js",
+    "clients/js/README.md",
     "docs/subprotocol.md",
 ];
 
@@ -152,6 +154,15 @@ async fn says_ok(script: Child) {
 #[tokio::test]
 async fn the_client_in_node_has_each_message_once_or_is_told() {
     let Some(script) = node("client.mjs", &[BUSLINE.to_owned()]) else {
+        eprintln!("skipped: there is no Node with npm here, or its packages cannot be had");
+        return;
+    };
+    says_ok(script).await;
+}
+
+#[tokio::test]
+async fn the_documented_list_of_clients_has_each_client_that_is_there() {
+    let Some(script) = node("presence.mjs", &[BUSLINE.to_owned()]) else {
         eprintln!("skipped: there is no Node with npm here, or its packages cannot be had");
         return;
     };
