@@ -120,6 +120,8 @@ function followed(url) {
       socket = this;
       this.addEventListener("message", () => heard.dispatchEvent(new Event("frame")));
       this.addEventListener("close", () => heard.dispatchEvent(new Event("close")));
+      // A browser has no unhandled errors of a socket: the client sees the close.
+      this.addEventListener("error", () => {});
     }
   }
   const soon = (run) => setTimeout(run, 10);
