@@ -96,6 +96,8 @@ pub enum CloseReason {
     Dropped,
     /// The application drains.
     Drained,
+    /// The stream of the room has ended.
+    Ended,
     /// The client's credentials expired.
     Expired,
     /// The service crashed for good.
@@ -138,13 +140,14 @@ pub enum CloseReason {
 
 impl CloseReason {
     /// All reasons, in the order of [`SessionCounts::closed_by`].
-    pub const ALL: [Self; 25] = [
+    pub const ALL: [Self; 26] = [
         Self::Aged,
         Self::BadEnvelope,
         Self::Closed,
         Self::Denied,
         Self::Dropped,
         Self::Drained,
+        Self::Ended,
         Self::Expired,
         Self::Failed,
         Self::Idle,
@@ -175,6 +178,7 @@ impl CloseReason {
             Self::Denied => "denied",
             Self::Dropped => "dropped",
             Self::Drained => "drained",
+            Self::Ended => "ended",
             Self::Expired => "expired",
             Self::Failed => "failed",
             Self::Idle => "idle",

@@ -73,6 +73,12 @@ bugs! {
     EpochChangedOnShelf,
     /// A history has the epoch that its room had before a crash of the process.
     EpochKeptOverCrash,
+    /// The end of a stream is a message like others after a restart with its history.
+    EndForgotten,
+    /// A client that comes back gets the last message that it has once more.
+    ResumedTooEarly,
+    /// A client that comes back misses the first message that it does not have.
+    ResumedTooLate,
     /// A history gets another epoch with the first message of another instance of its service.
     EpochChangedByInstance,
 

@@ -11,6 +11,8 @@ mod config;
 mod consumers;
 #[path = "model/credentials.rs"]
 mod credentials;
+#[path = "model/ending.rs"]
+mod ending;
 #[path = "model/events.rs"]
 mod events;
 #[path = "model/gathered.rs"]

@@ -4,8 +4,8 @@ use std::sync::Arc;
 
 use super::App;
 use crate::bus::{
-    self, Batch, Client, ClientId, Delivery, HistoryError, Maker, MessageBus, Position, Reading,
-    Room, Topic,
+    self, Batch, Client, ClientId, Delivery, EndError, Ended, HistoryError, Maker, MessageBus,
+    Position, Published, Reading, Room, Topic,
 };
 use crate::presence;
 use crate::registry::{JoinError, Page, ServiceStatus};
@@ -77,24 +77,58 @@ impl<R: Runtime> RoomHandle<R> {
         self.app.registry().presence(&self.room, after, most)
     }
 
-    /// Publishes a message or a batch to all clients, and returns their number. Never waits.
+    /// Publishes a message or a batch to all clients, and returns their number: 0 also once the
+    /// stream of the room [has ended](Self::end). Never waits.
     pub fn publish(&self, messages: impl Into<Batch>) -> usize {
         self.app.bus().publish(&self.to_all(), messages.into())
     }
 
+    /// Publishes a message or a batch as [`publish`](Self::publish) does, and returns all that is
+    /// known of it.
+    ///
+    /// # Errors
+    ///
+    /// When the stream of the room has ended.
+    pub fn try_publish(&self, messages: impl Into<Batch>) -> Result<Published, Ended> {
+        let maker = Maker::default();
+        let bus = self.app.bus();
+        let published = bus.publish_by(&self.to_all(), messages.into(), &maker);
+        match published.has_ended {
+            true => Err(Ended),
+            false => Ok(published),
+        }
+    }
+
+    /// Ends the stream of the room, with JSON as the data of the end, such as `null`; returns the
+    /// position of the end in the history.
+    ///
+    /// Clients receive all messages before, then the end, and are closed with the code 1000. The
+    /// room takes no further message, and tells each client that comes of the end, as long as the
+    /// position of its history is known: longer than its messages, and over a restart with a
+    /// [history file](crate::Server). A room needs no client for its end.
+    ///
+    /// # Errors
+    ///
+    /// When the kind has no history, the stream has ended before, or the data are no JSON or have
+    /// more than [`END_BYTES_MAX`](crate::bus::END_BYTES_MAX) bytes.
+    pub fn end(&self, data: &str) -> Result<Position, EndError> {
+        let maker = Maker::default();
+        self.app.bus().end(&self.to_all(), data.into(), &maker)
+    }
+
+    /// Whether the stream of the room has ended.
+    pub fn has_ended(&self) -> bool {
+        self.app.bus().has_ended(&self.to_all())
+    }
+
     /// Publishes a message or a batch as [`publish`](Self::publish) does, and returns the position
-    /// of the last message in the history of the room; `None` without a history, and for a batch
-    /// that is published [live](Batch::live) alone.
+    /// of the last message in the history of the room; `None` without a history, for a batch that
+    /// is published [live](Batch::live) alone, and once the stream of the room has ended.
     ///
     /// A room needs no client to keep the messages. The program itself counts as the maker of a
     /// history that begins with them.
     pub fn record(&self, messages: impl Into<Batch>) -> Option<Position> {
-        let maker = Maker::default();
-        let published = self
-            .app
-            .bus()
-            .publish_by(&self.to_all(), messages.into(), &maker);
-        published.position
+        self.try_publish(messages).ok()?.position
     }
 
     /// Reads from the history of the room, at most

@@ -179,6 +179,11 @@ impl Batch {
         Self { delivery, ..self }
     }
 
+    /// Whether the batch is the end of its topic.
+    pub(crate) fn is_end(&self) -> bool {
+        self.delivery == Delivery::End
+    }
+
     /// The receivers of the messages.
     #[inline]
     pub(crate) fn delivery(&self) -> &Delivery {

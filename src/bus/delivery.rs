@@ -12,6 +12,8 @@ pub(crate) enum Delivery {
     After(u64),
     /// To one client, like [`After`](Self::After): no message, but the end of its session.
     Close(u64, Arc<CloseFrame>),
+    /// To every reader of the topic: the data of the end of the topic, after which nothing comes.
+    End,
     /// To every reader of the topic but this client.
     Except(ClientId),
     /// To every reader of the topic.
@@ -24,12 +26,21 @@ impl Delivery {
     pub(crate) fn after(&self) -> u64 {
         match self {
             Self::After(offset) | Self::Close(offset, _) => *offset,
-            Self::Except(_) | Self::Everyone => 0,
+            Self::End | Self::Except(_) | Self::Everyone => 0,
         }
     }
 
-    /// Whether the batch keeps a reader of the topic out.
-    pub(super) fn is_partial(&self) -> bool {
-        matches!(self, Self::Except(_))
+    /// Whether the batch is more than messages for all readers: it is not written as it is.
+    pub(super) fn is_special(&self) -> bool {
+        matches!(self, Self::End | Self::Except(_))
+    }
+
+    /// The receivers of a batch that a client recovers: it gets also the messages that others were
+    /// to get without it.
+    pub(super) fn recovered(&self) -> Self {
+        match self {
+            Self::End => Self::End,
+            Self::After(_) | Self::Close(..) | Self::Except(_) | Self::Everyone => Self::Everyone,
+        }
     }
 }

@@ -48,8 +48,8 @@ mod models;
 pub use self::batch::Batch;
 pub use self::counts::{BusCounts, TopicCounts, TopicStatus};
 pub use self::history::{
-    Cause, Dropped, Epoch, Histories, HistoryCounts, HistoryError, Maker, Moment, Page, Position,
-    PositionError, Reading, Recorded, Saved, SavedBatch, Since, Why,
+    Cause, Dropped, END_BYTES_MAX, EndError, Ended, Epoch, Histories, HistoryCounts, HistoryError,
+    Maker, Moment, Page, Position, PositionError, Reading, Recorded, Saved, SavedBatch, Since, Why,
 };
 pub use self::memory::InMemoryMessageBus;
 pub(crate) use self::message::About;

@@ -4,7 +4,7 @@ use std::num::NonZeroU64;
 use std::task::{Context, Poll};
 
 use super::batch::Batch;
-use super::history::Maker;
+use super::history::{EndError, Maker, Position};
 use super::state::{Offer, TopicState};
 use super::topic::Topic;
 use super::topics::{Published, Topics};
@@ -72,6 +72,16 @@ impl Publisher {
     pub fn publish_by(&self, batch: Batch, maker: &Maker) -> Published {
         let found = self.state.as_deref();
         self.topics.publish_on(found, &self.topic, batch, maker)
+    }
+
+    /// Publishes the end of the topic, with JSON as its data, and returns its position in the
+    /// history; see [`InMemoryMessageBus::end`](super::InMemoryMessageBus::end).
+    ///
+    /// # Errors
+    ///
+    /// When the topic has no history or has ended before, or the data are not fit.
+    pub fn end(&self, end: Batch) -> Result<Position, EndError> {
+        self.topics.end(&self.topic, end, &Maker::default())
     }
 
     /// Publishes the first messages of a batch, as many as fit without a loss to any subscriber.

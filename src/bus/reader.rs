@@ -16,7 +16,6 @@
 use std::ops::Range;
 
 use super::batch::Batch;
-use super::delivery::Delivery;
 use super::history::{History, Maker, Next, Position, Since, Span, Why};
 use super::log::{Amount, Cursor, Log};
 use crate::instant::Instant;
@@ -79,6 +78,18 @@ pub enum Joined {
         /// The present position.
         position: Position,
     },
+}
+
+impl Joined {
+    /// The present position; `None` without a history.
+    pub fn position(&self) -> Option<Position> {
+        match self {
+            Self::Unrecorded => None,
+            Self::NotRecovered { position, .. }
+            | Self::Present { position, .. }
+            | Self::Recovered { position, .. } => Some(*position),
+        }
+    }
 }
 
 /// The messages that a new reader is owed, by their offsets, and what it is told.
@@ -144,17 +155,10 @@ impl Past<'_> {
     /// The messages that a new reader is owed.
     pub(super) fn owed(&self, start: &Start) -> Owed {
         let position = self.history.position();
-        let none = 0..0;
         match start {
-            Start::Next => Owed::present(position, none),
-            Start::Last(messages) => {
-                Owed::present(position, self.history.last(*messages, self.now))
-            }
-            Start::Newest => {
-                let newest = self.history.newest(self.now);
-                let newest = newest.map_or(none, |offset| offset..offset + 1);
-                Owed::present(position, newest)
-            }
+            Start::Next => Owed::present(position, self.last(0)),
+            Start::Last(messages) => Owed::present(position, self.last(*messages)),
+            Start::Newest => Owed::present(position, self.last(1)),
             Start::After(since) => match self.history.recover(since, self.now) {
                 Ok(backlog) => {
                     let messages = backlog.end.saturating_sub(backlog.start);
@@ -162,11 +166,16 @@ impl Past<'_> {
                     Owed { backlog, joined }
                 }
                 Err(why) => Owed {
-                    backlog: none,
+                    backlog: self.last(0),
                     joined: Joined::NotRecovered { why, position },
                 },
             },
         }
+    }
+
+    /// The offsets of so many of the newest messages, and of the end after them.
+    fn last(&self, messages: u64) -> Range<u64> {
+        self.history.last(messages, self.now)
     }
 
     fn next_of(&self, span: &Span) -> Next {
@@ -239,6 +248,12 @@ impl Reader {
             self.end_catching_up();
         }
     }
+}
+
+/// A batch of the history for a client that comes back.
+fn recovered(batch: Batch) -> Batch {
+    let delivery = batch.delivery().recovered();
+    batch.delivered(delivery)
 }
 
 impl Source<'_> {
@@ -314,18 +329,19 @@ impl Source<'_> {
         let next = self.past?.next_of(&span);
         let batch = next.batch.filter(|_| next.lost == 0)?;
         let batch = match span {
-            // A client that comes back recovers the messages that others were to get without it.
-            Span::Offsets(_) => batch.delivered(Delivery::Everyone),
+            Span::Offsets(_) => recovered(batch),
             Span::Places(_) => batch,
         };
         Some((span, batch))
     }
 
     /// Returns the newest message as a batch, and how many messages before it were lost or are
-    /// skipped now; `None` without an unread message.
+    /// skipped now; `None` without an unread message. The end of a topic comes after the newest
+    /// message.
     pub(super) fn latest(&mut self, reader: &mut Reader) -> Option<(u64, Batch)> {
         let skipped = reader.backlog();
-        if self.log.is_ready(&reader.cursor) {
+        let is_at_end = skipped > 0 && self.log.is_at_end(&reader.cursor);
+        if self.log.is_ready(&reader.cursor) && !is_at_end {
             self.log.count_superseded(skipped);
             reader.end_catching_up();
             let (missed, newest) = self.log.latest(&mut reader.cursor)?;
@@ -333,12 +349,16 @@ impl Source<'_> {
         }
         // Lost messages wait for the next one: there is none to tell them with.
         let end = reader.offsets()?.end;
-        let newest = self.past?.next_of(&Span::Offsets(end - 1..end)).batch?;
-        let superseded = skipped - 1;
+        let newest = |end: u64| self.past?.next_of(&Span::Offsets(end - 1..end)).batch;
+        let (superseded, batch) = match newest(end)? {
+            last if last.is_end() && skipped > 1 => (skipped - 2, newest(end - 1)?),
+            last => (skipped - 1, last),
+        };
         self.log.count_superseded(superseded);
         self.log.count_recovered(1);
-        reader.end_catching_up();
-        Some((superseded, newest.delivered(Delivery::Everyone)))
+        let all = end - skipped..end;
+        reader.pass(self.log, &Span::Offsets(all), superseded + 1);
+        Some((superseded, recovered(batch)))
     }
 
     /// Removes a reader from the log, and counts its unread messages.

@@ -11,10 +11,13 @@ use foldhash::quality::RandomState;
 
 use super::batch::Batch;
 use super::counts::TopicCounts;
-use super::history::{Archive, Histories, Kept, Maker, Moment, Position, Present, Shelf, Unheard};
+use super::delivery::Delivery;
+use super::history::{
+    Archive, EndError, Histories, Kept, Maker, Moment, Position, Present, Shelf, Unheard, check_end,
+};
 use super::reader::{Joined, Joining};
 use super::room::ServiceName;
-use super::state::{Appended, Slot, TopicState};
+use super::state::{Appended, Slot, TopicState, Unpublished};
 use super::taps::{Tapped, Taps, published};
 use super::topic::Topic;
 use crate::limits::Window;
@@ -40,13 +43,23 @@ pub struct Published {
     /// The position of the last message in the history of the topic; `None` without a history, or
     /// for messages that it does not take.
     pub position: Option<Position>,
+    /// Whether the stream of the topic has ended before: no message was published then.
+    pub has_ended: bool,
 }
+
+/// The result of a publish after the end.
+const ENDED: Published = Published {
+    subscribers: 0,
+    position: None,
+    has_ended: true,
+};
 
 impl From<Appended> for Published {
     fn from(appended: Appended) -> Self {
         Self {
             subscribers: appended.subscribers,
             position: appended.position,
+            has_ended: false,
         }
     }
 }
@@ -181,6 +194,21 @@ impl Topics {
         }
     }
 
+    /// Publishes the end of a topic with a history, and returns its position.
+    pub(super) fn end(
+        &self,
+        topic: &Topic,
+        end: Batch,
+        maker: &Maker,
+    ) -> Result<Position, EndError> {
+        if self.archive_of(topic).is_none() {
+            return Err(EndError::Unrecorded);
+        }
+        check_end(end.frames())?;
+        let published = self.publish(topic, end.delivered(Delivery::End), maker);
+        published.position.ok_or(EndError::Ended)
+    }
+
     /// Publishes to the topic that an earlier look-up found, if it did; looks the topic up
     /// otherwise.
     #[inline]
@@ -209,7 +237,11 @@ impl Topics {
         maker: &Maker,
     ) -> Result<Published, Batch> {
         let told = self.copy_for_taps(&batch);
-        let published = state.publish(batch, self.now_of(state))?;
+        let published = match state.publish(batch, self.now_of(state)) {
+            Ok(published) => published,
+            Err(Unpublished::NoReaders(batch)) => return Err(batch),
+            Err(Unpublished::Ended) => return Ok(ENDED),
+        };
         self.tell_published(state.topic(), told, published);
         if published.position.is_some() {
             self.make_room(state.topic(), maker);
@@ -270,21 +302,25 @@ impl Topics {
         if archive.is_some() && map.get(topic).is_some_and(has_readers) {
             return Err(batch);
         }
-        let messages = batch.len() as u64;
-        map.retired.published += messages;
-        if topic.client().is_some() {
-            map.retired.lost_gone += messages;
-        }
         let position = match (&mut map.shelf, archive) {
             (Some(shelf), Some(Present { archive, now })) => {
                 let unheard = Unheard { topic, maker, now };
                 shelf.publish(archive, unheard, &mut batch)
             }
-            (Some(_) | None, _) => None,
+            (Some(_) | None, _) => Ok(None),
         };
+        let Ok(position) = position else {
+            return Ok(ENDED);
+        };
+        let messages = batch.len() as u64;
+        map.retired.published += messages;
+        if topic.client().is_some() {
+            map.retired.lost_gone += messages;
+        }
         Ok(Published {
             subscribers: 0,
             position,
+            has_ended: false,
         })
     }
 

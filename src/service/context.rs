@@ -9,8 +9,8 @@ use super::Stop;
 use super::event::{Event, NextEvent};
 use super::members::Members;
 use crate::bus::{
-    Batch, Client, Delivery, Generation, Message, MessageBus, Origin, Publisher, Received, Room,
-    ServiceName, Subscription, Topic,
+    Batch, Client, Delivery, EndError, Generation, Message, MessageBus, Origin, Position,
+    Publisher, Received, Room, ServiceName, Subscription, Topic,
 };
 use crate::planted::{self, Bug};
 use crate::rt::{Clock, Instant, Random};
@@ -255,6 +255,21 @@ impl Context {
         let delivery = Delivery::Except(client.id());
         let batch = self.stamped(messages.into()).delivered(delivery);
         self.to_all.publish(batch)
+    }
+
+    /// Ends the stream of this room, with JSON as the data of the end, such as `null`; returns the
+    /// position of the end in the history.
+    ///
+    /// Clients receive all messages before, then the end, and are closed with the code 1000; the
+    /// service stops with the last of them, and may return at once. The room takes no further
+    /// message; see [`RoomHandle::end`](crate::app::RoomHandle::end).
+    ///
+    /// # Errors
+    ///
+    /// When the kind has no history, the stream has ended before, or the data are no JSON or have
+    /// more than [`END_BYTES_MAX`](crate::bus::END_BYTES_MAX) bytes.
+    pub fn end(&self, data: &str) -> Result<Position, EndError> {
+        self.to_all.end(self.stamped(data.into()))
     }
 
     /// Closes the session of a client with this code and this reason, of at most 123 bytes; longer

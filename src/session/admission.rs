@@ -19,7 +19,7 @@ use crate::admission::permits::{Full, Permit};
 use crate::app::{App, Policies};
 use crate::bus::{
     About, Batch, ClientId, Delivery, Generation, Joined, Joining, Maker, MessageBus, Origin,
-    Position, Publisher, Room, ServiceName, SubscribeError, Topic,
+    Published, Publisher, Room, ServiceName, SubscribeError, Topic,
 };
 use crate::client::address;
 use crate::client::identity::Identity;
@@ -68,6 +68,9 @@ pub enum AdmitError {
     /// The bus refused a subscription.
     #[error(transparent)]
     Subscribe(#[from] SubscribeError),
+    /// The client has received the stream of the room to its end.
+    #[error("the stream has ended, and you have all of it")]
+    Ended,
     /// The client may not read the history, and wants to.
     #[error("you may not read the history here")]
     HistoryForbidden,
@@ -92,10 +95,11 @@ pub enum AdmitError {
 }
 
 impl AdmitError {
-    /// The reason by which the refusal is counted; `None` for a name of no service and no room,
-    /// which is not counted as a refusal.
+    /// The reason by which the refusal is counted; `None` for a name of no service and no room, and
+    /// for a stream that is over, which are not counted as refusals.
     fn reason(&self) -> Option<RefuseReason> {
         match self {
+            Self::Ended => None,
             Self::HistoryForbidden => Some(RefuseReason::Forbidden),
             Self::Join(error) => Self::reason_of_join(error),
             Self::Subscribe(_) => Some(RefuseReason::Topics),
@@ -211,6 +215,9 @@ impl<R: Runtime> Admission<R> {
         let joining = Self::joining(&policies, room, &peer, asking);
         let to_all = Topic::from_service_to_ws(room);
         let (mut broadcast, joined) = bus.subscribe_since(&to_all, &joining)?;
+        if asking.is_at(joined.position()) && bus.has_ended(&to_all) {
+            return Err(AdmitError::Ended);
+        }
         let direct = bus.subscribe(&Topic::from_service_to_client(room, client))?;
         let (kind, appearance) = (room.kind(), Appearance::new(app, room, &peer, asking)?);
         let rules = Rules::new(policies.service(kind), &peer.grant);
@@ -387,8 +394,9 @@ impl<R: Runtime> Membership<R> {
 
     /// Passes messages of the client on to all clients of its relay; never waits for a slow client.
     ///
-    /// Returns the position of the last of them in the history of the room, if there is one.
-    pub(super) fn pass_on(&self, batch: Batch, relay: Relay) -> Option<Position> {
+    /// Returns the position of the last of them in the history of the room, if there is one, and
+    /// whether the stream of the room has ended.
+    pub(super) fn pass_on(&self, batch: Batch, relay: Relay) -> Published {
         let delivery = match relay.echo {
             true => Delivery::Everyone,
             false => Delivery::Except(self.egress.tap_reporter.client()),
@@ -398,7 +406,7 @@ impl<R: Runtime> Membership<R> {
         let batch = batch.delivered(delivery);
         // The client is subscribed itself: the room has its history by now, whoever made it.
         let maker = Maker::default();
-        self.publisher.publish_by(batch, &maker).position
+        self.publisher.publish_by(batch, &maker)
     }
 
     /// Replaces identity and rights after the client has shown a fresh token.

@@ -27,6 +27,10 @@ pub(super) fn history(id: u64, page: &Page, names_senders: bool) -> Frame {
     let messages = page.messages.iter().map(|recorded| {
         let message = &recorded.message;
         let mut json = match message.payload() {
+            Payload::Text(data) if recorded.is_end => {
+                let data: serde_json::Value = serde_json::from_str(data).unwrap_or_default();
+                json!({ "end": data, "offset": message.offset() })
+            }
             Payload::Text(text) => json!({ "text": text, "offset": message.offset() }),
             Payload::Binary(bytes) => {
                 json!({ "base64": BASE64.encode(bytes), "offset": message.offset() })

@@ -20,6 +20,8 @@ pub enum Cause {
     Closed(Arc<CloseFrame>),
     /// The application stops: 1001, or 1012 if the policy says so.
     Drained,
+    /// The stream of the room has ended: 1000.
+    Ended,
     /// The client's credentials expired, and it showed no fresh ones: 4401.
     Expired,
     /// The client sent a fresh token that is not valid: 4401.
@@ -99,6 +101,7 @@ impl Cause {
                 DrainCode::GoingAway => finish(CloseCode::GOING_AWAY, "the server is going away"),
                 DrainCode::Restart => finish(CloseCode::SERVICE_RESTART, "the server restarts"),
             },
+            Self::Ended => finish(CloseCode::NORMAL, "the stream has ended"),
             Self::Expired => finish(CloseCode::UNAUTHORIZED, "the token has expired"),
             Self::Failed => finish(CloseCode::INTERNAL_ERROR, "the service failed"),
             Self::Idle => finish(CloseCode::GOING_AWAY, "the session is idle"),
@@ -140,6 +143,7 @@ impl Cause {
             | Self::BadEnvelope(_)
             | Self::Closed(_)
             | Self::Denied
+            | Self::Ended
             | Self::Expired
             | Self::Failed
             | Self::Idle
@@ -178,6 +182,7 @@ impl Cause {
             Self::Closed(_) => CloseReason::Closed,
             Self::Drained => CloseReason::Drained,
             Self::Denied => CloseReason::Denied,
+            Self::Ended => CloseReason::Ended,
             Self::Expired => CloseReason::Expired,
             Self::Failed => CloseReason::Failed,
             Self::Idle => CloseReason::Idle,
@@ -228,6 +233,7 @@ impl fmt::Display for Cause {
             Self::Closed(frame) => write!(f, " ({})", frame.code().get()),
             Self::Aged
             | Self::Drained
+            | Self::Ended
             | Self::Expired
             | Self::Denied
             | Self::Failed
@@ -270,6 +276,7 @@ mod tests {
             (Cause::NotAllowed, Some(4403), "not_allowed"),
             (Cause::Unfit(Payload::Json), Some(1007), "unfit"),
             (Cause::Drained, Some(1001), "drained"),
+            (Cause::Ended, Some(1000), "ended"),
             (Cause::Expired, Some(4401), "expired"),
             (Cause::Denied, Some(4401), "denied"),
             (Cause::Failed, Some(1011), "failed"),

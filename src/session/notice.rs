@@ -75,6 +75,15 @@ pub(super) fn present(position: Position, at: Position) -> Notice {
     }
 }
 
+/// The envelope of the end of a stream with these data, which are JSON.
+pub(super) fn end(data: &str, offset: Option<u64>) -> String {
+    let data = data.trim();
+    match offset {
+        Some(offset) => format!("{{\"end\":{data},\"offset\":{offset}}}"),
+        None => format!("{{\"end\":{data}}}"),
+    }
+}
+
 /// The notice whether a client has recovered.
 fn recovered(position: Position, why: Option<Why>, at: Position) -> Notice {
     let mut json = answer::at(position);

@@ -36,6 +36,8 @@ pub(super) enum Fault {
     NoHistory,
     /// The room keeps no presence.
     NoPresence,
+    /// The stream of the room has ended.
+    Ended,
     /// The history has begun anew.
     WrongEpoch,
 }
@@ -45,7 +47,7 @@ impl Fault {
         match self {
             Self::Forbidden => 103,
             Self::Bad(_) => 107,
-            Self::NoHistory | Self::NoPresence => 108,
+            Self::Ended | Self::NoHistory | Self::NoPresence => 108,
             Self::WrongEpoch => 112,
         }
     }
@@ -54,6 +56,7 @@ impl Fault {
         match self {
             Self::Forbidden => "permission denied",
             Self::Bad(message) => message,
+            Self::Ended => "the stream has ended",
             Self::NoHistory => "there is no history here",
             Self::NoPresence => "there is no presence here",
             Self::WrongEpoch => "the history has begun anew: read it without `since`",

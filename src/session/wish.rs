@@ -1,7 +1,7 @@
 //! The messages of a history, and the notices, that a client wants when it joins.
 
 use super::subprotocol::Subprotocol;
-use crate::bus::{Since, Start};
+use crate::bus::{Position, Since, Start};
 use crate::limits::{HistoryPolicy, Readers, Recovery};
 
 /// The wish of a client for messages that were published before it came.
@@ -38,6 +38,21 @@ impl Wish {
             _ if self.last > 0 => Start::Last(self.last.min(most as u64)),
             _ => Start::Next,
         }
+    }
+}
+
+impl Asking {
+    /// Whether a client of events has all messages up to this position. It comes back again and
+    /// again, and only an answer without a stream keeps it from that; clients of other subprotocols
+    /// are told of the end once more.
+    pub(super) fn is_at(&self, position: Option<Position>) -> bool {
+        let since = self.wish.since.filter(|since| since.epoch.is_some());
+        let has_all = |position: Position| {
+            since.is_some_and(|since| {
+                since.matches(position.epoch) && since.offset == position.offset
+            })
+        };
+        self.subprotocol == Subprotocol::Events && position.is_some_and(has_all)
     }
 }
 

@@ -182,6 +182,36 @@ async fn a_client_that_comes_back_with_its_last_id_misses_nothing_and_gets_nothi
 }
 
 #[tokio::test]
+async fn a_stream_that_ends_is_over_and_a_client_that_has_all_of_it_is_stopped() {
+    let server = host().await;
+    let mut reader = Reader::open(server.address(), "/sse/news/a", "").await;
+    reader.notice("position").await;
+    let id = record(server.app(), "one");
+    let room = server.app().room("news", "a").expect("a key");
+    let end = room.end("{\"n\":1}").expect("the first end").to_string();
+    assert_eq!(reader.message().await, ("one".to_owned(), Some(id.clone())));
+    let told = reader.notice("end").await;
+    assert_eq!(told, (json!({ "n": 1 }), Some(end.clone())));
+    assert_eq!(reader.next().await, None, "the response is over");
+    // Its end was lost on the way.
+    let mut again = Reader::open(server.address(), "/sse/news/a", &last_event(Some(&id))).await;
+    again.notice("recovered").await;
+    assert_eq!(again.notice("end").await.1, Some(end.clone()));
+    assert_eq!(again.next().await, None);
+    for (path, headers) in [
+        ("/sse/news/a".to_owned(), last_event(Some(&end))),
+        (format!("/sse/news/a?since={end}"), String::new()),
+    ] {
+        let stopped = answer(&server, "GET", &path, &headers).await;
+        assert_eq!((stopped.status, stopped.body()), (204, ""), "{path}");
+    }
+    let left = |server: &Server| server.app().sessions_open() == 0;
+    server.until("the readers have left", left).await;
+    let counts = server.app().counts().sessions;
+    assert_eq!(counts.closed_for(CloseReason::Ended), 2);
+}
+
+#[tokio::test]
 async fn a_client_of_a_server_that_has_lost_its_histories_is_told_so() {
     let (first, second) = (host().await, host().await);
     let id = record(first.app(), "lost");

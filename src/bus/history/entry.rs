@@ -14,7 +14,7 @@ use crate::wire::Frames;
 pub(super) struct Entry {
     frames: Frames,
     origin: Origin,
-    except: Except,
+    addressed: Addressed,
     first: u64,
     /// The place of the first message in the log of the topic, as long as the topic lives.
     pub(super) place: u64,
@@ -34,23 +34,27 @@ pub(super) struct Appended {
     pub(super) wall: SystemTime,
 }
 
-/// The client that a batch was kept from while it was live; no client has the number of none.
+/// The receivers of a batch while it was live: all clients but the one with this number. No client
+/// has the numbers that stand for all clients, and for the end.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-struct Except(u64);
+struct Addressed(u64);
 
-impl Except {
-    const NONE: Self = Self(u64::MAX);
+impl Addressed {
+    const ALL: Self = Self(u64::MAX);
+    const END: Self = Self(u64::MAX - 1);
 
     fn of(delivery: &Delivery) -> Self {
         match delivery {
             Delivery::Except(client) => Self(client.number()),
-            Delivery::After(_) | Delivery::Close(..) | Delivery::Everyone => Self::NONE,
+            Delivery::End => Self::END,
+            Delivery::After(_) | Delivery::Close(..) | Delivery::Everyone => Self::ALL,
         }
     }
 
     fn delivery(self) -> Delivery {
         match self {
-            Self::NONE => Delivery::Everyone,
+            Self::ALL => Delivery::Everyone,
+            Self::END => Delivery::End,
             Self(client) => Delivery::Except(ClientId::new(client)),
         }
     }
@@ -64,7 +68,7 @@ impl Entry {
         let mut entry = Self {
             frames: batch.frames().clone(),
             origin,
-            except: Except::of(batch.delivery()),
+            addressed: Addressed::of(batch.delivery()),
             first: batch.offset().expect("a history stamps its batches"),
             place,
             at: appended.at,
@@ -78,7 +82,7 @@ impl Entry {
     /// The messages as a batch with its offset.
     pub(super) fn batch(&self) -> Batch {
         let batch = Batch::new(self.frames.clone(), self.origin.clone());
-        let mut batch = batch.delivered(self.except.delivery());
+        let mut batch = batch.delivered(self.addressed.delivery());
         batch.set_offset(self.first);
         batch
     }
@@ -86,6 +90,11 @@ impl Entry {
     /// The messages from index `from` on, at most `count` and at least one of them.
     pub(super) fn slice(&self, from: usize, count: usize) -> Batch {
         self.batch().slice(from, count)
+    }
+
+    /// Whether the entry is the end of the history.
+    pub(super) fn is_end(&self) -> bool {
+        self.addressed == Addressed::END
     }
 
     pub(super) fn origin(&self) -> &Origin {

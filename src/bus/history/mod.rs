@@ -23,6 +23,7 @@ use crate::limits::Retention;
 use crate::planted::{self, Bug};
 
 mod archive;
+mod end;
 mod entry;
 mod kept;
 mod ledger;
@@ -37,6 +38,8 @@ mod why;
 
 pub use self::archive::Histories;
 pub(super) use self::archive::{Archive, Present};
+pub(super) use self::end::check as check_end;
+pub use self::end::{END_BYTES_MAX, EndError, Ended};
 use self::entry::{Appended, Entry, remembered};
 pub(super) use self::kept::Kept;
 pub use self::ledger::HistoryCounts;
@@ -143,11 +146,13 @@ impl History {
     /// Appends a batch, which gets its offset; `place` is that of its first message in the log of
     /// the topic. Then drops the messages that are no longer to be kept.
     ///
-    /// A batch that is published live alone is left as it is.
+    /// A batch that is published live alone is left as it is. A history that has ended takes
+    /// nothing: the caller asks before.
     pub(super) fn append(&mut self, batch: &mut Batch, place: u64, now: Moment) {
         if batch.is_live() {
             return;
         }
+        debug_assert!(!self.has_ended(), "a message comes after the end");
         self.recount_newest();
         let first = planted::one_more(Bug::OffsetSkipped, self.top + 1);
         batch.set_offset(first);
@@ -226,7 +231,7 @@ impl History {
         let expired = self
             .entries
             .partition_point(|entry| entry.at.saturating_add(ttl) <= now);
-        self.first_of(expired)
+        self.first_of(expired).min(self.droppable_end())
     }
 
     /// The offset of the first message of the entry at this index.
@@ -245,8 +250,9 @@ impl History {
         }
     }
 
-    /// Drops all messages before an offset.
+    /// Drops all messages before an offset, but for the end.
     fn drop_before(&mut self, offset: u64, cause: Cause) {
+        let offset = offset.min(self.droppable_end());
         while let Some(entry) = self.entries.front_mut()
             && entry.first() < offset
         {
@@ -264,15 +270,16 @@ impl History {
         }
     }
 
-    /// Drops the oldest entry, to free memory for others; returns whether there was one.
+    /// Drops the oldest entry, to free memory for others; returns whether there was one to drop.
     pub(super) fn evict_oldest(&mut self) -> bool {
+        let has_dropped = self.has_droppable();
         let end = self.entries.front().map(Entry::end);
         self.drop_before(end.unwrap_or(0), Cause::Evicted);
         self.check();
-        end.is_some()
+        has_dropped
     }
 
-    /// Drops all messages; epoch and top stay, so that a client at the top still recovers.
+    /// Drops all messages but the end; epoch and top stay, so that a client at the top still recovers.
     pub(super) fn remove(&mut self, now: Instant) {
         let expired = self.expired_end(now);
         self.drop_before(expired, Cause::Expired);
@@ -280,9 +287,9 @@ impl History {
         self.check();
     }
 
-    /// The instant at which the oldest message expires; `None` without messages.
+    /// The instant at which the oldest message expires; `None` without messages that expire.
     pub(super) fn next_expiry(&self) -> Option<Instant> {
-        let oldest = self.entries.front()?;
+        let oldest = self.entries.front().filter(|oldest| !oldest.is_end())?;
         let at = oldest.at.saturating_add(millis(self.retention.ttl));
         Some(self.began + Duration::from_millis(at.saturating_sub(self.base)))
     }
@@ -312,20 +319,19 @@ impl History {
             return Err(Why::TooMany);
         }
         let end = planted::one_less(Bug::HoleAtSeam, self.top + 1);
-        Ok(since.offset + 1..end)
+        // A client that has received the end already is told of it again.
+        let first = planted::one_less(Bug::ResumedTooEarly, since.offset + 1);
+        let first = planted::one_more(Bug::ResumedTooLate, first).min(end);
+        Ok(first.min(self.droppable_end())..end)
     }
 
-    /// The offset of the newest message, if it can be served.
-    pub(super) fn newest(&self, now: Instant) -> Option<u64> {
-        let (served, _cause) = self.served_from(now);
-        (served <= self.top).then_some(self.top)
-    }
-
-    /// The offsets of so many of the newest messages, as far as they can be served.
+    /// The offsets of so many of the newest messages, as far as they can be served, and of the end
+    /// after them.
     pub(super) fn last(&self, messages: u64, now: Instant) -> Range<u64> {
         let (served, _cause) = self.served_from(now);
         let end = self.top + 1;
-        served.max(end.saturating_sub(messages)).min(end)..end
+        let wanted = messages.saturating_add(self.ends());
+        served.max(end.saturating_sub(wanted)).min(end)..end
     }
 
     /// The next messages of a span, as far as the history has them.
@@ -371,8 +377,9 @@ impl History {
     fn check(&self) {
         debug_assert!(
             planted::is(Bug::HistoryBoundForgotten)
-                || (self.len() <= self.retention.messages.get() as u64
-                    && self.bytes <= self.retention.bytes),
+                || !self.has_droppable()
+                || (self.len() <= self.retention.messages.get() as u64 + self.ends()
+                    && self.bytes <= self.retention.bytes + END_BYTES_MAX),
             "the history keeps {} messages and {} bytes, more than it may",
             self.len(),
             self.bytes,

@@ -27,6 +27,8 @@ pub struct Recorded {
     pub message: Message,
     /// The date and time at which the message was published.
     pub at: SystemTime,
+    /// Whether the message is the data of the end of the stream, as JSON.
+    pub is_end: bool,
 }
 
 /// The messages that a reading found, and the present position.
@@ -62,9 +64,13 @@ pub(in crate::bus) struct Part {
 impl Part {
     /// The messages, the oldest first.
     fn messages(&self) -> impl Iterator<Item = Recorded> {
-        let at = self.at;
+        let (at, is_end) = (self.at, self.batch.is_end());
         let messages = self.batch.messages();
-        messages.map(move |message| Recorded { message, at })
+        messages.map(move |message| Recorded {
+            message,
+            at,
+            is_end,
+        })
     }
 }
 

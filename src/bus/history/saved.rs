@@ -10,9 +10,11 @@ use super::moment::Moment;
 use super::position::Position;
 use super::why::Cause;
 use crate::bus::batch::Batch;
+use crate::bus::delivery::Delivery;
 use crate::bus::topic::Topic;
 use crate::instant::Instant;
 use crate::limits::Retention;
+use crate::planted::{self, Bug};
 
 /// A history as plain data.
 #[derive(Clone, Debug, PartialEq)]
@@ -81,6 +83,9 @@ impl Saved {
             let last_at = last.map_or(0, |entry| entry.at);
             let origin = remembered(saved.batch.origin(), last.map(Entry::origin));
             let mut batch = saved.batch.clone();
+            if planted::is(Bug::EndForgotten) {
+                batch = batch.delivered(Delivery::Everyone);
+            }
             batch.set_offset(first);
             let at = (history.base - super::millis(saved.age)).max(last_at);
             let wall = saved.at;

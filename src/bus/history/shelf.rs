@@ -10,6 +10,7 @@ use foldhash::quality::RandomState;
 
 use super::History;
 use super::archive::Archive;
+use super::end::Ended;
 use super::kept::Kept;
 use super::ledger::HistoryCounts;
 use super::maker::Maker;
@@ -32,7 +33,7 @@ pub(in crate::bus) struct Shelf<L> {
     deadlines: BTreeSet<(Instant, u64)>,
     /// The shelved histories with messages.
     full: Order,
-    /// The shelved histories without messages: positions.
+    /// The shelved histories without messages that can be dropped: positions, and ends.
     empty: Order,
     next: u64,
     /// The number of histories that were forgotten.
@@ -139,24 +140,43 @@ impl<L> Shelf<L> {
 
     /// Appends a batch to the history of a topic without subscribers, which is made if there is
     /// none, and returns the position of the last message; `None` if no history takes the batch.
+    ///
+    /// # Errors
+    ///
+    /// When the history has ended.
     pub(in crate::bus) fn publish(
         &mut self,
         archive: &Archive,
         unheard: Unheard<'_>,
         batch: &mut Batch,
-    ) -> Option<Position> {
-        if batch.is_live() {
-            return None;
-        }
+    ) -> Result<Option<Position>, Ended> {
         let Unheard { topic, maker, now } = unheard;
+        if self.has_ended(topic) {
+            return Err(Ended);
+        }
+        if batch.is_live() {
+            return Ok(None);
+        }
         let kept = self.take(topic);
-        let mut kept = kept.or_else(|| archive.make(topic, maker, now))?;
+        let Some(mut kept) = kept.or_else(|| archive.make(topic, maker, now)) else {
+            return Ok(None);
+        };
         let position = kept.append(batch, 0, now);
         // The others make room first: a maker of a single room does not displace itself.
         self.make_room(maker, || archive.is_over());
         kept.make_room();
         self.put(topic, kept, now.at);
-        position
+        Ok(position)
+    }
+
+    /// Whether the history of the topic is here, and has ended.
+    fn has_ended(&self, topic: &Topic) -> bool {
+        let number = self.numbers.get(topic);
+        let place = number.and_then(|number| self.places.get(number));
+        place.is_some_and(|place| match &place.at {
+            At::Live(_) => false,
+            At::Shelved { kept, .. } => kept.history().has_ended(),
+        })
     }
 
     /// Puts a history on the shelf. If there are too many, forgets the oldest of its maker, or else
@@ -217,7 +237,7 @@ impl<L> Shelf<L> {
                     self.deadlines.insert((next, number));
                     done
                 }
-                At::Shelved { kept, .. } if kept.history().len() == 0 => {
+                At::Shelved { kept, .. } if !kept.history().has_droppable() => {
                     self.forget(number);
                     1
                 }
@@ -320,7 +340,7 @@ fn deadline(kept: &Kept, forget_at: Instant) -> Instant {
 
 /// The order that a history belongs to.
 fn order_of<'a>(full: &'a mut Order, empty: &'a mut Order, kept: &Kept) -> &'a mut Order {
-    if kept.history().len() > 0 {
+    if kept.history().has_droppable() {
         full
     } else {
         empty

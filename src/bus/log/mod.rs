@@ -280,21 +280,35 @@ impl Log {
         self.entries.get(index).map(|entry| &entry.batch)
     }
 
+    /// Whether the end of the topic is the only message that the reader has not read.
+    pub(super) fn is_at_end(&self, cursor: &Cursor) -> bool {
+        let ends = self.entries.back().is_some_and(|last| last.batch.is_end());
+        ends && self.unread(cursor) == 1
+    }
+
     /// Returns the newest message as a batch, and how many messages before it were lost or are
-    /// skipped now; `None` at the tail.
+    /// skipped now; `None` at the tail. The end of a topic comes after the newest message.
     pub(super) fn latest(&mut self, cursor: &mut Cursor) -> Option<(u64, Batch)> {
         let start = self.position(cursor);
+        let newest = self.entries.len().checked_sub(1)?;
+        let is_end = self.entries[newest].batch.is_end();
+        let newest = if is_end && !self.is_at_end(cursor) {
+            newest.saturating_sub(1)
+        } else {
+            newest
+        };
         // The newest message is kept: a log frees only messages before which no reader stands.
-        let newest = self.tail.checked_sub(1).filter(|at| *at >= start)?;
-        let message = self.entries.back()?.batch.last();
+        let Entry { first, batch, .. } = &self.entries[newest];
+        let (message, next) = (batch.last(), first + batch.len() as u64);
+        let newest = next.checked_sub(1).filter(|at| *at >= start)?;
         let missed = newest - cursor.0;
         self.skip_lost(cursor);
         let superseded = newest - start;
         self.counts.lost_superseded += superseded;
         self.counts.pending -= superseded;
         self.remove_readers(start, 1);
-        cursor.0 = self.tail;
-        self.add_readers(self.tail, 1);
+        cursor.0 = next;
+        self.add_readers(next, 1);
         self.count_delivered(1);
         self.free_read();
         self.check();
@@ -351,8 +365,8 @@ impl Log {
         let entries = self.entries.range(self.index(at)..);
         let batches = entries.map(|entry| &entry.batch);
         let bytes: usize = batches.clone().map(Batch::bytes).sum();
-        let is_partial = batches.clone().any(|batch| batch.delivery().is_partial());
-        if bytes > filter.bytes_max || is_partial {
+        let is_special = batches.clone().any(|batch| batch.delivery().is_special());
+        if bytes > filter.bytes_max || is_special {
             return None;
         }
         let burst = Arc::new(Burst::of(at, batches)?);

@@ -3,9 +3,10 @@
 use std::time::Duration;
 
 use super::InMemoryMessageBus;
+use crate::bus::batch::Batch;
 use crate::bus::history::{
-    Archive, History, HistoryCounts, HistoryError, Kept, Page, Part, Position, Present, Reading,
-    Saved,
+    Archive, EndError, History, HistoryCounts, HistoryError, Kept, Maker, Page, Part, Position,
+    Present, Reading, Saved,
 };
 use crate::bus::topic::Topic;
 use crate::instant::Instant;
@@ -57,6 +58,23 @@ impl InMemoryMessageBus {
             kept.history().position()
         });
         Some(known.unwrap_or_else(|| archive.unknown()))
+    }
+
+    /// Publishes the end of a topic, with JSON as its data, and returns its position in the
+    /// history. Subscribers receive it after all messages, and the topic takes no further message
+    /// as long as the position of its history is known.
+    ///
+    /// # Errors
+    ///
+    /// When the topic has no history or has ended before, or the data are not fit.
+    pub fn end(&self, topic: &Topic, end: Batch, maker: &Maker) -> Result<Position, EndError> {
+        self.topics.end(topic, end, maker)
+    }
+
+    /// Whether a topic has a history that has ended.
+    pub fn has_ended(&self, topic: &Topic) -> bool {
+        let ended = self.with_history(topic, |kept| kept.history().has_ended());
+        ended.unwrap_or(false)
     }
 
     /// The state and the totals of all histories.

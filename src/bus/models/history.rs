@@ -11,12 +11,12 @@ use crate::limits::{HistoryLimits, Retention};
 
 const EPOCH: Epoch = Epoch::from_bits(7);
 
-fn recorded() -> Topic {
+pub(super) fn recorded() -> Topic {
     let kind = "chat".parse().expect("a valid name");
     Topic::from_service_to_ws(Room::new(&kind, "1").expect("a valid key"))
 }
 
-fn bus_with_history(window: usize) -> InMemoryMessageBus {
+pub(super) fn bus_with_history(window: usize) -> InMemoryMessageBus {
     let nonzero = |number| NonZeroUsize::new(number).expect("not zero");
     let retention = Retention {
         messages: nonzero(8),
@@ -46,7 +46,7 @@ fn say(bus: &InMemoryMessageBus, text: &str) -> Position {
 }
 
 /// Joins with the first position of all, and returns how many messages were recovered.
-fn join(bus: &InMemoryMessageBus) -> (Subscription, u64) {
+pub(super) fn join(bus: &InMemoryMessageBus) -> (Subscription, u64) {
     let (epoch, offset) = (Some(EPOCH), 0);
     let joining = Joining {
         is_provisional: false,

@@ -18,6 +18,7 @@ use crate::limits::Window;
 use crate::sync::{Arc, AtomicU64, Mutex, Ordering, model};
 
 mod batches;
+mod end;
 mod history;
 mod order;
 mod taps;

@@ -29,6 +29,15 @@ pub(in crate::bus) struct Appended {
     pub(in crate::bus) position: Option<Position>,
 }
 
+/// The reason why a batch was not published.
+#[derive(Debug)]
+pub(in crate::bus) enum Unpublished {
+    /// The topic has ended.
+    Ended,
+    /// The bus has removed the topic: it has no subscribers any more and counts nothing.
+    NoReaders(Batch),
+}
+
 /// The result of an offer.
 #[derive(Debug)]
 pub(in crate::bus) enum Offer {
@@ -139,16 +148,19 @@ impl TopicState {
     ///
     /// # Errors
     ///
-    /// The batch, if the bus has removed the topic: it has no subscribers any more and counts
-    /// nothing.
+    /// When the bus has removed the topic, or the topic has ended.
     pub(in crate::bus) fn publish(
         &self,
         batch: Batch,
         now: Option<Moment>,
-    ) -> Result<Appended, Batch> {
+    ) -> Result<Appended, Unpublished> {
         let mut guarded = self.guarded.lock();
         if guarded.readers() == 0 {
-            return Err(batch);
+            return Err(Unpublished::NoReaders(batch));
+        }
+        let history = guarded.history();
+        if history.is_some_and(|kept| kept.history().has_ended()) {
+            return Err(Unpublished::Ended);
         }
         let published = guarded.append(batch, now);
         let wakers = self.announce(&mut guarded);

@@ -6,8 +6,8 @@ use super::damage::Damage;
 use super::format::{MAGIC, Mark, SUM, TIME, VERSION, checksum};
 use super::reader::Reader;
 use crate::bus::{
-    Batch, Cause, Client, ClientId, Epoch, Generation, Maker, Message, Origin, Position, Saved,
-    SavedBatch,
+    Batch, Cause, Client, ClientId, Delivery, Epoch, Generation, Maker, Message, Origin, Position,
+    Saved, SavedBatch,
 };
 use crate::client::identity::Identity;
 
@@ -117,6 +117,10 @@ impl<'a> Decoder<'a> {
             }
             saved.batches.push(self.batch(content)?);
         }
+        let mut before = saved.batches.iter().rev().skip(1);
+        if before.any(|saved| saved.batch.is_end()) {
+            return Err(Damage::Content("end of a stream"));
+        }
         let lengths = saved.batches.iter().map(|saved| saved.batch.len() as u64);
         let count: u64 = lengths.sum();
         if position.offset > OFFSET_MAX || count > position.offset {
@@ -129,17 +133,26 @@ impl<'a> Decoder<'a> {
         let origin = self.origin(&mut content)?;
         let age = self.aged(content.number()?);
         let at = content.time()?;
-        let mut messages = Vec::new();
+        let (mut messages, mut is_end) = (Vec::new(), false);
         for _ in 0..content.number()? {
             messages.push(match content.byte()? {
                 0 => Message::text(content.text()?),
                 1 => Message::binary(content.bytes()?),
+                2 => {
+                    is_end = true;
+                    Message::text(content.text()?)
+                }
                 _ => return Err(Damage::Content("kind of message")),
             });
         }
         content.end(Damage::Content("batch"))?;
         let batch = Batch::join(messages).ok_or(Damage::Content("number of messages"))?;
-        let batch = batch.from_origin(origin);
+        let mut batch = batch.from_origin(origin);
+        if is_end && batch.len() > 1 {
+            return Err(Damage::Content("end of a stream"));
+        } else if is_end {
+            batch = batch.delivered(Delivery::End);
+        }
         Ok(SavedBatch { batch, age, at })
     }
 

@@ -155,6 +155,7 @@ impl<'a, W: Write> Encoder<'a, W> {
         self.number(saved.batch.len() as u64);
         for part in saved.batch.frames().parts() {
             self.record.push(match part.kind {
+                DataKind::Text if saved.batch.is_end() => 2,
                 DataKind::Text => 0,
                 DataKind::Binary => 1,
             });

@@ -15,7 +15,7 @@ use flate2::Crc;
 pub(super) const MAGIC: [u8; 8] = *b"busl-his";
 
 /// The version of the layout; it changes with every change of the layout.
-pub(super) const VERSION: u32 = 1;
+pub(super) const VERSION: u32 = 2;
 
 /// The length of a mark and the length behind it.
 pub(super) const RECORD_HEAD: usize = 9;

@@ -47,7 +47,8 @@ enum ToEvents {
     Later,
     /// The status of the refusal.
     Status,
-    /// 204, which stops an `EventSource` that would show its expired token for ever.
+    /// 204, which stops an `EventSource` that would come back for ever: with its expired token, or
+    /// to a stream that has ended.
     Stop,
 }
 
@@ -66,6 +67,13 @@ impl Refusal {
             AdmitError::Join(error @ (JoinError::KeyMissing(_) | JoinError::WithoutRooms(_))) => {
                 Self::not_there(error.to_string())
             }
+            AdmitError::Ended => Self {
+                status: StatusCode::NO_CONTENT,
+                reason: error.to_string(),
+                retry: None,
+                to_events: ToEvents::Stop,
+                code: Some(CloseCode::NORMAL),
+            },
             AdmitError::HistoryForbidden => Self {
                 status: StatusCode::FORBIDDEN,
                 reason: error.to_string(),

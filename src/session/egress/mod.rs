@@ -38,7 +38,16 @@ pub(super) struct Egress {
     /// Whether the envelope of a message says which client sent it: in a relay.
     pub(super) names_senders: bool,
     /// The service's close of this session, once everything said before it is in the outbox.
-    pub(super) close: Option<Arc<CloseFrame>>,
+    pub(super) close: Option<Ending>,
+}
+
+/// The close of a session by its service or room.
+#[derive(Debug)]
+pub(super) enum Ending {
+    /// The service closes the session of this client.
+    Closed(Arc<CloseFrame>),
+    /// The stream of the room has ended.
+    Ended,
 }
 
 /// Messages that were read together.
@@ -255,8 +264,12 @@ impl Egress {
             if batch.is_before(self.since) && !planted::is(Bug::StaleDelivered) {
                 stale += count;
             } else if self.leaves_out(&batch) {
-                excluded += count;
-                self.tell_passed(&batch, outbox);
+                if batch.is_end() {
+                    self.tell_end(&batch, outbox);
+                } else {
+                    excluded += count;
+                    self.tell_passed(&batch, outbox);
+                }
             } else {
                 self.write(&batch, outbox);
             }
@@ -279,7 +292,12 @@ impl Egress {
                 *client == self.tap_reporter.client() && !planted::is(Bug::ExceptReached)
             }
             Delivery::Close(_, frame) => {
-                self.close.get_or_insert_with(|| Arc::clone(frame));
+                self.close
+                    .get_or_insert_with(|| Ending::Closed(Arc::clone(frame)));
+                true
+            }
+            Delivery::End => {
+                self.close.get_or_insert(Ending::Ended);
                 true
             }
         }
@@ -291,6 +309,13 @@ impl Egress {
             && let Some(notice) = self.encoder.passed_over(first + batch.len() as u64 - 1)
         {
             outbox.push_notice(&notice);
+        }
+    }
+
+    /// Tells the client of the end of its stream.
+    fn tell_end(&self, batch: &Batch, outbox: &mut Outbox) {
+        if let Some(frames) = self.encoder.end(batch.frames(), batch.offset()) {
+            outbox.push_notice(&frames);
         }
     }
 

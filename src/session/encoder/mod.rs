@@ -176,6 +176,20 @@ impl Encoder {
         Some(wrapped.frame(&notice::present(position, position)))
     }
 
+    /// The end of the stream with these data, at this offset; `None` in the plain subprotocol, in
+    /// which the close says all.
+    pub(super) fn end(&self, data: &Frames, offset: Option<u64>) -> Option<Frame> {
+        let wrapped = self.wrapped()?;
+        let data = data.parts().next()?.payload;
+        let data = str::from_utf8(data).ok()?;
+        let position = wrapped.epoch.zip(offset);
+        let position = position.map(|(epoch, offset)| Position { epoch, offset });
+        Some(match wrapped.wrapping {
+            Wrapping::Envelopes(_) => Frame::text(&notice::end(data, offset)),
+            Wrapping::Events => events::notice("end", data, position),
+        })
+    }
+
     /// The notice about `lost` messages, sent before the first message after them.
     pub(super) fn lagged(&self, lost: u64) -> Option<Frame> {
         let wrapped = self.wrapped()?;

@@ -321,7 +321,10 @@ impl<R: Runtime> Open<R> {
         if let Some(relay) = self.admission().rules.relay
             && !matches!(offers, Offers::None)
         {
-            let _position = self.admission().pass_on(batch, relay);
+            let messages = batch.len();
+            if self.admission().pass_on(batch, relay).has_ended {
+                self.not_taken(messages);
+            }
             return None;
         }
         let publisher = &mut self.admission_mut().publisher;

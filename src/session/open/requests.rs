@@ -104,9 +104,16 @@ impl<R: Runtime> Open<R> {
             if publish.is_live {
                 batch = batch.live();
             }
-            let position = self.admission().pass_on(batch, relay);
+            let published = self.admission().pass_on(batch, relay);
+            if published.has_ended {
+                self.not_taken(1);
+            }
             if let Some(id) = publish.id {
-                self.reply(cx, answer::published(id, position));
+                let reply = match published.has_ended {
+                    true => answer::refused(id, Fault::Ended),
+                    false => answer::published(id, published.position),
+                };
+                self.reply(cx, reply);
             }
             return None;
         }

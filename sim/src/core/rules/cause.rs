@@ -39,6 +39,7 @@ fn is_earned(world: &World, client: &Client, cause: &Cause) -> bool {
         Cause::Aged
         | Cause::BadEnvelope(_)
         | Cause::Denied
+        | Cause::Ended
         | Cause::Expired
         | Cause::Idle
         | Cause::MessageTooSlow

@@ -110,6 +110,7 @@ fn told(world: &World, client: &Client) -> Found {
             | Cause::BadEnvelope(_)
             | Cause::Denied
             | Cause::Drained
+            | Cause::Ended
             | Cause::Expired
             | Cause::Closed(_)
             | Cause::NotAllowed

@@ -11,8 +11,8 @@ use super::super::decode::decode;
 use super::super::encode::{Bounds, Encoded, encode};
 use super::super::format::{HEAD, MAGIC, VERSION};
 use crate::bus::{
-    Batch, Cause, Client, ClientId, Epoch, Generation, Maker, Message, Origin, Position, Room,
-    Saved, SavedBatch, ServiceName, Topic,
+    Batch, Cause, Client, ClientId, Delivery, Epoch, Generation, Maker, Message, Origin, Position,
+    Room, Saved, SavedBatch, ServiceName, Topic,
 };
 use crate::client::identity::Identity;
 
@@ -90,8 +90,12 @@ prop_compose! {
         (epoch, more, unused) in (any::<u64>(), 0..u64::MAX / 4, 0..1_000_000_u64),
         cause in prop_oneof![Just(Cause::Evicted), Just(Cause::Expired), Just(Cause::Removed)],
         (address, subject) in (any::<Option<std::net::IpAddr>>(), any::<Option<String>>()),
-        batches in vec(batch(), 0..4),
+        (mut batches, ends) in (vec(batch(), 0..4), any::<bool>()),
     ) -> Saved {
+        if let Some(last) = batches.last_mut().filter(|_| ends) {
+            let end = Batch::from("{}").from_origin(last.batch.origin().clone());
+            last.batch = end.delivered(Delivery::End);
+        }
         let count: u64 = batches.iter().map(|saved| saved.batch.len() as u64).sum();
         let (epoch, offset) = (Epoch::from_bits(epoch), count + more);
         Saved {

@@ -79,6 +79,7 @@ fn reason(error: &AdmitError) -> Option<&'static str> {
             | JoinError::Unknown
             | JoinError::WithoutRooms(_),
         )
+        | AdmitError::Ended
         | AdmitError::HistoryForbidden
         | AdmitError::Subscribe(_)
         | AdmitError::TooManyOfAddress { .. }
