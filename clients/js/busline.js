@@ -47,6 +47,7 @@ export class BuslineError extends Error {
  * - `lagged` {messages}: so many messages are missing here.
  * - `joined`, `left` {clients, num_clients, num_subjects}: clients by number, each {subject, info}. With `replaces`,
  *   the client with that number has left. `missed` {notices}: so many of these events are missing.
+ * - `end` {data, offset}: the stream of the room has ended; `close` with 1000 follows, and no reconnect.
  * - `restarted` {generation}: the service runs anew. `renewed`: a fresh token was accepted.
  * - `refused` {code, reason, retry}: the client may not join.
  * - `reconnecting` {attempt, delay, code, reason}: the connection is lost, the next follows in ms.
@@ -127,12 +128,14 @@ export class Busline extends EventTarget {
    * @param {{since?: Position, limit?: number, reverse?: boolean}} [reading] The messages after
    *   `since`, or before it with `reverse`, where the newest comes first.
    * @returns {Promise<{messages: {data: string | ArrayBuffer, offset: number, from?: object}[],
-   *   epoch: string, offset: number}>} Also the present position. Rejects with a `BuslineError`.
+   *   epoch: string, offset: number}>} Also the present position. The end of a stream has `end` in
+   *   the place of `data`. Rejects with a `BuslineError`.
    */
   async history({ since, limit, reverse } = {}) {
     const after = since && `${since.epoch}:${since.offset}`;
     const { history } = await this.#request({ history: { since: after, limit, reverse } });
     const messages = history.messages.map(({ text, base64, ...about }) => {
+      if ("end" in about) return about;
       const data = text ?? Uint8Array.from(atob(base64), (char) => char.charCodeAt(0)).buffer;
       return { data, ...about };
     });
@@ -230,6 +233,7 @@ export class Busline extends EventTarget {
     this.#drop(code, reason);
     const stood = link.frames > 0 || performance.now() - (link.openedAt ?? Infinity) > 5_000;
     if (stood && !refused) [this.#attempt, this.#wasDenied] = [0, false];
+    if (link.hasEnded) return this.#end(1000, reason);
     if (refused ? refused.retry === undefined : FINAL.includes(code)) {
       const end = refused ?? { code, reason };
       const isNew = end.code === UNAUTHORIZED && this.#options.token && !this.#wasDenied;
@@ -254,6 +258,7 @@ export class Busline extends EventTarget {
   #read(link, frame) {
     if ("text" in frame) this.#deliver(link, frame.text, frame);
     else if ("binary" in frame) link.binary = frame.binary;
+    else if ("end" in frame) this.#finish(link, frame);
     else if ("recovered" in frame) this.#recover(link, frame);
     else if ("position" in frame) this.#stand(link, frame.position);
     else if ("id" in frame) this.#reply(frame);
@@ -274,6 +279,20 @@ export class Busline extends EventTarget {
 
   /** Hands a message over, if it is the next one; an offset is handed over once at most. */
   #deliver(link, data, { offset, from }) {
+    if (!this.#isNext(link, offset)) return;
+    this.#emit("message", { data, offset, from, recovered: offset <= link.joinedAt });
+  }
+
+  /** Hands the end over, which a client is told that comes back after it, too. */
+  #finish(link, { end, offset }) {
+    const isNext = this.#isNext(link, offset);
+    if (this.#link !== link) return;
+    link.hasEnded = true;
+    if (isNext || offset <= this.#position?.offset) this.#emit("end", { data: end, offset });
+  }
+
+  /** Whether a message is the next one; goes on from it then. */
+  #isNext(link, offset) {
     if (offset !== undefined) {
       if (link.joinedAt === undefined) {
         // The room tells no position: a reconnect may have missed anything.
@@ -281,16 +300,17 @@ export class Busline extends EventTarget {
         if (link.since) this.#emit("recovered", { recovered: false, why: "off" });
       }
       const first = link.next ?? Math.min(offset, link.upTo + 1);
-      if (offset < first || offset <= link.floor) return;
+      if (offset < first || offset <= link.floor) return false;
       // Live messages have no offsets, but count as lost: a gap may be shorter than was told.
       if (offset > first + link.lagged) {
         this.#lose(link, 4000, "messages are missing");
         const error = new Error(`the message ${first} is missing: ${offset} came`);
-        return this.#emit("error", { error });
+        this.#emit("error", { error });
+        return false;
       }
-      this.#moveTo(link, { epoch: this.#position?.epoch, offset });
+      this.#moveTo(link, { epoch: this.#position?.epoch ?? link.epoch, offset });
     }
-    this.#emit("message", { data, offset, from, recovered: offset <= link.joinedAt });
+    return true;
   }
 
   #moveTo(link, position) {
@@ -302,7 +322,9 @@ export class Busline extends EventTarget {
   /** Takes the answer to `since`. The missed messages are still to come, so none counts yet. */
   #recover(link, { recovered, why, epoch, offset }) {
     link.joinedAt = offset;
-    this.#moveTo(link, { epoch, offset: recovered ? link.since.offset : offset });
+    // A wish of the address alone: the client stands nowhere until its first message has come.
+    if (recovered && !link.since) [link.epoch, link.upTo] = [epoch, offset];
+    else this.#moveTo(link, { epoch, offset: recovered ? link.since.offset : offset });
     this.#emit("recovered", { recovered, why, epoch, offset });
   }
 
