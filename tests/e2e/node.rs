@@ -23,8 +23,11 @@ use crate::server::{Server, soon};
 #[path = "../../examples/whiteboard/service.rs"]
 mod whiteboard;
 
+#[path = "../../examples/tokens/site.rs"]
+mod tokens;
+
 /// The files that Node needs.
-const FILES: [&str; 12] = [
+const FILES: [&str; 13] = [
     "tests/node/package.json",
     "tests/node/package-lock.json",
     "tests/node/partysocket.mjs",
@@ -34,6 +37,7 @@ const FILES: [&str; 12] = [
     "tests/node/page.mjs",
     "tests/node/events.mjs",
     "tests/node/presence.mjs",
+    "tests/node/tokens.mjs",
     "clients/js/busline.js",
     "clients/js/README.md",
     "docs/subprotocol.md",
@@ -140,6 +144,24 @@ async fn pages_of_the_whiteboard_see_each_other_draw_and_leave() {
         return;
     };
     says_ok(pages).await;
+}
+
+#[tokio::test]
+async fn a_page_that_is_reloaded_in_the_middle_of_an_answer_goes_on_where_it_was() {
+    let Some(chromium) = chromium() else {
+        eprintln!("skipped: there is no Chromium here");
+        return;
+    };
+    let listener = TcpListener::bind("localhost:0").await.expect("free ports");
+    let address = listener.local_addr().expect("it is bound");
+    let site = tokens::site(Tokio::current(), tokens::PACE).expect("a valid policy");
+    let _serving = tokio::spawn(async move { axum::serve(listener, site).await });
+    let url = format!("http://localhost:{}/", address.port());
+    let Some(page) = node("tokens.mjs", &[url, chromium]) else {
+        eprintln!("skipped: there is no Node with npm here, or its packages cannot be had");
+        return;
+    };
+    says_ok(page).await;
 }
 
 /// Waits for the end of a script, which says `ok` alone where all is well.
