@@ -191,13 +191,19 @@ impl Journal {
     }
 }
 
-/// The service of a kind with an instance: it publishes each text, and ends if the text is an order
-/// to do so.
+/// The service of a kind with an instance: it publishes each text, and ends itself or the stream if
+/// the text is an order to do so.
 pub(crate) async fn scribe(mut ctx: Context) -> Result<(), String> {
     while let Some(message) = ctx.recv().await {
         let text = message.as_text().unwrap_or("").to_owned();
         ctx.publish(text.clone());
         match text.split(' ').next() {
+            Some("end") => {
+                let number = text.rsplit(' ').next().unwrap_or("");
+                // The stream may have ended before.
+                let _ = ctx.end(&format!("{{\"text\":{number}}}"));
+                ctx.publish(format!("late {text}"));
+            }
             Some("error") => return Err("as it was told".to_owned()),
             // Planned: the hook that prints panics is not to know.
             Some("panic") => std::panic::resume_unwind(Box::new("as it was told")),

@@ -75,8 +75,10 @@ fn greeted(fact: &Fact, first: Option<u64>, journal: Journal) -> Option<&'static
             let mark = WHYS.iter().find(|(known, _)| known == why);
             mark.map(|(_, mark)| *mark)
         }
-        Fact::Company(_) | Fact::Page { .. } | Fact::Published { .. } | Fact::Refused { .. } => {
-            None
-        }
+        Fact::Company(_)
+        | Fact::End { .. }
+        | Fact::Page { .. }
+        | Fact::Published { .. }
+        | Fact::Refused { .. } => None,
     }
 }

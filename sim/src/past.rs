@@ -37,6 +37,8 @@ pub(crate) enum Fact {
     },
     /// Who has joined and who has left.
     Company(Company),
+    /// The end of the stream, as [`end`] makes a text of it, and its offset.
+    End { text: String, offset: u64 },
 }
 
 /// Clients of a room by their numbers, as one of them is told.
@@ -57,6 +59,11 @@ impl Fact {
 }
 
 type Object = Map<String, Value>;
+
+/// Makes a text of the data of an end, which no message has as its own.
+pub(crate) fn end(data: &str) -> String {
+    format!("end {data}")
+}
 
 /// Reads a text of a relay; `None` of anything else.
 pub(crate) fn placed(map: &Object) -> Option<Placed> {
@@ -85,6 +92,10 @@ pub(crate) fn fact(map: &Object) -> Option<Fact> {
     if let Some(company) = company(map) {
         return Some(Fact::Company(company));
     }
+    if let (2, Some(data), Some(offset)) = (map.len(), map.get("end"), number("offset")) {
+        let text = end(&data.to_string());
+        return Some(Fact::End { text, offset });
+    }
     let id = number("id").filter(|_| map.len() == 2)?;
     if let Some(published) = object("published") {
         let place = if published.is_empty() {
@@ -101,7 +112,11 @@ pub(crate) fn fact(map: &Object) -> Option<Fact> {
     let history = object("history")?;
     let texts = history.get("messages")?.as_array()?.iter().map(|message| {
         let offset = message.get("offset")?.as_u64()?;
-        Some((offset, message.get("text")?.as_str()?.to_owned()))
+        let text = match message.get("end") {
+            Some(data) => end(&data.to_string()),
+            None => message.get("text")?.as_str()?.to_owned(),
+        };
+        Some((offset, text))
     });
     Some(Fact::Page {
         id,
@@ -196,6 +211,23 @@ mod tests {
                     texts: vec![(4, "a".to_owned())],
                 }),
             ),
+            (
+                r#"{"id":7,"history":{"epoch":"e","offset":4,"messages":[
+                    {"end":{"a":1},"offset":4,"from":null}]}}"#,
+                Some(Fact::Page {
+                    id: 7,
+                    place: place(4),
+                    texts: vec![(4, r#"end {"a":1}"#.to_owned())],
+                }),
+            ),
+            (
+                r#"{"end":null,"offset":4}"#,
+                Some(Fact::End {
+                    text: "end null".to_owned(),
+                    offset: 4,
+                }),
+            ),
+            (r#"{"end":null}"#, None),
             (r#"{"other":1}"#, None),
         ] {
             assert_eq!(fact(&read(json)), expected, "{json}");

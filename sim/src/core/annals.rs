@@ -26,6 +26,10 @@ pub(crate) struct Annals {
     pub(crate) has_readers: bool,
     texts: BTreeMap<Place, String>,
     places: BTreeMap<String, Place>,
+    /// The offsets of the ends of streams, by their epochs.
+    ends: BTreeMap<String, u64>,
+    /// Whether the program or a client has asked for an end.
+    pub(crate) may_end: bool,
     /// Texts that were published live.
     pub(crate) live: BTreeSet<String>,
     /// Offsets over which the position of a client has risen, without their texts: its own ones.
@@ -38,6 +42,8 @@ pub(crate) struct Glance {
     pub(crate) now: Duration,
     pub(crate) place: Place,
     pub(crate) has_readers: bool,
+    /// Whether the stream has ended.
+    pub(crate) has_ended: bool,
     /// Whether more positions are kept than may be.
     pub(crate) is_crowded: bool,
     /// Messages that all rooms may keep.
@@ -57,6 +63,8 @@ impl Annals {
             has_readers: false,
             texts: BTreeMap::new(),
             places: BTreeMap::new(),
+            ends: BTreeMap::new(),
+            may_end: false,
             live: BTreeSet::new(),
             passed: Vec::new(),
         }
@@ -65,6 +73,23 @@ impl Annals {
     /// The newest offset.
     pub(crate) fn top(&self) -> u64 {
         self.at.len() as u64
+    }
+
+    /// The offset of the end of the stream with this epoch.
+    pub(crate) fn end_of(&self, epoch: &str) -> Option<u64> {
+        self.ends.get(epoch).copied()
+    }
+
+    /// Whether the stream has ended: its newest offset is that of the end, which is kept as long as
+    /// the position.
+    pub(crate) fn has_ended(&self) -> bool {
+        let epoch = self.epoch.as_deref();
+        epoch.is_some_and(|epoch| self.end_of(epoch).is_some())
+    }
+
+    /// The newest offset of a message that may be dropped.
+    fn last(&self) -> u64 {
+        self.top() - u64::from(self.has_ended())
     }
 
     /// Whether the history is there for clients that come, without one at present.
@@ -93,6 +118,9 @@ impl Annals {
         if offset < top {
             return Err(format!("the position fell from {top} to {offset}"));
         }
+        if offset > top && self.has_ended() {
+            return Err(format!("the position rose from the end {top} to {offset}"));
+        }
         if offset > top {
             let at = (top..offset).map(|_| glance.now);
             self.at.extend(at);
@@ -102,18 +130,33 @@ impl Annals {
         if is_used {
             self.used = glance.now;
         }
+        self.take_end(glance)?;
         Ok(is_other)
     }
 
-    /// All messages are removed on request.
+    /// The stream ends once, and only if that was asked for; its end is its newest message.
+    fn take_end(&mut self, glance: &Glance) -> Found {
+        let (top, epoch) = (self.top(), self.epoch.clone().unwrap_or_default());
+        match (self.has_ended(), glance.has_ended) {
+            (false, false) | (true, true) => Ok(()),
+            (true, false) => Err(format!("the end at {top} was forgotten")),
+            (false, true) if !self.may_end => Err(format!("has ended at {top} for no reason")),
+            (false, true) => {
+                self.ends.insert(epoch, top);
+                Ok(())
+            }
+        }
+    }
+
+    /// All messages but the end are removed on request.
     pub(crate) fn remove(&mut self, now: Duration) {
-        (self.removed, self.removed_at) = (self.top(), now);
+        (self.removed, self.removed_at) = (self.last(), now);
     }
 
     fn forget(&mut self, glance: &Glance) -> Found {
         let ttl = Duration::from_millis(self.bounds.position_ttl_ms);
-        let top = self.top();
-        let is_empty = self.kept(glance.now).1 > top || self.may_not_fit(top, glance.in_all);
+        let last = self.last();
+        let is_empty = self.kept(glance.now).1 > last || self.may_not_fit(last, glance.in_all);
         let is_old = is_empty && glance.now >= self.used + ttl;
         let may = !self.has_readers && (is_old || glance.is_crowded);
         let epoch = self.epoch.take().unwrap_or_default();
@@ -131,10 +174,10 @@ impl Annals {
         Ok(())
     }
 
-    /// Whether all messages were old at this moment.
+    /// Whether all messages but the end were old at this moment.
     pub(crate) fn is_over(&self, then: Duration) -> bool {
-        let is_removed = self.top() == self.removed && then >= self.removed_at;
-        is_removed || self.is_old(self.top(), then)
+        let is_removed = self.last() == self.removed && then >= self.removed_at;
+        is_removed || self.is_old(self.last(), then)
     }
 
     /// Whether the position was to be forgotten at this moment.
@@ -157,7 +200,8 @@ impl Annals {
 
     /// Whether a message may have expired; ages are counted in milliseconds since some moment.
     pub(crate) fn may_be_old(&self, offset: u64, now: Duration) -> bool {
-        self.age(offset, now) + Duration::from_millis(1) > self.bounds.ttl()
+        offset <= self.last()
+            && self.age(offset, now) + Duration::from_millis(1) > self.bounds.ttl()
     }
 
     /// Whether a message has expired for sure.
@@ -165,14 +209,14 @@ impl Annals {
         let age = self.age(offset, now);
         let is_whole = age.subsec_nanos().is_multiple_of(1_000_000);
         let more = Duration::from_millis(u64::from(!is_whole));
-        age >= self.bounds.ttl() + more
+        offset <= self.last() && age >= self.bounds.ttl() + more
     }
 
     /// The first offsets from which messages may be there at the least and at the most, by their
     /// number and age alone.
     pub(crate) fn kept(&self, now: Duration) -> (u64, u64) {
-        let end = self.top() + 1;
-        let by_number = end.saturating_sub(self.bounds.messages as u64).max(1);
+        let (all, end) = (self.top() + 1, self.last() + 1);
+        let by_number = all.saturating_sub(self.bounds.messages as u64).max(1);
         let from = by_number.max(self.removed + 1);
         let first = |is_gone: &dyn Fn(u64) -> bool| (from..end).find(|it| !is_gone(*it));
         let least = first(&|it| self.is_old(it, now)).unwrap_or(end);

@@ -241,6 +241,12 @@ impl Executor {
         self.state.with(|state| state.timers.len())
     }
 
+    /// Drops all tasks, as at the end of a process.
+    pub(crate) fn clear(&self) {
+        let tasks = self.state.with(|state| std::mem::take(&mut state.tasks));
+        drop(tasks);
+    }
+
     /// What tasks have panicked with since the last call.
     pub(crate) fn panics(&self) -> Vec<String> {
         self.state.with(|state| std::mem::take(&mut state.panics))

@@ -3,7 +3,7 @@
 use std::collections::BTreeMap;
 use std::time::Duration;
 
-use busline::bus::{Batch, Message, Position, Reading, Room, Since, Topic};
+use busline::bus::{Batch, EndError, Message, Position, Reading, Room, Since, Topic};
 use busline::session::{Asking, Subprotocol, Wish};
 
 use super::annals::{Annals, Glance};
@@ -12,7 +12,7 @@ use super::rooms::Maker;
 use super::rules::Found;
 use super::world::World;
 use crate::journal::{JOURNAL, Journal, Recovering};
-use crate::past::Place;
+use crate::past::{self, Place};
 use crate::rooms::{name, parts};
 
 /// The rooms with a history, and their clients.
@@ -23,6 +23,13 @@ pub(crate) struct Journals {
     pub(crate) readers: BTreeMap<u32, Reader>,
     /// The most messages that all rooms together have ever had to keep.
     pub(crate) in_all: u64,
+}
+
+impl Journals {
+    /// Whether a stream may have ended.
+    pub(crate) fn may_end(&self) -> bool {
+        self.rooms.values().any(|(_, annals)| annals.may_end)
+    }
 }
 
 /// The wish of a client that comes, as a plan has it.
@@ -75,12 +82,13 @@ impl World {
         let annals = &self.journals.rooms[&name].1;
         let (was_shelved, top) = (annals.is_shelved(), annals.top());
         let (greeting, after) = self.greeting(&name, since.as_ref(), first);
+        // The end of the stream comes after them, whatever a client has asked for.
+        let ends = u64::from(annals.has_ended());
+        let newest = |count: u64| first.max((top + 1).saturating_sub(count + ends)) - 1;
         let after = match bounds.recovery {
-            Recovering::Newest => top - u64::from(first <= top),
-            _ if shows.last > 0 && (since.is_none() || !bounds.answers()) => {
-                first.max((top + 1).saturating_sub(shows.last)) - 1
-            }
-            Recovering::Always | Recovering::Asked | Recovering::Off => after,
+            Recovering::Newest => newest(1),
+            _ if shows.last > 0 && (since.is_none() || !bounds.answers()) => newest(shows.last),
+            Recovering::Always | Recovering::Asked | Recovering::Off => after.min(top - ends),
         };
         let wish = Wish {
             since: since.as_ref().and_then(parsed),
@@ -95,11 +103,11 @@ impl World {
             return;
         }
         self.note_greeting(&greeting, was_shelved && top > 0);
-        let has_newest = bounds.recovery == Recovering::Newest && after < top;
+        let has_newest = bounds.recovery == Recovering::Newest && after + ends < top;
         self.note_mark(has_newest, "newest message first");
         let there = self.rooms.there.get(&name);
         let has_crashed = there.is_some_and(|there| there.status.counts.crashes > 0);
-        let recovers = greeting == Greeting::Recovers && after < top;
+        let recovers = greeting == Greeting::Recovers && after + ends < top;
         self.note_mark(
             has_crashed && recovers,
             "recovered after the crash of an instance",
@@ -200,7 +208,12 @@ impl World {
         };
         let texts = page.messages.iter().map(|recorded| {
             let text = recorded.message.as_text().unwrap_or_default();
-            (recorded.message.offset().unwrap_or(0), text.to_owned())
+            let text = if recorded.is_end {
+                past::end(text)
+            } else {
+                text.to_owned()
+            };
+            (recorded.message.offset().unwrap_or(0), text)
         });
         let texts: Vec<_> = texts.collect();
         let first = texts
@@ -245,18 +258,63 @@ impl World {
             return;
         };
         let batch = if live { batch.live() } else { batch };
+        let annals = &self.journals.rooms[&name].1;
+        let (top, has_ended) = (annals.top(), annals.has_ended());
+        let published = room.try_publish(batch);
+        let told = published.map(|published| published.position.map(place));
+        if told.is_err() != has_ended {
+            let found = Err(format!("{name} has ended: {has_ended}, and said {told:?}"));
+            return self.judge("journal", found);
+        }
+        let Ok(told) = told else {
+            return self.note_mark(true, "publish refused after the end");
+        };
         self.noted += texts.len() as u64;
         if live {
             self.note_live(&name, texts.iter());
-            let told = room.record(batch);
-            let found = told.map_or(Ok(()), |told| Err(format!("live texts are at {told}")));
+            let found = told.map_or(Ok(()), |told| Err(format!("live texts are at {told:?}")));
             return self.judge("journal", found);
         }
-        let top = self.journals.rooms[&name].1.top();
-        let told = room.record(batch).map(place);
         self.look_at_journals();
         let found = self.recorded(&name, top, &texts, told);
         self.judge("journal", found);
+    }
+
+    /// The program ends the stream of a journal.
+    pub(super) fn end(&mut self, path: &str, data: u64) {
+        let Some((name, _)) = self.journal(path) else {
+            return;
+        };
+        self.look_at_journals();
+        let room = parts(path).and_then(|(_, key)| self.app.room(JOURNAL, &key).ok());
+        let (Some(room), Some((_, annals))) = (room, self.journals.rooms.get_mut(&name)) else {
+            return;
+        };
+        annals.may_end = true;
+        let (top, has_ended) = (annals.top(), annals.has_ended());
+        let data = format!("{{\"end\":{data}}}");
+        let told = room.end(&data).map(place);
+        self.look_at_journals();
+        let found = match told {
+            Ok(told) if !has_ended => {
+                self.noted += 1;
+                self.recorded(&name, top, &[past::end(&data)], Some(told))
+            }
+            Err(EndError::Ended) if has_ended => Ok(()),
+            Ok(_) | Err(_) => Err(format!("{name} has ended: {has_ended}, and said {told:?}")),
+        };
+        self.judge("journal", found);
+    }
+
+    /// Notes that a client tells an instance to end its stream.
+    pub(super) fn note_order(&mut self, client: u32, text: &str) {
+        let is_hosted = self.plan.journal.is_some_and(|journal| journal.is_hosted);
+        let client = self.clients.get(&client);
+        let name = client.map(|client| client.room.to_string());
+        let room = name.and_then(|name| self.journals.rooms.get_mut(&name));
+        if let Some((_, annals)) = room.filter(|_| is_hosted && text.starts_with("end ")) {
+            annals.may_end = true;
+        }
     }
 
     /// Texts that were recorded have the next offsets.
@@ -295,9 +353,13 @@ impl World {
         if live && !self.plan.journal.is_some_and(|journal| journal.is_hosted) {
             self.note_live(&name, [text.to_owned()].iter());
         }
+        self.note_order(client, text);
+        let room = self.journals.rooms.get(&name);
+        let has_ended = room.is_some_and(|(_, annals)| annals.has_ended());
         let asked = Asked::Text {
             text: text.to_owned(),
             live,
+            is_late: has_ended,
         };
         if let Some(reader) = self.journals.readers.get_mut(&client) {
             reader.asked.push_back((id, asked));
@@ -367,6 +429,7 @@ impl World {
             let (_, annals) = self.journals.rooms.get_mut(*name).expect("it is known");
             match annals.take(glance) {
                 Ok(true) => drop(self.marks.insert("position forgotten")),
+                Ok(false) if annals.has_ended() => drop(self.marks.insert("stream ended")),
                 Ok(false) => {}
                 Err(text) => self.judge("journal", Err(format!("{name}: {text}"))),
             }
@@ -384,6 +447,7 @@ impl World {
             now,
             place: self.app.bus().position(&topic).map(place)?,
             has_readers: self.app.bus().topic_counts(&topic).is_some(),
+            has_ended: self.app.bus().has_ended(&topic),
             is_crowded: false,
             in_all: self.journals.in_all,
         })

@@ -11,6 +11,7 @@ use std::panic::{AssertUnwindSafe, catch_unwind};
 mod annals;
 mod client;
 mod company;
+mod ends;
 mod executor;
 mod guests;
 mod halls;
@@ -39,7 +40,7 @@ use crate::trace::{LogTap, Recorder, Trace};
 
 /// The hard situations that a batch of seeds must have reached, beside those of [`marks::ALL`] that
 /// the core has too.
-pub const MARKS: [&str; 69] = [
+pub const MARKS: [&str; 73] = [
     "cause drained",
     "cause failed",
     "cause lost",
@@ -65,6 +66,7 @@ pub const MARKS: [&str; 69] = [
     "drain with rooms",
     "drain with sessions",
     "drain with something unread",
+    "end told to a client that came later",
     "expiry while a client catches up",
     "inbox full",
     "instance aborted after its grace",
@@ -92,9 +94,11 @@ pub const MARKS: [&str; 69] = [
     "nothing was left of a drain",
     "position forgotten",
     "publish at the seam of a recovery",
+    "publish refused after the end",
     "recovered after the crash of an instance",
     "recovered from the shelf",
     "recovered",
+    "request refused after the end",
     "reset during a blocked write",
     "room crashed with clients there",
     "room made again after its end",
@@ -107,6 +111,7 @@ pub const MARKS: [&str; 69] = [
     "session dropped",
     "several clients of one instance",
     "slow client that read on from the history",
+    "stream ended",
     "window overrun",
     "write blocked",
 ];
@@ -139,7 +144,9 @@ pub fn run(plan: &Plan) -> Report {
     drop(logs);
     let mut marks = marks::reached(&rules::outline(&world), &trace);
     marks.extend(world.marks.iter().copied().chain(world.marks_at_end()));
-    marks.retain(|mark| MARKS.contains(mark));
+    // A text after the end is refused, and is counted as one for which an inbox had no room.
+    let may_refuse = world.journals.may_end();
+    marks.retain(|mark| MARKS.contains(mark) && !(may_refuse && *mark == "inbox full"));
     let violations = judge(&mut world, &trace);
     Report {
         plan: plan.clone(),

@@ -5,6 +5,7 @@ use std::time::Duration;
 use busline::Limits;
 use serde::{Deserialize, Serialize};
 
+use super::ends;
 use super::executor::Order;
 use super::guests::invite;
 use super::regulars;
@@ -72,6 +73,8 @@ pub enum Step {
         /// Its subject; 0 of a client without.
         subject: u8,
     },
+    /// The program ends the stream of a journal, with this number in its data.
+    End { room: String, data: u64 },
     /// The program removes all messages of a journal.
     Erase { room: String },
     /// The task of the instance of a room is dropped.
@@ -184,6 +187,7 @@ impl Plan {
         if !is_apart {
             invite(&mut plan);
             regulars::invite(&mut plan);
+            ends::invite(&mut plan);
         }
         plan
     }

@@ -33,8 +33,12 @@ pub(crate) enum Greeting {
 /// A request without a reply.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub(crate) enum Asked {
-    /// To publish a text, live alone or not.
-    Text { text: String, live: bool },
+    /// To publish a text, live alone or not, perhaps after the end.
+    Text {
+        text: String,
+        live: bool,
+        is_late: bool,
+    },
     /// To read so many texts, from this time on.
     Texts {
         limit: usize,
@@ -42,6 +46,9 @@ pub(crate) enum Asked {
         at: Duration,
     },
 }
+
+/// The code of the refusal of a text after the end.
+const ENDED: u64 = 108;
 
 /// The place from which a client reads on.
 #[derive(Clone, Debug)]
@@ -70,6 +77,8 @@ pub(crate) struct Reader {
     live_lost: u64,
     pub(crate) asked: VecDeque<(u64, Asked)>,
     pub(crate) marks: BTreeSet<&'static str>,
+    /// Whether it was told of the end of the stream.
+    has_ended: bool,
     /// The newest offset when messages waited for it that had fallen out of the window.
     behind: Option<u64>,
 }
@@ -94,8 +103,15 @@ impl Reader {
             live_lost: 0,
             asked: VecDeque::new(),
             marks: BTreeSet::new(),
+            has_ended: false,
             behind: None,
         }
+    }
+
+    /// Whether it was told of the end of its stream, and the offset of that end if there is one.
+    pub(crate) fn end(&self, annals: &Annals) -> (bool, Option<u64>) {
+        let end = annals.end_of(&self.begun.place.epoch);
+        (self.has_ended, end)
     }
 
     /// Notes that messages up to `top` wait that have fallen out of the window.
@@ -121,11 +137,13 @@ impl Reader {
     /// Takes what it is told next.
     pub(crate) fn take(&mut self, heard: &Heard, around: &mut Around<'_>) -> Found {
         match heard {
+            _ if self.has_ended => self.after_end(heard, around),
             Heard::Fact(fact) if !self.is_greeted => self.greeted(fact),
             Heard::Lagged(_) | Heard::Placed(_) if !self.is_greeted => {
                 Err(format!("was told {heard:?} before its position"))
             }
             Heard::Fact(Fact::Position(place)) => self.passed(place, around),
+            Heard::Fact(Fact::End { text, offset }) => self.ended(text, *offset, around),
             Heard::Fact(fact) => self.replied(fact, around),
             Heard::Lagged(lost) => {
                 let is_slow = self.bounds.reads_on() && !self.catches_up();
@@ -257,6 +275,36 @@ impl Reader {
         Ok(())
     }
 
+    /// The end of the stream comes after all messages, and to clients that came after it, too.
+    fn ended(&mut self, text: &str, offset: u64, around: &mut Around<'_>) -> Found {
+        self.reach(offset, around)?;
+        let place = Place {
+            epoch: self.begun.place.epoch.clone(),
+            offset,
+        };
+        around.annals.place(&place, text)?;
+        let (_, end) = self.end(around.annals);
+        if end != Some(offset) {
+            return Err(format!("was told the end {offset} instead of {end:?}"));
+        }
+        self.has_ended = true;
+        let came_later = offset <= self.begun.place.offset;
+        self.mark("end told to a client that came later", came_later);
+        Ok(())
+    }
+
+    /// Nothing follows the end but the replies to what the client has asked before.
+    fn after_end(&mut self, heard: &Heard, around: &mut Around<'_>) -> Found {
+        match heard {
+            Heard::Fact(
+                fact @ (Fact::Page { .. } | Fact::Published { .. } | Fact::Refused { .. }),
+            ) => self.replied(fact, around),
+            Heard::Fact(_) | Heard::Lagged(_) | Heard::Placed(_) => {
+                Err(format!("was told {heard:?} after the end"))
+            }
+        }
+    }
+
     fn live(&mut self, text: &str, around: &Around<'_>) -> Found {
         if !around.annals.live.contains(text) {
             return Err(format!("was given `{text}` without an offset"));
@@ -292,11 +340,8 @@ impl Reader {
 
     fn replied(&mut self, fact: &Fact, around: &mut Around<'_>) -> Found {
         let id = match fact {
-            Fact::Page { id, .. } | Fact::Published { id, .. } => *id,
-            Fact::Company(_)
-            | Fact::Position(_)
-            | Fact::Recovered { .. }
-            | Fact::Refused { .. } => {
+            Fact::Page { id, .. } | Fact::Published { id, .. } | Fact::Refused { id, .. } => *id,
+            Fact::Company(_) | Fact::End { .. } | Fact::Position(_) | Fact::Recovered { .. } => {
                 return Err(format!("was told {fact:?}"));
             }
         };
@@ -311,12 +356,30 @@ impl Reader {
                     Err(format!("was told {place:?} of a text it said"))
                 })
             }
+            (Fact::Refused { code: ENDED, .. }, Asked::Text { .. })
+                if self.end(around.annals).1.is_some() =>
+            {
+                self.mark("request refused after the end", true);
+                Ok(())
+            }
+            (
+                Fact::Published { .. },
+                Asked::Text {
+                    text,
+                    is_late: true,
+                    ..
+                },
+            ) => Err(format!(
+                "was told that `{text}` was published after the end"
+            )),
             (Fact::Published { place: None, .. }, Asked::Text { live: true, .. }) => Ok(()),
             (
                 Fact::Published {
                     place: Some(place), ..
                 },
-                Asked::Text { live: false, text },
+                Asked::Text {
+                    live: false, text, ..
+                },
             ) => {
                 self.reached(place)?;
                 around.annals.place(place, text)
@@ -356,6 +419,11 @@ impl Reader {
             true => cursor + lost == top,
             false => cursor <= top && cursor + lost >= top,
         };
+        if let (has_ended, Some(end)) = self.end(annals) {
+            return Err(format!(
+                "is there, and was told of the end {end}: {has_ended}"
+            ));
+        }
         if !self.is_greeted || !is_whole {
             return Err(format!("stands at {cursor} of {top}, and lost {lost}"));
         }

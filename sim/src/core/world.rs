@@ -74,7 +74,8 @@ impl World {
             ("loss told to an observer", self.observers.told > 0),
             (
                 "message at hand at the end",
-                counts.sessions.lost_not_taken > 0,
+                // A text after the end is refused, and counts as one of these.
+                counts.sessions.lost_not_taken > 0 && !self.journals.may_end(),
             ),
             (
                 "nothing was left of a drain",
@@ -156,6 +157,8 @@ impl World {
         self.judge("answered", found);
         let found = rules::at_end(self);
         self.judge("rest", found);
+        let found = rules::restart(self);
+        self.judge("restart", found);
     }
 
     pub(crate) fn judge(&mut self, checker: &'static str, found: Found) {
@@ -199,6 +202,7 @@ impl World {
                 address,
                 subject,
             } => self.enter(client, &room, Maker { address, subject }),
+            Step::End { room, data } => self.end(&room, data),
             Step::Erase { room } => self.erase(&room),
             Step::Evict { room } => self.evict(&room),
             Step::Fragments {
@@ -256,6 +260,7 @@ impl World {
             } => self.tell(client, id, &text, live),
             Step::Text { client, text } => {
                 self.note_line(client, &text);
+                self.note_order(client, &text);
                 self.with(client, |client| client.peer.text(&text));
             }
             Step::Unwatch { observer } => self.observers.unwatch(observer),

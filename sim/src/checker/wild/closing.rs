@@ -3,13 +3,15 @@
 use std::collections::BTreeMap;
 
 use crate::checker::{Breach, Checker, History, Life, Scope};
+use crate::frames::Seen;
 use crate::hall::SHUT;
+use crate::past::Fact;
 use crate::rooms::{HALL, is_of};
 use crate::trace::Event;
 use crate::wild::{Deed, is_legal_code};
 
-/// A client is closed with its own code, with that of a rule it has broken, with 1001 after the
-/// drain, with 1008 where it may send no more or sends a message too slowly, with 1013 where it or
+/// A client is closed with its own code, with that of a rule it has broken, with 1000 after the end
+/// of its stream, with 1001 after the drain, with 1008 where it may send no more or sends a message too slowly, with 1013 where it or
 /// its service is slow, with 4000 where its room was asked for it, or with 1011 where its service
 /// crashed or a client has answered no ping.
 /// Which client may be closed with 1008 or 1011, `arriving`, `rates` and `deadlines` say more
@@ -74,6 +76,7 @@ impl Checker for Closing {
             let codes = offended.get(client);
             let is_earned = code.is_some_and(|code| codes.is_some_and(|c| c.contains(&code)));
             let is_right = match code {
+                Some(1000) => is_told_of_end(history, *client),
                 Some(1001) => history.drained.is_some_and(|drained| drained <= t),
                 Some(1008) => is_late || inbound.is_some_and(|inbound| inbound.closes),
                 Some(1011) => silent > 0 || super::crashes_in(history, &life.service),
@@ -90,6 +93,16 @@ impl Checker for Closing {
         }
         Ok(())
     }
+}
+
+/// Whether the client was told of the end of its stream, in the core alone: there the connection of
+/// a client has its number.
+fn is_told_of_end(history: &History<'_>, client: u32) -> bool {
+    let mut conns = history.conns().filter(|(number, _)| *number == client);
+    conns.any(|(_, conn)| {
+        let mut seen = conn.said().seen.iter();
+        seen.any(|(_, seen)| matches!(seen, Seen::Fact(Fact::End { .. })))
+    })
 }
 
 /// Whether the client has told its room to close it.

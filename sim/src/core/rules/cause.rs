@@ -18,7 +18,7 @@ pub(crate) fn cause(world: &mut World, number: u32) -> Found {
     let Some(cause) = client.ended.with(|ended| ended.clone()).flatten() else {
         return Ok(());
     };
-    if is_earned(world, client, &cause) {
+    if is_earned(world, number, &cause) {
         return Ok(());
     }
     let (service, conduct) = (client.service, client.conduct);
@@ -30,7 +30,8 @@ pub(crate) fn cause(world: &mut World, number: u32) -> Found {
     ))
 }
 
-fn is_earned(world: &World, client: &Client, cause: &Cause) -> bool {
+fn is_earned(world: &World, number: u32, cause: &Cause) -> bool {
+    let client = &world.clients[&number];
     let (now, conduct) = (world.rt.time(), client.conduct);
     let limits = world.app.limits();
     let is_over = |since: Duration, limit: Duration| now >= since + limit;
@@ -39,7 +40,6 @@ fn is_earned(world: &World, client: &Client, cause: &Cause) -> bool {
         Cause::Aged
         | Cause::BadEnvelope(_)
         | Cause::Denied
-        | Cause::Ended
         | Cause::Expired
         | Cause::Idle
         | Cause::MessageTooSlow
@@ -47,6 +47,7 @@ fn is_earned(world: &World, client: &Client, cause: &Cause) -> bool {
         | Cause::RateExceeded
         | Cause::Shed => false,
         Cause::Drained => world.drained.is_some(),
+        Cause::Ended => has_ended(world, number),
         Cause::Failed => crashes(world, client),
         Cause::Closed(_) => client.service == HALL && asked_to_go(client),
         // The relay takes every message.
@@ -77,6 +78,14 @@ fn is_earned(world: &World, client: &Client, cause: &Cause) -> bool {
             stuck.is_some_and(|since| is_over(since, limits.write_timeout))
         }
     }
+}
+
+/// Whether the stream of the client's journal has ended.
+fn has_ended(world: &World, number: u32) -> bool {
+    let room = world.clients[&number].room.to_string();
+    let room = world.journals.rooms.get(&room);
+    let reader = world.journals.readers.get(&number).zip(room);
+    reader.is_some_and(|(reader, (_, annals))| reader.end(annals).1.is_some())
 }
 
 /// Whether the client's service may crash, doze and overstay.

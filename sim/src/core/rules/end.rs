@@ -172,6 +172,7 @@ fn gentle(world: &mut World, held: &Held) -> Found {
         | Step::Deafen { .. }
         | Step::Drop { .. }
         | Step::Enter { .. }
+        | Step::End { .. }
         | Step::Erase { .. }
         | Step::Evict { .. }
         | Step::HalfClose { .. }

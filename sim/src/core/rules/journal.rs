@@ -5,6 +5,7 @@ use std::time::Duration;
 
 use busline::bus::Topic;
 use busline::registry::State;
+use busline::session::Cause;
 
 use super::Found;
 use crate::core::annals::Annals;
@@ -20,6 +21,7 @@ pub(super) fn at_rest(world: &mut World) -> Found {
         return Ok(());
     };
     kept(world, bounds)?;
+    ended(world)?;
     behind(world, bounds);
     let mut marks = Vec::new();
     for (number, reader) in &mut world.journals.readers {
@@ -38,6 +40,22 @@ pub(super) fn at_rest(world: &mut World) -> Found {
         }
     }
     world.marks.extend(marks);
+    Ok(())
+}
+
+/// A client that is closed at the end of its stream was told of the end before.
+fn ended(world: &World) -> Found {
+    for (number, reader) in &world.journals.readers {
+        let client = &world.clients[number];
+        let (_, annals) = &world.journals.rooms[&client.room.to_string()];
+        let cause = client.ended.with(|ended| ended.clone()).flatten();
+        let is_closed = cause == Some(Cause::Ended) && client.peer.closed().is_some();
+        if is_closed && !reader.end(annals).0 {
+            return Err(format!(
+                "client {number} was closed, and not told of the end"
+            ));
+        }
+    }
     Ok(())
 }
 
@@ -72,7 +90,8 @@ fn kept(world: &World, bounds: Journal) -> Found {
     }
     let now = world.rt.time();
     let mut rooms = world.journals.rooms.iter();
-    let is_over = |annals: &Annals| annals.is_over(now.saturating_sub(FREED));
+    let is_over =
+        |annals: &Annals| annals.is_over(now.saturating_sub(FREED)) && !annals.has_ended();
     if rooms.clone().all(|(_, (_, annals))| is_over(annals)) && counts.bytes > 0 {
         return Err(format!("no message is left, and memory is: {counts:?}"));
     }

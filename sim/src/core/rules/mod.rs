@@ -11,6 +11,7 @@ mod deadlines;
 mod end;
 mod journal;
 mod lifecycle;
+mod restart;
 mod rooms;
 mod served;
 
@@ -20,6 +21,7 @@ pub(crate) use self::cause::cause;
 pub(crate) use self::end::{at_end, outline};
 pub(crate) use self::journal::at_end as journal_at_end;
 pub(crate) use self::lifecycle::Lives;
+pub(crate) use self::restart::restart;
 pub(crate) use self::rooms::{Asked, admission_to_room, key};
 
 use super::world::World;
