@@ -74,19 +74,25 @@ impl Ends {
 
     /// A stream ends: while a client says something, while one does not read, or at any time.
     fn end(&mut self, client: u32, room: &str) -> Vec<Step> {
-        let mut steps = Vec::new();
-        match self.rng.within(0..=2) {
+        let (mut steps, mut client) = (Vec::new(), client);
+        // Many of the others have left by then.
+        if self.rng.chance(2, 3) {
+            steps = self.come(client, room);
+            client = self.clients - 1;
+        }
+        match self.rng.within(0..=3) {
             0 => {
                 steps.push(self.tell(client));
                 steps.push(self.order(client, room));
                 steps.push(self.tell(client));
             }
-            1 => {
+            1 | 2 => {
                 steps.push(Step::Sip { client, bytes: 0 });
-                for _ in 0..self.rng.within(0..=6) {
+                // As many as fill small buffers, in most plans.
+                for _ in 0..self.rng.within(0..=9) {
                     steps.push(self.record(room));
                 }
-                if self.rng.chance(1, 2) {
+                if self.rng.chance(3, 4) {
                     steps.push(Step::Settle);
                 }
                 steps.push(self.order(client, room));
