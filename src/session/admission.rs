@@ -203,23 +203,21 @@ impl<R: Runtime> Admission<R> {
     }
 
     fn admit(app: &App<R>, room: &Room, peer: Peer, asking: Asking) -> Result<Self, AdmitError> {
-        let policies = app.policies();
-        let history = policies.service(room.kind()).and_then(|kind| kind.history);
+        let (policies, kind) = (app.policies(), room.kind());
+        let history = policies.service(kind).and_then(|kind| kind.history);
         if asking.wish.is_forbidden(history.as_ref()) {
             return Err(AdmitError::HistoryForbidden);
         }
         let permit = app.permit(&peer).map_err(|full| Self::full(app, full))?;
         let client = app.next_client();
         let bus = app.bus();
-        let slow_consumer = policies.slow_consumer(room.kind());
         let joining = Self::joining(&policies, room, &peer, asking);
         let to_all = Topic::from_service_to_ws(room);
         let (mut broadcast, joined) = bus.subscribe_since(&to_all, &joining)?;
-        if asking.is_at(joined.position()) && bus.has_ended(&to_all) {
-            return Err(AdmitError::Ended);
-        }
+        let has_all = asking.is_at(joined.position()) && bus.has_ended(&to_all);
+        (!has_all).then_some(()).ok_or(AdmitError::Ended)?;
         let direct = bus.subscribe(&Topic::from_service_to_client(room, client))?;
-        let (kind, appearance) = (room.kind(), Appearance::new(app, room, &peer, asking)?);
+        let appearance = Appearance::new(app, room, &peer, asking)?;
         let rules = Rules::new(policies.service(kind), &peer.grant);
         let mut sender = LazySender::new(peer.identity.clone());
         let has_members = app.registry().has_members(kind.as_str());
@@ -247,7 +245,7 @@ impl<R: Runtime> Admission<R> {
                 direct,
                 since: oldest(joined, lease.since()),
                 encoder,
-                slow_consumer,
+                slow_consumer: policies.slow_consumer(kind),
                 outbox_bytes: u32::try_from(policies.limits.outbox_bytes).unwrap_or(u32::MAX),
                 compression: Compression::Plain,
                 is_ordered: has_members,

@@ -1,7 +1,9 @@
 //! The end of a room's stream: every client gets the rest, then the end, and nothing after it.
 
 use busline::bus::{EndError, Reading};
-use busline::limits::{HistoryPolicy, Recovery, RelayPolicy, SlowConsumer};
+use busline::limits::{
+    HistoryPolicy, Keep, PresencePolicy, Recovery, RelayPolicy, SlowConsumer, Tell,
+};
 use busline::session::{AdmitError, Asking, Subprotocol, Wish};
 use busline::{CloseReason, Context, ServicePolicy};
 use proptest::prelude::*;
@@ -208,6 +210,34 @@ fn the_newest_message_comes_before_the_end() {
 }
 
 #[test]
+fn replies_come_before_the_end_and_nothing_comes_after_it() {
+    let presence = PresencePolicy {
+        keep: Keep::List,
+        tell: Tell::All,
+        ..PresencePolicy::default()
+    };
+    let crowd = crowd(ServicePolicy {
+        presence,
+        ..policy(RETENTION.into(), true)
+    });
+    let ann = enter(&crowd, Subprotocol::Json, Wish::default(), 0);
+    crowd.say(&ann, r#"{"id":1,"text":"mine"}"#);
+    end(&crowd, "null").expect("the first end");
+    crowd.say(&ann, r#"{"id":2,"text":"too late"}"#);
+    let _bob = json_client(&crowd);
+    ann.make_room(1 << 20);
+    crowd.rt.settle();
+    let told = told(&ann);
+    let kinds = ["text", "published", "error", "end"];
+    let places = kinds.map(|kind| told.iter().position(|told| told.get(kind).is_some()));
+    assert!(places.is_sorted() && places[0].is_some(), "{told:?}");
+    assert!(told.last().is_some_and(|told| told.get("end").is_some()));
+    let refused = &told[places[2].expect("a refusal")];
+    let error = json!({ "code": 108, "message": "the stream has ended" });
+    assert_eq!(refused, &json!({ "id": 2, "error": error }));
+}
+
+#[test]
 fn data_that_are_not_fit_end_nothing() {
     let crowd = asked();
     let ann = json_client(&crowd);
@@ -306,7 +336,9 @@ proptest! {
                     let at = end(&crowd, "{}");
                     prop_assert_eq!(at.is_ok(), ended.is_none());
                     top += u64::from(ended.is_none());
-                    ended = ended.or(at.ok());
+                    if let Ok(at) = at {
+                        ended = Some(at);
+                    }
                 }
                 Step::Join(behind) => {
                     let offset = top.saturating_sub(behind);

@@ -54,6 +54,8 @@ struct State {
     heard: Vec<Heard>,
     /// What it was told of joins and leaves, until that is taken.
     company: Vec<Company>,
+    /// It was told of the end of its stream.
+    has_ended: bool,
     /// Whether the last ping is still to be answered.
     awaits_pong: bool,
     /// When the server's close frame was seen, and its code.
@@ -78,6 +80,7 @@ impl Peer {
                 received: Vec::new(),
                 heard: Vec::new(),
                 company: Vec::new(),
+                has_ended: false,
                 awaits_pong: false,
                 closed: None,
             }),
@@ -147,10 +150,15 @@ impl Peer {
                 }
                 return;
             }
-            Seen::Fact(Fact::Company(company)) => {
+            // After the end of its stream a client is told nothing, also not who comes and leaves.
+            Seen::Fact(Fact::Company(company)) if !self.state.with(|state| state.has_ended) => {
                 return self.state.with(|state| state.company.push(company));
             }
-            Seen::Fact(fact) => return self.hear_aside(Heard::Fact(fact)),
+            Seen::Fact(fact) => {
+                let ends = matches!(fact, Fact::End { .. });
+                self.state.with(|state| state.has_ended |= ends);
+                return self.hear_aside(Heard::Fact(fact));
+            }
             Seen::Notice(Notice::Lagged { messages }) => {
                 return self.hear_aside(Heard::Lagged(messages));
             }

@@ -137,7 +137,7 @@ impl Reader {
     /// Takes what it is told next.
     pub(crate) fn take(&mut self, heard: &Heard, around: &mut Around<'_>) -> Found {
         match heard {
-            _ if self.has_ended => self.after_end(heard, around),
+            _ if self.has_ended => Err(format!("was told {heard:?} after the end")),
             Heard::Fact(fact) if !self.is_greeted => self.greeted(fact),
             Heard::Lagged(_) | Heard::Placed(_) if !self.is_greeted => {
                 Err(format!("was told {heard:?} before its position"))
@@ -291,18 +291,6 @@ impl Reader {
         let came_later = offset <= self.begun.place.offset;
         self.mark("end told to a client that came later", came_later);
         Ok(())
-    }
-
-    /// Nothing follows the end but the replies to what the client has asked before.
-    fn after_end(&mut self, heard: &Heard, around: &mut Around<'_>) -> Found {
-        match heard {
-            Heard::Fact(
-                fact @ (Fact::Page { .. } | Fact::Published { .. } | Fact::Refused { .. }),
-            ) => self.replied(fact, around),
-            Heard::Fact(_) | Heard::Lagged(_) | Heard::Placed(_) => {
-                Err(format!("was told {heard:?} after the end"))
-            }
-        }
     }
 
     fn live(&mut self, text: &str, around: &Around<'_>) -> Found {

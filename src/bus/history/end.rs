@@ -1,7 +1,7 @@
 //! The end of a history: its last message, after which it takes no other one.
 //!
-//! The end has an offset like each message, so that a client knows whether it has received it. It is
-//! never dropped: the history of a room that is over says so as long as its position is known.
+//! The end has an offset like each message, so that a client knows whether it has received it. It
+//! is never dropped: the history of a room that is over says so as long as its position is known.
 
 use super::History;
 use super::entry::Entry;

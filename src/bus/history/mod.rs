@@ -279,7 +279,8 @@ impl History {
         has_dropped
     }
 
-    /// Drops all messages but the end; epoch and top stay, so that a client at the top still recovers.
+    /// Drops all messages but the end; epoch and top stay, so that a client at the top still
+    /// recovers.
     pub(super) fn remove(&mut self, now: Instant) {
         let expired = self.expired_end(now);
         self.drop_before(expired, Cause::Expired);

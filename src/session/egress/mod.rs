@@ -12,6 +12,7 @@ use crate::metrics::Metrics;
 use crate::planted::{self, Bug};
 use crate::rt::Runtime;
 use crate::session::broadcast::Broadcast;
+use crate::session::cause::Cause;
 use crate::session::compression::Compression;
 use crate::session::encoder::Encoder;
 use crate::session::envelope::About;
@@ -46,8 +47,10 @@ pub(super) struct Egress {
 pub(super) enum Ending {
     /// The service closes the session of this client.
     Closed(Arc<CloseFrame>),
-    /// The stream of the room has ended.
+    /// The stream of the room has ended, and the client is told.
     Ended,
+    /// The stream has ended, and the session closes: nothing follows.
+    Over,
 }
 
 /// Messages that were read together.
@@ -79,6 +82,9 @@ impl Egress {
         outbox: &mut Outbox,
         metrics: &Metrics,
     ) -> u64 {
+        if self.is_over() {
+            return 0;
+        }
         if let Some(greeting) = self.encoder.greeting() {
             outbox.push_notice(&greeting);
         }
@@ -87,6 +93,9 @@ impl Egress {
         } else {
             self.gather(cx, outbox, metrics)
         };
+        if self.is_over() {
+            return lost;
+        }
         let most = self.most();
         if let Some(replies) = self.encoder.replies()
             && let Some(broadcast) = self.broadcast.own()
@@ -107,6 +116,26 @@ impl Egress {
             outbox.push_notice(&notice);
         }
         lost
+    }
+
+    /// Whether the client is told of the end of its stream, after which it is told nothing more.
+    fn is_over(&self) -> bool {
+        matches!(self.close, Some(Ending::Ended | Ending::Over))
+    }
+
+    /// Returns the cause to close the session once, if its service or room ends it.
+    pub(super) fn take_close(&mut self) -> Option<Cause> {
+        match self.close.take()? {
+            Ending::Closed(frame) => Some(Cause::Closed(frame)),
+            Ending::Ended => {
+                self.close = Some(Ending::Over);
+                Some(Cause::Ended)
+            }
+            over @ Ending::Over => {
+                self.close = Some(over);
+                None
+            }
+        }
     }
 
     /// Whether a pull would find neither messages nor a notice.
@@ -312,8 +341,14 @@ impl Egress {
         }
     }
 
-    /// Tells the client of the end of its stream.
-    fn tell_end(&self, batch: &Batch, outbox: &mut Outbox) {
+    /// Tells the client of the end of its stream, after all replies: the client has the messages
+    /// that they speak of.
+    fn tell_end(&mut self, batch: &Batch, outbox: &mut Outbox) {
+        if let Some(replies) = self.encoder.replies()
+            && let Some(broadcast) = self.broadcast.own()
+        {
+            replies.pull(broadcast, outbox, usize::MAX);
+        }
         if let Some(frames) = self.encoder.end(batch.frames(), batch.offset()) {
             outbox.push_notice(&frames);
         }

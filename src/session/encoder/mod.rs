@@ -185,7 +185,7 @@ impl Encoder {
         let position = wrapped.epoch.zip(offset);
         let position = position.map(|(epoch, offset)| Position { epoch, offset });
         Some(match wrapped.wrapping {
-            Wrapping::Envelopes(_) => Frame::text(&notice::end(data, offset)),
+            Wrapping::Envelopes(_) => Frame::text(notice::end(data, offset)),
             Wrapping::Events => events::notice("end", data, position),
         })
     }

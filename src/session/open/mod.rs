@@ -18,7 +18,6 @@ use crate::session::age::{Age, TooOld};
 use crate::session::cause::Cause;
 use crate::session::closing::Closing;
 use crate::session::connection_io::ConnectionIo;
-use crate::session::egress::Ending;
 use crate::session::expiry::{Expiry, Good};
 use crate::session::keepalive::{Keepalive, Pulse};
 use crate::session::outbox::Outbox;
@@ -413,11 +412,8 @@ impl<R: Runtime> Open<R> {
                 if let Some(cause) = self.pull(cx, &mut io.outbox, now) {
                     return Some(cause);
                 }
-                if let Some(ending) = self.admission_mut().egress.close.take() {
-                    return Some(match ending {
-                        Ending::Closed(frame) => Cause::Closed(frame),
-                        Ending::Ended => Cause::Ended,
-                    });
+                if let Some(cause) = self.admission_mut().egress.take_close() {
+                    return Some(cause);
                 }
             }
             let was_empty = io.outbox.is_empty();

@@ -12,8 +12,8 @@ use crate::wild::{Deed, is_legal_code};
 
 /// A client is closed with its own code, with that of a rule it has broken, with 1000 after the end
 /// of its stream, with 1001 after the drain, with 1008 where it may send no more or sends a message
-/// too slowly, with 1013 where it or its service is slow, with 4000 where its room was asked for it,
-/// or with 1011 where its service crashed or a client has answered no ping.
+/// too slowly, with 1013 where it or its service is slow, with 4000 where its room was asked for
+/// it, or with 1011 where its service crashed or a client has answered no ping.
 /// Which client may be closed with 1008 or 1011, `arriving`, `rates` and `deadlines` say more
 /// exactly.
 pub struct Closing;
