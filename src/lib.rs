@@ -18,6 +18,7 @@
 //! - [`service`]: the interface of a service; `ping`, `echo`, `timenow`.
 //! - [`registry`]: starts a service with its first client, stops it with its last.
 //! - [`app`]: the application, which connects these modules.
+//! - [`caller`]: the programs of a backend, by their keys; [`api`]: the meaning of their calls.
 //! - [`session`]: one client's socket on the bus.
 //! - `server`: binds the core to HTTP and real sockets.
 //!
@@ -25,8 +26,10 @@
 #![forbid(unsafe_code)]
 
 mod admission;
+pub mod api;
 pub mod app;
 pub mod bus;
+pub mod caller;
 #[cfg(test)]
 mod cases;
 mod client;

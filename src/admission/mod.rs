@@ -3,5 +3,6 @@
 pub mod authorize;
 pub(crate) mod backlog;
 pub(crate) mod bucket;
+pub(crate) mod directory;
 pub(crate) mod pacing;
 pub(crate) mod permits;

@@ -3,12 +3,15 @@
 use std::collections::BTreeMap;
 use std::sync::Arc as StdArc;
 
+use super::calls::Api;
 use super::histories;
 use super::{App, Figure, Inner, Policies};
 use crate::admission::authorize::{Anyone, Authorize};
 use crate::admission::backlog::Backlog;
+use crate::admission::directory::Directory;
 use crate::admission::permits::{Bounds, Permits};
 use crate::bus::{MessageBus, NameError, ServiceName};
+use crate::caller::{Callers, Keys};
 use crate::client::host::Hosts;
 use crate::client::origin::Origins;
 use crate::fan_out::FanOuts;
@@ -33,6 +36,9 @@ pub struct Builder<R: Runtime> {
     origins: Origins,
     hosts: Hosts,
     query_token: bool,
+    api_keys: Keys,
+    api_is_public: bool,
+    default_kind: Option<String>,
     authorize: StdArc<dyn Authorize>,
     log_lines_dropped: Figure,
 }
@@ -86,6 +92,9 @@ impl<R: Runtime> Builder<R> {
             origins: Origins::default(),
             hosts: Hosts::default(),
             query_token: true,
+            api_keys: Keys::default(),
+            api_is_public: false,
+            default_kind: None,
             authorize: StdArc::new(Anyone),
             log_lines_dropped: StdArc::new(|| 0),
         }
@@ -274,6 +283,28 @@ impl<R: Runtime> Builder<R> {
         self
     }
 
+    /// Lets callers with these keys use the API, on the operators' listener; by default nobody may.
+    ///
+    /// Without a key here the application keeps no directory of its clients, so that keys that
+    /// [`App::replace_policies`] brings later act on rooms, but find no client to disconnect.
+    pub fn api_keys(mut self, keys: Keys) -> Self {
+        self.api_keys = keys;
+        self
+    }
+
+    /// Serves the API on the listeners of clients, too.
+    pub fn api_public(mut self, is_public: bool) -> Self {
+        self.api_is_public = is_public;
+        self
+    }
+
+    /// Sets the kind of the rooms that callers name without a kind; by default they name none. No
+    /// other name reaches rooms of this kind over the API.
+    pub fn default_kind(mut self, kind: &str) -> Self {
+        self.default_kind = Some(kind.to_owned());
+        self
+    }
+
     /// Sets the decision which clients may join; by default every client may.
     pub fn authorize(mut self, authorize: impl Authorize) -> Self {
         self.authorize = StdArc::new(authorize);
@@ -312,6 +343,9 @@ impl<R: Runtime> Builder<R> {
         let shared: StdArc<dyn MessageBus> = StdArc::new(bus.clone());
         let bounds = RoomBounds::of(&self.limits);
         let registry = Registry::new(registrations, bounds, &shared, &self.rt);
+        let default_kind = self.default_kind.as_deref();
+        let default_kind = default_kind.and_then(|kind| registry.name(kind).cloned());
+        let api = Api::new(&self.rt, default_kind, self.api_is_public);
         let metrics = StdArc::new(Shards::<Metrics>::default());
         let fan_outs = FanOuts::new(self.rt.clone(), bus.clone(), StdArc::clone(&metrics));
         App {
@@ -330,6 +364,9 @@ impl<R: Runtime> Builder<R> {
                     per_address: self.limits.sessions_per_address,
                     per_subject: self.limits.sessions_per_subject,
                 }),
+                directory: Directory::new(!self.api_keys.is_empty()),
+                callers: Callers::new(&self.limits.api),
+                api,
                 deflater: Arc::new(Mutex::new(Deflater::default())),
                 pacing: Mutex::new(None),
                 log_lines_dropped: self.log_lines_dropped,
@@ -340,6 +377,7 @@ impl<R: Runtime> Builder<R> {
                     origins: self.origins,
                     hosts: self.hosts,
                     query_token: self.query_token,
+                    api_keys: self.api_keys,
                     authorize: self.authorize,
                 })),
             }),

@@ -8,9 +8,11 @@ use futures::future::BoxFuture;
 
 use crate::admission::authorize::{self, Admitted, Ask, Authorize, Denied, NotReady};
 use crate::admission::backlog::{Account, Backlog};
+use crate::admission::directory::Directory;
 use crate::admission::pacing::Pacing;
 use crate::admission::permits::{Full, Permit, Permits};
 use crate::bus::{BusCounts, ClientId, InMemoryMessageBus, Room, ServiceName};
+use crate::caller::{CallerCounts, Callers, Keys};
 use crate::client::host::Hosts;
 use crate::client::identity::Token;
 use crate::client::origin::Origins;
@@ -28,10 +30,12 @@ use crate::sync::{Arc, AtomicU64, Mutex, Ordering};
 use crate::wire::Deflater;
 
 mod builder;
+mod calls;
 mod histories;
 mod room;
 
 pub use self::builder::{Builder, RegisterError};
+use self::calls::Api;
 use self::histories::Sweeper;
 pub use self::room::RoomHandle;
 
@@ -49,6 +53,10 @@ struct Inner<R: Runtime> {
     backlog: Backlog,
     next_client: AtomicU64,
     permits: Permits,
+    /// The connected clients, for callers.
+    directory: Directory,
+    callers: Callers,
+    api: Api,
     deflater: Arc<Mutex<Deflater>>,
     fan_outs: FanOuts<R>,
     #[cfg(feature = "server")]
@@ -87,6 +95,8 @@ pub struct Policies {
     pub hosts: Hosts,
     /// Whether a client may show its token in the query, see [`Builder::query_token`].
     pub query_token: bool,
+    /// The keys of callers, see [`Builder::api_keys`].
+    pub api_keys: Keys,
     /// The decision which clients may join.
     pub authorize: StdArc<dyn Authorize>,
 }
@@ -98,6 +108,8 @@ pub struct Counts {
     pub bus: BusCounts,
     /// The totals of the sessions.
     pub sessions: SessionCounts,
+    /// The totals of the calls of backends.
+    pub callers: CallerCounts,
     /// The number of sessions.
     pub sessions_open: usize,
     /// The bytes that all sessions together hold for clients; see
@@ -173,6 +185,7 @@ impl<R: Runtime> App<R> {
         Counts {
             bus: self.inner.bus.counts(),
             sessions: self.inner.metrics.counts(),
+            callers: self.inner.callers.counts(),
             sessions_open: self.sessions_open(),
             queued_bytes: self.inner.backlog.total(),
             log_lines_dropped: (self.inner.log_lines_dropped)(),

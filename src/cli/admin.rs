@@ -1,4 +1,4 @@
-//! The listeners for operators and for probes, unless they are off.
+//! The listeners for operators, for probes and for callers of the API, unless they are off.
 
 use std::convert::Infallible;
 use std::future::pending;
@@ -7,7 +7,7 @@ use std::pin::pin;
 use busline::App;
 use busline::rt::Tokio;
 use busline::server::{
-    Admin, BindError, BindOptions, Config, Listeners, serve_admin, serve_probes,
+    Admin, BindError, BindOptions, Config, Listeners, serve_admin, serve_api, serve_probes,
 };
 use futures::future::{Either, select};
 use tracing::{info, warn};
@@ -16,6 +16,7 @@ use tracing::{info, warn};
 pub(crate) struct AdminListeners {
     admin: Option<Listeners>,
     probes: Option<Listeners>,
+    api: Option<Listeners>,
 }
 
 impl AdminListeners {
@@ -43,12 +44,17 @@ impl AdminListeners {
             flag: "--probes",
         };
         let probes = probes.listen(config.probes(), &options).await?;
-        Ok(Self { admin, probes })
+        let api = Place {
+            what: "listener of the API",
+            flag: "--api-listen",
+        };
+        let api = api.listen(config.api_listen(), &options).await?;
+        Ok(Self { admin, probes, api })
     }
 
-    /// Serves both listeners forever.
+    /// Serves the listeners forever.
     pub(crate) async fn serve(self, app: App<Tokio>) -> Infallible {
-        let (watched, probed) = (app.clone(), app);
+        let (watched, probed, called) = (app.clone(), app.clone(), app);
         let admin = pin!(async {
             match self.admin {
                 Some(listeners) => serve_admin(listeners, watched).await,
@@ -61,8 +67,15 @@ impl AdminListeners {
                 None => pending().await,
             }
         });
-        match select(admin, probes).await {
-            Either::Left((never, _)) | Either::Right((never, _)) => match never {},
+        let api = pin!(async {
+            match self.api {
+                Some(listeners) => serve_api(listeners, called).await,
+                None => pending().await,
+            }
+        });
+        match select(select(admin, probes), api).await {
+            Either::Left((Either::Left((never, _)) | Either::Right((never, _)), _))
+            | Either::Right((never, _)) => match never {},
         }
     }
 }

@@ -160,6 +160,9 @@ fn start(config: Config, sources: Sources) -> Result<(), Problem> {
         Tokio::start_worker()?;
         let logs = Logs::start(&config, &Tokio::current())?;
         warn_of_variables(&sources);
+        for weak in config.weak_secrets() {
+            warn!("{weak} can be guessed: it is shorter than 32 bytes; for trials only");
+        }
         let signals = Signals::catch()?;
         let remote = config.remote();
         let builder = App::builder(Tokio::current()).log_lines_dropped(logs.dropped());
@@ -227,6 +230,8 @@ fn app(
         .origins(config.origins())
         .query_token(config.query_token())
         .hosts(config.hosts())
+        .api_keys(config.api_keys())
+        .api_public(config.api_public())
         .service_with("echo", echo, config.policy("echo"))?
         .service_with("ping", ping, config.policy("ping"))?
         .service_with("timenow", timenow, config.policy("timenow"))?;
@@ -238,6 +243,9 @@ fn app(
             Run::Relay => builder.relay_with(kind, policy)?,
             Run::Timenow => builder.room_with(kind, timenow, policy)?,
         };
+    }
+    if let Some(kind) = config.default_kind() {
+        builder = builder.default_kind(kind);
     }
     if config.authenticates() {
         builder = builder.authorize(config.jwt(remote));

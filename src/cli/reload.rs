@@ -105,11 +105,13 @@ impl Reload {
         // Whether clients must authenticate cannot change, because the choice of addresses depends
         // on it.
         config.must_authenticate_as(&self.config)?;
+        config.must_have_keys_as(&self.config)?;
         let mut policies = (*self.app.policies()).clone();
         policies.limits = config.limits().into();
         policies.origins = config.origins();
         policies.query_token = config.query_token();
         policies.hosts = config.hosts();
+        policies.api_keys = config.api_keys();
         for (name, policy) in &mut policies.services {
             *policy = config.policy(name.as_str());
         }

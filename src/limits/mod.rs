@@ -5,11 +5,16 @@ use std::time::Duration;
 
 use crate::client::address::Network;
 
+mod api;
 mod history;
 mod kind;
 mod presence;
 mod relay;
 
+pub use self::api::{
+    API_ADDRESSES_MAX, ApiLimits, CHANNEL_PATTERN_BYTES_MAX, CHANNELS_LISTED_MAX,
+    IDEMPOTENCY_KEY_BYTES_MAX,
+};
 pub use self::history::{
     HistoryFileLimits, HistoryLimits, HistoryPolicy, Readers, Recovery, Retention,
 };
@@ -88,6 +93,8 @@ pub struct Limits {
     /// The most rooms at once that clients of one subject have made; a client that would make a
     /// further room is refused. Default 1,000.
     pub rooms_per_subject: usize,
+    /// The bounds of the API for backends.
+    pub api: ApiLimits,
     /// The bounds of all histories together.
     pub history: HistoryLimits,
     /// The bounds of the presence in each room.
@@ -201,6 +208,7 @@ impl Default for Limits {
             rooms: 100_000,
             rooms_per_address: 100_000,
             rooms_per_subject: 1_000,
+            api: ApiLimits::default(),
             history: HistoryLimits::default(),
             presence: PresenceLimits::default(),
             history_file: HistoryFileLimits::default(),

@@ -17,6 +17,7 @@ mod admin;
 pub mod auth;
 mod bind;
 mod binding;
+mod caller;
 mod cancel;
 #[cfg(feature = "cli")]
 mod config;
@@ -59,7 +60,9 @@ mod waiting;
 mod wish;
 
 pub use self::address::PeerAddress;
-pub use self::admin::{admin_routes, probe_routes, serve_admin, serve_probes};
+pub use self::admin::{
+    admin_routes, api_routes, probe_routes, serve_admin, serve_api, serve_probes,
+};
 #[cfg(unix)]
 pub use self::bind::bind_shared;
 pub use self::bind::{bind, bind_all};

@@ -15,6 +15,7 @@ use super::subprotocol::Subprotocol;
 use super::tap_reporter::TapReporter;
 use super::wish::Asking;
 use crate::admission::authorize::Grant;
+use crate::admission::directory::Listed;
 use crate::admission::permits::{Full, Permit};
 use crate::app::{App, Policies};
 use crate::bus::{
@@ -56,6 +57,8 @@ pub(super) struct Membership<R: Runtime> {
     pub(super) limits: Arc<Limits>,
     /// When the client was admitted; `None` once an instance of its service runs for it.
     pub(super) waits_since: Option<Instant>,
+    /// The entry in the directory, where there is one.
+    _listed: Option<Listed>,
     permit: Permit,
 }
 
@@ -252,14 +255,14 @@ impl<R: Runtime> Admission<R> {
                 names_senders: rules.relay.is_some(),
                 close: None,
             },
-            publisher: match rules.relay {
-                Some(_) => bus.publisher(&to_all),
-                None => bus.publisher(lease.inbox()),
-            },
+            publisher: Self::publisher(app, rules.relay, &lease),
             rules,
             lease,
             limits: Arc::clone(&policies.limits),
             waits_since: Some(app.rt().now()),
+            _listed: app
+                .directory()
+                .enter(client, room, peer.identity.subject.as_ref()),
             permit,
         };
         let admission = Self {
@@ -271,6 +274,16 @@ impl<R: Runtime> Admission<R> {
             peer,
         };
         Ok(admission.speaking(asking.subprotocol))
+    }
+
+    /// The publisher to the service, or in a relay to all clients.
+    fn publisher(app: &App<R>, relay: Option<Relay>, lease: &Lease<R>) -> Publisher {
+        match relay {
+            Some(_) => app
+                .bus()
+                .publisher(&Topic::from_service_to_ws(lease.room())),
+            None => app.bus().publisher(lease.inbox()),
+        }
     }
 
     /// The beginning of the subscription to the messages for all clients.

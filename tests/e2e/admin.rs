@@ -97,9 +97,13 @@ fn exposed(text: &str) -> Families {
             let family = (kind, String::new(), help.to_owned());
             families.insert(name.to_owned(), family);
         } else if let Some((_, rest)) = line.split_once('{') {
-            let label = rest.split('=').next().expect("a label");
-            if label != "le" {
-                families.get_mut(name).expect("described").1 = label.to_owned();
+            let (labels, _) = rest.split_once('}').expect("labels");
+            let labels = labels
+                .split(',')
+                .filter_map(|label| label.split('=').next());
+            let labels: Vec<_> = labels.filter(|label| *label != "le").collect();
+            if !labels.is_empty() {
+                families.get_mut(name).expect("described").1 = labels.join(", ");
             }
         }
     }

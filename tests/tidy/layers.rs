@@ -11,10 +11,10 @@ const LAYERS: &[&[&str]] = &[
     &["metrics", "refusal", "rt", "scratch", "wire"],
     &["bus"],
     &["admission", "fan_out", "presence"],
-    &["service"],
+    &["caller", "service"],
     &["registry"],
     &["app"],
-    &["session"],
+    &["api", "session"],
     &["server"],
 ];
 

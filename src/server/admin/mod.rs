@@ -1,4 +1,4 @@
-//! The listener for operators: metrics, readiness, services and topics.
+//! The listener for operators: metrics, readiness, services and topics; and for callers of the API.
 
 use std::convert::Infallible;
 use std::time::{Duration, SystemTime, UNIX_EPOCH};
@@ -20,7 +20,7 @@ use crate::rt::Runtime;
 use crate::server::PeerAddress;
 use crate::server::connection::Connections;
 use crate::server::gate::{Audience, Gate};
-use crate::server::routes::Shell;
+use crate::server::routes::{Shell, api};
 
 mod exposition;
 mod services;
@@ -55,6 +55,19 @@ where
     serve_routes(listener, app, routes).await
 }
 
+/// Serves callers of the API: /api alone, by their keys.
+///
+/// The listener's address may be reachable for the machines of a backend, but not for clients. The
+/// future never completes, as with [`serve_admin`].
+pub async fn serve_api<L, R>(listener: L, app: App<R>) -> Infallible
+where
+    L: Listener<Addr: PeerAddress>,
+    R: Runtime,
+{
+    let routes = api_routes(app.clone());
+    serve_routes(listener, app, routes).await
+}
+
 async fn serve_routes<L, R>(listener: L, app: App<R>, routes: Router) -> Infallible
 where
     L: Listener<Addr: PeerAddress>,
@@ -74,6 +87,7 @@ pub fn admin_routes<R: Runtime>(app: App<R>) -> Router {
         .route("/debug/topics", get(topics::<R>))
         .route("/debug/tap", get(tap::tap::<R>))
         .route("/debug/refused", get(refused::<R>))
+        .merge(api(&app))
         .fallback(async || not_found(ADMIN));
     Gate::before(&app, Audience::Operators, routes).with_state(app)
 }
@@ -85,6 +99,13 @@ pub fn probe_routes<R: Runtime>(app: App<R>) -> Router {
     Gate::before(&app, Audience::Operators, routes).with_state(app)
 }
 
+/// The routes of [`serve_api`], for a server of your own; they accept the same requests as
+/// [`admin_routes`], and calls with a key under any name.
+pub fn api_routes<R: Runtime>(app: App<R>) -> Router {
+    let routes = api(&app).fallback(async || not_found(CALLS));
+    Gate::before(&app, Audience::Operators, routes)
+}
+
 fn probes<R: Runtime>() -> Router<App<R>> {
     Router::new()
         .route("/healthz", get(async || "ok\n"))
@@ -93,7 +114,9 @@ fn probes<R: Runtime>() -> Router<App<R>> {
 }
 
 const ADMIN: &str = "there are /healthz, /readyz, /metrics, /debug/services, /debug/topics, \
-                     /debug/tap, /debug/refused\n";
+                     /debug/tap, /debug/refused, /api\n";
+
+const CALLS: &str = "there is /api\n";
 
 const PROBES: &str = "there are /healthz, /readyz, /metrics\n";
 

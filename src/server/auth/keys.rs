@@ -12,7 +12,7 @@ use crate::limits::TOKEN_KEYS_MAX;
 const KEYS_MAX: usize = 32;
 
 /// Shortest secret, in bytes: as long as the hash of HS256 (RFC 7518 3.2).
-pub(in crate::server) const SECRET_BYTES_MIN: usize = 32;
+pub(super) const SECRET_BYTES_MIN: usize = 32;
 
 /// Shortest RSA modulus, in bytes (RFC 7518 3.3).
 const RSA_BYTES_MIN: usize = 256;
@@ -68,11 +68,16 @@ impl Keys {
         if secret.len() < SECRET_BYTES_MIN {
             return Err(KeyError::ShortSecret);
         }
-        Ok(Self(vec![Key {
+        Ok(Self::weak_secret(secret))
+    }
+
+    /// A secret of any length, for HS256 and for trials: whoever guesses a short one signs tokens.
+    pub fn weak_secret(secret: &[u8]) -> Self {
+        Self(vec![Key {
             id: None,
             algorithm: Algorithm::HS256,
             material: DecodingKey::from_secret(secret),
-        }]))
+        }])
     }
 
     /// The keys of a file: public keys in PEM, or a JWKS.

@@ -26,8 +26,6 @@ mod token;
 
 pub use self::claims::ClaimError;
 use self::claims::{Claims, Expected};
-#[cfg(feature = "cli")]
-pub(super) use self::keys::SECRET_BYTES_MIN;
 pub use self::keys::{KeyError, Keys};
 use self::parts::Parts;
 use self::published::News;

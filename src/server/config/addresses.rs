@@ -2,18 +2,19 @@
 
 use super::admin::Admin;
 use super::problem::Problem;
-use super::schema::ServerKeys;
+use super::schema::{ApiSection, ServerKeys};
 use crate::server::Address;
 
 /// Adds a problem for each address that is given twice.
-pub(super) fn check(server: &ServerKeys, problems: &mut Vec<Problem>) {
+pub(super) fn check(server: &ServerKeys, api: &ApiSection, problems: &mut Vec<Problem>) {
     let listen = server.listen.0.iter().map(|address| &address.0);
-    let admin = match &server.admin.0 {
+    let others = [&server.admin.0, &api.listen.0].into_iter();
+    let others = others.filter_map(|admin| match admin {
         Admin::At(address) => Some(address),
         Admin::IfFree(_) | Admin::Off => None,
-    };
+    });
     let mut before: Vec<String> = Vec::new();
-    for address in listen.chain(admin) {
+    for address in listen.chain(others) {
         let places = places(address);
         if places.iter().any(|place| before.contains(place)) {
             let address = address.to_string();
@@ -58,6 +59,10 @@ mod tests {
                 Some("a.test:1"),
             ),
             ("listen = [\"unix:/a\", \"unix:/a\"]", Some("unix:/a")),
+            (
+                "admin = \"a.test:1\"\n[api]\nlisten = \"a.test:1\"",
+                Some("a.test:1"),
+            ),
             ("listen = [\"a.test:1\"]\nadmin = \"a.test:1?\"", None),
             ("listen = [\"localhost:0\", \"localhost:0\"]", None),
             (

@@ -5,10 +5,13 @@ use toml::de::{DeInteger, DeTable, DeValue};
 
 use super::key::Key;
 use super::problem::Problem;
-use super::schema::{GONE, Gone, RELAY, ROOM, ROOM_LINGER, SECTIONS, SERVICE, keys_of};
+use super::schema::{API_KEYS, GONE, Gone, RELAY, ROOM, ROOM_LINGER, SECTIONS, SERVICE, keys_of};
 use super::source::{Given, Layer, Place, Source};
 use super::value::Kind;
 use crate::bus::ServiceName;
+
+/// The section of the API.
+const API: &str = "api";
 
 /// The content of a file, with the names of the known services.
 #[derive(Clone, Copy, Debug)]
@@ -61,6 +64,7 @@ impl Reading<'_> {
                 Some(_) if is_key => self.key("", name, value),
                 Some(services) if name.get_ref() == SERVICE => self.services(services),
                 Some(rooms) if name.get_ref() == ROOM => self.rooms(rooms),
+                Some(keys) if name.get_ref() == API => self.api(keys),
                 Some(keys) if sections.contains(&name.get_ref().as_ref()) => {
                     self.section(name.get_ref(), keys);
                 }
@@ -106,6 +110,49 @@ impl Reading<'_> {
             set("run", RELAY, at);
             set("linger", ROOM_LINGER, Source::Default);
             self.section(&section, keys);
+        }
+    }
+
+    /// Reads the section of the API, with an array of keys, each of which is a section by its name.
+    fn api(&mut self, table: &DeTable<'_>) {
+        for (name, value) in table {
+            match value.get_ref().as_array() {
+                Some(keys) if name.get_ref() == "keys" => {
+                    for key in keys {
+                        self.api_key(key);
+                    }
+                }
+                Some(_) | None => self.key(API, name, value),
+            }
+        }
+    }
+
+    fn api_key(&mut self, key: &Spanned<DeValue<'_>>) {
+        let at = self.at(key.span().start);
+        let bad = |at: &Source, error: &str| Problem::ApiKey {
+            at: at.clone(),
+            error: error.to_owned(),
+        };
+        let Some(table) = key.get_ref().as_table() else {
+            return self.problems.push(bad(&at, "write each as a table"));
+        };
+        let named = table.get("name").and_then(|name| name.get_ref().as_str());
+        let Some(named) = named.filter(|name| name.parse::<ServiceName>().is_ok()) else {
+            let error = "it needs a `name`, of a-z, 0-9, `.`, `_` and `-`";
+            return self.problems.push(bad(&at, error));
+        };
+        let section = format!("{API_KEYS}{named}");
+        let place = Place::new(&section, "key");
+        if self.layer.get(&place).is_some() {
+            return self.problems.push(bad(&at, "there are two of this name"));
+        }
+        // A key that is missing is found by this place.
+        let (text, source) = (String::new(), at);
+        self.layer.set(place, Given { text, source });
+        for (name, value) in table {
+            if name.get_ref() != "name" {
+                self.key(&section, name, value);
+            }
         }
     }
 

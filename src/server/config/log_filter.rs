@@ -18,8 +18,10 @@ const PROGRAM: &str = "busline";
 const MODULES: &[&str] = &[
     "admin",
     "admission",
+    "api",
     "app",
     "bus",
+    "caller",
     "client",
     "fan_out",
     "greeting",

@@ -8,6 +8,7 @@ use std::thread::available_parallelism;
 use clap::ArgMatches;
 use tracing_subscriber::filter::Targets;
 
+use crate::caller::Keys as ApiKeys;
 use crate::client::host::Hosts;
 use crate::client::origin::Origins;
 use crate::limits::{
@@ -17,6 +18,7 @@ use crate::limits::{
 
 mod addresses;
 mod admin;
+mod api;
 mod file;
 mod files;
 mod flags;
@@ -48,7 +50,8 @@ use self::key::{Keys, Reader};
 use self::kind::{inbound, policy, room_policy, window};
 use self::problem::Problem;
 use self::schema::{
-    AuthKeys, LimitKeys, OtelKeys, ROOM, RoomKeys, SERVICE, ServerKeys, ServiceKeys, TlsKeys,
+    ApiSection, AuthKeys, ChannelKeys, LimitKeys, OtelKeys, ROOM, RoomKeys, SERVICE, ServerKeys,
+    ServiceKeys, TlsKeys,
 };
 use self::source::{Layer, Place};
 use crate::server::auth::{Jwt, JwtPolicy, Keys as Keyring, Remote};
@@ -63,6 +66,9 @@ pub struct Config {
     server: ServerKeys,
     limits: LimitKeys,
     auth: AuthKeys,
+    api: ApiSection,
+    api_keys: ApiKeys,
+    channels: ChannelKeys,
     tls: Option<Tls>,
     traces: Option<TracePolicy>,
     /// Read once, so that a replaced file takes effect only with the next reload.
@@ -160,10 +166,14 @@ impl Sources {
 impl Config {
     fn read(layer: Layer, services: &'static [&'static str], problems: &mut Vec<Problem>) -> Self {
         let server = ServerKeys::read(&mut Reader::new(&layer, "", problems));
-        addresses::check(&server, problems);
         let service = ServiceKeys::read(&mut Reader::new(&layer, "", problems));
         let limits = LimitKeys::read(&mut Reader::new(&layer, "limits", problems));
         let auth = AuthKeys::read(&mut Reader::new(&layer, "auth", problems));
+        let api = ApiSection::read(&mut Reader::new(&layer, "api", problems));
+        addresses::check(&server, &api, problems);
+        let api_keys = api::keys(&layer, auth.allow_weak_secret, problems);
+        let channels = ChannelKeys::read(&mut Reader::new(&layer, "channels", problems));
+        api::check_secret(&layer, &auth, problems);
         let mut files = Files::default();
         let keys = files::keys(&auth, &mut files, problems);
         let ca = Authorities {
@@ -190,6 +200,7 @@ impl Config {
             let keys = (RoomKeys::read(&mut reader), ServiceKeys::read(&mut reader));
             rooms.insert(name.to_owned(), keys);
         }
+        api::check_default(&channels, &rooms, problems);
         let kinds = own
             .iter()
             .map(|(name, keys)| (SERVICE, *name, policy(keys)));
@@ -208,6 +219,9 @@ impl Config {
             service,
             limits,
             auth,
+            api,
+            api_keys,
+            channels,
             tls,
             traces,
             keys,
@@ -384,6 +398,7 @@ impl Config {
             rooms: keys.rooms.size(),
             rooms_per_address: keys.rooms_per_address.size(),
             rooms_per_subject: keys.rooms_per_subject.size(),
+            api: api::limits(keys),
             history: HistoryLimits {
                 history_bytes: keys.history_bytes.get(),
                 positions: keys.positions.size(),

@@ -4,7 +4,7 @@ use std::fmt::Write;
 
 use super::history;
 use super::key::{Change, Key};
-use super::schema::{SECTIONS, keys_of};
+use super::schema::{API_KEYS, SECTIONS, keys_of};
 use super::source::{Given, Layer, Place, Source};
 use super::value::Kind;
 
@@ -28,7 +28,10 @@ pub(super) fn print(layer: &Layer) -> String {
         .filter(|(place, _)| place.section.contains('.'));
     for (place, given) in below {
         if place.section != last {
-            header(&mut text, &place.section);
+            match place.section.strip_prefix(API_KEYS) {
+                Some(name) => array_header(&mut text, name),
+                None => header(&mut text, &place.section),
+            }
             last = &place.section;
         }
         if let Some(key) = keys_of(&place.section).find(|key| key.name == place.key) {
@@ -40,6 +43,11 @@ pub(super) fn print(layer: &Layer) -> String {
 
 fn header(text: &mut String, section: &str) {
     writeln!(text, "\n[{section}]").expect("a string takes everything");
+}
+
+/// The header of a key of the API, which is a table of an array.
+fn array_header(text: &mut String, name: &str) {
+    writeln!(text, "\n[[api.keys]]\nname = {}", quoted(name)).expect("a string takes everything");
 }
 
 fn line(text: &mut String, key: &Key, given: Option<&Given>) {

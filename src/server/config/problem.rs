@@ -6,6 +6,14 @@ use crate::server::{RootsError, TlsError};
 /// One problem.
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
 pub(crate) enum Problem {
+    /// A key of the API is not usable.
+    #[error("{at}: a key of the API: {error}")]
+    ApiKey {
+        /// The position of the key.
+        at: Source,
+        /// The reason.
+        error: String,
+    },
     /// Two values contradict each other, or a running server cannot change them.
     #[error("{0}")]
     Conflict(&'static str),
@@ -60,7 +68,10 @@ pub(crate) enum Problem {
     #[error(transparent)]
     Tls(TlsError),
     /// An address is given twice.
-    #[error("`{address}` is given twice, in `listen` or as `admin`: listen once on each address")]
+    #[error(
+        "`{address}` is given twice, in `listen`, as `admin` or as `api.listen`: \
+         listen once on each address"
+    )]
     Twice {
         /// The second address.
         address: String,

@@ -10,13 +10,15 @@ use super::problem::Problem;
 use super::run::Run;
 use super::source::{Place, Source};
 use super::value::{Described, Kind, OneOrMore, Parsed, Ratio, Time, Value, Whole};
+use crate::bus::ServiceName;
+use crate::caller::Method;
 use crate::client::address::Network;
 use crate::client::host;
 use crate::client::origin::Pattern;
 use crate::limits::{
     DrainCode, Keep, OverRate, Payload, Publish, Rate, Readers, Recovery, SlowConsumer, Tell,
 };
-use crate::server::auth::{Anonymous, Join, SECRET_BYTES_MIN};
+use crate::server::auth::{Anonymous, Join};
 use crate::server::{Address, UnixGroup, UnixMode, Url};
 
 const SECOND: u64 = 1000;
@@ -151,6 +153,21 @@ keys! {
         rooms_per_address: Whole<1, 10_000_000> = "100000", Start;
         /// Most rooms at once that clients of one subject have made
         rooms_per_subject: Whole<1, 10_000_000> = "1000", Start;
+        /// Longest body of a call of the API, in bytes; a longer one is answered 413
+        api_body_bytes: Whole<1024, GIB> = "1048576", Live;
+        /// Most commands in a batch of the API
+        api_batch: Whole<1, 1_000_000> = "1000", Live;
+        /// Most channels in a broadcast of the API
+        api_broadcast: Whole<1, 1_000_000> = "10000", Live;
+        /// Most calls of the API that are served at once; the next one is answered 503
+        api_in_flight: Whole<1, 1_000_000> = "256", Live;
+        /// Most idempotency keys that are remembered; a further key takes the place of the oldest
+        api_idempotency_keys: Whole<1, 100_000_000> = "100000", Start;
+        /// Time for which an idempotency key is remembered
+        api_idempotency_ttl: Time<SECOND, DAY> = "5m", Start;
+        /// Wrong keys of one address, IPv6 by its /64, that are answered 401; further ones are
+        /// answered 429
+        api_wrong_keys: Rate = "10/s burst 100", Live;
         /// Most bytes that the messages of all histories hold; above it the oldest go, first those
         /// of rooms without clients
         history_bytes: Whole<1_048_576, TIB> = "1073741824", Start;
@@ -222,7 +239,8 @@ keys! {
 keys! {
     /// The authentication of clients.
     pub(crate) struct AuthKeys {
-        /// Secret that is shared with the issuer of tokens, for HS256; at least 32 bytes
+        /// Secret that is shared with the issuer of tokens, for HS256; at least 32 bytes unless
+        /// `allow_weak_secret` is set
         secret: Option<Secret> = "", Secret;
         /// File with public keys that sign tokens: PEM, or a JWKS
         keys: Option<PathBuf> = "", Live;
@@ -243,6 +261,42 @@ keys! {
         leeway: Time<0, HOUR> = "5s", Live;
         /// Whether a client may show its token in the query, as ?token=
         query_token: bool = "true", Live;
+        /// Take a `secret` and keys of the API that are shorter than 32 bytes, and so can be
+        /// guessed; for trials
+        allow_weak_secret: bool = "false", Live;
+    }
+}
+
+keys! {
+    /// The API for backends; without keys nobody may call it.
+    pub(crate) struct ApiSection {
+        /// Address of a listener with the API alone, which the machines of a backend may reach, as
+        /// in a container; `off` for none
+        listen: Parsed<Admin> = "off", Start;
+        /// Serve the API on the addresses for clients, too, and not only on the operators' listener
+        public: bool = "false", Start;
+    }
+}
+
+keys! {
+    /// A key of the API, `[[api.keys]]` in the file, with a `name` for the log.
+    pub(crate) struct ApiKeyKeys {
+        /// Secret that callers show, of printable ASCII characters; at least 32 bytes unless
+        /// `auth.allow_weak_secret` is set
+        key: Option<Secret> = "", Secret;
+        /// Methods that the key is for; all unless it is set
+        methods: Vec<Parsed<Method>> = "", Live;
+        /// Services and kinds of rooms that the key is for; all unless it is set
+        kinds: Vec<Parsed<ServiceName>> = "", Live;
+    }
+}
+
+keys! {
+    /// The names by which callers of the API know rooms.
+    pub(crate) struct ChannelKeys {
+        /// Kind of the rooms of channels that name no kind, as `lobby` does and `news:1` does not;
+        /// without one there are no such rooms
+        default: Option<String> = "", Start;
     }
 }
 
@@ -287,6 +341,8 @@ pub(super) const SECTIONS: &[Section] = &[
     Section::of::<ServiceKeys>(""),
     Section::of::<LimitKeys>("limits"),
     Section::of::<AuthKeys>("auth"),
+    Section::of::<ApiSection>("api"),
+    Section::of::<ChannelKeys>("channels"),
     Section::of::<TlsKeys>("tls"),
     Section::of::<OtelKeys>("otel"),
 ];
@@ -332,6 +388,9 @@ pub(super) const ROOM_LINGER: &str = "30s";
 /// The prefix of the sections of kinds of rooms.
 pub(super) const ROOM: &str = "room";
 
+/// The prefix of the sections of keys of the API, each a table of the array of this name.
+pub(super) const API_KEYS: &str = "api.keys.";
+
 /// The prefix of the sections of services.
 pub(super) const SERVICE: &str = "service";
 
@@ -353,10 +412,12 @@ pub(super) fn keys_of(section: &str) -> impl Iterator<Item = &'static Key> {
         .into_iter()
         .flatten();
     let own = SECTIONS.iter().filter(move |own| own.name == section);
-    own.map(|own| own.keys).chain(service).chain(room).flatten()
+    let key = section.starts_with(API_KEYS).then_some(ApiKeyKeys::KEYS);
+    let own = own.map(|own| own.keys);
+    own.chain(service).chain(room).chain(key).flatten()
 }
 
-/// A secret of sufficient length.
+/// A secret; its length is checked with all settings at hand.
 #[derive(Clone, PartialEq)]
 pub(crate) struct Secret(pub(crate) String);
 
@@ -365,14 +426,12 @@ impl Value for Secret {
     const PLACEHOLDER: &'static str = "SECRET";
 
     fn allowed() -> String {
-        format!("a text of at least {SECRET_BYTES_MIN} bytes")
+        "a text".to_owned()
     }
 
     fn read(text: &str) -> Result<Self, String> {
-        let long_enough = text.len() >= SECRET_BYTES_MIN;
-        long_enough
-            .then(|| Self(text.to_owned()))
-            .ok_or_else(String::new)
+        let given = !text.is_empty();
+        given.then(|| Self(text.to_owned())).ok_or_else(String::new)
     }
 }
 
@@ -380,6 +439,16 @@ impl std::fmt::Debug for Secret {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
         f.write_str("Secret")
     }
+}
+
+impl Described for Method {
+    const PLACEHOLDER: &'static str = "METHOD";
+    const ALLOWED: &'static str = "the name of a method, such as publish";
+}
+
+impl Described for ServiceName {
+    const PLACEHOLDER: &'static str = "NAME";
+    const ALLOWED: &'static str = "the name of a service or of a kind of rooms";
 }
 
 impl Described for Url {
@@ -446,7 +515,8 @@ mod tests {
     fn the_page_lists_every_key_as_it_is() {
         let page = include_str!("../../../docs/configuration.md");
         let rooms = Section::of::<RoomKeys>("room.NAME");
-        for section in SECTIONS.iter().chain([&rooms]) {
+        let key = Section::of::<ApiKeyKeys>("[api.keys]");
+        for section in SECTIONS.iter().chain([&rooms, &key]) {
             let table = table(section);
             assert!(page.contains(&table), "put this there:\n\n{table}");
         }

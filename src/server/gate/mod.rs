@@ -19,6 +19,7 @@ use crate::client::host::Authority;
 use crate::metrics::RefuseReason;
 use crate::refusal::{Refusal, Wrong, printable};
 use crate::rt::Runtime;
+use crate::server::caller;
 use crate::server::network_path::NetworkPath;
 
 /// The header in which a browser relates the site of the requesting page to the site of the server.
@@ -53,7 +54,9 @@ impl<R: Runtime> Gate<R> {
             hosts: &policies.hosts,
             origins: &policies.origins,
         };
-        if host.is_some_and(|named| !rule.takes(&named.host)) {
+        let is_ours = host.is_none_or(|named| rule.takes(&named.host));
+        // The rule concerns requests without credentials: a page has no key of a caller.
+        if !is_ours && !caller::has_key(&self.app, request) {
             return Err(Wrong::Host);
         }
         match self.audience {
@@ -108,8 +111,6 @@ async fn pass<R: Runtime>(
         Ok(None) => {}
         Err(error) => return (StatusCode::BAD_REQUEST, format!("{error}\n")).into_response(),
     }
-    // The rule concerns requests without credentials: a request with a valid API key, which no page
-    // has, may pass here without it.
     match gate.judge(&request) {
         Ok(()) => next.run(request).await,
         Err(wrong) => gate.refuse(wrong, &request),

@@ -1,4 +1,5 @@
-//! The routes: `/`, `/healthz`, and `/ws/` and `/sse/` with `{service}` or `{kind}/{key}` behind.
+//! The routes: `/`, `/healthz`, `/ws/` and `/sse/` with `{service}` or `{kind}/{key}` behind, and
+//! `/api/{method}` where it is public.
 
 use axum::Router;
 use axum::extract::rejection::NestedPathRejection;
@@ -13,6 +14,7 @@ use crate::server::cancel::Cancelled;
 use crate::server::gate::{Audience, Gate};
 use crate::server::index_page;
 
+mod api;
 mod asked;
 mod entrance;
 mod refusal;
@@ -20,6 +22,7 @@ mod shell;
 mod sse;
 mod websocket;
 
+pub(super) use self::api::api;
 pub(super) use self::shell::Shell;
 
 /// The routes of an application, for an axum server of your own.
@@ -49,6 +52,9 @@ pub(super) fn router<R: Runtime>(shell: &Shell<R>) -> Router {
         routes = routes
             .route(&format!("/ws/{path}"), websocket.clone())
             .route(&format!("/sse/{path}"), events.clone());
+    }
+    if shell.app().api_is_public() {
+        routes = routes.merge(api(shell.app()));
     }
     Gate::before(shell.app(), Audience::Clients, routes).with_state(shell.clone())
 }

@@ -100,6 +100,7 @@ fn plain(open_metrics: &str) -> String {
     plain
 }
 
+mod callers;
 mod histories;
 mod presence;
 
@@ -130,6 +131,8 @@ enum Values {
     Gauges(&'static str, Labelled),
     Histogram(HistogramCounts),
     Info(&'static str, &'static str),
+    /// Counters with two labels.
+    Pairs([&'static str; 2], Vec<([&'static str; 2], u64)>),
 }
 
 impl Snapshot {
@@ -160,6 +163,7 @@ impl Snapshot {
         families.extend(self.services());
         families.extend(histories::families(&self.histories));
         families.extend(presence::families(&self.services));
+        families.extend(callers::families(&self.counts.callers));
         families
     }
 
@@ -453,12 +457,17 @@ impl EncodeMetric for Values {
                 encoder.encode_histogram::<NoLabelSet>(sum, count, &buckets, None)
             }
             Self::Info(label, value) => encoder.encode_info(&[(*label, *value)]),
+            Self::Pairs([one, two], values) => values.iter().try_for_each(|(of, value)| {
+                let labels = [(*one, of[0]), (*two, of[1])];
+                let mut encoder = encoder.encode_family(&labels)?;
+                encoder.encode_counter::<NoLabelSet, _, u64>(value, None)
+            }),
         }
     }
 
     fn metric_type(&self) -> MetricType {
         match self {
-            Self::Counter(_) | Self::Counters(..) => MetricType::Counter,
+            Self::Counter(_) | Self::Counters(..) | Self::Pairs(..) => MetricType::Counter,
             Self::Gauge(_) | Self::Gauges(..) => MetricType::Gauge,
             Self::Histogram(_) => MetricType::Histogram,
             Self::Info(..) => MetricType::Info,

@@ -5,6 +5,7 @@ use std::time::Duration;
 
 use super::*;
 use crate::bus::{BusCounts, Dropped, TopicCounts};
+use crate::caller::{CallerCounts, Method, Outcome, Turned};
 use crate::metrics::{DisplaceReason, SessionCounts};
 use crate::registry::LifecycleCounts;
 use crate::registry::PresenceTold;
@@ -13,6 +14,10 @@ use crate::registry::PresenceTold;
 const CLOSED: u64 = 1_000;
 const REFUSED: u64 = 2_000;
 const DISPLACED: u64 = 3_000;
+
+/// The first value of the counters of commands, and of calls that were turned away.
+const COMMANDS: u64 = 4_000;
+const TURNED: u64 = 5_000;
 
 fn histogram(of: u64) -> HistogramCounts {
     let mut counts = HistogramCounts::default();
@@ -89,6 +94,17 @@ fn service() -> KindStatus {
     }
 }
 
+fn callers() -> CallerCounts {
+    let of = |method: usize, outcome: usize| COMMANDS + (2 * method + outcome) as u64;
+    CallerCounts {
+        commands: std::array::from_fn(|method| std::array::from_fn(|outcome| of(method, outcome))),
+        turned: std::array::from_fn(|reason| TURNED + reason as u64),
+        repeated: 601,
+        in_flight: 602,
+        remembered: 603,
+    }
+}
+
 fn snapshot() -> Snapshot {
     Snapshot {
         counts: Counts {
@@ -97,6 +113,7 @@ fn snapshot() -> Snapshot {
             sessions_open: 401,
             queued_bytes: 402,
             log_lines_dropped: 403,
+            callers: callers(),
         },
         services: vec![("echo".to_owned(), service())],
         rooms: vec![("chat".to_owned(), 309)],
@@ -119,6 +136,9 @@ fn snapshot() -> Snapshot {
 fn expected() -> BTreeMap<String, String> {
     let version = env!("CARGO_PKG_VERSION");
     let fixed = [
+        ("api_idempotency_keys", 603),
+        ("api_in_flight", 602),
+        ("api_repeated_total", 601),
         ("connections_accepted_total", 115),
         ("connections_delayed_total", 116),
         ("connections_refused_total", 117),
@@ -198,6 +218,24 @@ fn expected() -> BTreeMap<String, String> {
             reason.name()
         );
         more(line, &(DISPLACED + of as u64).to_string());
+    }
+    for (n, method) in Method::ALL.into_iter().enumerate() {
+        for (m, outcome) in Outcome::ALL.into_iter().enumerate() {
+            let labels = format!(
+                "method=\"{}\",outcome=\"{}\"",
+                method.name(),
+                outcome.name()
+            );
+            let line = format!("busline_api_commands_total{{{labels}}}");
+            more(line, &(COMMANDS + (2 * n + m) as u64).to_string());
+        }
+    }
+    for (of, reason) in Turned::ALL.into_iter().enumerate() {
+        let line = format!(
+            "busline_api_turned_away_total{{reason=\"{}\"}}",
+            reason.name()
+        );
+        more(line, &(TURNED + of as u64).to_string());
     }
     expected
 }

@@ -1,0 +1,75 @@
+//! The API: the meaning of what a backend calls, whatever the way on which the call comes.
+//!
+//! A [`Call`] is parsed from JSON, in the shapes of Centrifugo's server API, so that its clients
+//! work unchanged; [`call`] does it, and never waits.
+
+mod act;
+mod batch;
+mod channel;
+mod fault;
+mod look;
+mod payload;
+mod publish;
+pub mod reply;
+pub mod request;
+
+pub use self::fault::Fault;
+pub use self::reply::{Answer, Reply};
+pub use self::request::{BadCall, Call};
+
+use crate::app::App;
+use crate::caller::{Method, Outcome, Rights};
+use crate::rt::Runtime;
+
+/// Does what a caller with these rights calls.
+///
+/// # Errors
+///
+/// [`Fault`], by the numbers of Centrifugo's errors.
+pub fn call<R: Runtime>(app: &App<R>, rights: &Rights, call: &Call) -> Result<Answer, Fault> {
+    let done = Caller { app, rights }.call(call);
+    let outcome = match done {
+        Ok(_) => Outcome::Ok,
+        Err(_) => Outcome::Error,
+    };
+    app.callers().counters.command(call.method(), outcome);
+    done
+}
+
+/// A caller, with the application that it calls.
+struct Caller<'a, R: Runtime> {
+    app: &'a App<R>,
+    rights: &'a Rights,
+}
+
+impl<R: Runtime> Caller<'_, R> {
+    fn call(&self, call: &Call) -> Result<Answer, Fault> {
+        if !self.rights.may_call(call.method()) {
+            return Err(Fault::FORBIDDEN);
+        }
+        match call {
+            Call::Batch(batch) => self.batch(batch),
+            Call::Broadcast(broadcast) => self.broadcast(broadcast),
+            Call::Channels(wanted) => self.channels(wanted),
+            Call::Disconnect(disconnect) => self.disconnect(disconnect),
+            Call::History(history) => self.history(history),
+            Call::HistoryRemove(channel) => self.history_remove(channel),
+            Call::Info(_) => Ok(self.info()),
+            Call::Presence(channel) => self.presence(channel),
+            Call::PresenceStats(channel) => self.presence_stats(channel),
+            Call::Publish(publish) => self.publish(publish),
+            Call::Refresh(refresh) => self.refresh(refresh),
+            Call::Rpc(_) => Err(Fault::not_available("no service answers requests here")),
+            Call::Subscribe(_) => Err(Fault::not_available(
+                "a connection has one room, which its client chooses",
+            )),
+            Call::Unsubscribe(unsubscribe) => self.unsubscribe(unsubscribe),
+        }
+    }
+
+    /// Notes in the log that a caller has acted on clients or on what is kept.
+    fn note(&self, method: Method, what: &str, count: usize) {
+        let (key, method) = (self.rights.name(), method.name());
+        tracing::info!(key, method, on = what, count, "a caller has acted");
+    }
+}

@@ -1,0 +1,363 @@
+//! The calls, as they are read from JSON.
+//!
+//! Members that are not known are ignored, as they are by Centrifugo: its clients may send some.
+
+use std::collections::BTreeMap;
+
+use serde::{Deserialize, Deserializer};
+use serde_json::value::RawValue;
+
+use crate::caller::Method;
+
+/// A command of a caller.
+#[derive(Clone, Debug)]
+pub enum Call {
+    /// Several commands, in this order.
+    Batch(Batch),
+    /// A message for several rooms.
+    Broadcast(Broadcast),
+    /// The rooms of a pattern.
+    Channels(Wanted),
+    /// The end of connections.
+    Disconnect(Disconnect),
+    /// Messages of a history.
+    History(History),
+    /// The end of the messages of a history.
+    HistoryRemove(Channel),
+    /// The state of the server.
+    Info(Nothing),
+    /// The clients of a room.
+    Presence(Channel),
+    /// The numbers of clients and subjects of a room.
+    PresenceStats(Channel),
+    /// A message for a room.
+    Publish(Publish),
+    /// The end of credentials.
+    Refresh(Refresh),
+    /// A request to a service.
+    Rpc(Nothing),
+    /// A further room for a connection.
+    Subscribe(Nothing),
+    /// The end of memberships.
+    Unsubscribe(Unsubscribe),
+}
+
+/// The text is no JSON of a call.
+#[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
+#[error("{0}")]
+pub struct BadCall(String);
+
+impl From<serde_json::Error> for BadCall {
+    fn from(error: serde_json::Error) -> Self {
+        Self(error.to_string())
+    }
+}
+
+impl Call {
+    /// Parses the parameters of a method, an object. A member that is `null` counts as absent,
+    /// except for `data`.
+    ///
+    /// # Errors
+    ///
+    /// When the text is no JSON, or a member is of another type.
+    pub fn parse(method: Method, json: &[u8]) -> Result<Self, BadCall> {
+        Self::parse_whole(method, json).or_else(|error| {
+            // Few callers write what they do not mean, so that only these pay for it.
+            let json = without_nulls(json).ok_or(error)?;
+            Self::parse_whole(method, &json)
+        })
+    }
+
+    fn parse_whole(method: Method, json: &[u8]) -> Result<Self, BadCall> {
+        // serde would take a list of the members' values for an object.
+        let from = json.trim_ascii_start();
+        if !from.starts_with(b"{") {
+            return Err(BadCall("the parameters are an object".to_owned()));
+        }
+        Ok(match method {
+            Method::Batch => Self::Batch(serde_json::from_slice(from)?),
+            Method::Broadcast => Self::Broadcast(serde_json::from_slice(from)?),
+            Method::Channels => Self::Channels(serde_json::from_slice(from)?),
+            Method::Disconnect => Self::Disconnect(serde_json::from_slice(from)?),
+            Method::History => Self::History(serde_json::from_slice(from)?),
+            Method::HistoryRemove => Self::HistoryRemove(serde_json::from_slice(from)?),
+            Method::Info => Self::Info(serde_json::from_slice(from)?),
+            Method::Presence => Self::Presence(serde_json::from_slice(from)?),
+            Method::PresenceStats => Self::PresenceStats(serde_json::from_slice(from)?),
+            Method::Publish => Self::Publish(serde_json::from_slice(from)?),
+            Method::Refresh => Self::Refresh(serde_json::from_slice(from)?),
+            Method::Rpc => Self::Rpc(serde_json::from_slice(from)?),
+            Method::Subscribe => Self::Subscribe(serde_json::from_slice(from)?),
+            Method::Unsubscribe => Self::Unsubscribe(serde_json::from_slice(from)?),
+        })
+    }
+
+    /// Parses a call that names its method itself: `{"method":"info","params":{}}`. `None` for a
+    /// method that is not known.
+    ///
+    /// # Errors
+    ///
+    /// The errors of [`parse`](Self::parse).
+    pub fn parse_named(json: &[u8]) -> Result<Option<Self>, BadCall> {
+        #[derive(Deserialize)]
+        struct Named<'a> {
+            method: String,
+            #[serde(borrow)]
+            params: Option<&'a RawValue>,
+        }
+        let Named { method, params } = serde_json::from_slice(json)?;
+        let Ok(method) = method.parse() else {
+            return Ok(None);
+        };
+        let params = params.map_or("{}", RawValue::get);
+        Self::parse(method, params.as_bytes()).map(Some)
+    }
+
+    /// The method.
+    pub fn method(&self) -> Method {
+        match self {
+            Self::Batch(_) => Method::Batch,
+            Self::Broadcast(_) => Method::Broadcast,
+            Self::Channels(_) => Method::Channels,
+            Self::Disconnect(_) => Method::Disconnect,
+            Self::History(_) => Method::History,
+            Self::HistoryRemove(_) => Method::HistoryRemove,
+            Self::Info(_) => Method::Info,
+            Self::Presence(_) => Method::Presence,
+            Self::PresenceStats(_) => Method::PresenceStats,
+            Self::Publish(_) => Method::Publish,
+            Self::Refresh(_) => Method::Refresh,
+            Self::Rpc(_) => Method::Rpc,
+            Self::Subscribe(_) => Method::Subscribe,
+            Self::Unsubscribe(_) => Method::Unsubscribe,
+        }
+    }
+}
+
+/// An object without the members that are `null`; `None` if it has none of these.
+fn without_nulls(json: &[u8]) -> Option<Vec<u8>> {
+    let mut members: BTreeMap<String, &RawValue> = serde_json::from_slice(json).ok()?;
+    let all = members.len();
+    members.retain(|name, value| name == "data" || value.get() != "null");
+    (members.len() < all).then(|| serde_json::to_vec(&members).expect("it was JSON before"))
+}
+
+/// The parameters of a method that has none, or that is not served.
+#[derive(Clone, Copy, Debug, Default, Deserialize)]
+#[serde(default)]
+pub struct Nothing {}
+
+/// A room.
+#[derive(Clone, Debug, Default, Deserialize)]
+#[serde(default)]
+pub struct Channel {
+    pub(super) channel: String,
+}
+
+/// A message, and the way of its publish.
+#[derive(Clone, Copy, Debug)]
+pub(super) struct Message<'a> {
+    pub(super) data: Option<&'a RawValue>,
+    pub(super) b64data: &'a str,
+    pub(super) skip_history: bool,
+    pub(super) idempotency_key: &'a str,
+}
+
+/// Declares a message with its receivers: serde cannot flatten a value that it leaves unparsed.
+macro_rules! addressed {
+    ($(#[$meta:meta])* $type:ident, $receivers:ident: $of:ty) => {
+        $(#[$meta])*
+        #[derive(Clone, Debug, Default, Deserialize)]
+        #[serde(default)]
+        pub struct $type {
+            pub(super) $receivers: $of,
+            /// `null` is data, too.
+            #[serde(deserialize_with = "given")]
+            data: Option<Box<RawValue>>,
+            b64data: String,
+            skip_history: bool,
+            idempotency_key: String,
+            /// Read to refuse what is no text; messages carry no tags.
+            #[serde(rename = "tags")]
+            _tags: BTreeMap<String, String>,
+        }
+
+        impl $type {
+            pub(super) fn message(&self) -> Message<'_> {
+                Message {
+                    data: self.data.as_deref(),
+                    b64data: &self.b64data,
+                    skip_history: self.skip_history,
+                    idempotency_key: &self.idempotency_key,
+                }
+            }
+        }
+    };
+}
+
+addressed!(
+    /// A message for a room.
+    Publish,
+    channel: String
+);
+addressed!(
+    /// A message for several rooms.
+    Broadcast,
+    channels: Vec<String>
+);
+
+fn given<'de, D: Deserializer<'de>>(deserializer: D) -> Result<Option<Box<RawValue>>, D::Error> {
+    Box::deserialize(deserializer).map(Some)
+}
+
+/// The part of a history that is to be read.
+#[derive(Clone, Debug, Default, Deserialize)]
+#[serde(default)]
+pub struct History {
+    pub(super) channel: String,
+    /// Below 0 as many as one answer may have; 0 for the position alone.
+    pub(super) limit: i64,
+    pub(super) since: Option<Since>,
+    pub(super) reverse: bool,
+}
+
+/// A position in a history.
+#[derive(Clone, Debug, Default, Deserialize)]
+#[serde(default)]
+pub struct Since {
+    pub(super) offset: u64,
+    /// Empty for any.
+    pub(super) epoch: String,
+}
+
+/// The rooms that are to be listed.
+#[derive(Clone, Debug, Default, Deserialize)]
+#[serde(default)]
+pub struct Wanted {
+    /// Empty for all.
+    pub(super) pattern: String,
+}
+
+/// The connections that are to end: those that have all that is given.
+#[derive(Clone, Debug, Default, Deserialize)]
+#[serde(default)]
+pub struct Disconnect {
+    pub(super) user: String,
+    pub(super) client: String,
+    pub(super) session: String,
+    /// A channel; an addition of busline.
+    pub(super) room: String,
+    /// Clients that stay.
+    pub(super) whitelist: Vec<String>,
+    pub(super) disconnect: Option<Close>,
+}
+
+/// The close frame of connections that are to end.
+#[derive(Clone, Debug, Default, Deserialize)]
+#[serde(default)]
+pub struct Close {
+    pub(super) code: i64,
+    pub(super) reason: String,
+}
+
+/// The memberships that are to end.
+#[derive(Clone, Debug, Default, Deserialize)]
+#[serde(default)]
+pub struct Unsubscribe {
+    pub(super) user: String,
+    /// Empty for every room.
+    pub(super) channel: String,
+    pub(super) client: String,
+    pub(super) session: String,
+}
+
+/// The connections whose credentials end.
+#[derive(Clone, Debug, Default, Deserialize)]
+#[serde(default)]
+pub struct Refresh {
+    pub(super) user: String,
+    pub(super) client: String,
+    pub(super) session: String,
+    pub(super) expired: bool,
+    /// In seconds since 1970; 0 for never.
+    pub(super) expire_at: i64,
+}
+
+/// Commands that are done one after the other.
+#[derive(Clone, Debug, Default)]
+pub struct Batch {
+    pub(super) commands: Vec<Call>,
+}
+
+impl<'de> Deserialize<'de> for Batch {
+    fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
+        #[derive(Default, Deserialize)]
+        #[serde(default)]
+        struct Commands {
+            commands: Vec<BTreeMap<String, Box<RawValue>>>,
+        }
+        let Commands { commands } = Commands::deserialize(deserializer)?;
+        let commands = commands.into_iter().map(command);
+        let commands: Result<_, _> = commands.collect();
+        let commands = commands.map_err(serde::de::Error::custom)?;
+        Ok(Self { commands })
+    }
+}
+
+/// Parses a command of a batch, an object with the parameters under the name of the method.
+fn command(members: BTreeMap<String, Box<RawValue>>) -> Result<Call, BadCall> {
+    let known = members.into_iter().filter_map(|(name, params)| {
+        let method = name.parse::<Method>().ok()?;
+        Some((method, params))
+    });
+    let mut known = known.filter(|(_, params)| params.get() != "null");
+    match (known.next(), known.next()) {
+        (Some((Method::Batch, _)), _) => Err(BadCall("a batch has no batch in it".to_owned())),
+        (Some((method, params)), None) => Call::parse(method, params.get().as_bytes()),
+        (None, _) | (Some(_), Some(_)) => {
+            Err(BadCall("a command of a batch names one method".to_owned()))
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_member_that_is_null_counts_as_absent_and_data_that_is_null_as_data() {
+        let json = br#"{"channel":"a","idempotency_key":null,"tags":null,"data":null}"#;
+        let Ok(Call::Publish(publish)) = Call::parse(Method::Publish, json) else {
+            panic!("it is a publish");
+        };
+        let message = publish.message();
+        assert_eq!(publish.channel, "a");
+        assert_eq!(message.data.map(RawValue::get), Some("null"));
+        assert_eq!(message.idempotency_key, "");
+        for bad in [&b"null"[..], b"[null]", br#"{"channel":7,"tags":null}"#] {
+            assert!(Call::parse(Method::Publish, bad).is_err(), "{bad:?}");
+        }
+    }
+
+    #[test]
+    fn a_call_that_names_its_method_may_leave_its_parameters_out() {
+        let parse = |json: &str| Call::parse_named(json.as_bytes());
+        let method = |json: &str| parse(json).map(|call| call.map(|call| call.method()));
+        for json in [
+            r#"{"method":"info"}"#,
+            r#"{"params":{},"method":"info"}"#,
+            r#"{"method":"info","params":{"x":1}}"#,
+        ] {
+            assert_eq!(method(json), Ok(Some(Method::Info)), "{json}");
+        }
+        assert_eq!(method(r#"{"method":"nonsense","params":7}"#), Ok(None));
+        for bad in [
+            "{}",
+            "",
+            r#"{"method":7}"#,
+            r#"{"method":"info","params":7}"#,
+        ] {
+            assert!(method(bad).is_err(), "{bad}");
+        }
+    }
+}

@@ -1,0 +1,87 @@
+//! The part of an application that callers of the API use.
+
+use std::sync::Arc as StdArc;
+
+use super::App;
+use crate::admission::directory::Directory;
+use crate::bus::{Batch, ClientId, Delivery, MessageBus, Room, ServiceName, Topic};
+use crate::caller::{CallerCounts, Callers};
+use crate::rt::{Instant, Runtime};
+use crate::wire::CloseFrame;
+
+/// The facts about an application that callers see, and that do not change.
+pub(super) struct Api {
+    /// The kind of rooms that are named without one.
+    default_kind: Option<ServiceName>,
+    is_public: bool,
+    started: Instant,
+    uid: u64,
+}
+
+impl Api {
+    pub(super) fn new<R: Runtime>(
+        rt: &R,
+        default_kind: Option<ServiceName>,
+        is_public: bool,
+    ) -> Self {
+        Self {
+            default_kind,
+            is_public,
+            started: rt.now(),
+            uid: rt.random(),
+        }
+    }
+}
+
+impl<R: Runtime> App<R> {
+    /// The totals of the calls of backends.
+    pub fn caller_counts(&self) -> CallerCounts {
+        self.inner.callers.counts()
+    }
+
+    pub(crate) fn callers(&self) -> &Callers {
+        &self.inner.callers
+    }
+
+    /// The connected clients.
+    pub(crate) fn directory(&self) -> &Directory {
+        &self.inner.directory
+    }
+
+    /// The kind of rooms that callers name without one.
+    pub(crate) fn default_kind(&self) -> Option<&ServiceName> {
+        self.inner.api.default_kind.as_ref()
+    }
+
+    /// Whether the listeners of clients serve the API.
+    pub(crate) fn api_is_public(&self) -> bool {
+        self.inner.api.is_public
+    }
+
+    /// The time at which the application was made.
+    pub(crate) fn started(&self) -> Instant {
+        self.inner.api.started
+    }
+
+    /// A random number that names this application among others.
+    pub(crate) fn uid(&self) -> u64 {
+        self.inner.api.uid
+    }
+
+    /// Closes the session of a client of a room, after what was said to all clients so far; whether
+    /// the client is there.
+    pub(crate) fn close_client(
+        &self,
+        room: &Room,
+        client: ClientId,
+        frame: &StdArc<CloseFrame>,
+    ) -> bool {
+        let to_all = Topic::from_service_to_ws(room);
+        let said = self.bus().publisher(&to_all).tail();
+        let delivery = Delivery::Close(said, StdArc::clone(frame));
+        // An entry of a topic has a message, which is not sent.
+        let batch = Batch::from("").delivered(delivery);
+        let topic = Topic::from_service_to_client(room, client);
+        self.bus().publish(&topic, batch) > 0
+    }
+}

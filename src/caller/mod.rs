@@ -1,0 +1,104 @@
+//! Callers: the programs of a backend, each with a key, and what is remembered of their calls.
+//!
+//! A caller is no client: it has no connection that lasts, no room and no identity of a user.
+
+use std::net::IpAddr;
+
+use crate::bus::Position;
+use crate::limits::ApiLimits;
+use crate::rt::Instant;
+use crate::sync::{Arc, AtomicU64, Mutex, Ordering};
+
+mod counts;
+mod key;
+mod method;
+mod remembered;
+mod wrong_keys;
+
+pub use self::counts::{CallerCounts, Outcome, Turned};
+pub use self::key::{Key, KeyError, Keys, Rights, SECRET_BYTES_MIN};
+pub use self::method::Method;
+// For the tests.
+#[doc(hidden)]
+pub use self::remembered::{Begun, Named, Remembered};
+use self::wrong_keys::WrongKeys;
+
+pub(crate) use self::counts::Counters;
+
+/// The calls that an application serves and has served.
+pub(crate) struct Callers {
+    pub(crate) counters: Counters,
+    pub(crate) remembered: Mutex<Remembered<Option<Position>>>,
+    wrong_keys: Mutex<WrongKeys>,
+    in_flight: Arc<AtomicU64>,
+}
+
+impl Callers {
+    pub(crate) fn new(limits: &ApiLimits) -> Self {
+        let remembered = Remembered::new(limits.idempotency_keys, limits.idempotency_ttl);
+        Self {
+            counters: Counters::default(),
+            remembered: Mutex::new(remembered),
+            wrong_keys: Mutex::new(WrongKeys::default()),
+            in_flight: Arc::new(AtomicU64::new(0)),
+        }
+    }
+
+    /// Counts a wrong key that came from an address; whether the address may be told so.
+    pub(crate) fn is_in_rate(
+        &self,
+        address: Option<IpAddr>,
+        limits: &ApiLimits,
+        now: Instant,
+    ) -> bool {
+        let mut wrong_keys = self.wrong_keys.lock();
+        wrong_keys.take(address, limits.wrong_keys, now)
+    }
+
+    /// Takes the place of one more request; `None` if as many are in flight as may be.
+    pub(crate) fn enter(&self, limits: &ApiLimits) -> Option<InFlight> {
+        // The place is given back if it was one too many, so that no other order is needed.
+        let before = self.in_flight.fetch_add(1, Ordering::Relaxed);
+        let place = InFlight(Arc::clone(&self.in_flight));
+        (before < limits.in_flight as u64).then_some(place)
+    }
+
+    /// The totals, and the state.
+    pub(crate) fn counts(&self) -> CallerCounts {
+        CallerCounts {
+            in_flight: self.in_flight.load(Ordering::Relaxed),
+            remembered: self.remembered.lock().len() as u64,
+            ..self.counters.counts()
+        }
+    }
+}
+
+/// The place of a request that is in flight; given back when dropped.
+pub(crate) struct InFlight(Arc<AtomicU64>);
+
+impl Drop for InFlight {
+    fn drop(&mut self) {
+        self.0.fetch_sub(1, Ordering::Relaxed);
+    }
+}
+
+#[cfg(all(test, not(feature = "loom")))]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_place_comes_back_whether_it_was_taken_or_refused() {
+        let limits = ApiLimits {
+            in_flight: 2,
+            ..ApiLimits::default()
+        };
+        let callers = Callers::new(&limits);
+        let (one, two) = (callers.enter(&limits), callers.enter(&limits));
+        assert!(one.is_some() && two.is_some());
+        assert!(callers.enter(&limits).is_none());
+        assert_eq!(callers.counts().in_flight, 2);
+        drop(one);
+        assert!(callers.enter(&limits).is_some());
+        assert_eq!(callers.counts().in_flight, 1);
+    }
+}

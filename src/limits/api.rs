@@ -1,0 +1,53 @@
+//! The bounds of the API, by which a backend publishes, looks and acts.
+
+use std::time::Duration;
+
+use super::Rate;
+
+/// The longest idempotency key, in bytes.
+pub const IDEMPOTENCY_KEY_BYTES_MAX: usize = 256;
+
+/// The most addresses whose wrong keys are counted; a further address takes the place of the
+/// oldest.
+pub const API_ADDRESSES_MAX: usize = 10_000;
+
+/// The longest pattern by which channels are listed, in bytes.
+pub const CHANNEL_PATTERN_BYTES_MAX: usize = 255;
+
+/// The most channels in one answer.
+pub const CHANNELS_LISTED_MAX: usize = 10_000;
+
+/// The bounds of the API; [`ApiLimits::default`] has the default of each field.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct ApiLimits {
+    /// The longest body of a request, in bytes; a longer one is answered 413. Default 1 MiB.
+    pub body_bytes: usize,
+    /// The most commands in a batch; more are refused with 106. Default 1,000.
+    pub batch: usize,
+    /// The most channels in a broadcast; more are refused with 106. Default 10,000.
+    pub broadcast: usize,
+    /// The most requests that are served at once; a further one is answered 503. Default 256.
+    pub in_flight: usize,
+    /// The most idempotency keys that are remembered; a further key takes the place of the oldest.
+    /// Default 100,000.
+    pub idempotency_keys: usize,
+    /// The time for which an idempotency key is remembered. Default 5 min.
+    pub idempotency_ttl: Duration,
+    /// The rate at which wrong keys of one address are answered 401; further ones are answered 429.
+    /// Default 10 a second, 100 at once.
+    pub wrong_keys: Rate,
+}
+
+impl Default for ApiLimits {
+    fn default() -> Self {
+        Self {
+            body_bytes: 1024 * 1024,
+            batch: 1_000,
+            broadcast: 10_000,
+            in_flight: 256,
+            idempotency_keys: 100_000,
+            idempotency_ttl: Duration::from_secs(300),
+            wrong_keys: Rate::new(10, 100),
+        }
+    }
+}
