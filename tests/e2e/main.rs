@@ -31,6 +31,7 @@ mod limits;
 mod half_closed;
 
 mod admin;
+mod api;
 
 #[cfg(target_os = "linux")]
 mod placement;
