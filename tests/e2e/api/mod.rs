@@ -19,6 +19,7 @@ use crate::server::Server;
 
 mod acts;
 mod bounds;
+mod example;
 mod keys;
 mod looks;
 mod publishes;
