@@ -16,7 +16,8 @@ pub struct Fault {
 impl Fault {
     pub(super) const UNKNOWN_CHANNEL: Self = Self::new(102, "unknown channel");
     pub(super) const FORBIDDEN: Self = Self::new(103, "permission denied");
-    pub(super) const TOO_MANY: Self = Self::new(111, "too many requests: this key is in use");
+    pub(super) const TOO_MANY: Self =
+        Self::new(111, "too many requests: this key or room is in use");
     pub(super) const WRONG_EPOCH: Self = Self::new(112, "unrecoverable position");
 
     const fn new(code: u16, message: &'static str) -> Self {

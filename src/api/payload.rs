@@ -73,6 +73,8 @@ mod tests {
             b64data,
             skip_history: false,
             idempotency_key: "",
+            version: 0,
+            version_epoch: "",
         };
         message(takes, &sent).map_err(|fault| fault.code)
     }

@@ -4,7 +4,7 @@ use super::reply::{Published, Reply, Responses};
 use super::request::{Broadcast, Message as Sent, Publish};
 use super::{Answer, Caller, Fault, payload};
 use crate::bus::{Batch, Maker, Position, Room, Topic};
-use crate::caller::{Begun, Named, Turned};
+use crate::caller::{Begun, Judged, Turned, Version};
 use crate::limits::{IDEMPOTENCY_KEY_BYTES_MAX, Payload};
 use crate::rt::Runtime;
 
@@ -47,9 +47,14 @@ impl<R: Runtime> Caller<'_, R> {
         } else {
             batch
         };
+        let version = Version {
+            number: sent.version,
+            epoch: sent.version_epoch.into(),
+        };
+        let publish = || self.publish_newer(&room, batch, version);
         let position = match sent.idempotency_key {
-            "" => self.publish_now(&room, batch),
-            key => self.publish_once(&room, key, batch)?,
+            "" => publish()?,
+            key => self.publish_once(&room, key, publish)?,
         };
         Ok(Answer::Published(Published::from(position)))
     }
@@ -69,59 +74,76 @@ impl<R: Runtime> Caller<'_, R> {
         published.position
     }
 
+    /// Publishes unless the version is not newer than the last one of the room: then nothing is
+    /// published, and the answer is the position that there is. No lock is held while subscribers
+    /// are woken: a second caller with a version meanwhile is sent away.
+    fn publish_newer(
+        &self,
+        room: &Room,
+        batch: Batch,
+        version: Version,
+    ) -> Result<Option<Position>, Fault> {
+        if version.number == 0 {
+            return Ok(self.publish_now(room, batch));
+        }
+        let versions = &self.app.callers().versions;
+        let judged = versions.lock().begin(room, &version);
+        match judged {
+            Judged::UnderWay => return Err(Fault::TOO_MANY),
+            Judged::NotNewer => {
+                let to_all = Topic::from_service_to_ws(room);
+                return Ok(self.app.bus().position(&to_all));
+            }
+            Judged::Newer => {}
+        }
+        let undo = OnDrop(Some(|| versions.lock().abandon(room)));
+        let position = self.publish_now(room, batch);
+        undo.disarm();
+        versions.lock().finish(room, version);
+        Ok(position)
+    }
+
     /// Publishes unless a message with this key was published in the room before. No lock is held
     /// while subscribers are woken: a second caller with the key meanwhile is sent away.
     fn publish_once(
         &self,
         room: &Room,
         key: &str,
-        batch: Batch,
+        publish: impl FnOnce() -> Result<Option<Position>, Fault>,
     ) -> Result<Option<Position>, Fault> {
         let callers = self.app.callers();
         let now = self.app.rt().now();
         let begun = callers.remembered.lock().begin(room, key, now);
-        match begun {
+        let named = match begun {
             Begun::Known(position) => {
                 callers.counters.repeated.add(1);
-                Ok(position)
+                return Ok(position);
             }
-            Begun::UnderWay => Err(Fault::TOO_MANY),
-            Begun::First(named) => Ok(self.publish_first(named, room, batch)),
-        }
-    }
-
-    fn publish_first(&self, named: Named, room: &Room, batch: Batch) -> Option<Position> {
-        let publish = UnderWay {
-            caller: self,
-            named: Some(named),
+            Begun::UnderWay => return Err(Fault::TOO_MANY),
+            Begun::First(named) => named,
         };
-        let position = self.publish_now(room, batch);
-        publish.finish(position);
-        position
+        let undo = OnDrop(Some(|| callers.remembered.lock().abandon(&named)));
+        let position = publish()?;
+        undo.disarm();
+        let mut remembered = callers.remembered.lock();
+        remembered.finish(&named, position, self.app.rt().now());
+        Ok(position)
     }
 }
 
-/// A publish under an idempotency key, which comes to nothing if it panics.
-struct UnderWay<'a, 'b, R: Runtime> {
-    caller: &'a Caller<'b, R>,
-    named: Option<Named>,
-}
+/// Takes back what was begun, if a publish comes to nothing: it was refused, or has panicked.
+struct OnDrop<F: FnOnce()>(Option<F>);
 
-impl<R: Runtime> UnderWay<'_, '_, R> {
-    fn finish(mut self, position: Option<Position>) {
-        if let Some(named) = self.named.take() {
-            let app = self.caller.app;
-            let mut remembered = app.callers().remembered.lock();
-            remembered.finish(&named, position, app.rt().now());
-        }
+impl<F: FnOnce()> OnDrop<F> {
+    fn disarm(mut self) {
+        self.0 = None;
     }
 }
 
-impl<R: Runtime> Drop for UnderWay<'_, '_, R> {
+impl<F: FnOnce()> Drop for OnDrop<F> {
     fn drop(&mut self) {
-        if let Some(named) = self.named.take() {
-            let callers = self.caller.app.callers();
-            callers.remembered.lock().abandon(&named);
+        if let Some(undo) = self.0.take() {
+            undo();
         }
     }
 }

@@ -161,6 +161,9 @@ pub(super) struct Message<'a> {
     pub(super) b64data: &'a str,
     pub(super) skip_history: bool,
     pub(super) idempotency_key: &'a str,
+    /// 0 for a message without a version.
+    pub(super) version: u64,
+    pub(super) version_epoch: &'a str,
 }
 
 /// Declares a message with its receivers: serde cannot flatten a value that it leaves unparsed.
@@ -177,6 +180,8 @@ macro_rules! addressed {
             b64data: String,
             skip_history: bool,
             idempotency_key: String,
+            version: u64,
+            version_epoch: String,
             /// Read to refuse what is no text; messages carry no tags.
             #[serde(rename = "tags")]
             _tags: BTreeMap<String, String>,
@@ -189,6 +194,8 @@ macro_rules! addressed {
                     b64data: &self.b64data,
                     skip_history: self.skip_history,
                     idempotency_key: &self.idempotency_key,
+                    version: self.version,
+                    version_epoch: &self.version_epoch,
                 }
             }
         }

@@ -13,6 +13,7 @@ mod counts;
 mod key;
 mod method;
 mod remembered;
+mod versions;
 mod wrong_keys;
 
 pub use self::counts::{CallerCounts, Outcome, Turned};
@@ -21,6 +22,8 @@ pub use self::method::Method;
 // For the tests.
 #[doc(hidden)]
 pub use self::remembered::{Begun, Named, Remembered};
+#[doc(hidden)]
+pub use self::versions::{Judged, Version, Versions};
 use self::wrong_keys::WrongKeys;
 
 pub(crate) use self::counts::Counters;
@@ -29,6 +32,7 @@ pub(crate) use self::counts::Counters;
 pub(crate) struct Callers {
     pub(crate) counters: Counters,
     pub(crate) remembered: Mutex<Remembered<Option<Position>>>,
+    pub(crate) versions: Mutex<Versions>,
     wrong_keys: Mutex<WrongKeys>,
     in_flight: Arc<AtomicU64>,
 }
@@ -39,6 +43,7 @@ impl Callers {
         Self {
             counters: Counters::default(),
             remembered: Mutex::new(remembered),
+            versions: Mutex::new(Versions::new(limits.versions)),
             wrong_keys: Mutex::new(WrongKeys::default()),
             in_flight: Arc::new(AtomicU64::new(0)),
         }

@@ -33,6 +33,9 @@ pub struct ApiLimits {
     pub idempotency_keys: usize,
     /// The time for which an idempotency key is remembered. Default 5 min.
     pub idempotency_ttl: Duration,
+    /// The most rooms whose last version is remembered; a further room takes the place of the one
+    /// that was published to first. Default 100,000.
+    pub versions: usize,
     /// The rate at which wrong keys of one address are answered 401; further ones are answered 429.
     /// Default 10 a second, 100 at once.
     pub wrong_keys: Rate,
@@ -47,6 +50,7 @@ impl Default for ApiLimits {
             in_flight: 256,
             idempotency_keys: 100_000,
             idempotency_ttl: Duration::from_secs(300),
+            versions: 100_000,
             wrong_keys: Rate::new(10, 100),
         }
     }

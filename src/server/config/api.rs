@@ -93,6 +93,7 @@ pub(super) fn limits(keys: &LimitKeys) -> ApiLimits {
         in_flight: keys.api_in_flight.size(),
         idempotency_keys: keys.api_idempotency_keys.size(),
         idempotency_ttl: keys.api_idempotency_ttl.get(),
+        versions: keys.api_versions.size(),
         wrong_keys: keys.api_wrong_keys,
     }
 }

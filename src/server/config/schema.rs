@@ -165,6 +165,9 @@ keys! {
         api_idempotency_keys: Whole<1, 100_000_000> = "100000", Start;
         /// Time for which an idempotency key is remembered
         api_idempotency_ttl: Time<SECOND, DAY> = "5m", Start;
+        /// Most rooms whose last `version` is remembered; a further room takes the place of the one
+        /// that was published to first
+        api_versions: Whole<1, 100_000_000> = "100000", Start;
         /// Wrong keys of one address, IPv6 by its /64, that are answered 401; further ones are
         /// answered 429
         api_wrong_keys: Rate = "10/s burst 100", Live;

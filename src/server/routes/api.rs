@@ -32,7 +32,7 @@ where
     Router::new()
         .route("/api", any(by_body::<R>))
         .route("/api/", any(by_body::<R>))
-        .route("/api/{method}", any(by_path::<R>))
+        .route("/api/{*method}", any(by_path::<R>))
         .with_state(app.clone())
 }
 

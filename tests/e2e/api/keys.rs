@@ -143,7 +143,7 @@ async fn without_keys_every_request_is_401() {
     let parts = |app| Ok(parts(app)?.api_public(true).api_keys(Keys::default()));
     let server = Server::start(parts).await;
     for headers in [String::new(), format!("X-API-Key: {KEY}\r\n")] {
-        for path in ["/api", "/api/info", "/api/nonsense"] {
+        for path in ["/api", "/api/", "/api/info", "/api/nonsense", "/api/info/x"] {
             let answer = post(server.address(), path, &headers, "{}").await;
             assert_eq!(answer.status, 401, "{path} {headers}");
         }

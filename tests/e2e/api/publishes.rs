@@ -133,6 +133,33 @@ async fn a_repeated_idempotency_key_publishes_nothing_and_answers_as_before() {
 }
 
 #[tokio::test]
+async fn a_version_that_is_not_newer_is_answered_and_dropped() {
+    let backend = Backend::start().await;
+    let mut client = Raw::join(&backend.server, "news/1").await;
+    let publish = async |version: u64, epoch: &str, data: u64| {
+        let params = json!({
+            "channel": "news:1", "data": data, "version": version, "version_epoch": epoch,
+        });
+        backend.done("publish", params).await["offset"].as_u64()
+    };
+    for (version, epoch, data, offset) in [
+        (2, "", 1, 1),
+        (2, "", 2, 1),
+        (1, "", 3, 1),
+        (3, "", 4, 2),
+        (1, "b", 5, 3),
+        (0, "b", 6, 4),
+        (1, "b", 7, 4),
+    ] {
+        let found = publish(version, epoch, data).await;
+        assert_eq!(found, Some(offset), "{version} {epoch} {data}");
+    }
+    for data in [b"1", b"4", b"5", b"6"] {
+        assert_eq!(client.frame().await, (TEXT, data.to_vec()));
+    }
+}
+
+#[tokio::test]
 async fn a_broadcast_answers_for_each_channel() {
     let backend = Backend::start().await;
     let mut one = Raw::join(&backend.server, "news/1").await;
