@@ -188,10 +188,17 @@ fn publication(takes: Payload, recorded: &Recorded) -> Publication {
         user: client.subject().unwrap_or_default().to_owned(),
         conn_info: None,
     });
+    // The data of an end are JSON in every kind.
+    let takes = if recorded.is_end {
+        Payload::Json
+    } else {
+        takes
+    };
     Publication {
         data: payload::data(takes, message),
         offset: message.offset().unwrap_or_default(),
         info,
+        end: recorded.is_end,
     }
 }
 

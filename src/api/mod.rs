@@ -52,6 +52,7 @@ impl<R: Runtime> Caller<'_, R> {
             Call::Broadcast(broadcast) => self.broadcast(broadcast),
             Call::Channels(wanted) => self.channels(wanted),
             Call::Disconnect(disconnect) => self.disconnect(disconnect),
+            Call::End(end) => self.end(end),
             Call::History(history) => self.history(history),
             Call::HistoryRemove(channel) => self.history_remove(channel),
             Call::Info(_) => Ok(self.info()),

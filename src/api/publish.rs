@@ -1,12 +1,17 @@
 //! Publishing into one room and into several, once for each idempotency key.
 
+use serde_json::value::RawValue;
+
 use super::reply::{Published, Reply, Responses};
-use super::request::{Broadcast, Message as Sent, Publish};
+use super::request::{Broadcast, End, Message as Sent, Publish};
 use super::{Answer, Caller, Fault, payload};
-use crate::bus::{Batch, Maker, Position, Room, Topic};
-use crate::caller::{Begun, Judged, Turned, Version};
+use crate::bus::{Batch, END_BYTES_MAX, EndError, Maker, Position, Room, Topic};
+use crate::caller::{Begun, Judged, Method, Turned, Version};
 use crate::limits::{IDEMPOTENCY_KEY_BYTES_MAX, Payload};
 use crate::rt::Runtime;
+
+/// The reason why a room takes no message.
+const ENDED: &str = "the stream has ended";
 
 impl<R: Runtime> Caller<'_, R> {
     /// Publishes a message into a room, and answers with its position.
@@ -66,12 +71,31 @@ impl<R: Runtime> Caller<'_, R> {
         kind.map_or_else(Payload::default, |kind| kind.payload)
     }
 
-    fn publish_now(&self, room: &Room, batch: Batch) -> Option<Position> {
+    /// Ends the stream of a room, and answers with the position of the end.
+    pub(super) fn end(&self, asked: &End) -> Result<Answer, Fault> {
+        let room = self.room(&asked.channel)?;
+        let data = asked.data.as_deref().map_or("null", RawValue::get);
+        let to_all = Topic::from_service_to_ws(&room);
+        let ended = self.app.bus().end(&to_all, data.into(), &Maker::default());
+        let position = ended.map_err(|error| match error {
+            EndError::Ended => Fault::not_available(ENDED),
+            EndError::NotJson => Fault::bad("`data` is no JSON"),
+            EndError::TooLarge { .. } => Fault::limit("bytes of data of an end", END_BYTES_MAX),
+            EndError::Unrecorded => Fault::not_available("a stream without a history has no end"),
+        })?;
+        self.note(Method::End, "a stream", 1);
+        Ok(Answer::Published(Published::from(Some(position))))
+    }
+
+    fn publish_now(&self, room: &Room, batch: Batch) -> Result<Option<Position>, Fault> {
         // The callers together make the histories that begin with their messages.
         let maker = Maker::default();
         let to_all = Topic::from_service_to_ws(room);
         let published = self.app.bus().publish_by(&to_all, batch, &maker);
-        published.position
+        let refused = Fault::not_available(ENDED);
+        (!published.has_ended)
+            .then_some(published.position)
+            .ok_or(refused)
     }
 
     /// Publishes unless the version is not newer than the last one of the room: then nothing is
@@ -84,7 +108,7 @@ impl<R: Runtime> Caller<'_, R> {
         version: Version,
     ) -> Result<Option<Position>, Fault> {
         if version.number == 0 {
-            return Ok(self.publish_now(room, batch));
+            return self.publish_now(room, batch);
         }
         let versions = &self.app.callers().versions;
         let judged = versions.lock().begin(room, &version);
@@ -97,7 +121,7 @@ impl<R: Runtime> Caller<'_, R> {
             Judged::Newer => {}
         }
         let undo = OnDrop(Some(|| versions.lock().abandon(room)));
-        let position = self.publish_now(room, batch);
+        let position = self.publish_now(room, batch)?;
         undo.disarm();
         versions.lock().finish(room, version);
         Ok(position)

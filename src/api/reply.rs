@@ -138,6 +138,9 @@ pub struct Publication {
     pub(super) offset: u64,
     #[serde(skip_serializing_if = "Option::is_none")]
     pub(super) info: Option<ClientInfo>,
+    /// Whether the data are those of the end of the stream.
+    #[serde(skip_serializing_if = "is_false")]
+    pub(super) end: bool,
 }
 
 /// The data of a message: JSON, or bytes in base64.

@@ -20,6 +20,8 @@ pub enum Call {
     Channels(Wanted),
     /// The end of connections.
     Disconnect(Disconnect),
+    /// The end of the stream of a room; an addition of busline.
+    End(End),
     /// Messages of a history.
     History(History),
     /// The end of the messages of a history.
@@ -79,6 +81,7 @@ impl Call {
             Method::Broadcast => Self::Broadcast(serde_json::from_slice(from)?),
             Method::Channels => Self::Channels(serde_json::from_slice(from)?),
             Method::Disconnect => Self::Disconnect(serde_json::from_slice(from)?),
+            Method::End => Self::End(serde_json::from_slice(from)?),
             Method::History => Self::History(serde_json::from_slice(from)?),
             Method::HistoryRemove => Self::HistoryRemove(serde_json::from_slice(from)?),
             Method::Info => Self::Info(serde_json::from_slice(from)?),
@@ -120,6 +123,7 @@ impl Call {
             Self::Broadcast(_) => Method::Broadcast,
             Self::Channels(_) => Method::Channels,
             Self::Disconnect(_) => Method::Disconnect,
+            Self::End(_) => Method::End,
             Self::History(_) => Method::History,
             Self::HistoryRemove(_) => Method::HistoryRemove,
             Self::Info(_) => Method::Info,
@@ -215,6 +219,16 @@ addressed!(
 
 fn given<'de, D: Deserializer<'de>>(deserializer: D) -> Result<Option<Box<RawValue>>, D::Error> {
     Box::deserialize(deserializer).map(Some)
+}
+
+/// The end of the stream of a room.
+#[derive(Clone, Debug, Default, Deserialize)]
+#[serde(default)]
+pub struct End {
+    pub(super) channel: String,
+    /// `null` unless it is given.
+    #[serde(deserialize_with = "given")]
+    pub(super) data: Option<Box<RawValue>>,
 }
 
 /// The part of a history that is to be read.

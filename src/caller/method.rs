@@ -13,6 +13,8 @@ pub enum Method {
     Channels,
     /// Closes connections.
     Disconnect,
+    /// Ends the stream of a room.
+    End,
     /// Reads from the history of a room.
     History,
     /// Removes the messages of a history.
@@ -37,11 +39,12 @@ pub enum Method {
 
 impl Method {
     /// All methods, in the order of their names.
-    pub const ALL: [Self; 14] = [
+    pub const ALL: [Self; 15] = [
         Self::Batch,
         Self::Broadcast,
         Self::Channels,
         Self::Disconnect,
+        Self::End,
         Self::History,
         Self::HistoryRemove,
         Self::Info,
@@ -61,6 +64,7 @@ impl Method {
             Self::Broadcast => "broadcast",
             Self::Channels => "channels",
             Self::Disconnect => "disconnect",
+            Self::End => "end",
             Self::History => "history",
             Self::HistoryRemove => "history_remove",
             Self::Info => "info",

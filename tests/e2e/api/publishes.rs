@@ -53,6 +53,51 @@ async fn each_kind_gets_what_it_takes_and_refuses_the_rest() {
 }
 
 #[tokio::test]
+async fn a_stream_is_ended_once_and_takes_nothing_more() {
+    let backend = Backend::start().await;
+    let mut client = Raw::join(&backend.server, "news/1").await;
+    let publish = json!({ "channel": "news:1", "data": "x" });
+    backend.done("publish", publish.clone()).await;
+    let end = json!({ "channel": "news:1", "data": { "words": 7 } });
+    let ended = backend.done("end", end.clone()).await;
+    assert_eq!(ended["offset"], 2);
+    assert_eq!(client.frame().await, (TEXT, b"\"x\"".to_vec()));
+    assert_eq!(client.closed().await.0, 1000);
+    for (method, params) in [
+        ("publish", publish.clone()),
+        (
+            "publish",
+            json!({ "channel": "news:1", "data": 1, "skip_history": true }),
+        ),
+        (
+            "publish",
+            json!({ "channel": "news:1", "data": 1, "idempotency_key": "k" }),
+        ),
+        (
+            "publish",
+            json!({ "channel": "news:1", "data": 1, "version": 7 }),
+        ),
+        ("end", end),
+        ("end", json!({ "channel": "ping:" })),
+    ] {
+        let answer = backend.call(method, params).await;
+        assert_eq!(answer["error"]["code"], 108, "{answer}");
+    }
+    let history = json!({ "channel": "news:1", "limit": -1 });
+    let page = backend.done("history", history).await;
+    let last = &page["publications"][1];
+    assert_eq!(
+        (&last["data"], &last["end"]),
+        (&json!({ "words": 7 }), &json!(true))
+    );
+    assert!(page["publications"][0].get("end").is_none());
+    // Without data they are `null`; a long text is refused.
+    backend.done("end", json!({ "channel": "news:2" })).await;
+    let long = json!({ "channel": "news:3", "data": "x".repeat(5_000) });
+    assert_eq!(backend.call("end", long).await["error"]["code"], 106);
+}
+
+#[tokio::test]
 async fn a_service_is_a_channel_with_an_empty_key() {
     let backend = Backend::start().await;
     let mut client = Raw::join(&backend.server, "ping").await;
