@@ -2,6 +2,7 @@
 
 use super::{Backend, FEW, KEY, parts, post, send};
 use crate::process::{Process, busline};
+use crate::raw::Raw;
 use crate::server::Server;
 use crate::settings::Scratch;
 use busline::RefuseReason;
@@ -180,6 +181,22 @@ async fn keys_are_rotated_while_the_server_runs() {
     app.replace_policies(policies);
     assert_eq!(backend.answer("publish", KEY, PUBLISH).await.status, 401);
     assert_eq!(backend.answer("publish", &newer, PUBLISH).await.status, 200);
+}
+
+#[tokio::test]
+async fn a_key_lists_the_rooms_of_its_kinds_alone() {
+    let backend = Backend::start().await;
+    let _news = Raw::join(&backend.server, "news/1").await;
+    let _ping = Raw::join(&backend.server, "ping").await;
+    let newer = KEY.replace("0123", "3210");
+    let rights = Rights::all("newer").only_kinds(["news".parse().expect("a name")]);
+    let app = backend.server.app();
+    let mut policies = (*app.policies()).clone();
+    policies.api_keys = Keys::new([Key::new(&newer, rights).expect("long enough")]);
+    app.replace_policies(policies);
+    let answer = backend.answer("channels", &newer, "{}").await;
+    let listed = r#"{"result":{"channels":{"news:1":{"num_clients":1}}}}"#;
+    assert_eq!(answer.body(), listed);
 }
 
 #[tokio::test]
