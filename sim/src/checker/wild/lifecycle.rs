@@ -42,6 +42,7 @@ impl Checker for Lifecycle {
             let now = Now {
                 t: entry.t,
                 grace: history.grace + TIMER,
+                slack: history.slack,
                 drains: history.drained.is_some_and(|drained| drained <= entry.t),
             };
             let life = lives.entry(service).or_default();
@@ -74,6 +75,8 @@ struct Now {
     t: u64,
     /// What any time may be longer by.
     grace: u64,
+    /// What any time may seem shorter by: in real time the line that begins it is written late.
+    slack: u64,
     drains: bool,
 }
 
@@ -90,7 +93,7 @@ impl Life {
             "service stops" => {
                 let linger = micros(policy.linger);
                 let lingered = self.lingers.take().map_or(0, |since| now.t - since);
-                if lingered < linger && !now.drains {
+                if lingered + now.slack < linger && !now.drains {
                     return Err(format!("stops after {lingered} us of {linger}"));
                 }
                 self.stops = Some(now.t);
@@ -160,7 +163,7 @@ impl Life {
         ];
         for (what, since, least) in waits {
             if let Some(since) = since
-                && now.t - since < least
+                && now.t - since + now.slack < least
             {
                 let waited = now.t - since;
                 return Err(format!("has {what}, and rested {waited} us of {least}"));
