@@ -17,7 +17,8 @@
  * @property {number} [patience] The time that the server has for that sign: 10,000.
  */
 
-// The close codes after which the same request fails again.
+// The close codes after which the same request fails again; after 3500 to 3999 and 4500 to 4999, by
+// which a backend closes a client, no request follows either.
 const [UNAUTHORIZED, FINAL] = [4401, [4400, 4401, 4403, 4404]];
 const WAITS = { backoffMin: 500, backoffMax: 30_000, connectTimeout: 10_000 };
 const DEFAULTS = { ...WAITS, silence: 30_000, patience: 10_000 };
@@ -234,7 +235,8 @@ export class Busline extends EventTarget {
     const stood = link.frames > 0 || performance.now() - (link.openedAt ?? Infinity) > 5_000;
     if (stood && !refused) [this.#attempt, this.#wasDenied] = [0, false];
     if (link.hasEnded) return this.#end(1000, reason);
-    if (refused ? refused.retry === undefined : FINAL.includes(code)) {
+    const isFinal = FINAL.includes(code) || (code >= 3500 && code % 1000 >= 500);
+    if (refused ? refused.retry === undefined : isFinal) {
       const end = refused ?? { code, reason };
       const isNew = end.code === UNAUTHORIZED && this.#options.token && !this.#wasDenied;
       if (!isNew) return this.#end(end.code, end.reason);

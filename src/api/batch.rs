@@ -3,7 +3,8 @@
 use super::reply::{Named, Replies};
 use super::request::Batch;
 use super::{Answer, Caller, Fault, call};
-use crate::caller::Turned;
+use crate::caller::{Method, Turned};
+use crate::limits::BATCH_LOOKS_MAX;
 use crate::rt::Runtime;
 
 impl<R: Runtime> Caller<'_, R> {
@@ -15,12 +16,27 @@ impl<R: Runtime> Caller<'_, R> {
             counters.turned(Turned::BatchTooLong);
             return Err(Fault::limit("commands in a batch", most));
         }
+        let mut looks = 0;
         let commands = batch.commands.iter();
-        let replies = commands.map(|command| Named {
-            method: command.method(),
-            done: call(self.app, self.rights, command),
+        let replies = commands.map(|command| {
+            let method = command.method();
+            looks += usize::from(is_long(method));
+            let done = if looks > BATCH_LOOKS_MAX && is_long(method) {
+                Err(Fault::limit("readings in a batch", BATCH_LOOKS_MAX))
+            } else {
+                call(self.app, self.rights, command)
+            };
+            Named { method, done }
         });
         let replies = replies.collect();
         Ok(Answer::Batch(Replies { replies }))
     }
+}
+
+/// Whether the answer to a command of this method may be long.
+fn is_long(method: Method) -> bool {
+    matches!(
+        method,
+        Method::Channels | Method::History | Method::Presence
+    )
 }

@@ -7,7 +7,7 @@ use super::request::{Broadcast, End, Message as Sent, Publish};
 use super::{Answer, Caller, Fault, payload};
 use crate::bus::{Batch, END_BYTES_MAX, EndError, Maker, Position, Room, Topic};
 use crate::caller::{Begun, Judged, Method, Turned, Version};
-use crate::limits::{IDEMPOTENCY_KEY_BYTES_MAX, Payload};
+use crate::limits::{IDEMPOTENCY_KEY_BYTES_MAX, Payload, VERSION_EPOCH_BYTES_MAX};
 use crate::rt::Runtime;
 
 /// The reason why a room takes no message.
@@ -40,6 +40,9 @@ impl<R: Runtime> Caller<'_, R> {
     fn publish_to(&self, channel: &str, sent: &Sent<'_>) -> Result<Answer, Fault> {
         if sent.idempotency_key.len() > IDEMPOTENCY_KEY_BYTES_MAX {
             return Err(Fault::bad("an idempotency key has at most 256 bytes"));
+        }
+        if sent.version_epoch.len() > VERSION_EPOCH_BYTES_MAX {
+            return Err(Fault::bad("a `version_epoch` has at most 256 bytes"));
         }
         if channel.is_empty() || (sent.data.is_none() && sent.b64data.is_empty()) {
             return Err(Fault::bad("`channel` or `data` is missing"));

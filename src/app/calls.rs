@@ -1,13 +1,21 @@
 //! The part of an application that callers of the API use.
 
 use std::sync::Arc as StdArc;
+use std::time::Duration;
 
 use super::App;
-use crate::admission::directory::Directory;
+use crate::admission::directory::{Directory, Listed};
 use crate::bus::{Batch, ClientId, Delivery, MessageBus, Room, ServiceName, Topic};
 use crate::caller::{CallerCounts, Callers};
+use crate::client::identity::Identity;
 use crate::rt::{Instant, Runtime};
 use crate::wire::CloseFrame;
+
+/// The longest wait for calls in flight, whose requests may still be arriving.
+const STOP_MAX: Duration = Duration::from_secs(1);
+
+/// The time from one look for calls in flight to the next.
+const STOP_LOOK: Duration = Duration::from_millis(10);
 
 /// The facts about an application that callers see, and that do not change.
 pub(super) struct Api {
@@ -39,8 +47,32 @@ impl<R: Runtime> App<R> {
         self.inner.callers.counts()
     }
 
+    /// Serves no further call of a backend, and waits for those in flight, at most a second: what
+    /// is published after it would be in no saved history.
+    pub async fn stop_calls(&self) {
+        self.callers().stop();
+        let rt = self.rt();
+        let until = rt.now() + STOP_MAX;
+        while self.callers().in_flight() > 0 && rt.now() < until {
+            rt.sleep_until(rt.now() + STOP_LOOK).await;
+        }
+    }
+
     pub(crate) fn callers(&self) -> &Callers {
         &self.inner.callers
+    }
+
+    /// Lists a client as connected until the entry is dropped; `None` where no callers are.
+    pub(crate) fn list(
+        &self,
+        client: ClientId,
+        room: &Room,
+        identity: &Identity,
+    ) -> Option<Box<Listed>> {
+        let listed = self
+            .directory()
+            .enter(client, room, identity.subject.as_ref());
+        listed.map(Box::new)
     }
 
     /// The connected clients.

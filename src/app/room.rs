@@ -104,8 +104,8 @@ impl<R: Runtime> RoomHandle<R> {
     ///
     /// Clients receive all messages before, then the end, and are closed with the code 1000. The
     /// room takes no further message, and tells each client that comes of the end, as long as the
-    /// position of its history is known: longer than its messages, and over a restart with a
-    /// [history file](crate::Server). A room needs no client for its end.
+    /// position of its history is known: longer than its messages, and over a planned
+    /// restart with a history file. A room needs no client for its end.
     ///
     /// # Errors
     ///

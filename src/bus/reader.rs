@@ -340,7 +340,7 @@ impl Source<'_> {
     /// message.
     pub(super) fn latest(&mut self, reader: &mut Reader) -> Option<(u64, Batch)> {
         let skipped = reader.backlog();
-        let is_at_end = skipped > 0 && self.log.is_at_end(&reader.cursor);
+        let is_at_end = self.log.is_at_end(&reader.cursor) && self.newest_owed(reader).is_some();
         if self.log.is_ready(&reader.cursor) && !is_at_end {
             self.log.count_superseded(skipped);
             reader.end_catching_up();
@@ -348,17 +348,28 @@ impl Source<'_> {
             return Some((skipped + missed, newest));
         }
         // Lost messages wait for the next one: there is none to tell them with.
-        let end = reader.offsets()?.end;
-        let newest = |end: u64| self.past?.next_of(&Span::Offsets(end - 1..end)).batch;
-        let (superseded, batch) = match newest(end)? {
-            last if last.is_end() && skipped > 1 => (skipped - 2, newest(end - 1)?),
-            last => (skipped - 1, last),
+        let (end, last) = self.newest_owed(reader)?;
+        let before = (last.is_end() && skipped > 1).then(|| self.owed(end - 1));
+        let (superseded, batch) = match before.flatten() {
+            Some(before) => (skipped - 2, before),
+            None => (skipped - 1, last),
         };
         self.log.count_superseded(superseded);
         self.log.count_recovered(1);
         let all = end - skipped..end;
         reader.pass(self.log, &Span::Offsets(all), superseded + 1);
         Some((superseded, recovered(batch)))
+    }
+
+    /// The end of a reader's backlog, and the last message of it if that is still there.
+    fn newest_owed(&self, reader: &Reader) -> Option<(u64, Batch)> {
+        let end = reader.offsets()?.end;
+        Some((end, self.owed(end)?))
+    }
+
+    /// The message of a backlog before this offset, if it is still there.
+    fn owed(&self, end: u64) -> Option<Batch> {
+        self.past?.next_of(&Span::Offsets(end - 1..end)).batch
     }
 
     /// Removes a reader from the log, and counts its unread messages.

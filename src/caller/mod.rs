@@ -35,6 +35,8 @@ pub(crate) struct Callers {
     pub(crate) versions: Mutex<Versions>,
     wrong_keys: Mutex<WrongKeys>,
     in_flight: Arc<AtomicU64>,
+    /// 1 once no further call is served.
+    stopped: AtomicU64,
 }
 
 impl Callers {
@@ -46,6 +48,7 @@ impl Callers {
             versions: Mutex::new(Versions::new(limits.versions)),
             wrong_keys: Mutex::new(WrongKeys::default()),
             in_flight: Arc::new(AtomicU64::new(0)),
+            stopped: AtomicU64::new(0),
         }
     }
 
@@ -58,6 +61,23 @@ impl Callers {
     ) -> bool {
         let mut wrong_keys = self.wrong_keys.lock();
         wrong_keys.take(address, limits.wrong_keys, now)
+    }
+
+    /// Serves no further call, nor those whose request is still arriving.
+    pub(crate) fn stop(&self) {
+        self.stopped.store(1, Ordering::Release);
+    }
+
+    /// Whether no further call is served.
+    pub(crate) fn has_stopped(&self) -> bool {
+        // Acquire pairs with the Release in `stop`: the last calls see the flag before histories
+        // are saved.
+        self.stopped.load(Ordering::Acquire) > 0
+    }
+
+    /// The requests in flight.
+    pub(crate) fn in_flight(&self) -> u64 {
+        self.in_flight.load(Ordering::Acquire)
     }
 
     /// Takes the place of one more request; `None` if as many are in flight as may be.

@@ -286,6 +286,7 @@ async fn serve_until_told(
         // A dropped sender also starts the drain.
         let told = async { drained.await.unwrap_or_default() };
         let served = server.serve(listeners, told).await;
+        app.stop_calls().await;
         histories.save(&app).await;
         logs.finish(until.get().saturating_since(app.rt().now()))
             .await;

@@ -7,6 +7,12 @@ use super::Rate;
 /// The longest idempotency key, in bytes.
 pub const IDEMPOTENCY_KEY_BYTES_MAX: usize = 256;
 
+/// The longest epoch of versions, in bytes: one is remembered for each room.
+pub const VERSION_EPOCH_BYTES_MAX: usize = 256;
+
+/// The most commands of a batch that read histories, clients or rooms, as their answers are long.
+pub const BATCH_LOOKS_MAX: usize = 16;
+
 /// The most addresses whose wrong keys are counted; a further address takes the place of the
 /// oldest.
 pub const API_ADDRESSES_MAX: usize = 10_000;

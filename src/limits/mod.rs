@@ -12,8 +12,8 @@ mod presence;
 mod relay;
 
 pub use self::api::{
-    API_ADDRESSES_MAX, ApiLimits, CHANNEL_PATTERN_BYTES_MAX, CHANNELS_LISTED_MAX,
-    IDEMPOTENCY_KEY_BYTES_MAX,
+    API_ADDRESSES_MAX, ApiLimits, BATCH_LOOKS_MAX, CHANNEL_PATTERN_BYTES_MAX, CHANNELS_LISTED_MAX,
+    IDEMPOTENCY_KEY_BYTES_MAX, VERSION_EPOCH_BYTES_MAX,
 };
 pub use self::history::{
     HistoryFileLimits, HistoryLimits, HistoryPolicy, Readers, Recovery, Retention,

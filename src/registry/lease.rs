@@ -30,8 +30,8 @@ pub struct Lease<R: Runtime> {
     has_published: bool,
     /// The reason why the client leaves.
     reason: CloseReason,
-    /// The client, if its service knows it or others see it.
-    client: Option<ClientId>,
+    /// The client; of no meaning unless its service knows it or others see it.
+    client: ClientId,
     is_member: bool,
     is_present: bool,
 }
@@ -46,7 +46,11 @@ impl<R: Runtime> Lease<R> {
             has_arrived: false,
             has_published: false,
             reason: CloseReason::Dropped,
-            client: member.as_ref().map(Client::id).or(present),
+            client: member
+                .as_ref()
+                .map(Client::id)
+                .or(present)
+                .unwrap_or(ClientId::new(0)),
             is_member: member.is_some(),
             is_present: present.is_some(),
         }
@@ -73,12 +77,12 @@ impl<R: Runtime> Lease<R> {
 
     /// The client, if its service knows it.
     fn member(&self) -> Option<ClientId> {
-        self.client.filter(|_| self.is_member)
+        self.is_member.then_some(self.client)
     }
 
     /// The client, if others see it.
     fn present(&self) -> Option<ClientId> {
-        self.client.filter(|_| self.is_present)
+        self.is_present.then_some(self.client)
     }
 
     /// Replaces the facts about the client that others see, if they see it.

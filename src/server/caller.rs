@@ -39,11 +39,11 @@ pub(super) fn of<R: Runtime>(app: &App<R>, request: &Request) -> Caller {
     known.map_or(Caller::WrongKey, |rights| Caller::Known(Arc::clone(rights)))
 }
 
-/// Whether a request for the API shows a key that is known.
-pub(super) fn has_key<R: Runtime>(app: &App<R>, request: &Request) -> bool {
+/// Whether a request for the API shows a key, known or not.
+pub(super) fn shows_key(request: &Request) -> bool {
     let path = request.uri().path().strip_prefix(API);
     let is_call = path.is_some_and(|rest| rest.is_empty() || rest.starts_with('/'));
-    is_call && matches!(of(app, request), Caller::Known(_))
+    is_call && shown(request.headers()).is_some()
 }
 
 /// The key in the headers; `Some(None)` if there is more than one.

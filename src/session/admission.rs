@@ -5,7 +5,7 @@ use std::sync::Arc;
 use super::appearance::{self, Appearance};
 use super::broadcast::Broadcast;
 use super::compression::Compression;
-use super::egress::Egress;
+use super::egress::{Egress, Stream};
 use super::encoder::Encoder;
 use super::parting::{Answers, Parting};
 use super::rules::Rules;
@@ -58,7 +58,7 @@ pub(super) struct Membership<R: Runtime> {
     /// When the client was admitted; `None` once an instance of its service runs for it.
     pub(super) waits_since: Option<Instant>,
     /// The entry in the directory, where there is one.
-    _listed: Option<Listed>,
+    _listed: Option<Box<Listed>>,
     permit: Permit,
 }
 
@@ -143,6 +143,15 @@ fn oldest(joined: Joined, since: Generation) -> Generation {
     }
 }
 
+/// The facts about a client that a service is told.
+fn about<R: Runtime>(app: &App<R>, peer: &Peer) -> About {
+    About {
+        address: peer.address,
+        query: peer.query.clone(),
+        since: app.rt().wall(),
+    }
+}
+
 /// The maker of the histories that a client makes.
 fn maker(peer: &Peer) -> Maker {
     Maker {
@@ -216,19 +225,17 @@ impl<R: Runtime> Admission<R> {
         let bus = app.bus();
         let joining = Self::joining(&policies, room, &peer, asking);
         let to_all = Topic::from_service_to_ws(room);
+        // Looked at before: a stream that ends meanwhile is told by its end.
+        let has_ended = asking.is_of_events() && bus.has_ended(&to_all);
         let (mut broadcast, joined) = bus.subscribe_since(&to_all, &joining)?;
-        let has_all = asking.is_at(joined.position()) && bus.has_ended(&to_all);
+        let has_all = has_ended && asking.is_at(joined.position());
         (!has_all).then_some(()).ok_or(AdmitError::Ended)?;
         let direct = bus.subscribe(&Topic::from_service_to_client(room, client))?;
         let appearance = Appearance::new(app, room, &peer, asking)?;
         let rules = Rules::new(policies.service(kind), &peer.grant);
         let mut sender = LazySender::new(peer.identity.clone());
         let has_members = app.registry().has_members(kind.as_str());
-        let about = || About {
-            address: peer.address,
-            query: peer.query.clone(),
-            since: app.rt().wall(),
-        };
+        let about = || about(app, &peer);
         let member = has_members.then(|| sender.introduce(client, direct.topic(), about()));
         let arrival = Arrival {
             member,
@@ -254,15 +261,14 @@ impl<R: Runtime> Admission<R> {
                 is_ordered: has_members,
                 names_senders: rules.relay.is_some(),
                 close: None,
+                stream: Stream::default(),
             },
             publisher: Self::publisher(app, rules.relay, &lease),
             rules,
             lease,
             limits: Arc::clone(&policies.limits),
             waits_since: Some(app.rt().now()),
-            _listed: app
-                .directory()
-                .enter(client, room, peer.identity.subject.as_ref()),
+            _listed: app.list(client, room, &peer.identity),
             permit,
         };
         let admission = Self {

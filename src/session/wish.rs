@@ -42,9 +42,13 @@ impl Wish {
 }
 
 impl Asking {
-    /// Whether a client of events has all messages up to this position. It comes back again and
-    /// again, and only an answer without a stream keeps it from that; clients of other subprotocols
-    /// are told of the end once more.
+    /// Whether the client reads events. It comes back again and again, and only an answer without a
+    /// stream keeps it from that; clients of other subprotocols are told of an end once more.
+    pub(super) fn is_of_events(&self) -> bool {
+        self.subprotocol == Subprotocol::Events
+    }
+
+    /// Whether the client has all messages up to this position.
     pub(super) fn is_at(&self, position: Option<Position>) -> bool {
         let since = self.wish.since.filter(|since| since.epoch.is_some());
         let has_all = |position: Position| {
@@ -52,7 +56,7 @@ impl Asking {
                 since.matches(position.epoch) && since.offset == position.offset
             })
         };
-        self.subprotocol == Subprotocol::Events && position.is_some_and(has_all)
+        position.is_some_and(has_all)
     }
 }
 

@@ -2,16 +2,18 @@
 
 use busline::bus::{EndError, Reading};
 use busline::limits::{
-    HistoryPolicy, Keep, PresencePolicy, Recovery, RelayPolicy, SlowConsumer, Tell,
+    HistoryLimits, HistoryPolicy, Keep, PresencePolicy, Recovery, RelayPolicy, SlowConsumer, Tell,
 };
 use busline::session::{AdmitError, Asking, Subprotocol, Wish};
-use busline::{CloseReason, Context, ServicePolicy};
+use busline::{CloseReason, Context, Limits, ServicePolicy};
 use proptest::prelude::*;
 use serde_json::{Value, json};
 
 use crate::model::crowd::{Crowd, closed, texts};
 use crate::model::peer::Peer;
-use crate::newsroom::{RETENTION, admit, asked, crowd, enter, epoch, policy, record, told};
+use crate::newsroom::{
+    RETENTION, admit, asked, crowd, enter, epoch, limited, policy, record, told,
+};
 
 fn speaking(crowd: &Crowd, subprotocol: Subprotocol, since: Option<&str>) -> Peer {
     let since = since.map(|since| since.parse().expect("a position"));
@@ -118,12 +120,7 @@ fn the_end_is_known_as_long_as_the_position_is() {
         assert_eq!(told(&late), expected, "the end alone is missing");
         room.remove_history();
     }
-    let all = Reading {
-        since: None,
-        limit: 9,
-        reverse: false,
-    };
-    let page = room.history(&all).expect("a history");
+    let page = room.history(&ALL).expect("a history");
     let ends: Vec<_> = page.messages.iter().map(|found| found.is_end).collect();
     assert_eq!(ends, [true]);
     // The end is forgotten with the position, once the last client is gone.
@@ -208,6 +205,75 @@ fn the_newest_message_comes_before_the_end() {
         );
     }
 }
+
+#[test]
+fn the_end_comes_where_the_newest_message_is_gone() {
+    let crowd = crowd(ServicePolicy {
+        slow_consumer: SlowConsumer::Latest,
+        ..policy(
+            HistoryPolicy {
+                recovery: Recovery::Off,
+                ..RETENTION.into()
+            },
+            true,
+        )
+    });
+    record(&crowd, "1");
+    let wish = Wish {
+        since: None,
+        last: 2,
+    };
+    let room = crowd.app.room("news", "a").expect("a key");
+    let clients = [(); 2].map(|()| {
+        let asking = Asking {
+            subprotocol: Subprotocol::Json,
+            wish,
+            join_leave: false,
+        };
+        admit(&crowd.app, asking).expect("admitted")
+    });
+    room.remove_history();
+    end(&crowd, "7").expect("the first end");
+    for client in clients {
+        let client = crowd.serve(client, 1 << 20);
+        crowd.rt.settle();
+        assert_eq!(
+            told(&client).last(),
+            Some(&json!({ "end": 7, "offset": 2 }))
+        );
+    }
+    // And where the end was there before the client.
+    let last = enter(&crowd, Subprotocol::Json, wish, 1 << 20);
+    assert_eq!(told(&last).last(), Some(&json!({ "end": 7, "offset": 2 })));
+}
+
+#[test]
+fn ends_displace_no_message() {
+    let limits = Limits {
+        history: HistoryLimits {
+            history_bytes: 4_000,
+            ..HistoryLimits::default()
+        },
+        ..Limits::default()
+    };
+    let crowd = limited(limits);
+    let data = format!("\"{}\"", "x".repeat(1_000));
+    for key in 0..20 {
+        let over = crowd.app.room("news", &key.to_string()).expect("a key");
+        over.end(&data).expect("the first end");
+    }
+    record(&crowd, "kept");
+    let room = crowd.app.room("news", "a").expect("a key");
+    let page = room.history(&ALL).expect("a history");
+    assert_eq!(page.messages.len(), 1);
+}
+
+/// A reading of all messages.
+const ALL: Reading = Reading {
+    since: None,
+    limit: 9,
+    reverse: false,
+};
 
 #[test]
 fn replies_come_before_the_end_and_nothing_comes_after_it() {

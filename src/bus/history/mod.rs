@@ -115,9 +115,11 @@ impl History {
         Position { epoch, offset }
     }
 
-    /// The bytes of memory for which the messages count.
+    /// The bytes of memory for which the messages count in the bound of all histories; without the
+    /// end, which no bound drops: it counts as a part of the position.
     pub(super) fn bytes(&self) -> usize {
-        self.bytes
+        let end = self.entries.back().filter(|last| last.is_end());
+        self.bytes - end.map_or(0, |end| end.bytes)
     }
 
     /// The number of kept messages; some may have expired.

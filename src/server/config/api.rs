@@ -21,16 +21,23 @@ pub(super) fn keys(layer: &Layer, may_be_weak: bool, problems: &mut Vec<Problem>
         let section = &place.section;
         let own = ApiKeyKeys::read(&mut Reader::new(layer, section, problems));
         let mut rights = Rights::all(name);
-        if !own.methods.is_empty() {
+        // An empty list is a key without rights, and not one with all.
+        let is_set = |key: &'static str| layer.get(&Place::new(section, key)).is_some();
+        if is_set("methods") {
             rights = rights.only_methods(own.methods.iter().map(|method| method.0));
         }
-        if !own.kinds.is_empty() {
+        if is_set("kinds") {
             rights = rights.only_kinds(own.kinds.iter().map(|kind| kind.0.clone()));
         }
         let key = match &own.key {
             Some(key) if may_be_weak => Key::weak(&key.0, rights).map_err(|e| e.to_string()),
             Some(key) => Key::new(&key.0, rights).map_err(|e| e.to_string()),
             None => Err("`key` is missing".to_owned()),
+        };
+        let is_known = |shown: &str| Keys::new(keys.clone()).find(shown.as_bytes()).is_some();
+        let key = match &own.key {
+            Some(secret) if is_known(&secret.0) => Err("another name has this key".to_owned()),
+            Some(_) | None => key,
         };
         match (key, layer.get(place)) {
             (Ok(key), _) => keys.push(key),
@@ -184,6 +191,23 @@ mod tests {
             "{printed}"
         );
         assert_eq!(config.weak_secrets().count(), 0);
+    }
+
+    #[test]
+    fn an_empty_list_of_rights_gives_none_and_one_secret_has_one_name() {
+        let lists = "methods = []\nkinds = []";
+        let config = read(&format!(
+            "[[api.keys]]\nname = \"web\"\nkey = \"{SECRET}\"\n{lists}\n"
+        ));
+        let keys = config.expect("it is valid").api_keys();
+        let rights = keys.find(SECRET.as_bytes()).expect("it is known");
+        assert!(!rights.may_call(Method::Info) && !rights.reach(&"ping".parse().expect("a name")));
+        let twice = read(&format!(
+            "[[api.keys]]\nname = \"a\"\nkey = \"{SECRET}\"\n\
+             [[api.keys]]\nname = \"b\"\nkey = \"{SECRET}\"\n"
+        ));
+        let problems = twice.expect_err("one secret, two names");
+        assert!(problems.contains("another name has this key"), "{problems}");
     }
 
     #[test]

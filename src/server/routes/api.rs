@@ -134,6 +134,9 @@ async fn call<R: Runtime>(
             .map_err(Refusal::bad)?
             .ok_or(Refusal::UNKNOWN)?,
     };
+    if app.callers().has_stopped() {
+        return Err(Refusal::STOPPED);
+    }
     let done = api::call(app, rights, &call);
     let (key, method) = (rights.name(), call.method().name());
     let error = done.as_ref().err().map(|fault| fault.code);
@@ -206,6 +209,11 @@ impl Refusal {
         StatusCode::UNAUTHORIZED,
         Turned::Unauthorized,
         "send a key, as `X-API-Key` or as `Authorization: apikey`",
+    );
+    const STOPPED: Self = Self::new(
+        StatusCode::SERVICE_UNAVAILABLE,
+        Turned::Busy,
+        "the server is going away",
     );
     const TOO_MANY_KEYS: Self = Self::new(
         StatusCode::TOO_MANY_REQUESTS,

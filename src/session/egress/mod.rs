@@ -39,15 +39,17 @@ pub(super) struct Egress {
     /// Whether the envelope of a message says which client sent it: in a relay.
     pub(super) names_senders: bool,
     /// The service's close of this session, once everything said before it is in the outbox.
-    pub(super) close: Option<Ending>,
+    pub(super) close: Option<Arc<CloseFrame>>,
+    pub(super) stream: Stream,
 }
 
-/// The close of a session by its service or room.
-#[derive(Debug)]
-pub(super) enum Ending {
-    /// The service closes the session of this client.
-    Closed(Arc<CloseFrame>),
-    /// The stream of the room has ended, and the client is told.
+/// The stream of the room, as far as the client is told.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub(super) enum Stream {
+    /// The stream goes on.
+    #[default]
+    Open,
+    /// The stream has ended, and the client is told.
     Ended,
     /// The stream has ended, and the session closes: nothing follows.
     Over,
@@ -120,22 +122,16 @@ impl Egress {
 
     /// Whether the client is told of the end of its stream, after which it is told nothing more.
     fn is_over(&self) -> bool {
-        matches!(self.close, Some(Ending::Ended | Ending::Over))
+        self.stream != Stream::Open
     }
 
     /// Returns the cause to close the session once, if its service or room ends it.
     pub(super) fn take_close(&mut self) -> Option<Cause> {
-        match self.close.take()? {
-            Ending::Closed(frame) => Some(Cause::Closed(frame)),
-            Ending::Ended => {
-                self.close = Some(Ending::Over);
-                Some(Cause::Ended)
-            }
-            over @ Ending::Over => {
-                self.close = Some(over);
-                None
-            }
+        if self.stream == Stream::Ended {
+            self.stream = Stream::Over;
+            return Some(Cause::Ended);
         }
+        self.close.take().map(Cause::Closed)
     }
 
     /// Whether a pull would find neither messages nor a notice.
@@ -321,12 +317,11 @@ impl Egress {
                 *client == self.tap_reporter.client() && !planted::is(Bug::ExceptReached)
             }
             Delivery::Close(_, frame) => {
-                self.close
-                    .get_or_insert_with(|| Ending::Closed(Arc::clone(frame)));
+                self.close.get_or_insert_with(|| Arc::clone(frame));
                 true
             }
             Delivery::End => {
-                self.close.get_or_insert(Ending::Ended);
+                self.stream = Stream::Ended;
                 true
             }
         }

@@ -43,6 +43,7 @@ impl World {
             is_ordered: false,
             names_senders: false,
             close: None,
+            stream: Stream::default(),
         };
         Self {
             bus,

@@ -60,10 +60,33 @@ async fn what_is_no_json_of_the_method_is_400_and_does_nothing() {
         assert_eq!(answer.status, 400, "{body}");
         assert_ne!(answer.body(), "", "it says why");
     }
-    let deep = format!("{{\"data\":{}", "[".repeat(100_000));
-    assert_eq!(backend.answer("publish", KEY, &deep).await.status, 400);
-    let count = bodies.len() as u64 + 1;
+    let (open, close) = ("[".repeat(100_000), "]".repeat(100_000));
+    let deep = format!("{{\"channel\":\"news:1\",\"data\":{open}{close}}}");
+    assert_eq!(backend.answer("publish", KEY, &deep).await.status, 200);
+    let count = bodies.len() as u64;
     assert_eq!(turned(&backend, Turned::BadBody), count);
+}
+
+#[tokio::test]
+async fn a_batch_reads_a_few_times_and_an_epoch_of_versions_is_short() {
+    let backend = Backend::start().await;
+    let look = json!({ "history": { "channel": "news:1", "limit": -1 } });
+    let publish = json!({ "publish": { "channel": "news:1", "data": 1 } });
+    let mut commands = vec![look; 17];
+    commands.push(publish);
+    let answer = backend.call("batch", json!({ "commands": commands })).await;
+    let replies = answer["replies"].as_array().expect("replies");
+    assert!(replies[15].get("history").is_some(), "{answer}");
+    assert_eq!(replies[16]["error"]["code"], 106);
+    assert!(replies[17].get("publish").is_some());
+    for (bytes, code) in [(256, None), (257, Some(107))] {
+        let epoch = "e".repeat(bytes);
+        let params = json!({
+            "channel": "news:1", "data": 1, "version": 1, "version_epoch": epoch,
+        });
+        let answer = backend.call("publish", params).await;
+        assert_eq!(answer["error"]["code"].as_u64(), code, "{answer}");
+    }
 }
 
 #[tokio::test]

@@ -162,8 +162,11 @@ async fn a_caller_with_a_key_may_name_any_host_and_another_may_not() {
     };
     let answer = crate::http::ask(&server, &request(KEY)).await;
     assert_eq!(answer.status, 200, "{}", answer.body());
+    // A wrong key is told to be one, and counts as such.
     let answer = crate::http::ask(&server, &request("wrong")).await;
-    assert_eq!(answer.status, 421);
+    assert_eq!(answer.status, 401);
+    let without = request("").replace("X-API-Key: \r\n", "");
+    assert_eq!(crate::http::ask(&server, &without).await.status, 421);
     let elsewhere = format!("GET / HTTP/1.1\r\nHost: busline\r\nX-API-Key: {KEY}\r\n\r\n");
     assert_eq!(crate::http::ask(&server, &elsewhere).await.status, 421);
     let refused = server.app().counts().sessions;
