@@ -539,6 +539,22 @@ const tests = {
     await assert.rejects(writer.busline.publish(bytes), { outcome: "unsent" });
   },
 
+  async "a client that a backend has closed for good does not come back, and another one does"() {
+    for (const [code, comesBack] of [
+      [3499, true], [3500, false], [3999, false], [4000, true], [4500, false], [4999, false],
+      [1000, true], [1013, true],
+    ]) {
+      const fake = new WebSocketServer({ port: 0, host: "127.0.0.1" });
+      await once(fake, "listening");
+      fake.on("connection", (socket) => socket.close(code, "go"));
+      const busline = new Busline(`ws://127.0.0.1:${fake.address().port}/ws/a`, QUICK);
+      const first = ["close", "reconnecting"].map((type) => event(busline, type));
+      assert.equal((await Promise.race(first)).type, comesBack ? "reconnecting" : "close", `${code}`);
+      busline.close();
+      fake.close();
+    }
+  },
+
   async "a close with any code and reason ends the client, and the server is told what fits"() {
     const fake = new WebSocketServer({ port: 0, host: "127.0.0.1" });
     await once(fake, "listening");
