@@ -49,7 +49,7 @@ const FOUND: &[Found] = &[
     found(Bug::EpochKeptOverCrash, 20, Some(50)),
     found(Bug::EndForgotten, 100, None),
     found(Bug::ResumedTooEarly, 20, Some(50)),
-    found(Bug::ResumedTooLate, 20, Some(50)),
+    found(Bug::ResumedTooLate, 200, Some(50)),
     found(Bug::EpochChangedByInstance, 500, None),
     found(Bug::LeaseKept, 10, Some(10)),
     found(Bug::LeaseReleasedTwice, 10, Some(10)),
