@@ -1,8 +1,11 @@
 //! The end of a room's stream: every client gets the rest, then the end, and nothing after it.
 
+use std::num::NonZeroUsize;
+
 use busline::bus::{EndError, Reading};
 use busline::limits::{
-    HistoryLimits, HistoryPolicy, Keep, PresencePolicy, Recovery, RelayPolicy, SlowConsumer, Tell,
+    HistoryLimits, HistoryPolicy, Keep, PresencePolicy, Recovery, RelayPolicy, Retention,
+    SlowConsumer, Tell,
 };
 use busline::session::{AdmitError, Asking, Subprotocol, Wish};
 use busline::{CloseReason, Context, Limits, ServicePolicy};
@@ -266,6 +269,40 @@ fn ends_displace_no_message() {
     let room = crowd.app.room("news", "a").expect("a key");
     let page = room.history(&ALL).expect("a history");
     assert_eq!(page.messages.len(), 1);
+}
+
+#[test]
+fn the_end_takes_the_place_of_no_message() {
+    let retention = Retention {
+        messages: NonZeroUsize::MIN,
+        recovery_max: None,
+        ..RETENTION
+    };
+    let newest = HistoryPolicy {
+        recovery: Recovery::Newest,
+        ..retention.into()
+    };
+    let crowd_of = |history| crowd(policy(history, true));
+    let crowd = crowd_of(newest);
+    record(&crowd, "1");
+    record(&crowd, "2");
+    end(&crowd, "null").expect("the first end");
+    let last = speaking(&crowd, Subprotocol::Plain, None);
+    assert_eq!(
+        (texts(&last), closed(&last)),
+        (vec!["2".to_owned()], Some(1000))
+    );
+    // Nor does it count as one of the messages that one recovery brings.
+    let crowd = crowd_of(retention.into());
+    let since = record(&crowd, "1");
+    record(&crowd, "2");
+    end(&crowd, "null").expect("the first end");
+    let back = told(&speaking(&crowd, Subprotocol::Json, Some(&since)));
+    assert_eq!(back[0]["recovered"], true);
+    assert_eq!(
+        (&back[1]["text"], &back[2]["end"]),
+        (&json!("2"), &Value::Null)
+    );
 }
 
 /// A reading of all messages.

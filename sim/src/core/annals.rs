@@ -88,7 +88,7 @@ impl Annals {
     }
 
     /// The newest offset of a message that may be dropped.
-    fn last(&self) -> u64 {
+    pub(crate) fn last(&self) -> u64 {
         self.top() - u64::from(self.has_ended())
     }
 
@@ -215,8 +215,8 @@ impl Annals {
     /// The first offsets from which messages may be there at the least and at the most, by their
     /// number and age alone.
     pub(crate) fn kept(&self, now: Duration) -> (u64, u64) {
-        let (all, end) = (self.top() + 1, self.last() + 1);
-        let by_number = all.saturating_sub(self.bounds.messages as u64).max(1);
+        let end = self.last() + 1;
+        let by_number = end.saturating_sub(self.bounds.messages as u64).max(1);
         let from = by_number.max(self.removed + 1);
         let first = |is_gone: &dyn Fn(u64) -> bool| (from..end).find(|it| !is_gone(*it));
         let least = first(&|it| self.is_old(it, now)).unwrap_or(end);
@@ -234,7 +234,7 @@ impl Annals {
     /// The true reasons why a message is not there.
     pub(crate) fn whys(&self, offset: u64, now: Duration, in_all: u64) -> Vec<&'static str> {
         let messages = self.bounds.messages as u64;
-        let is_evicted = offset + messages <= self.top() || self.may_not_fit(offset, in_all);
+        let is_evicted = offset + messages <= self.last() || self.may_not_fit(offset, in_all);
         let whys = [
             ("evicted", is_evicted),
             ("expired", self.may_be_old(offset, now)),

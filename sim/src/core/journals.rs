@@ -182,7 +182,7 @@ impl World {
             refused(vec!["ahead"])
         } else if since.offset + 1 < first {
             refused(annals.whys(first - 1, now, self.journals.in_all))
-        } else if top - since.offset > most {
+        } else if annals.last().saturating_sub(since.offset) > most {
             refused(vec!["too_many"])
         } else {
             (Greeting::Recovers, since.offset)

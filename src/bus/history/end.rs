@@ -62,7 +62,7 @@ impl History {
         self.entries.back().is_some_and(Entry::is_end)
     }
 
-    /// The number of messages that are no end: 1 for the end itself.
+    /// The number of ends, which count in no bound: 1, or 0 as long as the stream goes on.
     pub(super) fn ends(&self) -> u64 {
         u64::from(self.has_ended())
     }

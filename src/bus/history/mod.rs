@@ -115,8 +115,8 @@ impl History {
         Position { epoch, offset }
     }
 
-    /// The bytes of memory for which the messages count in the bound of all histories; without the
-    /// end, which no bound drops: it counts as a part of the position.
+    /// The bytes of memory for which the messages count; without the end, which no bound drops: it
+    /// counts as a part of the position.
     pub(super) fn bytes(&self) -> usize {
         let end = self.entries.back().filter(|last| last.is_end());
         self.bytes - end.map_or(0, |end| end.bytes)
@@ -203,20 +203,21 @@ impl History {
         self.check();
     }
 
-    /// The offset of the first message that is to be kept: the only decision on it.
+    /// The offset of the first message that is to be kept: the only decision on it. The end counts
+    /// in no bound, so that it displaces no message.
     ///
     /// A batch may be cut by the number of messages. It is never cut by bytes, as its parts keep
     /// its whole block of memory.
     fn keep_from(&self, now: Instant) -> u64 {
         let messages = self.retention.messages.get() as u64;
-        let by_number = (self.top + 1).saturating_sub(messages);
+        let by_number = self.droppable_end().saturating_sub(messages);
         let by_age = self.expired_end(now);
         by_number.max(by_age).max(self.fitting_from())
     }
 
     /// The offset of the first message that is kept within the bytes.
     fn fitting_from(&self) -> u64 {
-        let mut bytes = self.bytes;
+        let mut bytes = self.bytes();
         let mut entries = self.entries.iter();
         let kept = entries.find(|entry| {
             let fits = bytes <= self.retention.bytes;
@@ -318,7 +319,8 @@ impl History {
         if since.offset + 1 < served {
             return Err(cause.into());
         }
-        if self.top - since.offset > self.retention.recovery_max() as u64 {
+        let missed = (self.droppable_end() - 1).saturating_sub(since.offset);
+        if missed > self.retention.recovery_max() as u64 {
             return Err(Why::TooMany);
         }
         let end = planted::one_less(Bug::HoleAtSeam, self.top + 1);
@@ -380,9 +382,8 @@ impl History {
     fn check(&self) {
         debug_assert!(
             planted::is(Bug::HistoryBoundForgotten)
-                || !self.has_droppable()
-                || (self.len() <= self.retention.messages.get() as u64 + self.ends()
-                    && self.bytes <= self.retention.bytes + END_BYTES_MAX),
+                || (self.len() - self.ends() <= self.retention.messages.get() as u64
+                    && self.bytes() <= self.retention.bytes),
             "the history keeps {} messages and {} bytes, more than it may",
             self.len(),
             self.bytes,
