@@ -47,6 +47,11 @@ impl<R: Runtime> App<R> {
         self.inner.callers.counts()
     }
 
+    /// Whether calls of backends may act on clients: the application was built with a key.
+    pub fn serves_calls(&self) -> bool {
+        self.directory().is_kept()
+    }
+
     /// Serves no further call of a backend, and waits for those in flight, at most a second: what
     /// is published after it would be in no saved history.
     pub async fn stop_calls(&self) {

@@ -105,7 +105,7 @@ impl Reload {
         // Whether clients must authenticate cannot change, because the choice of addresses depends
         // on it.
         config.must_authenticate_as(&self.config)?;
-        config.must_have_keys_as(&self.config)?;
+        config.must_begin_with_keys(self.app.serves_calls())?;
         let mut policies = (*self.app.policies()).clone();
         policies.limits = config.limits().into();
         policies.origins = config.origins();
