@@ -93,7 +93,8 @@ impl<R: Runtime> Caller<'_, R> {
             return Ok(Answer::DONE);
         }
         let at = u64::try_from(asked.expire_at).unwrap_or_default();
-        let is_past = UNIX_EPOCH + Duration::from_secs(at) <= self.app.rt().wall();
+        let end = UNIX_EPOCH.checked_add(Duration::from_secs(at));
+        let is_past = end.is_some_and(|end| end <= self.app.rt().wall());
         let is_over = asked.expired || (asked.expire_at != 0 && is_past);
         if !is_over {
             let why = "credentials can end here and now; clients show newer ones themselves";

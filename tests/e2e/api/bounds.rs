@@ -90,6 +90,32 @@ async fn a_batch_reads_a_few_times_and_an_epoch_of_versions_is_short() {
 }
 
 #[tokio::test]
+async fn a_server_that_saves_its_histories_takes_no_call_more_nor_one_that_is_arriving() {
+    let backend = Backend::start().await;
+    let body = r#"{"channel":"news:1","data":1}"#;
+    let head = format!(
+        "POST /api/publish HTTP/1.1\r\nHost: localhost\r\nX-API-Key: {KEY}\r\n\
+         Content-Length: {}\r\n\r\n",
+        body.len()
+    );
+    let mut slow = Raw::connect_to(backend.operators.address()).await;
+    slow.send(head.as_bytes()).await;
+    let app = backend.server.app();
+    let arriving = |_: &_| app.caller_counts().in_flight == 1;
+    backend.server.until("it is being read", arriving).await;
+    app.stop_calls().await;
+    let late = backend.answer("publish", KEY, body).await;
+    assert_eq!(
+        (late.status, late.body()),
+        (503, "the server is going away\n")
+    );
+    slow.send(body.as_bytes()).await;
+    assert!(slow.head().await.starts_with("HTTP/1.1 503 "));
+    let room = app.room("news", "1").expect("a room");
+    assert_eq!(room.position().map(|position| position.offset), Some(0));
+}
+
+#[tokio::test]
 async fn a_body_that_is_cut_does_nothing() {
     let backend = Backend::start().await;
     let head = format!(

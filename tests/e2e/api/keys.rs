@@ -186,17 +186,52 @@ async fn keys_are_rotated_while_the_server_runs() {
     assert_eq!(backend.answer("publish", &newer, PUBLISH).await.status, 200);
 }
 
-#[tokio::test]
-async fn a_key_lists_the_rooms_of_its_kinds_alone() {
-    let backend = Backend::start().await;
-    let _news = Raw::join(&backend.server, "news/1").await;
-    let _ping = Raw::join(&backend.server, "ping").await;
+/// Gives the server one key alone, for all methods and for the kind `news`.
+fn of_news(backend: &Backend) -> String {
     let newer = KEY.replace("0123", "3210");
     let rights = Rights::all("newer").only_kinds(["news".parse().expect("a name")]);
     let app = backend.server.app();
     let mut policies = (*app.policies()).clone();
     policies.api_keys = Keys::new([Key::new(&newer, rights).expect("long enough")]);
     app.replace_policies(policies);
+    newer
+}
+
+#[tokio::test]
+async fn a_key_closes_the_clients_of_its_kinds_alone() {
+    for (method, rest) in [
+        ("disconnect", ""),
+        ("unsubscribe", ""),
+        ("refresh", r#","expired":true"#),
+    ] {
+        let backend = Backend::start().await;
+        let mut news = backend.join("news/1", "ann").await;
+        let mut main = backend.join("main/1", "ann").await;
+        let newer = of_news(&backend);
+        let params = format!(r#"{{"user":"ann"{rest}}}"#);
+        let answer = backend.answer(method, &newer, &params).await;
+        assert_eq!(answer.body(), r#"{"result":{}}"#, "{method}");
+        news.closed().await;
+        // The other one is still there, and is sent what comes.
+        let app = backend.server.app();
+        app.room("main", "1")
+            .expect("a room")
+            .publish("still there");
+        loop {
+            let (_, payload) = main.frame().await;
+            if String::from_utf8_lossy(&payload).contains("still there") {
+                break;
+            }
+        }
+    }
+}
+
+#[tokio::test]
+async fn a_key_lists_the_rooms_of_its_kinds_alone() {
+    let backend = Backend::start().await;
+    let _news = Raw::join(&backend.server, "news/1").await;
+    let _ping = Raw::join(&backend.server, "ping").await;
+    let newer = of_news(&backend);
     let answer = backend.answer("channels", &newer, "{}").await;
     let listed = r#"{"result":{"channels":{"news:1":{"num_clients":1}}}}"#;
     assert_eq!(answer.body(), listed);
