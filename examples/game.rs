@@ -75,6 +75,10 @@ async fn game(mut ctx: Context) -> Result<(), serde_json::Error> {
                     ctx.send_json(&client, &told)?;
                 }
             },
+            NextEvent::Event(Event::Request(request)) => match &*request.method {
+                "players" => drop(request.responder.answer(&players)?),
+                _ => drop(request.responder.refuse(404, "there is no such method")),
+            },
             NextEvent::Stopped => return Ok(()),
         }
     }

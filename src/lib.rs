@@ -85,5 +85,7 @@ pub use crate::bus::{Client, Message};
 pub use crate::client::peer::Peer;
 pub use crate::client::{address, host, identity, origin};
 pub use crate::limits::{Limits, ServicePolicy};
-pub use crate::metrics::{CloseReason, DisplaceReason, RefuseReason, SessionCounts};
+pub use crate::metrics::{
+    CloseReason, DisplaceReason, RefuseReason, RequestOutcome, SessionCounts,
+};
 pub use crate::service::{Context, Service};

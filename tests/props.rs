@@ -2,6 +2,8 @@
 
 #[path = "model/arriving.rs"]
 mod arriving;
+#[path = "model/asking.rs"]
+mod asking;
 #[path = "model/bounds.rs"]
 mod bounds;
 #[cfg(feature = "cli")]

@@ -29,7 +29,7 @@ export class BuslineError extends Error {
    * @param {string} message
    * @param {"refused" | "unsent" | "unknown"} outcome `unknown`: the connection was lost before the
    *   reply, so that the message may be published or not.
-   * @param {number} [code] The code of a refusal: 103, 107, 108 or 112.
+   * @param {number} [code] The code of a refusal: 100 to 112, or the service's own.
    */
   constructor(message, outcome, code) {
     super(message);
@@ -152,6 +152,18 @@ export class Busline extends EventTarget {
    */
   async presence({ after, limit } = {}) {
     return (await this.#request({ presence: { after, limit } })).presence;
+  }
+
+  /**
+   * Asks the service of the room.
+   *
+   * @param {string} method
+   * @param {any} [data] Anything that JSON can say.
+   * @returns {Promise<any>} The answer of the service. Rejects with a `BuslineError`, whose `code` is
+   *   the service's own where it has refused the request.
+   */
+  async request(method, data = null) {
+    return (await this.#request({ request: { method, data } })).answer.data;
   }
 
   /** Closes the connection for good. */

@@ -2,7 +2,7 @@
 
 use std::collections::BTreeMap;
 
-use busline::service::Event;
+use busline::service::{Event, Request};
 use busline::{Client, Context};
 use serde::{Deserialize, Serialize};
 
@@ -71,6 +71,7 @@ pub(crate) async fn whiteboard(mut ctx: Context) -> Result<(), serde_json::Error
                     );
                 }
             },
+            Event::Request(request) => board.answer(request)?,
         }
     }
     Ok(())
@@ -87,6 +88,15 @@ impl Board {
     fn tell_people(&self, ctx: &Context) -> Result<(), serde_json::Error> {
         let names = self.people.values().map(String::as_str).collect();
         ctx.publish_json(&Told::People(names))?;
+        Ok(())
+    }
+
+    /// Answers a backend or a page that asks for the strokes.
+    fn answer(&self, request: Request) -> Result<(), serde_json::Error> {
+        match &*request.method {
+            "strokes" => drop(request.responder.answer(&self.strokes)?),
+            _ => drop(request.responder.refuse(404, "there is no such method")),
+        }
         Ok(())
     }
 

@@ -41,6 +41,8 @@ pub(crate) async fn hall(mut ctx: Context, around: Surroundings) -> Result<(), S
             Event::Joined(client) => host.joined(&ctx, &client),
             Event::Left(client, _) => host.left(&ctx, &client),
             Event::Message(client, message) => host.heard(&mut ctx, &client, &message).await?,
+            // No client of a plan asks.
+            Event::Request(_) => {}
         }
     }
     host.saw(Seen::Stopped);

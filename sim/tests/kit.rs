@@ -88,6 +88,7 @@ async fn lounge(mut ctx: Context) {
             Event::Left(client, _reason) => {
                 assert!(there.remove(&client), "a client left that was not there");
             }
+            Event::Request(_) => unreachable!("no client asks"),
         }
         assert!(
             ctx.clients().iter().eq(&there),

@@ -9,7 +9,7 @@ use crate::rt::Runtime;
 
 impl<R: Runtime> Caller<'_, R> {
     /// Does the commands in their order; a fault of one keeps none of the others.
-    pub(super) fn batch(&self, batch: &Batch) -> Result<Answer, Fault> {
+    pub(super) async fn batch(&self, batch: &Batch) -> Result<Answer, Fault> {
         let most = self.app.limits().api.batch;
         if batch.commands.len() > most {
             let counters = &self.app.callers().counters;
@@ -17,26 +17,28 @@ impl<R: Runtime> Caller<'_, R> {
             return Err(Fault::limit("commands in a batch", most));
         }
         let mut looks = 0;
-        let commands = batch.commands.iter();
-        let replies = commands.map(|command| {
+        let mut replies = Vec::with_capacity(batch.commands.len());
+        for command in &batch.commands {
             let method = command.method();
             looks += usize::from(is_long(method));
             let done = if looks > BATCH_LOOKS_MAX && is_long(method) {
-                Err(Fault::limit("readings in a batch", BATCH_LOOKS_MAX))
+                Err(Fault::limit(
+                    "readings and rpcs in a batch",
+                    BATCH_LOOKS_MAX,
+                ))
             } else {
-                call(self.app, self.rights, command)
+                call(self.app, self.rights, command).await
             };
-            Named { method, done }
-        });
-        let replies = replies.collect();
+            replies.push(Named { method, done });
+        }
         Ok(Answer::Batch(Replies { replies }))
     }
 }
 
-/// Whether the answer to a command of this method may be long.
+/// Whether the answer to a command of this method may be long, or long awaited.
 fn is_long(method: Method) -> bool {
     matches!(
         method,
-        Method::Channels | Method::History | Method::Presence
+        Method::Channels | Method::History | Method::Presence | Method::Rpc
     )
 }

@@ -32,6 +32,11 @@ impl Fault {
         Self::of(100, "internal server error", why)
     }
 
+    /// There is no such method of a service.
+    pub(super) fn unknown_method(why: &'static str) -> Self {
+        Self::of(104, "method not found", why)
+    }
+
     /// The command is longer than it may be.
     pub(super) fn limit(what: &str, most: usize) -> Self {
         let message = format!("limit exceeded: at most {most} {what}").into();

@@ -1,7 +1,7 @@
 //! The API: the meaning of what a backend calls, whatever the way on which the call comes.
 //!
 //! A [`Call`] is parsed from JSON, in the shapes of Centrifugo's server API, so that its clients
-//! work unchanged; [`call`] does it, and never waits.
+//! work unchanged; [`call`] does it, and waits for nothing but the answer of a service to an `rpc`.
 
 mod act;
 mod batch;
@@ -12,6 +12,7 @@ mod payload;
 mod publish;
 pub mod reply;
 pub mod request;
+mod rpc;
 
 pub use self::fault::Fault;
 pub use self::reply::{Answer, Reply};
@@ -23,11 +24,15 @@ use crate::rt::Runtime;
 
 /// Does what a caller with these rights calls.
 ///
+/// # Cancel safety
+///
+/// A batch whose future is dropped during an `rpc` leaves out the commands after it.
+///
 /// # Errors
 ///
 /// [`Fault`], by the numbers of Centrifugo's errors.
-pub fn call<R: Runtime>(app: &App<R>, rights: &Rights, call: &Call) -> Result<Answer, Fault> {
-    let done = Caller { app, rights }.call(call);
+pub async fn call<R: Runtime>(app: &App<R>, rights: &Rights, call: &Call) -> Result<Answer, Fault> {
+    let done = Caller { app, rights }.call(call).await;
     let outcome = match done {
         Ok(_) => Outcome::Ok,
         Err(_) => Outcome::Error,
@@ -43,12 +48,13 @@ struct Caller<'a, R: Runtime> {
 }
 
 impl<R: Runtime> Caller<'_, R> {
-    fn call(&self, call: &Call) -> Result<Answer, Fault> {
+    async fn call(&self, call: &Call) -> Result<Answer, Fault> {
         if !self.rights.may_call(call.method()) {
             return Err(Fault::FORBIDDEN);
         }
         match call {
-            Call::Batch(batch) => self.batch(batch),
+            // A batch holds calls, so that its future would hold itself.
+            Call::Batch(batch) => Box::pin(self.batch(batch)).await,
             Call::Broadcast(broadcast) => self.broadcast(broadcast),
             Call::Channels(wanted) => self.channels(wanted),
             Call::Disconnect(disconnect) => self.disconnect(disconnect),
@@ -60,7 +66,7 @@ impl<R: Runtime> Caller<'_, R> {
             Call::PresenceStats(channel) => self.presence_stats(channel),
             Call::Publish(publish) => self.publish(publish),
             Call::Refresh(refresh) => self.refresh(refresh),
-            Call::Rpc(_) => Err(Fault::not_available("no service answers requests here")),
+            Call::Rpc(rpc) => self.rpc(rpc).await,
             Call::Subscribe(_) => Err(Fault::not_available(
                 "a connection has one room, which its client chooses",
             )),

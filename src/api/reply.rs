@@ -19,6 +19,8 @@ pub enum Answer {
     Broadcast(Responses),
     /// Rooms.
     Channels(Channels),
+    /// The answer of a service.
+    Answered(Answered),
     /// Nothing more than that it was done.
     Done(Done),
     /// Messages of a history.
@@ -60,6 +62,12 @@ impl From<Result<Answer, Fault>> for Reply {
 /// An object without members.
 #[derive(Clone, Copy, Debug, Serialize)]
 pub struct Done {}
+
+/// The answer of a service, as it is written.
+#[derive(Clone, Debug, Serialize)]
+pub struct Answered {
+    pub(super) data: Box<RawValue>,
+}
 
 /// The position of a message; without a history there is none.
 #[derive(Clone, Debug, Default, Serialize)]

@@ -8,6 +8,7 @@ use serde::{Deserialize, Deserializer};
 use serde_json::value::RawValue;
 
 use crate::caller::Method;
+use crate::limits::BATCH_LOOKS_MAX;
 
 /// A command of a caller.
 #[derive(Clone, Debug)]
@@ -37,7 +38,7 @@ pub enum Call {
     /// The end of credentials.
     Refresh(Refresh),
     /// A request to a service.
-    Rpc(Nothing),
+    Rpc(Rpc),
     /// A further room for a connection.
     Subscribe(Nothing),
     /// The end of memberships.
@@ -116,6 +117,15 @@ impl Call {
         Self::parse(method, params.as_bytes()).map(Some)
     }
 
+    /// The number of commands that wait for the answer of a service.
+    pub fn rpcs(&self) -> usize {
+        let Self::Batch(batch) = self else {
+            return usize::from(self.method() == Method::Rpc);
+        };
+        let rpcs = batch.commands.iter().map(Self::rpcs);
+        rpcs.sum::<usize>().min(BATCH_LOOKS_MAX)
+    }
+
     /// The method.
     pub fn method(&self) -> Method {
         match self {
@@ -150,6 +160,15 @@ fn without_nulls(json: &[u8]) -> Option<Vec<u8>> {
 #[derive(Clone, Copy, Debug, Default, Deserialize)]
 #[serde(default)]
 pub struct Nothing {}
+
+/// A request to a service.
+#[derive(Clone, Debug, Default, Deserialize)]
+#[serde(default)]
+pub struct Rpc {
+    /// The room or service, a dot, and its method.
+    pub(super) method: String,
+    pub(super) params: Option<Box<RawValue>>,
+}
 
 /// A room.
 #[derive(Clone, Debug, Default, Deserialize)]

@@ -32,11 +32,13 @@ use crate::wire::Deflater;
 mod builder;
 mod calls;
 mod histories;
+mod requests;
 mod room;
 
 pub use self::builder::{Builder, RegisterError};
 use self::calls::Api;
 use self::histories::Sweeper;
+pub(crate) use self::requests::Asking;
 pub use self::room::RoomHandle;
 
 /// Services on a bus, ready to take clients; clones are handles on one application.

@@ -55,6 +55,10 @@ impl<R: Runtime> RoomHandle<R> {
         &self.room
     }
 
+    pub(super) fn app(&self) -> &App<R> {
+        &self.app
+    }
+
     /// The state of the room; `None` if it does not exist at present.
     pub fn status(&self) -> Option<ServiceStatus> {
         self.app.registry().room_status(&self.room)

@@ -1,7 +1,10 @@
 //! The record batch, the unit of the bus: messages of one sender in one block of memory.
 
+use std::sync::Arc;
+
 use super::delivery::Delivery;
 use super::message::{Generation, Message, Origin};
+use super::request::Question;
 use crate::instant::Instant;
 use crate::wire::Frames;
 
@@ -179,6 +182,18 @@ impl Batch {
         Self { delivery, ..self }
     }
 
+    /// The request that the message is.
+    pub(crate) fn question(&self) -> Option<&Arc<Question>> {
+        match &self.delivery {
+            Delivery::Request(question) => Some(question),
+            Delivery::After(_)
+            | Delivery::Close(..)
+            | Delivery::End
+            | Delivery::Except(_)
+            | Delivery::Everyone => None,
+        }
+    }
+
     /// Whether the batch is the end of its topic.
     pub(crate) fn is_end(&self) -> bool {
         self.delivery == Delivery::End
@@ -218,7 +233,7 @@ impl Batch {
     }
 
     /// Turns a batch of one message into this message; a longer batch is cut to its first message.
-    pub(super) fn into_message(self) -> Message {
+    pub(crate) fn into_message(self) -> Message {
         let frame = self.frames.iter().next();
         let frame = frame.expect("a batch has one message at least");
         let message = Message::made(frame, self.origin, self.published);

@@ -2,6 +2,7 @@
 
 use std::sync::Arc;
 
+use super::request::Question;
 use super::topic::ClientId;
 use crate::wire::CloseFrame;
 
@@ -19,6 +20,8 @@ pub(crate) enum Delivery {
     /// To every reader of the topic.
     #[default]
     Everyone,
+    /// To the service, which is to answer the message.
+    Request(Arc<Question>),
 }
 
 impl Delivery {
@@ -26,7 +29,7 @@ impl Delivery {
     pub(crate) fn after(&self) -> u64 {
         match self {
             Self::After(offset) | Self::Close(offset, _) => *offset,
-            Self::End | Self::Except(_) | Self::Everyone => 0,
+            Self::End | Self::Except(_) | Self::Everyone | Self::Request(_) => 0,
         }
     }
 
@@ -40,7 +43,11 @@ impl Delivery {
     pub(super) fn recovered(&self) -> Self {
         match self {
             Self::End => Self::End,
-            Self::After(_) | Self::Close(..) | Self::Except(_) | Self::Everyone => Self::Everyone,
+            Self::After(_)
+            | Self::Close(..)
+            | Self::Except(_)
+            | Self::Everyone
+            | Self::Request(_) => Self::Everyone,
         }
     }
 }

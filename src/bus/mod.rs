@@ -4,9 +4,11 @@ mod room;
 
 mod topic;
 
-mod delivery;
-
 mod message;
+
+mod request;
+
+mod delivery;
 
 mod batch;
 
@@ -56,6 +58,7 @@ pub(crate) use self::message::About;
 pub use self::message::{Client, Generation, Message, Origin};
 pub use self::publisher::{Offered, Publisher};
 pub use self::reader::{Joined, Joining, Start};
+pub use self::request::{Answered, Caller, Request, RequestError, Responder};
 pub use self::room::{NameError, Room, ServiceName};
 pub use self::subscription::{Received, Subscription};
 pub use self::tap::Tap;
@@ -66,6 +69,7 @@ pub use self::topics::{Published, SubscribeError};
 pub(crate) use self::burst::{BatchSpan, Burst, BurstFilter};
 pub(crate) use self::delivery::Delivery;
 pub(crate) use self::order::{Due, next_in_order};
+pub(crate) use self::request::{Answer, divide_method, outcome, question};
 pub(crate) use self::shared_cursor::SharedCursor;
 
 /// Publishes messages by topic, and subscribes to topics.

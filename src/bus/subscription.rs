@@ -169,6 +169,12 @@ impl Subscription {
         self.poll_one(cx, Amount::Batch)
     }
 
+    /// Polls for the next message as a batch, which tells whether it is a request, or for the
+    /// number of messages lost before it.
+    pub(crate) fn poll_message(&mut self, cx: &mut Context<'_>) -> Poll<Result<Batch, u64>> {
+        self.poll_one(cx, Amount::Message)
+    }
+
     fn poll_one(&mut self, cx: &mut Context<'_>, amount: Amount) -> Poll<Result<Batch, u64>> {
         self.read(cx, |source, reader| {
             let lost = source.skip_lost(reader, amount);

@@ -10,7 +10,8 @@ pub const IDEMPOTENCY_KEY_BYTES_MAX: usize = 256;
 /// The longest epoch of versions, in bytes: one is remembered for each room.
 pub const VERSION_EPOCH_BYTES_MAX: usize = 256;
 
-/// The most commands of a batch that read histories, clients or rooms, as their answers are long.
+/// The most commands of a batch that read histories, clients or rooms, as their answers are long,
+/// or that ask services, which are waited for.
 pub const BATCH_LOOKS_MAX: usize = 16;
 
 /// The most addresses whose wrong keys are counted; a further address takes the place of the

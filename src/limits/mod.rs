@@ -35,6 +35,15 @@ pub const ROOM_KEY_BYTES_MAX: usize = 255;
 /// The longest channel `kind:key` of a room, in bytes.
 pub const CHANNEL_BYTES_MAX: usize = 255;
 
+/// The longest method of a request to a service, in bytes.
+pub const METHOD_BYTES_MAX: usize = 64;
+
+/// The longest message of the error with which a service refuses a request, in bytes.
+pub const REQUEST_ERROR_BYTES_MAX: usize = 255;
+
+/// The codes of the errors with which services refuse requests.
+pub const SERVICE_ERRORS: std::ops::RangeInclusive<u16> = 400..=1999;
+
 /// The number of bytes that one read asks of a socket.
 pub(crate) const READ_BYTES: usize = 8_192;
 
@@ -142,6 +151,12 @@ pub struct Limits {
     /// The longest time that a session holds back a client's message because answers to earlier
     /// messages still wait for its socket. Default 10 s.
     pub answers_timeout: Duration,
+    /// The longest time from a request to the answer of its service, after which the caller is told
+    /// of an internal error. Default 10 s.
+    pub request_timeout: Duration,
+    /// The most requests of one client that wait for an answer; a further one is refused with 111.
+    /// Default 16.
+    pub requests_per_client: NonZeroUsize,
     /// The longest time without progress of a write before the connection is dropped. Default 60 s.
     pub write_timeout: Duration,
     /// The longest time that a closing session may take: last answers of its service, flush, close
@@ -226,6 +241,8 @@ impl Default for Limits {
             age: AgePolicy::default(),
             accept_timeout: Duration::from_secs(60),
             answers_timeout: Duration::from_secs(10),
+            request_timeout: Duration::from_secs(10),
+            requests_per_client: nonzero(16),
             write_timeout: Duration::from_secs(60),
             close_timeout: Duration::from_secs(5),
             handshakes: nonzero(4_096),

@@ -10,7 +10,7 @@ use super::event::{Event, NextEvent};
 use super::members::Members;
 use crate::bus::{
     Batch, Client, Delivery, EndError, Generation, Message, MessageBus, Origin, Position,
-    Publisher, Received, Room, ServiceName, Subscription, Topic,
+    Publisher, Room, ServiceName, Subscription, Topic,
 };
 use crate::planted::{self, Bug};
 use crate::rt::{Clock, Instant, Random};
@@ -148,8 +148,9 @@ impl Context {
     /// Rooms know their clients by default, services if
     /// [`ServicePolicy::members`](crate::ServicePolicy::members) says so; the events of others are
     /// their messages alone. A call of another method that receives leaves out the joins and leaves
-    /// that come before the message that it returns. A message that no client sent, but another
-    /// publisher on the bus, is no event, and is counted by [`lost`](Self::lost).
+    /// that come before the message that it returns, and refuses requests as not available. A
+    /// message that no client sent, but another publisher on the bus, is no event, and is counted
+    /// by [`lost`](Self::lost).
     ///
     /// # Cancel safety
     ///
@@ -353,12 +354,12 @@ impl Context {
                 is_stopped = true;
                 continue;
             }
-            match self.inbox.poll_recv(cx) {
-                Poll::Ready(Received::Message(message)) => match message.sender().cloned() {
-                    Some(client) => return Poll::Ready(Some(Event::Message(client, message))),
+            match self.inbox.poll_message(cx) {
+                Poll::Ready(Ok(batch)) => match Event::of(batch) {
+                    Some(event) => return Poll::Ready(Some(event)),
                     None => self.lost += 1,
                 },
-                Poll::Ready(Received::Lagged(lost)) => self.lost += lost,
+                Poll::Ready(Err(lost)) => self.lost += lost,
                 Poll::Pending => {}
             }
         }
@@ -382,12 +383,8 @@ impl Context {
 
     fn poll_recv(&mut self, cx: &mut std::task::Context<'_>) -> Poll<Option<Message>> {
         self.skip_changes();
-        self.poll_inbox(cx, |inbox, cx| {
-            inbox.poll_recv(cx).map(|received| match received {
-                Received::Message(message) => Ok(message),
-                Received::Lagged(lost) => Err(lost),
-            })
-        })
+        let received = self.poll_inbox(cx, Subscription::poll_message);
+        received.map(|batch| batch.map(Batch::into_message))
     }
 
     fn poll_recv_batch(&mut self, cx: &mut std::task::Context<'_>) -> Poll<Option<Batch>> {
@@ -395,13 +392,13 @@ impl Context {
         self.poll_inbox(cx, Subscription::poll_batch)
     }
 
-    /// Polls `next` on the inbox and counts losses. Polls for the stop only once the inbox is
-    /// empty.
-    fn poll_inbox<T>(
+    /// Polls the inbox for messages that are no requests, and counts losses. Polls for the stop
+    /// only once the inbox is empty.
+    fn poll_inbox(
         &mut self,
         cx: &mut std::task::Context<'_>,
-        next: impl Fn(&mut Subscription, &mut std::task::Context<'_>) -> Poll<Result<T, u64>>,
-    ) -> Poll<Option<T>> {
+        next: fn(&mut Subscription, &mut std::task::Context<'_>) -> Poll<Result<Batch, u64>>,
+    ) -> Poll<Option<Batch>> {
         let is_hasty = planted::is(Bug::InboxLeftUnread);
         if is_hasty && self.stop.poll_raised(cx).is_ready() {
             return Poll::Ready(None);
@@ -409,7 +406,10 @@ impl Context {
         let mut is_stopped = false;
         loop {
             match next(&mut self.inbox, cx) {
-                Poll::Ready(Ok(next)) => return Poll::Ready(Some(next)),
+                Poll::Ready(Ok(batch)) => match batch.question() {
+                    Some(question) => question.not_served(),
+                    None => return Poll::Ready(Some(batch)),
+                },
                 Poll::Ready(Err(lost)) => self.lost += lost,
                 Poll::Pending if is_stopped => return Poll::Ready(None),
                 Poll::Pending => {

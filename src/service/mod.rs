@@ -24,6 +24,7 @@ pub use self::ping::ping;
 pub(crate) use self::roster::Leaving;
 pub(crate) use self::stop::Stop;
 pub use self::timenow::timenow;
+pub use crate::bus::{Caller, Request, RequestError, Responder};
 
 /// A service that clients reach at `/ws/<service>`.
 ///

@@ -6,7 +6,7 @@ use serde_json::json;
 
 use super::envelope;
 use super::request::Fault;
-use crate::bus::{Page, Position};
+use crate::bus::{Answered, Page, Position};
 use crate::presence;
 use crate::wire::{Frame, Payload};
 
@@ -14,6 +14,17 @@ use crate::wire::{Frame, Payload};
 pub(super) fn published(id: u64, position: Option<Position>) -> Frame {
     let published = position.map_or_else(|| json!({}), at);
     Frame::text(json!({ "id": id, "published": published }).to_string())
+}
+
+/// The reply with the answer of the service, or with the reason why there is none.
+pub(super) fn answered(id: u64, answered: &Answered) -> Frame {
+    match answered {
+        Ok(data) => Frame::text(format!("{{\"id\":{id},\"answer\":{{\"data\":{data}}}}}")),
+        Err(error) => {
+            let error = json!({ "code": error.code(), "message": error.to_string() });
+            Frame::text(json!({ "id": id, "error": error }).to_string())
+        }
+    }
 }
 
 /// The reply that a request was refused.

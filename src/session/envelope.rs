@@ -267,6 +267,7 @@ enum Name {
     Id,
     Live,
     Presence,
+    Request,
     Text,
     Token,
     #[serde(other)]
@@ -292,7 +293,9 @@ impl<'de> Visitor<'de> for Counting {
         let mut members = Members::default();
         while let Some((name, IgnoredAny)) = map.next_entry()? {
             match name {
-                Name::History | Name::Id | Name::Live | Name::Presence => members.of_request += 1,
+                Name::History | Name::Id | Name::Live | Name::Presence | Name::Request => {
+                    members.of_request += 1;
+                }
                 Name::Text | Name::Token => members.known += 1,
                 Name::Other => members.unknown += 1,
             }

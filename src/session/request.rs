@@ -1,8 +1,12 @@
 //! Requests of a client that speaks JSON, each with a number for its reply.
 
+use std::collections::BTreeMap;
+
+use serde::Deserialize;
+use serde_json::value::RawValue;
 use serde_json::{Map, Value};
 
-use crate::bus::{HistoryError, Reading};
+use crate::bus::{HistoryError, Reading, divide_method};
 
 /// A request of a client with the number of its reply.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -21,8 +25,20 @@ pub(super) enum Asks {
     History(Reading),
     /// To list the clients of the room that follow `after`, at most `limit`.
     Presence { after: Option<u64>, limit: usize },
+    /// To have an answer of the service.
+    Answer(Ask),
     /// To publish a text, live alone or into the history as well.
     Publish { text: String, is_live: bool },
+}
+
+/// A request to the service.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub(super) struct Ask {
+    /// The room as a channel, or the service, if the method names it.
+    pub(super) room: Option<String>,
+    pub(super) method: String,
+    /// The parameters as JSON text.
+    pub(super) data: String,
 }
 
 /// The reason why a request is not served, by the numbers of Centrifugo's errors.
@@ -77,15 +93,20 @@ impl Request {
     /// Parses an object with an `id`, or a text with `live`; `None` for any other text, and for a
     /// fault that no reply could tell, as the `id` is missing or no whole number from 0 on.
     pub(super) fn parse(json: &[u8]) -> Option<Self> {
-        let Ok(Value::Object(members)) = serde_json::from_slice(json) else {
-            return None;
-        };
+        // The data of a request to the service are not looked into: they may hold a number that no
+        // type here can.
+        let raw: BTreeMap<String, &RawValue> = serde_json::from_slice(json).ok()?;
+        let mut members = Map::new();
+        for (name, raw) in &raw {
+            members.insert(name.clone(), value(name, raw)?);
+        }
         let id = match members.get("id") {
             Some(id) => Some(id.as_u64()?),
             None => None,
         };
-        match (id, asks(&members)) {
-            (None, Err(_) | Ok(Asks::History(_) | Asks::Presence { .. } | Asks::Bad(_))) => None,
+        match (id, asks(&members, raw.get("request").copied())) {
+            (None, Err(_) | Ok(Asks::Answer(_) | Asks::History(_))) => None,
+            (None, Ok(Asks::Presence { .. } | Asks::Bad(_))) => None,
             (None, Ok(_)) if !members.contains_key("live") => None,
             (id, asks) => Some(Self {
                 id,
@@ -95,22 +116,30 @@ impl Request {
     }
 }
 
+/// A member as a value, but for a request to the service, which is not looked into.
+fn value(name: &str, raw: &RawValue) -> Option<Value> {
+    match name {
+        "request" => Some(Value::Null),
+        _ => serde_json::from_str(raw.get()).ok(),
+    }
+}
+
 /// Reads the wish of a request.
 ///
 /// # Errors
 ///
 /// The fault, as the end of a sentence.
-fn asks(members: &Map<String, Value>) -> Result<Asks, &'static str> {
-    let is_known =
-        |name: &String| ["id", "text", "live", "history", "presence"].contains(&name.as_str());
+fn asks(members: &Map<String, Value>, request: Option<&RawValue>) -> Result<Asks, &'static str> {
+    let known = ["id", "text", "live", "history", "presence", "request"];
+    let is_known = |name: &String| known.contains(&name.as_str());
     if !members.keys().all(is_known) {
         return Err("the request has an unknown member");
     }
     let is_live = switch(members, "live").ok_or("`live` is true or false")?;
-    let asked = ["text", "history", "presence"];
+    let asked = ["text", "history", "presence", "request"];
     let mut asked = asked.into_iter().filter(|name| members.contains_key(*name));
     let (Some(name), None) = (asked.next(), asked.next()) else {
-        return Err("a request has `text`, `history` or `presence`");
+        return Err("a request has `text`, `history`, `presence` or `request`");
     };
     match (name, &members[name]) {
         ("text", Value::String(text)) => Ok(Asks::Publish {
@@ -120,9 +149,29 @@ fn asks(members: &Map<String, Value>) -> Result<Asks, &'static str> {
         ("text", _) => Err("`text` is a string"),
         ("history", Value::Object(wanted)) => reading(wanted).map(Asks::History),
         ("history", _) => Err("`history` is an object"),
-        (_, Value::Object(wanted)) => presence(wanted),
-        (_, _) => Err("`presence` is an object"),
+        ("presence", Value::Object(wanted)) => presence(wanted),
+        ("presence", _) => Err("`presence` is an object"),
+        _ => ask(request.map_or("null", RawValue::get)).map(Asks::Answer),
     }
+}
+
+/// Reads a request to the service, whose data are handed over as they are written.
+fn ask(request: &str) -> Result<Ask, &'static str> {
+    #[derive(Deserialize)]
+    #[serde(deny_unknown_fields)]
+    struct Wanted<'a> {
+        method: String,
+        #[serde(borrow)]
+        data: Option<&'a RawValue>,
+    }
+    let fault = "`request` is {\"method\":\"...\",\"data\":...}";
+    let request: Wanted<'_> = serde_json::from_str(request).map_err(|_| fault)?;
+    let (room, method) = divide_method(&request.method).ok_or("a method has 1 to 64 bytes")?;
+    Ok(Ask {
+        room: room.map(str::to_owned),
+        method: method.to_owned(),
+        data: request.data.map_or("null", RawValue::get).to_owned(),
+    })
 }
 
 fn presence(wanted: &Map<String, Value>) -> Result<Asks, &'static str> {
@@ -218,8 +267,25 @@ mod tests {
         ] {
             assert_eq!(parsed(json), Some(Request { id: Some(7), asks }), "{json}");
         }
+        let ask = |room: Option<&str>, data: &str| {
+            Asks::Answer(Ask {
+                room: room.map(str::to_owned),
+                method: "m".to_owned(),
+                data: data.to_owned(),
+            })
+        };
+        for (json, asks) in [
+            (r#"{"id":7,"request":{"method":"m"}}"#, ask(None, "null")),
+            (
+                r#"{"request":{"data":{ "b":1, "a":1e400},"method":"x:1.2.m"},"id":7}"#,
+                ask(Some("x:1.2"), r#"{ "b":1, "a":1e400}"#),
+            ),
+        ] {
+            assert_eq!(parsed(json), Some(Request { id: Some(7), asks }), "{json}");
+        }
         for none in [
             r#"{"text":"a"}"#,
+            r#"{"request":{"method":"m"}}"#,
             r#"{"presence":{}}"#,
             r#"{"history":{}}"#,
             r#"{"id":-1,"text":"a"}"#,
@@ -237,14 +303,14 @@ mod tests {
     #[test]
     fn a_fault_of_a_request_with_a_number_is_named() {
         for (json, fault) in [
-            (r#"{"id":1}"#, "`text`, `history` or"),
+            (r#"{"id":1}"#, "`text`, `history`, `presence` or"),
             (
                 r#"{"id":1,"text":"a","history":{}}"#,
-                "`text`, `history` or",
+                "`text`, `history`, `presence` or",
             ),
             (
                 r#"{"id":1,"presence":{},"history":{}}"#,
-                "`text`, `history` or",
+                "`text`, `history`, `presence` or",
             ),
             (r#"{"id":1,"presence":true}"#, "`presence` is an object"),
             (
@@ -267,6 +333,10 @@ mod tests {
             (r#"{"id":1,"history":{"since":"zz:1"}}"#, "`since` is"),
             (r#"{"id":1,"history":{"limit":-1}}"#, "`limit` is"),
             (r#"{"id":1,"history":{"reverse":1}}"#, "`reverse` is"),
+            (r#"{"id":1,"request":{}}"#, "`request` is"),
+            (r#"{"id":1,"request":"m"}"#, "`request` is"),
+            (r#"{"id":1,"request":{"method":"m","x":1}}"#, "`request` is"),
+            (r#"{"id":1,"request":{"method":"m."}}"#, "a method has"),
         ] {
             match parsed(json) {
                 Some(Request {

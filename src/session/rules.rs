@@ -10,7 +10,7 @@ use crate::wire::{DataKind, Frame, Frames};
 /// The rules in force for one client.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) struct Rules {
-    may_publish: bool,
+    pub(super) may_publish: bool,
     /// The right of every client of the kind, where no grant says otherwise.
     by_default: bool,
     payload: Payload,

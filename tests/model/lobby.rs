@@ -166,6 +166,7 @@ impl Log {
                 let id = client.id().number();
                 assert!(seen.there.contains(&id), "{id} spoke and was not there");
             }
+            Event::Request(request) => unreachable!("{} was asked", request.method),
         });
         let known = ctx.clients().into_iter();
         let known: BTreeSet<_> = known.map(|client| client.id().number()).collect();

@@ -46,6 +46,7 @@ fn words(event: &Event) -> String {
         Event::Message(client, message) => {
             format!("{client}: {}", message.as_text().unwrap_or("?"))
         }
+        Event::Request(request) => format!("{} is asked", request.method),
     }
 }
 

@@ -116,7 +116,7 @@ fn a_newcomer_gets_the_board_and_then_what_is_drawn_after_it() {
                     strokes.push(message.as_text().unwrap_or_default().to_owned());
                     ctx.publish(message);
                 }
-                Event::Left(..) => {}
+                Event::Left(..) | Event::Request(_) => {}
             }
         }
     };
@@ -159,6 +159,7 @@ fn a_room_closes_a_client_after_what_it_said_to_it_before() {
                     let code = message.as_text().and_then(|text| text.parse().ok());
                     ctx.close(&client, code.unwrap_or(1000), &"long".repeat(100));
                 }
+                Event::Request(_) => {}
             }
         }
     };

@@ -518,6 +518,34 @@ const tests = {
     await assert.rejects(reader.busline.publish("closed"), { outcome: "unsent" });
   },
 
+  async "a service is asked, and answers or refuses"() {
+    const fake = new WebSocketServer({ port: 0, host: "127.0.0.1" });
+    await once(fake, "listening");
+    const asked = [];
+    fake.on("connection", (socket) =>
+      socket.on("message", (text) => {
+        const { id, request } = JSON.parse(text);
+        asked.push(request);
+        const error = { code: 404, message: "there is no such method" };
+        const reply = request.method === "add" ? { answer: { data: [3] } } : { error };
+        socket.send(JSON.stringify({ id, ...reply }));
+      }),
+    );
+    const { busline } = watched(Busline, `ws://127.0.0.1:${fake.address().port}/ws/till/1`);
+    await event(busline, "open");
+    assert.deepEqual(await busline.request("add", { by: 3 }), [3]);
+    const refused = await busline.request("nonsense").catch((error) => error);
+    assert.deepEqual([refused.outcome, refused.code], ["refused", 404]);
+    assert.deepEqual(asked, [{ method: "add", data: { by: 3 } }, { method: "nonsense", data: null }]);
+    busline.close();
+    fake.close();
+    // The real server has no service here that answers.
+    const { reader } = await pair("news");
+    const none = await reader.busline.request("add", 1).catch((error) => error);
+    assert.deepEqual([none.outcome, none.code], ["refused", 108]);
+    close(reader);
+  },
+
   async "data of another type are refused at once, and nothing is sent"() {
     const { reader, writer, write } = await pair("news");
     const others = [undefined, null, 7, 7n, true, {}, ["text"], new String("text"), Symbol("text")];

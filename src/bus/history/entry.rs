@@ -47,7 +47,10 @@ impl Addressed {
         match delivery {
             Delivery::Except(client) => Self(client.number()),
             Delivery::End => Self::END,
-            Delivery::After(_) | Delivery::Close(..) | Delivery::Everyone => Self::ALL,
+            Delivery::After(_)
+            | Delivery::Close(..)
+            | Delivery::Everyone
+            | Delivery::Request(_) => Self::ALL,
         }
     }
 

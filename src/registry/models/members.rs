@@ -30,6 +30,7 @@ fn an_instance_is_told_of_a_client_before_and_after_its_message() {
                         Told::Joined(client) => (0, client),
                         Told::Message(client, _message) => (1, client),
                         Told::Left(client, _reason) => (2, client),
+                        Told::Request(_) => unreachable!("nobody asks"),
                     };
                     // The client that was there at the start leaves at any time.
                     if client.id() == ClientId::new(2) {

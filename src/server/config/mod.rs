@@ -431,6 +431,8 @@ impl Config {
             message_timeout: keys.message_timeout.get(),
             accept_timeout: keys.accept_timeout.get(),
             answers_timeout: keys.answers_timeout.get(),
+            request_timeout: keys.request_timeout.get(),
+            requests_per_client: keys.requests_per_client.nonzero(),
             write_timeout: keys.write_timeout.get(),
             close_timeout: keys.close_timeout.get(),
             handshakes: keys.handshakes.nonzero(),

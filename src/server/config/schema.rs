@@ -220,6 +220,10 @@ keys! {
         accept_timeout: Time<1, DAY> = "1m", Live;
         /// Longest time a message waits for the answers to earlier ones to be sent
         answers_timeout: Time<0, DAY> = "10s", Live;
+        /// Longest time a service may take to answer a request
+        request_timeout: Time<1, HOUR> = "10s", Live;
+        /// Most requests of one client that wait for an answer; one more is refused with 111
+        requests_per_client: Whole<1, 1_000_000> = "16", Live;
         /// Longest time a write may make no progress
         write_timeout: Time<1, DAY> = "1m", Live;
         /// Longest time a closing session may take; half of it is for the answers of its service

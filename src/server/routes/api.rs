@@ -19,6 +19,7 @@ use crate::app::App;
 use crate::caller::{InFlight, Method, Rights, Turned};
 use crate::rt::Runtime;
 use crate::server::caller::{self, Caller};
+use crate::server::deadline::Deadline;
 use crate::server::forwarded::client_address;
 
 /// The header by which a caller asks for the statuses of HTTP, and its value.
@@ -127,6 +128,7 @@ async fn call<R: Runtime>(
     request: Request,
 ) -> Result<Result<Answer, Fault>, Refusal> {
     let most = app.limits().api.body_bytes;
+    let deadline = request.extensions().get::<Deadline>().cloned();
     let body = body(request.into_body(), most).await?;
     let call = match method {
         Some(method) => Call::parse(method, &body).map_err(Refusal::bad)?,
@@ -137,7 +139,13 @@ async fn call<R: Runtime>(
     if app.callers().has_stopped() {
         return Err(Refusal::STOPPED);
     }
-    let done = api::call(app, rights, &call);
+    if let Some(deadline) = deadline.filter(|_| call.rpcs() > 0) {
+        let rpcs = u32::try_from(call.rpcs()).unwrap_or(u32::MAX);
+        let limits = app.limits();
+        let answered = limits.request_timeout.saturating_mul(rpcs);
+        deadline.extend(app.rt().now() + answered + limits.handshake_timeout);
+    }
+    let done = api::call(app, rights, &call).await;
     let (key, method) = (rights.name(), call.method().name());
     let error = done.as_ref().err().map(|fault| fault.code);
     tracing::debug!(key, method, error, "a call");

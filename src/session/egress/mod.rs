@@ -98,12 +98,7 @@ impl Egress {
         if self.is_over() {
             return lost;
         }
-        let most = self.most();
-        if let Some(replies) = self.encoder.replies()
-            && let Some(broadcast) = self.broadcast.own()
-        {
-            replies.pull(broadcast, outbox, most);
-        }
+        self.gather_replies(cx, outbox, metrics);
         // An answer who is there comes before the joins and leaves that it does not know.
         if self
             .encoder
@@ -312,7 +307,7 @@ impl Egress {
     #[inline]
     fn leaves_out(&mut self, batch: &Batch) -> bool {
         match batch.delivery() {
-            Delivery::After(_) | Delivery::Everyone => false,
+            Delivery::After(_) | Delivery::Everyone | Delivery::Request(_) => false,
             Delivery::Except(client) => {
                 *client == self.tap_reporter.client() && !planted::is(Bug::ExceptReached)
             }
@@ -342,7 +337,7 @@ impl Egress {
         if let Some(replies) = self.encoder.replies()
             && let Some(broadcast) = self.broadcast.own()
         {
-            replies.pull(broadcast, outbox, usize::MAX);
+            replies.pull(broadcast, &self.direct, outbox, usize::MAX);
         }
         if let Some(frames) = self.encoder.end(batch.frames(), batch.offset()) {
             outbox.push_notice(&frames);
@@ -487,6 +482,7 @@ impl Egress {
 
 mod notices;
 mod pick;
+mod replies;
 
 #[cfg(all(test, not(feature = "loom")))]
 mod tests;

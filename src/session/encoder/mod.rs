@@ -4,6 +4,7 @@ use self::restarts::Restarts;
 use crate::bus::{Epoch, Generation, Joined, Position, Subscription};
 use crate::limits::Recovery;
 use crate::planted::{self, Bug};
+use crate::rt::Instant;
 use crate::session::envelope::{self, About};
 use crate::session::events;
 use crate::session::notice::{self, Notice};
@@ -159,6 +160,14 @@ impl Encoder {
     pub(super) fn replies(&mut self) -> Option<&mut Replies> {
         match &mut self.wrapped_mut()?.wrapping {
             Wrapping::Envelopes(replies) => Some(replies),
+            Wrapping::Events => None,
+        }
+    }
+
+    /// The next time at which a request to the service has waited long enough.
+    pub(super) fn answered_by(&self) -> Option<Instant> {
+        match &self.wrapped()?.wrapping {
+            Wrapping::Envelopes(replies) => replies.deadline(),
             Wrapping::Events => None,
         }
     }

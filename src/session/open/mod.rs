@@ -181,14 +181,16 @@ impl<R: Runtime> Open<R> {
         }
         // Deadlines come after all input and output: when the whole machine was paused, every
         // deadline has passed, and the input that waited clears most of them.
-        if !self.is_early(io, due)
-            && let Some(cause) = self.on_time(io, now)
-        {
-            return Poll::Ready(cause);
+        let mut has_late = false;
+        if !self.is_early(io, due) {
+            has_late = self.expire_requests(now);
+            if let Some(cause) = self.on_time(io, now) {
+                return Poll::Ready(cause);
+            }
         }
-        // The pongs, notice or ping of this poll are sent now: nothing else might cause another
-        // poll.
-        let has_control = !self.pongs.is_empty() || self.notice.is_some();
+        // The pongs, notice, ping or late replies of this poll are sent now: nothing else might
+        // cause another poll.
+        let has_control = !self.pongs.is_empty() || self.notice.is_some() || has_late;
         let cause = if has_control || self.keepalive.is_due() {
             self.poll_out(cx, io, now)
         } else {
@@ -216,6 +218,7 @@ impl<R: Runtime> Open<R> {
             || self.keepalive.is_asking()
             || !self.renewal.is_none()
             || !io.frame_reader.is_empty()
+            || self.admission().egress.encoder.answered_by().is_some()
     }
 
     /// Whether the client is being read.
@@ -259,7 +262,8 @@ impl<R: Runtime> Open<R> {
         let renewed = renewed.filter(|_| self.notice.is_none());
         let whole = io.frame_reader.deadline(limits.message_timeout);
         let leaves = self.leaving.as_ref().map(|leaving| leaving.deadline(now));
-        let own = [self.paused, leaves, whole];
+        let answered_by = self.admission().egress.encoder.answered_by();
+        let own = [self.paused, leaves, whole, answered_by];
         own.into_iter().chain([taken, answered, written, renewed])
     }
 

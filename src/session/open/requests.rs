@@ -3,13 +3,13 @@
 use std::task::Context;
 
 use super::Open;
-use crate::bus::{ClientId, Reading, Subscription};
+use crate::bus::{self, ClientId, Delivery, Reading, RequestError};
 use crate::limits::{Keep, Readers};
 use crate::rt::{Instant, Runtime};
 use crate::session::answer;
 use crate::session::cause::Cause;
 use crate::session::replies::Replies;
-use crate::session::request::{Asks, Fault, Request};
+use crate::session::request::{Ask, Asks, Fault, Request};
 use crate::wire::{Frame, Frames};
 
 /// The most payload bytes of a reply with messages of a history, but for a single message.
@@ -41,8 +41,14 @@ impl<R: Runtime> Open<R> {
                 self.reply(cx, reply.unwrap_or_else(|error| answer::refused(id, error)));
                 None
             }
+            (Asks::Answer(ask), Some(id)) => {
+                self.ask(cx, now, id, ask);
+                None
+            }
             // Without a number there is only a text, see `Request::parse`.
-            (Asks::Bad(_) | Asks::History(_) | Asks::Presence { .. }, None) => None,
+            (Asks::Answer(_) | Asks::Bad(_) | Asks::History(_) | Asks::Presence { .. }, None) => {
+                None
+            }
             (Asks::Publish { text, is_live }, _) => {
                 self.publish(cx, now, Publish { id, text, is_live })
             }
@@ -84,6 +90,73 @@ impl<R: Runtime> Open<R> {
         let page = admission.lease.presence(after.map(ClientId::new), limit);
         let page = page.ok_or(Fault::NoPresence)?;
         Ok(answer::presence(id, &page))
+    }
+
+    /// Puts a request to the service, among the messages of the client.
+    fn ask(&mut self, cx: &mut Context<'_>, now: Instant, id: u64, ask: Ask) {
+        let frames = Frames::from(Frame::text(ask.data));
+        let admission = self.admission();
+        let metrics = admission.app().metrics();
+        metrics.messages_in.add(1);
+        metrics.bytes_in.add(frames.payload_bytes() as u64);
+        if let Err(error) = self.may_ask(ask.room.as_deref()) {
+            self.not_taken(1);
+            return match error {
+                NotAsked::Forbidden => self.reply(cx, answer::refused(id, Fault::Forbidden)),
+                NotAsked::For(error) => self.unanswered(cx, id, error),
+            };
+        }
+        let (question, answer) = bus::question(&ask.method, None);
+        let until = now + self.admission().limits.request_timeout;
+        if let Some(replies) = self.admission_mut().egress.encoder.replies() {
+            replies.ask(id, answer, until);
+        }
+        self.is_timed_anew = true;
+        let batch = self.admission_mut().batch(frames);
+        self.hand_over(cx, batch.delivered(Delivery::Request(question)), now, now);
+        // The next poll looks for the answer.
+        cx.waker().wake_by_ref();
+    }
+
+    /// Whether the client may put a request to this room, by a channel if it names one.
+    fn may_ask(&mut self, room: Option<&str>) -> Result<(), NotAsked> {
+        let admission = self.admission();
+        let most = admission.limits.requests_per_client.get();
+        let own = admission.room().to_string();
+        if room.is_some_and(|room| room != own) || admission.rules.relay.is_some() {
+            return Err(NotAsked::For(RequestError::NotServed));
+        }
+        if !admission.rules.may_publish {
+            return Err(NotAsked::Forbidden);
+        }
+        let replies = self.admission_mut().egress.encoder.replies();
+        if replies.is_some_and(|replies| replies.asked() >= most) {
+            return Err(NotAsked::For(RequestError::TooMany(most)));
+        }
+        Ok(())
+    }
+
+    fn unanswered(&mut self, cx: &mut Context<'_>, id: u64, error: RequestError) {
+        let admission = self.admission_mut();
+        let told = admission.egress.told();
+        if let Some(replies) = admission.egress.encoder.replies() {
+            replies.answer(id, &Err(error), told, admission.app.metrics());
+        }
+        cx.waker().wake_by_ref();
+    }
+
+    /// Replies to the requests that have waited long enough; returns whether there are any.
+    pub(super) fn expire_requests(&mut self, now: Instant) -> bool {
+        let admission = self.admission_mut();
+        let due = admission.egress.encoder.answered_by();
+        if due.is_none_or(|due| due > now) {
+            return false;
+        }
+        let told = admission.egress.told();
+        if let Some(replies) = admission.egress.encoder.replies() {
+            replies.expire(now, told, admission.app.metrics());
+        }
+        true
     }
 
     fn publish(&mut self, cx: &mut Context<'_>, now: Instant, publish: Publish) -> Option<Cause> {
@@ -137,13 +210,19 @@ impl<R: Runtime> Open<R> {
 
     fn reply(&mut self, cx: &mut Context<'_>, frame: Frame) {
         let egress = &mut self.admission_mut().egress;
-        let after = egress.broadcast.own().map_or(0, Subscription::tail);
+        let told = egress.told();
         if let Some(replies) = egress.encoder.replies() {
-            replies.push(after, frame);
+            replies.push(told, frame);
         }
         // The next poll sends the reply.
         cx.waker().wake_by_ref();
     }
+}
+
+/// The reason why a request is not put to the service.
+enum NotAsked {
+    Forbidden,
+    For(RequestError),
 }
 
 /// A text to publish, and the number of the request, if it has one.

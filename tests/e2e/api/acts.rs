@@ -127,6 +127,4 @@ async fn what_is_not_served_yet_says_so() {
     let backend = Backend::start().await;
     let params = json!({ "user": "ann", "channel": "news:1" });
     assert_eq!(backend.fault("subscribe", params).await, 108);
-    let params = json!({ "method": "m", "data": {} });
-    assert_eq!(backend.fault("rpc", params).await, 108);
 }

@@ -24,6 +24,7 @@ mod keys;
 mod looks;
 mod publishes;
 mod recorded;
+mod rpcs;
 
 /// The key with all rights.
 pub(crate) const KEY: &str = "all-rights-0123456789abcdef01234567";
@@ -69,7 +70,9 @@ fn parts(app: Builder<Tokio>) -> Result<Builder<Tokio>, RegisterError> {
         Key::new(KEY, Rights::all("all")).expect("long enough"),
         Key::new(FEW, few).expect("long enough"),
     ]);
-    let joins = ["news", "plain", "text", "bytes", "main", "ping", "echo"];
+    let joins = [
+        "news", "plain", "text", "bytes", "main", "ping", "echo", "desk", "till",
+    ];
     let policy = JwtPolicy {
         services: joins.map(|kind| (kind.to_owned(), Join::Anyone)).into(),
         ..JwtPolicy::default()
@@ -80,6 +83,8 @@ fn parts(app: Builder<Tokio>) -> Result<Builder<Tokio>, RegisterError> {
         .authorize(Jwt::new(tokens, policy))
         .service("echo", echo)?
         .service("ping", ping)?
+        .service("till", rpcs::desk)?
+        .room("desk", rpcs::desk)?
         .relay_with("news", news())?
         .relay_with("main", news())?
         .relay_with("plain", relay(Payload::Any))?

@@ -11,7 +11,7 @@ use prometheus_client::registry::Registry;
 use crate::app::{App, Counts};
 use crate::bus::HistoryCounts;
 use crate::histogram::{BOUNDS, HistogramCounts, bound};
-use crate::metrics::{CloseReason, DisplaceReason, RefuseReason};
+use crate::metrics::{CloseReason, DisplaceReason, RefuseReason, RequestOutcome};
 use crate::registry::KindStatus;
 use crate::rt::Runtime;
 use crate::server::accept::{MediaType, prefers};
@@ -227,6 +227,8 @@ impl Snapshot {
         let sessions = self.counts.sessions;
         let closed = CloseReason::ALL.map(|r| (r.name().to_owned(), sessions.closed_for(r)));
         let refused = RefuseReason::ALL.map(|r| (r.name().to_owned(), sessions.refused_for(r)));
+        let requests =
+            RequestOutcome::ALL.map(|end| (end.name().to_owned(), sessions.requests(end)));
         vec![
             gauge(
                 "sessions",
@@ -256,6 +258,12 @@ impl Snapshot {
                 "read_pauses",
                 "Times a client was not read for a while because it had sent what it may",
                 sessions.pauses,
+            ),
+            counters(
+                "requests",
+                "Requests to services by their end",
+                "outcome",
+                requests.into(),
             ),
             gauge(
                 "session_queue_bytes",

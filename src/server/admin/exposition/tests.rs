@@ -14,6 +14,7 @@ use crate::registry::PresenceTold;
 const CLOSED: u64 = 1_000;
 const REFUSED: u64 = 2_000;
 const DISPLACED: u64 = 3_000;
+const REQUESTS: u64 = 4_000;
 
 /// The first value of the counters of commands, and of calls that were turned away.
 const COMMANDS: u64 = 4_000;
@@ -44,6 +45,7 @@ fn sessions() -> SessionCounts {
         excluded: 130,
         pings: 111,
         pauses: 112,
+        requests_by: std::array::from_fn(|outcome| REQUESTS + outcome as u64),
         written_after: histogram(113),
         running_after: histogram(114),
         accepted: 115,
@@ -218,6 +220,10 @@ fn expected() -> BTreeMap<String, String> {
             reason.name()
         );
         more(line, &(DISPLACED + of as u64).to_string());
+    }
+    for (of, outcome) in RequestOutcome::ALL.into_iter().enumerate() {
+        let line = format!("busline_requests_total{{outcome=\"{}\"}}", outcome.name());
+        more(line, &(REQUESTS + of as u64).to_string());
     }
     for (n, method) in Method::ALL.into_iter().enumerate() {
         for (m, outcome) in Outcome::ALL.into_iter().enumerate() {
