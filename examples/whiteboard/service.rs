@@ -2,8 +2,9 @@
 
 use std::collections::BTreeMap;
 
+use busline::limits::{Keep, PresencePolicy, Tell};
 use busline::service::{Event, Request};
-use busline::{Client, Context};
+use busline::{Client, Context, ServicePolicy};
 use serde::{Deserialize, Serialize};
 
 /// The most strokes of a board; the oldest give way.
@@ -37,30 +38,41 @@ enum Told<'a> {
     /// The whole board, for a page that has come.
     Board(&'a [Stroke]),
     Clear,
-    /// The names of those who are there.
-    People(Vec<&'a str>),
+    /// The names that clients gave themselves, by their numbers; presence says who is there.
+    Names(BTreeMap<u64, &'a str>),
     Stroke(&'a Stroke),
+}
+
+/// The policy of the boards: each client is told who comes and who leaves.
+pub(crate) fn policy() -> ServicePolicy {
+    ServicePolicy {
+        presence: PresencePolicy {
+            keep: Keep::List,
+            tell: Tell::All,
+            ..PresencePolicy::default()
+        },
+        ..ServicePolicy::of_rooms()
+    }
 }
 
 #[derive(Default)]
 struct Board {
     strokes: Vec<Stroke>,
-    people: BTreeMap<Client, String>,
+    names: BTreeMap<Client, String>,
 }
 
-/// Keeps the strokes of a board, shows them to those who come, and says who is there.
+/// Keeps the strokes of a board and the names of its clients, and shows both to those who come.
 pub(crate) async fn whiteboard(mut ctx: Context) -> Result<(), serde_json::Error> {
     let mut board = Board::default();
     // The page that opened the board is there before the board is.
     for client in ctx.clients() {
-        board.welcome(&ctx, client)?;
+        board.welcome(&ctx, &client)?;
     }
     while let Some(event) = ctx.event().await {
         match event {
-            Event::Joined(client) => board.welcome(&ctx, client)?,
+            Event::Joined(client) => board.welcome(&ctx, &client)?,
             Event::Left(client, _reason) => {
-                board.people.remove(&client);
-                board.tell_people(&ctx)?;
+                board.names.remove(&client);
             }
             Event::Message(client, message) => match message.json() {
                 Ok(said) => board.hear(&ctx, client, said)?,
@@ -78,16 +90,11 @@ pub(crate) async fn whiteboard(mut ctx: Context) -> Result<(), serde_json::Error
 }
 
 impl Board {
-    fn welcome(&mut self, ctx: &Context, client: Client) -> Result<(), serde_json::Error> {
-        ctx.send_json(&client, &Told::Board(&self.strokes))?;
-        let name = format!("guest {client}");
-        self.people.insert(client, name);
-        self.tell_people(ctx)
-    }
-
-    fn tell_people(&self, ctx: &Context) -> Result<(), serde_json::Error> {
-        let names = self.people.values().map(String::as_str).collect();
-        ctx.publish_json(&Told::People(names))?;
+    fn welcome(&self, ctx: &Context, client: &Client) -> Result<(), serde_json::Error> {
+        ctx.send_json(client, &Told::Board(&self.strokes))?;
+        let names = self.names.iter();
+        let names = names.map(|(client, name)| (client.id().number(), name.as_str()));
+        ctx.send_json(client, &Told::Names(names.collect()))?;
         Ok(())
     }
 
@@ -107,9 +114,10 @@ impl Board {
                 ctx.publish_json(&Told::Clear)?;
             }
             Said::Name(name) => {
-                let name = name.chars().take(NAME_MAX).collect();
-                self.people.insert(client, name);
-                self.tell_people(ctx)?;
+                let name: String = name.chars().take(NAME_MAX).collect();
+                let newer = BTreeMap::from([(client.id().number(), name.as_str())]);
+                ctx.publish_json(&Told::Names(newer))?;
+                self.names.insert(client, name);
             }
             Said::Stroke(mut stroke) => {
                 stroke.points.truncate(POINTS_MAX);

@@ -7,6 +7,7 @@ use std::process::{Command as Blocking, Stdio};
 use std::sync::OnceLock;
 
 use axum::Router;
+use axum::http::header::CONTENT_TYPE;
 use axum::response::Html;
 use axum::routing::get;
 use busline::rt::Tokio;
@@ -23,11 +24,14 @@ use crate::server::{Server, soon};
 #[path = "../../examples/whiteboard/service.rs"]
 mod whiteboard;
 
+#[path = "../../examples/dashboard/site.rs"]
+mod dashboard;
+
 #[path = "../../examples/tokens/site.rs"]
 mod tokens;
 
 /// The files that Node needs.
-const FILES: [&str; 13] = [
+const FILES: [&str; 14] = [
     "tests/node/package.json",
     "tests/node/package-lock.json",
     "tests/node/partysocket.mjs",
@@ -38,10 +42,14 @@ const FILES: [&str; 13] = [
     "tests/node/events.mjs",
     "tests/node/presence.mjs",
     "tests/node/tokens.mjs",
+    "tests/node/dashboard.mjs",
     "clients/js/busline.js",
     "clients/js/README.md",
     "docs/subprotocol.md",
 ];
+
+/// The client of the pages.
+const CLIENT: &str = include_str!("../../clients/js/busline.js");
 
 const BUSLINE: &str = env!("CARGO_BIN_EXE_busline");
 
@@ -131,11 +139,16 @@ async fn pages_of_the_whiteboard_see_each_other_draw_and_leave() {
     };
     let listener = TcpListener::bind("localhost:0").await.expect("free ports");
     let address = listener.local_addr().expect("it is bound");
-    let app = App::builder(Tokio::current()).room("board", whiteboard::whiteboard);
+    let app = App::builder(Tokio::current());
+    let app = app.room_with("board", whiteboard::whiteboard, whiteboard::policy());
     let app = app.expect("a valid name").build();
     let page = include_str!("../../examples/whiteboard/page.html");
     let site = Router::new()
         .route("/", get(async move || Html(page)))
+        .route(
+            "/busline.js",
+            get(async || ([(CONTENT_TYPE, "text/javascript")], CLIENT)),
+        )
         .nest("/live", routes(app));
     let _serving = tokio::spawn(async move { axum::serve(listener, site).await });
     let url = format!("http://localhost:{}/#tea", address.port());
@@ -158,6 +171,26 @@ async fn a_page_that_is_reloaded_in_the_middle_of_an_answer_goes_on_where_it_was
     let _serving = tokio::spawn(async move { axum::serve(listener, site).await });
     let url = format!("http://localhost:{}/", address.port());
     let Some(page) = node("tokens.mjs", &[url, chromium]) else {
+        eprintln!("skipped: there is no Node with npm here, or its packages cannot be had");
+        return;
+    };
+    says_ok(page).await;
+}
+
+#[tokio::test]
+async fn a_page_of_the_dashboard_sees_the_newest_state_at_once_and_how_many_watch() {
+    let Some(chromium) = chromium() else {
+        eprintln!("skipped: there is no Chromium here");
+        return;
+    };
+    let listener = TcpListener::bind("localhost:0").await.expect("free ports");
+    let address = listener.local_addr().expect("it is bound");
+    // The next state comes after the test.
+    let pace = std::time::Duration::from_secs(3_600);
+    let site = dashboard::site(Tokio::current(), pace).expect("a valid policy");
+    let _serving = tokio::spawn(async move { axum::serve(listener, site).await });
+    let url = format!("http://localhost:{}/", address.port());
+    let Some(page) = node("dashboard.mjs", &[url, chromium]) else {
         eprintln!("skipped: there is no Node with npm here, or its packages cannot be had");
         return;
     };
