@@ -7,13 +7,15 @@ use std::time::Duration;
 use futures::channel::oneshot;
 use tokio::io::{AsyncReadExt, AsyncWriteExt, DuplexStream};
 
-use super::{draw, retry};
 use crate::app::App;
 use crate::limits::{KeepalivePolicy, Limits, RelayPolicy, Retention, ServicePolicy};
 use crate::metrics::CloseReason;
 use crate::rt::{Clock, Random, Spawn, Tokio};
 use crate::server::pipe::{Dial, head, pipes, until};
+use crate::server::sse::{draw, retry};
 use crate::server::{Server, Undrained};
+
+mod cuts;
 
 /// A server of a relay with a history, and the signal to shut it down.
 struct Host {
