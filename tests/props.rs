@@ -62,7 +62,7 @@ use busline::rt::Instant;
 use busline::session::{Keepalive, Pulse};
 use proptest::prelude::*;
 
-use model::{bus, history, lobby, names, registry, session, wire};
+use model::{bus, history, lobby, names, registry, session, streams, wire};
 
 /// A thousand cases, or `PROPS_CASES` for a longer or shorter run.
 fn config() -> ProptestConfig {
@@ -223,6 +223,7 @@ proptest! {
         data in prop::collection::vec(any::<u8>(), 0..300),
     ) {
         session::fuzz(&data);
+        streams::fuzz(&data);
         registry::fuzz(&data);
         bus::fuzz(&data);
         wire::fuzz(&data);
@@ -369,5 +370,6 @@ fn the_corpus_of_each_fuzz_target_passes() {
     replay("lobby", lobby::fuzz);
     replay("registry", registry::fuzz);
     replay("session", session::fuzz);
+    replay("streams", streams::fuzz);
     replay("wire", wire::fuzz);
 }

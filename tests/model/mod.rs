@@ -13,4 +13,5 @@ pub(crate) mod names;
 pub(crate) mod peer;
 pub(crate) mod registry;
 pub(crate) mod session;
+pub(crate) mod streams;
 pub(crate) mod wire;
