@@ -4,8 +4,8 @@
   tests/proxies.py                   builds the server, checks all of it, in about 20 seconds
   BUSLINE=path/to/busline tests/proxies.py
 
-Needs nginx and haproxy (Debian: apt-get install --no-install-recommends nginx-light haproxy), Linux, and no
-rights. Everything listens on loopback, at free ports. A setting of the page that is to be changed here, such
+Needs nginx and haproxy (Debian: apt-get install --no-install-recommends nginx-light haproxy), curl with HTTP/2,
+openssl, Linux, and no rights. Everything listens on loopback, at free ports. A setting of the page that is to be changed here, such
 as a port, and is no longer there makes it fail.
 """
 
@@ -150,15 +150,29 @@ class Programs:
         port = int(listen[0].rpartition(":")[2])
         return self.start(name, command, [port, admin], env), admin
 
-    def nginx(self, ports):
-        """nginx with the page's server at each of these ports, each with changes of its own."""
+    def certificate(self):
+        """A certificate that signs itself, and its key."""
+        files = self.folder / "cert.pem", self.folder / "key.pem"
+        subject = ["-subj", f"/CN={HOST}", "-addext", f"subjectAltName=DNS:{HOST}", "-days", "2"]
+        made = ["-x509", "-newkey", "rsa:2048", "-nodes", "-out", files[0], "-keyout", files[1]]
+        subprocess.run([program("openssl"), "req", *made, *subject], check=True, capture_output=True)
+        return files
+
+    def nginx(self, ports, tls):
+        """nginx with the page's server at each of these ports, each with changes of its own; with
+        HTTP/2 at those of `tls`."""
+        cert, key = self.certificate()
+        secure = "listen 443 ssl http2;"
+        must(f"`{secure}`" in PAGE.read_text(), "the page no longer says how nginx 1.22 speaks HTTP/2")
         servers = []
         for number, (port, changes) in enumerate(ports.items()):
+            listen = secure.replace("443", f"127.0.0.1:{port}")
+            listen += f" ssl_certificate {cert}; ssl_certificate_key {key};"
             own = {
                 "$connection_upgrade": f"$connection_upgrade_{number}",
                 "upstream busline": f"upstream busline_{number}",
                 "http://busline": f"http://busline_{number}",
-                "listen 80;": f"listen 127.0.0.1:{port};",
+                "listen 80;": listen if port in tls else f"listen 127.0.0.1:{port};",
                 "75s": f"{TIMEOUT}s",
             }
             servers.append(changed(changed(block("nginx"), changes), own))
@@ -384,6 +398,39 @@ def events_come_at_once_and_comments_keep_a_quiet_stream(port):
         must(time.monotonic() - began > TIMEOUT, "the comments came too soon")
 
 
+def more_streams_than_a_browser_has_connections_share_one(port, certificate, plain):
+    """As many as ten tabs open; a message comes to each of them."""
+    with tempfile.TemporaryDirectory() as folder:
+        files = [pathlib.Path(folder) / str(number) for number in range(10)]
+        url = f"https://{HOST}:{port}/sse/ping"
+        command = [program("curl"), "-sN", "--http2", "--parallel", "--cacert", certificate]
+        command += ["--resolve", f"{HOST}:{port}:127.0.0.1"]
+        command += ["--max-time", str(2 * PATIENCE)]
+        for file in files:
+            command += ["-o", file, url]
+        # The meter of parallel transfers goes there.
+        curl = subprocess.Popen(command, stderr=subprocess.DEVNULL)
+        try:
+            def have(text):
+                return lambda: all(file.exists() and text in file.read_bytes() for file in files)
+
+            until("ten streams begin", have(b": busline\n"))
+            with Client(plain, service="ping").joined() as client:
+                client.send(TEXT, b"hello")
+                until("ten streams have the message", have(b"data: hello\n"))
+            must(connections(port) == 1, f"{connections(port)} connections have ten streams")
+        finally:
+            curl.kill()
+            curl.wait(PATIENCE)
+
+
+def connections(port):
+    """The connections that a server has at this port, as Linux tells."""
+    lines = pathlib.Path("/proc/net/tcp").read_text().splitlines()[1:]
+    rows = [line.split() for line in lines]
+    return sum(row[1].endswith(f":{port:04X}") and row[3] == "01" for row in rows)
+
+
 def a_proxy_without_the_settings_is_named(old_http, stripped):
     for port, words in [(old_http, "came as HTTP/1.0"), (stripped, "came without `Upgrade: websocket`")]:
         with Client(port) as client:
@@ -457,12 +504,15 @@ class Places:
             "unix": {one: changed(by_unix[1], {"/run/busline/busline.sock": str(self.unix)})},
             "appends": {one: f"server {self.tcp};", "$remote_addr": "$proxy_add_x_forwarded_for"},
             "pingless": {one: f"server {self.pingless};"},
+            # As by a Unix socket: one client has many streams.
+            "http2": {one: changed(by_unix[1], {"/run/busline/busline.sock": str(self.unix)})},
             "stripped": stripped,
             "old http": {**stripped, "proxy_http_version 1.1;": "proxy_http_version 1.0;"},
         }
         must("`$proxy_add_x_forwarded_for`" in PAGE.read_text(), "the page no longer says how nginx appends")
         ports = {kind: free_port() for kind in kinds}
-        programs.nginx({ports[kind]: changes for kind, changes in kinds.items()})
+        programs.nginx({ports[kind]: changes for kind, changes in kinds.items()}, {ports["http2"]})
+        self.certificate = programs.folder / "cert.pem"
         return ports
 
     def start_haproxy(self, programs):
@@ -508,6 +558,10 @@ def run(programs):
         check(name, a_silent_client_is_kept_by_pings, ports["tcp"], ports["pingless"])
         for kind in ["tcp", "unix"]:
             check(f"{name} {kind}", events_come_at_once_and_comments_keep_a_quiet_stream, ports[kind])
+    check(
+        "nginx http2", more_streams_than_a_browser_has_connections_share_one,
+        places.nginx["http2"], places.certificate, places.nginx["unix"],
+    )
     changed_by = places.nginx["old http"], places.nginx["stripped"]
     check("nginx", a_proxy_without_the_settings_is_named, *changed_by)
     for stats in places.stats:
