@@ -6,7 +6,7 @@ use super::delivery::Delivery;
 use super::message::{Generation, Message, Origin};
 use super::request::Question;
 use crate::instant::Instant;
-use crate::wire::Frames;
+use crate::wire::{Encodings, Frames};
 
 /// Messages of one sender, at least one, the oldest first; cheap to clone.
 ///
@@ -21,6 +21,7 @@ pub struct Batch {
     published: Option<Instant>,
     delivery: Delivery,
     record: Record,
+    encodings: Encodings,
 }
 
 /// The place of a batch in a history: the offset of its first message, or the reason for none.
@@ -55,6 +56,7 @@ impl Batch {
             published: None,
             delivery: Delivery::Everyone,
             record: Record::NONE,
+            encodings: Encodings::default(),
         }
     }
 
@@ -116,6 +118,19 @@ impl Batch {
         self.record = Record(first);
     }
 
+    /// Shares the encodings that say more than the messages among several readers, if there may be
+    /// any: of messages with a place in a history, or with a client that sent them.
+    pub(super) fn share_encodings(&mut self) {
+        if self.offset().is_some() || self.origin.client().is_some() {
+            self.encodings = Encodings::shared();
+        }
+    }
+
+    /// The encodings that say more than the messages.
+    pub(crate) fn encodings(&self) -> &Encodings {
+        &self.encodings
+    }
+
     /// Forgets the offset in a history that the messages come from; returns no position.
     #[inline]
     pub(super) fn forget_offset<T>(&mut self) -> Option<T> {
@@ -174,6 +189,7 @@ impl Batch {
             published: Some(at),
             delivery: self.delivery,
             record: self.record,
+            encodings: self.encodings,
         }
     }
 
@@ -220,6 +236,7 @@ impl Batch {
             published: self.published,
             delivery: self.delivery.clone(),
             record,
+            encodings: self.encodings.clone(),
         }
     }
 
@@ -260,11 +277,8 @@ impl From<Message> for Batch {
         let published = message.published_at();
         let (frame, origin) = message.into_parts();
         Self {
-            frames: frame.into(),
-            origin,
             published,
-            delivery: Delivery::Everyone,
-            record: Record::NONE,
+            ..Self::new(frame.into(), origin)
         }
     }
 }

@@ -156,6 +156,14 @@ impl About<'_> {
         self.from.is_none() && self.offset.is_none()
     }
 
+    /// The facts as numbers, by which two encodings of the same messages are told apart: the client
+    /// that sent the messages is shown by its number and its subject, which it keeps.
+    pub(super) fn shown(&self) -> [u64; 3] {
+        let from = self.from.map(|sender| sender.id().number());
+        let offset = self.offset.unwrap_or_default();
+        [offset, from.unwrap_or_default(), u64::from(from.is_some())]
+    }
+
     /// Writes the facts about the message with this index as members of an object, each after a
     /// comma.
     fn write(&self, index: usize, json: &mut String) {

@@ -162,6 +162,11 @@ impl Frames {
         &self.shared().slice[self.start as usize..self.end as usize]
     }
 
+    /// The place of these messages in their block of memory.
+    pub(super) fn part(&self) -> (u32, u32) {
+        (self.start, self.end)
+    }
+
     /// The length of all payloads together, in bytes.
     #[inline]
     pub fn payload_bytes(&self) -> usize {

@@ -7,12 +7,14 @@
 //! - `opcode`: the kind and the length of a frame.
 //! - `control`, `frame` and `frames`: control frames, a data message, and several in one block of
 //!   memory; `block` is that memory.
+//! - `encodings`: messages with more than their payloads, made once for all readers of a batch.
 //! - `close`, `close_code` and `error`: the end of a connection, by intent or by a client's
 //!   mistake.
 //! - `decoder`: the input of a client, as a state machine on top of `header`, `mask` and `utf8`.
 //! - `extension` and `deflate`: permessage-deflate (RFC 7692), the only extension.
 
 mod control;
+mod encodings;
 mod frame;
 mod frame_pool;
 mod frames;
@@ -40,6 +42,7 @@ pub use self::control::{CONTROL_BYTES_MAX, ControlPayload, append_control};
 pub use self::decoder::{Decoder, Event, Inflation};
 #[doc(hidden)]
 pub use self::deflate::Deflater;
+pub(crate) use self::encodings::{Encodings, Form};
 #[doc(hidden)]
 pub use self::error::EMPTY_FRAGMENTS_MAX;
 pub use self::error::WireError;

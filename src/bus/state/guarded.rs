@@ -199,6 +199,9 @@ impl Guarded {
             (Some(kept), Some(now)) => kept.append(&mut batch, first, now),
             (Some(_) | None, _) => batch.forget_offset(),
         };
+        if readers > 1 {
+            batch.share_encodings();
+        }
         self.log_mut().append(batch, readers);
         self.check();
         Appended {

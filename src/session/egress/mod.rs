@@ -18,7 +18,7 @@ use crate::session::encoder::Encoder;
 use crate::session::envelope::About;
 use crate::session::outbox::Outbox;
 use crate::session::tap_reporter::TapReporter;
-use crate::wire::{CloseFrame, DataKind, Part};
+use crate::wire::{CloseFrame, DataKind, Encodings, Part};
 
 /// The two subscriptions of one client.
 pub(super) struct Egress {
@@ -373,7 +373,9 @@ impl Egress {
         if batch.frames().parts().any(is_binary) {
             return self.write_each(batch, about, outbox);
         }
-        let frames = self.encoder.encoded_with(batch.frames(), about);
+        let frames = self
+            .encoder
+            .encoded_with(batch.frames(), about, batch.encodings());
         let frames = self.compression.compress(frames);
         outbox.push(&frames, published);
     }
@@ -388,7 +390,8 @@ impl Egress {
             {
                 outbox.push_notice(&notice);
             }
-            let encoded = self.encoder.encoded_with(&frame.into(), about);
+            let alone = Encodings::default();
+            let encoded = self.encoder.encoded_with(&frame.into(), about, &alone);
             outbox.push(&self.compression.compress(encoded), batch.published_at());
         }
     }

@@ -10,7 +10,7 @@ use crate::session::events;
 use crate::session::notice::{self, Notice};
 use crate::session::replies::Replies;
 use crate::session::subprotocol::Subprotocol;
-use crate::wire::{DataKind, Frame, Frames, Part};
+use crate::wire::{DataKind, Encodings, Form, Frame, Frames, Part};
 
 mod restarts;
 
@@ -94,10 +94,15 @@ impl Encoder {
 
     /// The messages in this subprotocol, with more than their texts: their sender if envelopes say
     /// it, and the offset of the first of them if a history has it.
-    pub(super) fn encoded_with(&self, frames: &Frames, about: About<'_>) -> Frames {
+    pub(super) fn encoded_with(
+        &self,
+        frames: &Frames,
+        about: About<'_>,
+        encodings: &Encodings,
+    ) -> Frames {
         match self {
             Self::Plain => frames.clone(),
-            Self::Wrapped(wrapped) => wrapped.encoded_with(frames, about),
+            Self::Wrapped(wrapped) => wrapped.encoded_with(frames, about, encodings),
         }
     }
 
@@ -243,11 +248,16 @@ impl Wrapped {
 
     /// The messages in their wrapping, with facts about them: an event has its position as its id,
     /// and does not say who sent its message.
-    fn encoded_with(&self, frames: &Frames, about: About<'_>) -> Frames {
+    fn encoded_with(&self, frames: &Frames, about: About<'_>, encodings: &Encodings) -> Frames {
         match (&self.wrapping, self.epoch, about.offset) {
-            (Wrapping::Envelopes(_), _, _) => envelope::envelop_with(frames, about),
+            (Wrapping::Envelopes(_), _, _) => {
+                let envelop = |frames: &Frames| envelope::envelop_with(frames, about);
+                encodings.encoded(frames, Form::Envelopes, about.shown(), envelop)
+            }
             (Wrapping::Events, Some(epoch), Some(offset)) => {
-                events::encode_at(frames, Position { epoch, offset })
+                let at = Position { epoch, offset };
+                let encode = |frames: &Frames| events::encode_at(frames, at);
+                encodings.encoded(frames, Form::Events, [epoch.bits(), offset, 0], encode)
             }
             (Wrapping::Events, None, _) | (Wrapping::Events, _, None) => self.encoded(frames),
         }

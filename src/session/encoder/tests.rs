@@ -1,7 +1,8 @@
 //! The forms of messages and notices, and how often each is told.
 
 use super::*;
-use crate::bus::Why;
+use crate::bus::{Client, ClientId, Why};
+use crate::client::identity::Identity;
 
 #[test]
 fn what_is_written_can_be_read() {
@@ -147,12 +148,12 @@ fn events_tell_no_position_where_nobody_recovers_and_no_history_is() {
         assert_eq!(encoder.greeting(), None);
         assert_eq!(encoder.passed_over(8), None);
         assert_eq!(
-            encoder.encoded_with(&frames, about),
+            encoder.encoded_with(&frames, about, &Encodings::default()),
             encoder.encoded(&frames)
         );
     }
     let with_ids = events(present, Recovery::Asked);
-    let encoded = with_ids.encoded_with(&frames, about);
+    let encoded = with_ids.encoded_with(&frames, about, &Encodings::default());
     let text = said(encoded.iter().next());
     assert_eq!(text, "id: 00000000000000ff:7\ndata: a\n\n");
     assert!(said(with_ids.passed_over(8)).starts_with("id: 00000000000000ff:8\nevent: "));
@@ -172,6 +173,52 @@ fn an_event_is_made_once_for_all_receivers_and_beside_the_envelope() {
         assert!(frames.pinned_bytes() >= pinned, "its memory counts");
     }
     assert_ne!(at(&encoded(events)), at(&encoded(json)));
+}
+
+#[test]
+fn messages_of_other_senders_and_places_share_no_encoding() {
+    let one = Frames::from(Frame::text("a"));
+    let two = Frames::join([&one, &one].into_iter()).expect("two");
+    let client = |id, subject: &str| {
+        let identity = Identity {
+            subject: Some(subject.into()),
+            ..Identity::default()
+        };
+        let topic = "t".parse().expect("a name");
+        Client::new(ClientId::new(id), identity, topic)
+    };
+    let senders = [client(0, "ann"), client(1, "bob")];
+    let from = [None, Some(&senders[0]), Some(&senders[1])];
+    let abouts = from.into_iter().flat_map(|from| {
+        let offsets = [None, Some(1), Some(2)];
+        offsets.map(|offset| About { from, offset })
+    });
+    let all: Vec<_> = abouts.filter(|about| !about.is_empty()).collect();
+    for encoder in [Encoder::of(Subprotocol::Json), told()] {
+        for (before, after) in all
+            .iter()
+            .flat_map(|one| all.iter().map(move |two| (*one, *two)))
+        {
+            let shared = Encodings::shared();
+            encoder.encoded_with(&two, before, &shared);
+            let encoded = encoder.encoded_with(&two, after, &shared);
+            let own = encoder.encoded_with(&two, after, &Encodings::default());
+            assert!(encoded == own, "{before:?} {after:?}");
+        }
+    }
+}
+
+/// An encoder of events that tells positions.
+fn told() -> Encoder {
+    let epoch = Epoch::from_bits(255);
+    let position = Position { epoch, offset: 7 };
+    let present = Joined::Present {
+        position,
+        messages: 0,
+    };
+    let mut encoder = Encoder::of(Subprotocol::Events);
+    encoder.greet(present, Recovery::Asked);
+    encoder
 }
 
 #[test]

@@ -1,5 +1,6 @@
 //! Histories and recovery on the bus, one promise a test.
 
+use std::cell::Cell;
 use std::sync::Arc as StdArc;
 use std::sync::atomic::{AtomicU64 as Clock, Ordering};
 use std::task::{Context, Poll, Waker};
@@ -15,6 +16,7 @@ use crate::bus::{
 };
 use crate::instant::Instant;
 use crate::limits::{HistoryLimits, Retention};
+use crate::wire::{Form, Frames};
 
 /// A bus with histories, and the clock that it reads.
 struct World {
@@ -253,6 +255,35 @@ fn a_message_that_is_live_alone_takes_no_offset_and_is_lost_in_its_place() {
     assert_eq!(drain(&mut reader), [1, 2, 3, 4, 5, 6]);
     drop(reader);
     assert_eq!(world.bus.position(&topic("a")), Some(at(1, 6)));
+}
+
+#[test]
+fn readers_share_the_encoding_of_a_recorded_message_and_its_history_keeps_none() {
+    let world = world();
+    let made = Cell::new(0);
+    let read = |reader: &mut Subscription| {
+        let mut cx = Context::from_waker(Waker::noop());
+        let Poll::Ready(Ok(batch)) = reader.poll_batch(&mut cx) else {
+            panic!("there is one");
+        };
+        let encode = |frames: &Frames| {
+            made.set(made.get() + 1);
+            frames.clone()
+        };
+        let encodings = batch.encodings();
+        encodings.encoded(batch.frames(), Form::Events, [1, 1, 0], encode);
+        made.get()
+    };
+    let (mut first, _) = world.join("a", Start::Next);
+    let (mut second, _) = world.join("a", Start::Next);
+    world.publish("a", "x");
+    assert_eq!([read(&mut first), read(&mut second)], [1, 1]);
+    let (mut late, _) = world.join("a", after(1, 0));
+    assert_eq!(read(&mut late), 2, "it comes from the history");
+    // A lone reader shares with nobody.
+    let (mut alone, _) = world.join("b", Start::Next);
+    world.publish("b", "x");
+    assert_eq!(read(&mut alone), 3);
 }
 
 #[test]
