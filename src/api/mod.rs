@@ -13,6 +13,7 @@ mod publish;
 pub mod reply;
 pub mod request;
 mod rpc;
+mod whole;
 
 pub use self::fault::Fault;
 pub use self::reply::{Answer, Reply};

@@ -7,6 +7,7 @@ use std::collections::BTreeMap;
 use serde::{Deserialize, Deserializer};
 use serde_json::value::RawValue;
 
+use super::whole::whole;
 use crate::caller::Method;
 use crate::limits::BATCH_LOOKS_MAX;
 
@@ -203,6 +204,7 @@ macro_rules! addressed {
             b64data: String,
             skip_history: bool,
             idempotency_key: String,
+            #[serde(deserialize_with = "whole")]
             version: u64,
             version_epoch: String,
             /// Read to refuse what is no text; messages carry no tags.
@@ -256,6 +258,7 @@ pub struct End {
 pub struct History {
     pub(super) channel: String,
     /// Below 0 as many as one answer may have; 0 for the position alone.
+    #[serde(deserialize_with = "whole")]
     pub(super) limit: i64,
     pub(super) since: Option<Since>,
     pub(super) reverse: bool,
@@ -265,6 +268,7 @@ pub struct History {
 #[derive(Clone, Debug, Default, Deserialize)]
 #[serde(default)]
 pub struct Since {
+    #[serde(deserialize_with = "whole")]
     pub(super) offset: u64,
     /// Empty for any.
     pub(super) epoch: String,
@@ -296,6 +300,7 @@ pub struct Disconnect {
 #[derive(Clone, Debug, Default, Deserialize)]
 #[serde(default)]
 pub struct Close {
+    #[serde(deserialize_with = "whole")]
     pub(super) code: i64,
     pub(super) reason: String,
 }
@@ -320,6 +325,7 @@ pub struct Refresh {
     pub(super) session: String,
     pub(super) expired: bool,
     /// In seconds since 1970; 0 for never.
+    #[serde(deserialize_with = "whole")]
     pub(super) expire_at: i64,
 }
 
