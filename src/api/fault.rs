@@ -14,6 +14,9 @@ pub struct Fault {
 }
 
 impl Fault {
+    /// Centrifugo has the number of an internal error for a bad pattern, which is the caller's.
+    pub(super) const BAD_PATTERN: Self =
+        Self::new(100, "internal server error: `pattern` is no pattern");
     pub(super) const UNKNOWN_CHANNEL: Self = Self::new(102, "unknown channel");
     pub(super) const FORBIDDEN: Self = Self::new(103, "permission denied");
     pub(super) const TOO_MANY: Self =
@@ -25,11 +28,6 @@ impl Fault {
             code,
             message: Cow::Borrowed(message),
         }
-    }
-
-    /// The server could not do it.
-    pub(super) fn internal(why: &'static str) -> Self {
-        Self::of(100, "internal server error", why)
     }
 
     /// There is no such method of a service.
@@ -61,7 +59,7 @@ impl Fault {
     /// The status of HTTP that stands for the fault, for callers that want no other.
     pub fn status(&self) -> u16 {
         match self.code {
-            100 => 500,
+            100 if *self != Self::BAD_PATTERN => 500,
             102 | 104 => 404,
             103 => 403,
             111 => 429,

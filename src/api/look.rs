@@ -215,6 +215,6 @@ fn matcher(pattern: &str) -> Result<Option<GlobMatcher>, Fault> {
         return Err(Fault::bad("a pattern has at most 255 bytes"));
     }
     let glob = GlobBuilder::new(pattern).backslash_escape(true).build();
-    let bad = |_| Fault::internal("`pattern` is no pattern");
-    glob.map(|glob| Some(glob.compile_matcher())).map_err(bad)
+    let matcher = glob.map(|glob| Some(glob.compile_matcher()));
+    matcher.map_err(|_no_pattern| Fault::BAD_PATTERN)
 }

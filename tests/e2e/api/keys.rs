@@ -81,7 +81,7 @@ async fn a_fault_has_a_status_for_those_that_want_one() {
         ("publish", r#"{"channel":"nope:1","data":1}"#, 404, 102),
         ("publish", r#"{"data":1}"#, 400, 107),
         ("history", r#"{"channel":"plain:1"}"#, 400, 108),
-        ("channels", r#"{"pattern":"["}"#, 500, 100),
+        ("channels", r#"{"pattern":"["}"#, 400, 100),
     ] {
         let path = format!("/api/{method}");
         let answer = post(backend.operators.address(), &path, &headers, body).await;
