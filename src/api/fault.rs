@@ -6,6 +6,11 @@ use serde::Serialize;
 
 /// The reason why a command was not done.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize)]
+#[cfg_attr(
+    feature = "server",
+    derive(schemars::JsonSchema),
+    schemars(rename = "Error")
+)]
 pub struct Fault {
     /// The number.
     pub code: u16,

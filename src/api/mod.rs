@@ -8,6 +8,8 @@ mod batch;
 mod channel;
 mod fault;
 mod look;
+#[cfg(feature = "server")]
+pub mod openapi;
 mod payload;
 mod publish;
 pub mod reply;

@@ -61,6 +61,7 @@ impl From<Result<Answer, Fault>> for Reply {
 
 /// An object without members.
 #[derive(Clone, Copy, Debug, Serialize)]
+#[cfg_attr(feature = "server", derive(schemars::JsonSchema))]
 pub struct Done {}
 
 /// The answer of a service, as it is written.
@@ -71,9 +72,12 @@ pub struct Answered {
 
 /// The position of a message; without a history there is none.
 #[derive(Clone, Debug, Default, Serialize)]
+#[cfg_attr(feature = "server", derive(schemars::JsonSchema))]
 pub struct Published {
+    /// The number of the message in the history of its room.
     #[serde(skip_serializing_if = "Option::is_none")]
     offset: Option<u64>,
+    /// The epoch of the number.
     #[serde(skip_serializing_if = "Option::is_none")]
     epoch: Option<String>,
 }
@@ -117,7 +121,9 @@ impl Serialize for Named {
 
 /// Rooms by channel.
 #[derive(Clone, Debug, Default, Serialize)]
+#[cfg_attr(feature = "server", derive(schemars::JsonSchema))]
 pub struct Channels {
+    /// The rooms.
     pub(super) channels: BTreeMap<String, Channel>,
     /// Whether there are more rooms than one answer has.
     #[serde(skip_serializing_if = "is_false")]
@@ -126,24 +132,33 @@ pub struct Channels {
 
 /// A room.
 #[derive(Clone, Copy, Debug, Serialize)]
+#[cfg_attr(feature = "server", derive(schemars::JsonSchema))]
 pub struct Channel {
+    /// The number of its clients.
     pub(super) num_clients: usize,
 }
 
 /// Messages of a history, and its position.
 #[derive(Clone, Debug, Serialize)]
+#[cfg_attr(feature = "server", derive(schemars::JsonSchema))]
 pub struct History {
+    /// The messages that were asked for.
     pub(super) publications: Vec<Publication>,
+    /// The epoch of the history.
     pub(super) epoch: String,
+    /// The number of the last message of the history.
     pub(super) offset: u64,
 }
 
 /// A message of a history.
 #[derive(Clone, Debug, Serialize)]
+#[cfg_attr(feature = "server", derive(schemars::JsonSchema))]
 pub struct Publication {
     #[serde(flatten)]
     pub(super) data: Data,
+    /// The number of the message.
     pub(super) offset: u64,
+    /// The client that sent it.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub(super) info: Option<ClientInfo>,
     /// Whether the data are those of the end of the stream.
@@ -153,6 +168,7 @@ pub struct Publication {
 
 /// The data of a message: JSON, or bytes in base64.
 #[derive(Clone, Debug, Serialize)]
+#[cfg_attr(feature = "server", derive(schemars::JsonSchema))]
 pub enum Data {
     /// Bytes.
     #[serde(rename = "b64data")]
@@ -164,17 +180,26 @@ pub enum Data {
 
 /// A client of a room.
 #[derive(Clone, Debug, Serialize)]
+#[cfg_attr(
+    feature = "server",
+    derive(schemars::JsonSchema),
+    schemars(rename = "Client")
+)]
 pub struct ClientInfo {
+    /// The number.
     pub(super) client: String,
-    /// Empty for a client without a subject.
+    /// The subject; empty for a client without one.
     pub(super) user: String,
+    /// The claims that the kind shows.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub(super) conn_info: Option<Box<RawValue>>,
 }
 
 /// The clients of a room, by number.
 #[derive(Clone, Debug, Default, Serialize)]
+#[cfg_attr(feature = "server", derive(schemars::JsonSchema))]
 pub struct Presence {
+    /// The clients.
     pub(super) presence: BTreeMap<String, ClientInfo>,
     /// Whether the room has more clients than one answer has.
     #[serde(skip_serializing_if = "is_false")]
@@ -183,36 +208,53 @@ pub struct Presence {
 
 /// The numbers of clients and subjects of a room.
 #[derive(Clone, Copy, Debug, Default, Serialize)]
+#[cfg_attr(feature = "server", derive(schemars::JsonSchema))]
 pub struct PresenceStats {
+    /// The number of clients.
     pub(super) num_clients: usize,
+    /// The number of different subjects.
     pub(super) num_users: usize,
 }
 
 /// The servers that serve together: this one.
 #[derive(Clone, Debug, Serialize)]
+#[cfg_attr(feature = "server", derive(schemars::JsonSchema))]
 pub struct Info {
+    /// The servers.
     pub(super) nodes: [Node; 1],
 }
 
 /// A server.
 #[derive(Clone, Debug, Serialize)]
+#[cfg_attr(feature = "server", derive(schemars::JsonSchema))]
 pub struct Node {
+    /// A random text of this start.
     pub(super) uid: String,
+    /// The name of the program.
     pub(super) name: &'static str,
+    /// The version of the program.
     pub(super) version: &'static str,
+    /// The number of connections.
     pub(super) num_clients: usize,
+    /// The number of different subjects.
     pub(super) num_users: usize,
+    /// The number of memberships of rooms.
     pub(super) num_subs: usize,
+    /// The number of rooms and services with clients.
     pub(super) num_channels: usize,
-    /// In seconds.
+    /// The time since the start, in seconds.
     pub(super) uptime: u64,
+    /// Figures, which are at `/metrics` instead.
     pub(super) metrics: Metrics,
 }
 
 /// Figures of a server, which are at `/metrics` instead.
 #[derive(Clone, Debug, Serialize)]
+#[cfg_attr(feature = "server", derive(schemars::JsonSchema))]
 pub struct Metrics {
+    /// 0.
     pub(super) interval: u32,
+    /// Empty.
     pub(super) items: BTreeMap<String, f64>,
 }
 

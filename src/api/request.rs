@@ -159,6 +159,11 @@ fn without_nulls(json: &[u8]) -> Option<Vec<u8>> {
 
 /// The parameters of a method that has none, or that is not served.
 #[derive(Clone, Copy, Debug, Default, Deserialize)]
+#[cfg_attr(
+    feature = "server",
+    derive(schemars::JsonSchema),
+    schemars(rename = "NoParams")
+)]
 #[serde(default)]
 pub struct Nothing {}
 
@@ -173,8 +178,14 @@ pub struct Rpc {
 
 /// A room.
 #[derive(Clone, Debug, Default, Deserialize)]
+#[cfg_attr(
+    feature = "server",
+    derive(schemars::JsonSchema),
+    schemars(rename = "ChannelParams")
+)]
 #[serde(default)]
 pub struct Channel {
+    /// The room.
     pub(super) channel: String,
 }
 
@@ -192,22 +203,32 @@ pub(super) struct Message<'a> {
 
 /// Declares a message with its receivers: serde cannot flatten a value that it leaves unparsed.
 macro_rules! addressed {
-    ($(#[$meta:meta])* $type:ident, $receivers:ident: $of:ty) => {
+    (
+        $(#[$meta:meta])* $type:ident as $name:literal,
+        $(#[$about:meta])* $receivers:ident: $of:ty
+    ) => {
         $(#[$meta])*
         #[derive(Clone, Debug, Default, Deserialize)]
+        #[cfg_attr(feature = "server", derive(schemars::JsonSchema), schemars(rename = $name))]
         #[serde(default)]
         pub struct $type {
+            $(#[$about])*
             pub(super) $receivers: $of,
-            /// `null` is data, too.
+            /// The message, in the form that the room takes; `null` is data, too.
             #[serde(deserialize_with = "given")]
             data: Option<Box<RawValue>>,
+            /// The message as base64, in place of `data`.
             b64data: String,
+            /// Whether the message is for those who are there, and for no history.
             skip_history: bool,
+            /// A name of this publish: a second one with it publishes nothing.
             idempotency_key: String,
+            /// A number that grows with each state: an older one is not published. 0 for none.
             #[serde(deserialize_with = "whole")]
             version: u64,
+            /// The epoch of the versions: the first version of another epoch is the newest.
             version_epoch: String,
-            /// Read to refuse what is no text; messages carry no tags.
+            /// Texts that are accepted and not carried: messages have no tags.
             #[serde(rename = "tags")]
             _tags: BTreeMap<String, String>,
         }
@@ -229,12 +250,14 @@ macro_rules! addressed {
 
 addressed!(
     /// A message for a room.
-    Publish,
+    Publish as "PublishParams",
+    /// The room.
     channel: String
 );
 addressed!(
     /// A message for several rooms.
-    Broadcast,
+    Broadcast as "BroadcastParams",
+    /// The rooms.
     channels: Vec<String>
 );
 
@@ -244,87 +267,145 @@ fn given<'de, D: Deserializer<'de>>(deserializer: D) -> Result<Option<Box<RawVal
 
 /// The end of the stream of a room.
 #[derive(Clone, Debug, Default, Deserialize)]
+#[cfg_attr(
+    feature = "server",
+    derive(schemars::JsonSchema),
+    schemars(rename = "EndParams")
+)]
 #[serde(default)]
 pub struct End {
+    /// The room.
     pub(super) channel: String,
-    /// `null` unless it is given.
+    /// The data of the end, which clients get; `null` unless they are given.
     #[serde(deserialize_with = "given")]
     pub(super) data: Option<Box<RawValue>>,
 }
 
 /// The part of a history that is to be read.
 #[derive(Clone, Debug, Default, Deserialize)]
+#[cfg_attr(
+    feature = "server",
+    derive(schemars::JsonSchema),
+    schemars(rename = "HistoryParams")
+)]
 #[serde(default)]
 pub struct History {
+    /// The room.
     pub(super) channel: String,
-    /// Below 0 as many as one answer may have; 0 for the position alone.
+    /// The most messages: below 0 as many as one answer may have; 0 for the position alone.
     #[serde(deserialize_with = "whole")]
     pub(super) limit: i64,
+    /// The position behind which the reading begins.
     pub(super) since: Option<Since>,
+    /// Whether the newest message is the first.
     pub(super) reverse: bool,
 }
 
 /// A position in a history.
 #[derive(Clone, Debug, Default, Deserialize)]
+#[cfg_attr(
+    feature = "server",
+    derive(schemars::JsonSchema),
+    schemars(rename = "Position")
+)]
 #[serde(default)]
 pub struct Since {
+    /// The number of a message; 0 for the beginning.
     #[serde(deserialize_with = "whole")]
     pub(super) offset: u64,
-    /// Empty for any.
+    /// The epoch of the number: empty for any, and error 112 for another than the history's.
     pub(super) epoch: String,
 }
 
 /// The rooms that are to be listed.
 #[derive(Clone, Debug, Default, Deserialize)]
+#[cfg_attr(
+    feature = "server",
+    derive(schemars::JsonSchema),
+    schemars(rename = "ChannelsParams")
+)]
 #[serde(default)]
 pub struct Wanted {
-    /// Empty for all.
+    /// A pattern of channels: `*`, `?`, `[a-z]`, `{a,b}`; empty for all.
     pub(super) pattern: String,
 }
 
 /// The connections that are to end: those that have all that is given.
 #[derive(Clone, Debug, Default, Deserialize)]
+#[cfg_attr(
+    feature = "server",
+    derive(schemars::JsonSchema),
+    schemars(rename = "DisconnectParams")
+)]
 #[serde(default)]
 pub struct Disconnect {
+    /// The subject of their tokens.
     pub(super) user: String,
+    /// The number that presence shows of a client.
     pub(super) client: String,
+    /// Connections have none here: error 108 if it is given.
     pub(super) session: String,
-    /// A channel; an addition of busline.
+    /// Their channel; an addition of busline.
     pub(super) room: String,
-    /// Clients that stay.
+    /// The numbers of clients that stay.
     pub(super) whitelist: Vec<String>,
+    /// The close frame; 3503 unless it is given.
     pub(super) disconnect: Option<Close>,
 }
 
 /// The close frame of connections that are to end.
 #[derive(Clone, Debug, Default, Deserialize)]
+#[cfg_attr(
+    feature = "server",
+    derive(schemars::JsonSchema),
+    schemars(rename = "CloseFrame")
+)]
 #[serde(default)]
 pub struct Close {
+    /// A code that a close frame may carry.
     #[serde(deserialize_with = "whole")]
     pub(super) code: i64,
+    /// A reason, of at most 123 bytes.
     pub(super) reason: String,
 }
 
 /// The memberships that are to end.
 #[derive(Clone, Debug, Default, Deserialize)]
+#[cfg_attr(
+    feature = "server",
+    derive(schemars::JsonSchema),
+    schemars(rename = "UnsubscribeParams")
+)]
 #[serde(default)]
 pub struct Unsubscribe {
+    /// The subject of their tokens.
     pub(super) user: String,
-    /// Empty for every room.
+    /// The room; empty for every room.
     pub(super) channel: String,
+    /// The number that presence shows of a client.
     pub(super) client: String,
+    /// Connections have none here: error 108 if it is given.
     pub(super) session: String,
 }
 
 /// The connections whose credentials end.
 #[derive(Clone, Debug, Default, Deserialize)]
+#[cfg_attr(
+    feature = "server",
+    derive(schemars::JsonSchema),
+    schemars(rename = "RefreshParams")
+)]
 #[serde(default)]
 pub struct Refresh {
+    /// The subject of their tokens.
     pub(super) user: String,
+    /// The number that presence shows of a client.
     pub(super) client: String,
+    /// Connections have none here: error 108 if it is given.
     pub(super) session: String,
+    /// Whether the credentials have ended.
     pub(super) expired: bool,
-    /// In seconds since 1970; 0 for never.
+    /// The end in seconds since 1970; 0 for never.
     #[serde(deserialize_with = "whole")]
     pub(super) expire_at: i64,
 }

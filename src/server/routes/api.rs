@@ -14,7 +14,7 @@ use http_body_util::{BodyExt, LengthLimitError, Limited};
 use serde::Serialize;
 
 use super::entrance;
-use crate::api::{self, Answer, BadCall, Call, Fault, Reply};
+use crate::api::{self, Answer, BadCall, Call, Fault, Reply, openapi};
 use crate::app::App;
 use crate::caller::{InFlight, Method, Rights, Turned};
 use crate::rt::Runtime;
@@ -33,6 +33,7 @@ where
     Router::new()
         .route("/api", any(by_body::<R>))
         .route("/api/", any(by_body::<R>))
+        .route("/api/openapi.json", any(document::<R>))
         .route("/api/{*method}", any(by_path::<R>))
         .with_state(app.clone())
 }
@@ -55,6 +56,24 @@ async fn by_path<R: Runtime>(
 
 async fn by_body<R: Runtime>(State(app): State<App<R>>, request: Request) -> Response {
     serve(&app, Named::InBody, request).await
+}
+
+/// The description of the API, for a caller with a key, whatever its rights.
+async fn document<R: Runtime>(State(app): State<App<R>>, request: Request) -> Response {
+    let verb = request.method();
+    let refusal = match known(&app, &request) {
+        // hyper leaves the body out of the answer to HEAD.
+        Ok(_) if verb == Verb::GET || verb == Verb::HEAD => None,
+        Ok(_) => Some(Refusal::NOT_GET),
+        Err(refusal) => Some(refusal),
+    };
+    match refusal {
+        None => json(StatusCode::OK, &openapi::document(&app.limits().api)),
+        Some(refusal) => {
+            entrance::discard_body(&app, request);
+            refusal.answer(&app)
+        }
+    }
 }
 
 async fn serve<R: Runtime>(app: &App<R>, named: Named, request: Request) -> Response {
@@ -85,14 +104,7 @@ fn enter<R: Runtime>(
     named: &Named,
     request: &Request,
 ) -> Result<(Arc<Rights>, Option<Method>), Refusal> {
-    if caller::has_key_in_query(request) {
-        return Err(Refusal::KEY_IN_QUERY);
-    }
-    let rights = match caller::of(app, request) {
-        Caller::Known(rights) => rights,
-        Caller::NoKey => return Err(Refusal::NO_KEY),
-        Caller::WrongKey => return Err(wrong_key(app, request)),
-    };
+    let rights = known(app, request)?;
     let method = match named {
         Named::InBody => None,
         Named::InPath(name) => Some(name.parse().map_err(|_| Refusal::UNKNOWN)?),
@@ -101,6 +113,18 @@ fn enter<R: Runtime>(
         return Err(Refusal::NOT_POST);
     }
     Ok((rights, method))
+}
+
+/// The rights of the caller of a request.
+fn known<R: Runtime>(app: &App<R>, request: &Request) -> Result<Arc<Rights>, Refusal> {
+    if caller::has_key_in_query(request) {
+        return Err(Refusal::KEY_IN_QUERY);
+    }
+    match caller::of(app, request) {
+        Caller::Known(rights) => Ok(rights),
+        Caller::NoKey => Err(Refusal::NO_KEY),
+        Caller::WrongKey => Err(wrong_key(app, request)),
+    }
 }
 
 /// The refusal of a wrong key, which is counted for the address of its caller.
@@ -208,6 +232,11 @@ impl Refusal {
         Turned::Unauthorized,
         "a key never comes in a query, which proxies log: send `X-API-Key`",
     );
+    const NOT_GET: Self = Self::new(
+        StatusCode::METHOD_NOT_ALLOWED,
+        Turned::UnknownMethod,
+        "this document is read by GET",
+    );
     const NOT_POST: Self = Self::new(
         StatusCode::METHOD_NOT_ALLOWED,
         Turned::NotPost,
@@ -269,7 +298,10 @@ impl Refusal {
         let words = format!("{}\n", self.words);
         let mut response = (self.status, words).into_response();
         let field = match self.status {
-            StatusCode::METHOD_NOT_ALLOWED => Some((header::ALLOW, "POST")),
+            StatusCode::METHOD_NOT_ALLOWED if self.reason == Turned::NotPost => {
+                Some((header::ALLOW, "POST"))
+            }
+            StatusCode::METHOD_NOT_ALLOWED => Some((header::ALLOW, "GET, HEAD")),
             StatusCode::SERVICE_UNAVAILABLE | StatusCode::TOO_MANY_REQUESTS => {
                 Some((header::RETRY_AFTER, "1"))
             }

@@ -22,6 +22,7 @@ mod bounds;
 mod example;
 mod keys;
 mod looks;
+mod openapi;
 mod publishes;
 mod recorded;
 mod rpcs;

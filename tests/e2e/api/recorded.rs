@@ -9,6 +9,7 @@ use std::net::SocketAddr;
 
 use serde_json::{Value, json};
 
+use super::openapi::Document;
 use super::send;
 use crate::process::{Process, busline};
 
@@ -34,6 +35,7 @@ async fn the_recorded_conversations_are_answered_as_they_were() {
     let mut process = start().await;
     let at = operators(&mut process).await;
     let conversations: Vec<Value> = serde_json::from_str(CONVERSATIONS).expect("JSON");
+    let document = document(at).await;
     let mut otherwise = BTreeMap::new();
     let mut faults = Vec::new();
     for conversation in &conversations {
@@ -43,6 +45,9 @@ async fn the_recorded_conversations_are_answered_as_they_were() {
             let expected = call.get("busline").unwrap_or(call);
             *otherwise.entry(name).or_insert(0) += usize::from(call.get("busline").is_some());
             let found = play(at, call).await;
+            if let Err(fault) = describe(&document, call, &found) {
+                faults.push(format!("{name}: {}: {fault}", call["body"]));
+            }
             if let Err(fault) = compare(expected, found, &mut epochs) {
                 faults.push(format!("{name}: {}: {fault}", call["body"]));
             }
@@ -68,6 +73,30 @@ async fn operators(process: &mut Process) -> SocketAddr {
     process
         .logged_address("operators' listener addresses=[")
         .await
+}
+
+async fn document(at: SocketAddr) -> Document {
+    let answer = send(at, "GET", "/api/openapi.json", "X-API-Key: key\r\n", "").await;
+    Document::parse(answer.body())
+}
+
+/// Compares an answer with the description of the API, where that has the path.
+///
+/// # Errors
+///
+/// The difference.
+fn describe(
+    document: &Document,
+    call: &Value,
+    (status, found): &(u64, Option<Value>),
+) -> Result<(), String> {
+    let path = call["path"].as_str().expect("a text");
+    let path = path.split('?').next().expect("one at least");
+    if !document.has(path) {
+        assert_eq!(*status, 404, "{path} is not described");
+        return Ok(());
+    }
+    document.judge(path, *status, found.as_ref())
 }
 
 /// Sends one call, and returns its status and the JSON of its answer, if it is some.
