@@ -66,7 +66,9 @@ pub struct Done {}
 
 /// The answer of a service, as it is written.
 #[derive(Clone, Debug, Serialize)]
+#[cfg_attr(feature = "server", derive(schemars::JsonSchema))]
 pub struct Answered {
+    /// The answer.
     pub(super) data: Box<RawValue>,
 }
 

@@ -169,10 +169,16 @@ pub struct Nothing {}
 
 /// A request to a service.
 #[derive(Clone, Debug, Default, Deserialize)]
+#[cfg_attr(
+    feature = "server",
+    derive(schemars::JsonSchema),
+    schemars(rename = "RpcParams")
+)]
 #[serde(default)]
 pub struct Rpc {
-    /// The room or service, a dot, and its method.
+    /// The room or the service, a dot, and the method there.
     pub(super) method: String,
+    /// The parameters, which the service gets as they are written.
     pub(super) params: Option<Box<RawValue>>,
 }
 

@@ -4,7 +4,7 @@ use serde_json::{Value, json};
 
 use crate::limits::{
     ApiLimits, CHANNEL_BYTES_MAX, CHANNEL_PATTERN_BYTES_MAX, IDEMPOTENCY_KEY_BYTES_MAX,
-    VERSION_EPOCH_BYTES_MAX,
+    METHOD_BYTES_MAX, VERSION_EPOCH_BYTES_MAX,
 };
 use crate::wire::CLOSE_REASON_BYTES_MAX;
 
@@ -42,6 +42,7 @@ pub(super) fn of(limits: &ApiLimits) -> Vec<(&'static str, Value)> {
         ("PublishParams", publish),
         ("RefreshParams", meant(&["user", "client"], "")),
         ("RefreshParams", refresh()),
+        ("RpcParams", rpc()),
         ("UnsubscribeParams", meant(&["user", "client"], "channel")),
     ]
 }
@@ -107,6 +108,14 @@ fn position() -> Value {
 
 fn refresh() -> Value {
     json!({ "properties": { "expire_at": { "minimum": i64::MIN, "maximum": i64::MAX } } })
+}
+
+fn rpc() -> Value {
+    let method = json!({
+        "pattern": format!("^.+\\.[^.]{{1,{METHOD_BYTES_MAX}}}$"),
+        "examples": ["chat:42.rename"],
+    });
+    json!({ "required": ["method"], "properties": { "method": method } })
 }
 
 /// The connections of one of these names at least, and in a room where the name of one is given.

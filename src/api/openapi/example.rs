@@ -24,9 +24,10 @@ pub(super) fn params(method: Method) -> Value {
         Method::End => json!({ "channel": "news:yesterday", "data": { "count": 3 } }),
         Method::History => json!({ "channel": "news:today", "limit": 10, "reverse": true }),
         Method::HistoryRemove | Method::Presence | Method::PresenceStats => room,
-        Method::Info | Method::Rpc | Method::Subscribe => json!({}),
+        Method::Info | Method::Subscribe => json!({}),
         Method::Publish => json!({ "channel": "news:today", "data": { "headline": "It works" } }),
         Method::Refresh => json!({ "user": "ann", "expired": true }),
+        Method::Rpc => json!({ "method": "chat:42.rename", "params": { "title": "Tea" } }),
         Method::Unsubscribe => json!({ "user": "ann", "channel": "news:today" }),
     }
 }
@@ -57,7 +58,7 @@ pub(super) fn answer(method: Method) -> Value {
         } }),
         Method::PresenceStats => json!({ "result": { "num_clients": 1, "num_users": 1 } }),
         Method::Publish => at(1),
-        Method::Rpc => refused("not available: no service answers requests here"),
+        Method::Rpc => json!({ "result": { "data": { "title": "Tea" } } }),
         Method::Subscribe => {
             refused("not available: a connection has one room, which its client chooses")
         }

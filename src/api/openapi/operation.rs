@@ -96,9 +96,10 @@ fn params(method: Method, schemas: &mut Schemas) -> Value {
         Method::HistoryRemove | Method::Presence | Method::PresenceStats => {
             schemas.params::<request::Channel>()
         }
-        Method::Info | Method::Rpc | Method::Subscribe => schemas.params::<request::Nothing>(),
+        Method::Info | Method::Subscribe => schemas.params::<request::Nothing>(),
         Method::Publish => schemas.params::<request::Publish>(),
         Method::Refresh => schemas.params::<request::Refresh>(),
+        Method::Rpc => schemas.params::<request::Rpc>(),
         Method::Unsubscribe => schemas.params::<request::Unsubscribe>(),
     }
 }
@@ -106,7 +107,7 @@ fn params(method: Method, schemas: &mut Schemas) -> Value {
 /// The schema of the result of a method; `None` for a method that has no result.
 fn result(method: Method, schemas: &mut Schemas) -> Option<Value> {
     Some(match method {
-        Method::Batch | Method::Rpc | Method::Subscribe => return None,
+        Method::Batch | Method::Subscribe => return None,
         Method::Broadcast => compound::responses(),
         Method::Channels => schemas.answer::<reply::Channels>(),
         Method::Disconnect | Method::HistoryRemove | Method::Refresh | Method::Unsubscribe => {
@@ -117,6 +118,7 @@ fn result(method: Method, schemas: &mut Schemas) -> Option<Value> {
         Method::Info => schemas.answer::<reply::Info>(),
         Method::Presence => schemas.answer::<reply::Presence>(),
         Method::PresenceStats => schemas.answer::<reply::PresenceStats>(),
+        Method::Rpc => schemas.answer::<reply::Answered>(),
     })
 }
 
@@ -134,7 +136,7 @@ fn summary(method: Method) -> &'static str {
         Method::PresenceStats => "Counts the clients and the subjects of a room.",
         Method::Publish => "Publishes a message into a room.",
         Method::Refresh => "Ends the credentials of connections.",
-        Method::Rpc => "Asks a service: error 108 for now.",
+        Method::Rpc => "Asks a service, and waits for its answer.",
         Method::Subscribe => "Adds a client to a room: error 108, as a connection has one room.",
         Method::Unsubscribe => "Takes clients out of their room, which closes their connections.",
     }
