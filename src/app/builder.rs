@@ -23,6 +23,8 @@ use crate::registry::{Registration, Registry, RoomBounds};
 use crate::rt::Runtime;
 use crate::service::Service;
 use crate::shards::Shards;
+#[cfg(feature = "server")]
+use crate::sync::Cancelled;
 use crate::sync::{Arc, AtomicU64, Mutex};
 use crate::wire::Deflater;
 
@@ -369,6 +371,8 @@ impl<R: Runtime> Builder<R> {
                 api,
                 deflater: Arc::new(Mutex::new(Deflater::default())),
                 pacing: Mutex::new(None),
+                #[cfg(feature = "server")]
+                drain_begun: Cancelled::new(),
                 log_lines_dropped: self.log_lines_dropped,
                 _sweeper: sweeper,
                 policies: Mutex::new(StdArc::new(Policies {

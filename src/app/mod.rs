@@ -27,6 +27,8 @@ use crate::registry::Registry;
 use crate::rt::{Instant, Runtime};
 use crate::shards::Shards;
 use crate::sync::{Arc, AtomicU64, Mutex, Ordering};
+#[cfg(feature = "server")]
+use crate::sync::{Cancelled, Canceller};
 use crate::wire::Deflater;
 
 mod builder;
@@ -65,6 +67,9 @@ struct Inner<R: Runtime> {
     refusals: Refusals,
     /// The times at which sessions leave, once the application drains.
     pacing: Mutex<Option<Pacing>>,
+    /// Tells the tasks of the server that the drain has begun.
+    #[cfg(feature = "server")]
+    drain_begun: (Canceller, Cancelled),
     log_lines_dropped: Figure,
     /// Ends the task that frees expired histories, when the application is dropped.
     _sweeper: Option<Sweeper>,
@@ -263,12 +268,20 @@ impl<R: Runtime> App<R> {
         }
         *current = Some(pacing);
         drop(current);
+        #[cfg(feature = "server")]
+        self.inner.drain_begun.0.cancel();
         self.registry().drain();
     }
 
     /// Whether [`drain`](Self::drain) was called.
     pub fn is_draining(&self) -> bool {
         self.inner.pacing.lock().is_some()
+    }
+
+    /// Completes once [`drain`](Self::drain) is called.
+    #[cfg(feature = "server")]
+    pub(crate) fn drain_begun(&self) -> Cancelled {
+        self.inner.drain_begun.1.clone()
     }
 
     /// Whether clients should be sent to this application: it does not drain, and a decision about

@@ -93,6 +93,10 @@ pub struct CallerCounts {
     pub repeated: u64,
     /// Requests that are being served.
     pub in_flight: u64,
+    /// Connections that are kept for the next call.
+    pub connections: u64,
+    /// Connections that were closed after a call, as many were kept as may be.
+    pub unkept: u64,
     /// Idempotency keys that are remembered.
     pub remembered: u64,
 }
@@ -115,6 +119,7 @@ pub(crate) struct Counters {
     commands: [[Counter; OUTCOMES]; METHODS],
     turned: [Counter; REASONS],
     pub(crate) repeated: Counter,
+    unkept: Counter,
 }
 
 impl Counters {
@@ -126,6 +131,10 @@ impl Counters {
         self.turned[reason as usize].add(1);
     }
 
+    pub(super) fn unkept(&self) {
+        self.unkept.add(1);
+    }
+
     pub(super) fn counts(&self) -> CallerCounts {
         CallerCounts {
             commands: std::array::from_fn(|method| {
@@ -133,6 +142,7 @@ impl Counters {
             }),
             turned: std::array::from_fn(|reason| self.turned[reason].value()),
             repeated: self.repeated.value(),
+            unkept: self.unkept.value(),
             ..CallerCounts::default()
         }
     }

@@ -35,6 +35,8 @@ pub(crate) struct Callers {
     pub(crate) versions: Mutex<Versions>,
     wrong_keys: Mutex<WrongKeys>,
     in_flight: Arc<AtomicU64>,
+    /// The connections that are kept for the next call.
+    connections: Arc<AtomicU64>,
     /// 1 once no further call is served.
     stopped: AtomicU64,
 }
@@ -48,6 +50,7 @@ impl Callers {
             versions: Mutex::new(Versions::new(limits.versions)),
             wrong_keys: Mutex::new(WrongKeys::default()),
             in_flight: Arc::new(AtomicU64::new(0)),
+            connections: Arc::new(AtomicU64::new(0)),
             stopped: AtomicU64::new(0),
         }
     }
@@ -81,27 +84,45 @@ impl Callers {
     }
 
     /// Takes the place of one more request; `None` if as many are in flight as may be.
-    pub(crate) fn enter(&self, limits: &ApiLimits) -> Option<InFlight> {
-        // The place is given back if it was one too many, so that no other order is needed.
-        let before = self.in_flight.fetch_add(1, Ordering::Relaxed);
-        let place = InFlight(Arc::clone(&self.in_flight));
-        (before < limits.in_flight as u64).then_some(place)
+    pub(crate) fn enter(&self, limits: &ApiLimits) -> Option<Place> {
+        Place::take(&self.in_flight, limits.in_flight)
+    }
+
+    /// Takes the place of one more connection that is kept; `None`, which is counted, if as many
+    /// are kept as may be.
+    pub(crate) fn keep(&self, limits: &ApiLimits) -> Option<Place> {
+        let place = Place::take(&self.connections, limits.connections);
+        if place.is_none() {
+            self.counters.unkept();
+        }
+        place
     }
 
     /// The totals, and the state.
     pub(crate) fn counts(&self) -> CallerCounts {
         CallerCounts {
             in_flight: self.in_flight.load(Ordering::Relaxed),
+            connections: self.connections.load(Ordering::Relaxed),
             remembered: self.remembered.lock().len() as u64,
             ..self.counters.counts()
         }
     }
 }
 
-/// The place of a request that is in flight; given back when dropped.
-pub(crate) struct InFlight(Arc<AtomicU64>);
+/// A place of a bounded number; given back when dropped.
+#[derive(Debug)]
+pub(crate) struct Place(Arc<AtomicU64>);
 
-impl Drop for InFlight {
+impl Place {
+    fn take(taken: &Arc<AtomicU64>, most: usize) -> Option<Self> {
+        // The place is given back if it was one too many, so that no other order is needed.
+        let before = taken.fetch_add(1, Ordering::Relaxed);
+        let place = Self(Arc::clone(taken));
+        (before < most as u64).then_some(place)
+    }
+}
+
+impl Drop for Place {
     fn drop(&mut self) {
         self.0.fetch_sub(1, Ordering::Relaxed);
     }
@@ -125,5 +146,27 @@ mod tests {
         drop(one);
         assert!(callers.enter(&limits).is_some());
         assert_eq!(callers.counts().in_flight, 1);
+    }
+
+    #[test]
+    fn as_many_connections_are_kept_as_may_be_and_each_further_one_is_counted() {
+        let limits = ApiLimits {
+            connections: 2,
+            in_flight: 0,
+            ..ApiLimits::default()
+        };
+        let callers = Callers::new(&limits);
+        let (one, two) = (callers.keep(&limits), callers.keep(&limits));
+        assert!(one.is_some() && two.is_some());
+        assert!(callers.keep(&limits).is_none());
+        let counts = callers.counts();
+        assert_eq!((counts.connections, counts.unkept), (2, 1));
+        drop(one);
+        assert!(callers.keep(&limits).is_some());
+        let counts = callers.counts();
+        assert_eq!(
+            (counts.connections, counts.unkept, counts.in_flight),
+            (1, 1, 0)
+        );
     }
 }

@@ -35,6 +35,12 @@ pub struct ApiLimits {
     pub broadcast: usize,
     /// The most requests that are served at once; a further one is answered 503. Default 256.
     pub in_flight: usize,
+    /// The most connections that are kept for the next call; above it a connection is closed after
+    /// its response. Default 1,024.
+    pub connections: usize,
+    /// The longest time that a kept connection waits for the next call, before it is closed.
+    /// Default 75 s.
+    pub idle_timeout: Duration,
     /// The most idempotency keys that are remembered; a further key takes the place of the oldest.
     /// Default 100,000.
     pub idempotency_keys: usize,
@@ -55,6 +61,8 @@ impl Default for ApiLimits {
             batch: 1_000,
             broadcast: 10_000,
             in_flight: 256,
+            connections: 1_024,
+            idle_timeout: Duration::from_secs(75),
             idempotency_keys: 100_000,
             idempotency_ttl: Duration::from_secs(300),
             versions: 100_000,

@@ -12,31 +12,50 @@ use crate::sync::Mutex;
 
 /// The time at which a connection is dropped; stored as an extension of its requests.
 ///
-/// hyper lets a client take any time to read a response. A long response extends the deadline with
-/// each part that fits into the buffer, so that a client which stops reading is still dropped. The
-/// response of a session has the session's deadlines in the place of this one.
+/// Each request of a connection, and each wait for one, sets the deadline anew. hyper lets a client
+/// take any time to read a response. A long response extends the deadline with each part that fits
+/// into the buffer, so that a client which stops reading is still dropped. The response of a
+/// session has the session's deadlines in the place of this one.
 #[derive(Clone, Debug)]
 pub(super) struct Deadline(Arc<Mutex<State>>);
 
 #[derive(Debug)]
 struct State {
     until: Instant,
+    /// The time to which a long response has extended the deadline, as the last one of its
+    /// connection.
+    extended: Instant,
     /// Completes at the end of the session that the connection serves.
     session: Option<oneshot::Receiver<()>>,
+}
+
+impl State {
+    fn moment(&self) -> Instant {
+        self.until.max(self.extended)
+    }
 }
 
 impl Deadline {
     pub(super) fn until(moment: Instant) -> Self {
         Self(Arc::new(Mutex::new(State {
             until: moment,
+            extended: Instant::ZERO,
             session: None,
         })))
+    }
+
+    /// Sets the deadline, which may be earlier than before; it has no effect on a deadline that is
+    /// extended to a later time.
+    ///
+    /// The task of the connection is to poll [`passed`](Self::passed) after it.
+    pub(super) fn set(&self, moment: Instant) {
+        self.0.lock().until = moment;
     }
 
     /// Extends the deadline; an earlier time has no effect.
     pub(super) fn extend(&self, moment: Instant) {
         let mut state = self.0.lock();
-        state.until = moment.max(state.until);
+        state.extended = moment.max(state.extended);
     }
 
     /// Replaces the deadline by the end of a session, which this receiver's sender tells.
@@ -56,12 +75,13 @@ impl Deadline {
     /// Completes at the deadline.
     pub(super) async fn passed<R: Runtime>(self, rt: R) {
         let mut session = None;
-        let mut sleep = rt.sleep_until(self.0.lock().until);
+        let mut wakes_at = self.0.lock().moment();
+        let mut sleep = rt.sleep_until(wakes_at);
         poll_fn(|cx| {
             loop {
                 let (until, newer) = {
                     let mut state = self.0.lock();
-                    (state.until, state.session.take())
+                    (state.moment(), state.session.take())
                 };
                 if newer.is_some() {
                     session = newer;
@@ -69,13 +89,15 @@ impl Deadline {
                 if let Some(session) = &mut session {
                     return session.poll_unpin(cx).map(drop);
                 }
-                if sleep.poll_unpin(cx).is_pending() {
+                // A timer that is too early is kept, so that most requests set none.
+                if wakes_at <= until && sleep.poll_unpin(cx).is_pending() {
                     return Poll::Pending;
                 }
                 if until <= rt.now() {
                     return Poll::Ready(());
                 }
-                sleep = rt.sleep_until(until);
+                wakes_at = until;
+                sleep = rt.sleep_until(wakes_at);
             }
         })
         .await;
@@ -102,6 +124,30 @@ mod tests {
         };
         futures::join!(deadline.clone().passed(rt.clone()), extend);
         assert_eq!(rt.now(), at(90));
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn it_is_set_anew_to_an_earlier_or_a_later_time_and_not_before_an_extended_one() {
+        let rt = Tokio::current();
+        let at = |seconds| Instant::from_start(Duration::from_secs(seconds));
+        for (extended, sets, over) in [
+            (0, [90, 5], 5),
+            (0, [5, 90], 90),
+            (40, [90, 5], 40),
+            (40, [5, 90], 90),
+        ] {
+            let begin = rt.now().saturating_since(at(0)).as_secs();
+            let deadline = Deadline::until(at(begin + 20));
+            let mut passed = Box::pin(deadline.clone().passed(rt.clone()));
+            assert!(futures::poll!(passed.as_mut()).is_pending());
+            deadline.extend(at(begin + extended));
+            for seconds in sets {
+                deadline.set(at(begin + seconds));
+                assert!(futures::poll!(passed.as_mut()).is_pending());
+            }
+            passed.await;
+            assert_eq!(rt.now(), at(begin + over), "{extended} {sets:?}");
+        }
     }
 
     #[tokio::test(start_paused = true)]

@@ -27,11 +27,8 @@ impl Epilogue {
         drop(before);
     }
 
-    /// Does the work that was left, if there is any.
-    pub(super) async fn run(&self) {
-        let work = self.0.lock().take();
-        if let Some(work) = work {
-            work.await;
-        }
+    /// Takes the work that was left, if there is any.
+    pub(super) fn take(&self) -> Option<BoxFuture<'static, ()>> {
+        self.0.lock().take()
     }
 }

@@ -18,7 +18,8 @@ const QUIET: Duration = Duration::from_secs(1);
 /// A stream whose client receives its response even if it has ended its own side or sends more than
 /// its request (RFC 9112 9.6).
 ///
-/// While a request is served, the end of the client's stream is not reported: most clients end
+/// Between two requests of a kept connection, the end of the client's stream is reported at once.
+/// While a request is served, the end is not reported: most clients end
 /// their side without closing the connection, but the end may also mean a close. A client that is
 /// gone is therefore noticed by a failing write, by a reset, by the deadline of the connection, or,
 /// after an endless response has begun, by a time without writes.
@@ -31,7 +32,7 @@ pub(super) struct Lingering<Io> {
     io: Io,
     mark: Mark,
     limit: Duration,
-    /// Whether the response has begun.
+    /// Whether the response to the present request has begun.
     has_begun: bool,
     /// Whether the client has ended its side, which is not reported to the reader.
     has_ended: bool,
@@ -93,6 +94,16 @@ impl<Io> Lingering<Io> {
         }
     }
 
+    /// Makes a kept connection ready for its next request, as its response is written.
+    fn next(&mut self, cx: &Context<'_>) {
+        self.has_begun = false;
+        self.until = None;
+        if self.has_ended {
+            // The end is reported from now on, for which nothing else wakes the reader.
+            cx.waker().wake_by_ref();
+        }
+    }
+
     /// Restarts the time without writes after the client has ended its side; a response that is
     /// blocked by the client has no deadline here.
     fn go_on(&mut self, cx: &mut Context<'_>) {
@@ -116,13 +127,16 @@ impl<Io: AsyncRead + Unpin> AsyncRead for Lingering<Io> {
         if !this.has_ended {
             let before = buffer.filled().len();
             ready!(Pin::new(&mut this.io).poll_read(cx, buffer))?;
-            let is_end = buffer.filled().len() == before;
-            // An end before the whole request head is reported.
-            if !is_end || !this.mark.is_served() {
+            if buffer.filled().len() > before {
+                this.mark.arrived();
                 return Poll::Ready(Ok(()));
             }
             this.has_ended = true;
             this.go_on(cx);
+        }
+        // An end before the whole request head is reported.
+        if !this.mark.is_served() {
+            return Poll::Ready(Ok(()));
         }
         match &mut this.until {
             Some(until) => until.as_mut().poll(cx).map(Ok),
@@ -165,6 +179,9 @@ impl<Io: AsyncRead + AsyncWrite + Unpin> AsyncWrite for Lingering<Io> {
             this.report(cx);
             this.go_on(cx);
         }
+        if flushed.is_ready() && this.mark.wrote() {
+            this.next(cx);
+        }
         flushed
     }
 
@@ -203,6 +220,7 @@ mod tests {
     use crate::rt::{Clock, Instant, Tokio};
     use crate::server::places::{Place, Places};
     use crate::server::waiting::{Bounds, Newcomer};
+    use crate::wakes::Wakes;
 
     /// Measures the virtual time since this call.
     fn stopwatch() -> impl Fn() -> Duration {
@@ -271,6 +289,61 @@ mod tests {
             assert_eq!(read_to_end(&mut server).await, b"");
             assert_eq!(elapsed(), QUIET);
         }
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn a_further_request_is_decided_about_as_long_as_a_first_one() {
+        let hour = Duration::from_secs(3600);
+        for ends_in in [1, 2] {
+            let (mut server, place, mut client) = pair();
+            let mark = place.mark();
+            for request in [1, 2] {
+                assert!(mark.serve(), "a kept connection needs no slot");
+                if request == ends_in {
+                    client.shutdown().await.expect("nothing fails");
+                }
+                let read = tokio::time::timeout(hour, read_to_end(&mut server)).await;
+                assert!(read.is_err(), "it is decided about: {read:?}");
+                mark.keep();
+                server.write_all(b"answer").await.expect("there is room");
+                server.flush().await.expect("nothing fails");
+            }
+            let elapsed = stopwatch();
+            let before = elapsed();
+            assert_eq!(read_to_end(&mut server).await, b"");
+            assert_eq!(
+                elapsed(),
+                before,
+                "the end is told at once where none is served"
+            );
+        }
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn a_reader_to_whom_the_end_was_not_told_is_woken_after_a_kept_response() {
+        let (mut server, place, mut client) = pair();
+        assert!(place.mark().serve());
+        client.shutdown().await.expect("nothing fails");
+        let (wakes, waker) = Wakes::new();
+        let mut cx = Context::from_waker(&waker);
+        let mut bytes = [0; 9];
+        let mut read = ReadBuf::new(&mut bytes);
+        let server = &mut server;
+        assert!(
+            Pin::new(&mut *server)
+                .poll_read(&mut cx, &mut read)
+                .is_pending()
+        );
+        place.mark().keep();
+        assert!(
+            Pin::new(&mut *server)
+                .poll_write(&mut cx, b"answer")
+                .is_ready()
+        );
+        assert_eq!(wakes.count(), 0);
+        assert!(Pin::new(&mut *server).poll_flush(&mut cx).is_ready());
+        assert_eq!(wakes.count(), 1);
+        assert!(Pin::new(server).poll_read(&mut cx, &mut read).is_ready());
     }
 
     #[tokio::test(start_paused = true)]

@@ -10,6 +10,7 @@ use futures::future::{Either, select};
 
 use crate::app::App;
 use crate::rt::Runtime;
+use crate::sync::Canceller;
 
 mod accept;
 mod address;
@@ -18,7 +19,6 @@ pub mod auth;
 mod bind;
 mod binding;
 mod caller;
-mod cancel;
 #[cfg(feature = "cli")]
 mod config;
 mod connection;
@@ -39,6 +39,7 @@ mod network_path;
 #[cfg(all(test, not(feature = "loom")))]
 mod pipe;
 mod places;
+mod progress;
 mod rate_limited_log;
 mod rewound_stream;
 #[cfg(feature = "tls")]
@@ -86,7 +87,6 @@ pub use self::tls::{Reloaded, Tls, TlsError};
 pub use self::traces::{Traces, TracesError};
 pub use self::unix_owner::{UnixGroup, UnixGroupError, UnixMode, UnixModeError};
 
-use self::cancel::Canceller;
 use self::connection::Connections;
 use self::routes::Shell;
 

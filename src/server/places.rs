@@ -7,6 +7,7 @@ use std::task::{Context, Poll};
 use futures::FutureExt;
 use futures::channel::oneshot;
 
+use super::progress::{Progress, Stage};
 use super::waiting::{Bounds, Crowd, Displaced, Newcomer, Number};
 use crate::metrics::DisplaceReason;
 use crate::sync::{Arc, AtomicBool, Mutex, Ordering, WaiterSlot, Waiters};
@@ -27,12 +28,12 @@ struct State {
 #[derive(Debug)]
 pub(super) struct Place(Mark);
 
-/// Reports the progress of a slot's connection.
+/// Reports the progress of a connection, which has a slot, or has given it back.
 #[derive(Clone, Debug)]
 pub(super) struct Mark {
     places: Places,
     number: Number,
-    is_served: Arc<AtomicBool>,
+    progress: Arc<Mutex<Progress>>,
     /// Whether the response waits for the client to read.
     is_blocked: Arc<AtomicBool>,
 }
@@ -123,14 +124,53 @@ impl Mark {
     ///
     /// Returns `false` if the connection has already given way, and must not be served.
     pub(super) fn serve(&self) -> bool {
-        let is_served = self.places.0.lock().crowd.serve(self.number);
-        self.is_served.store(is_served, Ordering::Relaxed);
+        // A connection that is kept has no slot, and gives way to no other.
+        let was_kept = self.progress.lock().was_kept();
+        let is_served = was_kept || self.places.0.lock().crowd.serve(self.number);
+        if is_served {
+            self.progress.lock().served();
+        }
         is_served
     }
 
-    /// Whether a whole request head has arrived, from the view of the connection's own task.
+    /// Whether a request is being served, from the view of the connection's own task.
     pub(super) fn is_served(&self) -> bool {
-        self.is_served.load(Ordering::Relaxed)
+        self.progress.lock().is_served()
+    }
+
+    /// Notes that bytes of the client have arrived.
+    pub(super) fn arrived(&self) {
+        self.progress.lock().arrived();
+    }
+
+    /// Notes that a known caller has sent its whole request, so that the connection may be kept.
+    pub(super) fn allow_keeping(&self) {
+        self.progress.lock().allow();
+    }
+
+    /// Whether the connection may be kept after the request that is being served.
+    pub(super) fn may_be_kept(&self) -> bool {
+        self.progress.lock().may_be_kept()
+    }
+
+    /// Notes that the connection is kept after the response that is made now, and gives the slot
+    /// back.
+    pub(super) fn keep(&self) {
+        let was_kept = self.progress.lock().keep();
+        if !was_kept {
+            self.release();
+        }
+    }
+
+    /// Notes that all that there was to write is written; returns whether the connection waits for
+    /// the next request from now on.
+    pub(super) fn wrote(&self) -> bool {
+        self.progress.lock().wrote()
+    }
+
+    /// The stage of the connection, if it has entered one since the last call.
+    pub(super) fn news(&self) -> Option<Stage> {
+        self.progress.lock().news()
     }
 
     /// Notes whether the response waits for the client to read; returns whether it did before.
@@ -144,13 +184,15 @@ impl Mark {
         self.is_blocked.load(Ordering::Relaxed)
     }
 
-    /// Gives the slot back before the connection ends, because it counts as a session from now on.
+    /// Gives the slot back before the connection ends, because it counts as a session or as one
+    /// that is kept from now on.
     pub(super) fn release(&self) {
         drop(self.places.change(|crowd| crowd.leave(self.number)));
     }
 
-    /// Notes that the client has its response: the connection gives way before all others.
+    /// Notes that the client has its last response: the connection gives way before all others.
     pub(super) fn answered(&self) {
+        self.progress.lock().ended();
         self.places.change(|crowd| crowd.answered(self.number));
     }
 }
@@ -188,7 +230,7 @@ impl Asking<'_> {
         let mark = Mark {
             places: self.places.clone(),
             number,
-            is_served: Arc::new(AtomicBool::new(false)),
+            progress: Arc::new(Mutex::new(Progress::new())),
             is_blocked: Arc::new(AtomicBool::new(false)),
         };
         Poll::Ready(Ok(Taken {

@@ -13,12 +13,12 @@ use hyper_util::rt::TokioIo;
 use tokio::io::{AsyncRead, AsyncWrite};
 use tracing::{Instrument, Span, debug, debug_span, field, warn};
 
-use super::cancel::Cancelled;
 use super::linger::Lingering;
 use super::rewound_stream::RewoundStream;
 use super::stream::Stream;
 use crate::rt::Runtime;
 use crate::session::{Admission, Plain, Session, Socket};
+use crate::sync::Cancelled;
 
 /// The concrete type of stream under a connection's requests; stored as an extension of each
 /// request.

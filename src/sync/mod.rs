@@ -50,8 +50,12 @@ mod imp {
     }
 }
 
+#[cfg(feature = "server")]
+mod cancel;
 mod waiters;
 
+#[cfg(feature = "server")]
+pub(crate) use self::cancel::{Cancelled, Canceller};
 pub(crate) use self::waiters::{WaiterSlot, Waiters, Wakers};
 
 /// A sum on which no decision depends, so that loom need not see it.

@@ -27,10 +27,10 @@ pub(crate) const A: [&str; 2] = [include_str!("keys/a.pem"), include_str!("keys/
 pub(crate) const B: [&str; 2] = [include_str!("keys/b.pem"), include_str!("keys/b.key.pem")];
 
 /// A certificate and its key in files.
-struct Files([Scratch; 2]);
+pub(crate) struct Files([Scratch; 2]);
 
 impl Files {
-    fn new(name: &str, pair: [&str; 2]) -> Self {
+    pub(crate) fn new(name: &str, pair: [&str; 2]) -> Self {
         let [certificate, key] = pair;
         Self([
             Scratch::new(&format!("{name}.pem"), certificate),
@@ -38,7 +38,7 @@ impl Files {
         ])
     }
 
-    fn tls(&self) -> Result<Tls, TlsError> {
+    pub(crate) fn tls(&self) -> Result<Tls, TlsError> {
         let [certificate, key] = &self.0;
         Tls::read(certificate.as_ref(), key.as_ref())
     }
@@ -62,7 +62,10 @@ async fn secured(tls: &Tls, limits: Limits) -> Server {
 }
 
 /// Connects to a server that has this certificate.
-async fn connect(server: &Server, certificate: &str) -> std::io::Result<TlsStream<TcpStream>> {
+pub(crate) async fn connect(
+    server: &Server,
+    certificate: &str,
+) -> std::io::Result<TlsStream<TcpStream>> {
     let mut roots = RootCertStore::empty();
     let trusted = CertificateDer::from_pem_slice(certificate.as_bytes()).expect("a certificate");
     roots.add(trusted).expect("a certificate");

@@ -9,7 +9,7 @@ use tokio::net::UnixStream;
 use crate::raw::echoes_early;
 use crate::server::{Server, soon};
 
-fn path(name: &str) -> PathBuf {
+pub(crate) fn path(name: &str) -> PathBuf {
     std::env::temp_dir().join(format!("busline-{}-{name}.sock", std::process::id()))
 }
 

@@ -161,6 +161,11 @@ keys! {
         api_broadcast: Whole<1, 1_000_000> = "10000", Live;
         /// Most calls of the API that are served at once; the next one is answered 503
         api_in_flight: Whole<1, 1_000_000> = "256", Live;
+        /// Most connections that are kept for the next call of the API; above it a connection is
+        /// closed after its response
+        api_connections: Whole<0, 1_000_000> = "1024", Live;
+        /// Longest time that a kept connection waits for the next call of the API
+        api_idle_timeout: Time<1, DAY> = "75s", Live;
         /// Most idempotency keys that are remembered; a further key takes the place of the oldest
         api_idempotency_keys: Whole<1, 100_000_000> = "100000", Start;
         /// Time for which an idempotency key is remembered

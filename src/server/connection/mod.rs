@@ -1,23 +1,20 @@
-//! The accept loop and the life of a connection up to its upgrade.
+//! The accept loop, and the connections that it serves up to their upgrade.
 
 use std::convert::Infallible;
 use std::net::SocketAddr;
 use std::sync::Arc;
 
 use axum::Router;
-use axum::extract::ConnectInfo;
-use axum::http::{HeaderValue, Request, StatusCode, header};
-use axum::middleware::map_response;
-use axum::response::Response;
 use axum::serve::Listener;
 use futures::FutureExt;
-use futures::future::{Either, Pending, pending, select};
-use hyper::body::Incoming;
 use hyper::server::conn::http1;
-use hyper::service::Service;
-use hyper_util::rt::{TokioIo, TokioTimer};
-use hyper_util::service::TowerToHyperService;
+use hyper_util::rt::TokioIo;
 
+mod life;
+mod requests;
+
+use self::life::{Life, Ties};
+use self::requests::{Facts, Keeper, Requests};
 use crate::admission::bucket::Bucket;
 use crate::app::App;
 use crate::rt::{Instant, Runtime};
@@ -26,7 +23,7 @@ use crate::server::deadline::Deadline;
 use crate::server::epilogue::Epilogue;
 use crate::server::linger::Lingering;
 use crate::server::network_path::{Ends, NetworkPath};
-use crate::server::places::{Mark, Places, Taken};
+use crate::server::places::{Places, Taken};
 use crate::server::routes::Shell;
 use crate::server::upgrade::Kind;
 use crate::server::waiting::{Bounds, Newcomer};
@@ -48,11 +45,11 @@ impl<R: Runtime> Connections<R> {
     pub(super) fn of(shell: &Shell<R>, router: Router) -> Self {
         let limits = shell.app().limits();
         let mut http = http1::Builder::new();
-        http.timer(TokioTimer::new())
-            .header_read_timeout(limits.handshake_timeout)
+        // The deadline of the connection bounds the time of each head.
+        http.header_read_timeout(None)
             .max_buf_size(limits.request_head_bytes.max(REQUEST_HEAD_BYTES_MIN));
         Self {
-            router: router.layer(map_response(close)),
+            router,
             shell: shell.clone(),
             http,
             places: Places::new(Bounds {
@@ -68,13 +65,6 @@ impl<R: Runtime> Connections<R> {
 
     pub(super) fn app(&self) -> &App<R> {
         self.shell.app()
-    }
-
-    /// The deadline by which a connection that begins now must be upgraded or have its response.
-    fn deadline(&self) -> Deadline {
-        let app = self.app();
-        let limit = app.limits().handshake_timeout.saturating_mul(2);
-        Deadline::until(app.rt().now() + limit)
     }
 
     /// Accepts connections forever; the number of connections without an upgrade is bounded.
@@ -143,96 +133,48 @@ impl<R: Runtime> Connections<R> {
     }
 
     /// Serves one connection until it is upgraded, refused, finished or displaced, and holds its
-    /// slot until then, or until it counts as a session.
+    /// slot until then, or until it counts as a session or as one that is kept.
     fn serve<Io>(&self, io: Io, ends: Ends, taken: Taken)
     where
         Io: tokio::io::AsyncRead + tokio::io::AsyncWrite + Unpin + Send + 'static,
     {
-        let deadline = self.deadline();
         let Taken {
             place, displaced, ..
         } = taken;
+        let app = self.app();
+        let deadline = Deadline::until(app.rt().now() + app.limits().handshake_timeout);
+        let mark = place.mark();
         let epilogue = Epilogue::default();
-        let service = Addressed {
-            inner: TowerToHyperService::new(self.router.clone()),
-            address: ends.peer,
-            network_path: NetworkPath::of(&io, ends),
-            deadline: deadline.clone(),
-            kind: Kind::<R>::of::<Io>(),
-            epilogue: epilogue.clone(),
-            mark: place.mark(),
-        };
-        let io = Lingering::new(io, place.mark(), self.app().limits().close_timeout);
-        let connection = self
-            .http
-            .serve_connection(TokioIo::new(io), service)
-            .with_upgrades();
-        let over = deadline.passed(self.app().rt().clone());
-        let end = select(self.shell.end(), Box::pin(over));
-        let end = select(end, displaced);
+        let service = Requests::new(
+            self.router.clone(),
+            Keeper::new(app.clone(), mark.clone()),
+            Facts {
+                address: ends.peer,
+                network_path: NetworkPath::of(&io, ends),
+                deadline: deadline.clone(),
+                kind: Kind::<R>::of::<Io>(),
+                epilogue: epilogue.clone(),
+            },
+        );
+        let io = Lingering::new(io, mark.clone(), app.limits().close_timeout);
+        let http = self.http.serve_connection(TokioIo::new(io), service);
+        let life = Life::new(
+            http.with_upgrades(),
+            Ties {
+                app: app.clone(),
+                end: self.shell.end(),
+                displaced,
+                mark,
+                deadline,
+                epilogue,
+            },
+        );
         let task = async move {
-            let connection = async {
-                // The result is dropped: however the connection ends, it is done. A failed
-                // handshake concerns its client, which got a response if HTTP allows one.
-                drop(connection.await);
-                epilogue.run().await;
-            };
-            // `end` is polled before `connection`, which may extend the deadline when it is polled.
-            drop(select(end, Box::pin(connection)).await);
+            life.await;
             drop(place);
         };
-        self.app().rt().spawn(task.boxed());
+        app.rt().spawn(task.boxed());
     }
-}
-
-/// A service that adds the client's address, as axum does, and the kind of connection to each
-/// request.
-struct Addressed<R: Runtime> {
-    inner: TowerToHyperService<Router>,
-    address: Option<SocketAddr>,
-    network_path: NetworkPath,
-    deadline: Deadline,
-    kind: Kind<R>,
-    epilogue: Epilogue,
-    mark: Mark,
-}
-
-impl<R: Runtime> Service<Request<Incoming>> for Addressed<R> {
-    type Response = Response;
-    type Error = Infallible;
-    type Future = Either<
-        <TowerToHyperService<Router> as Service<Request<Incoming>>>::Future,
-        Pending<Result<Response, Infallible>>,
-    >;
-
-    fn call(&self, mut request: Request<Incoming>) -> Self::Future {
-        // The whole request head is there; too late if the connection was displaced before.
-        if !self.mark.serve() {
-            return Either::Right(pending());
-        }
-        if let Some(address) = self.address {
-            request.extensions_mut().insert(ConnectInfo(address));
-        }
-        let extensions = request.extensions_mut();
-        extensions.insert(self.network_path);
-        extensions.insert(self.deadline.clone());
-        extensions.insert(self.kind);
-        extensions.insert(self.epilogue.clone());
-        extensions.insert(self.mark.clone());
-        Either::Left(self.inner.call(request))
-    }
-}
-
-/// Closes the connection after the response: with keep-alive it would occupy a slot for handshakes.
-///
-/// hyper's own switch for this would add `close` to the `Connection: Upgrade` of a 101 response,
-/// too, which some clients refuse.
-async fn close(mut response: Response) -> Response {
-    if response.status() != StatusCode::SWITCHING_PROTOCOLS {
-        let close = HeaderValue::from_static("close");
-        response.headers_mut().append(header::CONNECTION, close);
-    }
-    response
 }
 
 /// The smallest read buffer that hyper allows.

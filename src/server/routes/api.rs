@@ -16,11 +16,12 @@ use serde::Serialize;
 use super::entrance;
 use crate::api::{self, Answer, BadCall, Call, Fault, Reply, openapi};
 use crate::app::App;
-use crate::caller::{InFlight, Method, Rights, Turned};
+use crate::caller::{Method, Place, Rights, Turned};
 use crate::rt::Runtime;
 use crate::server::caller::{self, Caller};
 use crate::server::deadline::Deadline;
 use crate::server::forwarded::client_address;
+use crate::server::places::Mark;
 
 /// The header by which a caller asks for the statuses of HTTP, and its value.
 const ERROR_MODE: (&str, &str) = ("x-centrifugo-error-mode", "transport");
@@ -94,7 +95,7 @@ async fn serve<R: Runtime>(app: &App<R>, named: Named, request: Request) -> Resp
         Ok(done) => answer(done, wants_status),
         Err(refusal) => refusal.answer(app),
     };
-    drop::<InFlight>(place);
+    drop::<Place>(place);
     response
 }
 
@@ -153,21 +154,26 @@ async fn call<R: Runtime>(
 ) -> Result<Result<Answer, Fault>, Refusal> {
     let most = app.limits().api.body_bytes;
     let deadline = request.extensions().get::<Deadline>().cloned();
+    // A listener of an embedder keeps its connections itself.
+    let connection = request.extensions().get::<Mark>().cloned();
     let body = body(request.into_body(), most).await?;
+    if app.callers().has_stopped() {
+        return Err(Refusal::STOPPED);
+    }
+    if let Some(connection) = connection {
+        connection.allow_keeping();
+    }
     let call = match method {
         Some(method) => Call::parse(method, &body).map_err(Refusal::bad)?,
         None => Call::parse_named(&body)
             .map_err(Refusal::bad)?
             .ok_or(Refusal::UNKNOWN)?,
     };
-    if app.callers().has_stopped() {
-        return Err(Refusal::STOPPED);
-    }
     if let Some(deadline) = deadline.filter(|_| call.rpcs() > 0) {
         let rpcs = u32::try_from(call.rpcs()).unwrap_or(u32::MAX);
         let limits = app.limits();
         let answered = limits.request_timeout.saturating_mul(rpcs);
-        deadline.extend(app.rt().now() + answered + limits.handshake_timeout);
+        deadline.set(app.rt().now() + answered + limits.handshake_timeout);
     }
     let done = api::call(app, rights, &call).await;
     let (key, method) = (rights.name(), call.method().name());

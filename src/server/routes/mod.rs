@@ -10,9 +10,9 @@ use axum::routing::get;
 
 use crate::app::App;
 use crate::rt::Runtime;
-use crate::server::cancel::Cancelled;
 use crate::server::gate::{Audience, Gate};
 use crate::server::index_page;
+use crate::sync::Cancelled;
 
 mod api;
 mod asked;

@@ -2,7 +2,7 @@
 
 use crate::app::App;
 use crate::rt::Runtime;
-use crate::server::cancel::{Cancelled, Canceller};
+use crate::sync::{Cancelled, Canceller};
 
 /// The state of the routes.
 pub(in crate::server) struct Shell<R: Runtime> {

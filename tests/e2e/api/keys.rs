@@ -157,7 +157,7 @@ async fn a_caller_with_a_key_may_name_any_host_and_another_may_not() {
     let request = |key: &str| {
         format!(
             "POST /api/info HTTP/1.1\r\nHost: busline:8081\r\nX-API-Key: {key}\r\n\
-             Content-Length: 2\r\n\r\n{{}}"
+             Connection: close\r\nContent-Length: 2\r\n\r\n{{}}"
         )
     };
     let answer = crate::http::ask(&server, &request(KEY)).await;

@@ -18,6 +18,7 @@ use crate::raw::Raw;
 use crate::server::Server;
 
 mod acts;
+mod alive;
 mod bounds;
 mod example;
 mod keys;
@@ -160,7 +161,8 @@ async fn send(address: SocketAddr, verb: &str, path: &str, headers: &str, body: 
     let length = body.len();
     let request = format!(
         "{verb} {path} HTTP/1.1\r\nHost: localhost:1\r\n{headers}\
-         Content-Type: application/json\r\nContent-Length: {length}\r\n\r\n{body}"
+         Connection: close\r\nContent-Type: application/json\r\n\
+         Content-Length: {length}\r\n\r\n{body}"
     );
     let mut raw = Raw::connect_to(address).await;
     raw.send(request.as_bytes()).await;

@@ -29,6 +29,16 @@ pub(super) fn families(counts: &CallerCounts) -> Vec<Family> {
             "Calls of backends that are being served",
             counts.in_flight,
         ),
+        gauge(
+            "api_connections",
+            "Connections that are kept for further calls of backends",
+            counts.connections,
+        ),
+        counter(
+            "api_connections_unkept",
+            "Connections closed after a call because as many were kept as may be",
+            counts.unkept,
+        ),
         counter(
             "api_repeated",
             "Publishes that were done before under the same idempotency key",

@@ -104,6 +104,8 @@ fn callers() -> CallerCounts {
         repeated: 601,
         in_flight: 602,
         remembered: 603,
+        connections: 604,
+        unkept: 605,
     }
 }
 
@@ -138,6 +140,8 @@ fn snapshot() -> Snapshot {
 fn expected() -> BTreeMap<String, String> {
     let version = env!("CARGO_PKG_VERSION");
     let fixed = [
+        ("api_connections", 604),
+        ("api_connections_unkept_total", 605),
         ("api_idempotency_keys", 603),
         ("api_in_flight", 602),
         ("api_repeated_total", 601),

@@ -4,10 +4,12 @@ use std::time::Duration;
 
 use tokio::io::{AsyncReadExt, AsyncWriteExt, DuplexStream};
 
-use super::*;
+use crate::app::App;
 use crate::rt::{Clock, Spawn, Tokio};
 use crate::server::pipe::{Dial, pipes};
 use crate::server::serve_admin;
+
+mod kept;
 
 fn operators(app: &App<Tokio>) -> Dial {
     let (dial, pipes) = pipes("127.0.0.1:1");
