@@ -56,10 +56,18 @@ impl<R: Runtime> App<R> {
     /// is published after it would be in no saved history.
     pub async fn stop_calls(&self) {
         self.callers().stop();
+        self.calls_answered().await;
+    }
+
+    /// Waits for the calls in flight, at most a second. Kept connections, which a drain ends, have
+    /// at least the time of one look to tell their clients.
+    pub(crate) async fn calls_answered(&self) {
         let rt = self.rt();
         let until = rt.now() + STOP_MAX;
-        while self.callers().in_flight() > 0 && rt.now() < until {
+        let mut has_kept = self.callers().counts().connections > 0;
+        while (has_kept || self.callers().in_flight() > 0) && rt.now() < until {
             rt.sleep_until(rt.now() + STOP_LOOK).await;
+            has_kept = false;
         }
     }
 

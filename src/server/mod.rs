@@ -158,7 +158,7 @@ impl<R: Runtime> Server<R> {
     /// is answered first, see [`Limits::arrivals_timeout`]. Every session is served until its
     /// scheduled time, see [`Limits::drain`], and is closed after it has received the messages
     /// published to it; then the services stop. The future completes when nothing is left, or after
-    /// [`Limits::drain_timeout`].
+    /// [`Limits::drain_timeout`], and at most a second later if calls of backends are in flight.
     ///
     /// # Errors
     ///
@@ -180,7 +180,10 @@ impl<R: Runtime> Server<R> {
         let accept = pin!(self.connections.accept(listener));
         let drain = pin!(async {
             shutdown.await;
-            drain(self.connections.app()).await
+            let drained = drain(self.connections.app()).await;
+            // The listeners of clients may serve calls, too.
+            self.connections.app().calls_answered().await;
+            drained
         });
         match select(drain, accept).await {
             Either::Left((drained, _)) => drained,

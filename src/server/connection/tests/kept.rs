@@ -410,6 +410,28 @@ async fn a_drain_ends_idle_connections_at_once_and_others_after_their_response()
 }
 
 #[tokio::test(start_paused = true)]
+async fn a_server_ends_after_the_answer_to_a_call() {
+    let app = app();
+    let (dial, pipes) = pipes("127.0.0.1:1");
+    let (shut_down, told) = futures::channel::oneshot::channel::<()>();
+    let served = serve(pipes, app.clone(), async { told.await.unwrap_or_default() });
+    let ask = async {
+        let mut stream = dial.connect(4096);
+        call(&mut stream).await;
+        let whole = info();
+        let (head, body) = whole.split_at(whole.len() - 2);
+        send(&mut stream, head).await;
+        pass(&app, SECOND).await;
+        drop(shut_down);
+        pass(&app, SECOND / 2).await;
+        send(&mut stream, body).await;
+        last(&app, &mut stream, 200).await;
+    };
+    let (served, ()) = futures::join!(served, ask);
+    served.expect("nothing is left");
+}
+
+#[tokio::test(start_paused = true)]
 async fn a_key_that_is_taken_back_ends_its_connections_with_their_next_request() {
     let app = app();
     let mut stream = clients(&app).connect(4096);
