@@ -26,6 +26,10 @@ impl Fault {
     pub(super) const FORBIDDEN: Self = Self::new(103, "permission denied");
     pub(super) const TOO_MANY: Self =
         Self::new(111, "too many requests: this key or room is in use");
+    pub(super) const RPCS: Self = Self::new(
+        111,
+        "too many requests: as many calls wait for services as may",
+    );
     pub(super) const WRONG_EPOCH: Self = Self::new(112, "unrecoverable position");
 
     const fn new(code: u16, message: &'static str) -> Self {

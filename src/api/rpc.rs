@@ -7,6 +7,7 @@ use super::request::Rpc;
 use super::{Answer, Caller, Fault};
 use crate::app::Asking;
 use crate::bus::{RequestError, divide_method};
+use crate::caller::Place;
 use crate::rt::Runtime;
 
 impl<R: Runtime> Caller<'_, R> {
@@ -31,7 +32,10 @@ impl<R: Runtime> Caller<'_, R> {
             method,
             data: rpc.params.as_deref().map_or("null", RawValue::get),
         };
+        let limits = self.app.limits().api;
+        let place = self.app.callers().ask(&limits).ok_or(Fault::RPCS)?;
         let answered = self.app.request(&room, asking).await;
+        drop::<Place>(place);
         let data = answered.map_err(Fault::from)?;
         let data = RawValue::from_string(data.into()).expect("a responder writes JSON");
         Ok(Answer::Answered(Answered { data }))

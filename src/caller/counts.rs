@@ -93,6 +93,8 @@ pub struct CallerCounts {
     pub repeated: u64,
     /// Requests that are being served.
     pub in_flight: u64,
+    /// Calls that wait for the answer of a service.
+    pub rpcs: u64,
     /// Connections that are kept for the next call.
     pub connections: u64,
     /// Connections that were closed after a call, as many were kept as may be.

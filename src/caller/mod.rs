@@ -35,6 +35,8 @@ pub(crate) struct Callers {
     pub(crate) versions: Mutex<Versions>,
     wrong_keys: Mutex<WrongKeys>,
     in_flight: Arc<AtomicU64>,
+    /// The calls that wait for the answer of a service.
+    rpcs: Arc<AtomicU64>,
     /// The connections that are kept for the next call.
     connections: Arc<AtomicU64>,
     /// 1 once no further call is served.
@@ -50,6 +52,7 @@ impl Callers {
             versions: Mutex::new(Versions::new(limits.versions)),
             wrong_keys: Mutex::new(WrongKeys::default()),
             in_flight: Arc::new(AtomicU64::new(0)),
+            rpcs: Arc::new(AtomicU64::new(0)),
             connections: Arc::new(AtomicU64::new(0)),
             stopped: AtomicU64::new(0),
         }
@@ -88,6 +91,11 @@ impl Callers {
         Place::take(&self.in_flight, limits.in_flight)
     }
 
+    /// Takes the place of one more call that waits for a service; `None` if as many wait as may.
+    pub(crate) fn ask(&self, limits: &ApiLimits) -> Option<Place> {
+        Place::take(&self.rpcs, limits.rpcs)
+    }
+
     /// Takes the place of one more connection that is kept; `None`, which is counted, if as many
     /// are kept as may be.
     pub(crate) fn keep(&self, limits: &ApiLimits) -> Option<Place> {
@@ -102,6 +110,7 @@ impl Callers {
     pub(crate) fn counts(&self) -> CallerCounts {
         CallerCounts {
             in_flight: self.in_flight.load(Ordering::Relaxed),
+            rpcs: self.rpcs.load(Ordering::Relaxed),
             connections: self.connections.load(Ordering::Relaxed),
             remembered: self.remembered.lock().len() as u64,
             ..self.counters.counts()

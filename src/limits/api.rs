@@ -35,6 +35,9 @@ pub struct ApiLimits {
     pub broadcast: usize,
     /// The most requests that are served at once; a further one is answered 503. Default 256.
     pub in_flight: usize,
+    /// The most of these that wait for the answer of a service; a further `rpc` is refused with
+    /// 111, so that a service that hangs keeps no other call from being served. Default 128.
+    pub rpcs: usize,
     /// The most connections that are kept for the next call; above it a connection is closed after
     /// its response. Default 1,024.
     pub connections: usize,
@@ -61,6 +64,7 @@ impl Default for ApiLimits {
             batch: 1_000,
             broadcast: 10_000,
             in_flight: 256,
+            rpcs: 128,
             connections: 1_024,
             idle_timeout: Duration::from_secs(75),
             idempotency_keys: 100_000,

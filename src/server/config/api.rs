@@ -98,6 +98,7 @@ pub(super) fn limits(keys: &LimitKeys) -> ApiLimits {
         batch: keys.api_batch.size(),
         broadcast: keys.api_broadcast.size(),
         in_flight: keys.api_in_flight.size(),
+        rpcs: keys.api_rpcs.size(),
         connections: keys.api_connections.size(),
         idle_timeout: keys.api_idle_timeout.get(),
         idempotency_keys: keys.api_idempotency_keys.size(),

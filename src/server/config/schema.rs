@@ -161,6 +161,8 @@ keys! {
         api_broadcast: Whole<1, 1_000_000> = "10000", Live;
         /// Most calls of the API that are served at once; the next one is answered 503
         api_in_flight: Whole<1, 1_000_000> = "256", Live;
+        /// Most of these that wait for the answer of a service; one more is refused with 111
+        api_rpcs: Whole<1, 1_000_000> = "128", Live;
         /// Most connections that are kept for the next call of the API; above it a connection is
         /// closed after its response
         api_connections: Whole<0, 1_000_000> = "1024", Live;

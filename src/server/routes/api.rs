@@ -17,7 +17,7 @@ use super::entrance;
 use crate::api::{self, Answer, BadCall, Call, Fault, Reply, openapi};
 use crate::app::App;
 use crate::caller::{Method, Place, Rights, Turned};
-use crate::rt::Runtime;
+use crate::rt::{Instant, Runtime};
 use crate::server::caller::{self, Caller};
 use crate::server::deadline::Deadline;
 use crate::server::forwarded::client_address;
@@ -170,16 +170,21 @@ async fn call<R: Runtime>(
             .ok_or(Refusal::UNKNOWN)?,
     };
     if let Some(deadline) = deadline.filter(|_| call.rpcs() > 0) {
-        let rpcs = u32::try_from(call.rpcs()).unwrap_or(u32::MAX);
-        let limits = app.limits();
-        let answered = limits.request_timeout.saturating_mul(rpcs);
-        deadline.set(app.rt().now() + answered + limits.handshake_timeout);
+        deadline.extend(answered_by(app, &call));
     }
     let done = api::call(app, rights, &call).await;
     let (key, method) = (rights.name(), call.method().name());
     let error = done.as_ref().err().map(|fault| fault.code);
     tracing::debug!(key, method, error, "a call");
     Ok(done)
+}
+
+/// The time by which a call has its answers of services, and its caller has taken the response.
+fn answered_by<R: Runtime>(app: &App<R>, call: &Call) -> Instant {
+    let limits = app.limits();
+    let rpcs = u32::try_from(call.rpcs()).unwrap_or(u32::MAX);
+    let answered = limits.request_timeout.saturating_mul(rpcs);
+    app.rt().now() + answered + limits.handshake_timeout
 }
 
 async fn body(body: Body, most: usize) -> Result<Bytes, Refusal> {

@@ -160,3 +160,24 @@ async fn an_answer_may_take_longer_than_a_handshake() {
         "{answer}"
     );
 }
+
+#[tokio::test]
+async fn a_service_that_hangs_keeps_no_other_call_from_being_served() {
+    let mut limits = Limits::default();
+    (limits.api.in_flight, limits.api.rpcs) = (3, 2);
+    let backend = Backend::with(limits).await;
+    let _ann = backend.join("desk/1", "ann").await;
+    let later = rpc("desk:1.later").to_string();
+    let hang = || backend.answer("rpc", KEY, &later);
+    let waits = |_: &_| backend.server.app().caller_counts().rpcs == 2;
+    let others = async {
+        backend.server.until("two calls wait", waits).await;
+        assert_eq!(backend.fault("rpc", rpc("desk:1.sell")).await, 111);
+        let publish = json!({ "channel": "news:1", "data": 1 });
+        backend.done("publish", publish).await;
+    };
+    let hanging = futures::future::join(hang(), hang());
+    // The calls that hang are dropped with the test.
+    futures::future::select(Box::pin(others), Box::pin(hanging)).await;
+    assert_eq!(backend.server.app().caller_counts().rpcs, 2);
+}

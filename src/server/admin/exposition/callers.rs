@@ -30,6 +30,11 @@ pub(super) fn families(counts: &CallerCounts) -> Vec<Family> {
             counts.in_flight,
         ),
         gauge(
+            "api_rpcs",
+            "Calls of backends that wait for the answer of a service",
+            counts.rpcs,
+        ),
+        gauge(
             "api_connections",
             "Connections that are kept for further calls of backends",
             counts.connections,

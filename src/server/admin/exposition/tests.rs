@@ -104,6 +104,7 @@ fn callers() -> CallerCounts {
         repeated: 601,
         in_flight: 602,
         remembered: 603,
+        rpcs: 606,
         connections: 604,
         unkept: 605,
     }
@@ -140,6 +141,7 @@ fn snapshot() -> Snapshot {
 fn expected() -> BTreeMap<String, String> {
     let version = env!("CARGO_PKG_VERSION");
     let fixed = [
+        ("api_rpcs", 606),
         ("api_connections", 604),
         ("api_connections_unkept_total", 605),
         ("api_idempotency_keys", 603),
