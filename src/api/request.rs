@@ -4,6 +4,7 @@
 
 use std::collections::BTreeMap;
 
+use serde::de::{DeserializeOwned, Error};
 use serde::{Deserialize, Deserializer};
 use serde_json::value::RawValue;
 
@@ -271,6 +272,23 @@ fn given<'de, D: Deserializer<'de>>(deserializer: D) -> Result<Option<Box<RawVal
     Box::deserialize(deserializer).map(Some)
 }
 
+/// Reads an object in the parameters: serde would take a list of its members' values for one.
+fn object<'de, D, T>(deserializer: D) -> Result<Option<T>, D::Error>
+where
+    D: Deserializer<'de>,
+    T: DeserializeOwned,
+{
+    let json = Box::<RawValue>::deserialize(deserializer)?;
+    match json.get() {
+        "null" => Ok(None),
+        json if json.starts_with('{') => {
+            let object = serde_json::from_str(json).map(Some);
+            object.map_err(D::Error::custom)
+        }
+        _ => Err(D::Error::custom("an object is no list")),
+    }
+}
+
 /// The end of the stream of a room.
 #[derive(Clone, Debug, Default, Deserialize)]
 #[cfg_attr(
@@ -302,6 +320,7 @@ pub struct History {
     #[serde(deserialize_with = "whole")]
     pub(super) limit: i64,
     /// The position behind which the reading begins.
+    #[serde(deserialize_with = "object")]
     pub(super) since: Option<Since>,
     /// Whether the newest message is the first.
     pub(super) reverse: bool,
@@ -356,6 +375,7 @@ pub struct Disconnect {
     /// The numbers of clients that stay.
     pub(super) whitelist: Vec<String>,
     /// The close frame; 3503 unless it is given.
+    #[serde(deserialize_with = "object")]
     pub(super) disconnect: Option<Close>,
 }
 
@@ -432,7 +452,7 @@ impl<'de> Deserialize<'de> for Batch {
         let Commands { commands } = Commands::deserialize(deserializer)?;
         let commands = commands.into_iter().map(command);
         let commands: Result<_, _> = commands.collect();
-        let commands = commands.map_err(serde::de::Error::custom)?;
+        let commands = commands.map_err(D::Error::custom)?;
         Ok(Self { commands })
     }
 }
@@ -469,6 +489,21 @@ mod tests {
         assert_eq!(message.idempotency_key, "");
         for bad in [&b"null"[..], b"[null]", br#"{"channel":7,"tags":null}"#] {
             assert!(Call::parse(Method::Publish, bad).is_err(), "{bad:?}");
+        }
+    }
+
+    #[test]
+    fn an_object_in_the_parameters_is_no_list() {
+        for (method, json, is_read) in [
+            (Method::History, r#"{"since":{"offset":1}}"#, true),
+            (Method::History, r#"{"since":null}"#, true),
+            (Method::History, r#"{"since":[]}"#, false),
+            (Method::History, r#"{"since":[1,""]}"#, false),
+            (Method::Disconnect, r#"{"disconnect":{"code":4000}}"#, true),
+            (Method::Disconnect, r#"{"disconnect":[4000,"bye"]}"#, false),
+        ] {
+            let parsed = Call::parse(method, json.as_bytes());
+            assert_eq!(parsed.is_ok(), is_read, "{json}");
         }
     }
 
