@@ -21,7 +21,11 @@ impl<R: Runtime> Caller<'_, R> {
         for command in &batch.commands {
             let method = command.method();
             looks += usize::from(is_long(method));
-            let done = if looks > BATCH_LOOKS_MAX && is_long(method) {
+            // The server may have stopped while a service was waited for: what is published now
+            // would be in no saved history.
+            let done = if self.app.callers().has_stopped() {
+                Err(Fault::STOPPED)
+            } else if looks > BATCH_LOOKS_MAX && is_long(method) {
                 Err(Fault::limit(
                     "readings and rpcs in a batch",
                     BATCH_LOOKS_MAX,

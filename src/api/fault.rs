@@ -22,6 +22,8 @@ impl Fault {
     /// Centrifugo has the number of an internal error for a bad pattern, which is the caller's.
     pub(super) const BAD_PATTERN: Self =
         Self::new(100, "internal server error: `pattern` is no pattern");
+    pub(super) const STOPPED: Self =
+        Self::new(100, "internal server error: the server is going away");
     pub(super) const UNKNOWN_CHANNEL: Self = Self::new(102, "unknown channel");
     pub(super) const FORBIDDEN: Self = Self::new(103, "permission denied");
     pub(super) const TOO_MANY: Self =

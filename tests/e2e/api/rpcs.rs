@@ -144,6 +144,31 @@ async fn a_batch_waits_for_each_answer() {
 }
 
 #[tokio::test]
+async fn a_batch_that_waited_publishes_nothing_once_the_server_has_stopped() {
+    let backend = Backend::with(Limits {
+        request_timeout: Duration::from_millis(300),
+        ..Limits::default()
+    })
+    .await;
+    let _ann = backend.join("desk/1", "ann").await;
+    let app = backend.server.app();
+    let publish = json!({ "publish": { "channel": "news:1", "data": 1 } });
+    let commands = json!({ "commands": [{ "rpc": rpc("desk:1.later") }, publish] });
+    let commands = commands.to_string();
+    let stop = async {
+        let waits = |_: &_| app.caller_counts().rpcs == 1;
+        backend.server.until("the call waits", waits).await;
+        app.stop_calls().await;
+    };
+    let batch = backend.answer("batch", KEY, &commands);
+    let (answer, ()) = futures::future::join(batch, stop).await;
+    let answer: Value = serde_json::from_str(answer.body()).expect("JSON");
+    assert_eq!(answer["replies"][1]["error"]["code"], 100, "{answer}");
+    let room = app.room("news", "1").expect("a room");
+    assert_eq!(room.position().map(|position| position.offset), Some(0));
+}
+
+#[tokio::test]
 async fn an_answer_may_take_longer_than_a_handshake() {
     let backend = Backend::with(Limits {
         handshake_timeout: Duration::from_millis(100),
