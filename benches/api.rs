@@ -27,7 +27,7 @@ const PUBLISHES: usize = 30_000;
 const BATCH: usize = 100;
 
 /// Measurements of each kind.
-const ROUNDS: usize = 5;
+const ROUNDS: usize = 9;
 
 /// A program that serves, killed with this value.
 struct Program {

@@ -1,8 +1,9 @@
 //! What presence costs in one large room: `cargo bench --bench presence`.
 //!
 //! A join is the admission of one more client to a room, all of it but its socket and its task; a
-//! leave is the end of it. Both are measured in a room without presence, too. A page is the answer
-//! to the question who is there: the first one after a change, and further ones, which share it.
+//! leave is the end of it. Both are measured in a room without presence, too. A page lists
+//! the clients for the question who is there: the first one after a change, and further ones, which
+//! share it. Its JSON is made once, too, and is not in these times.
 #![expect(
     clippy::disallowed_methods,
     reason = "a measurement reads the real clock"
