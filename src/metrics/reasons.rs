@@ -58,7 +58,8 @@ pub enum CloseReason {
 }
 
 impl CloseReason {
-    /// All reasons, in the order of [`SessionCounts::closed_by`].
+    /// All reasons, in the order of
+    /// [`SessionCounts::closed_by`](crate::SessionCounts::closed_by).
     pub const ALL: [Self; 26] = [
         Self::Aged,
         Self::BadEnvelope,
@@ -157,7 +158,8 @@ pub enum RefuseReason {
 }
 
 impl RefuseReason {
-    /// All reasons, in the order of [`SessionCounts::refused_by`].
+    /// All reasons, in the order of
+    /// [`SessionCounts::refused_by`](crate::SessionCounts::refused_by).
     pub const ALL: [Self; 15] = [
         Self::Clients,
         Self::Draining,
@@ -216,7 +218,8 @@ pub enum RequestOutcome {
 }
 
 impl RequestOutcome {
-    /// All outcomes, in the order of [`SessionCounts::requests_by`].
+    /// All outcomes, in the order of
+    /// [`SessionCounts::requests_by`](crate::SessionCounts::requests_by).
     pub const ALL: [Self; 6] = [
         Self::Answered,
         Self::Dropped,
@@ -249,7 +252,8 @@ pub enum DisplaceReason {
 }
 
 impl DisplaceReason {
-    /// All reasons, in the order of [`SessionCounts::displaced_by`].
+    /// All reasons, in the order of
+    /// [`SessionCounts::displaced_by`](crate::SessionCounts::displaced_by).
     pub const ALL: [Self; 2] = [Self::Handshakes, Self::HandshakesPerAddress];
 
     /// The reason as a label.

@@ -1,7 +1,7 @@
 //! The description of the API by OpenAPI 3.1, made of the types that are read and written.
 //!
-//! [`bounds`] adds what a type of Rust cannot say, [`operation`] tells of each method, and
-//! [`statuses`] of the answers that come to every one.
+//! `bounds` adds what a type of Rust cannot say, `operation` tells of each method, and
+//! `statuses` of the answers that come to every one.
 
 mod bounds;
 mod compound;
