@@ -74,7 +74,7 @@ impl Origin {
 ///     let mut scores: BTreeMap<Client, u64> = BTreeMap::new();
 ///     while let Some(event) = ctx.event().await {
 ///         match event {
-///             Event::Joined(_) => {}
+///             Event::Joined(_) | Event::Request(_) => {}
 ///             Event::Message(client, _) => *scores.entry(client).or_default() += 1,
 ///             Event::Left(client, _) => drop(scores.remove(&client)),
 ///         }
