@@ -81,9 +81,12 @@ impl Replies {
         self.asked.iter().map(|asked| asked.until).min()
     }
 
-    /// Adds the answers that have come as replies that follow these messages; the task is woken
+    /// Takes out the answers that have come, each with the number of its request; the task is woken
     /// for the others.
-    pub(super) fn poll_answers(&mut self, cx: &mut Context<'_>, told: Told, metrics: &Metrics) {
+    ///
+    /// [`Told`] is to be looked at after this call: the service may run on another thread, and has
+    /// said by then all that it said before these answers.
+    pub(super) fn poll_answers(&mut self, cx: &mut Context<'_>) -> Vec<(u64, Answered)> {
         let mut answered = Vec::new();
         self.asked
             .retain_mut(|asked| match asked.answer.poll_unpin(cx) {
@@ -93,9 +96,7 @@ impl Replies {
                 }
                 Poll::Pending => true,
             });
-        for (id, answer) in answered {
-            self.answer(id, &answer, told, metrics);
-        }
+        answered
     }
 
     /// Tells the client of the requests that have waited long enough.

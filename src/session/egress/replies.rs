@@ -17,14 +17,17 @@ impl Egress {
         outbox: &mut Outbox,
         metrics: &Metrics,
     ) {
-        if self.encoder.replies().is_none() {
+        let Some(replies) = self.encoder.replies() else {
             return;
-        }
+        };
+        let answered = replies.poll_answers(cx);
         let (most, told) = (self.most(), self.told());
         if let Some(replies) = self.encoder.replies()
             && let Some(broadcast) = self.broadcast.own()
         {
-            replies.poll_answers(cx, told, metrics);
+            for (id, answer) in answered {
+                replies.answer(id, &answer, told, metrics);
+            }
             replies.pull(broadcast, &self.direct, outbox, most);
         }
     }

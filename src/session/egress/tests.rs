@@ -2,9 +2,10 @@
 
 use std::num::NonZeroUsize;
 use std::task::Waker;
+use std::time::Duration;
 
 use super::*;
-use crate::bus::{ClientId, InMemoryMessageBus, Message, MessageBus, Origin, Topic};
+use crate::bus::{ClientId, InMemoryMessageBus, Message, MessageBus, Origin, Topic, question};
 use crate::limits::Window;
 use crate::rt::Instant;
 use crate::session::subprotocol::Subprotocol;
@@ -185,5 +186,38 @@ fn the_newest_message_is_left_out_if_it_is_for_all_but_this_client() {
         let batch = Batch::from("four").delivered(delivery);
         world.bus.publish(&topic("all"), batch);
         assert_eq!(world.pull(), bytes, "for all but client {except}");
+    }
+}
+
+#[test]
+fn a_reply_waits_for_what_was_said_before_its_answer() {
+    // The service runs on another thread: it speaks and answers after this client's messages were
+    // gathered.
+    for said in ["all", "one"] {
+        let mut world = World::new(1_000);
+        world.egress.encoder = Encoder::of(Subprotocol::Json);
+        let mut cx = Context::from_waker(Waker::noop());
+        let (question, answer) = question("move", None);
+        let until = Instant::from_start(Duration::from_secs(10));
+        let replies = world.egress.encoder.replies().expect("JSON has replies");
+        replies.ask(7, answer, until);
+        assert_eq!(world.pull(), 0);
+        world.publish(said, 1);
+        let request = question.take(Message::text("1")).expect("it is there");
+        assert!(request.responder.answer(&1).expect("JSON"));
+        let gather = |world: &mut World, cx: &mut Context<'_>| {
+            let World {
+                egress,
+                outbox,
+                metrics,
+                ..
+            } = world;
+            egress.gather_replies(cx, outbox, metrics);
+            outbox.len()
+        };
+        assert_eq!(gather(&mut world, &mut cx), 0, "to {said}");
+        assert!(world.pull() > 0);
+        let replies = world.egress.encoder.replies().expect("JSON has replies");
+        assert!(replies.is_empty(), "it follows the message");
     }
 }
