@@ -4,11 +4,12 @@ use std::sync::Arc;
 use std::task::{Context, Waker};
 
 use futures::future::{Either, select};
+use serde::de::IgnoredAny;
 
 use super::{App, RoomHandle};
 use crate::bus::{
     Answer, Answered, Batch, Delivery, Message, MessageBus, Offered, RequestError, Room, Topic,
-    outcome, question,
+    divide_method, outcome, question,
 };
 use crate::rt::Runtime;
 
@@ -79,16 +80,21 @@ impl<R: Runtime> RoomHandle<R> {
     /// returns its answer, which is JSON.
     ///
     /// Waits at most [`request_timeout`](crate::Limits::request_timeout). A method has 1 to
-    /// [`METHOD_BYTES_MAX`](crate::limits::METHOD_BYTES_MAX) bytes.
+    /// [`METHOD_BYTES_MAX`](crate::limits::METHOD_BYTES_MAX) bytes, and no dot.
     ///
     /// # Errors
     ///
-    /// When the service does not run, refuses the request, or gives no answer in time.
+    /// When the method is none or the data are no JSON, and when the service does not run, refuses
+    /// the request, or gives no answer in time.
     ///
     /// # Cancel safety
     ///
     /// A request whose future is dropped may have been received.
     pub async fn request(&self, method: &str, data: &str) -> Answered {
+        let is_method = matches!(divide_method(method), Some((None, _)));
+        if !is_method || serde_json::from_str::<IgnoredAny>(data).is_err() {
+            return Err(RequestError::Bad);
+        }
         let asking = Asking {
             backend: None,
             method,

@@ -49,6 +49,9 @@ pub type Answered = Result<Box<str>, RequestError>;
 /// The reason why a request has no answer.
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
 pub enum RequestError {
+    /// The method is empty, too long or has a dot, or the parameters are no JSON.
+    #[error("bad request: a method has 1 to 64 bytes and no dot, and its parameters are JSON")]
+    Bad,
     /// The service has dropped the request, by a crash for example, or lost it unread.
     #[error("internal server error")]
     Dropped,
@@ -68,7 +71,7 @@ pub enum RequestError {
     /// The service has refused the request.
     #[error("{message}")]
     Refused {
-        /// The number of the error, within [`SERVICE_ERRORS`].
+        /// The number of the error: within [`SERVICE_ERRORS`], or 100.
         code: u16,
         /// The reason in words.
         message: Box<str>,
@@ -86,6 +89,7 @@ impl RequestError {
     pub fn code(&self) -> u16 {
         match self {
             Self::Dropped | Self::Late | Self::Starting => 100,
+            Self::Bad => 107,
             Self::NotRunning | Self::NotServed => 108,
             Self::Full | Self::TooMany(_) => 111,
             Self::Refused { code, .. } => *code,
@@ -102,7 +106,7 @@ pub(crate) fn outcome(answered: &Answered) -> RequestOutcome {
         Err(RequestError::NotRunning | RequestError::NotServed | RequestError::Starting) => {
             RequestOutcome::Missing
         }
-        Err(RequestError::Refused { .. }) => RequestOutcome::Refused,
+        Err(RequestError::Bad | RequestError::Refused { .. }) => RequestOutcome::Refused,
         Err(RequestError::Full | RequestError::TooMany(_)) => RequestOutcome::TooMany,
     }
 }

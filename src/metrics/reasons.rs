@@ -211,7 +211,7 @@ pub enum RequestOutcome {
     Late,
     /// No service was there that answers requests.
     Missing,
-    /// The service has refused the request.
+    /// The service has refused the request, or it was no request that a service could answer.
     Refused,
     /// The inbox of the service was full, or too many requests of the client waited.
     TooMany,

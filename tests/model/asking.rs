@@ -375,6 +375,24 @@ fn the_program_asks_a_room_that_runs() {
 }
 
 #[test]
+fn the_program_is_told_what_is_no_request() {
+    let crowd = crowd();
+    let _ann = enter(&crowd, 1 << 20);
+    let room = crowd.app.room("desk", "1").expect("a key");
+    let long = "m".repeat(65);
+    for (method, data) in [
+        ("", "1"),
+        ("a.b", "1"),
+        (&*long, "1"),
+        ("echo", ""),
+        ("echo", "x"),
+    ] {
+        let answered = room.request(method, data).now_or_never();
+        assert_eq!(answered, Some(Err(RequestError::Bad)), "{method} {data}");
+    }
+}
+
+#[test]
 fn the_program_is_told_of_a_full_inbox_and_of_a_relay() {
     async fn asleep(mut ctx: Context) {
         let _stopped = ctx.sleep(Duration::from_secs(3_600)).await;
