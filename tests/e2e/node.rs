@@ -131,28 +131,17 @@ async fn partysocket_talks_and_comes_back_after_a_restart() {
     assert!(soon(client.wait()).await.expect("it ends").success());
 }
 
-#[tokio::test]
-async fn pages_of_the_whiteboard_see_each_other_draw_and_leave() {
+/// Serves a site, and has a script look at its page in Chromium.
+async fn is_looked_at(site: Router, place: &str, script: &str) {
     let Some(chromium) = chromium() else {
         eprintln!("skipped: there is no Chromium here");
         return;
     };
     let listener = TcpListener::bind("localhost:0").await.expect("free ports");
     let address = listener.local_addr().expect("it is bound");
-    let app = App::builder(Tokio::current());
-    let app = app.room_with("board", whiteboard::whiteboard, whiteboard::policy());
-    let app = app.expect("a valid name").build();
-    let page = include_str!("../../examples/whiteboard/page.html");
-    let site = Router::new()
-        .route("/", get(async move || Html(page)))
-        .route(
-            "/busline.js",
-            get(async || ([(CONTENT_TYPE, "text/javascript")], CLIENT)),
-        )
-        .nest("/live", routes(app));
     let _serving = tokio::spawn(async move { axum::serve(listener, site).await });
-    let url = format!("http://localhost:{}/#tea", address.port());
-    let Some(pages) = node("whiteboard.mjs", &[url, chromium]) else {
+    let url = format!("http://localhost:{}{place}", address.port());
+    let Some(pages) = node(script, &[url, chromium]) else {
         eprintln!("skipped: there is no Node with npm here, or its packages cannot be had");
         return;
     };
@@ -160,41 +149,31 @@ async fn pages_of_the_whiteboard_see_each_other_draw_and_leave() {
 }
 
 #[tokio::test]
+async fn pages_of_the_whiteboard_see_each_other_draw_and_leave() {
+    let app = App::builder(Tokio::current());
+    let app = app.room_with("board", whiteboard::whiteboard, whiteboard::policy());
+    let app = app.expect("a valid name").build();
+    let page = include_str!("../../examples/whiteboard/page.html");
+    let client = ([(CONTENT_TYPE, "text/javascript")], CLIENT);
+    let site = Router::new()
+        .route("/", get(async move || Html(page)))
+        .route("/busline.js", get(async move || client))
+        .nest("/live", routes(app));
+    is_looked_at(site, "/#tea", "whiteboard.mjs").await;
+}
+
+#[tokio::test]
 async fn a_page_that_is_reloaded_in_the_middle_of_an_answer_goes_on_where_it_was() {
-    let Some(chromium) = chromium() else {
-        eprintln!("skipped: there is no Chromium here");
-        return;
-    };
-    let listener = TcpListener::bind("localhost:0").await.expect("free ports");
-    let address = listener.local_addr().expect("it is bound");
     let site = tokens::site(Tokio::current(), tokens::PACE).expect("a valid policy");
-    let _serving = tokio::spawn(async move { axum::serve(listener, site).await });
-    let url = format!("http://localhost:{}/", address.port());
-    let Some(page) = node("tokens.mjs", &[url, chromium]) else {
-        eprintln!("skipped: there is no Node with npm here, or its packages cannot be had");
-        return;
-    };
-    says_ok(page).await;
+    is_looked_at(site, "/", "tokens.mjs").await;
 }
 
 #[tokio::test]
 async fn a_page_of_the_dashboard_sees_the_newest_state_at_once_and_how_many_watch() {
-    let Some(chromium) = chromium() else {
-        eprintln!("skipped: there is no Chromium here");
-        return;
-    };
-    let listener = TcpListener::bind("localhost:0").await.expect("free ports");
-    let address = listener.local_addr().expect("it is bound");
     // The next state comes after the test.
     let pace = std::time::Duration::from_secs(3_600);
     let site = dashboard::site(Tokio::current(), pace).expect("a valid policy");
-    let _serving = tokio::spawn(async move { axum::serve(listener, site).await });
-    let url = format!("http://localhost:{}/", address.port());
-    let Some(page) = node("dashboard.mjs", &[url, chromium]) else {
-        eprintln!("skipped: there is no Node with npm here, or its packages cannot be had");
-        return;
-    };
-    says_ok(page).await;
+    is_looked_at(site, "/", "dashboard.mjs").await;
 }
 
 /// Waits for the end of a script, which says `ok` alone where all is well.
