@@ -138,10 +138,15 @@ impl Manual {
         self.state().now += wait;
     }
 
-    /// Drops every task, as a runtime does that shuts down.
+    /// Drops every task, and those that the dropping spawns, as a runtime does that shuts down.
     pub(crate) fn shut_down(&self) {
-        let tasks = std::mem::take(&mut self.state().tasks);
-        drop(tasks);
+        loop {
+            let tasks = std::mem::take(&mut self.state().tasks);
+            if tasks.is_empty() {
+                return;
+            }
+            drop(tasks);
+        }
     }
 
     /// Tasks that have not ended.

@@ -282,6 +282,8 @@ impl World {
             assert!(has_all, "{:?} of {top:?}", reader.offset);
             assert_eq!(reader.has_ended, self.has_ended, "the end is told");
         }
+        // The tasks hold the application, and the application its runtime, which holds the tasks.
+        self.rt.shut_down();
     }
 }
 
