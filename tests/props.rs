@@ -25,6 +25,8 @@ mod keeping;
 mod leaving;
 #[path = "model/members.rs"]
 mod members;
+#[path = "model/memberships.rs"]
+mod memberships;
 mod model;
 #[path = "model/newsroom.rs"]
 mod newsroom;
@@ -48,6 +50,8 @@ mod requests;
 mod rights;
 #[path = "model/rooms.rs"]
 mod rooms;
+#[path = "model/several.rs"]
+mod several;
 #[path = "model/silent.rs"]
 mod silent;
 #[path = "model/situations.rs"]

@@ -157,6 +157,9 @@ pub struct Limits {
     /// The most requests of one client that wait for an answer; a further one is refused with 111.
     /// Default 16.
     pub requests_per_client: NonZeroUsize,
+    /// The most rooms that a client is in over one connection. Default 128; the server's own
+    /// subprotocols have one.
+    pub memberships: NonZeroUsize,
     /// The longest time without progress of a write before the connection is dropped. Default 60 s.
     pub write_timeout: Duration,
     /// The longest time that a closing session may take: last answers of its service, flush, close
@@ -243,6 +246,7 @@ impl Default for Limits {
             answers_timeout: Duration::from_secs(10),
             request_timeout: Duration::from_secs(10),
             requests_per_client: nonzero(16),
+            memberships: nonzero(128),
             write_timeout: Duration::from_secs(60),
             close_timeout: Duration::from_secs(5),
             handshakes: nonzero(4_096),

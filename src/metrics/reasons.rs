@@ -135,6 +135,8 @@ pub enum RefuseReason {
     Forbidden,
     /// The request named a host that is not the server's.
     Host,
+    /// The client is in as many rooms over its connection as it may be in.
+    Memberships,
     /// The request came from a page of a foreign host.
     Origin,
     /// All rooms are taken, and the client would make a further one.
@@ -160,12 +162,13 @@ pub enum RefuseReason {
 impl RefuseReason {
     /// All reasons, in the order of
     /// [`SessionCounts::refused_by`](crate::SessionCounts::refused_by).
-    pub const ALL: [Self; 15] = [
+    pub const ALL: [Self; 16] = [
         Self::Clients,
         Self::Draining,
         Self::Failed,
         Self::Forbidden,
         Self::Host,
+        Self::Memberships,
         Self::Origin,
         Self::Rooms,
         Self::RoomsPerAddress,
@@ -186,6 +189,7 @@ impl RefuseReason {
             Self::Failed => "failed",
             Self::Forbidden => "forbidden",
             Self::Host => "host",
+            Self::Memberships => "memberships",
             Self::Origin => "origin",
             Self::Rooms => "rooms",
             Self::RoomsPerAddress => "rooms_per_address",

@@ -13,6 +13,8 @@ pub(super) struct Broadcast {
     held: Option<Held>,
     /// Whether the last poll returned a burst that is shared with other clients.
     keeps_up: bool,
+    /// Whether the client is in no other room over its connection.
+    pub(super) is_alone: bool,
 }
 
 enum Held {
@@ -25,6 +27,7 @@ impl Broadcast {
         Self {
             held: Some(Held::Own(subscription)),
             keeps_up: false,
+            is_alone: true,
         }
     }
 
@@ -65,10 +68,11 @@ impl Broadcast {
         burst.map_or(Poll::Pending, Poll::Ready)
     }
 
-    /// Whether the client qualifies for a fan-out: it keeps up with others and is not in a fan-out.
+    /// Whether the client qualifies for a fan-out: it keeps up with others, is in no other room,
+    /// and is not in a fan-out.
     #[inline]
     pub(super) fn may_join(&self) -> bool {
-        self.keeps_up && self.own().is_some()
+        self.keeps_up && self.is_alone && self.own().is_some()
     }
 
     /// Lends the subscription to a fan-out, if there is one that this client can join now.

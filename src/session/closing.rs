@@ -14,14 +14,14 @@ use std::io;
 use std::pin::Pin;
 use std::task::{Context, Poll, ready};
 
-use super::admission::Membership;
 use super::cause::{Cause, Farewell};
 use super::close_handshake::{CloseHandshake, push_close};
+use super::connection::Connection;
 use super::connection_io::ConnectionIo;
+use super::memberships::Served;
 use super::parting::Parting;
 use super::socket::Socket;
-use crate::admission::permits::Permit;
-use crate::metrics::Metrics;
+use crate::app::App;
 use crate::planted::{self, Bug};
 use crate::rt::{Instant, Runtime};
 use crate::wire::{CloseCode, CloseFrame};
@@ -31,15 +31,14 @@ pub(super) struct Closing<R: Runtime> {
     code: Option<CloseCode>,
     deadline: Instant,
     step: Step<R>,
-    /// Held until the socket is closed, so that the session counts as one until then.
-    _permit: Permit,
+    connection: Connection<R>,
 }
 
 enum Step<R: Runtime> {
     /// A close frame that replaces the frames of which no byte is written.
     Cut(CloseFrame),
     Done,
-    Finish(Box<Parting<R>>, Last),
+    Finish(Vec<Parting<R>>, Last),
     /// The steps after the close frame.
     Handshake(CloseHandshake),
     /// A close frame after which the peer's is not awaited.
@@ -76,29 +75,36 @@ impl Last {
 impl<R: Runtime> Closing<R> {
     /// Leaves the service, at once or after its answers; keeps the egress only if its messages
     /// shall still be sent.
-    pub(super) fn new(cause: Cause, membership: Membership<R>, now: Instant) -> Self {
-        let limits = &membership.limits;
+    pub(super) fn new(cause: Cause, served: Served<R>, now: Instant) -> Self {
+        let Served {
+            connection,
+            memberships,
+        } = served;
+        let limits = &connection.limits;
         let timeout = planted::twice(Bug::CloseTooLong, limits.close_timeout);
         let (deadline, drain) = (now + timeout, limits.drain.code);
         let until = cause.is_heard_out().then(|| now + limits.turn_timeout());
-        let (parting, permit) = membership.part(cause.reason(), until);
+        let parting = memberships.into_iter();
+        let parting = parting.map(|member| member.part(cause.reason(), until));
+        let parting = parting.collect::<Vec<_>>();
+        let tell_unread = |parting: &[Parting<R>]| parting.iter().for_each(Parting::tell_unread);
         let step = match cause.farewell(drain) {
             Farewell::Cut(frame) => {
-                parting.tell_unread();
+                tell_unread(&parting);
                 Step::Cut(frame)
             }
             Farewell::Drop => {
-                parting.tell_unread();
+                tell_unread(&parting);
                 Step::Done
             }
-            Farewell::Echo(frame) => Step::Finish(Box::new(parting), Last::Answer(frame)),
-            Farewell::Finish(frame) => Step::Finish(Box::new(parting), Last::Word(frame)),
+            Farewell::Echo(frame) => Step::Finish(parting, Last::Answer(frame)),
+            Farewell::Finish(frame) => Step::Finish(parting, Last::Word(frame)),
             Farewell::Now(frame) => {
-                parting.tell_unread();
+                tell_unread(&parting);
                 Step::Say(frame)
             }
             Farewell::Try(frame) => {
-                parting.tell_unread();
+                tell_unread(&parting);
                 Step::Try(frame)
             }
         };
@@ -107,8 +113,12 @@ impl<R: Runtime> Closing<R> {
             cause,
             deadline,
             step,
-            _permit: permit,
+            connection,
         }
+    }
+
+    pub(super) fn app(&self) -> &App<R> {
+        &self.connection.app
     }
 
     pub(super) fn cause(&self) -> &Cause {
@@ -123,7 +133,8 @@ impl<R: Runtime> Closing<R> {
     /// The next deadline of the phase.
     pub(super) fn deadline(&self) -> Instant {
         if let Step::Finish(parting, _) = &self.step {
-            return self.deadline.or_sooner(parting.deadline());
+            let deadlines = parting.iter().map(Parting::deadline);
+            return deadlines.fold(self.deadline, Instant::or_sooner);
         }
         self.deadline
     }
@@ -131,7 +142,7 @@ impl<R: Runtime> Closing<R> {
     /// Forgets which task is parked, because another task polls from now on.
     pub(super) fn moved(&mut self) {
         if let Step::Finish(parting, _) = &mut self.step {
-            parting.moved();
+            parting.iter_mut().for_each(Parting::moved);
         }
     }
 
@@ -140,7 +151,6 @@ impl<R: Runtime> Closing<R> {
         &mut self,
         cx: &mut Context<'_>,
         io: &mut ConnectionIo<S>,
-        metrics: &Metrics,
         now: Instant,
     ) -> Poll<()> {
         if now >= self.deadline {
@@ -148,7 +158,7 @@ impl<R: Runtime> Closing<R> {
         }
         loop {
             // An error of the connection completes the close.
-            match self.poll_step(cx, io, metrics, now) {
+            match self.poll_step(cx, io, now) {
                 Poll::Pending => return Poll::Pending,
                 Poll::Ready(Err(_) | Ok(Step::Done)) => return Poll::Ready(()),
                 Poll::Ready(Ok(next)) => self.step = next,
@@ -162,15 +172,21 @@ impl<R: Runtime> Closing<R> {
         &mut self,
         cx: &mut Context<'_>,
         io: &mut ConnectionIo<S>,
-        metrics: &Metrics,
         now: Instant,
     ) -> Poll<io::Result<Step<R>>> {
+        let metrics = self.connection.app.metrics();
         match &mut self.step {
             Step::Finish(parting, last) => {
                 if planted::is(Bug::DataAfterClose) {
                     push_close(io, last.frame());
                 }
-                ready!(parting.poll(cx, io, metrics, now))?;
+                let mut is_sent = true;
+                for parting in parting {
+                    is_sent &= parting.poll(cx, io, metrics, now)?.is_ready();
+                }
+                if !is_sent {
+                    return Poll::Pending;
+                }
                 push_close(io, last.frame());
                 Poll::Ready(Ok(last.next()))
             }

@@ -18,13 +18,15 @@ use futures::io::AsyncWrite;
 
 use crate::admission::backlog::Account;
 use crate::app::App;
-use crate::bus::ClientId;
+use crate::bus::{ClientId, Room};
+use crate::client::peer::Peer;
 use crate::metrics::CloseReason;
 use crate::rt::{Instant, Runtime};
 use crate::sync::Mutex;
 use crate::wire::CloseCode;
 
 mod admission;
+mod admit_error;
 mod age;
 mod answer;
 mod appearance;
@@ -34,6 +36,7 @@ mod cause;
 mod close_handshake;
 mod closing;
 mod compression;
+mod connection;
 mod connection_io;
 mod egress;
 mod encoder;
@@ -41,7 +44,11 @@ mod envelope;
 mod events;
 mod expiry;
 mod frame_reader;
+mod handing_over;
 mod keepalive;
+mod membership;
+mod membership_error;
+mod memberships;
 mod notice;
 mod open;
 mod outbox;
@@ -62,7 +69,8 @@ mod tap_reporter;
 mod timer;
 mod wish;
 
-pub use self::admission::{Admission, AdmitError};
+pub use self::admission::Admission;
+pub use self::admit_error::AdmitError;
 pub use self::cause::Cause;
 pub use self::envelope::BadEnvelope;
 #[cfg(feature = "server")]
@@ -74,6 +82,8 @@ pub use self::wish::{Asking, Wish};
 pub use self::expiry::{Expiry, Good};
 #[doc(hidden)]
 pub use self::keepalive::{Keepalive, Pulse};
+#[doc(hidden)]
+pub use self::membership_error::MembershipError;
 pub use self::socket::{Plain, Socket};
 
 use self::closing::Closing;
@@ -93,7 +103,6 @@ use self::timer::Timer;
 /// unsubscribes and counts the messages that were not delivered.
 #[must_use = "a session does nothing until it is polled"]
 pub struct Session<S, R: Runtime> {
-    app: App<R>,
     /// The socket, shared with the fan-out; a thread that needs both locks takes the fan-out's lock
     /// first.
     io: Arc<Mutex<ConnectionIo<S>>>,
@@ -111,6 +120,15 @@ enum Phase<R: Runtime> {
     Open(Open<R>),
 }
 
+impl<R: Runtime> Phase<R> {
+    fn app(&self) -> &App<R> {
+        match self {
+            Self::Closing(closing) => closing.app(),
+            Self::Open(open) => open.app(),
+        }
+    }
+}
+
 impl<S, R: Runtime> Unpin for Session<S, R> where S: Unpin {}
 
 impl<S, R> Session<S, R>
@@ -120,16 +138,50 @@ where
 {
     /// Connects an admitted client to the byte stream that follows its upgrade.
     pub fn new(admission: Admission<R>, stream: S) -> Self {
-        let app = admission.app().clone();
-        app.metrics().opened.add(1);
+        admission.app().metrics().opened.add(1);
         let frame_reader = FrameReader::new(admission.message_bytes, admission.inflation());
         let io = ConnectionIo::new(stream, frame_reader);
         Self {
-            account: app.account(admission.client()),
+            account: admission.app().account(admission.client()),
             phase: Phase::Open(Open::new(admission)),
-            app,
             io: Arc::new(Mutex::new(io)),
             timer: Timer::default(),
+        }
+    }
+
+    /// Brings the client into one more room over its connection: it receives the messages of all
+    /// its rooms, and its own messages are for the room in which it has been for the longest time.
+    ///
+    /// The session must be polled afterwards. `peer` has what is known of the client, with its
+    /// rights in this room, and `wish` the messages of the history that it wants first.
+    ///
+    /// # Errors
+    ///
+    /// When the session closes, when the client is in the room already or in
+    /// [`Limits::memberships`](crate::Limits::memberships) rooms, and the errors of
+    /// [`Admission::request_wishing`] that are about the room; a failed call leaves nothing behind.
+    // For the simulator and the tests: no subprotocol of today asks for it.
+    #[doc(hidden)]
+    pub fn join(&mut self, room: &Room, peer: &Peer, wish: Wish) -> Result<(), MembershipError> {
+        let Phase::Open(open) = &mut self.phase else {
+            return Err(MembershipError::Closing);
+        };
+        let joined = open.join(room, peer, wish);
+        if let Some(reason) = joined.as_ref().err().and_then(MembershipError::reason) {
+            self.phase.app().metrics().refused.add(reason);
+        }
+        joined
+    }
+
+    /// Takes the client out of a room, unless it is in no other; returns whether it has left.
+    ///
+    /// Messages of the room that were not written yet are lost, and counted.
+    // For the simulator and the tests, as `join`.
+    #[doc(hidden)]
+    pub fn leave(&mut self, room: &Room) -> bool {
+        match &mut self.phase {
+            Phase::Closing(_) => false,
+            Phase::Open(open) => open.leave(room),
         }
     }
 
@@ -199,7 +251,7 @@ where
         // pending; the calls of `join_fan_out` below join it once this session has received as much
         // as the fan-out.
         this.join_fan_out();
-        let mut now = this.app.rt().now();
+        let mut now = this.phase.app().rt().now();
         for _ in 0..ROUNDS_MAX {
             let due = if this.timer.is_quiet(now) {
                 Due::Later
@@ -227,13 +279,13 @@ where
                 Polled::Until(deadline) => deadline,
             };
             // A deadline that has passed meanwhile is handled by polling the phase again.
-            let rt = this.app.rt();
+            let rt = this.phase.app().rt();
             if this.timer.poll(cx, rt, deadline, now).is_pending() {
                 this.join_fan_out();
                 return Poll::Pending;
             }
             // The timer may have fired for a deadline that is later than the `now` read above.
-            now = this.app.rt().now();
+            now = this.phase.app().rt().now();
         }
         cx.waker().wake_by_ref();
         Poll::Pending
@@ -262,8 +314,7 @@ where
                 Poll::Pending => Polled::Until(open.deadline(&io, time.now)),
             },
             Phase::Closing(closing) => {
-                let metrics = self.app.metrics();
-                if closing.poll(cx, &mut io, metrics, time.now).is_ready() {
+                if closing.poll(cx, &mut io, time.now).is_ready() {
                     return Polled::Done(closing.cause().clone());
                 }
                 // A closing session ends anyway, so a request to shed it is ignored: this call only
@@ -332,10 +383,11 @@ impl<S, R: Runtime> Drop for Session<S, R> {
                 CloseReason::Dropped
             }
         };
-        let metrics = self.app.metrics();
+        let app = self.phase.app();
+        let metrics = app.metrics();
         let unsent = self.io.lock().outbox.abandon(metrics);
         let tap_reporter =
-            TapReporter::new(self.app.bus().clone(), ClientId::new(self.account.client()));
+            TapReporter::new(app.bus().clone(), ClientId::new(self.account.client()));
         tap_reporter.lost(unsent, "unsent");
         metrics.closed.add(reason);
     }

@@ -430,8 +430,12 @@ impl Egress {
 
     /// The bursts that suit this client; `None` if it does not receive all messages as they are.
     fn filter(&self) -> Option<BurstFilter> {
-        // A client that recovers reads messages that fell out of the window, which no fan-out does.
-        if self.is_in_order() || self.slow_consumer == SlowConsumer::Recover {
+        // A client that recovers reads messages that fell out of the window, which no fan-out does,
+        // and a burst goes into an empty outbox, which another room may have filled.
+        if !self.broadcast.is_alone
+            || self.is_in_order()
+            || self.slow_consumer == SlowConsumer::Recover
+        {
             return None;
         }
         match (

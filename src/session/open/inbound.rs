@@ -1,25 +1,22 @@
 //! How an open session handles the input of its client.
 
 use std::io;
-use std::task::{Context, Poll, ready};
-use std::time::Duration;
+use std::task::{Context, Poll};
 
 use super::{Open, lost};
-use crate::admission::authorize::{Admitted, Denied};
-use crate::bus::{Batch, Offered};
 use crate::planted::{self, Bug};
 use crate::rt::{Instant, Runtime};
 use crate::session::cause::Cause;
 use crate::session::connection_io::ConnectionIo;
 use crate::session::envelope::{BadEnvelope, Command, Decoded};
-use crate::session::expiry::Expiry;
 use crate::session::frame_reader::Inbound;
+use crate::session::membership::Membership;
+use crate::session::memberships::Served;
 use crate::session::pending_inbound::{self, PendingInbound};
 use crate::session::rate_limits::Within;
 use crate::session::renewal::Renewal;
 use crate::session::socket::Socket;
-use crate::session::subprotocol;
-use crate::wire::{Event, Frame, Frames};
+use crate::wire::{Event, Frames};
 
 /// One poll of the client's input.
 struct Intaking<'a, 'c, S> {
@@ -32,16 +29,6 @@ struct Intaking<'a, 'c, S> {
     messages: u64,
     /// Payload bytes of those messages.
     bytes: u64,
-}
-
-/// How many of the messages at hand may be offered to the service.
-enum Offers {
-    All,
-    /// One message, after `answers_timeout`. Answers that wait for the socket would be evicted by
-    /// the answers to further messages, so messages are held back meanwhile; but the held message
-    /// may be the request to stop answering, so one goes through.
-    One,
-    None,
 }
 
 impl<R: Runtime> Open<R> {
@@ -57,14 +44,14 @@ impl<R: Runtime> Open<R> {
             cx,
             io,
             now,
-            left: self.admission().limits.inbound_batch.get(),
+            left: self.limits().inbound_batch.get(),
             messages: 0,
             bytes: 0,
         };
         let cause = self.read(&mut poll);
         let (messages, bytes) = (poll.messages, poll.bytes);
         if messages > 0 {
-            let metrics = self.admission().app().metrics();
+            let metrics = self.app().metrics();
             metrics.messages_in.add(messages);
             metrics.bytes_in.add(bytes);
         }
@@ -87,8 +74,7 @@ impl<R: Runtime> Open<R> {
                 Poll::Ready(()) => {}
             }
             // A client that does not take its replies is not asked for more requests.
-            let replies = self.admission_mut().egress.encoder.replies();
-            if replies.is_some_and(|replies| replies.is_full()) {
+            if self.members_mut().iter_mut().any(is_full) {
                 return None;
             }
             // Without an allowance the client is paused: there is nothing to read, and no cause to
@@ -116,7 +102,7 @@ impl<R: Runtime> Open<R> {
                 return Some(cause);
             }
             // The service did not accept all messages: the rest is held.
-            if self.pending_inbound.is_some() {
+            if self.has_pending() {
                 return None;
             }
         }
@@ -127,7 +113,7 @@ impl<R: Runtime> Open<R> {
     /// Whether no input is being processed and the client has no rate limits, so that no pause can
     /// begin or end.
     fn is_idle(&self) -> bool {
-        self.pending_inbound.is_none() && self.renewal.is_none() && self.rate_limits.is_unbounded()
+        !self.has_pending() && self.renewal.is_none() && self.rate_limits.is_unbounded()
     }
 
     fn on_inbound<S>(&mut self, poll: &mut Intaking<'_, '_, S>, inbound: Inbound) -> Option<Cause> {
@@ -156,7 +142,7 @@ impl<R: Runtime> Open<R> {
     /// Handles messages for the service, and the first command for the session that follows them.
     fn on_messages<S>(&mut self, poll: &mut Intaking<'_, '_, S>, frames: Frames) -> Option<Cause> {
         let count = frames.len();
-        let subprotocol = self.admission().egress.encoder.subprotocol();
+        let subprotocol = self.member().egress.encoder.subprotocol();
         let Decoded {
             messages,
             command,
@@ -168,7 +154,7 @@ impl<R: Runtime> Open<R> {
         if let Some(frames) = messages {
             self.count_in(poll, &frames);
             if within == Within::No {
-                self.not_taken(frames.len());
+                self.member().not_taken(self.app(), frames.len());
                 return Some(Cause::RateExceeded);
             }
             if let Some(cause) = self.accept(poll, frames) {
@@ -183,7 +169,7 @@ impl<R: Runtime> Open<R> {
         }
         match command {
             Some(Command::Token(token)) => {
-                self.renewal = Renewal::ask(self.admission(), token, poll.now);
+                self.renewal = Renewal::ask(self.served(), &token, poll.now);
                 None
             }
             Some(Command::Request(request)) => self.answer(poll.cx, request, poll.now),
@@ -195,17 +181,18 @@ impl<R: Runtime> Open<R> {
     /// Hands messages over to the service, or to the room if that is a relay; returns the cause to
     /// close the client for the messages that the rules refuse.
     fn accept<S>(&mut self, poll: &mut Intaking<'_, '_, S>, mut frames: Frames) -> Option<Cause> {
-        let refused = self.admission().rules.refuse(&frames);
+        let refused = self.member().rules.refuse(&frames);
         if let Some((fit, _cause)) = &refused {
-            self.not_taken(frames.len() - fit);
+            self.member().not_taken(self.app(), frames.len() - fit);
             if *fit > 0 {
                 frames = frames.split_front(*fit);
             }
         }
         let is_any_fit = refused.as_ref().is_none_or(|(fit, _cause)| *fit > 0);
         if is_any_fit {
-            let batch = self.admission_mut().batch(frames);
-            self.hand_over(poll.cx, batch, poll.now, poll.now);
+            let batch = self.member_mut().batch(frames);
+            let since = poll.now;
+            self.hand_over(poll.cx, PendingInbound { batch, since }, since);
         }
         refused.map(|(_fit, cause)| cause)
     }
@@ -216,46 +203,14 @@ impl<R: Runtime> Open<R> {
         poll.bytes += frames.payload_bytes() as u64;
     }
 
-    /// Takes the decision about a fresh token once it is made; the client is not read meanwhile.
-    fn poll_renewal(&mut self, cx: &mut Context<'_>, now: Instant) -> Poll<Option<Cause>> {
-        // A client receives one notice for each decision: the previous notice is sent first.
-        if self.notice.is_some() && !self.renewal.is_none() {
-            return Poll::Pending;
-        }
-        let notice = match ready!(self.renewal.poll(cx, now)) {
-            None => return Poll::Ready(None),
-            Some(Ok(Admitted { identity, grant })) => {
-                let wall = self.admission().app().rt().wall();
-                self.expiry = Expiry::new(&identity, wall, now);
-                self.is_timed_anew = true;
-                let member = self.admission_mut();
-                // A token for another subject is refused: the limits of this session are counted
-                // for the subject that it was admitted with.
-                if identity.subject != member.sender.identity().subject {
-                    return Poll::Ready(Some(Cause::Denied));
-                }
-                member.renew(identity, &grant);
-                subprotocol::RENEWED
-            }
-            Some(Err(Denied::Unavailable { .. })) => subprotocol::UNDECIDED,
-            Some(Err(Denied::Expired | Denied::Forbidden | Denied::Unauthorized)) => {
-                return Poll::Ready(Some(Cause::Denied));
-            }
-        };
-        self.notice = Some(Box::new(Frame::text(notice)));
-        // The next poll sends the notice.
-        cx.waker().wake_by_ref();
-        Poll::Ready(None)
-    }
-
     fn take_ping(&mut self, now: Instant) -> Within {
-        let rate = self.admission().limits.pings;
+        let rate = self.limits().pings;
         self.rate_limits.ping(rate, now)
     }
 
     /// Counts a text that is not an envelope as a message that was not taken.
     fn refuse_envelope(&self, bad: BadEnvelope) -> Cause {
-        let metrics = self.admission().app().metrics();
+        let metrics = self.app().metrics();
         metrics.messages_in.add(1);
         metrics.lost_not_taken.add(1);
         Cause::BadEnvelope(bad)
@@ -270,7 +225,7 @@ impl<R: Runtime> Open<R> {
             }
             Err(until) => {
                 if self.paused.is_none() {
-                    self.admission().app().metrics().pauses.add(1);
+                    self.app().metrics().pauses.add(1);
                 }
                 self.paused = Some(until);
                 None
@@ -280,12 +235,11 @@ impl<R: Runtime> Open<R> {
 
     /// Hands the messages at hand to the service, if it runs and has capacity for them.
     fn poll_hand_over(&mut self, cx: &mut Context<'_>, now: Instant) -> Poll<()> {
-        let Some(pending_inbound) = self.pending_inbound.take() else {
+        let Some(pending_inbound) = self.member_mut().pending_inbound.take() else {
             return Poll::Ready(());
         };
-        let PendingInbound { batch, since } = *pending_inbound;
-        self.hand_over(cx, batch, since, now);
-        match self.pending_inbound {
+        self.hand_over(cx, *pending_inbound, now);
+        match self.member().pending_inbound {
             Some(_) => Poll::Pending,
             None => {
                 self.reply_handed_over(cx);
@@ -294,74 +248,21 @@ impl<R: Runtime> Open<R> {
         }
     }
 
-    /// Hands over a batch whose first message arrived at `since`; messages that the service does
-    /// not accept are kept at hand.
-    pub(super) fn hand_over(
-        &mut self,
-        cx: &mut Context<'_>,
-        batch: Batch,
-        since: Instant,
-        now: Instant,
-    ) {
-        let before = batch.len();
-        let Some(mut left) = self.offer(cx, batch, now.saturating_since(since)) else {
-            return;
-        };
-        let since = if left.len() < before { now } else { since };
-        if planted::is(Bug::GatheredLost) && left.len() > 1 {
-            left = left.split_front(1);
-        }
-        self.pending_inbound = Some(Box::new(PendingInbound { batch: left, since }));
+    /// Hands messages over to the service of the oldest membership; those that it does not accept
+    /// are kept at hand.
+    pub(super) fn hand_over(&mut self, cx: &mut Context<'_>, handed: PendingInbound, now: Instant) {
+        let Served {
+            connection,
+            memberships,
+        } = self.served_mut();
+        memberships
+            .oldest_mut()
+            .hand_over(cx, connection, handed, now);
     }
+}
 
-    /// Offers a batch whose first message was held for the time `held`; returns the messages that
-    /// the service did not accept.
-    fn offer(&mut self, cx: &mut Context<'_>, batch: Batch, held: Duration) -> Option<Batch> {
-        let offers = self.offers(held);
-        if let Some(relay) = self.admission().rules.relay
-            && !matches!(offers, Offers::None)
-        {
-            let messages = batch.len();
-            if self.admission().pass_on(batch, relay).has_ended {
-                self.not_taken(messages);
-            }
-            return None;
-        }
-        let publisher = &mut self.admission_mut().publisher;
-        match offers {
-            Offers::None => {
-                publisher.withdraw();
-                return Some(batch);
-            }
-            Offers::One if batch.len() > 1 => {
-                let mut rest = batch.clone();
-                let first = rest.split_front(1);
-                return match publisher.offer(cx, first) {
-                    Offered::Full(_) | Offered::NoSubscribers(_) => Some(batch),
-                    Offered::Published(_) => Some(rest),
-                };
-            }
-            Offers::One | Offers::All => {}
-        }
-        match publisher.offer(cx, batch) {
-            Offered::Full(left) | Offered::NoSubscribers(left) => Some(left),
-            Offered::Published(_) => None,
-        }
-    }
-
-    /// How many messages may be offered, when the first of them was held for the time `held`.
-    fn offers(&self, held: Duration) -> Offers {
-        let admission = self.admission();
-        if self.status.generation().is_none() {
-            Offers::None
-        } else if !admission.egress.owes_answers() {
-            Offers::All
-        } else if held >= admission.limits.answers_timeout
-            && !planted::is(Bug::AnswersTimeoutIgnored)
-        {
-            Offers::One
-        } else {
-            Offers::None
-        }
-    }
+/// Whether the client does not take the replies of a room.
+fn is_full<R: Runtime>(member: &mut Membership<R>) -> bool {
+    let replies = member.egress.encoder.replies();
+    replies.is_some_and(|replies| replies.is_full())
 }

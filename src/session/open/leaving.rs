@@ -10,15 +10,16 @@
 //! The order ensures that a message which one client had sent by then reaches the other clients
 //! before any of them is closed.
 
-use std::task::Context;
+use std::task::{Context, Poll};
 
 use super::Open;
 use crate::app::{App, Leave};
 use crate::planted::{self, Bug};
 use crate::rt::{Instant, Runtime};
-use crate::session::admission::Membership;
 use crate::session::cause::Cause;
 use crate::session::connection_io::ConnectionIo;
+use crate::session::membership::Membership;
+use crate::session::memberships::Memberships;
 use crate::session::socket::Socket;
 
 /// A session that is to leave, with its schedule.
@@ -80,11 +81,11 @@ impl<R: Runtime> Open<R> {
     ) -> Option<Cause> {
         let mut leaving = self.leaving.take()?;
         while let Some(next) = self.next_step(cx, io, &leaving, now) {
-            leaving.enter(next, self.admission().app(), now);
+            leaving.enter(next, self.app(), now);
         }
         let is_late = now >= leaving.leave.arrivals_until;
         if leaving.step != Step::Ready && is_late {
-            leaving.enter(Step::Ready, self.admission().app(), now);
+            leaving.enter(Step::Ready, self.app(), now);
         }
         let is_time = leaving.step == Step::Ready && now >= leaving.leave.at;
         self.leaving = Some(leaving);
@@ -93,7 +94,7 @@ impl<R: Runtime> Open<R> {
         leaves.then_some(Cause::Drained)
     }
 
-    /// The step after the present one, if the present one is done.
+    /// The step after the present one, if the present one is done for all rooms of the client.
     fn next_step<S: Socket + Unpin>(
         &mut self,
         cx: &mut Context<'_>,
@@ -102,42 +103,56 @@ impl<R: Runtime> Open<R> {
         now: Instant,
     ) -> Option<Step> {
         let step = leaving.step;
-        let has_published = self.admission().publisher.has_published();
+        let has_published = |member: &Membership<R>| member.publisher.has_published();
+        let has_published = self.members().iter().any(has_published);
         let is_on_the_way = has_published && now < leaving.leave.arrived_at;
         let has_arrived = step == Step::Arriving && !is_on_the_way && self.has_arrived(io);
-        let Membership {
-            lease,
-            publisher,
-            rules,
-            ..
-        } = self.admission_mut();
+        let members = self.members_mut();
         match step {
             Step::Arriving if !has_arrived => None,
             Step::Arriving => {
-                lease.arrived();
+                members.iter_mut().for_each(|member| member.lease.arrived());
                 let overtakes = planted::is(Bug::DrainOvertakesService);
                 Some(if overtakes { Step::Ready } else { Step::Others })
             }
-            Step::Others if lease.poll_all_arrived(cx).is_pending() => None,
             Step::Others => {
-                // A relay has passed the messages on, and gives no answers.
-                if rules.relay.is_none() {
-                    publisher.adopt();
-                }
-                Some(Step::Turn)
+                let all = all_ready(members, |member| member.lease.poll_all_arrived(cx));
+                all.then(|| {
+                    members.iter_mut().for_each(adopt);
+                    Step::Turn
+                })
             }
-            Step::Turn => publisher
-                .poll_processed(cx)
-                .is_ready()
-                .then_some(Step::Ready),
+            Step::Turn => {
+                let all = all_ready(members, |member| member.publisher.poll_processed(cx));
+                all.then_some(Step::Ready)
+            }
             Step::Ready => None,
         }
     }
 
     /// Whether all input that has arrived from the client is handed over.
     fn has_arrived<S: Socket + Unpin>(&self, io: &ConnectionIo<S>) -> bool {
-        let is_held =
-            self.pending_inbound.is_some() || self.paused.is_some() || !self.renewal.is_none();
+        let is_held = self.has_pending() || self.paused.is_some() || !self.renewal.is_none();
         !is_held && io.is_read_out()
+    }
+}
+
+/// Polls each membership, and returns whether all are ready; the task is woken for the others.
+fn all_ready<R: Runtime>(
+    members: &mut Memberships<R>,
+    mut poll: impl FnMut(&mut Membership<R>) -> Poll<()>,
+) -> bool {
+    let ready = members.iter_mut().filter_map(|member| match poll(member) {
+        Poll::Ready(()) => Some(()),
+        Poll::Pending => None,
+    });
+    ready.count() == members.len()
+}
+
+/// Counts what the service has received so far as the client's, so that its turn is awaited.
+fn adopt<R: Runtime>(member: &mut Membership<R>) {
+    // A relay has passed the messages on, and gives no answers.
+    if member.rules.relay.is_none() {
+        member.publisher.adopt();
     }
 }

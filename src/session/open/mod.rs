@@ -1,27 +1,23 @@
 //! The phase in which a session serves its client.
 
 use std::io;
-use std::sync::Arc;
 use std::task::{Context, Poll};
 
 use futures::io::AsyncWrite;
 
 use self::leaving::Leaving;
 use crate::admission::backlog::Account;
-use crate::fan_out::Sink;
-use crate::limits::SlowConsumer;
 use crate::planted::{self, Bug};
-use crate::registry::Status;
 use crate::rt::{Instant, Runtime};
-use crate::session::admission::{Admission, Membership};
+use crate::session::admission::Admission;
 use crate::session::age::{Age, TooOld};
 use crate::session::cause::Cause;
 use crate::session::closing::Closing;
 use crate::session::connection_io::ConnectionIo;
 use crate::session::expiry::{Expiry, Good};
 use crate::session::keepalive::{Keepalive, Pulse};
+use crate::session::memberships::Served;
 use crate::session::outbox::Outbox;
-use crate::session::pending_inbound::PendingInbound;
 use crate::session::pongs::Pongs;
 use crate::session::rate_limits::RateLimits;
 use crate::session::renewal::Renewal;
@@ -30,6 +26,8 @@ use crate::wire::{ControlKind, ControlPayload, Frame};
 
 mod inbound;
 mod leaving;
+mod members;
+mod renewing;
 mod requests;
 
 /// Writes in one poll before other tasks may run.
@@ -37,8 +35,7 @@ const SENDS_MAX: usize = 16;
 
 pub(super) struct Open<R: Runtime> {
     /// `None` once the session closes.
-    admission: Option<Membership<R>>,
-    status: Status,
+    served: Option<Served<R>>,
     /// How the session leaves, once the application drains.
     leaving: Option<Box<Leaving>>,
     keepalive: Keepalive,
@@ -50,7 +47,6 @@ pub(super) struct Open<R: Runtime> {
     rate_limits: RateLimits,
     /// Until when the client is not read, because it has used up its rate.
     paused: Option<Instant>,
-    pending_inbound: Option<Box<PendingInbound>>,
     pongs: Pongs,
     /// Whether a deadline may have become earlier since the timer was armed.
     is_timed_anew: bool,
@@ -72,53 +68,22 @@ pub(super) struct Time {
 
 impl<R: Runtime> Open<R> {
     pub(super) fn new(admission: Admission<R>) -> Self {
-        let inbound = admission.inbound;
-        let admission = admission.membership;
-        let (limits, rt) = (&admission.limits, admission.app().rt());
+        let (inbound, served) = (admission.inbound, admission.served);
+        let (limits, rt) = (&served.connection.limits, served.connection.app.rt());
+        let identity = served.memberships.oldest().sender.identity();
         let now = rt.now();
         Self {
-            status: Status::Waiting,
             leaving: None,
             keepalive: Keepalive::new(now),
             age: Age::new(limits.age, now, rt),
             rate_limits: RateLimits::new(inbound, now),
-            expiry: Expiry::new(admission.sender.identity(), rt.wall(), now),
+            expiry: Expiry::new(identity, rt.wall(), now),
             renewal: Renewal::default(),
             notice: None,
             paused: None,
-            admission: Some(admission),
-            pending_inbound: None,
+            served: Some(served),
             pongs: Pongs::default(),
             is_timed_anew: true,
-        }
-    }
-
-    /// Lends the subscription to a fan-out, if the session has nothing else to write for a while.
-    pub(super) fn join_fan_out(&mut self, sink: Arc<dyn Sink>) {
-        let admission = self.admission_mut();
-        admission
-            .egress
-            .join_fan_out(admission.app.fan_outs(), sink);
-    }
-
-    /// Whether the session qualifies for a fan-out.
-    #[inline]
-    pub(super) fn may_join(&self) -> bool {
-        self.admission().egress.broadcast.may_join()
-    }
-
-    /// Takes the subscription back from the fan-out.
-    pub(super) fn take_back(&mut self) {
-        if let Some(admission) = &mut self.admission {
-            admission.egress.broadcast.take_back();
-        }
-    }
-
-    /// Forgets which task is parked, because another task polls the session from now on.
-    pub(super) fn moved(&mut self) {
-        if let Some(admission) = &mut self.admission {
-            admission.egress.moved();
-            admission.lease.moved();
         }
     }
 
@@ -134,16 +99,7 @@ impl<R: Runtime> Open<R> {
         if let Poll::Ready(cause) = self.poll(cx, io, time) {
             return Poll::Ready(cause);
         }
-        let pending_inbound = self
-            .pending_inbound
-            .as_ref()
-            .map_or(0, |pending_inbound| pending_inbound.batch.bytes());
-        let answers = match &mut self.admission {
-            // With an empty outbox no message to this client is waiting.
-            Some(admission) if !io.outbox.is_empty() => admission.egress.watch(cx),
-            Some(_) | None => 0,
-        };
-        let held = io.held() + pending_inbound + answers;
+        let held = io.held() + self.held(cx, io.outbox.is_empty());
         account.poll_hold(cx, held).map(|()| Cause::Shed)
     }
 
@@ -172,7 +128,7 @@ impl<R: Runtime> Open<R> {
             return Poll::Ready(cause);
         }
         if !io.frame_reader.is_empty() {
-            let timeout = self.admission().limits.message_timeout;
+            let timeout = self.limits().message_timeout;
             io.frame_reader.look(timeout, now, self.hears());
         }
         // Leaving comes after reading: input that has arrived by now is handed over first.
@@ -211,25 +167,25 @@ impl<R: Runtime> Open<R> {
     /// Whether an operation with a deadline of its own is in progress.
     #[inline]
     fn is_waiting<S>(&self, io: &ConnectionIo<S>) -> bool {
-        self.pending_inbound.is_some()
+        self.has_pending()
             || self.paused.is_some()
             || io.stuck_since.is_some()
             || self.leaving.is_some()
             || self.keepalive.is_asking()
             || !self.renewal.is_none()
             || !io.frame_reader.is_empty()
-            || self.admission().egress.encoder.answered_by().is_some()
+            || self.answered_by().is_some()
     }
 
     /// Whether the client is being read.
     fn hears(&self) -> bool {
-        self.pending_inbound.is_none() && self.paused.is_none() && self.renewal.is_none()
+        !self.has_pending() && self.paused.is_none() && self.renewal.is_none()
     }
 
     /// The next deadline of the session.
     pub(super) fn deadline<S>(&mut self, io: &ConnectionIo<S>, now: Instant) -> Instant {
         self.is_timed_anew = false;
-        let first = self.keepalive.deadline(&self.admission().limits.keepalive);
+        let first = self.keepalive.deadline(&self.limits().keepalive);
         let deadlines = [self.expiry.deadline(), self.age.deadline()];
         let first = deadlines.into_iter().fold(first, Instant::or_sooner);
         if self.is_waiting(io) {
@@ -246,11 +202,8 @@ impl<R: Runtime> Open<R> {
         io: &ConnectionIo<S>,
         now: Instant,
     ) -> impl Iterator<Item = Option<Instant>> {
-        let limits = &self.admission().limits;
-        let held = self
-            .pending_inbound
-            .as_ref()
-            .map(|pending_inbound| pending_inbound.since);
+        let limits = &self.limits();
+        let held = self.pending_since();
         let taken = held.map(|since| since + limits.accept_timeout);
         // After this deadline the message waits for the service alone.
         let answered = held.map(|since| since + limits.answers_timeout);
@@ -262,92 +215,23 @@ impl<R: Runtime> Open<R> {
         let renewed = renewed.filter(|_| self.notice.is_none());
         let whole = io.frame_reader.deadline(limits.message_timeout);
         let leaves = self.leaving.as_ref().map(|leaving| leaving.deadline(now));
-        let answered_by = self.admission().egress.encoder.answered_by();
+        let answered_by = self.answered_by();
         let own = [self.paused, leaves, whole, answered_by];
         own.into_iter().chain([taken, answered, written, renewed])
     }
 
     /// Leaves the service and starts the close handshake.
     pub(super) fn close(&mut self, cause: Cause, now: Instant) -> Closing<R> {
-        self.admission().egress.tap_reporter.closing(&cause);
+        self.member().egress.tap_reporter.closing(&cause);
         self.abandon();
         self.take_back();
-        let admission = self.admission.take().expect("a session closes once");
-        Closing::new(cause, admission, now)
-    }
-
-    /// Counts the messages at hand as lost: the service will not receive them.
-    pub(super) fn abandon(&mut self) {
-        if let Some(pending_inbound) = self.pending_inbound.take()
-            && !planted::is(Bug::PendingNotCounted)
-        {
-            self.not_taken(pending_inbound.batch.len());
-        }
-    }
-
-    /// Counts `messages` messages as lost before the service took them.
-    fn not_taken(&self, messages: usize) {
-        let messages = messages as u64;
-        self.admission()
-            .app()
-            .metrics()
-            .lost_not_taken
-            .add(messages);
-        self.admission()
-            .egress
-            .tap_reporter
-            .lost(messages, "not_taken");
-    }
-
-    fn admission(&self) -> &Membership<R> {
-        self.admission
-            .as_ref()
-            .expect("an open session has its admission")
-    }
-
-    fn admission_mut(&mut self) -> &mut Membership<R> {
-        self.admission
-            .as_mut()
-            .expect("an open session has its admission")
-    }
-
-    /// Whether the status of the service is unchanged, and the application does not drain.
-    #[inline]
-    fn is_status_quiet(&self) -> bool {
-        self.leaving.is_none() && self.admission().lease.is_quiet()
-    }
-
-    /// Takes in changes of the service's status; returns a cause if the client is to leave.
-    fn poll_status(&mut self, cx: &mut Context<'_>) -> Option<Cause> {
-        let admission = self
-            .admission
-            .as_mut()
-            .expect("an open session has its admission");
-        while !admission.lease.is_quiet()
-            && let Poll::Ready(status) = admission.lease.poll_status(cx, self.status)
-        {
-            self.status = status;
-            match status {
-                Status::Draining(_) if self.leaving.is_none() => {
-                    self.leaving = Some(Box::new(Leaving::new(admission.app.leave())));
-                }
-                Status::Draining(_) | Status::Running(_) | Status::Waiting => {}
-                Status::Failed => return Some(Cause::Failed),
-            }
-            if let Some(generation) = status.generation() {
-                if let Some(since) = admission.waits_since.take() {
-                    let waited = admission.app.rt().now().saturating_since(since);
-                    admission.app.metrics().running_after.observe(waited);
-                }
-                admission.egress.encoder.runs(generation);
-            }
-        }
-        None
+        let served = self.served.take().expect("a session closes once");
+        Closing::new(cause, served, now)
     }
 
     /// Handles the deadlines that have come by `now`.
     fn on_time<S: Socket>(&mut self, io: &ConnectionIo<S>, now: Instant) -> Option<Cause> {
-        let limits = &self.admission().limits;
+        let limits = &self.limits();
         let since = |start: Instant| now.saturating_since(start);
         if io
             .stuck_since
@@ -358,13 +242,11 @@ impl<R: Runtime> Open<R> {
         if io.frame_reader.is_late(limits.message_timeout) {
             return Some(Cause::MessageTooSlow);
         }
-        if let Some(pending_inbound) = &self.pending_inbound {
-            if since(pending_inbound.since) >= limits.accept_timeout {
-                return Some(Cause::Stalled);
-            }
-            if !planted::is(Bug::ExcuseForgotten) {
-                self.keepalive.excuse(now);
-            }
+        if let Some(cause) = self.end_stalled(now) {
+            return Some(cause);
+        }
+        if self.has_pending() && !planted::is(Bug::ExcuseForgotten) {
+            self.keepalive.excuse(now);
         }
         if self.paused.is_some() || self.renewal.deadline().is_some() {
             self.keepalive.excuse(now);
@@ -383,9 +265,10 @@ impl<R: Runtime> Open<R> {
 
     /// Returns a cause if the peer is dead; queues a ping if one is due.
     fn poll_pulse<S: Socket>(&mut self, io: &ConnectionIo<S>, now: Instant) -> Option<Cause> {
-        let admission = self.admission.as_ref();
-        let admission = admission.expect("an open session has its admission");
-        match self.keepalive.on_time(&admission.limits.keepalive, now) {
+        let served = self.served.as_ref();
+        let served = served.expect("an open session serves its client");
+        let policy = &served.connection.limits.keepalive;
+        match self.keepalive.on_time(policy, now) {
             // After a pause of the whole machine the answer may have arrived without the task being
             // woken yet.
             Pulse::Dead if io.stream.has_data() => {
@@ -416,15 +299,12 @@ impl<R: Runtime> Open<R> {
                 if let Some(cause) = self.pull(cx, &mut io.outbox, now) {
                     return Some(cause);
                 }
-                if let Some(cause) = self.admission_mut().egress.take_close() {
-                    return Some(cause);
-                }
             }
             let was_empty = io.outbox.is_empty();
             let messages = io.outbox.messages();
-            match io.poll_send(self.admission().app().metrics(), now) {
+            match io.poll_send(self.app().metrics(), now) {
                 Poll::Ready(Ok(())) if was_empty => return None,
-                Poll::Ready(Ok(())) => self.admission().egress.tap_reporter.written(messages),
+                Poll::Ready(Ok(())) => self.member().egress.tap_reporter.written(messages),
                 Poll::Ready(Err(error)) => return Some(lost(&error)),
                 Poll::Pending => return None,
             }
@@ -439,7 +319,7 @@ impl<R: Runtime> Open<R> {
     fn has_something_to_send<S>(&self, io: &ConnectionIo<S>) -> bool {
         let has_control =
             !self.pongs.is_empty() || self.notice.is_some() || self.keepalive.is_asking();
-        !io.outbox.is_settled() || has_control || !self.admission().egress.is_at_rest()
+        !io.outbox.is_settled() || has_control || !self.is_at_rest()
     }
 
     /// Starts the time for the answer to a ping when the socket has accepted the ping; until then
@@ -459,26 +339,7 @@ impl<R: Runtime> Open<R> {
         if self.keepalive.is_due() {
             self.keepalive.sent();
             outbox.push_control(ControlKind::Ping, &ControlPayload::EMPTY);
-            self.admission().app().metrics().pings.add(1);
-        }
-    }
-
-    fn pull(&mut self, cx: &mut Context<'_>, outbox: &mut Outbox, now: Instant) -> Option<Cause> {
-        let admission = self
-            .admission
-            .as_mut()
-            .expect("an open session has its admission");
-        let lost = admission.egress.pull(cx, outbox, admission.app.metrics());
-        if outbox.has_messages() {
-            self.age.active(now);
-        }
-        match admission.egress.slow_consumer {
-            SlowConsumer::Close if planted::is(Bug::SlowConsumerKept) => None,
-            SlowConsumer::Close if lost > 0 => Some(Cause::SlowConsumer(lost)),
-            SlowConsumer::Close
-            | SlowConsumer::Latest
-            | SlowConsumer::Recover
-            | SlowConsumer::Skip => None,
+            self.app().metrics().pings.add(1);
         }
     }
 }
