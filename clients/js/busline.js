@@ -42,8 +42,8 @@ export class BuslineError extends Error {
  *
  * Its events, each with the named members:
  * - `open`: the connection stands. A server that refuses the client does so after it.
- * - `message` {data, offset, from, recovered}: a text, or an `ArrayBuffer`. `recovered` is true for
- *   a message that was published before this connection.
+ * - `message` {data, offset, from, tags, recovered}: a text, or an `ArrayBuffer`. `recovered` is
+ *   true for a message that was published before this connection. `tags`: texts by name.
  * - `recovered` {recovered, why, epoch, offset}: a reconnect brings all missed messages, or none.
  * - `lagged` {messages}: so many messages are missing here.
  * - `joined`, `left` {clients, num_clients, num_subjects}: clients by number, each {subject, info}. With `replaces`,
@@ -128,8 +128,8 @@ export class Busline extends EventTarget {
    *
    * @param {{since?: Position, limit?: number, reverse?: boolean}} [reading] The messages after
    *   `since`, or before it with `reverse`, where the newest comes first.
-   * @returns {Promise<{messages: {data: string | ArrayBuffer, offset: number, from?: object}[],
-   *   epoch: string, offset: number}>} Also the present position. The end of a stream has `end` in
+   * @returns {Promise<{messages: {data: string | ArrayBuffer, offset: number, from?: object,
+   *   tags?: Record<string, string>}[], epoch: string, offset: number}>} Also the present position. The end of a stream has `end` in
    *   the place of `data`. Rejects with a `BuslineError`.
    */
   async history({ since, limit, reverse } = {}) {
@@ -292,9 +292,9 @@ export class Busline extends EventTarget {
   }
 
   /** Hands a message over, if it is the next one; an offset is handed over once at most. */
-  #deliver(link, data, { offset, from }) {
+  #deliver(link, data, { offset, from, tags }) {
     if (!this.#isNext(link, offset)) return;
-    this.#emit("message", { data, offset, from, recovered: offset <= link.joinedAt });
+    this.#emit("message", { data, offset, from, tags, recovered: offset <= link.joinedAt });
   }
 
   /** Hands the end over, which a client is told that comes back after it, too. */

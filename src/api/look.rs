@@ -11,7 +11,7 @@ use super::reply::{
 };
 use super::request::{self, Wanted};
 use super::{Answer, Caller, Fault, channel, payload};
-use crate::bus::{self, HistoryError, Reading, Recorded, Room, Since};
+use crate::bus::{self, HistoryError, Reading, Recorded, Room, Since, Tags};
 use crate::limits::{CHANNEL_PATTERN_BYTES_MAX, CHANNELS_LISTED_MAX, Payload};
 use crate::presence;
 use crate::registry;
@@ -198,6 +198,7 @@ fn publication(takes: Payload, recorded: &Recorded) -> Publication {
         data: payload::data(takes, message),
         offset: message.offset().unwrap_or_default(),
         info,
+        tags: message.tags().map(Tags::to_map).unwrap_or_default(),
         end: recorded.is_end,
     }
 }

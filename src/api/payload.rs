@@ -75,6 +75,7 @@ mod tests {
             idempotency_key: "",
             version: 0,
             version_epoch: "",
+            tags: None,
         };
         message(takes, &sent).map_err(|fault| fault.code)
     }

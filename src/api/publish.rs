@@ -49,12 +49,13 @@ impl<R: Runtime> Caller<'_, R> {
         }
         let room = self.room(channel)?;
         let message = payload::message(self.takes(&room), sent)?;
-        let batch = Batch::from(message);
-        let batch = if sent.skip_history {
-            batch.live()
-        } else {
-            batch
-        };
+        let mut batch = Batch::from(message);
+        if sent.skip_history {
+            batch = batch.live();
+        }
+        if let Some(tags) = &sent.tags {
+            batch = batch.tagged(tags.clone());
+        }
         let version = Version {
             number: sent.version,
             epoch: sent.version_epoch.into(),

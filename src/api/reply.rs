@@ -163,6 +163,9 @@ pub struct Publication {
     /// The client that sent it.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub(super) info: Option<ClientInfo>,
+    /// The texts by name that came with it.
+    #[serde(skip_serializing_if = "BTreeMap::is_empty")]
+    pub(super) tags: BTreeMap<String, String>,
     /// Whether the data are those of the end of the stream.
     #[serde(skip_serializing_if = "is_false")]
     pub(super) end: bool,

@@ -9,6 +9,7 @@ use serde::{Deserialize, Deserializer};
 use serde_json::value::RawValue;
 
 use super::whole::whole;
+use crate::bus::Tags;
 use crate::caller::Method;
 use crate::limits::BATCH_LOOKS_MAX;
 
@@ -197,7 +198,7 @@ pub struct Channel {
 }
 
 /// A message, and the way of its publish.
-#[derive(Clone, Copy, Debug)]
+#[derive(Clone, Debug)]
 pub(super) struct Message<'a> {
     pub(super) data: Option<&'a RawValue>,
     pub(super) b64data: &'a str,
@@ -206,6 +207,7 @@ pub(super) struct Message<'a> {
     /// 0 for a message without a version.
     pub(super) version: u64,
     pub(super) version_epoch: &'a str,
+    pub(super) tags: Option<Tags>,
 }
 
 /// Declares a message with its receivers: serde cannot flatten a value that it leaves unparsed.
@@ -235,9 +237,8 @@ macro_rules! addressed {
             version: u64,
             /// The epoch of the versions: the first version of another epoch is the newest.
             version_epoch: String,
-            /// Texts that are accepted and not carried: messages have no tags.
-            #[serde(rename = "tags")]
-            _tags: BTreeMap<String, String>,
+            /// Texts by name that travel with the message, to the clients that read them.
+            tags: BTreeMap<String, String>,
         }
 
         impl $type {
@@ -249,6 +250,7 @@ macro_rules! addressed {
                     idempotency_key: &self.idempotency_key,
                     version: self.version,
                     version_epoch: &self.version_epoch,
+                    tags: (!self.tags.is_empty()).then(|| Tags::from(&self.tags)),
                 }
             }
         }

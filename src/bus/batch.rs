@@ -3,8 +3,11 @@
 use std::sync::Arc;
 
 use super::delivery::Delivery;
-use super::message::{Generation, Message, Origin};
+use super::label::Label;
+use super::message::Message;
+use super::origin::{Generation, Origin};
 use super::request::Question;
+use super::tags::Tags;
 use crate::instant::Instant;
 use crate::wire::{Encodings, Frames};
 
@@ -16,7 +19,7 @@ use crate::wire::{Encodings, Frames};
 #[derive(Clone, PartialEq)]
 pub struct Batch {
     frames: Frames,
-    origin: Origin,
+    label: Label,
     /// When a service published the messages, on the clock of the service's runtime.
     published: Option<Instant>,
     delivery: Delivery,
@@ -50,9 +53,15 @@ impl Batch {
     /// Makes a batch of frames that `origin` sent.
     #[inline]
     pub(crate) fn new(frames: Frames, origin: Origin) -> Self {
+        Self::labelled(frames, origin.into())
+    }
+
+    /// Makes a batch of frames with their label.
+    #[inline]
+    pub(super) fn labelled(frames: Frames, label: Label) -> Self {
         Self {
             frames,
-            origin,
+            label,
             published: None,
             delivery: Delivery::Everyone,
             record: Record::NONE,
@@ -63,12 +72,13 @@ impl Batch {
     /// Joins messages in one block of memory, to be published together; `None` if there are no
     /// messages.
     ///
-    /// A batch has one sender: the joined messages take the origin of the first message.
+    /// A batch has one sender and one set of tags: the joined messages take those of the first
+    /// message.
     pub fn join(messages: impl IntoIterator<Item = Message>) -> Option<Self> {
         let messages: Vec<_> = messages.into_iter().collect();
         let frames = Frames::join(messages.iter().map(|message| message.frame().frames()))?;
-        let origin = messages.first()?.origin().clone();
-        Some(Self::new(frames, origin))
+        let (_frame, label) = messages.into_iter().next()?.into_labelled();
+        Some(Self::labelled(frames, label))
     }
 
     /// The number of messages: at least one.
@@ -78,18 +88,26 @@ impl Batch {
         self.frames.len()
     }
 
-    /// The length of all payloads together, in bytes.
+    /// The length of all payloads together, in bytes, and of the tags for each message.
     #[inline]
     pub fn bytes(&self) -> usize {
-        self.frames.payload_bytes()
+        self.frames.payload_bytes() + self.len() * self.label.tag_bytes()
+    }
+
+    /// The lengths of the messages, in bytes: each of its payload and of the tags.
+    pub(super) fn each_bytes(&self) -> impl Iterator<Item = usize> {
+        let tags = self.label.tag_bytes();
+        self.frames
+            .parts()
+            .map(move |part| part.payload.len() + tags)
     }
 
     /// Iterates over the messages one by one, the oldest first; each shares the memory of the
     /// batch.
     pub fn messages(&self) -> impl Iterator<Item = Message> {
-        let (origin, published, record) = (self.origin.clone(), self.published, self.record);
+        let (label, published, record) = (self.label.clone(), self.published, self.record);
         self.frames.iter().enumerate().map(move |(n, frame)| {
-            let message = Message::made(frame, origin.clone(), published);
+            let message = Message::made(frame, label.clone(), published);
             message.recorded(record.after(n).offset())
         })
     }
@@ -119,9 +137,10 @@ impl Batch {
     }
 
     /// Shares the encodings that say more than the messages among several readers, if there may be
-    /// any: of messages with a place in a history, or with a client that sent them.
+    /// any: of messages with a place in a history, with a client that sent them, or with tags.
     pub(super) fn share_encodings(&mut self) {
-        if self.offset().is_some() || self.origin.client().is_some() {
+        let is_told = self.origin().client().is_some() || self.tags().is_some();
+        if self.offset().is_some() || is_told {
             self.encodings = Encodings::shared();
         }
     }
@@ -154,7 +173,26 @@ impl Batch {
 
     /// The sender of the messages.
     pub fn origin(&self) -> &Origin {
-        &self.origin
+        self.label.origin()
+    }
+
+    /// The tags of each of the messages; `None` without any.
+    #[inline]
+    pub fn tags(&self) -> Option<&Tags> {
+        self.label.tags()
+    }
+
+    /// The sender of the messages, and their tags.
+    pub(super) fn label(&self) -> &Label {
+        &self.label
+    }
+
+    /// Sets the tags of each of the messages, which travel with them; empty ones are none. Copies
+    /// no payload.
+    #[must_use]
+    pub fn tagged(self, tags: Tags) -> Self {
+        let label = self.label.with_tags(tags);
+        Self { label, ..self }
     }
 
     /// The messages as WebSocket frames.
@@ -172,20 +210,21 @@ impl Batch {
     /// Whether an older instance of a service than `generation` published the messages.
     #[inline]
     pub(crate) fn is_before(&self, generation: Generation) -> bool {
-        self.origin.is_before(generation)
+        self.origin().is_before(generation)
     }
 
-    /// Sets the origin of the messages; copies no payload.
+    /// Sets the origin of the messages; their tags stay. Copies no payload.
     #[must_use]
     pub fn from_origin(self, origin: Origin) -> Self {
-        Self { origin, ..self }
+        let label = self.label.with_origin(origin);
+        Self { label, ..self }
     }
 
     /// Sets the origin and the time of publishing; copies no payload.
     pub(crate) fn stamped(self, origin: Origin, at: Instant) -> Self {
         Self {
+            label: self.label.with_origin(origin),
             frames: self.frames,
-            origin,
             published: Some(at),
             delivery: self.delivery,
             record: self.record,
@@ -232,7 +271,7 @@ impl Batch {
         self.record = record.after(count);
         Self {
             frames: self.frames.split_front(count),
-            origin: self.origin.clone(),
+            label: self.label.clone(),
             published: self.published,
             delivery: self.delivery.clone(),
             record,
@@ -253,7 +292,7 @@ impl Batch {
     pub(crate) fn into_message(self) -> Message {
         let frame = self.frames.iter().next();
         let frame = frame.expect("a batch has one message at least");
-        let message = Message::made(frame, self.origin, self.published);
+        let message = Message::made(frame, self.label, self.published);
         message.recorded(self.record.offset())
     }
 
@@ -263,8 +302,7 @@ impl Batch {
             return self.len();
         }
         let mut bytes = 0;
-        let lens = self.frames.parts().map(|part| part.payload.len());
-        let fits = lens.take_while(|len| {
+        let fits = self.each_bytes().take_while(|len| {
             bytes += len;
             bytes <= bytes_max
         });
@@ -275,10 +313,10 @@ impl Batch {
 impl From<Message> for Batch {
     fn from(message: Message) -> Self {
         let published = message.published_at();
-        let (frame, origin) = message.into_parts();
+        let (frame, label) = message.into_labelled();
         Self {
             published,
-            ..Self::new(frame.into(), origin)
+            ..Self::labelled(frame.into(), label)
         }
     }
 }
@@ -307,14 +345,18 @@ impl std::fmt::Debug for Batch {
     /// Writes count, length and origin; never a payload, which is a client's and may be a secret.
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
         let (len, bytes) = (self.len(), self.bytes());
-        write!(f, "Batch({len} messages, {bytes} bytes, {:?})", self.origin)
+        write!(
+            f,
+            "Batch({len} messages, {bytes} bytes, {:?})",
+            self.origin()
+        )
     }
 }
 
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::bus::message::Client;
+    use crate::bus::origin::Client;
     use crate::bus::{ClientId, Topic};
     use crate::client::identity::Identity;
 

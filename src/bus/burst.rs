@@ -1,7 +1,7 @@
 //! A coalesced write: the newest messages of a topic, joined once for all readers that keep up.
 
 use super::batch::Batch;
-use super::message::{Generation, Origin};
+use super::origin::{Generation, Origin};
 use crate::histogram::{Histogram, Moments};
 use crate::instant::Instant;
 use crate::planted::{self, Bug};

@@ -4,6 +4,12 @@ mod room;
 
 mod topic;
 
+mod tags;
+
+mod origin;
+
+mod label;
+
 mod message;
 
 mod request;
@@ -54,13 +60,15 @@ pub use self::history::{
     Maker, Moment, Page, Position, PositionError, Reading, Recorded, Saved, SavedBatch, Since, Why,
 };
 pub use self::memory::InMemoryMessageBus;
-pub(crate) use self::message::About;
-pub use self::message::{Client, Generation, Message, Origin};
+pub use self::message::Message;
+pub(crate) use self::origin::About;
+pub use self::origin::{Client, Generation, Origin};
 pub use self::publisher::{Offered, Publisher};
 pub use self::reader::{Joined, Joining, Start};
 pub use self::request::{Answered, Caller, Request, RequestError, Responder};
 pub use self::room::{NameError, Room, ServiceName};
 pub use self::subscription::{Received, Subscription};
+pub use self::tags::{BadTags, Tags};
 pub use self::tap::Tap;
 pub use self::taps::Tapped;
 pub use self::topic::{ClientId, Topic};

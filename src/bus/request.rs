@@ -8,7 +8,8 @@ use futures::FutureExt;
 use futures::channel::oneshot;
 use serde::Serialize;
 
-use super::message::{Client, Message, Origin};
+use super::message::Message;
+use super::origin::{Client, Origin};
 use crate::limits::{METHOD_BYTES_MAX, REQUEST_ERROR_BYTES_MAX, SERVICE_ERRORS};
 use crate::metrics::RequestOutcome;
 use crate::sync::Mutex;

@@ -3,7 +3,8 @@
 use std::collections::BTreeMap;
 use std::fmt;
 
-use super::message::{Generation, Message};
+use super::message::Message;
+use super::origin::Generation;
 use super::topic::{ClientId, Topic};
 use crate::sync::{AtomicU64, Mutex, Ordering};
 use crate::wire::DataKind;

@@ -50,6 +50,9 @@ pub(super) fn history(id: u64, page: &Page, names_senders: bool) -> Frame {
         if let Some(sender) = message.sender().filter(|_| names_senders) {
             json["from"] = envelope::from(sender);
         }
+        if let Some(tags) = message.tags() {
+            json["tags"] = json!(tags.to_map());
+        }
         json
     });
     let mut history = at(page.position);

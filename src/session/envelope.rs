@@ -8,7 +8,7 @@ use serde::de::{Deserializer, IgnoredAny, MapAccess, Visitor};
 use smallvec::SmallVec;
 
 use super::request::Request;
-use crate::bus::Client;
+use crate::bus::{Client, Tags};
 use crate::client::identity::Token;
 use crate::wire::{DataKind, Frame, Frames, Payload};
 
@@ -149,15 +149,18 @@ pub(super) struct About<'a> {
     pub(super) from: Option<&'a Client>,
     /// The offset of the first of the messages.
     pub(super) offset: Option<u64>,
+    /// The tags of each of the messages.
+    pub(super) tags: Option<&'a Tags>,
 }
 
 impl About<'_> {
     pub(super) fn is_empty(&self) -> bool {
-        self.from.is_none() && self.offset.is_none()
+        self.from.is_none() && self.offset.is_none() && self.tags.is_none()
     }
 
     /// The facts as numbers, by which two encodings of the same messages are told apart: the client
-    /// that sent the messages is shown by its number and its subject, which it keeps.
+    /// that sent the messages is shown by its number and its subject, which it keeps. Tags are the
+    /// same wherever the messages are read.
     pub(super) fn shown(&self) -> [u64; 3] {
         let from = self.from.map(|sender| sender.id().number());
         let offset = self.offset.unwrap_or_default();
@@ -173,6 +176,9 @@ impl About<'_> {
         }
         if let Some(sender) = self.from {
             write!(json, ",\"from\":{}", from(sender)).expect("a string takes everything");
+        }
+        if let Some(tags) = self.tags {
+            write!(json, ",\"tags\":{}", tags.as_json()).expect("a string takes everything");
         }
     }
 }

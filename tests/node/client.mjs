@@ -735,6 +735,38 @@ const tests = {
     await guarded.kill();
   },
 
+  async "tags that a backend gave a message come with it, again after a loss, and in a reading"() {
+    const key = "k".repeat(32);
+    const api = `api.public = true\n[[api.keys]]\nname = "backend"\nkey = "${key}"\n`;
+    const own = await new Server(program, `${api}[room.news]\n${HISTORY}`).start();
+    const publish = async (data, tags) => {
+      const body = JSON.stringify({ channel: "news:1", ...data, tags });
+      const url = `http://127.0.0.1:${own.port}/api/publish`;
+      const answer = await fetch(url, { method: "POST", headers: { "X-API-Key": key }, body });
+      assert.ok((await answer.json()).result);
+    };
+    const guard = await new Proxy().start(own.port);
+    const reader = watched(Busline, `ws://127.0.0.1:${guard.port}/ws/news/1`);
+    const tags = [];
+    reader.busline.addEventListener("message", (message) => tags.push(message.tags));
+    await joined(reader.busline);
+    await publish({ data: 1 }, { unit: "EUR", a: '"' });
+    await publish({ b64data: "AQI=" }, { unit: "GBP" });
+    await publish({ data: 3 });
+    await got(reader, "3");
+    guard.dark();
+    await publish({ data: 4 }, { unit: "SEK" });
+    guard.light();
+    await got(reader, "4");
+    const wanted = [{ a: '"', unit: "EUR" }, { unit: "GBP" }, undefined, { unit: "SEK" }];
+    assert.deepEqual(tags, wanted);
+    const { messages } = await reader.busline.history({ limit: 9 });
+    assert.deepEqual(messages.map((message) => message.tags), wanted);
+    assert.deepEqual(reader.seen.faults, []);
+    close(reader);
+    await own.kill();
+  },
+
   // The last one: it ends the server of the others.
   async "a client of a server that was killed is told that the history has begun anew"() {
     const { reader, writer, write } = await pair("news");

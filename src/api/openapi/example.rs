@@ -25,7 +25,11 @@ pub(super) fn params(method: Method) -> Value {
         Method::History => json!({ "channel": "news:today", "limit": 10, "reverse": true }),
         Method::HistoryRemove | Method::Presence | Method::PresenceStats => room,
         Method::Info | Method::Subscribe => json!({}),
-        Method::Publish => json!({ "channel": "news:today", "data": { "headline": "It works" } }),
+        Method::Publish => json!({
+            "channel": "news:today",
+            "data": { "headline": "It works" },
+            "tags": { "desk": "sports" },
+        }),
         Method::Refresh => json!({ "user": "ann", "expired": true }),
         Method::Rpc => json!({ "method": "chat:42.rename", "params": { "title": "Tea" } }),
         Method::Unsubscribe => json!({ "user": "ann", "channel": "news:today" }),
@@ -48,7 +52,11 @@ pub(super) fn answer(method: Method) -> Value {
         }
         Method::End => at(3),
         Method::History => json!({ "result": {
-            "publications": [{ "data": { "headline": "It works" }, "offset": 1 }],
+            "publications": [{
+                "data": { "headline": "It works" },
+                "offset": 1,
+                "tags": { "desk": "sports" },
+            }],
             "epoch": EPOCH,
             "offset": 1,
         } }),

@@ -4,7 +4,8 @@ use std::time::{Duration, SystemTime};
 
 use crate::bus::batch::Batch;
 use crate::bus::delivery::Delivery;
-use crate::bus::message::{Client, Origin};
+use crate::bus::label::Label;
+use crate::bus::origin::{Client, Origin};
 use crate::bus::topic::ClientId;
 use crate::wire::Frames;
 
@@ -13,7 +14,7 @@ use crate::wire::Frames;
 #[derive(Clone, Debug)]
 pub(super) struct Entry {
     frames: Frames,
-    origin: Origin,
+    label: Label,
     addressed: Addressed,
     first: u64,
     /// The place of the first message in the log of the topic, as long as the topic lives.
@@ -64,13 +65,13 @@ impl Addressed {
 }
 
 impl Entry {
-    /// Makes the entry of a batch that the history has stamped with its offset; `origin` is its
-    /// origin as a history keeps it.
-    pub(super) fn new(batch: &Batch, origin: Origin, place: u64, appended: Appended) -> Self {
+    /// Makes the entry of a batch that the history has stamped with its offset; `label` is its
+    /// label as a history keeps it.
+    pub(super) fn new(batch: &Batch, label: Label, place: u64, appended: Appended) -> Self {
         let since = appended.wall.duration_since(SystemTime::UNIX_EPOCH);
         let mut entry = Self {
             frames: batch.frames().clone(),
-            origin,
+            label,
             addressed: Addressed::of(batch.delivery()),
             first: batch.offset().expect("a history stamps its batches"),
             place,
@@ -84,7 +85,7 @@ impl Entry {
 
     /// The messages as a batch with its offset.
     pub(super) fn batch(&self) -> Batch {
-        let batch = Batch::new(self.frames.clone(), self.origin.clone());
+        let batch = Batch::labelled(self.frames.clone(), self.label.clone());
         let mut batch = batch.delivered(self.addressed.delivery());
         batch.set_offset(self.first);
         batch
@@ -101,7 +102,7 @@ impl Entry {
     }
 
     pub(super) fn origin(&self) -> &Origin {
-        &self.origin
+        self.label.origin()
     }
 
     /// The date and time of the append, in whole milliseconds.
@@ -126,7 +127,7 @@ impl Entry {
 
     /// The bytes of memory that the entry keeps. Entries that share a block count it each.
     pub(super) fn pinned_bytes(&self) -> usize {
-        size_of::<Self>() + self.frames.pinned_bytes()
+        size_of::<Self>() + self.frames.pinned_bytes() + self.label.pinned_bytes()
     }
 
     /// Drops the first `count` messages, fewer than there are. Their block of memory stays.
@@ -138,17 +139,17 @@ impl Entry {
     }
 }
 
-/// Returns the origin as a history keeps it. A client is replaced by a snapshot without claims,
+/// Returns the label as a history keeps it. A client is replaced by a snapshot without claims,
 /// address and query, shared with `last` if that is of the same client.
-pub(super) fn remembered(origin: &Origin, last: Option<&Origin>) -> Origin {
-    match origin {
+pub(super) fn remembered(label: &Label, last: Option<&Origin>) -> Label {
+    match label.origin() {
         Origin::Client(client) => {
             let last = last.and_then(Origin::client);
             let shared = last.filter(|last| is_same(last, client)).cloned();
-            Origin::Client(shared.unwrap_or_else(|| client.remembered()))
+            let shared = shared.unwrap_or_else(|| client.remembered());
+            label.with_origin(Origin::Client(shared))
         }
-        Origin::Service(generation) => Origin::Service(*generation),
-        Origin::Unknown => Origin::Unknown,
+        Origin::Service(_) | Origin::Unknown => label.clone(),
     }
 }
 

@@ -165,11 +165,11 @@ impl History {
         {
             self.epoch = Epoch::from_bits(!self.epoch.bits());
         }
-        let origin = remembered(batch.origin(), last.map(Entry::origin));
+        let label = remembered(batch.label(), last.map(Entry::origin));
         // A thread may have read the clock before another one, and append after it.
         let at = self.millis(now.at).max(last.map_or(0, |entry| entry.at));
         let wall = now.wall;
-        let entry = Entry::new(batch, origin, place, Appended { at, wall });
+        let entry = Entry::new(batch, label, place, Appended { at, wall });
         self.top = entry.end() - 1;
         self.bytes += entry.bytes;
         self.entries.push_back(entry);

@@ -81,7 +81,7 @@ impl Saved {
         for saved in &self.batches {
             let last = history.entries.back();
             let last_at = last.map_or(0, |entry| entry.at);
-            let origin = remembered(saved.batch.origin(), last.map(Entry::origin));
+            let label = remembered(saved.batch.label(), last.map(Entry::origin));
             let mut batch = saved.batch.clone();
             if planted::is(Bug::EndForgotten) {
                 batch = batch.delivered(Delivery::Everyone);
@@ -89,7 +89,7 @@ impl Saved {
             batch.set_offset(first);
             let at = (history.base - super::millis(saved.age)).max(last_at);
             let wall = saved.at;
-            let entry = Entry::new(&batch, origin, 0, Appended { at, wall });
+            let entry = Entry::new(&batch, label, 0, Appended { at, wall });
             first = entry.end();
             history.bytes += entry.bytes;
             history.entries.push_back(entry);

@@ -4,7 +4,8 @@ use std::ops::Range;
 use std::time::SystemTime;
 
 use super::*;
-use crate::bus::message::{Client, Message, Origin};
+use crate::bus::message::Message;
+use crate::bus::origin::{Client, Origin};
 use crate::bus::topic::ClientId;
 use crate::client::identity::Identity;
 

@@ -36,8 +36,7 @@ impl Log {
         if fits_whole {
             return batch.len();
         }
-        let lens = batch.frames().parts().map(|part| part.payload.len());
-        let fits = lens.take_while(|len| {
+        let fits = batch.each_bytes().take_while(|len| {
             let fits = self.has_room_beside(messages, bytes, *len);
             (messages, bytes) = (messages + 1, bytes + len);
             fits

@@ -3,7 +3,8 @@
 use std::num::NonZeroUsize;
 
 use super::*;
-use crate::bus::message::{Generation, Message, Origin};
+use crate::bus::message::Message;
+use crate::bus::origin::{Generation, Origin};
 
 const ALL: Amount = Amount::Bytes(usize::MAX);
 

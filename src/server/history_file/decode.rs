@@ -3,11 +3,11 @@
 use std::time::{Duration, SystemTime};
 
 use super::damage::Damage;
-use super::format::{MAGIC, Mark, SUM, TIME, VERSION, checksum};
+use super::format::{MAGIC, Mark, SUM, TIME, VERSION, VERSION_WITHOUT_TAGS, checksum};
 use super::reader::Reader;
 use crate::bus::{
     Batch, Cause, Client, ClientId, Delivery, Epoch, Generation, Maker, Message, Origin, Position,
-    Saved, SavedBatch,
+    Saved, SavedBatch, Tags,
 };
 use crate::client::identity::Identity;
 
@@ -51,6 +51,8 @@ pub(super) fn decode(bytes: &[u8], wall: SystemTime, ttl: Duration) -> Result<Ve
 
 struct Decoder<'a> {
     rest: Reader<'a>,
+    /// Whether the layout has tags.
+    has_tags: bool,
     /// The time since the file was written.
     age: Duration,
     /// The last client that was read, with its bytes: most batches in a row are of one client.
@@ -64,17 +66,23 @@ impl<'a> Decoder<'a> {
             return Err(Damage::Foreign);
         }
         let version = rest.number32()?;
-        if version != VERSION {
-            return Err(Damage::Version(version));
-        }
+        let has_tags = match version {
+            VERSION => true,
+            VERSION_WITHOUT_TAGS => false,
+            _ => return Err(Damage::Version(version)),
+        };
         let mut written = Reader(rest.take(TIME)?);
         let head = &bytes[..bytes.len() - rest.0.len()];
         if rest.number32()? != checksum(head) {
             return Err(Damage::Checksum);
         }
         let age = wall.duration_since(written.time()?).unwrap_or_default();
-        let last = None;
-        Ok(Self { rest, age, last })
+        Ok(Self {
+            rest,
+            has_tags,
+            age,
+            last: None,
+        })
     }
 
     /// The mark and the content of the next record, after the check of its checksum.
@@ -131,6 +139,7 @@ impl<'a> Decoder<'a> {
 
     fn batch(&mut self, mut content: Reader<'a>) -> Result<SavedBatch, Damage> {
         let origin = self.origin(&mut content)?;
+        let tags = self.tags(&mut content)?;
         let age = self.aged(content.number()?);
         let at = content.time()?;
         let (mut messages, mut is_end) = (Vec::new(), false);
@@ -148,6 +157,9 @@ impl<'a> Decoder<'a> {
         content.end(Damage::Content("batch"))?;
         let batch = Batch::join(messages).ok_or(Damage::Content("number of messages"))?;
         let mut batch = batch.from_origin(origin);
+        if let Some(tags) = tags {
+            batch = batch.tagged(tags);
+        }
         if is_end && batch.len() > 1 {
             return Err(Damage::Content("end of a stream"));
         } else if is_end {
@@ -163,6 +175,14 @@ impl<'a> Decoder<'a> {
             2 => Ok(Origin::Client(self.client(content)?)),
             _ => Err(Damage::Content("sender")),
         }
+    }
+
+    fn tags(&self, content: &mut Reader<'a>) -> Result<Option<Tags>, Damage> {
+        if !self.has_tags {
+            return Ok(None);
+        }
+        let tags = content.option()?.map(str::parse).transpose();
+        tags.map_err(|_| Damage::Content("tags"))
     }
 
     fn client(&mut self, content: &mut Reader<'a>) -> Result<Client, Damage> {

@@ -7,7 +7,7 @@ use std::time::{Duration, SystemTime};
 use flate2::Crc;
 
 use super::format::{END, HEAD, MAGIC, Mark, RECORD_HEAD, SUM, TIME, VERSION, checksum};
-use crate::bus::{Cause, Maker, Origin, Saved, SavedBatch};
+use crate::bus::{Cause, Maker, Origin, Saved, SavedBatch, Tags};
 use crate::wire::DataKind;
 
 /// The bounds of a file that is written.
@@ -88,7 +88,9 @@ fn batch_size(saved: &SavedBatch) -> usize {
             9 + text_size(&client.topic().to_string()) + option_size(client.subject())
         }
     };
-    origin + 8 + TIME + 8 + saved.batch.len() * 9 + saved.batch.bytes()
+    let payloads = saved.batch.frames().payload_bytes();
+    let tags = option_size(saved.batch.tags().map(Tags::as_json));
+    origin + tags + 8 + TIME + 8 + saved.batch.len() * 9 + payloads
 }
 
 fn text_size(text: &str) -> usize {
@@ -150,6 +152,7 @@ impl<'a, W: Write> Encoder<'a, W> {
     fn batch(&mut self, saved: &SavedBatch) -> io::Result<()> {
         self.start(Mark::Batch, batch_size(saved));
         self.origin(saved.batch.origin());
+        self.option(saved.batch.tags().map(Tags::as_json));
         self.number(millis_up(saved.age));
         self.time(saved.at);
         self.number(saved.batch.len() as u64);

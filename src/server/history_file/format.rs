@@ -15,7 +15,11 @@ use flate2::Crc;
 pub(super) const MAGIC: [u8; 8] = *b"busl-his";
 
 /// The version of the layout; it changes with every change of the layout.
-pub(super) const VERSION: u32 = 2;
+pub(super) const VERSION: u32 = 3;
+
+/// The layout before, which is still read: a server that is replaced by a newer one wrote it. Its
+/// batches have no tags.
+pub(super) const VERSION_WITHOUT_TAGS: u32 = 2;
 
 /// The length of a mark and the length behind it.
 pub(super) const RECORD_HEAD: usize = 9;

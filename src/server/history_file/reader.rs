@@ -49,7 +49,7 @@ impl<'a> Reader<'a> {
         match self.byte()? {
             0 => Ok(None),
             1 => self.text().map(Some),
-            _ => Err(Damage::Content("subject")),
+            _ => Err(Damage::Content("option")),
         }
     }
 

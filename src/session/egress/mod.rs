@@ -363,6 +363,7 @@ impl Egress {
         let about = About {
             from: batch.origin().client().filter(|_| self.names_senders),
             offset: batch.offset(),
+            tags: batch.tags(),
         };
         if about.is_empty() {
             let frames = self.encoder.encoded(batch.frames());

@@ -142,6 +142,31 @@ fn what_an_older_instance_said_is_compressed_for_nobody_who_joined_later() {
 }
 
 #[test]
+fn tags_are_told_without_a_history_and_by_no_plain_frame() {
+    const JSON: &[u8] = b"\x81\x1d{\"text\":\"a\",\"tags\":{\"k\":\"v\"}}";
+    for (subprotocol, written) in [
+        (Subprotocol::Plain, &b"\x81\x01a"[..]),
+        (Subprotocol::Json, JSON),
+        (Subprotocol::Events, b"\x81\x09data: a\n\n"),
+    ] {
+        let mut world = World::new(1000);
+        world.egress.encoder = Encoder::of(subprotocol);
+        let tags = [("k", "v")].into_iter().collect();
+        world
+            .bus
+            .publish(&topic("all"), Batch::from("a").tagged(tags));
+        assert_eq!(world.pull(), written.len(), "{subprotocol:?}");
+        let mut sent = Vec::new();
+        let mut cx = Context::from_waker(Waker::noop());
+        let done = world
+            .outbox
+            .poll_send(&mut cx, &mut sent, &world.metrics, Instant::ZERO);
+        assert!(done.is_ready());
+        assert_eq!(sent, written, "{subprotocol:?}");
+    }
+}
+
+#[test]
 fn who_is_sent_nothing_waits_for_more_whatever_was_left_out() {
     for slow_consumer in [SlowConsumer::Skip, SlowConsumer::Latest] {
         let mut world = World::new(100);

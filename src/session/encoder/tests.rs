@@ -135,6 +135,7 @@ fn events_tell_no_position_where_nobody_recovers_and_no_history_is() {
     let about = About {
         from: None,
         offset: Some(7),
+        tags: None,
     };
     let present = Joined::Present {
         position: at(9),
@@ -191,7 +192,11 @@ fn messages_of_other_senders_and_places_share_no_encoding() {
     let from = [None, Some(&senders[0]), Some(&senders[1])];
     let abouts = from.into_iter().flat_map(|from| {
         let offsets = [None, Some(1), Some(2)];
-        offsets.map(|offset| About { from, offset })
+        offsets.map(|offset| About {
+            from,
+            offset,
+            tags: None,
+        })
     });
     let all: Vec<_> = abouts.filter(|about| !about.is_empty()).collect();
     for encoder in [Encoder::of(Subprotocol::Json), told()] {
@@ -206,6 +211,35 @@ fn messages_of_other_senders_and_places_share_no_encoding() {
             assert!(encoded == own, "{before:?} {after:?}");
         }
     }
+}
+
+#[test]
+fn tags_are_in_the_envelope_of_each_message_and_in_no_event() {
+    let each = ["a", "b"].map(|text| Frames::from(Frame::text(text)));
+    let frames = Frames::join(each.iter()).expect("two");
+    let tags = [("k", "\"")].into_iter().collect();
+    let about = About {
+        offset: Some(7),
+        tags: Some(&tags),
+        ..About::default()
+    };
+    let told_by = |encoder: &Encoder, about| {
+        let encoded = encoder.encoded_with(&frames, about, &Encodings::default());
+        let texts = encoded.iter().map(|frame| said(Some(frame)));
+        texts.collect::<String>()
+    };
+    let json = Encoder::of(Subprotocol::Json);
+    assert_eq!(
+        told_by(&json, about),
+        r#"{"text":"a","offset":7,"tags":{"k":"\""}}{"text":"b","offset":8,"tags":{"k":"\""}}"#
+    );
+    let notice = said(json.before_binary(about));
+    assert_eq!(notice, r#"{"binary":{"offset":7,"tags":{"k":"\""}}}"#);
+    let untagged = About {
+        tags: None,
+        ..about
+    };
+    assert_eq!(told_by(&told(), about), told_by(&told(), untagged));
 }
 
 /// An encoder of events that tells positions.

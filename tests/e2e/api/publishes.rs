@@ -144,6 +144,40 @@ async fn a_channel_names_a_room_or_is_refused() {
 }
 
 #[tokio::test]
+async fn tags_come_with_the_message_to_those_who_read_them() {
+    let backend = Backend::start().await;
+    let mut plain = Raw::join(&backend.server, "news/1").await;
+    let mut json = backend.join("news/1", "ann").await;
+    assert!(json.told().await.get("position").is_some());
+    let mut unrecorded = backend.join("plain/1", "ann").await;
+    let tags = json!({ "unit": "EUR", "kind": "price" });
+    let params = json!({ "channels": ["news:1", "plain:1"], "data": 9.8, "tags": tags });
+    backend.done("broadcast", params).await;
+    let publish = json!({ "channel": "news:1", "data": 1, "tags": {} });
+    backend.done("publish", publish).await;
+    for text in [b"9.8".to_vec(), b"1".to_vec()] {
+        assert_eq!(plain.frame().await, (TEXT, text));
+    }
+    let shown = r#""tags":{"kind":"price","unit":"EUR"}}"#;
+    let told = |offset: &str| format!(r#"{{"text":"9.8",{offset}{shown}"#).into_bytes();
+    assert_eq!(json.frame().await, (TEXT, told(r#""offset":1,"#)));
+    let untagged = br#"{"text":"1","offset":2}"#.to_vec();
+    assert_eq!(json.frame().await, (TEXT, untagged));
+    assert_eq!(unrecorded.frame().await, (TEXT, told("")));
+    let history = json!({ "channel": "news:1", "limit": -1 });
+    let page = backend.done("history", history).await;
+    let kept = page["publications"].as_array().expect("messages");
+    assert_eq!(kept[0]["tags"], tags);
+    assert!(kept[1].get("tags").is_none(), "{page}");
+    for bad in [json!({ "k": 1 }), json!({ "k": null }), json!(["k"])] {
+        let params = json!({ "channel": "news:1", "data": 1, "tags": bad });
+        let body = params.to_string();
+        let answer = backend.answer("publish", super::KEY, &body).await;
+        assert_eq!(answer.status, 400, "{bad}");
+    }
+}
+
+#[tokio::test]
 async fn a_live_message_is_in_no_history() {
     let backend = Backend::start().await;
     let mut client = Raw::join(&backend.server, "news/1").await;

@@ -12,6 +12,7 @@ use crate::limits::Limits;
 use crate::wakes::Wakes;
 
 mod recovering;
+mod tagged;
 
 #[test]
 fn the_bus_keeps_its_contract() {

@@ -19,8 +19,8 @@ use crate::limits::{HistoryLimits, Retention};
 use crate::wire::{Form, Frames};
 
 /// A bus with histories, and the clock that it reads.
-struct World {
-    bus: InMemoryMessageBus,
+pub(super) struct World {
+    pub(super) bus: InMemoryMessageBus,
     seconds: StdArc<Clock>,
 }
 
@@ -60,7 +60,7 @@ impl World {
         published.position.expect("it is recorded").offset
     }
 
-    fn join(&self, key: &str, start: Start) -> (Subscription, Joined) {
+    pub(super) fn join(&self, key: &str, start: Start) -> (Subscription, Joined) {
         let joining = Joining {
             is_provisional: false,
             start,
@@ -87,15 +87,15 @@ fn kind() -> ServiceName {
     "chat".parse().expect("valid")
 }
 
-fn topic(key: &str) -> Topic {
+pub(super) fn topic(key: &str) -> Topic {
     Topic::from_service_to_ws(Room::new(&kind(), key).expect("valid"))
 }
 
-fn world() -> World {
+pub(super) fn world() -> World {
     World::new(4, 8, HistoryLimits::default())
 }
 
-fn after(epoch: u64, offset: u64) -> Start {
+pub(super) fn after(epoch: u64, offset: u64) -> Start {
     let epoch = Some(Epoch::from_bits(epoch));
     Start::After(Since { epoch, offset })
 }

@@ -3,6 +3,8 @@
 use std::io;
 use std::time::{Duration, SystemTime};
 
+use base64::Engine;
+use base64::engine::general_purpose::STANDARD as BASE64;
 use proptest::collection::vec;
 use proptest::prelude::*;
 
@@ -12,7 +14,7 @@ use super::super::encode::{Bounds, Encoded, encode};
 use super::super::format::{HEAD, MAGIC, VERSION};
 use crate::bus::{
     Batch, Cause, Client, ClientId, Delivery, Epoch, Generation, Maker, Message, Origin, Position,
-    Room, Saved, SavedBatch, ServiceName, Topic,
+    Room, Saved, SavedBatch, ServiceName, Tags, Topic,
 };
 use crate::client::identity::Identity;
 
@@ -69,15 +71,19 @@ fn message() -> impl Strategy<Value = Message> {
     ]
 }
 
+fn tags() -> impl Strategy<Value = Tags> {
+    vec(any::<(String, String)>(), 0..3).prop_map(|tags| tags.into_iter().collect())
+}
+
 prop_compose! {
     fn batch()(
         messages in vec(message(), 1..4),
-        origin in origin(),
+        (origin, tags) in (origin(), tags()),
         (age, at) in (0..1_000_000_u64, any::<u32>()),
     ) -> SavedBatch {
         let batch = Batch::join(messages).expect("one at least");
         SavedBatch {
-            batch: batch.from_origin(origin),
+            batch: batch.from_origin(origin).tagged(tags),
             age: Duration::from_millis(age),
             at: SystemTime::UNIX_EPOCH + Duration::new(at.into(), at / 5),
         }
@@ -248,6 +254,23 @@ fn records_of_another_file_are_refused_although_each_is_whole() {
     let end = &one[one.len() - super::super::format::END..];
     let mixed = [&one[..HEAD], &body(&other), end].concat();
     assert_eq!(decode(&mixed, wall(500), TTL), Err(Damage::Checksum));
+}
+
+/// The small file in the layout before, without tags.
+const SMALL_BEFORE: &str = "\
+    YnVzbC1oaXMCAAAA9AEAAAAAAAAAAAAAP1I9XmhTAAAAAAAAABkAAAAAAAAAY2hhdDpiOmZyb20tc2VydmljZS10\
+    by13cwAAAAAAAQAACQAAAAAAAAABBH8AAAEBAwAAAAAAAABhbm7QBwAAAAAAAAAAAAAAAAAAbxhCcGhTAAAAAAAA\
+    ABkAAAAAAAAAY2hhdDphOmZyb20tc2VydmljZS10by13cwAAAAAAAQAACQAAAAAAAAABBH8AAAEBAwAAAAAAAABh\
+    bm7QBwAAAAAAAAEAAAAAAAAATFBCV2JqAAAAAAAAAAIHAAAAAAAAABkAAAAAAAAAY2hhdDpmcm9tLXNlcnZpY2Ut\
+    dG8td3M6NwEDAAAAAAAAAGFubrgLAAAAAAAA8QEAAAAAAAAAAAAAAgAAAAAAAAAABQAAAAAAAABoZWxsbwEBAAAA\
+    AAAAAAEULSZtZQwAAAAAAAAAAgAAAAAAAAAhkCZG2Z7/KQ==";
+
+#[test]
+fn a_file_of_the_layout_before_is_read_and_has_no_tags() {
+    let before = BASE64.decode(SMALL_BEFORE).expect("base64");
+    assert_eq!(before[MAGIC.len()], 2, "its version");
+    let (all, _file) = small();
+    assert_eq!(decode(&before, wall(500), TTL), Ok(all));
 }
 
 #[test]
