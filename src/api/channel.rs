@@ -1,8 +1,9 @@
 //! Channels: the texts by which callers name services and rooms.
 //!
-//! `chat:42` is the room 42 of the kind `chat`, divided at the first colon, and `ping:` the service
-//! `ping`. A text without a kind is a room of the kind that is set for this, with the whole text as
-//! its key; no kind in a text reaches that one. A `$` at the beginning belongs to the key.
+//! `chat:42` is the room 42 of the kind `chat`, divided at the first colon; `chat:` is its room
+//! with the empty key, and `ping:` the service `ping`. A text without a kind is a room of the kind
+//! that is set for this, with the whole text as its key; no kind in a text reaches that one. A `$`
+//! at the beginning belongs to the key.
 
 use super::{Caller, Fault};
 use crate::app::App;

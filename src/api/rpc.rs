@@ -20,8 +20,12 @@ impl<R: Runtime> Caller<'_, R> {
         let channel = channel.ok_or_else(unknown)?;
         let room = match channel.contains(':') {
             true => self.room(channel),
-            // A service has no key; a room of the kind without a prefix is not meant.
-            false => self.room(&format!("{channel}:")),
+            // A service has no key; a room of the kind without a prefix is not meant, nor is the
+            // room of a kind with the empty key.
+            false => {
+                let room = self.room(&format!("{channel}:"));
+                room.and_then(|room| room.is_service().then_some(room).ok_or_else(unknown))
+            }
         };
         let room = room.map_err(|fault| match fault.code {
             102 | 107 => unknown(),

@@ -52,24 +52,27 @@ impl std::borrow::Borrow<str> for ServiceName {
     }
 }
 
-/// A room: a kind and a key. A service is the only room of its kind, with an empty key.
+/// A room: a kind and a key. A service is the only room of its kind, without a key.
 ///
 /// Cheap to clone. The text of a room is its *channel*, `kind:key`; that of a service is its name.
-/// Rooms are ordered by kind, then by key. Clones of one room are equal without a look at the text.
+/// The key of a room may be empty: `chat:` is a room of the kind `chat`, and no service. Rooms are
+/// ordered by kind, then by key. Clones of one room are equal without a look at the text.
 #[derive(Clone, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub struct Room(Arc<Names>);
 
 #[derive(PartialEq, Eq, PartialOrd, Ord, Hash)]
 struct Names {
     kind: ServiceName,
-    key: Box<str>,
+    /// `None` for a service.
+    key: Option<Box<str>>,
 }
 
 impl Room {
     /// Makes the name of a room.
     ///
-    /// A key has 1 to [`ROOM_KEY_BYTES_MAX`] printable ASCII characters, spaces included, and the
-    /// channel has at most [`CHANNEL_BYTES_MAX`].
+    /// A key has at most [`ROOM_KEY_BYTES_MAX`] printable ASCII characters, spaces included, and
+    /// the channel has at most [`CHANNEL_BYTES_MAX`]. A room with an empty key has no address for
+    /// clients: backends and the program reach it.
     ///
     /// # Errors
     ///
@@ -77,14 +80,16 @@ impl Room {
     pub fn new(kind: &ServiceName, key: &str) -> Result<Self, NameError> {
         let before_key = kind.as_str().len() + 1;
         let max = ROOM_KEY_BYTES_MAX.min(CHANNEL_BYTES_MAX - before_key);
-        check(key, max, |byte| matches!(byte, b' '..=b'~'))?;
-        Ok(Self::named(kind, key))
+        if !key.is_empty() {
+            check(key, max, |byte| matches!(byte, b' '..=b'~'))?;
+        }
+        Ok(Self::named(kind, Some(key)))
     }
 
-    fn named(kind: &ServiceName, key: &str) -> Self {
+    fn named(kind: &ServiceName, key: Option<&str>) -> Self {
         Self(Arc::new(Names {
             kind: kind.clone(),
-            key: key.into(),
+            key: key.map(Into::into),
         }))
     }
 
@@ -95,7 +100,12 @@ impl Room {
 
     /// The key; empty for a service.
     pub fn key(&self) -> &str {
-        &self.0.key
+        self.0.key.as_deref().unwrap_or_default()
+    }
+
+    /// Whether this is a service, which has no key.
+    pub fn is_service(&self) -> bool {
+        self.0.key.is_none()
     }
 
     /// Whether only clients with a grant may join: the key begins with `$`.
@@ -116,7 +126,7 @@ impl Room {
 impl From<&ServiceName> for Room {
     /// Makes the room of a service.
     fn from(service: &ServiceName) -> Self {
-        Self::named(service, "")
+        Self::named(service, None)
     }
 }
 
@@ -128,9 +138,9 @@ impl From<&Self> for Room {
 
 impl fmt::Display for Room {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        match self.key() {
-            "" => write!(f, "{}", self.kind()),
-            key => write!(f, "{}:{key}", self.kind()),
+        match self.0.key.as_deref() {
+            None => write!(f, "{}", self.kind()),
+            Some(key) => write!(f, "{}:{key}", self.kind()),
         }
     }
 }
@@ -241,7 +251,6 @@ mod tests {
             Room::new(&kind, "a\u{e9}"),
             Err(NameError::BadByte { at: 1 })
         );
-        assert_eq!(Room::new(&kind, ""), Err(NameError::Empty));
     }
 
     #[test]
@@ -267,6 +276,12 @@ mod tests {
         assert_eq!(room, Room::new(&kind, "1").expect("valid"));
         assert_ne!(room, Room::new(&kind, "2").expect("valid"));
         assert_ne!(room, Room::new(&other, "1").expect("valid"));
-        assert_ne!(room, Room::from(&kind));
+        let keyless = Room::new(&kind, "").expect("a key may be empty");
+        let service = Room::from(&kind);
+        assert_eq!((keyless.key(), service.key()), ("", ""));
+        assert!(!keyless.is_service() && service.is_service());
+        assert!(keyless != service && room != service && room != keyless);
+        let shown = [&keyless, &service].map(Room::to_string);
+        assert_eq!(shown, ["chat:", "chat"]);
     }
 }

@@ -343,7 +343,8 @@ mod tests {
     }
 
     /// Keys that look like a part of a topic's text.
-    const KEYS: [&str; 10] = [
+    const KEYS: [&str; 11] = [
+        "",
         "a",
         "a b:c",
         ":",

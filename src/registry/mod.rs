@@ -294,7 +294,7 @@ impl<R: Runtime> Registry<R> {
     pub fn room(&self, name: &str, key: Option<&str>) -> Result<Room, JoinError> {
         let kind = self.kind(name).ok_or(JoinError::Unknown)?;
         match key {
-            None | Some("") if kind.has_rooms() => Err(JoinError::KeyMissing(kind.name.clone())),
+            None if kind.has_rooms() => Err(JoinError::KeyMissing(kind.name.clone())),
             Some(_) if !kind.has_rooms() => Err(JoinError::WithoutRooms(kind.name.clone())),
             // The room of a service exists: its name is stored once.
             None => kind

@@ -104,7 +104,7 @@ impl Claims {
 
     /// Whether the token grants this service or room; the claim for the one never grants the other.
     pub(super) fn grant(&self, room: &Room) -> bool {
-        if room.key().is_empty() {
+        if room.is_service() {
             self.grant_service(room.kind().as_str())
         } else {
             let mut rooms = self.rooms.iter().take(GRANTS_MAX);
@@ -169,6 +169,7 @@ fn date(claims: &Map<String, Value>, name: &'static str) -> Result<Option<System
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::bus::ServiceName;
 
     const NONE: &[String] = &[];
 
@@ -260,7 +261,7 @@ mod tests {
             let json = format!(r#"{{"exp":1,"services":{services},"rooms":"*"}}"#);
             Claims::parse(&json)
                 .expect("claims")
-                .grant(&room(service, ""))
+                .grant(&self::service(service))
         };
         let some = r#"["chat","room-*"]"#;
         for service in ["chat", "room-1", "room-"] {
@@ -272,15 +273,32 @@ mod tests {
         assert!(grant(r#""*""#, "anything"));
         assert!(!grant("[]", "chat"));
         let none = Claims::parse(r#"{"exp":1}"#).expect("claims");
-        assert!(!none.grant(&room("chat", "")));
+        assert!(!none.grant(&service("chat")) && !none.grant(&room("chat", "")));
+    }
+
+    fn service(name: &str) -> Room {
+        let name: ServiceName = name.parse().expect("a name");
+        Room::from(&name)
     }
 
     fn room(kind: &str, key: &str) -> Room {
         let kind = kind.parse().expect("a name");
-        if key.is_empty() {
-            return Room::from(&kind);
-        }
         Room::new(&kind, key).expect("a key")
+    }
+
+    #[test]
+    fn a_room_with_an_empty_key_is_granted_as_a_room_and_not_as_a_service() {
+        for (json, of_room, of_service) in [
+            (r#"{"exp":1,"services":"chat"}"#, false, true),
+            (r#"{"exp":1,"services":"*"}"#, false, true),
+            (r#"{"exp":1,"rooms":["chat:"]}"#, true, false),
+            (r#"{"exp":1,"rooms":["chat:*"]}"#, true, false),
+            (r#"{"exp":1,"rooms":["chat:42","chat"]}"#, false, false),
+        ] {
+            let claims = Claims::parse(json).expect("claims");
+            assert_eq!(claims.grant(&room("chat", "")), of_room, "{json}");
+            assert_eq!(claims.grant(&service("chat")), of_service, "{json}");
+        }
     }
 
     #[test]
@@ -305,6 +323,6 @@ mod tests {
         }
         let services = Claims::parse(r#"{"exp":1,"services":"*"}"#).expect("claims");
         assert!(!services.grant(&room("chat", "42")));
-        assert!(!claims.grant(&room("chat", "")) || services.grant(&room("chat", "")));
+        assert!(services.grant(&service("chat")) && !claims.grant(&room("chat", "")));
     }
 }

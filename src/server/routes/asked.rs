@@ -10,7 +10,8 @@ use crate::registry::JoinError;
 use crate::rt::Runtime;
 use crate::server::routes::shell::Shell;
 
-/// The service or room of a path: `{service}`, `{kind}/` or `{kind}/{key}` at its end.
+/// The service or room of a path: `{service}`, `{kind}/` or `{kind}/{key}` at its end. A path names
+/// no room with an empty key.
 pub(super) struct Asked(pub(super) Result<Room, JoinError>);
 
 impl<R: Runtime> FromRequestParts<Shell<R>> for Asked {
@@ -21,7 +22,9 @@ impl<R: Runtime> FromRequestParts<Shell<R>> for Asked {
         let has_key = parts.uri.path().ends_with('/');
         let registry = shell.app().registry();
         Ok(Self(match names.as_deref().map(Vec::as_slice) {
-            Ok([kind]) if has_key => registry.room(kind, Some("")),
+            Ok([service]) if has_key && !registry.has_rooms(service) => {
+                registry.room(service, Some(""))
+            }
             Ok([service]) => registry.room(service, None),
             Ok([kind, key]) => registry.room(kind, Some(key)),
             // A path that is not UTF-8 names no service.

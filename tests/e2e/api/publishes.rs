@@ -5,7 +5,8 @@ use base64::engine::general_purpose::STANDARD as BASE64;
 use serde_json::json;
 
 use super::Backend;
-use crate::raw::{BINARY, Raw, TEXT};
+use crate::http::ask;
+use crate::raw::{BINARY, Raw, TEXT, wish};
 
 #[tokio::test]
 async fn a_message_reaches_the_clients_of_its_room_as_it_was_written() {
@@ -122,7 +123,8 @@ async fn a_channel_names_a_room_or_is_refused() {
         (long.as_str(), None),
         (longer.as_str(), Some(107)),
         ("", Some(107)),
-        ("news:", Some(107)),
+        ("news:", None),
+        ("$news:", None),
         ("news:\u{7}", Some(107)),
         ("news:\u{e9}", Some(107)),
         ("main:lobby", Some(102)),
@@ -141,6 +143,29 @@ async fn a_channel_names_a_room_or_is_refused() {
     let history = json!({ "channel": "news:$1", "limit": 1 });
     let kept = backend.done("history", history).await;
     assert_eq!(kept["publications"][0]["data"], 1, "`$` is of the key");
+}
+
+#[tokio::test]
+async fn a_kind_has_a_room_with_the_empty_key_which_clients_cannot_name() {
+    let backend = Backend::start().await;
+    for (channel, data) in [("news:", 1), ("news:1", 2)] {
+        let publish = json!({ "channel": channel, "data": data });
+        assert_eq!(backend.done("publish", publish).await["offset"], 1);
+    }
+    let history = json!({ "channel": "news:", "limit": -1 });
+    let kept = backend.done("history", history).await;
+    assert_eq!(kept["publications"], json!([{ "data": 1, "offset": 1 }]));
+    let app = backend.server.app();
+    let room = app.room("news", "").expect("a key may be empty");
+    let position = room.position().expect("a history");
+    assert_eq!(kept["epoch"], position.epoch.to_string());
+    let presence = json!({ "channel": "news:" });
+    let nobody = backend.done("presence", presence).await;
+    assert_eq!(nobody["presence"], json!({}));
+    for path in ["/ws/news/", "/sse/news/"] {
+        let answer = ask(&backend.server, &wish(path)).await;
+        assert_eq!(answer.status, 404, "{path}");
+    }
 }
 
 #[tokio::test]

@@ -97,7 +97,7 @@ async fn a_request_that_nobody_answers_says_why() {
         ("unknown:1.sell", 104),
         ("main:1.sell", 104),
         ("desk.sell", 104),
-        ("desk:.sell", 104),
+        ("desk:.sell", 108),
         ("sell", 104),
         (".sell", 104),
         ("desk:1.", 104),
