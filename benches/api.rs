@@ -6,8 +6,8 @@
 //! rooms without clients. Rounds alternate between the programs; the smallest time of each is the
 //! least disturbed. Linux only.
 
-use std::net::{SocketAddr, TcpListener as Probe};
-use std::process::{Child, Command, Stdio};
+use std::net::SocketAddr;
+use std::process::{Command, Stdio};
 
 use axum::Router;
 use axum::body::Bytes;
@@ -17,6 +17,10 @@ use serde::Deserialize;
 use serde_json::value::RawValue;
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
 use tokio::net::{TcpListener, TcpStream};
+
+use self::program::{Program, free_address, settings, started};
+
+mod program;
 
 const KEY: &str = "a-key-of-a-benchmark-0123456789abcdef";
 
@@ -28,57 +32,6 @@ const BATCH: usize = 100;
 
 /// Measurements of each kind.
 const ROUNDS: usize = 9;
-
-/// A program that serves, killed with this value.
-struct Program {
-    name: &'static str,
-    child: Child,
-    address: SocketAddr,
-}
-
-impl Drop for Program {
-    fn drop(&mut self) {
-        drop(self.child.kill());
-        drop(self.child.wait());
-    }
-}
-
-impl Program {
-    /// The CPU time so far, in seconds.
-    fn cpu(&self) -> f64 {
-        let stat = std::fs::read_to_string(format!("/proc/{}/stat", self.child.id()));
-        let stat = stat.expect("the program runs");
-        // The name of the program, which may hold spaces, ends with a parenthesis.
-        let (_, rest) = stat.rsplit_once(')').expect("a line of Linux");
-        let ticks = rest.split_whitespace().skip(11).take(2);
-        let ticks: f64 = ticks
-            .map(|ticks| ticks.parse::<f64>().expect("ticks"))
-            .sum();
-        ticks / 100.0
-    }
-}
-
-fn free_address() -> SocketAddr {
-    let probe = Probe::bind("127.0.0.1:0").expect("loopback has free ports");
-    probe.local_addr().expect("it is bound")
-}
-
-fn started(name: &'static str, command: &mut Command, address: SocketAddr) -> Program {
-    let child = command.stderr(Stdio::null()).spawn();
-    let child = child.unwrap_or_else(|error| panic!("{name} does not start: {error}"));
-    Program {
-        name,
-        child,
-        address,
-    }
-}
-
-/// A file with settings, in a folder of the build.
-fn settings(name: &str, text: &str) -> String {
-    let path = format!("{}/{name}", env!("CARGO_TARGET_TMPDIR"));
-    std::fs::write(&path, text).expect("the folder of the build takes files");
-    path
-}
 
 fn busline() -> Program {
     let address = free_address();
