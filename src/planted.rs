@@ -82,6 +82,24 @@ bugs! {
     /// A history gets another epoch with the first message of another instance of its service.
     EpochChangedByInstance,
 
+    // Of calls and requests.
+    /// A publish whose idempotency key is known publishes again.
+    IdempotencyKeyForgotten,
+    /// An idempotency key of one room is known in all rooms.
+    IdempotencyKeyShared,
+    /// The commands of a batch that follow one with a fault are not done.
+    BatchEndsAtFault,
+    /// A message that no history is to take is taken by one.
+    LiveKept,
+    /// A caller is told that its message has the place after its own.
+    PlaceOfNext,
+    /// The caller whose request was dropped waits until the time for an answer is over.
+    DropNotTold,
+    /// The caller whose request was dropped is answered `null`.
+    DropAnswered,
+    /// A service has twice the time for the answer to a backend.
+    DeadlineDoubled,
+
     // Of the registry.
     /// A client that leaves is not counted as gone.
     LeaseKept,

@@ -7,7 +7,7 @@ use busline::App;
 use busline::bus::{Position, Reading, Recorded, Room, Since, Topic};
 use busline::rt::Runtime;
 
-use crate::journal::JOURNAL;
+use crate::journal::{JOURNAL, JOURNALS};
 use crate::trace::Event;
 
 /// Longer than any history of a plan.
@@ -20,6 +20,10 @@ pub(crate) struct Diary(BTreeMap<String, (Room, Option<Position>)>);
 impl Diary {
     /// The changes since the last time; `there` are the rooms that are there.
     pub(crate) fn changed<R: Runtime>(&mut self, app: &App<R>, there: &[Room]) -> Vec<Event> {
+        if self.0.is_empty() {
+            self.0
+                .extend(JOURNALS.iter().filter_map(|path| known(path)));
+        }
         let journals = there.iter().filter(|room| room.kind().as_str() == JOURNAL);
         for room in journals {
             let known = self.0.entry(room.to_string());
@@ -34,6 +38,13 @@ impl Diary {
 /// Whether a kind of rooms of the application has a history.
 pub(crate) fn is_kept<R: Runtime>(app: &App<R>) -> bool {
     app.registry().has_rooms(JOURNAL)
+}
+
+/// A room of plans, by its path: a backend may publish where no client has ever been.
+fn known(path: &str) -> Option<(String, (Room, Option<Position>))> {
+    let (kind, key) = path.split_once('/')?;
+    let room = Room::new(&kind.parse().ok()?, key).ok()?;
+    Some((room.to_string(), (room, None)))
 }
 
 fn changed<R: Runtime>(

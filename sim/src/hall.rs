@@ -4,15 +4,19 @@
 use std::sync::Arc;
 use std::time::Duration;
 
+use busline::bus::{Caller, Request, Responder};
 use busline::service::Event;
 use busline::{Client, Context, Message};
 use futures::future::BoxFuture;
 
 use crate::rooms::client_of;
-use crate::trace::{Seen, To};
+use crate::trace::{Reply, Seen, To};
 
 /// The code with which a hall closes a client.
 pub(crate) const SHUT: u16 = 4000;
+
+/// The code with which a hall refuses a request.
+pub(crate) const REFUSED: u16 = 450;
 
 /// Longer than some limits of wild plans, shorter than others.
 const DOZE: Duration = Duration::from_secs(4);
@@ -41,8 +45,7 @@ pub(crate) async fn hall(mut ctx: Context, around: Surroundings) -> Result<(), S
             Event::Joined(client) => host.joined(&ctx, &client),
             Event::Left(client, _) => host.left(&ctx, &client),
             Event::Message(client, message) => host.heard(&mut ctx, &client, &message).await?,
-            // No client of a plan asks.
-            Event::Request(_) => {}
+            Event::Request(request) => host.asked(&mut ctx, request).await,
         }
     }
     host.saw(Seen::Stopped);
@@ -61,6 +64,8 @@ struct Host {
     around: Surroundings,
     said: u64,
     is_slow: bool,
+    /// Requests that wait for another one, or for the end.
+    kept: Vec<(String, Responder)>,
 }
 
 impl Drop for Host {
@@ -83,6 +88,7 @@ impl Host {
             around,
             said: 0,
             is_slow: false,
+            kept: Vec::new(),
         };
         let there = ctx.clients().iter().map(number).collect();
         host.saw(Seen::Began { there });
@@ -147,6 +153,57 @@ impl Host {
             Some(_) | None => self.all(ctx, &text),
         }
         Ok(())
+    }
+
+    /// Answers in the way that the method names.
+    async fn asked(&mut self, ctx: &mut Context, request: Request) {
+        let who = match &request.caller {
+            Caller::Client(client) => Some(number(client)),
+            Caller::Backend(_) | Caller::Program => None,
+        };
+        let tag = request.payload.json::<String>().unwrap_or_default();
+        self.saw(Seen::Asked {
+            who,
+            method: request.method.to_string(),
+            tag: tag.clone(),
+            there: ctx.clients().len(),
+        });
+        match &*request.method {
+            "all" => {
+                for (tag, responder) in std::mem::take(&mut self.kept) {
+                    self.answer(tag, responder);
+                }
+                self.answer(tag, request.responder);
+            }
+            "drop" => self.gave(tag, Reply::Nothing),
+            "keep" => self.kept.push((tag, request.responder)),
+            "late" => {
+                self.saw(Seen::Dozes);
+                let _ = ctx.sleep(DOZE).await;
+                self.saw(Seen::Wakes);
+                self.answer(tag, request.responder);
+            }
+            "no" => {
+                self.gave(tag, Reply::Refusal);
+                // A caller that has gone is none of its concern.
+                let _ = request.responder.refuse(REFUSED, "as it was told");
+            }
+            // Planned: the hook that prints panics is not to know.
+            "panic" => std::panic::resume_unwind(Box::new("as it was told")),
+            _ => self.answer(tag, request.responder),
+        }
+    }
+
+    /// The answer has the tag of its request.
+    fn answer(&mut self, tag: String, responder: Responder) {
+        let answer = [tag.clone(), self.generation.to_string()];
+        self.gave(tag, Reply::Answer);
+        // A caller that has gone is none of its concern.
+        let _ = responder.answer(&answer);
+    }
+
+    fn gave(&self, tag: String, answer: Reply) {
+        self.saw(Seen::Gave { tag, answer });
     }
 
     fn all(&mut self, ctx: &Context, text: &str) {

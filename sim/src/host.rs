@@ -18,6 +18,7 @@ use futures::FutureExt;
 use futures::channel::oneshot;
 use futures::future::Shared as SharedFuture;
 
+use crate::calls;
 use crate::diary::{self, Diary};
 use crate::hall::{Surroundings, hall};
 use crate::journal::scribe;
@@ -170,6 +171,10 @@ fn application(
         Some(wild) => services.and_then(|app| {
             let start = move |ctx| script(ctx, start.with(|start| *start));
             let app = app.service("script", start)?;
+            let app = match wild.calls {
+                None => app,
+                Some(_) => calls::open(app),
+            };
             let app = match wild.rooms {
                 None => app,
                 Some(rooms) => {

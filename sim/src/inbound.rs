@@ -3,7 +3,7 @@
 use crate::speech::{self, Speech};
 
 /// A message that is whole.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[derive(Clone, Debug, PartialEq, Eq)]
 pub(crate) struct Whole {
     /// Where its last frame ends.
     pub(crate) end: usize,
@@ -11,24 +11,28 @@ pub(crate) struct Whole {
     pub(crate) bytes: usize,
     /// Of these, what is in the envelope, where there is to be one; `None` if there is none.
     pub(crate) said: Option<usize>,
+    /// Its payload, of a text.
+    pub(crate) text: Option<String>,
 }
 
 impl Whole {
     /// A message of this opcode; `None` if it is against the rules.
     fn new(end: usize, (kind, payload): (u8, Vec<u8>), speech: Speech) -> Option<Self> {
         let bytes = payload.len();
-        let said = match kind {
-            1 => {
-                let text = String::from_utf8(payload).ok()?;
-                if speech.json {
-                    speech::opened(&text).map(|text| text.len())
-                } else {
-                    Some(bytes)
-                }
-            }
-            _ => Some(bytes),
+        let text = match kind {
+            1 => Some(String::from_utf8(payload).ok()?),
+            _ => None,
         };
-        Some(Self { end, bytes, said })
+        let said = match &text {
+            Some(text) if speech.json => speech::opened(text).map(|text| text.len()),
+            Some(_) | None => Some(bytes),
+        };
+        Some(Self {
+            end,
+            bytes,
+            said,
+            text,
+        })
     }
 }
 

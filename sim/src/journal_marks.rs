@@ -75,7 +75,8 @@ fn greeted(fact: &Fact, first: Option<u64>, journal: Journal) -> Option<&'static
             let mark = WHYS.iter().find(|(known, _)| known == why);
             mark.map(|(_, mark)| *mark)
         }
-        Fact::Company(_)
+        Fact::Answer { .. }
+        | Fact::Company(_)
         | Fact::End { .. }
         | Fact::Page { .. }
         | Fact::Published { .. }

@@ -24,6 +24,9 @@
 //! - [`shrink`] and [`plan_file`]: a plan that fails, made small and kept.
 #![deny(unsafe_code)]
 
+mod backend;
+mod call_marks;
+pub mod calls;
 pub mod checker;
 mod client;
 pub mod core;

@@ -2,6 +2,7 @@
 
 use std::collections::{BTreeMap, BTreeSet};
 
+use crate::call_marks;
 use crate::journal_marks;
 use crate::plan::{Action, Plan, Way};
 use crate::room_marks::RoomMarks;
@@ -10,9 +11,14 @@ use crate::trace::{Event, Held, Notice, Trace};
 use crate::wild::{Deed, Head, Wild};
 
 /// All marks there are.
-pub const ALL: [&str; 82] = [
+pub const ALL: [&str; 96] = [
     "abandoned upgrade or refused client",
     "bandwidth step with clients",
+    "call answered from its key",
+    "call answered in a drain",
+    "call sent again with its key",
+    "call that closes clients",
+    "call without an answer",
     "cause drained",
     "cause failed",
     "cause lost",
@@ -37,6 +43,7 @@ pub const ALL: [&str; 82] = [
     "close frames crossing",
     "compressed message",
     "crash during a handshake",
+    "crash of a service within a batch",
     "crash with clients waiting",
     "crash with clients",
     "cut in one direction with clients",
@@ -53,6 +60,7 @@ pub const ALL: [&str; 82] = [
     "join while stopping",
     "last client leaves as a first one comes",
     "latency step with clients",
+    "live text of a backend",
     "loss and recovery of a slow consumer",
     "loss told in JSON",
     "loss told to a client of a history",
@@ -74,8 +82,14 @@ pub const ALL: [&str; 82] = [
     "partial frame at the end",
     "power loss with clients",
     "recovered",
+    "request answered by its service",
+    "request dropped by its service",
+    "request lost with its instance",
+    "request not answered in time",
+    "request refused by its service",
     "request that is no HTTP",
     "request that never ends",
+    "request where no service runs",
     "reset during a blocked write",
     "response never taken",
     "restart told in JSON",
@@ -89,6 +103,7 @@ pub const ALL: [&str; 82] = [
     "service that starts slowly",
     "sessions that leave one after the other",
     "sip of a slow reader",
+    "text of a backend where no client is",
     "window of one message overrun",
     "window overrun",
     "write blocked by a held link",
@@ -109,6 +124,7 @@ pub fn reached(plan: &Plan, trace: &Trace) -> BTreeSet<&'static str> {
         marks.reached.extend(of_rooms);
     }
     marks.reached.extend(journal_marks::reached(plan, trace));
+    marks.reached.extend(call_marks::reached(plan, trace));
     marks.reached
 }
 
@@ -208,6 +224,8 @@ impl Marks<'_> {
             | Event::Received { .. }
             | Event::Refused { .. } => self.client(event),
             Event::Accepted { .. }
+            | Event::Answered { .. }
+            | Event::Called { .. }
             | Event::Finished { .. }
             | Event::Journal { .. }
             | Event::Noted { .. }
@@ -217,7 +235,8 @@ impl Marks<'_> {
             | Event::Room { .. }
             | Event::Sent { .. }
             | Event::Served { .. }
-            | Event::Shutdown { .. } => {}
+            | Event::Shutdown { .. }
+            | Event::Unanswered { .. } => {}
         }
     }
 
@@ -267,6 +286,7 @@ impl Marks<'_> {
             Action::Abort { .. }
             | Action::Act { .. }
             | Action::Bounce
+            | Action::Call { .. }
             | Action::Connect { .. }
             | Action::Exhaust { .. }
             | Action::Leave { .. }
@@ -364,7 +384,8 @@ impl Marks<'_> {
             }
             Deed::Sip { .. } => client.sips = true,
             Deed::Stop => client.has_stopped = true,
-            Deed::Fragments { .. }
+            Deed::Ask { .. }
+            | Deed::Fragments { .. }
             | Deed::HalfClose
             | Deed::Offend { .. }
             | Deed::Ping

@@ -27,6 +27,8 @@ pub(crate) enum Fact {
     Recovered { place: Place, why: Option<String> },
     /// The reply that a text was published; without a place if no history has taken it.
     Published { id: u64, place: Option<Place> },
+    /// The reply with the answer of a service.
+    Answer { id: u64, data: Value },
     /// The reply that a request is refused, with the code.
     Refused { id: u64, code: u64 },
     /// The reply with texts of the history and their offsets.
@@ -104,6 +106,10 @@ pub(crate) fn fact(map: &Object) -> Option<Fact> {
             Some(place(published)?)
         };
         return Some(Fact::Published { id, place });
+    }
+    if let Some(answer) = object("answer") {
+        let data = answer.get("data").filter(|_| answer.len() == 1)?.clone();
+        return Some(Fact::Answer { id, data });
     }
     if let Some(error) = object("error") {
         let code = error.get("code")?.as_u64()?;
@@ -225,6 +231,13 @@ mod tests {
                 Some(Fact::End {
                     text: "end null".to_owned(),
                     offset: 4,
+                }),
+            ),
+            (
+                r#"{"id":7,"answer":{"data":["a"]}}"#,
+                Some(Fact::Answer {
+                    id: 7,
+                    data: Value::from(vec!["a"]),
                 }),
             ),
             (r#"{"end":null}"#, None),

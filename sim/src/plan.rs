@@ -7,6 +7,7 @@ use std::time::Duration;
 
 use serde::{Deserialize, Serialize};
 
+use crate::calls::Call;
 use crate::script::Start;
 use crate::wild::{Deed, Wild};
 
@@ -82,6 +83,16 @@ pub enum Action {
     },
     /// A server is started on the address of one that crashed or lost its power.
     Bounce,
+    /// A backend calls the API, over the connection that it has or over a new one.
+    Call {
+        /// Which backend; its number is that of no client.
+        client: u32,
+        /// From where.
+        zone: u8,
+        /// What.
+        #[serde(flatten)]
+        call: Call,
+    },
     /// A client connects; a number connects once.
     Connect {
         /// Which client.
@@ -189,6 +200,7 @@ impl Action {
         match self {
             Self::Abort { client }
             | Self::Act { client, .. }
+            | Self::Call { client, .. }
             | Self::Connect { client, .. }
             | Self::Leave { client, .. }
             | Self::Text { client, .. } => Some(*client),
@@ -229,7 +241,32 @@ pub(crate) enum Step {
     Text(String),
 }
 
+/// What one backend does in its life.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub(crate) struct Errands {
+    pub(crate) client: u32,
+    pub(crate) zone: u8,
+    pub(crate) calls: Vec<(Duration, Call)>,
+}
+
 impl Plan {
+    /// What each backend does, by its number.
+    pub(crate) fn errands(&self) -> BTreeMap<u32, Errands> {
+        let mut errands: BTreeMap<u32, Errands> = BTreeMap::new();
+        for Timed { at_ms, action } in &self.actions {
+            let Action::Call { client, zone, call } = action else {
+                continue;
+            };
+            let of = errands.entry(*client).or_insert_with(|| Errands {
+                client: *client,
+                zone: *zone,
+                calls: Vec::new(),
+            });
+            of.calls.push((Duration::from_millis(*at_ms), call.clone()));
+        }
+        errands
+    }
+
     /// The instant of the end.
     pub fn end(&self) -> Duration {
         Duration::from_millis(self.end_ms)
@@ -263,6 +300,7 @@ impl Plan {
                 }
                 Action::Bandwidth { .. }
                 | Action::Bounce
+                | Action::Call { .. }
                 | Action::Crash
                 | Action::Drain
                 | Action::Exhaust { .. }

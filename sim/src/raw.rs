@@ -347,6 +347,11 @@ impl<Io: Wire> Raw<Io> {
                     self.writes = Writes::Bytes;
                 }
             }
+            Deed::Ask { id, method } => {
+                let request = self.frames.speech().request_to(self.client, id, &method);
+                let (first, payload) = self.encoded(TEXT, request.into_bytes());
+                self.out.extend(masked(first, &payload));
+            }
             // Taken care of by the caller, or before.
             Deed::Opening { .. }
             | Deed::Reset

@@ -153,7 +153,9 @@ impl RoomMarks {
                 let is_gone = self.ended.contains(who);
                 vec![("message of a room whose client has gone", is_gone)]
             }
-            Seen::Dozes
+            Seen::Asked { .. }
+            | Seen::Dozes
+            | Seen::Gave { .. }
             | Seen::Joined { .. }
             | Seen::Left { .. }
             | Seen::Said { .. }

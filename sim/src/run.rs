@@ -5,15 +5,17 @@ use std::thread;
 use std::time::Duration;
 
 use futures::channel::oneshot;
+use futures::future::join;
 use futures::stream::FuturesUnordered;
 use futures::{FutureExt, StreamExt};
 
+use crate::backend;
 use crate::client;
 use crate::entropy;
 use crate::host::{Seen, Server};
 use crate::net::{Death, Descriptors, Dial, Fault, Loopback, Net, Simnet, Turmoil};
 use crate::places::Places;
-use crate::plan::{Action, Plan, Script, Step, Timed};
+use crate::plan::{Action, Errands, Plan, Script, Step, Timed};
 use crate::raw;
 use crate::rt::{panic_text, wall_at};
 use crate::script::Start;
@@ -231,21 +233,33 @@ pub(crate) fn perform<N: Net>(
     Ok(drive.recorder.finish())
 }
 
-/// Puts the clients into their zones.
+/// The clients and the backends of a zone.
+#[derive(Default)]
+struct People {
+    scripts: Vec<Script>,
+    errands: Vec<Errands>,
+}
+
+/// Puts the clients and the backends into their zones.
 fn populate<N: Net>(net: &mut N, plan: &Plan, recorder: &Recorder) {
-    let mut zones: BTreeMap<u8, Vec<Script>> = BTreeMap::new();
+    let mut zones: BTreeMap<u8, People> = BTreeMap::new();
     for zone in 0..plan.network.zones {
-        zones.insert(zone, Vec::new());
+        zones.insert(zone, People::default());
     }
     for script in plan.scripts().into_values() {
         if let Some(zone) = zones.get_mut(&script.zone) {
-            zone.push(script);
+            zone.scripts.push(script);
+        }
+    }
+    for errands in plan.errands().into_values() {
+        if let Some(zone) = zones.get_mut(&errands.zone) {
+            zone.errands.push(errands);
         }
     }
     let places = Places::default();
-    for (zone, scripts) in zones {
+    for (zone, people) in zones {
         let (recorder, places) = (recorder.clone(), places.clone());
-        net.zone(zone, move |dial| crowd(scripts, dial, recorder, places));
+        net.zone(zone, move |dial| crowd(people, dial, recorder, places));
     }
 }
 
@@ -275,6 +289,7 @@ impl<N: Net> Drive<N> {
         match action {
             Action::Abort { .. }
             | Action::Act { .. }
+            | Action::Call { .. }
             | Action::Connect { .. }
             | Action::Leave { .. }
             | Action::Text { .. } => {}
@@ -353,9 +368,13 @@ impl<N: Net> Drive<N> {
     }
 }
 
-/// All clients of one zone.
-async fn crowd(scripts: Vec<Script>, dial: impl Dial, recorder: Recorder, places: Places) {
-    let clients = scripts.into_iter().map(|script| {
+/// All clients and backends of one zone.
+async fn crowd(people: People, dial: impl Dial, recorder: Recorder, places: Places) {
+    let (backends, seen) = (dial.clone(), recorder.clone());
+    let errands = people.errands.into_iter();
+    let calling = errands.map(move |errands| backend::run(errands, backends.clone(), seen.clone()));
+    let calling = calling.collect::<FuturesUnordered<_>>().collect::<()>();
+    let clients = people.scripts.into_iter().map(|script| {
         let (dial, recorder) = (dial.clone(), recorder.clone());
         let needs_raw = |(_, step): &(Duration, Step)| match step {
             Step::Act(_) => true,
@@ -369,10 +388,8 @@ async fn crowd(scripts: Vec<Script>, dial: impl Dial, recorder: Recorder, places
         }
     });
     // Only those that are woken are polled.
-    clients
-        .collect::<FuturesUnordered<_>>()
-        .collect::<()>()
-        .await;
+    let talking = clients.collect::<FuturesUnordered<_>>().collect::<()>();
+    join(talking, calling).await;
 }
 
 #[cfg(test)]

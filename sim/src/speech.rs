@@ -73,6 +73,12 @@ impl Speech {
         }
     }
 
+    /// A request of this client to its service, as it is put into a frame.
+    pub(crate) fn request_to(self, client: u32, id: u64, method: &str) -> String {
+        let request = json!({ "method": method, "data": tag(client, id) });
+        json!({ "id": id, "request": request }).to_string()
+    }
+
     /// A text as it is put into a frame.
     pub(crate) fn envelope(self, text: &str) -> String {
         if self.json {
@@ -81,6 +87,22 @@ impl Speech {
             text.to_owned()
         }
     }
+}
+
+/// What tells the request with this number of a client from all others.
+pub(crate) fn tag(client: u32, id: u64) -> String {
+    format!("{client}.{id}")
+}
+
+/// The number of a request to a service, and its tag; `None` of any other text.
+pub(crate) fn asked(text: &str) -> Option<(u64, String)> {
+    // Few texts are requests, and all are looked at.
+    if !text.contains("\"request\"") {
+        return None;
+    }
+    let request: Value = serde_json::from_str(text).ok()?;
+    let tag = request.get("request")?.get("data")?.as_str()?;
+    Some((request.get("id")?.as_u64()?, tag.to_owned()))
 }
 
 /// The text of a client, taken out of its envelope; `None` if it is in none.

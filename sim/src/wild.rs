@@ -9,6 +9,7 @@ use busline::limits::{
 };
 use serde::{Deserialize, Serialize};
 
+use crate::calls::Calls;
 use crate::journal::Journal;
 use crate::rooms::Rooms;
 
@@ -57,6 +58,9 @@ pub struct Wild {
     /// The bounds of rooms, if there are kinds of rooms.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub rooms: Option<Rooms>,
+    /// The bounds of calls and requests, if there are backends.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub calls: Option<Calls>,
     /// The histories of the whole server, if a kind of rooms has one.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub journal: Option<Journal>,
@@ -156,6 +160,13 @@ pub enum Lengths {
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(tag = "deed", rename_all = "snake_case")]
 pub enum Deed {
+    /// Puts a request to its service, in JSON.
+    Ask {
+        /// The number of the request.
+        id: u64,
+        /// Which way the service is to answer.
+        method: String,
+    },
     /// Sends a binary message of this many bytes.
     Binary {
         /// How many.
@@ -327,6 +338,10 @@ impl Wild {
         let limits = match self.rooms {
             None => limits,
             Some(rooms) => rooms.limit(limits),
+        };
+        let limits = match self.calls {
+            None => limits,
+            Some(calls) => calls.limit(limits),
         };
         match self.journal {
             None => limits,

@@ -5,6 +5,7 @@ use super::request::Batch;
 use super::{Answer, Caller, Fault, call};
 use crate::caller::{Method, Turned};
 use crate::limits::BATCH_LOOKS_MAX;
+use crate::planted::{self, Bug};
 use crate::rt::Runtime;
 
 impl<R: Runtime> Caller<'_, R> {
@@ -23,7 +24,8 @@ impl<R: Runtime> Caller<'_, R> {
             looks += usize::from(is_long(method));
             // The server may have stopped while a service was waited for: what is published now
             // would be in no saved history.
-            let done = if self.app.callers().has_stopped() {
+            let is_over = planted::is(Bug::BatchEndsAtFault) && has_fault(&replies);
+            let done = if is_over || self.app.callers().has_stopped() {
                 Err(Fault::STOPPED)
             } else if looks > BATCH_LOOKS_MAX && is_long(method) {
                 Err(Fault::limit(
@@ -37,6 +39,11 @@ impl<R: Runtime> Caller<'_, R> {
         }
         Ok(Answer::Batch(Replies { replies }))
     }
+}
+
+/// Whether one of the commands so far had a fault.
+fn has_fault(replies: &[Named]) -> bool {
+    replies.iter().any(|reply| reply.done.is_err())
 }
 
 /// Whether the answer to a command of this method may be long, or long awaited.

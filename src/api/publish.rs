@@ -8,6 +8,7 @@ use super::{Answer, Caller, Fault, payload};
 use crate::bus::{Batch, END_BYTES_MAX, EndError, Maker, Position, Room, Topic};
 use crate::caller::{Begun, Judged, Method, Turned, Version};
 use crate::limits::{IDEMPOTENCY_KEY_BYTES_MAX, Payload, VERSION_EPOCH_BYTES_MAX};
+use crate::planted::{self, Bug};
 use crate::rt::Runtime;
 
 /// The reason why a room takes no message.
@@ -50,7 +51,7 @@ impl<R: Runtime> Caller<'_, R> {
         let room = self.room(channel)?;
         let message = payload::message(self.takes(&room), sent)?;
         let mut batch = Batch::from(message);
-        if sent.skip_history {
+        if sent.skip_history && !planted::is(Bug::LiveKept) {
             batch = batch.live();
         }
         if let Some(tags) = &sent.tags {
@@ -65,6 +66,10 @@ impl<R: Runtime> Caller<'_, R> {
             "" => publish()?,
             key => self.publish_once(&room, key, publish)?,
         };
+        let position = position.map(|position| Position {
+            offset: position.offset + u64::from(planted::is(Bug::PlaceOfNext)),
+            ..position
+        });
         Ok(Answer::Published(Published::from(position)))
     }
 

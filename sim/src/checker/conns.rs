@@ -254,6 +254,24 @@ impl Conn<'_> {
         target.split(' ').next()
     }
 
+    /// Whether it is, or begins like, that of a backend: no client sends a POST.
+    pub(super) fn is_call(&self) -> bool {
+        let first = self.reads.first();
+        first.is_some_and(|(_, data)| data.first() == Some(&b'P'))
+    }
+
+    /// When the byte before this one of those after the request was read.
+    pub(super) fn read_by(&self, end: usize) -> u64 {
+        let whole = self.asked().head.len() + end;
+        let mut read = 0;
+        let mut reads = self.reads.iter();
+        let last = reads.find(|(_, data)| {
+            read += data.len();
+            read >= whole
+        });
+        last.map_or(u64::MAX, |(t, _)| *t)
+    }
+
     /// When the whole request was read.
     pub(super) fn requested(&self) -> Option<u64> {
         let head = self.asked().head.len();

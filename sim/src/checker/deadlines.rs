@@ -25,7 +25,9 @@ impl Checker for Deadlines {
     fn check(&self, history: &History<'_>) -> Result<(), Breach> {
         let times = Times::of(history);
         let end = history.epoch().last().map_or(0, |entry| entry.t);
-        for (number, conn) in history.conns() {
+        // The rule `called` judges those of backends.
+        let of_clients = history.conns().filter(|(_, conn)| !conn.is_call());
+        for (number, conn) in of_clients {
             if let Some((t, last)) = times.silenced_early(conn) {
                 let text =
                     format!("connection {number} was closed with 1011, and spoke at {last} us");

@@ -3,6 +3,7 @@
 use std::cell::OnceCell;
 use std::collections::BTreeMap;
 
+use super::calls::Ledger;
 use super::conns::{Conn, conns};
 use super::links::Links;
 use crate::plan::{Action, Plan};
@@ -35,6 +36,9 @@ pub struct History<'a> {
     /// Where in `entries` the last server was started.
     started: usize,
     conns: OnceCell<BTreeMap<u32, Conn<'a>>>,
+    ledger: OnceCell<Ledger<'a>>,
+    /// The zones of the backends.
+    backends: BTreeMap<u32, u8>,
     holds: Vec<Outage>,
     cuts: Vec<Outage>,
     /// Times without a server; the zone means nothing.
@@ -122,6 +126,8 @@ impl<'a> History<'a> {
             attempts: 0,
             started: 0,
             conns: OnceCell::new(),
+            ledger: OnceCell::new(),
+            backends: backends(plan),
             holds: Vec::new(),
             cuts: Vec::new(),
             downs: Vec::new(),
@@ -152,6 +158,23 @@ impl<'a> History<'a> {
         let all = self.all_conns().iter();
         let its = all.filter(|(_, conn)| conn.first >= self.started as u64);
         its.map(|(number, conn)| (*number, conn))
+    }
+
+    /// What backends called, and what came of it.
+    pub(crate) fn ledger(&self) -> &Ledger<'a> {
+        self.ledger.get_or_init(|| Ledger::of(self.entries))
+    }
+
+    /// The zone of a backend.
+    pub(super) fn zone_of(&self, backend: u32) -> u8 {
+        self.backends.get(&backend).copied().unwrap_or(0)
+    }
+
+    /// Whether a partition of this zone or a crash may have killed a connection between these.
+    pub(super) fn is_severed(&self, zone: u8, from: u64, to: u64) -> bool {
+        let hits = |cut: &Outage| cut.from <= to && from <= cut.to;
+        let mut cuts = self.cuts.iter().filter(|cut| cut.zone == zone);
+        cuts.any(hits) || self.downs.iter().any(hits)
     }
 
     /// When the last server was started.
@@ -383,6 +406,9 @@ impl<'a> History<'a> {
             }
             Event::AcceptFailed
             | Event::Accepted { .. }
+            | Event::Answered { .. }
+            | Event::Called { .. }
+            | Event::Unanswered { .. }
             | Event::Blocked { .. }
             | Event::Dropped { .. }
             | Event::Failed { .. }
@@ -427,6 +453,7 @@ impl<'a> History<'a> {
             | Action::Act { .. }
             | Action::Bandwidth { .. }
             | Action::Bounce
+            | Action::Call { .. }
             | Action::Connect { .. }
             | Action::Latency { .. }
             | Action::Leave { .. }
@@ -440,6 +467,13 @@ impl<'a> History<'a> {
             change(life);
         }
     }
+}
+
+/// The zones of the backends of a plan.
+fn backends(plan: &Plan) -> BTreeMap<u32, u8> {
+    let errands = plan.errands();
+    let zones = errands.values().map(|of| (of.client, of.zone));
+    zones.collect()
 }
 
 /// Ends those that have no end yet.
@@ -472,7 +506,8 @@ impl Life {
     /// Whether it does nothing but what a client should, as far as the server can see.
     pub fn is_polite(&self) -> bool {
         self.deeds.iter().all(|(_, deed)| match deed {
-            Deed::Binary { .. }
+            Deed::Ask { .. }
+            | Deed::Binary { .. }
             | Deed::Fragments { .. }
             | Deed::Ping
             | Deed::Resume

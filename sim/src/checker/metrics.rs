@@ -70,6 +70,8 @@ struct Recount {
     pings: u64,
     /// Connections on which a ping may have been left in the outbox.
     cut_short: u64,
+    /// Requests of backends, which their services may have been handed.
+    requests: u64,
     least: Sum,
     most: Sum,
 }
@@ -91,6 +93,8 @@ impl Sum {
 impl Recount {
     fn of(history: &History<'_>) -> Self {
         let mut recount = Self::default();
+        let calls = history.ledger().tries.iter();
+        recount.requests = calls.map(|call| call.call.rpcs()).sum();
         for entry in history.epoch() {
             if let Event::Log { message, .. } = &entry.event {
                 match message.as_str() {
@@ -104,7 +108,7 @@ impl Recount {
             .wild
             .as_ref()
             .map_or(MESSAGE_BYTES, |w| w.message_bytes);
-        for (_, conn) in history.conns() {
+        for (_, conn) in history.conns().filter(|(_, conn)| !conn.is_call()) {
             recount.take(conn, message_bytes);
         }
         recount
@@ -185,7 +189,12 @@ impl Recount {
             ),
             fact("bytes_in", held.bytes_in, self.least.bytes, self.most.bytes),
             // To sessions what those account for, to services at most what they were handed.
-            fact("delivered", held.delivered, sent, sent + taken),
+            fact(
+                "delivered",
+                held.delivered,
+                sent,
+                sent + taken + self.requests,
+            ),
         ]
     }
 }

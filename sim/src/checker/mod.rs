@@ -6,6 +6,7 @@ use std::rc::Rc;
 mod accepting;
 mod arriving;
 mod bounds;
+mod calls;
 mod codes;
 mod connection;
 mod conns;
@@ -29,6 +30,8 @@ pub mod wild;
 pub use self::accepting::Accepting;
 pub use self::arriving::Arriving;
 pub use self::bounds::Bounds;
+pub use self::calls::{Asked, Called};
+pub(crate) use self::calls::{Outcome, Told as ToldBack};
 pub use self::codes::Codes;
 pub use self::connection::Connection;
 pub use self::deadlines::Deadlines;
@@ -128,7 +131,9 @@ pub fn all() -> Vec<Box<dyn Checker>> {
     vec![
         Box::new(Accepting),
         Box::new(Arriving),
+        Box::new(Asked),
         Box::new(Bounds),
+        Box::new(Called),
         Box::new(Codes),
         Box::new(Connection),
         Box::new(Deadlines),

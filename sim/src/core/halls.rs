@@ -91,7 +91,7 @@ impl Inner {
             Seen::Left { who, .. } => self.with(room, |host| host.there.retain(|it| it != who)),
             Seen::Said { number, to } => self.say(room, generation, *number, *to),
             Seen::Ended => drop(self.hosts.remove(room)),
-            Seen::Heard { .. } | Seen::Stopped => {}
+            Seen::Asked { .. } | Seen::Gave { .. } | Seen::Heard { .. } | Seen::Stopped => {}
         }
     }
 

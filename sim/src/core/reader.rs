@@ -329,7 +329,11 @@ impl Reader {
     fn replied(&mut self, fact: &Fact, around: &mut Around<'_>) -> Found {
         let id = match fact {
             Fact::Page { id, .. } | Fact::Published { id, .. } | Fact::Refused { id, .. } => *id,
-            Fact::Company(_) | Fact::End { .. } | Fact::Position(_) | Fact::Recovered { .. } => {
+            Fact::Answer { .. }
+            | Fact::Company(_)
+            | Fact::End { .. }
+            | Fact::Position(_)
+            | Fact::Recovered { .. } => {
                 return Err(format!("was told {fact:?}"));
             }
         };

@@ -110,9 +110,9 @@ pub(crate) fn client_of(action: &impl Serialize) -> Option<u64> {
 
 /// The fields that have a size.
 pub(crate) fn fields(action: &impl Serialize) -> Vec<String> {
-    const NAMES: [&str; 12] = [
-        "do", "deed", "offence", "client", "service", "room", "zone", "code", "observer", "topic",
-        "of", "id",
+    const NAMES: [&str; 14] = [
+        "do", "call", "method", "deed", "offence", "client", "service", "room", "zone", "code",
+        "observer", "topic", "of", "id",
     ];
     let has_size = |name: &String| !NAMES.contains(&name.as_str());
     map(action)

@@ -5,6 +5,7 @@ use crate::rng::Rng;
 use crate::speech::Speech;
 use crate::wild::{Inbound, Lengths, Pace, Tcp, Wild};
 
+mod calls;
 mod faults;
 pub mod guided;
 mod journals;
@@ -134,6 +135,7 @@ fn assemble(seed: u64, mut rng: Rng, wild: Wild, (clients, phases): (u32, &Phase
     };
     rooms::invite(&mut plan);
     journals::invite(&mut plan);
+    calls::invite(&mut plan);
     plan
 }
 
@@ -183,6 +185,7 @@ pub(crate) fn settings(rng: &mut Rng, healed_ms: u64) -> Wild {
         drain_per_second: None,
         compress_bytes_min: None,
         rooms: None,
+        calls: None,
         journal: None,
     }
 }

@@ -6,6 +6,7 @@ use serde::Serialize;
 
 use super::Bytes;
 use super::room::Seen;
+use crate::calls::Call;
 use crate::plan::Action;
 pub use crate::speech::Notice;
 use crate::wild::Deed;
@@ -31,10 +32,35 @@ pub enum Event {
         /// What was done.
         action: Action,
     },
+    /// A backend read the answer to a call, or an answer to none.
+    Answered {
+        /// Which backend.
+        client: u32,
+        /// The number of its connection, from 1.
+        link: u32,
+        /// The number of its call, from 1; 0 for none.
+        number: u32,
+        /// The status; 0 of what is no response.
+        status: u16,
+        /// What it was told.
+        body: String,
+    },
     /// A socket takes nothing of what the server writes, the first time since it last did.
     Blocked {
         /// Which connection.
         conn: u32,
+    },
+    /// A backend began to send a call.
+    Called {
+        /// Which backend.
+        client: u32,
+        /// The number of its connection, from 1.
+        link: u32,
+        /// The number of its call, from 1.
+        number: u32,
+        /// What.
+        #[serde(flatten)]
+        call: Call,
     },
     /// A client saw the server's close frame.
     Closed {
@@ -216,6 +242,15 @@ pub enum Event {
         exits: u64,
         /// Sessions of all services at the same moment.
         sessions_open: usize,
+    },
+    /// The connection of a backend ended before the answer to a call.
+    Unanswered {
+        /// Which backend.
+        client: u32,
+        /// The number of its connection, from 1.
+        link: u32,
+        /// The number of its call, from 1.
+        number: u32,
     },
     /// The server wrote bytes.
     Written {

@@ -18,7 +18,7 @@ pub use self::diff::{Difference, diff, diff_lines};
 pub use self::event::{Ending, Event, Finish, Held, Notice, Operation};
 pub use self::fnv::{Digest, Fnv};
 pub(crate) use self::log::LogTap;
-pub use self::room::{Seen, To};
+pub use self::room::{Reply, Seen, To};
 use crate::rt::wall_at;
 use crate::shared::Shared;
 

@@ -6,6 +6,17 @@ use serde::Serialize;
 #[derive(Clone, Debug, PartialEq, Eq, Serialize)]
 #[serde(tag = "saw", rename_all = "snake_case")]
 pub enum Seen {
+    /// It was put a request.
+    Asked {
+        /// The client that asks; `None` for a backend.
+        who: Option<u32>,
+        /// Which way it is to answer.
+        method: String,
+        /// What tells the request from all others.
+        tag: String,
+        /// How many clients the product says are there.
+        there: usize,
+    },
     /// It began, with these clients there.
     Began {
         /// Their numbers.
@@ -15,6 +26,13 @@ pub enum Seen {
     Dozes,
     /// It is gone, in whichever way.
     Ended,
+    /// It is about to give a request its answer, or to let it go.
+    Gave {
+        /// What tells the request from all others.
+        tag: String,
+        /// What.
+        answer: Reply,
+    },
     /// A client sent a message.
     Heard {
         /// Which client.
@@ -49,6 +67,18 @@ pub enum Seen {
     Stopped,
     /// It waits for events again.
     Wakes,
+}
+
+/// The end of a request, as an instance makes it.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize)]
+#[serde(rename_all = "snake_case")]
+pub enum Reply {
+    /// The tag of the request, and the generation of the instance.
+    Answer,
+    /// Nothing: the responder is dropped.
+    Nothing,
+    /// A refusal with the code of halls.
+    Refusal,
 }
 
 /// The clients to which a room says something.

@@ -9,6 +9,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use crate::bus::Room;
+use crate::planted::{self, Bug};
 use crate::rt::Instant;
 
 /// A room and an idempotency key; cheap to clone.
@@ -52,7 +53,8 @@ impl<T: Clone> Remembered<T> {
     pub fn begin(&mut self, room: &Room, key: &str, now: Instant) -> Begun<T> {
         self.expire(now);
         let named = Named(Arc::new((room.clone(), key.into())));
-        match self.by_key.get(&named) {
+        let known = self.by_key.get(&named).or_else(|| self.in_other_room(key));
+        match known.filter(|_| !planted::is(Bug::IdempotencyKeyForgotten)) {
             Some(Some(result)) => Begun::Known(result.clone()),
             Some(None) => Begun::UnderWay,
             None => {
@@ -60,6 +62,13 @@ impl<T: Clone> Remembered<T> {
                 Begun::First(named)
             }
         }
+    }
+
+    /// The publish with this key in any room, with the planted bug alone.
+    fn in_other_room(&self, key: &str) -> Option<&Option<T>> {
+        let shared = planted::is(Bug::IdempotencyKeyShared);
+        let mut all = self.by_key.iter().filter(|_| shared);
+        all.find_map(|(named, result)| (&*named.0.1 == key).then_some(result))
     }
 
     /// Ends a publish that was begun, with its result.

@@ -9,8 +9,8 @@ use crate::trace::Event;
 
 /// The history of one room of one server. All times are microseconds.
 #[derive(Debug)]
-pub(super) struct Chronicle {
-    pub(super) epoch: String,
+pub(in crate::checker) struct Chronicle {
+    pub(in crate::checker) epoch: String,
     /// When it was seen to have grown, and its newest offset then.
     growth: Vec<(u64, u64)>,
     texts: BTreeMap<u64, String>,
@@ -18,15 +18,15 @@ pub(super) struct Chronicle {
 }
 
 /// The chronicles by the number of the server and the name of the room.
-pub(super) type Chronicles = BTreeMap<(usize, String), Chronicle>;
+pub(in crate::checker) type Chronicles = BTreeMap<(usize, String), Chronicle>;
 
 /// Writes the chronicles: an epoch changes with a new server and by nothing else, and no two
 /// histories have the same; a position never falls; each text was sent to the room, and has one
 /// place.
-pub(super) fn chronicles(history: &History<'_>) -> Result<Chronicles, Breach> {
+pub(in crate::checker) fn chronicles(history: &History<'_>) -> Result<Chronicles, Breach> {
     let mut chronicles = Chronicles::new();
     let mut server = 0;
-    let senders = senders(history);
+    let (senders, words) = (senders(history), history.ledger());
     for entry in history.entries {
         if entry.event == Event::Started {
             server += 1;
@@ -45,7 +45,9 @@ pub(super) fn chronicles(history: &History<'_>) -> Result<Chronicles, Breach> {
         let chronicle = chronicle.or_insert_with(|| Chronicle::new(epoch));
         chronicle.grow(epoch, (entry.t, *top)).map_err(breach)?;
         for (offset, text) in texts {
-            if senders.get(text.as_str()) != Some(room) {
+            if let Some(word) = words.word(text) {
+                word.may_be_kept(room).map_err(breach)?;
+            } else if senders.get(text.as_str()) != Some(room) {
                 return Err(breach(format!("`{text}` was not sent to it")));
             }
             chronicle.place(*offset, text).map_err(breach)?;
@@ -103,7 +105,7 @@ impl Chronicle {
     }
 
     /// Notes that a text has this place; no other text has it, and the text has no other.
-    pub(super) fn place(&mut self, offset: u64, text: &str) -> Result<(), String> {
+    pub(in crate::checker) fn place(&mut self, offset: u64, text: &str) -> Result<(), String> {
         let other = self.texts.insert(offset, text.to_owned());
         if let Some(other) = other.filter(|other| other != text) {
             return Err(format!("`{text}` and `{other}` have the place {offset}"));
@@ -115,7 +117,7 @@ impl Chronicle {
         }
     }
 
-    pub(super) fn text(&self, offset: u64) -> Option<&str> {
+    pub(in crate::checker) fn text(&self, offset: u64) -> Option<&str> {
         self.texts.get(&offset).map(String::as_str)
     }
 
@@ -124,13 +126,13 @@ impl Chronicle {
     }
 
     /// The newest offset for sure before this time.
-    pub(super) fn top_before(&self, t: u64) -> u64 {
+    pub(in crate::checker) fn top_before(&self, t: u64) -> u64 {
         let place = self.growth.partition_point(|(at, _)| *at < t);
         place.checked_sub(1).map_or(0, |place| self.growth[place].1)
     }
 
     /// The newest offset that there may be at this time.
-    pub(super) fn top_by(&self, t: u64) -> u64 {
+    pub(in crate::checker) fn top_by(&self, t: u64) -> u64 {
         self.top_before(t.saturating_add(1))
     }
 
@@ -143,11 +145,11 @@ impl Chronicle {
 
 /// A chronicle with the bounds of its room.
 #[derive(Clone, Copy)]
-pub(super) struct Kept<'a> {
-    pub(super) chronicle: &'a Chronicle,
-    pub(super) journal: Journal,
+pub(in crate::checker) struct Kept<'a> {
+    pub(in crate::checker) chronicle: &'a Chronicle,
+    pub(in crate::checker) journal: Journal,
     /// How much later than it was any event may be seen.
-    pub(super) grace: u64,
+    pub(in crate::checker) grace: u64,
 }
 
 /// The grain of ages.
@@ -182,7 +184,7 @@ impl Kept<'_> {
     }
 
     /// Whether a message is not there for sure.
-    pub(super) fn is_gone(&self, offset: u64, top: u64, t: u64) -> bool {
+    pub(in crate::checker) fn is_gone(&self, offset: u64, top: u64, t: u64) -> bool {
         self.is_evicted(offset, top) || self.is_old(offset, t)
     }
 
@@ -198,7 +200,7 @@ impl Kept<'_> {
     }
 
     /// The oldest message that must be there, or the place after `top`.
-    pub(super) fn sure(&self, top: u64, t: u64) -> u64 {
+    pub(in crate::checker) fn sure(&self, top: u64, t: u64) -> u64 {
         let messages = self.journal.messages as u64;
         let from = (top + 1).saturating_sub(messages).max(1);
         let mut kept = from..=top;

@@ -1,5 +1,7 @@
 //! A follower of a room with a history: its client is given one message after the other.
 
+use std::collections::BTreeSet;
+
 use super::chronicle::{Chronicle, Kept};
 use crate::frames::Seen;
 use crate::journal::Journal;
@@ -20,6 +22,8 @@ pub(super) struct Follower {
     tells: Tells,
     /// Messages that it lacks and was not told of, as it can be told nothing.
     pub(super) missing: u64,
+    /// Texts that no history has taken.
+    live: BTreeSet<String>,
 }
 
 /// What a client is told.
@@ -37,6 +41,8 @@ pub(super) struct Moment<'a> {
     pub(super) chronicle: &'a mut Chronicle,
     pub(super) t: u64,
     pub(super) grace: u64,
+    /// Whether it is a text of a backend that no history has taken.
+    pub(super) is_live: bool,
 }
 
 impl Follower {
@@ -49,6 +55,7 @@ impl Follower {
             lost: 0,
             tells: Tells::All,
             missing: 0,
+            live: BTreeSet::new(),
         }
     }
 
@@ -62,8 +69,25 @@ impl Follower {
         Self { tells, ..self }
     }
 
+    /// Takes a text that no history has taken.
+    fn live(&mut self, text: &str, offset: Option<u64>) -> Result<(), String> {
+        if let Some(offset) = offset {
+            return Err(format!("was given `{text}` at {offset}, which is live"));
+        }
+        if !self.live.insert(text.to_owned()) {
+            return Err(format!("was given `{text}` again"));
+        }
+        Ok(())
+    }
+
     /// Takes what it is told next.
     pub(super) fn take(&mut self, seen: &Seen, moment: Moment<'_>) -> Result<(), String> {
+        if let (Seen::Placed(Placed { text, offset }), true) = (seen, moment.is_live) {
+            return self.live(text, *offset);
+        }
+        if let (Seen::Text(text), true) = (seen, moment.is_live) {
+            return self.live(text, None);
+        }
         match (seen, self.tells) {
             (Seen::Notice(Notice::Lagged { messages }), _) => {
                 self.lost += messages;

@@ -49,7 +49,13 @@ fn strangers(history: &History<'_>, room: &str, seen: &Seen) -> Result<(), Strin
         Seen::Heard { who, .. } | Seen::Joined { who, .. } | Seen::Left { who, .. } => {
             std::slice::from_ref(who)
         }
-        Seen::Dozes | Seen::Ended | Seen::Said { .. } | Seen::Stopped | Seen::Wakes => &[],
+        Seen::Asked { who, .. } => who.as_slice(),
+        Seen::Dozes
+        | Seen::Ended
+        | Seen::Gave { .. }
+        | Seen::Said { .. }
+        | Seen::Stopped
+        | Seen::Wakes => &[],
     };
     for client in who {
         let asked = room_of(history, *client);
@@ -83,7 +89,10 @@ impl Room {
             Seen::Heard { who, .. } if !self.there.contains(who) => {
                 return Err(format!("client {who} speaks, and is not there"));
             }
-            Seen::Heard { there, .. } => return self.count(*there),
+            Seen::Asked { who: Some(who), .. } if !self.there.contains(who) => {
+                return Err(format!("client {who} asks, and is not there"));
+            }
+            Seen::Asked { there, .. } | Seen::Heard { there, .. } => return self.count(*there),
             Seen::Joined { who, there } => {
                 if self.gone.contains(who) || !self.there.insert(*who) {
                     return Err(format!("client {who} joins again"));
@@ -101,7 +110,7 @@ impl Room {
                 let there = &self.there;
                 return Err(format!("stops, and was not told that {there:?} left"));
             }
-            Seen::Dozes | Seen::Said { .. } | Seen::Stopped | Seen::Wakes => {}
+            Seen::Dozes | Seen::Gave { .. } | Seen::Said { .. } | Seen::Stopped | Seen::Wakes => {}
         }
         Ok(())
     }

@@ -8,10 +8,12 @@ mod relays;
 mod told;
 mod visit;
 
+pub(super) use self::chronicle::{Chronicles, Kept, chronicles};
 pub use self::members::Members;
 pub use self::recovery::Recovery;
 pub use self::relays::Relays;
 pub use self::told::Told;
+pub(super) use self::visit::starts;
 pub(crate) use self::visit::visits;
 
 use super::History;

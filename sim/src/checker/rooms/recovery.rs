@@ -7,7 +7,7 @@ use super::visit::{Visit, visits};
 use crate::checker::{Breach, Checker, History};
 use crate::frames::Seen;
 use crate::journal::{Journal, Recovering};
-use crate::past::{Fact, Place};
+use crate::past::{Fact, Place, Placed};
 
 /// The epoch of a room is another one after the end of the server's process, and the same until
 /// then. A client that shows a position recovers if and only if all messages after it are there, no
@@ -88,6 +88,7 @@ impl Judge<'_, '_> {
                 chronicle,
                 t,
                 grace: self.history.grace,
+                is_live: self.is_live(seen),
             };
             if matches!(seen, Seen::Close(_)) {
                 break;
@@ -101,6 +102,15 @@ impl Judge<'_, '_> {
             follower.has(all).map_err(|text| breach(ended, text))?;
         }
         Ok(follower.missing)
+    }
+
+    /// Whether it is a text of a backend that no history has taken.
+    fn is_live(&self, seen: &Seen) -> bool {
+        let (Seen::Placed(Placed { text, .. }) | Seen::Text(text)) = seen else {
+            return false;
+        };
+        let word = self.history.ledger().word(text);
+        word.is_some_and(|word| word.is_live && word.room == self.visit.room)
     }
 
     /// A client is refused its wish if and only if it may not have it.

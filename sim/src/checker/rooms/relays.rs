@@ -1,6 +1,6 @@
 //! Relays: a client of a relay receives the texts of its room, in the order of each sender.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 
 use super::room_of;
 use crate::checker::{Breach, Checker, History, Life};
@@ -39,6 +39,7 @@ fn read(history: &History<'_>, client: u32, life: &Life) -> Result<u64, Breach> 
     let echo = rooms.is_some_and(|rooms| rooms.echo);
     let room = room_of(history, client);
     let mut last: BTreeMap<u32, usize> = BTreeMap::new();
+    let (mut backends, mut words) = (BTreeMap::new(), BTreeSet::new());
     let mut missing = 0;
     for said in &life.received {
         let text = &said.text;
@@ -46,6 +47,22 @@ fn read(history: &History<'_>, client: u32, life: &Life) -> Result<u64, Breach> 
             let text = format!("client {client} received `{text}`{why}");
             Err(Breach::new(said.t, text))
         };
+        if let Some(word) = history.ledger().word(text) {
+            let is_new = words.insert(text);
+            let of = room.as_deref().unwrap_or_default();
+            if let Err(text) = word.may_be_heard(of, is_new) {
+                return Err(Breach::new(said.t, text));
+            }
+            let Some(order) = word.order else {
+                continue;
+            };
+            match backends.insert(order.link(), order) {
+                Some(last) if order <= last => return breach(" too late"),
+                Some(last) => missing += history.ledger().between(of, last, order),
+                None => {}
+            }
+            continue;
+        }
         let sender = text
             .split(' ')
             .nth(2)

@@ -1,9 +1,10 @@
 //! Told: a client of a room receives what its room said to it, in order, and nothing else.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 
 use super::room_of;
 use super::visit::starts;
+use crate::checker::calls::Ledger;
 use crate::checker::{Breach, Checker, History, Life, Said};
 use crate::hall::Line;
 use crate::rooms::{HALL, client_of, is_of};
@@ -37,6 +38,7 @@ impl Checker for Told {
                     words: &words,
                     server: servers.get(client).copied().unwrap_or(0),
                     keeps_latest,
+                    ledger: history.ledger(),
                 };
                 missing += reader.read(life)?;
             }
@@ -92,6 +94,7 @@ struct Reader<'a> {
     words: &'a Words<'a>,
     server: usize,
     keeps_latest: bool,
+    ledger: &'a Ledger<'a>,
 }
 
 impl Reader<'_> {
@@ -99,7 +102,13 @@ impl Reader<'_> {
     fn read(&self, life: &Life) -> Result<u64, Breach> {
         let mut missing = 0;
         let mut last = (0, 0);
+        let mut words = BTreeSet::new();
         for said in &life.received {
+            if let Some(word) = self.ledger.word(&said.text) {
+                let found = word.may_be_heard(self.room, words.insert(&said.text));
+                found.map_err(|text| Breach::new(said.t, text))?;
+                continue;
+            }
             let place = self.place(said).map_err(|text| {
                 let text = format!("client {} of {} {text}", self.client, self.room);
                 Breach::new(said.t, text)

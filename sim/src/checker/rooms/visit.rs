@@ -37,7 +37,7 @@ pub(crate) fn visits<'a>(history: &'a History<'_>) -> Vec<Visit<'a>> {
 }
 
 /// The numbers of the events with which servers were started.
-pub(super) fn starts(history: &History<'_>) -> Vec<u64> {
+pub(in crate::checker) fn starts(history: &History<'_>) -> Vec<u64> {
     let starts = history.entries.iter();
     let starts = starts.filter(|entry| entry.event == Event::Started);
     starts.map(|entry| entry.n).collect()

@@ -2,6 +2,7 @@
 
 use std::collections::BTreeMap;
 
+use crate::calls::PARTED;
 use crate::checker::{Breach, Checker, History, Life, Scope};
 use crate::frames::Seen;
 use crate::hall::SHUT;
@@ -42,7 +43,8 @@ impl Checker for Closing {
                     Deed::Partial => codes.extend([1002, 1007, 1009]),
                     // 1005 is seen as a frame without a code.
                     Deed::Binary { bytes } if *bytes > message_bytes => codes.push(1009),
-                    Deed::Binary { .. }
+                    Deed::Ask { .. }
+                    | Deed::Binary { .. }
                     | Deed::Flood { .. }
                     | Deed::Fragments { .. }
                     | Deed::HalfClose
@@ -82,6 +84,7 @@ impl Checker for Closing {
                 Some(1011) => silent > 0 || super::crashes_in(history, &life.service),
                 Some(1013) => history.is_slow(),
                 Some(SHUT) => asked_to_go(life),
+                Some(PARTED) => history.ledger().has_parted(&life.service),
                 _ => false,
             };
             if !is_own && !is_earned && !is_right {

@@ -3,6 +3,7 @@
 use std::collections::{BTreeMap, BTreeSet};
 
 use crate::checker::{Breach, Checker, History, Life, Scope};
+use crate::rooms::name;
 use crate::trace::Notice;
 use crate::wild::Deed;
 
@@ -114,8 +115,9 @@ fn gaps(
 
 /// The instances that a client was told of were started, one after the other.
 fn restarts(history: &History<'_>, life: &Life) -> Result<(), (u64, String)> {
+    let name = name(&life.service).unwrap_or_else(|| life.service.clone());
     let started: BTreeSet<u64> = history
-        .logged(&life.service, "service started")
+        .logged(&name, "service started")
         .map(|(_, generation)| generation)
         .collect();
     let mut last = 0;

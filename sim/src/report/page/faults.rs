@@ -65,6 +65,7 @@ fn change(event: &Event) -> Option<Change> {
         Action::Abort { .. }
         | Action::Act { .. }
         | Action::Bounce
+        | Action::Call { .. }
         | Action::Connect { .. }
         | Action::Drain
         | Action::Leave { .. }

@@ -67,6 +67,31 @@ pub(super) fn told(entry: &Entry) -> Option<Told> {
             room.clone(),
             brief(&format!("generation {generation} saw {seen:?}")),
         ),
+        Event::Called {
+            client: c,
+            number,
+            call,
+            ..
+        } => {
+            let what = brief(&format!("call {number}: {call:?}"));
+            (format!("backend {c}"), what)
+        }
+        Event::Answered {
+            client: c,
+            number,
+            status,
+            body,
+            ..
+        } => {
+            let what = format!("call {number} is answered {status} `{}`", brief(body));
+            (format!("backend {c}"), what)
+        }
+        Event::Unanswered {
+            client: c, number, ..
+        } => {
+            let what = format!("call {number} has no answer: its connection is over");
+            (format!("backend {c}"), what)
+        }
         Event::Noted { client: c, text } => (client(c), format!("notes `{}`", brief(text))),
         Event::Panicked { text } => ("server".to_owned(), format!("a task panicked: {text}")),
         Event::Status {
@@ -139,6 +164,7 @@ fn acted(action: &Action) -> (String, String) {
         // Clients do these, and tell themselves.
         Action::Abort { .. }
         | Action::Act { .. }
+        | Action::Call { .. }
         | Action::Connect { .. }
         | Action::Leave { .. }
         | Action::Text { .. } => network(brief(&format!("{action:?}"))),
