@@ -75,6 +75,10 @@ bugs! {
     EpochKeptOverCrash,
     /// The end of a stream is a message like others after a restart with its history.
     EndForgotten,
+    /// A restart with its histories loses the newest messages of each.
+    RestartLosesNewest,
+    /// A history gets another epoch by a restart with it.
+    EpochChangedByRestart,
     /// A client that comes back gets the last message that it has once more.
     ResumedTooEarly,
     /// A client that comes back misses the first message that it does not have.

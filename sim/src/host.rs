@@ -8,7 +8,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use busline::App;
-use busline::bus::{Room, ServiceName};
+use busline::bus::{Room, Saved, ServiceName};
 use busline::host::Hosts;
 use busline::registry::{Page, ServiceStatus, State};
 use busline::rt::Runtime;
@@ -16,7 +16,7 @@ use busline::server::{Accept, Listeners, serve};
 use busline::service::{echo, ping, timenow};
 use futures::FutureExt;
 use futures::channel::oneshot;
-use futures::future::Shared as SharedFuture;
+use futures::future::{Shared as SharedFuture, select};
 
 use crate::calls;
 use crate::diary::{self, Diary};
@@ -50,6 +50,8 @@ pub(crate) struct Server {
     starts: Shared<u64>,
     descriptors: Descriptors,
     start: Shared<Start>,
+    /// The histories that the last server has left, which the next one takes away.
+    left: Shared<Vec<Saved>>,
     seen: Seen,
 }
 
@@ -65,6 +67,10 @@ struct Inner {
     /// The last status recorded of each service and room, by its name.
     statuses: BTreeMap<String, ServiceStatus>,
     diary: Diary,
+    /// Ends this server alone.
+    stop: Option<oneshot::Sender<()>>,
+    /// Whether it has ended.
+    is_over: bool,
 }
 
 impl Server {
@@ -84,6 +90,7 @@ impl Server {
             starts: Shared::default(),
             descriptors: Descriptors::default(),
             start,
+            left: Shared::default(),
             seen: Seen::default(),
         }
     }
@@ -108,6 +115,11 @@ impl Server {
         self.start.clone()
     }
 
+    /// What a server leaves to the next one.
+    pub(crate) fn left(&self) -> Shared<Vec<Saved>> {
+        self.left.clone()
+    }
+
     /// Serves until it is drained, in a process of its own.
     pub(crate) async fn run(self, accept: impl Accept<Addr = SocketAddr>) {
         let process = Process::default();
@@ -125,7 +137,12 @@ impl Server {
         });
         let rt = SimRuntime::current(self.seed, others, process, self.recorder.clone());
         let app = (self.build)(rt);
+        let left = self.left.with(std::mem::take);
+        app.bus().import(&left);
+        let (stop, stopped) = oneshot::channel();
         self.seen.0.with(|inner| {
+            inner.stop = Some(stop);
+            inner.is_over = false;
             inner.statuses.clear();
             inner.diary = Diary::default();
             inner.app = Some(app.clone());
@@ -134,7 +151,8 @@ impl Server {
         let listeners = Listeners::new(vec![accept]);
         let listener = TracedListener::new(listeners, self.recorder.clone(), self.accepted);
         let rt = app.rt().clone();
-        let mut serving = pin!(serve(listener, app, self.shutdown.map(drop)));
+        let ends = select(self.shutdown, stopped).map(drop);
+        let mut serving = pin!(serve(listener, app, ends));
         let served = poll_fn(|cx| {
             rt.stir();
             serving.as_mut().poll(cx)
@@ -143,6 +161,7 @@ impl Server {
         let error = served.err().map(|error| error.to_string());
         self.recorder.record(Event::Served { error });
         tokio::time::sleep(SETTLE).await;
+        self.seen.0.with(|inner| inner.is_over = true);
     }
 }
 
@@ -212,6 +231,28 @@ impl Seen {
     pub(crate) fn process(&self) -> Option<Process> {
         self.0
             .with(|inner| inner.app.is_some().then(|| inner.process.clone()))
+    }
+
+    /// Tells the server that runs to shut down, and no other.
+    pub(crate) fn stop(&self) {
+        let stop = self.0.with(|inner| inner.stop.take());
+        if let Some(stop) = stop {
+            // A server that has ended needs no order.
+            let _over = stop.send(());
+        }
+    }
+
+    /// Whether the server that ran has ended by an order.
+    pub(crate) fn is_over(&self) -> bool {
+        self.0.with(|inner| inner.is_over)
+    }
+
+    /// The histories of the server that has ended, without those of rooms with clients.
+    pub(crate) fn export(&self) -> Vec<Saved> {
+        let app = self.0.with(|inner| inner.app.clone());
+        let mut all = app.map(|app| app.bus().export()).unwrap_or_default();
+        all.retain(|saved| !saved.is_live);
+        all
     }
 
     /// The server that runs does so no more, and what it held is gone.

@@ -31,7 +31,17 @@ pub(crate) fn reached(plan: &Plan, trace: &Trace) -> BTreeSet<&'static str> {
         let told: Vec<&Seen> = visit.told().map(|(_, seen)| seen).collect();
         let is_lost = told.iter().any(|seen| matches!(seen, Seen::Notice(_)));
         mark(&mut marks, "loss told to a client of a history", is_lost);
+        for (seen, name) in [
+            ("reply to a text with an id", is_told as fn(&Fact) -> bool),
+            ("reading of a history by a client", is_page),
+        ] {
+            let is_it = |it: &&Seen| matches!(it, Seen::Fact(fact) if name(fact));
+            mark(&mut marks, seen, told.iter().any(is_it));
+        }
         if let Some(fact) = visit.greeting() {
+            let recovers = matches!(fact, Fact::Recovered { why: None, .. });
+            let over = "recovered over a planned restart";
+            mark(&mut marks, over, visit.goes_on && recovers);
             let offset = told.iter().find_map(|seen| offset(seen));
             marks.extend(greeted(fact, offset, journal));
         } else {
@@ -46,6 +56,16 @@ fn mark(marks: &mut BTreeSet<&'static str>, mark: &'static str, is_reached: bool
     if is_reached {
         marks.insert(mark);
     }
+}
+
+/// Whether it is the reply to a text.
+fn is_told(fact: &Fact) -> bool {
+    matches!(fact, Fact::Published { .. })
+}
+
+/// Whether it is the reply to a reading.
+fn is_page(fact: &Fact) -> bool {
+    matches!(fact, Fact::Page { .. })
 }
 
 /// The offset of a text.

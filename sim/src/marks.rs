@@ -11,7 +11,7 @@ use crate::trace::{Event, Held, Notice, Trace};
 use crate::wild::{Deed, Head, Wild};
 
 /// All marks there are.
-pub const ALL: [&str; 96] = [
+pub const ALL: [&str; 100] = [
     "abandoned upgrade or refused client",
     "bandwidth step with clients",
     "call answered from its key",
@@ -80,8 +80,12 @@ pub const ALL: [&str; 96] = [
     "not recovered: expired",
     "not recovered: too many",
     "partial frame at the end",
+    "planned restart with clients",
     "power loss with clients",
+    "reading of a history by a client",
     "recovered",
+    "recovered over a planned restart",
+    "reply to a text with an id",
     "request answered by its service",
     "request dropped by its service",
     "request lost with its instance",
@@ -276,6 +280,7 @@ impl Marks<'_> {
                 let is_one = *way != Way::Both;
                 self.mark("cut in one direction with clients", is_one && there);
             }
+            Action::Restart => self.mark("planned restart with clients", there),
             Action::Release { zone } => drop(self.held.remove(zone)),
             Action::Start { how } => self.start = *how,
             Action::Wall { by_ms } => {
@@ -393,6 +398,8 @@ impl Marks<'_> {
             | Deed::Speak { .. }
             | Deed::Trickle { .. }
             | Deed::Vanish
+            | Deed::Read { .. }
+            | Deed::Tell { .. }
             | Deed::Wish { .. } => {}
         }
     }

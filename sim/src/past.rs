@@ -54,6 +54,14 @@ pub(crate) struct Company {
 }
 
 impl Fact {
+    /// Whether it is the reply to a request.
+    pub(crate) fn is_reply(&self) -> bool {
+        matches!(
+            self,
+            Self::Answer { .. } | Self::Page { .. } | Self::Published { .. } | Self::Refused { .. }
+        )
+    }
+
     /// Whether the server counts it as a message.
     pub(crate) fn is_message(&self) -> bool {
         matches!(self, Self::Company(company) if company.missed == 0)

@@ -155,6 +155,8 @@ pub enum Action {
         /// Which zone.
         zone: u8,
     },
+    /// The server is told to shut down, and the next one takes over the histories that it leaves.
+    Restart,
     /// How the service `script` starts from now on.
     Start {
         /// In which way.
@@ -215,6 +217,7 @@ impl Action {
             | Self::PowerLoss
             | Self::Release { .. }
             | Self::Repair { .. }
+            | Self::Restart
             | Self::Start { .. }
             | Self::Wall { .. } => None,
         }
@@ -310,6 +313,7 @@ impl Plan {
                 | Action::PowerLoss
                 | Action::Release { .. }
                 | Action::Repair { .. }
+                | Action::Restart
                 | Action::Start { .. }
                 | Action::Wall { .. } => continue,
             };

@@ -300,10 +300,14 @@ impl<Io: Wire> Raw<Io> {
         (first, payload)
     }
 
-    fn text(&mut self, text: String) {
-        let envelope = self.frames.speech().envelope(&text);
-        let (first, payload) = self.encoded(TEXT, envelope.into_bytes());
+    /// Sends a text as it is.
+    fn put(&mut self, text: String) {
+        let (first, payload) = self.encoded(TEXT, text.into_bytes());
         self.out.extend(masked(first, &payload));
+    }
+
+    fn text(&mut self, text: String) {
+        self.put(self.frames.speech().envelope(&text));
         self.sent(text);
     }
 
@@ -338,9 +342,16 @@ impl<Io: Wire> Raw<Io> {
                 self.out.extend(&frame[..frame.len() - 3]);
             }
             Deed::Ping => self.out.extend(masked(PING, b"?")),
+            Deed::Read { id } if self.frames.speech().json => {
+                self.put(format!("{{\"id\":{id},\"history\":{{\"limit\":1000}}}}"));
+            }
             Deed::Resume => self.reads = Reads::Yes,
             Deed::Sip { bytes_per_second } => self.reads = Reads::Sips(bytes_per_second.max(1)),
             Deed::Stop => self.reads = Reads::No,
+            Deed::Tell { id, text } => {
+                self.put(self.frames.speech().telling(id, &text));
+                self.sent(text);
+            }
             Deed::Trickle { text } => {
                 self.text(text);
                 if self.writes == Writes::Whole {
@@ -349,11 +360,11 @@ impl<Io: Wire> Raw<Io> {
             }
             Deed::Ask { id, method } => {
                 let request = self.frames.speech().request_to(self.client, id, &method);
-                let (first, payload) = self.encoded(TEXT, request.into_bytes());
-                self.out.extend(masked(first, &payload));
+                self.put(request);
             }
             // Taken care of by the caller, or before.
             Deed::Opening { .. }
+            | Deed::Read { .. }
             | Deed::Reset
             | Deed::Speak { .. }
             | Deed::Vanish

@@ -12,6 +12,8 @@ use futures::{FutureExt, StreamExt};
 use crate::backend;
 use crate::client;
 use crate::entropy;
+use busline::bus::Saved;
+
 use crate::host::{Seen, Server};
 use crate::net::{Death, Descriptors, Dial, Fault, Loopback, Net, Simnet, Turmoil};
 use crate::places::Places;
@@ -184,6 +186,9 @@ fn on_thread<T: Send + 'static>(
         .map_err(|panic| format!("panicked: {}", panic_text(panic.as_ref())))
 }
 
+/// The time between two looks at a server that ends.
+const LOOK: Duration = Duration::from_millis(20);
+
 /// One run, while it goes on.
 struct Drive<N> {
     net: N,
@@ -195,6 +200,9 @@ struct Drive<N> {
     shutdown: Option<oneshot::Sender<()>>,
     /// Whether a server was started and has not crashed since; it may not have run yet.
     is_up: bool,
+    /// Whether the server ends, and another one is to follow.
+    restarts: bool,
+    left: Shared<Vec<Saved>>,
 }
 
 fn drive<N: Net>(net: N, plan: &Plan) -> Result<Trace, String> {
@@ -222,6 +230,8 @@ pub(crate) fn perform<N: Net>(
         zones: plan.network.zones,
         shutdown: Some(shutdown),
         is_up: true,
+        restarts: false,
+        left: server.left(),
     };
     drive.net.server(move |accept| server.clone().run(accept))?;
     let (seen, looking) = (drive.seen.clone(), drive.recorder.clone());
@@ -276,11 +286,36 @@ impl<N: Net> Drive<N> {
                 self.strike(timed.action)?;
             }
             let next = due.peek().map_or(plan.end_ms, |timed| timed.at_ms);
-            self.net.step(Duration::from_millis(next).min(plan.end()))?;
+            let mut until = Duration::from_millis(next).min(plan.end());
+            if self.restarts {
+                until = until.min(now + LOOK);
+            }
+            self.net.step(until)?;
             self.recorder.set_now(self.net.now());
             self.seen.record_statuses(&self.recorder);
+            if self.restarts && self.seen.is_over() {
+                self.follow()?;
+            }
         }
         Ok(())
+    }
+
+    /// The next server takes the place of one that has ended.
+    fn follow(&mut self) -> Result<(), String> {
+        self.restarts = false;
+        // The order to drain is for the last server of a run.
+        let (Some(process), Some(_)) = (self.seen.process(), &self.shutdown) else {
+            return Ok(());
+        };
+        self.seen.record_held(&self.recorder);
+        let saved = self.seen.export();
+        self.left.with(|left| *left = saved);
+        let (net, seen, recorder) = (&mut self.net, &self.seen, &self.recorder);
+        recorder.muted(|| {
+            net.crash(Death::Crash, &process);
+            seen.forget();
+            net.bounce()
+        })
     }
 
     /// Does what comes from outside, unless there is nothing that it could be done to.
@@ -328,6 +363,13 @@ impl<N: Net> Drive<N> {
             Action::PowerLoss => self.crash(Death::PowerLoss, action),
             Action::Release { zone } => self.fault(zone, Fault::Release, action),
             Action::Repair { zone } => self.fault(zone, Fault::Repair, action),
+            Action::Restart => {
+                if self.is_up && self.shutdown.is_some() && !self.restarts {
+                    self.act_out(action);
+                    self.restarts = true;
+                    self.seen.stop();
+                }
+            }
             Action::Start { how } => {
                 self.act_out(action);
                 self.start.with(|start| *start = how);
@@ -361,6 +403,7 @@ impl<N: Net> Drive<N> {
         self.act_out(action);
         let (net, seen) = (&mut self.net, &self.seen);
         self.is_up = false;
+        self.restarts = false;
         self.recorder.muted(|| {
             net.crash(death, &process);
             seen.forget();

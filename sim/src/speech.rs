@@ -73,6 +73,15 @@ impl Speech {
         }
     }
 
+    /// A text that wants a reply, as it is put into a frame.
+    pub(crate) fn telling(self, id: u64, text: &str) -> String {
+        if self.json {
+            json!({ "text": text, "id": id }).to_string()
+        } else {
+            text.to_owned()
+        }
+    }
+
     /// A request of this client to its service, as it is put into a frame.
     pub(crate) fn request_to(self, client: u32, id: u64, method: &str) -> String {
         let request = json!({ "method": method, "data": tag(client, id) });
@@ -103,6 +112,11 @@ pub(crate) fn asked(text: &str) -> Option<(u64, String)> {
     let request: Value = serde_json::from_str(text).ok()?;
     let tag = request.get("request")?.get("data")?.as_str()?;
     Some((request.get("id")?.as_u64()?, tag.to_owned()))
+}
+
+/// Whether a text asks for the history, which makes it no message.
+pub(crate) fn is_reading(text: &str) -> bool {
+    text.starts_with("{\"id\":") && text.contains(",\"history\":")
 }
 
 /// The text of a client, taken out of its envelope; `None` if it is in none.

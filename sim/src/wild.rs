@@ -200,6 +200,11 @@ pub enum Deed {
     Partial,
     /// Sends a ping.
     Ping,
+    /// Reads the history of its room, in JSON.
+    Read {
+        /// The number of the request.
+        id: u64,
+    },
     /// Resets the connection.
     Reset,
     /// Reads again.
@@ -218,6 +223,13 @@ pub enum Deed {
     },
     /// Stops reading.
     Stop,
+    /// Sends a text, in JSON with a request for a reply.
+    Tell {
+        /// The number of the request.
+        id: u64,
+        /// The text.
+        text: String,
+    },
     /// Sends a text one byte at a time.
     Trickle {
         /// The text.

@@ -48,6 +48,8 @@ const FOUND: &[Found] = &[
     found(Bug::EpochChangedOnShelf, 20, Some(50)),
     found(Bug::EpochKeptOverCrash, 20, Some(50)),
     found(Bug::EndForgotten, 100, None),
+    found(Bug::RestartLosesNewest, 60, Some(200)),
+    found(Bug::EpochChangedByRestart, 60, Some(200)),
     found(Bug::ResumedTooEarly, 20, Some(50)),
     found(Bug::ResumedTooLate, 200, Some(50)),
     found(Bug::EpochChangedByInstance, 500, None),

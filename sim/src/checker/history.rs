@@ -45,6 +45,12 @@ pub struct History<'a> {
     downs: Vec<Outage>,
     /// Times without a file descriptor.
     exhausted: Vec<Outage>,
+    /// When servers were told to end that others follow.
+    restarts: Vec<u64>,
+    /// The server whose histories each server goes on with, itself or one before it.
+    lines: Vec<usize>,
+    /// Whether the next server takes histories over.
+    leaves: bool,
     /// When the wall clock was set, and by how many microseconds.
     walls: Vec<(u64, i64)>,
     /// The longest time that one direction of a healthy link takes.
@@ -132,6 +138,9 @@ impl<'a> History<'a> {
             cuts: Vec::new(),
             downs: Vec::new(),
             exhausted: Vec::new(),
+            restarts: Vec::new(),
+            lines: vec![0],
+            leaves: false,
             walls: Vec::new(),
             // Sent within a tick, and received at the beginning of one.
             one_way: (latency_ms + 2 * network.tick_ms) * 1000 + slack,
@@ -190,6 +199,22 @@ impl<'a> History<'a> {
     /// The times at which servers crashed.
     pub fn crashes(&self) -> impl Iterator<Item = u64> {
         self.downs.iter().map(|down| down.from)
+    }
+
+    /// Whether a server was told to end, to be followed by another one, before this time.
+    pub fn has_restarted(&self, t: u64) -> bool {
+        self.restarts.first().is_some_and(|first| *first <= t)
+    }
+
+    /// Whether the last server has been told to end, by this time.
+    pub(super) fn drains(&self, t: u64) -> bool {
+        let is_its = |at: &u64| (self.started()..=t).contains(at);
+        self.drained.is_some_and(|drained| drained <= t) || self.restarts.iter().any(is_its)
+    }
+
+    /// The server whose histories this one goes on with; both by their numbers, from 1.
+    pub(super) fn line(&self, server: usize) -> usize {
+        self.lines.get(server).copied().unwrap_or(server)
     }
 
     /// Whether new connections may not have been accepted at some time between these.
@@ -403,6 +428,12 @@ impl<'a> History<'a> {
             Event::Started => {
                 self.started = usize::try_from(n).unwrap_or(0);
                 end(&mut self.downs, t, |_| true);
+                let line = match self.lines.last() {
+                    Some(line) if self.leaves => *line,
+                    Some(_) | None => self.lines.len(),
+                };
+                self.lines.push(line);
+                self.leaves = false;
             }
             Event::AcceptFailed
             | Event::Accepted { .. }
@@ -438,6 +469,13 @@ impl<'a> History<'a> {
             Action::Crash | Action::PowerLoss => {
                 self.downs.push(outage(0));
                 self.held = None;
+                self.leaves = false;
+            }
+            Action::Restart => {
+                self.downs.push(outage(0));
+                self.restarts.push(t);
+                self.held = None;
+                self.leaves = true;
             }
             Action::Drain => self.drained = self.drained.or(Some(t)),
             Action::Exhaust { ms } => self.exhausted.push(Outage {
@@ -510,8 +548,10 @@ impl Life {
             | Deed::Binary { .. }
             | Deed::Fragments { .. }
             | Deed::Ping
+            | Deed::Read { .. }
             | Deed::Resume
             | Deed::Speak { .. }
+            | Deed::Tell { .. }
             | Deed::Trickle { .. }
             | Deed::Wish { .. } => true,
             Deed::Flood { .. }

@@ -4,6 +4,7 @@ use super::conns::Conn;
 use super::{Breach, Checker, History};
 use crate::frames::Seen;
 use crate::inbound::inbound;
+use crate::speech;
 use crate::trace::{Event, Held};
 
 /// Each counter of the sessions, counted again from the bytes on the sockets and from the log.
@@ -151,7 +152,8 @@ impl Recount {
         for whole in inbound(&asked.bytes, message_bytes, said.speech) {
             self.most.add(whole.bytes);
             is_sure &= whole.end <= asked.before;
-            if is_sure {
+            let is_reading = whole.text.as_deref().is_some_and(speech::is_reading);
+            if is_sure && !is_reading {
                 // A session that closes counts what is in the frame, and opens no envelope.
                 self.least.add(whole.said.unwrap_or(0));
                 is_sure = whole.said.is_some();

@@ -85,6 +85,10 @@ impl Instance {
                 end(&mut instances, entry.t);
                 last = None;
             }
+            if entry.event == Event::Started {
+                // So it does after a planned restart.
+                last = None;
+            }
             let Some((SERVICE, message, generation)) = lifecycle(&entry.event) else {
                 continue;
             };

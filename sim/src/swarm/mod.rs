@@ -10,6 +10,7 @@ mod faults;
 pub mod guided;
 mod journals;
 mod life;
+mod restarts;
 mod rooms;
 
 use self::faults::faults;
@@ -135,6 +136,7 @@ fn assemble(seed: u64, mut rng: Rng, wild: Wild, (clients, phases): (u32, &Phase
     };
     rooms::invite(&mut plan);
     journals::invite(&mut plan);
+    restarts::plan(&mut plan);
     calls::invite(&mut plan);
     plan
 }

@@ -7,7 +7,7 @@ use super::History;
 use super::entry::{Appended, Entry, remembered};
 use super::maker::Maker;
 use super::moment::Moment;
-use super::position::Position;
+use super::position::{Epoch, Position};
 use super::why::Cause;
 use crate::bus::batch::Batch;
 use crate::bus::delivery::Delivery;
@@ -69,6 +69,8 @@ impl Saved {
     /// The ages count on from `now`: add the time since they were saved before.
     pub(super) fn restore(&self, retention: &StdArc<Retention>, now: Moment) -> Option<History> {
         let Position { epoch, offset: top } = self.position;
+        let changed = u64::from(planted::is(Bug::EpochChangedByRestart));
+        let epoch = Epoch::from_bits(epoch.bits() ^ changed);
         let mut history = History::new(epoch, retention, now.at);
         let ages = self.batches.iter().map(|saved| super::millis(saved.age));
         history.base = ages.max().unwrap_or(0);
@@ -95,6 +97,12 @@ impl Saved {
             history.entries.push_back(entry);
         }
         (history.top, history.cause) = (top, self.cause);
+        if planted::is(Bug::RestartLosesNewest)
+            && let Some(last) = history.entries.pop_back()
+        {
+            history.bytes -= last.bytes;
+            history.top = last.first() - 1;
+        }
         history.trim(now.at);
         Some(history)
     }

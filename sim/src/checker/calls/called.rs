@@ -141,7 +141,8 @@ impl<'a> Judge<'_, 'a> {
     }
 
     fn is_draining(&self, t: u64) -> bool {
-        self.history.drained.is_some_and(|drained| drained <= t)
+        let history = self.history;
+        history.has_restarted(t) || history.drained.is_some_and(|drained| drained <= t)
     }
 
     /// A text is where its caller was told that it is.
@@ -178,7 +179,8 @@ impl<'a> Judge<'_, 'a> {
         let place = place.zip(done.get("offset").and_then(Value::as_u64));
         let (epoch, offset) = place.ok_or("was told no place")?;
         let grace = self.history.grace;
-        let Some(chronicle) = self.chronicles.get_mut(&(one.server, room)) else {
+        let line = self.history.line(one.server);
+        let Some(chronicle) = self.chronicles.get_mut(&(line, room)) else {
             return Ok(());
         };
         let top = chronicle.top_by(t + grace);
@@ -193,7 +195,10 @@ impl<'a> Judge<'_, 'a> {
 
     /// What was read is what is there.
     fn read(&mut self, one: &Try<'a>, room: &str, (done, t): (&Value, u64)) -> Result<(), String> {
-        let key = (one.server, name(room).unwrap_or_default());
+        let key = (
+            self.history.line(one.server),
+            name(room).unwrap_or_default(),
+        );
         let ledger = self.history.ledger();
         let (Some(journal), Some(chronicle)) = (self.wild.journal, self.chronicles.get_mut(&key))
         else {

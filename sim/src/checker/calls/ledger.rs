@@ -190,6 +190,12 @@ impl<'a> Ledger<'a> {
         refused.map(|(text, _)| text.as_str())
     }
 
+    /// The texts that were sent more than once.
+    pub(crate) fn retried(&self) -> impl Iterator<Item = &str> {
+        let retried = self.words.iter().filter(|(_, word)| word.order.is_none());
+        retried.map(|(text, _)| text.as_str())
+    }
+
     /// The texts that a room certainly got between two of one connection.
     pub(crate) fn between(&self, room: &str, from: Order, to: Order) -> u64 {
         let is_between = |word: &&Word| {

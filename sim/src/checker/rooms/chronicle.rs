@@ -15,6 +15,8 @@ pub(in crate::checker) struct Chronicle {
     growth: Vec<(u64, u64)>,
     texts: BTreeMap<u64, String>,
     offsets: BTreeMap<String, u64>,
+    /// Texts that may be there again: no server knows the keys of callers of the one before.
+    again: BTreeSet<String>,
 }
 
 /// The chronicles by the number of the server and the name of the room.
@@ -26,6 +28,10 @@ pub(in crate::checker) type Chronicles = BTreeMap<(usize, String), Chronicle>;
 pub(in crate::checker) fn chronicles(history: &History<'_>) -> Result<Chronicles, Breach> {
     let mut chronicles = Chronicles::new();
     let mut server = 0;
+    let again: BTreeSet<String> = match history.has_restarted(u64::MAX) {
+        true => history.ledger().retried().map(str::to_owned).collect(),
+        false => BTreeSet::new(),
+    };
     let (senders, words) = (senders(history), history.ledger());
     for entry in history.entries {
         if entry.event == Event::Started {
@@ -41,8 +47,11 @@ pub(in crate::checker) fn chronicles(history: &History<'_>) -> Result<Chronicles
             continue;
         };
         let breach = |text: String| Breach::new(entry.t, format!("{room}: {text}"));
-        let chronicle = chronicles.entry((server, room.clone()));
-        let chronicle = chronicle.or_insert_with(|| Chronicle::new(epoch));
+        let chronicle = chronicles.entry((history.line(server), room.clone()));
+        let chronicle = chronicle.or_insert_with(|| Chronicle {
+            again: again.clone(),
+            ..Chronicle::new(epoch)
+        });
         chronicle.grow(epoch, (entry.t, *top)).map_err(breach)?;
         for (offset, text) in texts {
             if let Some(word) = words.word(text) {
@@ -85,6 +94,7 @@ impl Chronicle {
             growth: Vec::new(),
             texts: BTreeMap::new(),
             offsets: BTreeMap::new(),
+            again: BTreeSet::new(),
         }
     }
 
@@ -109,6 +119,9 @@ impl Chronicle {
         let other = self.texts.insert(offset, text.to_owned());
         if let Some(other) = other.filter(|other| other != text) {
             return Err(format!("`{text}` and `{other}` have the place {offset}"));
+        }
+        if self.again.contains(text) {
+            return Ok(());
         }
         let other = self.offsets.insert(text.to_owned(), offset);
         match other.filter(|other| *other != offset) {

@@ -5,6 +5,7 @@ mod follower;
 mod members;
 mod recovery;
 mod relays;
+mod replies;
 mod told;
 mod visit;
 

@@ -3,6 +3,7 @@
 
 use super::chronicle::{Chronicle, Chronicles, Kept, chronicles};
 use super::follower::{Follower, Moment};
+use super::replies::Replies;
 use super::visit::{Visit, visits};
 use crate::checker::{Breach, Checker, History};
 use crate::frames::Seen;
@@ -82,6 +83,7 @@ impl Judge<'_, '_> {
         let mut follower = self
             .follower(chronicle)
             .map_err(|text| breach(visit.answered, text))?;
+        let mut replies = Replies::new(visit, self.history, self.journal);
         let is_told = self.journal.recovery != Recovering::Off && visit.is_json();
         for (t, seen) in visit.told().skip(usize::from(is_told)) {
             let moment = Moment {
@@ -93,13 +95,21 @@ impl Judge<'_, '_> {
             if matches!(seen, Seen::Close(_)) {
                 break;
             }
-            let found = follower.take(seen, moment);
+            let found = if let Seen::Fact(fact) = seen
+                && fact.is_reply()
+            {
+                replies.take(fact, moment)
+            } else {
+                follower.take(seen, moment)
+            };
             found.map_err(|text| breach(t, text))?;
         }
         let ended = self.ended();
         if ended > visit.answered + SECOND && visit.is_json() {
             let all = chronicle.top_before(ended - SECOND);
             follower.has(all).map_err(|text| breach(ended, text))?;
+            let found = replies.are_all(chronicle, all);
+            found.map_err(|text| breach(ended, text))?;
         }
         Ok(follower.missing)
     }

@@ -11,9 +11,11 @@ use crate::trace::Event;
 /// A connection that has asked for a room with a history. All times are microseconds.
 pub(crate) struct Visit<'a> {
     pub(super) client: u32,
-    /// The number of the server.
+    /// The number of the server whose histories it has.
     pub(super) server: usize,
     pub(super) room: String,
+    /// Whether these are those of a server before it.
+    pub(crate) goes_on: bool,
     /// The position that it showed.
     pub(crate) since: Option<Place>,
     /// The number of newest messages that it wanted.
@@ -31,7 +33,9 @@ pub(crate) fn visits<'a>(history: &'a History<'_>) -> Vec<Visit<'a>> {
     let conns = history.all_conns().values();
     let visits = conns.filter_map(|conn| {
         let server = starts.partition_point(|start| *start <= conn.first);
-        Visit::of(conn, server)
+        let visit = Visit::of(conn, history.line(server))?;
+        let goes_on = visit.server != server;
+        Some(Visit { goes_on, ..visit })
     });
     visits.collect()
 }
@@ -50,6 +54,7 @@ impl<'a> Visit<'a> {
             client: 0,
             server,
             room: name(path)?,
+            goes_on: false,
             since: None,
             last: 0,
             asked: conn.requested()?,

@@ -50,11 +50,13 @@ impl Checker for Closing {
                     | Deed::HalfClose
                     | Deed::Opening { .. }
                     | Deed::Ping
+                    | Deed::Read { .. }
                     | Deed::Reset
                     | Deed::Resume
                     | Deed::Sip { .. }
                     | Deed::Speak { .. }
                     | Deed::Stop
+                    | Deed::Tell { .. }
                     | Deed::Trickle { .. }
                     | Deed::Vanish
                     | Deed::Wish { .. } => {}
@@ -79,7 +81,9 @@ impl Checker for Closing {
             let is_earned = code.is_some_and(|code| codes.is_some_and(|c| c.contains(&code)));
             let is_right = match code {
                 Some(1000) => is_told_of_end(history, *client),
-                Some(1001) => history.drained.is_some_and(|drained| drained <= t),
+                Some(1001) => {
+                    history.has_restarted(t) || history.drained.is_some_and(|drained| drained <= t)
+                }
                 Some(1008) => is_late || inbound.is_some_and(|inbound| inbound.closes),
                 Some(1011) => silent > 0 || super::crashes_in(history, &life.service),
                 Some(1013) => history.is_slow(),

@@ -43,7 +43,7 @@ impl Checker for Lifecycle {
                 t: entry.t,
                 grace: history.grace + TIMER,
                 slack: history.slack,
-                drains: history.drained.is_some_and(|drained| drained <= entry.t),
+                drains: history.drains(entry.t),
             };
             let life = lives.entry(service).or_default();
             let found = life.take(service, message, &policy, &now);

@@ -56,6 +56,7 @@ fn change(event: &Event) -> Option<Change> {
         Action::Repair { zone } => Change::Ends(Lasting::Partition(*zone)),
         Action::Crash => Change::Begins(Lasting::Down, "crashed"),
         Action::PowerLoss => Change::Begins(Lasting::Down, "no power"),
+        Action::Restart => Change::Begins(Lasting::Down, "restarts"),
         Action::Exhaust { ms } => Change::Lasts(ms * 1000, "no descriptors"),
         Action::Bandwidth { .. } => Change::Once(Where::Network, "rate"),
         Action::Latency { .. } => Change::Once(Where::Network, "latency"),

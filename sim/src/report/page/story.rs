@@ -159,6 +159,7 @@ fn acted(action: &Action) -> (String, String) {
         Action::PowerLoss => server("loses its power, and says nothing".to_owned()),
         Action::Release { zone } => network(format!("zone {zone} is released")),
         Action::Repair { zone } => network(format!("zone {zone} is repaired")),
+        Action::Restart => server("is told to shut down for the next one".to_owned()),
         Action::Start { how } => server(format!("has a service script that starts: {how:?}")),
         Action::Wall { by_ms } => server(format!("has its wall clock set by {by_ms} ms")),
         // Clients do these, and tell themselves.
