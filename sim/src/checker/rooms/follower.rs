@@ -191,7 +191,10 @@ impl Follower {
 
     /// The position rises over messages of its own.
     fn pass(&mut self, offset: u64, moment: &Moment<'_>) -> Result<(), String> {
-        let first = self.last.1 + self.lost + 1;
+        let (least, most) = self.last;
+        // The newest message, with which a client begins, may be the one that it has lost.
+        let begins = self.lost > 0 && offset < most + self.lost + 1;
+        let first = if begins { least } else { most } + self.lost + 1;
         if offset < first {
             let (last, lost) = (self.last.1, self.lost);
             return Err(format!("was told {offset} after {last} and {lost} lost"));
@@ -201,7 +204,9 @@ impl Follower {
             if let Some(text) = text.filter(|text| sender(text) != Some(self.client)) {
                 return Err(format!("was not given `{text}`"));
             }
-            self.last.0 = self.last.0.max(self.last.1);
+            if !begins {
+                self.last.0 = self.last.0.max(self.last.1);
+            }
             self.reach(offset, moment)?;
         }
         Ok(())
