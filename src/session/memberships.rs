@@ -76,6 +76,16 @@ impl<R: Runtime> Memberships<R> {
         iter::once(&mut self.oldest).chain(later)
     }
 
+    /// Whether all memberships are so; a client of one room costs no loop.
+    #[inline]
+    pub(super) fn all(&self, is_so: impl Fn(&Membership<R>) -> bool) -> bool {
+        is_so(&self.oldest)
+            && self
+                .later
+                .as_ref()
+                .is_none_or(|later| later.members.iter().all(is_so))
+    }
+
     /// The place of the membership in this room; `None` if the client is not in the room.
     pub(super) fn place(&self, room: &Room) -> Option<usize> {
         self.iter().position(|member| member.room() == room)

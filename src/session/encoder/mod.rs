@@ -169,6 +169,15 @@ impl Encoder {
         }
     }
 
+    /// Whether so many replies wait for the client that no further request is to be read.
+    #[inline]
+    pub(super) fn is_full(&self) -> bool {
+        match self.wrapped().map(|wrapped| &wrapped.wrapping) {
+            Some(Wrapping::Envelopes(replies)) => replies.is_full(),
+            Some(Wrapping::Events) | None => false,
+        }
+    }
+
     /// The next time at which a request to the service has waited long enough.
     pub(super) fn answered_by(&self) -> Option<Instant> {
         match &self.wrapped()?.wrapping {

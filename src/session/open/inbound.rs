@@ -10,7 +10,6 @@ use crate::session::cause::Cause;
 use crate::session::connection_io::ConnectionIo;
 use crate::session::envelope::{BadEnvelope, Command, Decoded};
 use crate::session::frame_reader::Inbound;
-use crate::session::membership::Membership;
 use crate::session::memberships::Served;
 use crate::session::pending_inbound::{self, PendingInbound};
 use crate::session::rate_limits::Within;
@@ -74,7 +73,10 @@ impl<R: Runtime> Open<R> {
                 Poll::Ready(()) => {}
             }
             // A client that does not take its replies is not asked for more requests.
-            if self.members_mut().iter_mut().any(is_full) {
+            if !self
+                .members()
+                .all(|member| !member.egress.encoder.is_full())
+            {
                 return None;
             }
             // Without an allowance the client is paused: there is nothing to read, and no cause to
@@ -259,10 +261,4 @@ impl<R: Runtime> Open<R> {
             .oldest_mut()
             .hand_over(cx, connection, handed, now);
     }
-}
-
-/// Whether the client does not take the replies of a room.
-fn is_full<R: Runtime>(member: &mut Membership<R>) -> bool {
-    let replies = member.egress.encoder.replies();
-    replies.is_some_and(|replies| replies.is_full())
 }

@@ -176,10 +176,13 @@ impl<R: Runtime> Open<R> {
     /// The bytes at hand for the services, and, where the outbox is not empty, those that wait for
     /// this client alone.
     pub(super) fn held(&mut self, cx: &mut Context<'_>, is_outbox_empty: bool) -> usize {
+        // With an empty outbox no message to this client is waiting.
+        if is_outbox_empty && !self.has_pending() {
+            return 0;
+        }
         let of = |member: &mut Membership<R>| {
             let pending = member.pending_inbound.as_ref();
             let pending = pending.map_or(0, |pending| pending.batch.bytes());
-            // With an empty outbox no message to this client is waiting.
             match is_outbox_empty {
                 true => pending,
                 false => pending + member.egress.watch(cx),
@@ -191,8 +194,8 @@ impl<R: Runtime> Open<R> {
     /// Whether messages of the client wait for a service.
     #[inline]
     pub(super) fn has_pending(&self) -> bool {
-        let mut members = self.members().iter();
-        members.any(|member| member.pending_inbound.is_some())
+        let members = self.members();
+        !members.all(|member| member.pending_inbound.is_none())
     }
 
     /// Since when messages of the client wait for a service, those that wait for the longest time.
@@ -205,6 +208,12 @@ impl<R: Runtime> Open<R> {
     /// The next time at which a request to a service has waited long enough.
     #[inline]
     pub(super) fn answered_by(&self) -> Option<Instant> {
+        if self
+            .members()
+            .all(|member| member.egress.encoder.answered_by().is_none())
+        {
+            return None;
+        }
         let members = self.members().iter();
         members
             .filter_map(|member| member.egress.encoder.answered_by())
@@ -225,7 +234,7 @@ impl<R: Runtime> Open<R> {
     /// Whether the status of each service is unchanged, and the application does not drain.
     #[inline]
     pub(super) fn is_status_quiet(&self) -> bool {
-        self.leaving.is_none() && self.members().iter().all(|member| member.lease.is_quiet())
+        self.leaving.is_none() && self.members().all(|member| member.lease.is_quiet())
     }
 
     /// Takes in changes of the services' status; returns a cause if the client is to leave.
@@ -273,8 +282,7 @@ impl<R: Runtime> Open<R> {
     /// Whether no membership has anything to send.
     #[inline]
     pub(super) fn is_at_rest(&self) -> bool {
-        let mut members = self.members().iter();
-        members.all(|member| member.egress.is_at_rest())
+        self.members().all(|member| member.egress.is_at_rest())
     }
 
     /// Moves pending messages of all rooms into the outbox; returns the cause to close a client
@@ -285,19 +293,41 @@ impl<R: Runtime> Open<R> {
         outbox: &mut Outbox,
         now: Instant,
     ) -> Option<Cause> {
-        let mut ends = Vec::new();
+        let ends = if self.members().len() == 1 {
+            let cause = self.pull_from(0, cx, outbox);
+            cause.and_then(|cause| self.end(0, cause))
+        } else {
+            self.pull_in_turn(cx, outbox)
+        };
+        if outbox.has_messages() {
+            self.age.active(now);
+        }
+        ends
+    }
+
+    /// Moves pending messages of one room into the outbox; returns the cause to end the membership.
+    #[inline]
+    fn pull_from(
+        &mut self,
+        place: usize,
+        cx: &mut Context<'_>,
+        outbox: &mut Outbox,
+    ) -> Option<Cause> {
         let Served {
             connection,
             memberships,
         } = self.served_mut();
-        for place in memberships.next_turn() {
-            let egress = &mut memberships.at(place).egress;
-            let lost = egress.pull(cx, outbox, connection.app.metrics());
-            let cause = too_slow(egress.slow_consumer, lost).or_else(|| egress.take_close());
+        let egress = &mut memberships.at(place).egress;
+        let lost = egress.pull(cx, outbox, connection.app.metrics());
+        too_slow(egress.slow_consumer, lost).or_else(|| egress.take_close())
+    }
+
+    #[inline(never)]
+    fn pull_in_turn(&mut self, cx: &mut Context<'_>, outbox: &mut Outbox) -> Option<Cause> {
+        let mut ends = Vec::new();
+        for place in self.members_mut().next_turn() {
+            let cause = self.pull_from(place, cx, outbox);
             ends.extend(cause.map(|cause| (place, cause)));
-        }
-        if outbox.has_messages() {
-            self.age.active(now);
         }
         // From the last place on: those before it stay where they are.
         ends.sort_unstable_by_key(|(place, _)| Reverse(*place));

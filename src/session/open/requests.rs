@@ -156,23 +156,24 @@ impl<R: Runtime> Open<R> {
 
     /// Replies to the requests that have waited long enough; returns whether there are any.
     pub(super) fn expire_requests(&mut self, now: Instant) -> bool {
+        if self.answered_by().is_none_or(|due| due > now) {
+            return false;
+        }
         let Served {
             connection,
             memberships,
         } = self.served_mut();
-        let mut has_late = false;
         for member in memberships.iter_mut() {
             let due = member.egress.encoder.answered_by();
             if due.is_none_or(|due| due > now) {
                 continue;
             }
-            has_late = true;
             let told = member.egress.told();
             if let Some(replies) = member.egress.encoder.replies() {
                 replies.expire(now, told, connection.app.metrics());
             }
         }
-        has_late
+        true
     }
 
     fn publish(&mut self, cx: &mut Context<'_>, now: Instant, publish: Publish) -> Option<Cause> {
