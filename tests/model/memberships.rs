@@ -242,6 +242,64 @@ fn a_stream_that_ends_and_a_service_that_fails_end_one_membership() {
 }
 
 #[test]
+fn a_service_that_fails_in_a_room_joined_later_ends_that_membership() {
+    let crowd = Crowd::new(|app| {
+        let mut policy = ServicePolicy::of_rooms();
+        policy.lifecycle.crashes_max = 1.try_into().expect("not 0");
+        let app = app.room("chat", teller).expect("a name");
+        app.room_with("frail", teller, policy).expect("a name")
+    });
+    let other = enter(&crowd, "frail:x", ROOM);
+    let member = enter(&crowd, "chat:a", ROOM);
+    join(&crowd, &member, "frail:x").expect("it is let in");
+    for _ in 0..3 {
+        crowd.say(&other.peer, "crash");
+        crowd.rt.advance(Duration::from_secs(5));
+    }
+    assert_eq!(closed(&other.peer), Some(1011));
+    assert_eq!(closed(&member.peer), None);
+    assert!(!leave(&crowd, &member, "frail:x"), "it is there no more");
+    crowd.say(&member.peer, "on");
+    assert_eq!(texts(&member.peer), ["a 2: on"]);
+    other.peer.end();
+    member.peer.reset();
+    crowd.rt.settle();
+}
+
+#[test]
+fn messages_that_a_service_has_not_taken_are_counted_when_the_client_leaves_its_room() {
+    let crowd = Crowd::new(|app| {
+        let policy = ServicePolicy {
+            window: Some(Window {
+                messages: NonZeroUsize::MIN,
+                ..Window::default()
+            }),
+            ..ServicePolicy::of_rooms()
+        };
+        let app = app.room("chat", teller).expect("a name");
+        let deaf = |mut ctx: Context| async move {
+            let _stopped = ctx.sleep(Duration::from_secs(3_600)).await;
+        };
+        app.room_with("deaf", deaf, policy).expect("a name")
+    });
+    let member = enter(&crowd, "deaf:x", ROOM);
+    join(&crowd, &member, "chat:a").expect("it is let in");
+    for number in 0..3 {
+        crowd.say(&member.peer, &number.to_string());
+    }
+    assert!(leave(&crowd, &member, "deaf:x"));
+    assert_eq!(
+        crowd.app.counts().sessions.lost_not_taken,
+        1,
+        "one was at hand"
+    );
+    crowd.say(&member.peer, "on");
+    assert_eq!(texts(&member.peer).last().unwrap(), "a 1: on");
+    member.peer.reset();
+    leaves_nothing(&crowd);
+}
+
+#[test]
 fn a_drain_waits_for_what_each_room_answers() {
     for subprotocol in [Subprotocol::Plain, Subprotocol::Json] {
         let crowd = crowd(Limits::default());
