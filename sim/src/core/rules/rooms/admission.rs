@@ -109,11 +109,9 @@ pub(crate) fn admission_to_room(
     }
 }
 
-/// A key is refused if and only if it is none.
+/// A key is refused if and only if it is none; the empty one is that of a room without an address.
 pub(crate) fn key(key: &str, refused: Option<&JoinError>) -> Found {
-    let is_key = !key.is_empty()
-        && key.len() <= KEY_BYTES_MAX
-        && key.chars().all(|c| (' '..='~').contains(&c));
+    let is_key = key.len() <= KEY_BYTES_MAX && key.chars().all(|c| (' '..='~').contains(&c));
     match refused {
         Some(error) if is_key => Err(format!("`{key}` was refused: {error}")),
         None if !is_key => Err(format!("`{key}` was taken for a key")),
