@@ -52,7 +52,9 @@ fn reply(entries: &[Entry]) -> Option<usize> {
             return false;
         };
         let text = String::from_utf8_lossy(data);
-        data.first() == Some(&0x81) && text.contains("\"published\":{\"epoch\"")
+        // A reply that was not written whole is passed over.
+        let reply = text.split_once("\"published\":{\"epoch\"");
+        data.first() == Some(&0x81) && reply.is_some_and(|(_, rest)| rest.contains("\"offset\":"))
     })
 }
 
